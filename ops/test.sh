@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Everything a change must pass: format, lints, tests, documentation. Installs what it needs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+ops/setup.sh
+
+# One optimised profile and the whole workspace at once: other selections would build the
+# dependencies again with other features.
+flags=(--workspace --release --locked)
+
+step() { printf '\n== %s\n' "$*"; }
+
+step format
+cargo fmt --all --check
+
+step lints
+cargo clippy "${flags[@]}" --all-targets -- -D warnings
+
+# A real S3 server of another make; where it cannot be had, its tests say SKIPPED.
+. ops/seaweedfs.sh
+
+step tests
+if cargo nextest --version >/dev/null 2>&1; then
+  cargo nextest run "${flags[@]}" --no-fail-fast
+else
+  cargo test "${flags[@]}" --all-targets --no-fail-fast
+fi
+
+step documentation
+RUSTDOCFLAGS="-D warnings" cargo doc "${flags[@]}" --no-deps
+
+step licences
+if cargo deny --version >/dev/null 2>&1; then
+  cargo deny --locked check bans licenses sources
+else
+  echo "SKIPPED: licences: cargo-deny is not installed"
+fi
