@@ -1,0 +1,248 @@
+//! `config.json` of a model folder: every size the engine uses, FLUX.1-dev's where it is silent.
+
+use candle_transformers::models::flux::{autoencoder, model as flux};
+use serde::Deserialize;
+
+use crate::{Error, ModelFiles};
+
+/// Sizes and defaults of a model.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ModelConfig {
+    /// The transformer.
+    pub flux: FluxConfig,
+    /// The autoencoder.
+    pub ae: AutoencoderConfig,
+    /// The style projector.
+    pub projector: ProjectorConfig,
+    /// The LoRA.
+    pub lora: LoraConfig,
+    /// Token counts the text encoders see.
+    #[serde(flatten)]
+    pub text: TextLengths,
+    /// What a request that leaves a parameter out gets.
+    pub defaults: Defaults,
+}
+
+impl ModelConfig {
+    /// Reads `config.json`, or gives FLUX.1-dev's sizes if the folder has none.
+    ///
+    /// # Errors
+    /// [`Error::ModelFile`] if the file is there but unreadable or contradicts itself.
+    pub fn read(files: &ModelFiles) -> Result<Self, Error> {
+        const FILE: &str = "config.json";
+        if !files.contains(FILE) {
+            return Ok(Self::default());
+        }
+        let config: Self = files.read_json(FILE)?;
+        config.flux.check().map_err(|reason| crate::files::missing(FILE, reason))?;
+        Ok(config)
+    }
+}
+
+/// Parameters of a request that the model itself has an opinion on.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Defaults {
+    /// Width of the picture in pixels.
+    pub width: u32,
+    /// Height of the picture in pixels.
+    pub height: u32,
+    /// Longest side of the content reference in pixels.
+    pub content_size: u32,
+    /// Size that a content reference of `content_size` stands for with `keep_size`.
+    pub keep_size_base: u32,
+    /// Sampling steps.
+    pub steps: u32,
+    /// Guidance strength.
+    pub guidance: f64,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self { width: 1024, height: 1024, content_size: 512, keep_size_base: 1024, steps: 25, guidance: 4.0 }
+    }
+}
+
+/// How many tokens each text encoder sees, padding included.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default)]
+pub struct TextLengths {
+    /// T5 tokens.
+    #[serde(rename = "t5_max_length")]
+    pub t5: usize,
+    /// CLIP tokens.
+    #[serde(rename = "clip_max_length")]
+    pub clip: usize,
+}
+
+impl Default for TextLengths {
+    fn default() -> Self {
+        Self { t5: 512, clip: 77 }
+    }
+}
+
+/// `FluxParams` of the reference.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct FluxConfig {
+    /// Channels of a packed latent token.
+    pub in_channels: usize,
+    /// Width of the pooled CLIP vector.
+    pub vec_in_dim: usize,
+    /// Width of a T5 token.
+    pub context_in_dim: usize,
+    /// Width of a token inside the transformer.
+    pub hidden_size: usize,
+    /// Width of the feed-forward layers, in `hidden_size`s.
+    pub mlp_ratio: f64,
+    /// Attention heads.
+    pub num_heads: usize,
+    /// Double-stream blocks.
+    pub depth: usize,
+    /// Single-stream blocks.
+    pub depth_single_blocks: usize,
+    /// Rotary dimensions of a head for each position axis.
+    pub axes_dim: Vec<usize>,
+    /// Base of the rotary frequencies.
+    pub theta: f64,
+    /// Whether the qkv projections of the double blocks have a bias.
+    pub qkv_bias: bool,
+    /// Whether guidance is an embedded input.
+    pub guidance_embed: bool,
+}
+
+impl Default for FluxConfig {
+    fn default() -> Self {
+        let dev = flux::Config::dev();
+        Self {
+            in_channels: dev.in_channels,
+            vec_in_dim: dev.vec_in_dim,
+            context_in_dim: dev.context_in_dim,
+            hidden_size: dev.hidden_size,
+            mlp_ratio: dev.mlp_ratio,
+            num_heads: dev.num_heads,
+            depth: dev.depth,
+            depth_single_blocks: dev.depth_single_blocks,
+            axes_dim: dev.axes_dim,
+            theta: dev.theta as f64,
+            qkv_bias: dev.qkv_bias,
+            guidance_embed: dev.guidance_embed,
+        }
+    }
+}
+
+impl FluxConfig {
+    /// Width of one attention head.
+    pub fn head_dim(&self) -> usize {
+        self.hidden_size / self.num_heads
+    }
+
+    /// Width of the feed-forward layers.
+    pub fn mlp_hidden(&self) -> usize {
+        (self.hidden_size as f64 * self.mlp_ratio) as usize
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.num_heads == 0 || !self.hidden_size.is_multiple_of(self.num_heads) {
+            return Err(format!(
+                "flux.hidden_size {} is no multiple of flux.num_heads {}",
+                self.hidden_size, self.num_heads
+            ));
+        }
+        let rotary: usize = self.axes_dim.iter().sum();
+        if self.axes_dim.len() != 3 || rotary != self.head_dim() {
+            return Err(format!(
+                "flux.axes_dim {:?} must be three numbers with the sum {}",
+                self.axes_dim,
+                self.head_dim()
+            ));
+        }
+        match self.axes_dim.iter().find(|dim| **dim % 2 == 1) {
+            Some(odd) => Err(format!("flux.axes_dim: {odd} is odd")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `AutoEncoderParams` of the reference.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct AutoencoderConfig {
+    /// Colour channels in.
+    pub in_channels: usize,
+    /// Channels of the first level.
+    pub ch: usize,
+    /// Colour channels out.
+    pub out_ch: usize,
+    /// Channels of each level, in `ch`s.
+    pub ch_mult: Vec<usize>,
+    /// Residual blocks a level.
+    pub num_res_blocks: usize,
+    /// Channels of a latent.
+    pub z_channels: usize,
+    /// Factor from the posterior mean to the transformer's latent.
+    pub scale_factor: f64,
+    /// Offset taken from the posterior mean before the factor.
+    pub shift_factor: f64,
+}
+
+impl Default for AutoencoderConfig {
+    fn default() -> Self {
+        let dev = autoencoder::Config::dev();
+        Self {
+            in_channels: dev.in_channels,
+            ch: dev.ch,
+            out_ch: dev.out_ch,
+            ch_mult: dev.ch_mult,
+            num_res_blocks: dev.num_res_blocks,
+            z_channels: dev.z_channels,
+            scale_factor: dev.scale_factor,
+            shift_factor: dev.shift_factor,
+        }
+    }
+}
+
+/// Sizes of `SigLIPMultiFeatProjModel`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct ProjectorConfig {
+    /// Tokens of a SigLIP hidden state.
+    pub siglip_token_nums: usize,
+    /// Style tokens made from each of the three hidden states.
+    pub style_token_nums: usize,
+    /// Width of a SigLIP token.
+    pub siglip_token_dims: usize,
+    /// Width of a style token: the transformer's.
+    pub hidden_size: usize,
+    /// Whether a layer norm comes before the projection.
+    pub context_layer_norm: bool,
+}
+
+impl Default for ProjectorConfig {
+    fn default() -> Self {
+        Self {
+            siglip_token_nums: 729,
+            style_token_nums: 64,
+            siglip_token_dims: 1152,
+            hidden_size: 3072,
+            context_layer_norm: true,
+        }
+    }
+}
+
+/// How the LoRA is merged. Its rank is read from the file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct LoraConfig {
+    /// `alpha` of the kohya convention: the delta is scaled by `alpha / rank`.
+    pub network_alpha: Option<f64>,
+    /// Strength of the whole LoRA.
+    pub lora_weight: f64,
+}
+
+impl Default for LoraConfig {
+    fn default() -> Self {
+        Self { network_alpha: None, lora_weight: 1.0 }
+    }
+}

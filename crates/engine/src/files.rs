@@ -1,0 +1,99 @@
+//! Where a model's files come from: a folder of the user's, or the binary itself.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+
+macro_rules! bundled {
+    ($path:literal) => {
+        ($path, include_bytes!(concat!("../assets/mini/", $path)) as &[u8])
+    };
+}
+
+/// The model folder that travels inside the binary, as (path, bytes).
+///
+/// This list is the one place that chooses the default model.
+static BUNDLED: &[(&str, &[u8])] = &[
+    bundled!("config.json"),
+    bundled!("FLUX.1-dev/flux1-dev.safetensors"),
+    bundled!("FLUX.1-dev/ae.safetensors"),
+    bundled!("USO/uso_flux_v1.0/dit_lora.safetensors"),
+    bundled!("USO/uso_flux_v1.0/projector.safetensors"),
+    bundled!("t5-xxl/config.json"),
+    bundled!("t5-xxl/model.safetensors"),
+    bundled!("t5-xxl/tokenizer.json"),
+    bundled!("clip-vit-l14/config.json"),
+    bundled!("clip-vit-l14/model.safetensors"),
+    bundled!("clip-vit-l14/tokenizer.json"),
+    bundled!("siglip/config.json"),
+    bundled!("siglip/model.safetensors"),
+    bundled!("siglip/preprocessor_config.json"),
+];
+
+/// The files of one model, addressed by their path inside the model folder.
+#[derive(Debug, Clone)]
+pub enum ModelFiles {
+    /// A folder on disk.
+    Folder(PathBuf),
+    /// The default model inside the binary.
+    Bundled,
+}
+
+impl ModelFiles {
+    /// The folder if one is given, else the bundled model.
+    pub fn new(folder: Option<&Path>) -> Self {
+        folder.map_or(Self::Bundled, |folder| Self::Folder(folder.to_owned()))
+    }
+
+    /// A short name for logs and receipts: the folder's own name, or `mini`.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Folder(folder) => folder
+                .canonicalize()
+                .unwrap_or_else(|_| folder.clone())
+                .file_name()
+                .map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned()),
+            Self::Bundled => "mini".into(),
+        }
+    }
+
+    /// Whether the file is there.
+    pub fn contains(&self, path: &str) -> bool {
+        match self {
+            Self::Folder(folder) => folder.join(path).is_file(),
+            Self::Bundled => bundled_file(path).is_some(),
+        }
+    }
+
+    /// The whole content of a small file.
+    ///
+    /// # Errors
+    /// [`Error::ModelFile`] if it is missing or unreadable.
+    pub fn read(&self, path: &str) -> Result<Cow<'static, [u8]>, Error> {
+        match self {
+            Self::Folder(folder) => std::fs::read(folder.join(path))
+                .map(Cow::Owned)
+                .map_err(|error| missing(path, error.to_string())),
+            Self::Bundled => bundled_file(path)
+                .map(Cow::Borrowed)
+                .ok_or_else(|| missing(path, "not part of the bundled model")),
+        }
+    }
+
+    /// A JSON file as a value of `T`.
+    ///
+    /// # Errors
+    /// [`Error::ModelFile`] if it is missing or does not parse.
+    pub fn read_json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        serde_json::from_slice(&self.read(path)?).map_err(|error| missing(path, error.to_string()))
+    }
+}
+
+pub(crate) fn missing(path: impl Into<PathBuf>, reason: impl Into<String>) -> Error {
+    Error::ModelFile { file: path.into(), reason: reason.into() }
+}
+
+fn bundled_file(path: &str) -> Option<&'static [u8]> {
+    BUNDLED.iter().find(|(name, _)| *name == path).map(|(_, bytes)| *bytes)
+}

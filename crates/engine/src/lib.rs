@@ -1,0 +1,34 @@
+//! A request becomes a picture: USO (arXiv 2508.18966) on FLUX.1-dev, on candle.
+//!
+//! [`Uso::load`] makes a model resident on one device; [`Uso::encode`] prepares a [`Request`],
+//! [`Uso::step`] moves the [`Sample`] one Euler step on, [`Uso::decode`] gives the [`Image`].
+//! Everything here is synchronous and belongs to the one thread that owns the device; the engine
+//! knows no queue, no network and no job ids.
+//!
+//! Read first: `uso/mod.rs` (the whole way of a picture), then `uso/flux.rs` (the transformer).
+
+mod config;
+mod error;
+mod files;
+mod image;
+pub mod noise;
+pub mod preprocess;
+mod request;
+mod resample;
+pub mod schedule;
+pub mod tokenize;
+pub mod uso;
+pub mod weights;
+
+pub use config::{
+    AutoencoderConfig, Defaults, FluxConfig, LoraConfig, ModelConfig, ProjectorConfig, TextLengths,
+};
+pub use error::Error;
+pub use files::ModelFiles;
+pub use image::{DecodeLimits, Image};
+pub use request::Request;
+pub use uso::positions::PositionShift;
+pub use uso::{GUIDANCE, MAX_STYLES, SIDE, STEPS, Sample, Uso};
+
+// The matmul crate takes its AVX-512 kernels from a feature; nothing here calls it by name.
+use gemm as _;

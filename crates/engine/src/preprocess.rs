@@ -1,0 +1,88 @@
+//! Reference images as the model expects them.
+
+use serde::Deserialize;
+
+use crate::resample::{Filter, resize};
+use crate::{Error, Image, ModelFiles};
+
+/// Sides of a content reference are multiples of this many pixels.
+const CELL: u32 = 16;
+
+/// Prepares a content reference (`preprocess_ref` of the reference): the longest side becomes
+/// `content_size` by Lanczos, then the middle is cut out so that both sides are multiples of 16.
+///
+/// # Errors
+/// [`Error::Request`] if the image is so narrow that nothing would be left.
+pub fn reference(image: &Image, content_size: u32) -> Result<Image, Error> {
+    if (image.width, image.height) == (CELL, CELL) {
+        return Ok(image.clone());
+    }
+    let scale = f64::from(content_size) / f64::from(image.width.max(image.height));
+    let scaled = |side: u32, other: u32| {
+        if side >= other { content_size } else { (scale * f64::from(side)) as u32 }
+    };
+    let (width, height) = (scaled(image.width, image.height), scaled(image.height, image.width));
+    if width < CELL || height < CELL {
+        let reason = format!(
+            "{content_size} leaves {width}x{height} of a {}x{} content reference, each side must keep {CELL} pixels",
+            image.width, image.height
+        );
+        return Err(Error::Request { parameter: "content_size", reason });
+    }
+    Ok(crop_to_cells(&resize(image, width, height, Filter::Lanczos)))
+}
+
+/// Pixels for SigLIP: a square of `side` by bicubic interpolation, proportions not kept, normalised,
+/// in channel, row, column order.
+pub fn siglip(image: &Image, side: u32, normalisation: &Normalisation) -> Vec<f32> {
+    let square = resize(image, side, side, Filter::Bicubic);
+    let channel = |c: usize| {
+        let values = normalisation.values(c);
+        square.rgb.iter().skip(c).step_by(3).map(move |&byte| values[usize::from(byte)])
+    };
+    (0..3).flat_map(channel).collect()
+}
+
+/// Size of a picture that keeps the proportions of its content reference: `width` and `height` are
+/// those of the prepared reference, and `content_size` pixels of it become `base`. Not yet cut to
+/// multiples of 16.
+pub fn keep_size(width: u32, height: u32, content_size: u32, base: u32) -> (u32, u32) {
+    let factor = f64::from(base) / f64::from(content_size);
+    let scaled = |side: u32| (f64::from(side) * factor) as u32;
+    (scaled(width), scaled(height))
+}
+
+/// What the SigLIP processor does to each byte.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Normalisation {
+    rescale_factor: f64,
+    image_mean: [f32; 3],
+    image_std: [f32; 3],
+}
+
+impl Normalisation {
+    /// Reads a `preprocessor_config.json`.
+    ///
+    /// # Errors
+    /// [`Error::ModelFile`] if it is missing or does not parse.
+    pub fn read(files: &ModelFiles, file: &str) -> Result<Self, Error> {
+        files.read_json(file)
+    }
+
+    /// The value of each byte of a channel. Rounded to single precision after the rescaling, as the
+    /// processor does.
+    pub fn values(&self, channel: usize) -> [f32; 256] {
+        let (mean, std) = (self.image_mean[channel], self.image_std[channel]);
+        std::array::from_fn(|byte| ((byte as f64 * self.rescale_factor) as f32 - mean) / std)
+    }
+}
+
+fn crop_to_cells(image: &Image) -> Image {
+    let cut = |side: u32| side / CELL * CELL;
+    let (width, height) = (cut(image.width), cut(image.height));
+    let (left, top) = ((image.width - width) / 2, (image.height - height) / 2);
+    let stride = image.width as usize * 3;
+    let rows = image.rgb.chunks_exact(stride).skip(top as usize).take(height as usize);
+    let rgb = rows.flat_map(|row| &row[left as usize * 3..(left + width) as usize * 3]).copied().collect();
+    Image { width, height, rgb }
+}

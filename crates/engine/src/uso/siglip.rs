@@ -1,0 +1,204 @@
+//! The SigLIP vision encoder, as far as USO reads it: three of its hidden states.
+
+use candle_core::{D, Device, Result, Tensor};
+use candle_nn::{
+    Activation, Conv2d, Conv2dConfig, LayerNorm, Linear, Module, VarBuilder, conv2d, layer_norm, linear,
+};
+use serde::Deserialize;
+
+use super::layers::attention;
+use crate::{Error, ModelFiles};
+
+/// Positions of the hidden states, counted from the end as the reference does; entry 0 of the list
+/// they are taken from is the embedding, so -2 is the output of the last but one layer.
+const HIDDEN_STATES: [usize; 3] = [2, 11, 20];
+
+/// `vision_config` of a SigLIP `config.json`; the fields that published files leave out have the
+/// library's defaults.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SiglipConfig {
+    /// Width of a token.
+    pub hidden_size: usize,
+    /// Side of the square input in pixels.
+    pub image_size: usize,
+    /// Width of the feed-forward layers.
+    pub intermediate_size: usize,
+    /// Attention heads.
+    pub num_attention_heads: usize,
+    /// Layers in the file.
+    pub num_hidden_layers: usize,
+    /// Side of a patch in pixels.
+    pub patch_size: usize,
+    /// Colour channels.
+    #[serde(default = "three")]
+    pub num_channels: usize,
+    /// Epsilon of the layer norms.
+    #[serde(default = "millionth")]
+    pub layer_norm_eps: f64,
+    /// Activation of the feed-forward layers.
+    #[serde(default = "gelu_tanh")]
+    pub hidden_act: Activation,
+}
+
+fn three() -> usize {
+    3
+}
+
+fn millionth() -> f64 {
+    1e-6
+}
+
+fn gelu_tanh() -> Activation {
+    Activation::GeluPytorchTanh
+}
+
+#[derive(Deserialize)]
+struct ConfigFile {
+    vision_config: Option<SiglipConfig>,
+    #[serde(flatten)]
+    flat: Option<SiglipConfig>,
+}
+
+/// Reads a `config.json` that nests the vision model's sizes, or holds nothing else.
+///
+/// # Errors
+/// [`Error::ModelFile`] if it is missing or has neither form.
+pub fn read_config(files: &ModelFiles, file: &str) -> std::result::Result<SiglipConfig, Error> {
+    let ConfigFile { vision_config, flat } = files.read_json(file)?;
+    vision_config.or(flat).ok_or_else(|| crate::files::missing(file, "has no SigLIP vision configuration"))
+}
+
+impl SiglipConfig {
+    /// Tokens of a hidden state.
+    pub fn tokens(&self) -> usize {
+        let side = self.image_size / self.patch_size;
+        side * side
+    }
+}
+
+/// The three hidden states of a style image, each (1, tokens, width).
+pub struct HiddenStates {
+    /// State -2: what the picture shows.
+    pub high: Tensor,
+    /// State -11.
+    pub mid: Tensor,
+    /// State -20: colours and strokes.
+    pub low: Tensor,
+}
+
+/// The encoder's weights, without the last layer, which no hidden state that USO reads depends on.
+pub struct Siglip {
+    patch_embedding: Conv2d,
+    position_embedding: Tensor,
+    layers: Vec<Layer>,
+    config: SiglipConfig,
+    device: Device,
+}
+
+impl Siglip {
+    /// Builds the encoder from a builder at `vision_model`.
+    ///
+    /// # Errors
+    /// If a tensor is missing or misshapen, or the model has fewer than 20 hidden states.
+    pub fn new(config: &SiglipConfig, vb: VarBuilder) -> Result<Self> {
+        let (states, deepest) = (config.num_hidden_layers + 1, HIDDEN_STATES[2]);
+        if states < deepest {
+            candle_core::bail!("num_hidden_layers {} is too few for hidden state -{deepest}", states - 1);
+        }
+        let embeddings = vb.pp("embeddings");
+        let stride = Conv2dConfig { stride: config.patch_size, ..Default::default() };
+        let used_layers = states - HIDDEN_STATES[0];
+        Ok(Self {
+            patch_embedding: conv2d(
+                config.num_channels,
+                config.hidden_size,
+                config.patch_size,
+                stride,
+                embeddings.pp("patch_embedding"),
+            )?,
+            position_embedding: embeddings
+                .get((config.tokens(), config.hidden_size), "position_embedding.weight")?,
+            layers: (0..used_layers)
+                .map(|i| Layer::new(config, vb.pp("encoder.layers").pp(i)))
+                .collect::<Result<_>>()?,
+            config: config.clone(),
+            device: vb.device().clone(),
+        })
+    }
+
+    /// Side of the square picture it reads, in pixels.
+    pub fn image_size(&self) -> usize {
+        self.config.image_size
+    }
+
+    /// Encodes normalised pixels in channel, row, column order.
+    ///
+    /// # Errors
+    /// If there are not 3 * side * side pixels, or the device fails.
+    pub fn encode(&self, pixels: &[f32]) -> Result<HiddenStates> {
+        let (channels, side) = (self.config.num_channels, self.config.image_size);
+        let pixels = Tensor::from_slice(pixels, (1, channels, side, side), &self.device)?
+            .to_dtype(self.position_embedding.dtype())?;
+        let patches = self.patch_embedding.forward(&pixels)?.flatten_from(2)?.transpose(1, 2)?;
+        let mut state = patches.broadcast_add(&self.position_embedding)?;
+        let mut states = Vec::with_capacity(self.layers.len() + 1);
+        for layer in &self.layers {
+            let next = layer.forward(&state)?;
+            states.push(std::mem::replace(&mut state, next));
+        }
+        states.push(state);
+        let all = self.config.num_hidden_layers + 1;
+        let [high, mid, low] = HIDDEN_STATES.map(|from_end| states[all - from_end].clone());
+        Ok(HiddenStates { high, mid, low })
+    }
+}
+
+struct Layer {
+    norm1: LayerNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    out: Linear,
+    norm2: LayerNorm,
+    expand: Linear,
+    contract: Linear,
+    activation: Activation,
+    heads: usize,
+}
+
+impl Layer {
+    fn new(config: &SiglipConfig, vb: VarBuilder) -> Result<Self> {
+        let (width, expanded) = (config.hidden_size, config.intermediate_size);
+        let norm = |name: &str| layer_norm(width, config.layer_norm_eps, vb.pp(name));
+        let projection = |name: &str| linear(width, width, vb.pp("self_attn").pp(name));
+        Ok(Self {
+            norm1: norm("layer_norm1")?,
+            query: projection("q_proj")?,
+            key: projection("k_proj")?,
+            value: projection("v_proj")?,
+            out: projection("out_proj")?,
+            norm2: norm("layer_norm2")?,
+            expand: linear(width, expanded, vb.pp("mlp.fc1"))?,
+            contract: linear(expanded, width, vb.pp("mlp.fc2"))?,
+            activation: config.hidden_act,
+            heads: config.num_attention_heads,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let normed = self.norm1.forward(&x.contiguous()?)?;
+        let (batch, tokens, width) = x.dims3()?;
+        let heads = |projected: Tensor| {
+            projected.reshape((batch, tokens, self.heads, width / self.heads))?.transpose(1, 2)?.contiguous()
+        };
+        let attended = attention(
+            &heads(self.query.forward(&normed)?)?,
+            &heads(self.key.forward(&normed)?)?,
+            &heads(self.value.forward(&normed)?)?,
+        )?;
+        let attended = attended.transpose(1, 2)?.flatten_from(D::Minus2)?;
+        let x = (x + self.out.forward(&attended)?)?;
+        let expanded = self.expand.forward(&self.norm2.forward(&x)?)?;
+        x + self.contract.forward(&self.activation.forward(&expanded)?)?
+    }
+}

@@ -1,0 +1,74 @@
+//! The bundled model: its recorded pictures, and that it is what a caller gets without a folder.
+
+use candle_core::{DType, Device};
+use serde::Deserialize;
+use uso_engine::uso::latents;
+use uso_engine::{Image, ModelFiles, PositionShift, Request, Uso};
+
+use crate::golden::{Golden, assert_same_picture, image, values};
+
+#[derive(Deserialize)]
+struct Example {
+    prompt: String,
+    content: Option<String>,
+    styles: Vec<String>,
+    seed: u64,
+    width: u32,
+    height: u32,
+    steps: u32,
+    guidance: f64,
+    golden: String,
+    tensors: String,
+}
+
+fn example_file(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/mini/examples").join(name)
+}
+
+fn reference(name: &str) -> Image {
+    image(example_file(name))
+}
+
+#[test]
+fn the_recorded_pictures_come_out_again() {
+    let mut uso = Uso::load(&ModelFiles::Bundled, &Device::Cpu, DType::F32).unwrap();
+    let defaults = uso.defaults().clone();
+    let prompts = std::fs::read_to_string(example_file("prompts.jsonl")).unwrap();
+    let examples: Vec<Example> = prompts.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(examples.len(), 7);
+    for example in examples {
+        let request = Request {
+            prompt: example.prompt,
+            content: example.content.as_deref().map(reference),
+            styles: example.styles.iter().map(|name| reference(name)).collect(),
+            width: example.width,
+            height: example.height,
+            keep_size: false,
+            content_size: defaults.content_size,
+            steps: example.steps,
+            guidance: example.guidance,
+            seed: example.seed,
+            position_shift: PositionShift::default(),
+        };
+        let mut golden = Golden::open(example_file(&example.tensors));
+        let mut sample = uso.encode(&request).unwrap();
+        golden.exact("noise", &values(&sample.latent().unwrap()));
+        while !sample.is_done() {
+            uso.step(&mut sample).unwrap();
+        }
+        golden.near("latents", &latents::pack(&sample.latent().unwrap()).unwrap());
+        let picture = uso.decode(sample).unwrap();
+        assert_same_picture(&picture, &reference(&example.golden).rgb, &example.golden);
+        golden.finish();
+    }
+}
+
+#[test]
+fn defaults_come_from_its_configuration() {
+    let uso = Uso::load(&ModelFiles::Bundled, &Device::Cpu, DType::F32).unwrap();
+    let defaults = uso.defaults();
+    assert_eq!((defaults.width, defaults.height), (64, 64));
+    assert_eq!((defaults.content_size, defaults.keep_size_base), (64, 64));
+    assert_eq!((defaults.steps, defaults.guidance), (10, 4.0));
+    assert_eq!(uso.name(), "mini");
+}

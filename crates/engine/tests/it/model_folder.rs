@@ -1,0 +1,225 @@
+//! What a model folder may look like, and what a faulty one is told.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use uso_engine::tokenize::T5Tokenizer;
+use uso_engine::uso::text;
+use uso_engine::{Defaults, ModelConfig, ModelFiles, Uso};
+
+use crate::golden::{fixture, tiny, values};
+
+const CPU: Device = Device::Cpu;
+const FLUX: &str = "FLUX.1-dev/flux1-dev.safetensors";
+const AE: &str = "FLUX.1-dev/ae.safetensors";
+const LORA: &str = "USO/uso_flux_v1.0/dit_lora.safetensors";
+const PROJECTOR: &str = "USO/uso_flux_v1.0/projector.safetensors";
+
+/// A copy of the tiny model that a test may damage.
+struct Copy(tempfile::TempDir);
+
+impl Copy {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy(&fixture("tiny"), folder.path());
+        Self(folder)
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.0.path().join(file)
+    }
+
+    fn edit(&self, file: &str, change: impl FnOnce(&mut HashMap<String, Tensor>)) {
+        let mut tensors = candle_core::safetensors::load(self.path(file), &CPU).unwrap();
+        change(&mut tensors);
+        candle_core::safetensors::save(&tensors, self.path(file)).unwrap();
+    }
+
+    fn files(&self) -> ModelFiles {
+        ModelFiles::Folder(self.0.path().to_owned())
+    }
+
+    /// The message with which loading fails.
+    fn refusal(&self) -> String {
+        match Uso::load(&self.files(), &CPU, DType::F32) {
+            Ok(_) => panic!("the model loaded"),
+            Err(error) => error.to_string(),
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn assert_names(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "{message:?} does not name {part:?}");
+    }
+}
+
+#[test]
+fn the_undamaged_copy_loads() {
+    Uso::load(&Copy::new().files(), &CPU, DType::F32).unwrap();
+}
+
+#[test]
+fn a_missing_tensor_is_named_with_its_file() {
+    for (file, tensor) in [
+        (FLUX, "double_blocks.1.txt_mlp.2.bias"),
+        (AE, "decoder.mid.attn_1.q.weight"),
+        (LORA, "single_blocks.2.processor.proj_lora.up.weight"),
+        (PROJECTOR, "feature_embedder.mid_layer_norm.bias"),
+        ("t5-xxl/model.safetensors", "encoder.block.1.layer.1.DenseReluDense.wo.weight"),
+        ("clip-vit-l14/model.safetensors", "text_model.final_layer_norm.weight"),
+        ("siglip/model.safetensors", "vision_model.encoder.layers.9.mlp.fc1.bias"),
+    ] {
+        let model = Copy::new();
+        model.edit(file, |tensors| assert!(tensors.remove(tensor).is_some(), "no {tensor} to remove"));
+        assert_names(&model.refusal(), &[tensor, file, "missing"]);
+    }
+}
+
+#[test]
+fn a_misshapen_tensor_is_named_with_its_file_and_both_shapes() {
+    for (file, tensor) in [
+        (FLUX, "single_blocks.0.linear2.weight"),
+        (AE, "encoder.conv_in.weight"),
+        (LORA, "double_blocks.0.processor.qkv_lora1.up.weight"),
+        (LORA, "double_blocks.0.processor.qkv_lora2.down.weight"),
+        (PROJECTOR, "feature_embedder.high_projection.weight"),
+        ("t5-xxl/model.safetensors", "shared.weight"),
+        ("clip-vit-l14/model.safetensors", "text_model.embeddings.token_embedding.weight"),
+        ("siglip/model.safetensors", "vision_model.embeddings.position_embedding.weight"),
+    ] {
+        let model = Copy::new();
+        model.edit(file, |tensors| {
+            let wrong = tensors[tensor].pad_with_zeros(1, 0, 1).unwrap();
+            tensors.insert(tensor.into(), wrong);
+        });
+        assert_names(&model.refusal(), &[tensor, file, "has shape", "asks for"]);
+    }
+}
+
+#[test]
+fn a_tensor_without_a_place_is_refused_in_the_four_files_of_uso() {
+    for (file, tensor) in [
+        (FLUX, "double_blocks.2.img_mod.lin.weight"),
+        (AE, "encoder.quant_conv.weight"),
+        (LORA, "double_blocks.9.processor.qkv_lora1.up.weight"),
+        (PROJECTOR, "feature_embedder.extra.weight"),
+    ] {
+        let model = Copy::new();
+        model.edit(file, |tensors| {
+            tensors.insert(tensor.into(), Tensor::zeros((2, 2), DType::F32, &CPU).unwrap());
+        });
+        assert_names(&model.refusal(), &[tensor, file, "no place"]);
+    }
+}
+
+#[test]
+fn towers_and_heads_that_uso_does_not_use_are_left_alone() {
+    let model = Copy::new();
+    for folder in ["t5-xxl", "clip-vit-l14", "siglip"] {
+        model.edit(&format!("{folder}/model.safetensors"), |tensors| {
+            tensors.insert("some.buffer".into(), Tensor::zeros(2, DType::F32, &CPU).unwrap());
+        });
+    }
+    Uso::load(&model.files(), &CPU, DType::F32).unwrap();
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    for file in [FLUX, AE, LORA, PROJECTOR, "siglip/config.json", "siglip/preprocessor_config.json"] {
+        let model = Copy::new();
+        std::fs::remove_file(model.path(file)).unwrap();
+        assert_names(&model.refusal(), &[file]);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_checkpoint_is_named() {
+    let model = Copy::new();
+    std::fs::write(model.path(LORA), b"<html>404</html>").unwrap();
+    assert_names(&model.refusal(), &[LORA]);
+}
+
+#[test]
+fn shards_and_pickles_hold_the_same_text_encoder() {
+    let alt = ModelFiles::Folder(fixture("alt"));
+    let ids: Vec<u32> = (0..40).map(|i| i * 7 % 500).collect();
+    let states = |files: &ModelFiles, folder: &str| {
+        values(&text::T5::load(files, folder, DType::F32, &CPU).unwrap().encode(&ids).unwrap())
+    };
+    let whole = states(&tiny(), "t5-xxl");
+    assert_eq!(states(&alt, "text_encoder_2"), whole);
+    assert_eq!(states(&alt, "text_encoder_2_bin"), whole);
+}
+
+#[test]
+fn a_flat_clip_configuration_reads_like_the_nested_one() {
+    let ids: Vec<u32> = (0..77).map(|i| (i * 13 + 5) % 734).collect();
+    let pooled = |files: &ModelFiles, folder: &str| {
+        values(&text::Clip::load(files, folder, DType::F32, &CPU).unwrap().encode(&ids).unwrap())
+    };
+    let alt = ModelFiles::Folder(fixture("alt"));
+    assert_eq!(pooled(&alt, "text_encoder"), pooled(&tiny(), "clip-vit-l14"));
+}
+
+#[test]
+fn a_missing_shard_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&fixture("alt"), folder.path());
+    let shard = "text_encoder_2/model-00002-of-00002.safetensors";
+    std::fs::remove_file(folder.path().join(shard)).unwrap();
+    let files = ModelFiles::Folder(folder.path().to_owned());
+    let error = text::T5::load(&files, "text_encoder_2", DType::F32, &CPU).err().unwrap().to_string();
+    assert_names(&error, &[shard]);
+}
+
+#[test]
+fn a_shard_index_cannot_point_out_of_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&fixture("alt"), folder.path());
+    let index = folder.path().join("text_encoder_2/model.safetensors.index.json");
+    std::fs::write(index, r#"{"weight_map": {"shared.weight": "../text_encoder/model.safetensors"}}"#)
+        .unwrap();
+    let files = ModelFiles::Folder(folder.path().to_owned());
+    let error = text::T5::load(&files, "text_encoder_2", DType::F32, &CPU).err().unwrap().to_string();
+    assert_names(&error, &["../text_encoder/model.safetensors"]);
+}
+
+#[test]
+fn the_published_t5_folder_without_tokenizer_json_uses_the_vocabulary_inside() {
+    let model = Copy::new();
+    std::fs::remove_file(model.path("t5-xxl/tokenizer.json")).unwrap();
+    let ids = T5Tokenizer::load(&model.files(), "t5-xxl").unwrap().ids("a", 4).unwrap();
+    assert_eq!(ids, [3, 9, 1, 0], "ids of the published vocabulary");
+}
+
+#[test]
+fn a_folder_without_config_has_the_sizes_of_flux_dev() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = ModelConfig::read(&ModelFiles::Folder(folder.path().to_owned())).unwrap();
+    assert_eq!((config.flux.hidden_size, config.flux.depth, config.flux.depth_single_blocks), (3072, 19, 38));
+    assert_eq!((config.text.t5, config.text.clip), (512, 77));
+    assert_eq!(config.defaults, Defaults::default());
+}
+
+#[test]
+fn a_configuration_that_contradicts_itself_is_refused() {
+    let model = Copy::new();
+    let text = std::fs::read_to_string(model.path("config.json")).unwrap();
+    std::fs::write(model.path("config.json"), text.replace("\"num_heads\": 4", "\"num_heads\": 5")).unwrap();
+    assert_names(&model.refusal(), &["config.json", "num_heads 5", "hidden_size 64"]);
+}
