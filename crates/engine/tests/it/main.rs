@@ -1,5 +1,7 @@
 //! The engine against tensors recorded from the PyTorch reference.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod golden;
 mod image;
 mod mini;

@@ -1,0 +1,65 @@
+/// Everything that can go wrong between this process and the queue.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Redis could not be reached, or did not answer in time.
+    #[error("redis is unreachable: {0}")]
+    Unreachable(String),
+    /// Redis answered with an error.
+    #[error("redis refused: {0}")]
+    Refused(redis::RedisError),
+    /// Redis has no memory left for new work.
+    #[error("the queue is out of memory for new jobs")]
+    Full,
+    /// Another process holds the job now, or the job has ended: nothing of this attempt counts.
+    #[error("lost the lease on job {id}, fence {fence}")]
+    LostLease {
+        /// The job.
+        id: String,
+        /// The fence of the lost lease.
+        fence: u64,
+    },
+    /// What Redis holds cannot be understood.
+    #[error("unreadable answer from the queue: {0}")]
+    Unreadable(String),
+    /// The Redis server must not be used as it is configured.
+    #[error("unsafe redis: {0}")]
+    Unsafe(String),
+    /// The data belongs to a newer version of the fleet.
+    #[error("the queue has layout {found}, this version knows up to {known}: upgrade this process")]
+    NewerLayout {
+        /// The layout found.
+        found: u32,
+        /// The newest layout this version knows.
+        known: u32,
+    },
+    /// A private Redis could not be started.
+    #[error("private redis: {0}")]
+    PrivateRedis(String),
+}
+
+impl Error {
+    /// Whether the same call may succeed later.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Full => true,
+            Self::Refused(error) => !matches!(error.retry_method(), redis::RetryMethod::NoRetry),
+            _ => false,
+        }
+    }
+}
+
+impl From<redis::RedisError> for Error {
+    fn from(error: redis::RedisError) -> Self {
+        let away = error.is_io_error()
+            || error.is_timeout()
+            || error.is_connection_refusal()
+            || error.is_connection_dropped()
+            || matches!(error.code(), Some("LOADING" | "MASTERDOWN" | "CLUSTERDOWN"));
+        match error.code() {
+            Some("OOM") => Self::Full,
+            _ if away => Self::Unreachable(error.to_string()),
+            _ => Self::Refused(error),
+        }
+    }
+}

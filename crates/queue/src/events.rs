@@ -1,0 +1,215 @@
+//! What happens to jobs, as one stream a shard; its ids are the ids that clients resume from.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::streams::{StreamId, StreamReadReply};
+use serde::{Deserialize, Serialize};
+
+use crate::job::JobId;
+use crate::{Error, Queue};
+
+/// Longest wait of one blocked read: short enough to notice a shutdown, long enough to cost nothing.
+const BLOCK: Duration = Duration::from_secs(5);
+
+/// Most events of one read.
+const BATCH: usize = 1000;
+
+/// Position of an event in its stream: milliseconds, then a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId {
+    milliseconds: u64,
+    sequence: u64,
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.milliseconds, self.sequence)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = || {
+            let (milliseconds, sequence) = text.split_once('-')?;
+            Some(Self { milliseconds: milliseconds.parse().ok()?, sequence: sequence.parse().ok()? })
+        };
+        parse().ok_or_else(|| "not an event id".into())
+    }
+}
+
+impl Serialize for EventId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for EventId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventKind {
+    /// The job was accepted.
+    Queued,
+    /// A worker began an attempt.
+    Started,
+    /// A step was done.
+    Progress {
+        /// Steps done.
+        step: u32,
+        /// Steps in all.
+        of: u32,
+    },
+    /// The job went back to the queue.
+    Requeued {
+        /// `released`, `retry` or `lease_lost`.
+        reason: String,
+    },
+    /// The job ended with a picture.
+    Succeeded,
+    /// The job ended without one.
+    Failed,
+}
+
+/// One thing that happened to one job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobEvent {
+    /// Its place in the stream.
+    pub id: EventId,
+    /// The job.
+    pub job: JobId,
+    /// What happened.
+    pub kind: EventKind,
+    /// The job's version after it.
+    pub version: u64,
+    /// The job's attempts after it.
+    pub attempt: u32,
+}
+
+impl JobEvent {
+    /// The name clients know it by.
+    pub fn name(&self) -> &'static str {
+        match self.kind {
+            EventKind::Queued => "queued",
+            EventKind::Started => "started",
+            EventKind::Progress { .. } => "progress",
+            EventKind::Requeued { .. } => "requeued",
+            EventKind::Succeeded => "succeeded",
+            EventKind::Failed => "failed",
+        }
+    }
+
+    /// Whether no event about the job follows.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self.kind, EventKind::Succeeded | EventKind::Failed)
+    }
+
+    fn read(entry: &StreamId) -> Option<Self> {
+        let text = |name: &str| entry.get::<String>(name);
+        let number = |name: &str| entry.get::<u64>(name);
+        let kind = match text("name")?.as_str() {
+            "queued" => EventKind::Queued,
+            "started" => EventKind::Started,
+            "progress" => EventKind::Progress { step: number("step")? as u32, of: number("of")? as u32 },
+            "requeued" => EventKind::Requeued { reason: text("reason")? },
+            "succeeded" => EventKind::Succeeded,
+            "failed" => EventKind::Failed,
+            _ => return None,
+        };
+        Some(Self {
+            id: entry.id.parse().ok()?,
+            job: text("job")?.parse().ok()?,
+            kind,
+            version: number("version")?,
+            attempt: number("attempt")? as u32,
+        })
+    }
+}
+
+impl Serialize for JobEvent {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", &self.job)?;
+        map.serialize_entry("version", &self.version)?;
+        map.serialize_entry("attempt", &self.attempt)?;
+        match &self.kind {
+            EventKind::Progress { step, of } => {
+                map.serialize_entry("step", step)?;
+                map.serialize_entry("of", of)?;
+            }
+            EventKind::Requeued { reason } => map.serialize_entry("reason", reason)?,
+            _ => {}
+        }
+        map.end()
+    }
+}
+
+/// Follows the event stream over a connection of its own. One a process is enough.
+pub struct EventTail {
+    connection: MultiplexedConnection,
+    key: String,
+    after: EventId,
+}
+
+impl EventTail {
+    pub(crate) async fn open(queue: &Queue, after: Option<EventId>) -> Result<Self, Error> {
+        let key = queue.key("events");
+        let mut connection = queue.waiting_connection().await?;
+        let after = match after {
+            Some(after) => after,
+            None => newest(&mut connection, &key).await?,
+        };
+        Ok(Self { connection, key, after })
+    }
+
+    /// The position of the last event given out.
+    pub fn position(&self) -> EventId {
+        self.after
+    }
+
+    /// The next events, or none if nothing happened for a while.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when the connection is gone: open another tail at [`Self::position`].
+    pub async fn next(&mut self) -> Result<Vec<JobEvent>, Error> {
+        let mut read = redis::cmd("XREAD");
+        read.arg("COUNT").arg(BATCH).arg("BLOCK").arg(BLOCK.as_millis() as u64);
+        read.arg("STREAMS").arg(&self.key).arg(self.after.to_string());
+        let reply = tokio::time::timeout(2 * BLOCK, read.query_async(&mut self.connection))
+            .await
+            .map_err(|_| Error::Unreachable("the event stream does not answer".into()))?;
+        let reply: Option<StreamReadReply> = reply?;
+        let entries = reply.into_iter().flat_map(|reply| reply.keys).flat_map(|key| key.ids);
+        let mut events = Vec::new();
+        for entry in entries {
+            if let Ok(id) = entry.id.parse() {
+                self.after = id;
+            }
+            match JobEvent::read(&entry) {
+                Some(event) => events.push(event),
+                // A newer version may write events that this one does not know.
+                None => tracing::debug!(event.id = entry.id, "skipped an unknown event"),
+            }
+        }
+        Ok(events)
+    }
+}
+
+async fn newest(connection: &mut MultiplexedConnection, key: &str) -> Result<EventId, Error> {
+    let mut read = redis::cmd("XREVRANGE");
+    read.arg(key).arg("+").arg("-").arg("COUNT").arg(1);
+    let reply: redis::streams::StreamRangeReply = tokio::time::timeout(BLOCK, read.query_async(connection))
+        .await
+        .map_err(|_| Error::Unreachable("the event stream does not answer".into()))??;
+    let newest = reply.ids.first().and_then(|entry| entry.id.parse().ok());
+    Ok(newest.unwrap_or(EventId { milliseconds: 0, sequence: 0 }))
+}

@@ -1,0 +1,371 @@
+//! What a job asks for, checked once at the edge.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+/// Longest prompt in characters.
+pub const MAX_PROMPT: usize = 10_000;
+/// Largest `metadata` in bytes of JSON.
+pub const MAX_METADATA: usize = 4096;
+/// Style references of one job.
+pub const MAX_STYLES: usize = 4;
+/// Largest seed: the largest whole number that JSON keeps exactly everywhere.
+pub const MAX_SEED: i64 = (1 << 53) - 1;
+
+const SIDE: RangeInclusive<i64> = 16..=2048;
+const STEPS: RangeInclusive<i64> = 1..=100;
+const PRIORITY: RangeInclusive<i64> = -100..=100;
+const SEED: RangeInclusive<i64> = -1..=MAX_SEED;
+const GUIDANCE: RangeInclusive<f64> = 1.0..=10.0;
+
+/// How urgent a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Somebody waits for it.
+    Interactive,
+    /// Overnight work.
+    Bulk,
+}
+
+impl Class {
+    /// All classes, the most urgent first.
+    pub const ALL: [Self; 2] = [Self::Interactive, Self::Bulk];
+
+    /// The word used in requests and keys.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Bulk => "bulk",
+        }
+    }
+}
+
+/// File format of the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// PNG with the parameters as text.
+    Png,
+}
+
+/// Where a reference image lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// `s3://bucket/key`.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+    },
+    /// `upload:<id>`: a file put through the API.
+    Upload(Uuid),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::S3 { bucket, key } => write!(f, "s3://{bucket}/{key}"),
+            Self::Upload(id) => write!(f, "upload:{id}"),
+        }
+    }
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const FORMS: &str = "must be s3://bucket/key or upload:<id>";
+        if let Some(id) = text.strip_prefix("upload:") {
+            return Uuid::try_parse(id).map(Self::Upload).map_err(|_| FORMS.into());
+        }
+        let (bucket, key) = text.strip_prefix("s3://").and_then(|rest| rest.split_once('/')).ok_or(FORMS)?;
+        if bucket.is_empty() || key.is_empty() || key.len() > 1024 || key.chars().any(char::is_control) {
+            return Err(FORMS.into());
+        }
+        if key.split('/').any(|part| part == ".." || part == ".") {
+            return Err("the key must not contain . or .. as a part".into());
+        }
+        Ok(Self::S3 { bucket: bucket.into(), key: key.into() })
+    }
+}
+
+impl Serialize for Source {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Source {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What a request that leaves a parameter out gets: the model's own opinion.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Defaults {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Longest side of the content reference in pixels.
+    pub content_size: u32,
+    /// Sampling steps.
+    pub steps: u32,
+    /// Guidance strength.
+    pub guidance: f64,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self { width: 1024, height: 1024, content_size: 512, steps: 25, guidance: 4.0 }
+    }
+}
+
+/// A job with nothing left open: every default is filled in and the seed is drawn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobSpec {
+    /// What to draw; empty to keep the content reference's layout.
+    pub prompt: String,
+    /// The subject, or the picture whose layout is kept.
+    pub content: Option<Source>,
+    /// Pictures whose style is taken over.
+    pub styles: Vec<Source>,
+    /// Width in pixels, a multiple of 16.
+    pub width: u32,
+    /// Height in pixels, a multiple of 16.
+    pub height: u32,
+    /// Take the proportions of the content reference instead.
+    pub keep_size: bool,
+    /// Sampling steps.
+    pub steps: u32,
+    /// Guidance strength.
+    pub guidance: f64,
+    /// Longest side of the content reference in pixels.
+    pub content_size: u32,
+    /// Seed of the start noise.
+    pub seed: u64,
+    /// File format of the picture.
+    pub format: Format,
+    /// How urgent the job is.
+    pub class: Class,
+    /// Order within the class; higher first.
+    pub priority: i32,
+    /// The submitter's own, returned as it came.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub metadata: Value,
+}
+
+/// One thing wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// JSON pointer (RFC 6901) of the field.
+    pub pointer: String,
+    /// A word for programs.
+    pub code: &'static str,
+    /// A sentence for people that names the limit.
+    pub message: String,
+}
+
+impl JobSpec {
+    /// Reads a request body, fills in defaults and draws the seed.
+    ///
+    /// # Errors
+    /// Every bad field at once, unknown ones by name.
+    pub fn parse(body: &Value, defaults: &Defaults) -> Result<Self, Vec<FieldError>> {
+        let Value::Object(fields) = body else {
+            return Err(vec![error("", "wrong_type", "the body must be a JSON object")]);
+        };
+        let mut fields = Fields { left: fields.clone(), errors: Vec::new() };
+        let side = |value: i64| value as u32 / 16 * 16;
+        let spec = Self {
+            prompt: fields.prompt(),
+            content: fields.source("content"),
+            styles: fields.styles(),
+            width: side(fields.integer("width", &SIDE, defaults.width.into())),
+            height: side(fields.integer("height", &SIDE, defaults.height.into())),
+            keep_size: fields.boolean("keep_size"),
+            steps: fields.integer("steps", &STEPS, defaults.steps.into()) as u32,
+            guidance: fields.guidance(defaults.guidance),
+            content_size: fields.integer("content_size", &SIDE, defaults.content_size.into()) as u32,
+            seed: fields.seed(),
+            format: fields.choice("format", &[("png", Format::Png)], Format::Png),
+            class: fields.choice("class", &Class::ALL.map(|c| (c.as_str(), c)), Class::Interactive),
+            priority: fields.integer("priority", &PRIORITY, 0) as i32,
+            metadata: fields.metadata(),
+        };
+        if spec.keep_size && spec.content.is_none() && !fields.errors.iter().any(|e| e.pointer == "/content")
+        {
+            fields.fault("keep_size", "out_of_range", "keep_size needs a content reference");
+        }
+        fields.finish().map(|()| spec)
+    }
+}
+
+/// An error at `path`, a pointer without its first slash; the body itself has an empty path.
+fn error(path: &str, code: &'static str, message: impl Into<String>) -> FieldError {
+    let pointer = if path.is_empty() { String::new() } else { format!("/{path}") };
+    FieldError { pointer, code, message: message.into() }
+}
+
+/// A field's name as a pointer writes it, shortened: names of unknown fields are the sender's.
+fn escaped(name: &str) -> String {
+    name.chars().take(128).collect::<String>().replace('~', "~0").replace('/', "~1")
+}
+
+/// Fields of a request that nothing has asked for yet, and what was wrong with the others.
+struct Fields {
+    left: Map<String, Value>,
+    errors: Vec<FieldError>,
+}
+
+impl Fields {
+    /// A field's value; JSON null counts as left out.
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.left.remove(name).filter(|value| !value.is_null())
+    }
+
+    fn fault(&mut self, name: &str, code: &'static str, message: impl Into<String>) {
+        self.errors.push(error(name, code, message));
+    }
+
+    fn prompt(&mut self) -> String {
+        match self.take("prompt") {
+            None => String::new(),
+            Some(Value::String(text)) if text.chars().count() <= MAX_PROMPT => text,
+            Some(Value::String(text)) => {
+                let length = text.chars().count();
+                let message = format!("{length} characters, at most {MAX_PROMPT} are allowed");
+                self.fault("prompt", "too_long", message);
+                String::new()
+            }
+            Some(_) => {
+                self.fault("prompt", "wrong_type", "must be a string");
+                String::new()
+            }
+        }
+    }
+
+    fn source(&mut self, name: &str) -> Option<Source> {
+        let value = self.take(name)?;
+        self.parse_source(name, &value)
+    }
+
+    fn styles(&mut self) -> Vec<Source> {
+        match self.take("styles") {
+            None => Vec::new(),
+            Some(Value::Array(values)) if values.len() <= MAX_STYLES => {
+                let parse = |(i, value)| self.parse_source(&format!("styles/{i}"), value);
+                values.iter().enumerate().filter_map(parse).collect()
+            }
+            Some(Value::Array(values)) => {
+                let message = format!("{} style references, at most {MAX_STYLES} are allowed", values.len());
+                self.fault("styles", "out_of_range", message);
+                Vec::new()
+            }
+            Some(_) => {
+                self.fault("styles", "wrong_type", "must be an array of strings");
+                Vec::new()
+            }
+        }
+    }
+
+    fn parse_source(&mut self, name: &str, value: &Value) -> Option<Source> {
+        let Value::String(text) = value else {
+            self.fault(name, "wrong_type", "must be a string");
+            return None;
+        };
+        text.parse().map_err(|message: String| self.fault(name, "invalid_source", message)).ok()
+    }
+
+    fn integer(&mut self, name: &str, range: &RangeInclusive<i64>, default: i64) -> i64 {
+        let Some(value) = self.take(name) else { return default };
+        // 64.0 is a whole number to JSON.
+        let whole = value.as_i64().or_else(|| {
+            value.as_f64().filter(|x| x.fract() == 0.0 && x.abs() <= MAX_SEED as f64).map(|x| x as i64)
+        });
+        match whole {
+            Some(value) if range.contains(&value) => return value,
+            Some(value) => {
+                let message = format!("{value} is not within {} to {}", range.start(), range.end());
+                self.fault(name, "out_of_range", message);
+            }
+            None if value.is_number() => {
+                let message = format!("must be a whole number within {} to {}", range.start(), range.end());
+                self.fault(name, "out_of_range", message);
+            }
+            None => self.fault(name, "wrong_type", "must be a whole number"),
+        }
+        default
+    }
+
+    fn guidance(&mut self, default: f64) -> f64 {
+        match self.take("guidance").map(|value| value.as_f64()) {
+            None => default,
+            Some(Some(value)) if GUIDANCE.contains(&value) => value,
+            Some(Some(value)) => {
+                let message = format!("{value} is not within {} to {}", GUIDANCE.start(), GUIDANCE.end());
+                self.fault("guidance", "out_of_range", message);
+                default
+            }
+            Some(None) => {
+                self.fault("guidance", "wrong_type", "must be a number");
+                default
+            }
+        }
+    }
+
+    fn seed(&mut self) -> u64 {
+        match self.integer("seed", &SEED, -1) {
+            -1 => u64::from(Uuid::new_v4().as_u128() as u32),
+            seed => seed as u64,
+        }
+    }
+
+    fn boolean(&mut self, name: &str) -> bool {
+        match self.take(name) {
+            None => false,
+            Some(Value::Bool(value)) => value,
+            Some(_) => {
+                self.fault(name, "wrong_type", "must be true or false");
+                false
+            }
+        }
+    }
+
+    fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)], default: T) -> T {
+        let Some(value) = self.take(name) else { return default };
+        let found = choices.iter().find(|(word, _)| Some(*word) == value.as_str());
+        if let Some((_, choice)) = found {
+            return *choice;
+        }
+        let words = choices.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+        self.fault(name, "not_a_choice", format!("must be one of: {words}"));
+        default
+    }
+
+    fn metadata(&mut self) -> Value {
+        let value = self.take("metadata").unwrap_or(Value::Null);
+        let bytes = value.to_string().len();
+        if bytes > MAX_METADATA {
+            let message = format!("{bytes} bytes of JSON, at most {MAX_METADATA} are allowed");
+            self.fault("metadata", "too_long", message);
+        }
+        value
+    }
+
+    fn finish(mut self) -> Result<(), Vec<FieldError>> {
+        for name in std::mem::take(&mut self.left).into_iter().map(|(name, _)| name) {
+            self.errors.push(error(&escaped(&name), "unknown_field", "no such field"));
+        }
+        if self.errors.is_empty() { Ok(()) } else { Err(self.errors) }
+    }
+}

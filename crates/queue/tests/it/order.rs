@@ -1,0 +1,115 @@
+//! Who is served next, and who is woken.
+
+use std::time::{Duration, Instant};
+
+use uso_queue::{Class, WorkerId};
+
+use crate::fixture::{Fixture, bulk, output, spec};
+
+#[tokio::test]
+async fn interactive_work_goes_before_bulk_then_priority_then_age() {
+    let fixture = Fixture::start().await;
+    let mut expected = Vec::new();
+    let late_bulk = fixture.submit(&spec(Class::Bulk, 0)).await;
+    let urgent_bulk = fixture.submit(&spec(Class::Bulk, 100)).await;
+    let first = fixture.submit(&spec(Class::Interactive, 0)).await;
+    let second = fixture.submit(&spec(Class::Interactive, 0)).await;
+    let low = fixture.submit(&spec(Class::Interactive, -100)).await;
+    let high = fixture.submit(&spec(Class::Interactive, 1)).await;
+    expected.extend([high, first, second, low, urgent_bulk, late_bulk]);
+    let mut served = Vec::new();
+    while let Some(lease) = fixture.claim().await {
+        served.push(lease.id.clone());
+        lease.complete(&output("a")).await.unwrap();
+    }
+    assert_eq!(served, expected);
+}
+
+#[tokio::test]
+async fn a_job_that_comes_back_keeps_its_age() {
+    let fixture = Fixture::start().await;
+    let first = fixture.submit(&bulk()).await;
+    let second = fixture.submit(&bulk()).await;
+    fixture.claim().await.unwrap().release().await.unwrap();
+    assert_eq!(fixture.claim().await.unwrap().id, first);
+    assert_eq!(fixture.claim().await.unwrap().id, second);
+}
+
+#[tokio::test]
+async fn tenants_take_turns() {
+    let fixture = Fixture::start().await;
+    for tenant in ["a", "a", "a", "a", "b", "b", "c"] {
+        fixture.queue.submit(tenant, &bulk()).await.unwrap();
+    }
+    let mut served = Vec::new();
+    while let Some(lease) = fixture.claim().await {
+        served.push(lease.tenant.clone());
+    }
+    assert_eq!(served, ["a", "b", "c", "a", "b", "a", "a"]);
+}
+
+#[tokio::test]
+async fn a_worker_sees_only_the_classes_it_asks_for() {
+    let fixture = Fixture::start().await;
+    fixture.submit(&bulk()).await;
+    let claim = fixture.queue.claim(&fixture.worker, &[Class::Interactive]).await.unwrap();
+    assert!(claim.is_none());
+    assert!(fixture.claim().await.is_some());
+}
+
+#[tokio::test]
+async fn the_stream_holds_no_more_than_is_being_worked_on() {
+    let fixture = Fixture::start().await;
+    for _ in 0..500 {
+        fixture.submit(&bulk()).await;
+    }
+    let _ = fixture.claim().await.unwrap();
+    let _ = fixture.claim().await.unwrap();
+    assert_eq!(fixture.raw::<u64>(&["XLEN", "{uso:0}:ready:bulk"]).await.unwrap(), 2);
+    let [(_, interactive), (_, bulk)] = fixture.queue.depth().await.unwrap();
+    assert_eq!((interactive.queued, bulk.queued, bulk.running), (0, 498, 2));
+}
+
+#[tokio::test]
+async fn one_submission_wakes_one_idle_worker() {
+    let fixture = Fixture::start().await;
+    let longest = Duration::from_secs(4);
+    let wait = |queue: uso_queue::Queue| async move {
+        let start = Instant::now();
+        queue.wakeups().wait(longest).await;
+        start.elapsed()
+    };
+    let (one, two) = (tokio::spawn(wait(fixture.queue.clone())), tokio::spawn(wait(fixture.another().await)));
+    let both_wait = async {
+        while !fixture.raw::<String>(&["CLIENT", "LIST"]).await.unwrap().matches("cmd=blpop").count().eq(&2) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(longest, both_wait).await.unwrap();
+    fixture.submit(&bulk()).await;
+    let mut waited = [one.await.unwrap(), two.await.unwrap()];
+    waited.sort();
+    assert!(waited[0] < longest && waited[1] >= longest, "{waited:?}");
+}
+
+#[tokio::test]
+async fn two_workers_never_get_the_same_job() {
+    let fixture = Fixture::start().await;
+    for _ in 0..200 {
+        fixture.submit(&bulk()).await;
+    }
+    let drain = |queue: uso_queue::Queue| async move {
+        let worker = WorkerId::new();
+        let mut ids = Vec::new();
+        while let Some(lease) = queue.claim(&worker, &Class::ALL).await.unwrap() {
+            ids.push(lease.id.clone());
+            lease.complete(&output("a")).await.unwrap();
+        }
+        ids
+    };
+    let (one, two) = tokio::join!(drain(fixture.queue.clone()), drain(fixture.another().await));
+    let mut all = [one, two].concat();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 200);
+}

@@ -1,0 +1,103 @@
+//! Requests: what is filled in, and what is refused.
+
+use serde_json::{Value, json};
+use uso_queue::{Class, Defaults, FieldError, JobSpec, Source};
+
+fn parse(body: Value) -> Result<JobSpec, Vec<FieldError>> {
+    JobSpec::parse(&body, &Defaults::default())
+}
+
+fn faults(body: Value) -> Vec<(String, &'static str)> {
+    parse(body).unwrap_err().into_iter().map(|error| (error.pointer, error.code)).collect()
+}
+
+#[test]
+fn an_empty_request_gets_the_models_defaults() {
+    let defaults = Defaults { width: 64, height: 48, content_size: 96, steps: 10, guidance: 2.5 };
+    let spec = JobSpec::parse(&json!({}), &defaults).unwrap();
+    assert_eq!((spec.width, spec.height, spec.content_size, spec.steps), (64, 48, 96, 10));
+    assert_eq!((spec.guidance, spec.class, spec.priority), (2.5, Class::Interactive, 0));
+    assert!(spec.seed < 1 << 32 && spec.prompt.is_empty());
+}
+
+#[test]
+fn sides_are_cut_to_multiples_of_16() {
+    let spec = parse(json!({ "width": 107, "height": 2047 })).unwrap();
+    assert_eq!((spec.width, spec.height), (96, 2032));
+}
+
+#[test]
+fn seeds_are_drawn_or_kept() {
+    let drawn: std::collections::BTreeSet<u64> =
+        (0..20).map(|_| parse(json!({ "seed": -1 })).unwrap().seed).collect();
+    assert!(drawn.len() > 15);
+    assert_eq!(parse(json!({ "seed": 9007199254740991_u64 })).unwrap().seed, (1 << 53) - 1);
+    assert_eq!(faults(json!({ "seed": 9007199254740992_u64 })), [("/seed".into(), "out_of_range")]);
+    assert_eq!(faults(json!({ "seed": -2 })), [("/seed".into(), "out_of_range")]);
+}
+
+#[test]
+fn every_bad_field_is_named_at_once() {
+    let body = json!({
+        "prompt": 7, "content": "http://x/y", "styles": ["s3://b/k", "nonsense", 3], "width": 8, "height": "tall",
+        "steps": 1.5, "guidance": 11, "content_size": 4096, "keep_size": "yes", "format": "gif", "class": "slow",
+        "priority": 101, "stepz": 3, "a/b": 1,
+    });
+    let mut found = faults(body);
+    found.sort();
+    let expected = [
+        ("/a~1b", "unknown_field"),
+        ("/class", "not_a_choice"),
+        ("/content", "invalid_source"),
+        ("/content_size", "out_of_range"),
+        ("/format", "not_a_choice"),
+        ("/guidance", "out_of_range"),
+        ("/height", "wrong_type"),
+        ("/keep_size", "wrong_type"),
+        ("/priority", "out_of_range"),
+        ("/prompt", "wrong_type"),
+        ("/steps", "out_of_range"),
+        ("/stepz", "unknown_field"),
+        ("/styles/1", "invalid_source"),
+        ("/styles/2", "wrong_type"),
+        ("/width", "out_of_range"),
+    ];
+    assert_eq!(found, expected.map(|(pointer, code)| (pointer.to_owned(), code)));
+}
+
+#[test]
+fn messages_name_the_limit() {
+    let message = |body| parse(body).unwrap_err().remove(0).message;
+    assert_eq!(message(json!({ "steps": 200 })), "200 is not within 1 to 100");
+    assert!(message(json!({ "prompt": "x".repeat(10_001) })).contains("10000"));
+    assert!(message(json!({ "styles": vec!["s3://b/k"; 5] })).contains("at most 4"));
+    assert!(message(json!({ "metadata": { "x": "y".repeat(5000) } })).contains("4096"));
+}
+
+#[test]
+fn sources_are_read_and_written_the_same() {
+    for text in ["s3://bucket/a/key.png", "upload:0198a0b0-0000-7000-8000-000000000000"] {
+        assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
+    }
+    for text in ["", "s3://", "s3://bucket", "s3:///key", "s3://b/../k", "upload:x", "file:///etc/passwd"] {
+        assert!(text.parse::<Source>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn keeping_the_size_needs_a_content_reference() {
+    assert_eq!(faults(json!({ "keep_size": true })), [("/keep_size".into(), "out_of_range")]);
+    parse(json!({ "keep_size": true, "content": "s3://b/k" })).unwrap();
+}
+
+#[test]
+fn a_body_that_is_no_object_is_refused() {
+    assert_eq!(faults(json!([1])), [(String::new(), "wrong_type")]);
+}
+
+#[test]
+fn a_spec_survives_json() {
+    let spec = parse(json!({ "content": "s3://b/k", "metadata": { "row": 7 } })).unwrap();
+    let text = serde_json::to_string(&spec).unwrap();
+    assert_eq!(serde_json::from_str::<JobSpec>(&text).unwrap(), spec);
+}
