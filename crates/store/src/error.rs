@@ -1,0 +1,246 @@
+//! What can go wrong between us and the object store, and whether a second try may help.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+type Source = Box<dyn StdError + Send + Sync>;
+
+/// A failed call to the object store. Messages name buckets, keys and limits, never keys to the
+/// service and never a presigned query.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such object.
+    #[error("there is no object s3://{bucket}/{key}")]
+    Missing {
+        /// Bucket that was asked.
+        bucket: String,
+        /// Key that it does not hold.
+        key: String,
+    },
+    /// No such bucket.
+    #[error("there is no bucket s3://{bucket}")]
+    MissingBucket {
+        /// The bucket's name.
+        bucket: String,
+    },
+    /// The service refused our keys, or what they may do there.
+    #[error("the object store denies access to {place}: {code}")]
+    Denied {
+        /// `s3://bucket/key` or `s3://bucket`.
+        place: String,
+        /// The service's own code.
+        code: String,
+    },
+    /// A reference in a bucket that this fleet does not read from.
+    #[error("bucket s3://{bucket} is not one that references may come from")]
+    NotAllowed {
+        /// The bucket's name.
+        bucket: String,
+    },
+    /// The object is larger than references may be.
+    #[error("s3://{bucket}/{key} is larger than the limit of {limit} bytes{}", announced(*size))]
+    TooLarge {
+        /// Bucket of the object.
+        bucket: String,
+        /// Key of the object.
+        key: String,
+        /// Most bytes that are taken.
+        limit: u64,
+        /// Bytes that the service announced; none where they were counted as they came.
+        size: Option<u64>,
+    },
+    /// The object's first bytes are not those of a PNG, JPEG or WebP file.
+    #[error("s3://{bucket}/{key} is not a png, jpeg or webp image{}", looks_like(*found))]
+    NotAnImage {
+        /// Bucket of the object.
+        bucket: String,
+        /// Key of the object.
+        key: String,
+        /// Media type of the other image format that it seems to be.
+        found: Option<&'static str>,
+    },
+    /// The service could not be reached, or the connection was lost before it answered.
+    #[error("the object store at {service} cannot be reached")]
+    Unreachable {
+        /// Address of the service.
+        service: String,
+        /// What the connection said.
+        source: Source,
+    },
+    /// The service stopped in the middle of an object.
+    #[error("the object store broke off while sending s3://{bucket}/{key}")]
+    BrokeOff {
+        /// Bucket of the object.
+        bucket: String,
+        /// Key of the object.
+        key: String,
+        /// What the connection said.
+        source: Source,
+    },
+    /// The call with all its retries took longer than it may.
+    #[error("the object store did not finish with {place} within {limit:?}")]
+    TimedOut {
+        /// `s3://bucket/key` or `s3://bucket`.
+        place: String,
+        /// The bound.
+        limit: Duration,
+    },
+    /// The service asks to come back later or has a fault of its own.
+    #[error("the object store cannot serve {place} now: {code} (status {status})")]
+    Busy {
+        /// `s3://bucket/key` or `s3://bucket`.
+        place: String,
+        /// The service's own code.
+        code: String,
+        /// HTTP status.
+        status: u16,
+    },
+    /// The service answered with an error that a second try will not change.
+    #[error("the object store refused {place}: {code} (status {status})")]
+    Refused {
+        /// `s3://bucket/key` or `s3://bucket`.
+        place: String,
+        /// The service's own code.
+        code: String,
+        /// HTTP status.
+        status: u16,
+    },
+    /// The request could not even be made, for example with an empty key.
+    #[error("no request can be made for {place}")]
+    Request {
+        /// `s3://bucket/key` or `s3://bucket`.
+        place: String,
+        /// What the client said.
+        source: Source,
+    },
+    /// An endpoint of the configuration cannot be used. The endpoint itself is not repeated: it
+    /// may hold a password.
+    #[error("the s3 endpoint cannot be used: {reason}")]
+    BadEndpoint {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// No keys were given and the AWS chain found none either.
+    #[error("no s3 credentials were given and none were found in environment, profile or instance role")]
+    NoCredentials {
+        /// What the chain said.
+        source: Source,
+    },
+    /// Presigned URLs live from one second to seven days.
+    #[error("a presigned url cannot live for {asked:?}: from 1 s to {limit:?} is possible")]
+    BadLifetime {
+        /// What was asked for.
+        asked: Duration,
+        /// The longest life there is.
+        limit: Duration,
+    },
+    /// The folder to serve cannot be used.
+    #[error("cannot serve {} as an object store", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: Source,
+    },
+    /// The folder server's port cannot be had.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Address and port asked for.
+        address: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anybody changing anything.
+    pub fn retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::BrokeOff { .. }
+                | Self::TimedOut { .. }
+                | Self::Busy { .. }
+        )
+    }
+}
+
+fn announced(size: Option<u64>) -> String {
+    size.map_or_else(String::new, |size| format!(": it has {size}"))
+}
+
+fn looks_like(found: Option<&str>) -> String {
+    found.map_or_else(String::new, |found| format!(": it looks like {found}"))
+}
+
+/// What a call is about; shown as an S3 URI.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) bucket: &'a str,
+    pub(crate) key: Option<&'a str>,
+}
+
+impl Place<'_> {
+    fn missing(self) -> Error {
+        let bucket = self.bucket.to_owned();
+        match self.key {
+            Some(key) => Error::Missing { bucket, key: key.to_owned() },
+            None => Error::MissingBucket { bucket },
+        }
+    }
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "s3://{}", self.bucket)?;
+        self.key.map_or(Ok(()), |key| write!(formatter, "/{key}"))
+    }
+}
+
+/// Sorts what the S3 client reports.
+pub(crate) fn classify<E>(
+    error: SdkError<E, HttpResponse>,
+    place: Place<'_>,
+    service: &str,
+    limit: Duration,
+) -> Error
+where
+    E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+{
+    match error {
+        SdkError::TimeoutError(_) => Error::TimedOut { place: place.to_string(), limit },
+        SdkError::ServiceError(answer) => {
+            refusal(answer.err().code(), answer.raw().status().as_u16(), place)
+        }
+        SdkError::ResponseError(answer) if !answer.raw().status().is_success() => {
+            refusal(None, answer.raw().status().as_u16(), place)
+        }
+        SdkError::DispatchFailure(failure) if failure.is_user() => {
+            Error::Request { place: place.to_string(), source: failure.into() }
+        }
+        failure @ (SdkError::DispatchFailure(_) | SdkError::ResponseError(_)) => {
+            Error::Unreachable { service: service.to_owned(), source: failure.into() }
+        }
+        failure => Error::Request { place: place.to_string(), source: failure.into() },
+    }
+}
+
+/// Sorts an answer of the service that is an error. `HEAD` answers carry no code.
+fn refusal(code: Option<&str>, status: u16, place: Place<'_>) -> Error {
+    if code == Some("NoSuchBucket") {
+        return Error::MissingBucket { bucket: place.bucket.to_owned() };
+    }
+    let code = code.unwrap_or("no code given").to_owned();
+    let place_name = place.to_string();
+    match status {
+        404 => place.missing(),
+        401 | 403 => Error::Denied { place: place_name, code },
+        408 | 425 | 429 | 500.. => Error::Busy { place: place_name, code, status },
+        _ => Error::Refused { place: place_name, code, status },
+    }
+}
