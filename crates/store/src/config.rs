@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use aws_sdk_s3::config::http::Uri;
+use hyper::Uri;
 
 use crate::Error;
 
@@ -86,6 +86,18 @@ pub struct Credentials {
     pub access_key: String,
     /// Secret access key.
     pub secret_key: Secret,
+}
+
+impl Credentials {
+    pub(crate) fn signer(&self) -> aws_sdk_s3::config::Credentials {
+        aws_sdk_s3::config::Credentials::new(
+            &self.access_key,
+            self.secret_key.expose(),
+            None,
+            None,
+            "uso-fleet",
+        )
+    }
 }
 
 /// Text that debug output hides.

@@ -82,6 +82,14 @@ pub enum Error {
         /// What the connection said.
         source: Source,
     },
+    /// The bytes that came are not the bytes that were put.
+    #[error("s3://{bucket}/{key} came damaged: its sha256 is not the recorded one")]
+    Corrupt {
+        /// Bucket of the object.
+        bucket: String,
+        /// Key of the object.
+        key: String,
+    },
     /// The call with all its retries took longer than it may.
     #[error("the object store did not finish with {place} within {limit:?}")]
     TimedOut {
@@ -164,6 +172,7 @@ impl Error {
             self,
             Self::Unreachable { .. }
                 | Self::BrokeOff { .. }
+                | Self::Corrupt { .. }
                 | Self::TimedOut { .. }
                 | Self::Busy { .. }
         )
@@ -214,20 +223,22 @@ where
 {
     match error {
         SdkError::TimeoutError(_) => Error::TimedOut { place: place.to_string(), limit },
-        SdkError::ServiceError(answer) => {
-            refusal(answer.err().code(), answer.raw().status().as_u16(), place)
-        }
+        SdkError::ServiceError(answer) => refusal(answer.err().code(), answer.raw().status().as_u16(), place),
         SdkError::ResponseError(answer) if !answer.raw().status().is_success() => {
             refusal(None, answer.raw().status().as_u16(), place)
         }
-        SdkError::DispatchFailure(failure) if failure.is_user() => {
-            Error::Request { place: place.to_string(), source: failure.into() }
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => {
+            Error::Unreachable { service: service.to_owned(), source: "no answer in time".into() }
         }
-        failure @ (SdkError::DispatchFailure(_) | SdkError::ResponseError(_)) => {
+        failure @ (SdkError::DispatchFailure(_) | SdkError::ResponseError(_)) if !is_user(&failure) => {
             Error::Unreachable { service: service.to_owned(), source: failure.into() }
         }
         failure => Error::Request { place: place.to_string(), source: failure.into() },
     }
+}
+
+fn is_user<E, R>(failure: &SdkError<E, R>) -> bool {
+    matches!(failure, SdkError::DispatchFailure(failure) if failure.is_user())
 }
 
 /// Sorts an answer of the service that is an error. `HEAD` answers carry no code.

@@ -1,0 +1,74 @@
+//! References in: bounded in bytes, in time and in where they may come from.
+
+use bytes::{Bytes, BytesMut};
+use image::ImageFormat;
+
+use crate::error::Place;
+use crate::publish::{DIGEST, hexadecimal_sha256};
+use crate::{Error, Store};
+
+impl Store {
+    /// The bytes of a reference image. Only its first bytes are looked at here: whether it decodes,
+    /// and to how many pixels, is for the decoder to judge.
+    ///
+    /// # Errors
+    /// [`Error::NotAllowed`] for another bucket, [`Error::TooLarge`] before or while it comes,
+    /// [`Error::NotAnImage`], [`Error::Corrupt`], [`Error::TimedOut`] for a transfer that does not
+    /// end in time, and whatever the service refuses.
+    pub async fn fetch_image(&self, bucket: &str, key: &str) -> Result<Bytes, Error> {
+        if !self.allows(bucket) {
+            return Err(Error::NotAllowed { bucket: bucket.to_owned() });
+        }
+        let place = Place { bucket, key: Some(key) };
+        let bytes = self.bounded(place, Box::pin(self.fetch(bucket, key))).await?;
+        check_format(&bytes, bucket, key)?;
+        Ok(bytes)
+    }
+
+    async fn fetch(&self, bucket: &str, key: &str) -> Result<Bytes, Error> {
+        let place = Place { bucket, key: Some(key) };
+        let limit = self.0.config.max_bytes;
+        let too_large = |size| Error::TooLarge { bucket: bucket.into(), key: key.into(), limit, size };
+
+        let call = self.0.client.get_object().bucket(bucket).key(key).send();
+        let answer = call.await.map_err(|error| self.classify(error, place))?;
+        let announced = answer.content_length().and_then(|size| u64::try_from(size).ok());
+        if announced.is_some_and(|size| size > limit) {
+            return Err(too_large(announced));
+        }
+        let digest = answer.metadata().and_then(|metadata| metadata.get(DIGEST)).cloned();
+
+        let mut bytes = BytesMut::new();
+        let mut body = answer.body;
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|error| Error::BrokeOff {
+                bucket: bucket.into(),
+                key: key.into(),
+                source: error.into(),
+            })?;
+            // The announcement may lie.
+            if (bytes.len() + chunk.len()) as u64 > limit {
+                return Err(too_large(None));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        match digest {
+            Some(digest) if digest != hexadecimal_sha256(&bytes) => {
+                Err(Error::Corrupt { bucket: bucket.into(), key: key.into() })
+            }
+            _ => Ok(bytes.freeze()),
+        }
+    }
+}
+
+fn check_format(bytes: &[u8], bucket: &str, key: &str) -> Result<(), Error> {
+    let found = image::guess_format(bytes).ok();
+    match found {
+        Some(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP) => Ok(()),
+        _ => Err(Error::NotAnImage {
+            bucket: bucket.into(),
+            key: key.into(),
+            found: found.map(|format| format.to_mime_type()),
+        }),
+    }
+}

@@ -1,0 +1,16 @@
+//! Where things lie in the bucket.
+
+use std::fmt::Display;
+
+use uuid::Uuid;
+
+/// Key of a file that a client uploads.
+pub fn upload_key(upload: &Uuid) -> String {
+    format!("uploads/{upload}")
+}
+
+/// Key of an output. The fence is part of it, so that an attempt that lost its lease can never
+/// overwrite what the attempt after it made.
+pub fn output_key(job: &impl Display, fence: u64, name: &str) -> String {
+    format!("jobs/{job}/{fence}/{name}")
+}

@@ -1,0 +1,108 @@
+//! Outputs out, and links for clients.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::error::Place;
+use crate::{Error, Store};
+
+/// The longest life of a presigned URL: the signature's own limit.
+pub const LONGEST_LINK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Metadata of our objects: SHA-256 of their bytes in hexadecimal.
+pub(crate) const DIGEST: &str = "sha256";
+
+/// An object that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// `s3://bucket/key`.
+    pub uri: String,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of its bytes in hexadecimal.
+    pub sha256: String,
+}
+
+impl Store {
+    /// Writes an object into our bucket, with its digest beside it.
+    ///
+    /// # Errors
+    /// [`Error::MissingBucket`], [`Error::Denied`], [`Error::Unreachable`], [`Error::TimedOut`],
+    /// [`Error::Busy`] or [`Error::Refused`].
+    pub async fn put(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<Stored, Error> {
+        let bucket = self.0.config.bucket.as_str();
+        let place = Place { bucket, key: Some(key) };
+        let sha256 = hexadecimal_sha256(&bytes);
+        let size = bytes.len() as u64;
+        let call = async {
+            let put = self.0.client.put_object().bucket(bucket).key(key).content_type(content_type);
+            let put = put.metadata(DIGEST, &sha256).body(ByteStream::from(bytes));
+            put.send().await.map_err(|error| self.classify(error, place))
+        };
+        self.bounded(place, Box::pin(call)).await?;
+        Ok(Stored { uri: place.to_string(), bytes: size, sha256 })
+    }
+
+    /// A URL under which anybody can fetch the object for `lifetime`.
+    ///
+    /// # Errors
+    /// [`Error::BadLifetime`] or [`Error::NotAllowed`] for another bucket.
+    pub async fn presign_get(&self, bucket: &str, key: &str, lifetime: Duration) -> Result<String, Error> {
+        if !self.allows(bucket) {
+            return Err(Error::NotAllowed { bucket: bucket.to_owned() });
+        }
+        let place = Place { bucket, key: Some(key) };
+        let get = self.0.public.get_object().bucket(bucket).key(key);
+        let call = async { self.link(get.presigned(life(lifetime)?).await, place) };
+        self.bounded(place, Box::pin(call)).await
+    }
+
+    /// A URL under which anybody can put one object into our bucket for `lifetime`.
+    ///
+    /// # Errors
+    /// [`Error::BadLifetime`].
+    pub async fn presign_put(&self, key: &str, lifetime: Duration) -> Result<String, Error> {
+        let bucket = self.0.config.bucket.as_str();
+        let place = Place { bucket, key: Some(key) };
+        let put = self.0.public.put_object().bucket(bucket).key(key);
+        let call = async { self.link(put.presigned(life(lifetime)?).await, place) };
+        self.bounded(place, Box::pin(call)).await
+    }
+
+    fn link<E>(
+        &self,
+        signed: Result<
+            PresignedRequest,
+            aws_sdk_s3::error::SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
+        >,
+        place: Place<'_>,
+    ) -> Result<String, Error>
+    where
+        E: aws_sdk_s3::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let signed = signed.map_err(|error| self.classify(error, place))?;
+        Ok(signed.uri().to_owned())
+    }
+}
+
+fn life(asked: Duration) -> Result<PresigningConfig, Error> {
+    let bad = || Error::BadLifetime { asked, limit: LONGEST_LINK };
+    if asked < Duration::from_secs(1) || asked > LONGEST_LINK {
+        return Err(bad());
+    }
+    PresigningConfig::expires_in(asked).map_err(|_| bad())
+}
+
+pub(crate) fn hexadecimal_sha256(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(64);
+    for byte in Sha256::digest(bytes) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}

@@ -1,0 +1,113 @@
+//! What every S3 server must do for us, run against each make that we can start.
+
+use std::time::Duration;
+
+use uso_store::{Config, Credentials, Error, Store, output_key, upload_key};
+use uuid::Uuid;
+
+use crate::fixture::{Folder, PNG, config};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The whole suite against the service at `endpoint`, which knows the fixture's keys.
+pub(crate) async fn conforms(endpoint: String) {
+    let store = Store::connect(config(endpoint.clone())).await.unwrap();
+    assert!(matches!(store.ping().await, Err(Error::Missing { .. } | Error::MissingBucket { .. })));
+    store.ensure_bucket().await.unwrap();
+    store.ensure_bucket().await.unwrap();
+    store.ping().await.unwrap();
+
+    what_was_put_comes_back(&store).await;
+    links_work_for_anybody(&store).await;
+    missing_things_are_named(&store).await;
+    other_keys_are_denied(endpoint).await;
+}
+
+async fn what_was_put_comes_back(store: &Store) {
+    let key = output_key(&"0-job", 7, "ä 1+2%.png");
+    let stored = store.put(&key, "image/png", PNG.into()).await.unwrap();
+    assert_eq!(stored.uri, "s3://uso/jobs/0-job/7/ä 1+2%.png");
+    assert_eq!(stored.bytes, PNG.len() as u64);
+    assert_eq!(stored.sha256.len(), 64);
+    assert_eq!(store.fetch_image("uso", &key).await.unwrap(), PNG);
+    // Large enough for several chunks.
+    let large: Vec<u8> = PNG.iter().copied().chain((0..3_000_000_u32).map(|i| i as u8)).collect();
+    store.put("large.png", "image/png", large.clone().into()).await.unwrap();
+    assert!(store.fetch_image("uso", "large.png").await.unwrap() == large);
+}
+
+async fn links_work_for_anybody(store: &Store) {
+    let key = upload_key(&Uuid::new_v4());
+    let client = reqwest::Client::new();
+    let put = store.presign_put(&key, MINUTE).await.unwrap();
+    let answer = client.put(put).header("content-type", "image/png").body(PNG).send().await.unwrap();
+    assert!(answer.status().is_success(), "{answer:?}");
+    assert_eq!(store.fetch_image("uso", &key).await.unwrap(), PNG);
+
+    let get = store.presign_get("uso", &key, MINUTE).await.unwrap();
+    let answer = client.get(&get).send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "image/png");
+    assert_eq!(answer.bytes().await.unwrap(), PNG);
+
+    // A link is good for one object and one method.
+    let other = get.replace(&key, "large.png");
+    assert!(client.get(other).send().await.unwrap().status().is_client_error());
+    assert!(client.put(get).body("x").send().await.unwrap().status().is_client_error());
+}
+
+async fn missing_things_are_named(store: &Store) {
+    let error = store.fetch_image("uso", "no/such.png").await.unwrap_err();
+    assert_eq!(error.to_string(), "there is no object s3://uso/no/such.png");
+    assert!(!error.retryable());
+}
+
+async fn other_keys_are_denied(endpoint: String) {
+    let credentials = Credentials { access_key: "fleet".into(), secret_key: "wrong-secret".into() };
+    let store = Store::connect(Config { credentials: Some(credentials), ..config(endpoint) }).await.unwrap();
+    let error = store.fetch_image("uso", "large.png").await.unwrap_err();
+    assert!(matches!(error, Error::Denied { .. }), "{error}");
+    assert!(!format!("{error:?} {store:?}", store = store.config()).contains("wrong-secret"));
+}
+
+#[tokio::test]
+async fn a_folder_conforms() {
+    let folder = Folder::start().await;
+    conforms(folder.server.endpoint()).await;
+    folder.server.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_gets_in_without_keys() {
+    let folder = Folder::start().await;
+    let store = folder.store().await;
+    store.put("a.png", "image/png", PNG.into()).await.unwrap();
+    let url = format!("{}/uso/a.png", folder.server.endpoint());
+    assert_eq!(reqwest::get(url).await.unwrap().status(), 403);
+}
+
+#[tokio::test]
+async fn other_users_cannot_look_into_the_folder() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::start().await;
+    let mode = std::fs::metadata(folder.data.path().join("s3")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[tokio::test]
+async fn a_link_lives_from_a_second_to_a_week() {
+    let folder = Folder::start().await;
+    let store = folder.store().await;
+    for lifetime in [Duration::ZERO, Duration::from_secs(8 * 24 * 60 * 60)] {
+        let error = store.presign_put("a", lifetime).await.unwrap_err();
+        assert!(matches!(error, Error::BadLifetime { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn links_are_made_for_the_public_address() {
+    let public_endpoint = Some("https://pictures.example.org".to_owned());
+    let config = Config { public_endpoint, ..config("http://127.0.0.1:9".into()) };
+    let store = Store::connect(config).await.unwrap();
+    let link = store.presign_get("uso", "a.png", MINUTE).await.unwrap();
+    assert!(link.starts_with("https://pictures.example.org/uso/a.png?"), "{link}");
+}
