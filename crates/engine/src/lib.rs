@@ -8,6 +8,7 @@
 //! Read first: `uso/mod.rs` (the whole way of a picture), then `uso/flux.rs` (the transformer).
 
 mod config;
+pub mod device;
 mod error;
 mod files;
 mod image;

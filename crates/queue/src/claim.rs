@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::job::Record;
@@ -10,6 +11,9 @@ use crate::{Class, Error, Lease, Queue};
 
 /// How long a process stays the one that reaps without saying so again.
 const REAPER_TERM: Duration = Duration::from_secs(5);
+
+/// How often a process looks for lost leases.
+const REAP_EVERY: Duration = Duration::from_secs(1);
 
 /// A process that takes part in the queue: one consumer of every stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -82,5 +86,18 @@ impl Queue {
             tracing::warn!(requeued, failed, buried, "reaped leases: {requeued} requeued, {failed} failed");
         }
         Ok(Reaped { requeued, failed, buried })
+    }
+
+    /// Reaps about once a second until `stop`; what every process of the fleet should do.
+    pub async fn reap_until(&self, process: &WorkerId, stop: CancellationToken) {
+        loop {
+            if let Err(error) = self.reap(process).await {
+                tracing::warn!(%error, "could not reap lost leases");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(REAP_EVERY) => {}
+            }
+        }
     }
 }

@@ -16,6 +16,17 @@ pub enum PositionShift {
     None,
 }
 
+impl std::fmt::Display for PositionShift {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Diagonal => "d",
+            Self::Height => "h",
+            Self::Width => "w",
+            Self::None => "o",
+        })
+    }
+}
+
 impl std::str::FromStr for PositionShift {
     type Err = String;
 

@@ -1,0 +1,42 @@
+//! Where the numbers are kept and in which precision.
+
+pub use candle_core::{DType, Device};
+
+use crate::Error;
+
+/// Opens a device by name: `cpu`, `cuda`, `cuda:1`, `metal`. Devices other than the CPU need a build
+/// with the feature of the same name.
+///
+/// # Errors
+/// [`Error::Request`] for a name that is none of these, [`Error::Device`] if it cannot be had.
+pub fn open(name: &str) -> Result<Device, Error> {
+    let (kind, ordinal) = name.split_once(':').unwrap_or((name, "0"));
+    let unknown = || Error::Request {
+        parameter: "device",
+        reason: format!("{name:?} is none of cpu, cuda, cuda:<number>, metal"),
+    };
+    let ordinal: usize = ordinal.parse().map_err(|_| unknown())?;
+    match kind {
+        "cpu" => Ok(Device::Cpu),
+        "cuda" => Ok(Device::new_cuda(ordinal)?),
+        "metal" => Ok(Device::new_metal(ordinal)?),
+        _ => Err(unknown()),
+    }
+}
+
+/// Reads a precision: `f32`, `bf16`, `f16`. None means what suits the device: float32 on the CPU,
+/// bfloat16 elsewhere.
+///
+/// # Errors
+/// [`Error::Request`] for any other name.
+pub fn precision(name: Option<&str>, device: &Device) -> Result<DType, Error> {
+    match name {
+        None if device.is_cpu() => Ok(DType::F32),
+        None | Some("bf16") => Ok(DType::BF16),
+        Some("f32") => Ok(DType::F32),
+        Some("f16") => Ok(DType::F16),
+        Some(other) => {
+            Err(Error::Request { parameter: "dtype", reason: format!("{other:?} is none of f32, bf16, f16") })
+        }
+    }
+}

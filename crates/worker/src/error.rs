@@ -1,0 +1,44 @@
+use uso_engine::Error as EngineError;
+use uso_store::Error as StoreError;
+
+/// Everything that can go wrong on the way from a lease to its picture.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A reference could not be fetched.
+    #[error("{field}: {source}")]
+    Fetch {
+        /// Field of the job, as its submitter wrote it.
+        field: String,
+        /// What the store said.
+        source: StoreError,
+    },
+    /// A reference is no picture that can be used.
+    #[error("{field}: {source}")]
+    Reference {
+        /// Field of the job, as its submitter wrote it.
+        field: String,
+        /// What the decoder said.
+        source: EngineError,
+    },
+    /// The engine refused the request, or failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The picture is one colour from edge to edge: never what was asked for.
+    #[error("the model drew a picture of a single colour")]
+    Flat,
+    /// The engine panicked; the model has been loaded again.
+    #[error("the engine panicked: {0}")]
+    Panicked(String),
+    /// The engine panicked twice in a row, or could not be loaded again: this process is of no use.
+    #[error("the device is lost: {0}")]
+    DeviceLost(String),
+    /// Another process holds the job now, or it has ended: stop working on it.
+    #[error("the job was given up: its lease is lost")]
+    Abandoned,
+    /// The picture or its sidecar could not be stored.
+    #[error("could not store the output: {0}")]
+    Upload(#[source] StoreError),
+    /// A helper thread of the runtime was lost.
+    #[error("a blocking task ended early: {0}")]
+    Task(String),
+}

@@ -1,0 +1,80 @@
+//! What a picture was made from, as it is written into the picture and beside it.
+
+use serde::Serialize;
+use uso_engine::{Image, Request};
+
+/// Everything that is needed to make the same picture again.
+#[derive(Debug, Clone, Serialize)]
+pub struct Parameters {
+    /// Program and version.
+    pub software: &'static str,
+    /// Name of the model folder.
+    pub model: String,
+    /// What was drawn.
+    pub prompt: String,
+    /// Name of the content reference.
+    pub content: Option<String>,
+    /// Names of the style references.
+    pub styles: Vec<String>,
+    /// Width of the picture in pixels.
+    pub width: u32,
+    /// Height of the picture in pixels.
+    pub height: u32,
+    /// Whether the size was taken from the content reference.
+    pub keep_size: bool,
+    /// Longest side of the content reference in pixels.
+    pub content_size: u32,
+    /// Sampling steps.
+    pub steps: u32,
+    /// Guidance strength.
+    pub guidance: f64,
+    /// Seed of the start noise.
+    pub seed: u64,
+    /// How the content reference's positions were moved: `d`, `h`, `w` or `o`.
+    pub position_shift: String,
+}
+
+impl Parameters {
+    /// Parameters of `image`, which `model` made from `request`; the references by their names.
+    pub fn new(
+        model: &str,
+        request: &Request,
+        image: &Image,
+        content: Option<String>,
+        styles: Vec<String>,
+    ) -> Self {
+        Self {
+            software: concat!("uso-fleet ", env!("CARGO_PKG_VERSION")),
+            model: model.to_owned(),
+            prompt: request.prompt.clone(),
+            content,
+            styles,
+            width: image.width,
+            height: image.height,
+            keep_size: request.keep_size,
+            content_size: request.content_size,
+            steps: request.steps,
+            guidance: request.guidance,
+            seed: request.seed,
+            position_shift: request.position_shift.to_string(),
+        }
+    }
+
+    /// Texts for a PNG: `uso` is all of this as JSON; `parameters` is the one-line form that image
+    /// viewers of the field show.
+    pub fn png_text(&self) -> Vec<(String, String)> {
+        let line = format!(
+            "{}\nSteps: {}, Sampler: Euler, Guidance: {}, Seed: {}, Size: {}x{}, Model: {}, Version: {}",
+            self.prompt,
+            self.steps,
+            self.guidance,
+            self.seed,
+            self.width,
+            self.height,
+            self.model,
+            self.software
+        );
+        let json = serde_json::to_string(self).unwrap_or_default();
+        vec![("parameters".into(), line), ("uso".into(), json)]
+    }
+}

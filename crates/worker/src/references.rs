@@ -1,0 +1,37 @@
+//! Reference images of a job: from the store, decoded under the pixel limit.
+
+use futures::future::{try_join, try_join_all};
+use uso_engine::{DecodeLimits, Image};
+use uso_queue::{JobSpec, Source};
+use uso_store::{Store, upload_key};
+
+use crate::Error;
+
+/// The decoded references of one job.
+pub(crate) struct References {
+    pub(crate) content: Option<Image>,
+    pub(crate) styles: Vec<Image>,
+}
+
+/// Fetches and decodes all references of a job at once.
+pub(crate) async fn fetch(store: &Store, spec: &JobSpec) -> Result<References, Error> {
+    let content = try_join_all(spec.content.iter().map(|source| reference(store, "content".into(), source)));
+    let styles =
+        spec.styles.iter().enumerate().map(|(i, source)| reference(store, format!("styles/{i}"), source));
+    let (mut content, styles) = try_join(content, try_join_all(styles)).await?;
+    Ok(References { content: content.pop(), styles })
+}
+
+async fn reference(store: &Store, field: String, source: &Source) -> Result<Image, Error> {
+    let fetched = match source {
+        Source::S3 { bucket, key } => store.fetch_image(bucket, key).await,
+        Source::Upload(id) => store.fetch_image(&store.config().bucket, &upload_key(id)).await,
+    };
+    let bytes = match fetched {
+        Ok(bytes) => bytes,
+        Err(source) => return Err(Error::Fetch { field, source }),
+    };
+    let decode = tokio::task::spawn_blocking(move || Image::decode(&bytes, &DecodeLimits::default()));
+    let decoded = decode.await.map_err(|error| Error::Task(error.to_string()))?;
+    decoded.map_err(|source| Error::Reference { field, source })
+}

@@ -1,0 +1,110 @@
+//! What each failure means for the job and for this process: decided here and nowhere else.
+
+use uso_engine::Error as EngineError;
+use uso_queue::Failure;
+use uso_store::Error as StoreError;
+
+use crate::Error;
+
+/// What follows from a failed attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Report the failure and take the next job.
+    Fail(Failure),
+    /// Report the failure and end the process.
+    FailAndStop(Failure),
+    /// Say nothing: the job is somebody else's.
+    Abandon,
+}
+
+pub(crate) fn verdict(error: &Error) -> Verdict {
+    let fail = |code: &str, retryable| {
+        Verdict::Fail(Failure { code: code.into(), message: error.to_string(), retryable })
+    };
+    match error {
+        Error::Fetch { source, .. } => fail(reference_code(source), source.retryable()),
+        Error::Reference { source, .. } | Error::Engine(source) => engine(source, &fail),
+        Error::Flat => fail("flat_picture", true),
+        Error::Panicked(_) => fail("engine_panicked", true),
+        Error::DeviceLost(_) => match fail("device_lost", true) {
+            Verdict::Fail(failure) => Verdict::FailAndStop(failure),
+            other => other,
+        },
+        Error::Abandoned => Verdict::Abandon,
+        // Whatever the store refuses here, another worker or a later try may be allowed.
+        Error::Upload(_) => fail("upload_failed", true),
+        Error::Task(_) => fail("task_lost", true),
+    }
+}
+
+fn engine(error: &EngineError, fail: &dyn Fn(&str, bool) -> Verdict) -> Verdict {
+    match error {
+        EngineError::Request { .. } => fail("invalid_parameter", false),
+        EngineError::Image(_) => fail("reference_not_usable", false),
+        EngineError::Tokenizer(_) => fail("prompt_not_usable", false),
+        EngineError::NotFinite { .. } => fail("not_finite", true),
+        EngineError::Device(_) => fail("device_failed", true),
+        EngineError::ModelFile { .. } | EngineError::Weights { .. } => fail("model_broken", true),
+        _ => fail("engine_failed", true),
+    }
+}
+
+fn reference_code(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Missing { .. } | StoreError::MissingBucket { .. } => "reference_missing",
+        StoreError::Denied { .. } => "reference_denied",
+        StoreError::NotAllowed { .. } => "reference_not_allowed",
+        StoreError::TooLarge { .. } => "reference_too_large",
+        StoreError::NotAnImage { .. } => "reference_not_an_image",
+        _ => "reference_not_fetched",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(error: &Error) -> (String, bool) {
+        match verdict(error) {
+            Verdict::Fail(failure) => (failure.code, failure.retryable),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_the_submitter_got_wrong_is_not_tried_again() {
+        let missing = StoreError::Missing { bucket: "uso".into(), key: "a".into() };
+        let missing = Error::Fetch { field: "styles/0".into(), source: missing };
+        assert_eq!(code(&missing), ("reference_missing".into(), false));
+        let size = EngineError::Request { parameter: "keep_size", reason: "too wide".into() };
+        assert_eq!(code(&Error::Engine(size)), ("invalid_parameter".into(), false));
+        let image = EngineError::Image("truncated".into());
+        assert_eq!(
+            code(&Error::Reference { field: "content".into(), source: image }),
+            ("reference_not_usable".into(), false)
+        );
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again() {
+        let away = || StoreError::Busy { place: "s3://uso/a".into(), code: "SlowDown".into(), status: 503 };
+        let fetch = Error::Fetch { field: "content".into(), source: away() };
+        assert_eq!(code(&fetch), ("reference_not_fetched".into(), true));
+        for error in [Error::Flat, Error::Panicked("x".into()), Error::Upload(away())] {
+            assert!(code(&error).1, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_lost_device_ends_the_process_and_a_lost_lease_says_nothing() {
+        assert!(matches!(verdict(&Error::DeviceLost("x".into())), Verdict::FailAndStop(_)));
+        assert_eq!(verdict(&Error::Abandoned), Verdict::Abandon);
+    }
+
+    #[test]
+    fn messages_name_the_field() {
+        let missing = StoreError::Missing { bucket: "uso".into(), key: "a".into() };
+        let error = Error::Fetch { field: "styles/1".into(), source: missing };
+        assert_eq!(error.to_string(), "styles/1: there is no object s3://uso/a");
+    }
+}

@@ -1,0 +1,117 @@
+//! Servers, a worker and the bundled model's examples.
+
+use std::time::Duration;
+
+use prometheus::Registry;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uso_engine::ModelFiles;
+use uso_engine::device::{DType, Device};
+use uso_queue::private_redis::PrivateRedis;
+use uso_queue::{Defaults, JobId, JobSpec, JobView, Queue};
+use uso_store::folder::{FolderConfig, FolderServer};
+use uso_store::{Config, Credentials, Store};
+use uso_worker::{DeviceThread, Error, Metrics, Worker};
+
+pub(crate) struct Fixture {
+    pub(crate) redis: PrivateRedis,
+    pub(crate) queue: Queue,
+    pub(crate) store: Store,
+    pub(crate) folder: Option<FolderServer>,
+    pub(crate) registry: Registry,
+    pub(crate) data: TempDir,
+}
+
+/// A worker that runs in this process.
+pub(crate) struct Running {
+    pub(crate) stop: CancellationToken,
+    pub(crate) task: JoinHandle<Result<(), Error>>,
+}
+
+impl Fixture {
+    pub(crate) async fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let redis = PrivateRedis::start(&data.path().join("redis"), None).await.unwrap();
+        let queue = Queue::connect(uso_queue::Config::new(redis.url())).await.unwrap();
+        queue.migrate().await.unwrap();
+        let credentials = Credentials { access_key: "fleet".into(), secret_key: "not-a-secret".into() };
+        let folder = FolderConfig {
+            root: data.path().join("s3"),
+            port: None,
+            credentials: credentials.clone(),
+            origins: Vec::new(),
+        };
+        let folder = FolderServer::start(folder).await.unwrap();
+        let config = Config {
+            endpoint: Some(folder.endpoint()),
+            credentials: Some(credentials),
+            timeout: Duration::from_secs(5),
+            ..Config::default()
+        };
+        let store = Store::connect(config).await.unwrap();
+        store.ensure_bucket().await.unwrap();
+        Self { redis, queue, store, folder: Some(folder), registry: Registry::new(), data }
+    }
+
+    pub(crate) async fn worker(&self) -> Running {
+        let device = DeviceThread::start(ModelFiles::Bundled, Device::Cpu, DType::F32).await.unwrap();
+        let metrics = Metrics::new(&self.registry).unwrap();
+        let worker = Worker::new(self.queue.clone(), self.store.clone(), device, metrics);
+        let stop = CancellationToken::new();
+        Running { task: tokio::spawn(worker.run(stop.clone())), stop }
+    }
+
+    /// Puts one of the model's example pictures and gives its source.
+    pub(crate) async fn example(&self, name: &str) -> String {
+        let bytes = std::fs::read(format!("../engine/assets/mini/examples/{name}")).unwrap();
+        self.store.put(&format!("references/{name}"), "image/png", bytes.into()).await.unwrap().uri
+    }
+
+    pub(crate) async fn submit(&self, body: &Value) -> JobId {
+        let spec = JobSpec::parse(
+            body,
+            &Defaults { width: 64, height: 64, content_size: 64, ..Defaults::default() },
+        );
+        self.queue.submit("tenant", &spec.unwrap()).await.unwrap().id
+    }
+
+    pub(crate) async fn view(&self, job: &JobId) -> JobView {
+        self.queue.view(job).await.unwrap().unwrap()
+    }
+
+    /// Waits until `reached` holds for the job; Redis may be away meanwhile.
+    pub(crate) async fn until(&self, job: &JobId, reached: impl Fn(&JobView) -> bool) -> JobView {
+        let wait = async {
+            loop {
+                match self.queue.view(job).await {
+                    Ok(Some(view)) if reached(&view) => return view,
+                    _ => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(120), wait).await.expect("the job did not get there")
+    }
+
+    pub(crate) async fn ended(&self, job: &JobId) -> JobView {
+        self.until(job, |view| view.state.is_terminal()).await
+    }
+
+    /// An object as it lies on the disk behind the S3 server.
+    pub(crate) fn object(&self, uri: &str) -> Vec<u8> {
+        std::fs::read(self.data.path().join("s3").join(uri.strip_prefix("s3://").unwrap())).unwrap()
+    }
+
+    /// Pictures that attempts at a job have stored.
+    pub(crate) fn pictures(&self, job: &JobId) -> usize {
+        let folder = self.data.path().join(format!("s3/uso/jobs/{job}"));
+        let attempts = std::fs::read_dir(folder).map_or_else(|_| Vec::new(), |all| all.collect());
+        attempts.into_iter().filter(|attempt| attempt.as_ref().unwrap().path().join("0.png").exists()).count()
+    }
+}
+
+/// A job that takes long enough to be interrupted.
+pub(crate) fn long_job() -> Value {
+    json!({ "prompt": "a red circle in the night sky", "width": 128, "height": 128, "steps": 100, "seed": 1 })
+}

@@ -1,0 +1,91 @@
+//! Jobs from their lease to their end.
+
+use serde_json::{Value, json};
+use uso_engine::{DecodeLimits, Image};
+use uso_queue::State;
+
+use crate::fixture::{Fixture, long_job};
+
+#[tokio::test]
+async fn a_job_becomes_a_picture_a_sidecar_and_a_record() {
+    let fixture = Fixture::start().await;
+    let content = fixture.example("content_star.png").await;
+    let body = json!({
+        "prompt": "the star is at the left on a green field", "content": content, "styles": [],
+        "seed": 101, "steps": 10, "guidance": 4.0, "metadata": { "row": 5 },
+    });
+    let job = fixture.submit(&body).await;
+    let worker = fixture.worker().await;
+    let view = fixture.ended(&job).await;
+    worker.stop.cancel();
+    worker.task.await.unwrap().unwrap();
+
+    assert_eq!(view.state, State::Succeeded, "{:?}", view.error);
+    assert_eq!((view.step, view.of, view.attempt), (10, 10, 1));
+    let output = view.output.unwrap();
+    assert_eq!((output.width, output.height), (64, 64));
+    let png = fixture.object(&output.uri);
+    assert_eq!(output.bytes, png.len() as u64);
+    looks_as_recorded(&png, "golden_1.png");
+    assert!(contains(&png, b"Seed: 101"), "no parameters in the picture");
+
+    let sidecar: Value = serde_json::from_slice(&fixture.object(&output.sidecar)).unwrap();
+    assert_eq!(sidecar["parameters"]["prompt"], "the star is at the left on a green field");
+    assert_eq!(sidecar["parameters"]["content"], "s3://uso/references/content_star.png");
+    assert_eq!(sidecar["parameters"]["seed"], 101);
+    assert_eq!(sidecar["parameters"]["model"], "mini");
+    assert_eq!(sidecar["job"]["metadata"]["row"], 5);
+    assert_eq!(sidecar["output"]["sha256"], output.sha256);
+
+    let metrics = prometheus::TextEncoder::new().encode_to_string(&fixture.registry.gather()).unwrap();
+    assert!(metrics.contains("uso_worker_attempts_total{outcome=\"succeeded\"} 1"), "{metrics}");
+}
+
+/// What the model's card allows: one level in half a percent of the values.
+fn looks_as_recorded(png: &[u8], golden: &str) {
+    let golden = std::fs::read(format!("../engine/assets/mini/examples/{golden}")).unwrap();
+    let decode = |bytes: &[u8]| Image::decode(bytes, &DecodeLimits::default()).unwrap().rgb;
+    let (ours, theirs) = (decode(png), decode(&golden));
+    let apart: Vec<u8> = ours.iter().zip(&theirs).map(|(a, b)| a.abs_diff(*b)).filter(|d| *d > 0).collect();
+    assert!(
+        apart.iter().all(|d| *d == 1) && apart.len() * 200 <= ours.len(),
+        "{} values differ",
+        apart.len()
+    );
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+#[tokio::test]
+async fn a_stopped_worker_finishes_its_job_and_takes_no_other() {
+    let fixture = Fixture::start().await;
+    let first = fixture.submit(&long_job()).await;
+    let second = fixture.submit(&long_job()).await;
+    let worker = fixture.worker().await;
+    fixture.until(&first, |view| view.step > 0).await;
+    worker.stop.cancel();
+    worker.task.await.unwrap().unwrap();
+    assert_eq!(fixture.view(&first).await.state, State::Succeeded);
+    assert_eq!(fixture.view(&second).await.state, State::Queued);
+}
+
+#[tokio::test]
+async fn a_picture_finished_while_redis_is_away_is_handed_in_when_it_is_back() {
+    let mut fixture = Fixture::start().await;
+    let job = fixture.submit(&long_job()).await;
+    let worker = fixture.worker().await;
+    fixture.until(&job, |view| view.step > 0).await;
+    fixture.redis.kill().await.unwrap();
+    // The job's last step is done without a queue to report to.
+    while fixture.pictures(&job) == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    fixture.redis.restart().await.unwrap();
+    let view = fixture.ended(&job).await;
+    assert_eq!((view.state, view.attempt), (State::Succeeded, 1));
+    assert_eq!(fixture.pictures(&job), 1);
+    worker.stop.cancel();
+    worker.task.await.unwrap().unwrap();
+}

@@ -1,0 +1,7 @@
+//! A worker with the bundled model, a real Redis and a real S3 server.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod fixture;
+mod life;
+mod references;

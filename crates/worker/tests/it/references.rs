@@ -1,0 +1,57 @@
+//! References that cannot be used: the job fails with the field's name, and the worker goes on.
+
+use serde_json::json;
+use uso_queue::{Failure, State};
+
+use crate::fixture::Fixture;
+
+#[tokio::test]
+async fn each_bad_reference_is_named_and_the_worker_goes_on() {
+    let fixture = Fixture::start().await;
+    let star = fixture.example("content_star.png").await;
+    let torn = std::fs::read("../engine/assets/mini/examples/content_star.png").unwrap();
+    fixture.store.put("text", "image/png", "hello".into()).await.unwrap();
+    fixture.store.put("torn", "image/png", torn[..torn.len() / 2].to_vec().into()).await.unwrap();
+    let worker = fixture.worker().await;
+
+    let cases = [
+        (json!({ "content": "s3://uso/none.png" }), "reference_missing", "content: there is no object"),
+        (
+            json!({ "styles": [star, "s3://uso/text"] }),
+            "reference_not_an_image",
+            "styles/1: s3://uso/text is not",
+        ),
+        (json!({ "content": "s3://uso/torn" }), "reference_not_usable", "content: image: "),
+        (json!({ "content": "s3://other/a.png" }), "reference_not_allowed", "content: bucket s3://other"),
+    ];
+    for (body, code, message) in cases {
+        let job = fixture.submit(&body).await;
+        let view = fixture.ended(&job).await;
+        assert_eq!(view.state, State::Failed);
+        assert_eq!(view.attempt, 1, "a submitter's mistake was tried again");
+        let Failure { code: found, message: said, .. } = view.error.unwrap();
+        assert_eq!(found, code);
+        assert!(said.starts_with(message), "{said}");
+    }
+
+    let job = fixture.submit(&json!({ "content": star, "steps": 1, "prompt": "a star" })).await;
+    assert_eq!(fixture.ended(&job).await.state, State::Succeeded);
+    worker.stop.cancel();
+    worker.task.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_costs_attempts_and_then_the_job() {
+    let mut fixture = Fixture::start().await;
+    let star = fixture.example("content_star.png").await;
+    fixture.folder.take().unwrap().stop().await;
+    let job = fixture.submit(&json!({ "content": star })).await;
+    let worker = fixture.worker().await;
+    let view = fixture.ended(&job).await;
+    assert_eq!((view.state, view.attempt), (State::Failed, 3));
+    let failure = view.error.unwrap();
+    assert_eq!(failure.code, "reference_not_fetched");
+    assert!(failure.message.contains("cannot be reached"), "{}", failure.message);
+    worker.stop.cancel();
+    worker.task.await.unwrap().unwrap();
+}
