@@ -1,0 +1,60 @@
+//! What the API counts, and its access log.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use prometheus::{HistogramOpts, HistogramVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use uso_queue::{Class, Depth};
+
+use crate::Shared;
+
+/// Metrics of one process: the API's own, and whatever else is in its registry.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: HistogramVec,
+    jobs: IntGaugeVec,
+}
+
+impl Metrics {
+    pub(crate) fn new(registry: Registry) -> Result<Self, prometheus::Error> {
+        let requests = HistogramVec::new(
+            HistogramOpts::new("uso_api_request_seconds", "Time until a request is answered"),
+            &["method", "route", "status"],
+        )?;
+        let jobs = IntGaugeVec::new(
+            Opts::new("uso_queue_jobs", "Jobs that wait or run, by class"),
+            &["class", "state"],
+        )?;
+        registry.register(Box::new(requests.clone()))?;
+        registry.register(Box::new(jobs.clone()))?;
+        Ok(Self { registry, requests, jobs })
+    }
+
+    /// Everything in the text format of Prometheus; the queue's depth as just read, or not at all.
+    pub(crate) fn text(&self, depth: Option<[(Class, Depth); 2]>) -> Result<String, prometheus::Error> {
+        self.jobs.reset();
+        for (class, depth) in depth.into_iter().flatten() {
+            self.jobs.with_label_values(&[class.as_str(), "queued"]).set(depth.queued as i64);
+            self.jobs.with_label_values(&[class.as_str(), "running"]).set(depth.running as i64);
+        }
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+/// Counts and logs a request under its route, never under its path: ids are without number.
+pub(crate) async fn count(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let response = next.run(request).await;
+    let (status, took) = (response.status(), begun.elapsed());
+    // A method may be any word of the client's.
+    let known = matches!(method.as_str(), "GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS");
+    let label = if known { method.as_str() } else { "other" };
+    shared.metrics.requests.with_label_values(&[label, &route, status.as_str()]).observe(took.as_secs_f64());
+    tracing::debug!(%method, route, status = status.as_u16(), took_ms = took.as_millis() as u64, "answered");
+    response
+}

@@ -1,0 +1,113 @@
+//! Refusals as problem documents (RFC 9457).
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use uso_queue::FieldError;
+
+/// Why a request was refused.
+#[derive(Debug, Serialize)]
+pub struct Problem {
+    /// What kind of trouble, for people.
+    pub title: &'static str,
+    /// HTTP status.
+    pub status: u16,
+    /// A word for programs.
+    pub code: &'static str,
+    /// What is wrong this time.
+    pub detail: String,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+    /// What is wrong with each field, for a body that was understood.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+    /// When to come back.
+    #[serde(skip)]
+    pub retry_after: Option<Duration>,
+}
+
+impl Problem {
+    /// A refusal that a second try will not change.
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            code,
+            detail: detail.into(),
+            retryable: false,
+            errors: Vec::new(),
+            retry_after: None,
+        }
+    }
+
+    /// A refusal that may pass.
+    pub(crate) fn later(mut self, after: Duration) -> Self {
+        self.retryable = true;
+        self.retry_after = Some(after);
+        self
+    }
+
+    pub(crate) fn fields(errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
+            [only] => format!("{}: {}", only.pointer, only.message),
+            several => format!("{} fields are not as they must be", several.len()),
+        };
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", detail) }
+    }
+
+    pub(crate) fn no_such_job() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no_such_job", "there is no such job, or its record's time is over")
+    }
+
+    /// What a client need not and must not know more about; the log does.
+    fn internal(error: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%error, "a request failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the fault is ours and has been logged")
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let after = self.retry_after;
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(after) = after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        response
+    }
+}
+
+impl From<uso_queue::Error> for Problem {
+    fn from(error: uso_queue::Error) -> Self {
+        if !error.retryable() {
+            return Self::internal(&error);
+        }
+        tracing::warn!(%error, "the queue is not there for a request");
+        let detail = match error {
+            uso_queue::Error::Full => "the queue has no room for new jobs now",
+            _ => "the queue does not answer now",
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue_unavailable", detail).later(Duration::from_secs(2))
+    }
+}
+
+impl From<uso_store::Error> for Problem {
+    fn from(error: uso_store::Error) -> Self {
+        if !error.retryable() {
+            return Self::internal(&error);
+        }
+        tracing::warn!(%error, "the object store is not there for a request");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "store_unavailable",
+            "the object store does not answer now",
+        )
+        .later(Duration::from_secs(2))
+    }
+}

@@ -1,0 +1,44 @@
+//! `/healthz`, `/readyz`, `/metrics`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::{Problem, Shared};
+
+/// The process runs and answers.
+pub(crate) async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// Queue and store are there: requests make sense.
+pub(crate) async fn ready(State(shared): State<Arc<Shared>>) -> Result<&'static str, Problem> {
+    let (queue, store) = tokio::join!(shared.queue.ping(), shared.store.ping());
+    let faults: Vec<String> = [
+        queue.err().map(|error| format!("queue: {error}")),
+        store.err().map(|error| format!("store: {error}")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if faults.is_empty() {
+        return Ok("ready\n");
+    }
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", faults.join("; "));
+    Err(problem.later(Duration::from_secs(2)))
+}
+
+/// Metrics in the text format of Prometheus.
+pub(crate) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    let depth = shared.queue.depth().await.ok();
+    match shared.metrics.text(depth) {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(error) => {
+            let detail = error.to_string();
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "no_metrics", detail).into_response()
+        }
+    }
+}

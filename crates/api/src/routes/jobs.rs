@@ -1,0 +1,146 @@
+//! `POST /v1/jobs`, `GET /v1/jobs/{id}`, `GET /v1/jobs/{id}/result`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use uso_queue::{FieldError, JobSpec, JobView, Output, Source, State as JobState};
+
+use super::{job_id, links};
+use crate::{Problem, Shared};
+
+/// Largest body: the longest prompt with every character escaped, and some more.
+const MAX_BODY: usize = 256 * 1024;
+/// Longest time a client may take to send it.
+const BODY_TIME: Duration = Duration::from_secs(20);
+
+pub(crate) async fn submit(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let body = read_json(&headers, body).await?;
+    let spec = JobSpec::parse(&body, &shared.config.defaults).map_err(Problem::fields)?;
+    check_places(&shared, &spec).map_err(Problem::fields)?;
+    let submitted = shared.queue.submit(&shared.config.tenant, &spec).await?;
+    let links = links(&submitted.id);
+    let location = format!("/v1/jobs/{}", submitted.id);
+    let accepted = json!({ "id": submitted.id, "state": JobState::Queued, "spec": spec, "links": links });
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(accepted)).into_response())
+}
+
+/// Only JSON that says so: other types can be sent by any web page without asking first.
+async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, Problem> {
+    let media_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+        let detail = "the body must be sent with Content-Type: application/json";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
+    }
+    let read = tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, MAX_BODY)).await;
+    let bytes = match read {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(_)) => {
+            let detail = format!("the body must arrive whole and have at most {MAX_BODY} bytes");
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail));
+        }
+        Err(_) => {
+            let detail = format!("the body did not arrive within {} s", BODY_TIME.as_secs());
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail));
+        }
+    };
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not JSON: {error}"))
+    })
+}
+
+/// References may only come from buckets that the fleet reads from.
+fn check_places(shared: &Shared, spec: &JobSpec) -> Result<(), Vec<FieldError>> {
+    let content = spec.content.iter().map(|source| ("/content".to_owned(), source));
+    let styles = spec.styles.iter().enumerate().map(|(i, source)| (format!("/styles/{i}"), source));
+    let errors: Vec<FieldError> = content
+        .chain(styles)
+        .filter_map(|(pointer, source)| match source {
+            Source::S3 { bucket, .. } if !shared.store.allows(bucket) => Some(FieldError {
+                pointer,
+                code: "not_allowed",
+                message: format!("bucket {bucket} is not one that references may come from"),
+            }),
+            _ => None,
+        })
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+pub(crate) async fn show(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let view = find(&shared, &id).await?;
+    let body = describe(&shared, &view).await?;
+    // The URLs in it are secrets for as long as they live.
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}
+
+pub(crate) async fn result(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let view = find(&shared, &id).await?;
+    let conflict = |code, detail: String| Problem::new(StatusCode::CONFLICT, code, detail);
+    match (&view.output, view.error) {
+        (Some(output), _) => {
+            let url = link(&shared, &output.uri).await?;
+            let headers = [(header::LOCATION, url), (header::CACHE_CONTROL, "no-store".to_owned())];
+            Ok((StatusCode::TEMPORARY_REDIRECT, headers).into_response())
+        }
+        _ if !view.state.is_terminal() => {
+            let detail = format!("the job is {}", word(view.state));
+            Err(conflict("not_finished", detail).later(Duration::from_secs(1)))
+        }
+        (None, Some(failure)) => {
+            Err(conflict("no_result", format!("the job {}: {}", word(view.state), failure.message)))
+        }
+        (None, None) => Err(conflict("no_result", format!("the job {}", word(view.state)))),
+    }
+}
+
+fn word(state: JobState) -> &'static str {
+    match state {
+        JobState::Queued => "queued",
+        JobState::Running => "running",
+        JobState::Succeeded => "succeeded",
+        JobState::Failed => "failed",
+        JobState::Canceled => "was canceled",
+        JobState::Expired => "expired",
+    }
+}
+
+pub(super) async fn find(shared: &Shared, id: &str) -> Result<JobView, Problem> {
+    shared.queue.view(&job_id(id)?).await?.ok_or_else(Problem::no_such_job)
+}
+
+/// The view with its links, and with fresh URLs for what it ended with.
+pub(super) async fn describe(shared: &Shared, view: &JobView) -> Result<Value, Problem> {
+    let mut body = json!(view);
+    body["links"] = links(&view.id);
+    if let Some(Output { uri, sidecar, .. }) = &view.output {
+        body["output"]["url"] = link(shared, uri).await?.into();
+        body["output"]["sidecar_url"] = link(shared, sidecar).await?.into();
+    }
+    Ok(body)
+}
+
+async fn link(shared: &Shared, uri: &str) -> Result<String, Problem> {
+    match uri.parse() {
+        Ok(Source::S3 { bucket, key }) => {
+            Ok(shared.store.presign_get(&bucket, &key, shared.config.link_lifetime).await?)
+        }
+        _ => Err(uso_queue::Error::Unreadable(format!("output {uri}")).into()),
+    }
+}

@@ -1,0 +1,124 @@
+//! What happens to a job, told as it happens.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use reqwest::Response;
+use serde_json::Value;
+
+use crate::fixture::{Fixture, problem};
+
+/// One server-sent event.
+#[derive(Debug, Clone)]
+struct Sent {
+    id: String,
+    name: String,
+    data: Value,
+}
+
+/// Reads a stream of events until it ends.
+async fn read(answer: Response) -> Vec<Sent> {
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    let text = tokio::time::timeout(Duration::from_secs(20), answer.text()).await.unwrap().unwrap();
+    text.split("\n\n").filter(|block| block.contains("event:")).map(parse).collect()
+}
+
+fn parse(block: &str) -> Sent {
+    let field = |name: &str| {
+        let line = block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("no {name} in {block}")).trim_start().to_owned()
+    };
+    Sent { id: field("id"), name: field("event"), data: serde_json::from_str(&field("data")).unwrap() }
+}
+
+fn names(events: &[Sent]) -> Vec<&str> {
+    events.iter().map(|event| event.name.as_str()).collect()
+}
+
+/// Runs a job to its end while one client watches.
+async fn watched(fixture: &Fixture) -> (String, Vec<Sent>) {
+    let id = fixture.submit("a cat").await;
+    let another = fixture.submit("a dog").await;
+    let answer = fixture.get(&format!("/v1/jobs/{id}/events")).await;
+    let reading = tokio::spawn(read(answer));
+    let lease = fixture.claim().await;
+    assert_eq!(lease.id.to_string(), id);
+    // What happens to another job is none of this client's business.
+    assert_eq!(fixture.claim().await.id.to_string(), another);
+    lease.progress(1, 2).await.unwrap();
+    lease.progress(2, 2).await.unwrap();
+    fixture.complete(&lease).await;
+    (id, reading.await.unwrap())
+}
+
+#[tokio::test]
+async fn a_client_is_told_everything_in_order_and_then_let_go() {
+    let fixture = Fixture::start().await;
+    let (id, events) = watched(&fixture).await;
+    assert_eq!(names(&events), ["snapshot", "started", "progress", "progress", "succeeded"]);
+    assert_eq!(events[0].data["state"], "queued");
+    assert_eq!((&events[2].data["step"], &events[2].data["of"]), (&1.into(), &2.into()));
+    assert!(events.iter().all(|event| event.data["id"] == id.as_str()));
+    let versions: Vec<u64> = events.iter().map(|event| event.data["version"].as_u64().unwrap()).collect();
+    assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_misses_nothing_and_hears_nothing_twice() {
+    let fixture = Fixture::start().await;
+    let (id, events) = watched(&fixture).await;
+    let path = format!("/v1/jobs/{id}/events");
+    let rest = read(fixture.get(&format!("{path}?after={}", events[1].id)).await).await;
+    assert_eq!(names(&rest), ["progress", "progress", "succeeded"]);
+    assert_eq!(rest[0].id, events[2].id);
+
+    let header = fixture.client.get(fixture.url(&path)).header("last-event-id", &events[2].id);
+    assert_eq!(names(&read(header.send().await.unwrap()).await), ["progress", "succeeded"]);
+
+    // Nothing can follow: an EventSource that hears this stays away.
+    let over = fixture.get(&format!("{path}?after={}", events[4].id)).await;
+    assert_eq!(over.status(), 204);
+}
+
+#[tokio::test]
+async fn history_out_of_reach_begins_with_a_snapshot() {
+    let fixture = Fixture::start().await;
+    let (id, _) = watched(&fixture).await;
+    for query in ["", "?after=1-0"] {
+        let events = read(fixture.get(&format!("/v1/jobs/{id}/events{query}")).await).await;
+        assert_eq!(names(&events), ["snapshot"]);
+        assert_eq!(events[0].data["state"], "succeeded");
+        assert!(events[0].data["output"]["url"].as_str().unwrap().contains("X-Amz-Signature"));
+    }
+    let bad = fixture.get(&format!("/v1/jobs/{id}/events?after=yesterday")).await;
+    problem(bad, 400, "invalid_event_id").await;
+}
+
+#[tokio::test]
+async fn a_stream_outlives_an_outage_of_redis() {
+    let mut fixture = Fixture::start().await;
+    let id = fixture.submit("a cat").await;
+    let reading = tokio::spawn(read(fixture.get(&format!("/v1/jobs/{id}/events")).await));
+    let lease = fixture.claim().await;
+    fixture.redis.kill().await.unwrap();
+    fixture.redis.restart().await.unwrap();
+    while lease.progress(1, 2).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    fixture.complete(&lease).await;
+    let events = reading.await.unwrap();
+    assert_eq!(names(&events), ["snapshot", "started", "progress", "succeeded"]);
+}
+
+#[tokio::test]
+async fn a_stop_ends_streams_and_then_the_server() {
+    let fixture = Fixture::start().await;
+    let id = fixture.submit("a cat").await;
+    let mut stream = fixture.get(&format!("/v1/jobs/{id}/events")).await.bytes_stream();
+    assert!(stream.next().await.is_some());
+    fixture.stop.cancel();
+    let end = async { while stream.next().await.is_some() {} };
+    tokio::time::timeout(Duration::from_secs(10), end).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), fixture.task).await.unwrap().unwrap().unwrap();
+}

@@ -1,0 +1,112 @@
+//! The API on a free port, with its servers.
+
+use prometheus::Registry;
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uso_api::{Api, Config};
+use uso_queue::private_redis::PrivateRedis;
+use uso_queue::{Class, Lease, Output, Queue, WorkerId};
+use uso_store::folder::{FolderConfig, FolderServer};
+use uso_store::{Credentials, Store};
+
+pub(crate) struct Fixture {
+    pub(crate) redis: PrivateRedis,
+    pub(crate) queue: Queue,
+    pub(crate) store: Store,
+    pub(crate) client: Client,
+    pub(crate) stop: CancellationToken,
+    pub(crate) task: JoinHandle<std::io::Result<()>>,
+    base: String,
+    worker: WorkerId,
+    _folder: FolderServer,
+    _data: TempDir,
+}
+
+impl Fixture {
+    pub(crate) async fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let redis = PrivateRedis::start(&data.path().join("redis"), None).await.unwrap();
+        let queue = Queue::connect(uso_queue::Config::new(redis.url())).await.unwrap();
+        queue.migrate().await.unwrap();
+        let (folder, store) = s3(&data).await;
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let api = Api::new(queue.clone(), store.clone(), Config::default(), Registry::new()).unwrap();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(api.serve(listener, stop.clone()));
+        let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let worker = WorkerId::new();
+        Self { redis, queue, store, client, stop, task, base, worker, _folder: folder, _data: data }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.client.get(self.url(path)).send().await.unwrap()
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Response {
+        self.client.post(self.url(path)).json(body).send().await.unwrap()
+    }
+
+    /// Submits a job and gives its id.
+    pub(crate) async fn submit(&self, prompt: &str) -> String {
+        let answer = self.post("/v1/jobs", &json!({ "prompt": prompt, "steps": 2 })).await;
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        let body: Value = answer.json().await.unwrap();
+        body["id"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn claim(&self) -> Lease {
+        self.queue.claim(&self.worker, &Class::ALL).await.unwrap().unwrap()
+    }
+
+    /// Ends a job with a picture that is really there.
+    pub(crate) async fn complete(&self, lease: &Lease) {
+        let key = |name| uso_store::output_key(&lease.id, lease.fence, name);
+        let picture = self.store.put(&key("0.png"), "image/png", "a picture".into()).await.unwrap();
+        let sidecar = self.store.put(&key("0.json"), "application/json", "{}".into()).await.unwrap();
+        let output = Output {
+            uri: picture.uri,
+            sidecar: sidecar.uri,
+            width: 64,
+            height: 64,
+            bytes: picture.bytes,
+            sha256: picture.sha256,
+            content_type: "image/png".into(),
+        };
+        lease.complete(&output).await.unwrap();
+    }
+}
+
+async fn s3(data: &TempDir) -> (FolderServer, Store) {
+    let credentials = Credentials { access_key: "fleet".into(), secret_key: "not-a-secret".into() };
+    let root = data.path().join("s3");
+    let config = FolderConfig { root, port: None, credentials: credentials.clone(), origins: Vec::new() };
+    let folder = FolderServer::start(config).await.unwrap();
+    let config = uso_store::Config {
+        endpoint: Some(folder.endpoint()),
+        credentials: Some(credentials),
+        ..uso_store::Config::default()
+    };
+    let store = Store::connect(config).await.unwrap();
+    store.ensure_bucket().await.unwrap();
+    (folder, store)
+}
+
+/// Checks that an answer is a problem document with this status and code, and gives it.
+pub(crate) async fn problem(answer: Response, status: u16, code: &str) -> Value {
+    assert_eq!(answer.status(), status);
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    let body: Value = answer.json().await.unwrap();
+    assert_eq!(body["status"], status);
+    assert_eq!(body["code"], code, "{body}");
+    body
+}

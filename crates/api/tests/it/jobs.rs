@@ -1,0 +1,77 @@
+//! Submit, look, fetch.
+
+use serde_json::{Value, json};
+
+use crate::fixture::{Fixture, problem};
+
+#[tokio::test]
+async fn an_accepted_job_says_where_it_is_and_what_was_filled_in() {
+    let fixture = Fixture::start().await;
+    let answer = fixture.post("/v1/jobs", &json!({ "prompt": "a cat", "width": 1000 })).await;
+    assert_eq!(answer.status(), 202);
+    let location = answer.headers()["location"].to_str().unwrap().to_owned();
+    let body: Value = answer.json().await.unwrap();
+    let id = body["id"].as_str().unwrap();
+    assert_eq!(location, format!("/v1/jobs/{id}"));
+    assert_eq!(body["links"]["events"], format!("/v1/jobs/{id}/events"));
+    assert_eq!(body["spec"]["width"], 992);
+    assert_eq!(body["spec"]["steps"], 25);
+    assert!(body["spec"]["seed"].is_u64());
+
+    let view: Value = fixture.get(&location).await.json().await.unwrap();
+    assert_eq!(view["state"], "queued");
+    assert_eq!(view["attempt"], 0);
+    assert_eq!(view["spec"], body["spec"]);
+    assert_eq!(view["links"], body["links"]);
+}
+
+#[tokio::test]
+async fn a_finished_job_gives_its_picture_to_anybody_with_the_link() {
+    let fixture = Fixture::start().await;
+    let id = fixture.submit("a cat").await;
+    fixture.complete(&fixture.claim().await).await;
+
+    let answer = fixture.get(&format!("/v1/jobs/{id}")).await;
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    let view: Value = answer.json().await.unwrap();
+    assert_eq!(view["state"], "succeeded");
+    let sidecar = fixture.client.get(view["output"]["sidecar_url"].as_str().unwrap()).send().await.unwrap();
+    assert_eq!(sidecar.text().await.unwrap(), "{}");
+
+    let answer = fixture.get(&format!("/v1/jobs/{id}/result")).await;
+    assert_eq!(answer.status(), 307);
+    let picture = fixture.client.get(answer.headers()["location"].to_str().unwrap()).send().await.unwrap();
+    assert_eq!(picture.headers()["content-type"], "image/png");
+    assert_eq!(picture.text().await.unwrap(), "a picture");
+}
+
+#[tokio::test]
+async fn there_is_no_result_before_the_end_and_none_of_a_failed_job() {
+    let fixture = Fixture::start().await;
+    let id = fixture.submit("a cat").await;
+    let path = format!("/v1/jobs/{id}/result");
+    let body = problem(fixture.get(&path).await, 409, "not_finished").await;
+    assert_eq!((&body["retryable"], &body["detail"]), (&json!(true), &json!("the job is queued")));
+
+    let lease = fixture.claim().await;
+    let message = "content: there is no object s3://uso/a.png".to_owned();
+    let failure = uso_queue::Failure { code: "reference_missing".into(), message, retryable: false };
+    lease.fail(&failure).await.unwrap();
+    let body = problem(fixture.get(&path).await, 409, "no_result").await;
+    assert_eq!(body["retryable"], false);
+    assert_eq!(body["detail"], "the job failed: content: there is no object s3://uso/a.png");
+    let view: Value = fixture.get(&format!("/v1/jobs/{id}")).await.json().await.unwrap();
+    assert_eq!(view["error"]["code"], "reference_missing");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_a_problem_document_too() {
+    let fixture = Fixture::start().await;
+    for id in ["0-0198a0b0-0000-7000-8000-000000000000", "x", "..%2F..%2Fetc"] {
+        for tail in ["", "/result", "/events"] {
+            problem(fixture.get(&format!("/v1/jobs/{id}{tail}")).await, 404, "no_such_job").await;
+        }
+    }
+    problem(fixture.get("/v2").await, 404, "no_such_route").await;
+    problem(fixture.get("/v1/jobs").await, 405, "no_such_method").await;
+}

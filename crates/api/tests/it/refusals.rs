@@ -1,0 +1,52 @@
+//! Bodies that are no jobs.
+
+use serde_json::json;
+
+use crate::fixture::{Fixture, problem};
+
+#[tokio::test]
+async fn every_bad_field_is_named_at_once() {
+    let fixture = Fixture::start().await;
+    let body = json!({
+        "prompt": 5, "width": 15, "steps": 101, "guidance": "high", "styles": ["ftp://x", "s3://secrets/a"],
+        "content": "s3://secrets/b.png", "colour": "red",
+    });
+    let problem = problem(fixture.post("/v1/jobs", &body).await, 422, "invalid_fields").await;
+    let named: Vec<&str> = problem["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["pointer"].as_str().unwrap())
+        .collect();
+    for pointer in ["/prompt", "/width", "/steps", "/guidance", "/styles/0", "/colour"] {
+        assert!(named.contains(&pointer), "{pointer} is not in {named:?}");
+    }
+    let steps =
+        problem["errors"].as_array().unwrap().iter().find(|error| error["pointer"] == "/steps").unwrap();
+    assert_eq!(steps["message"], "101 is not within 1 to 100");
+}
+
+#[tokio::test]
+async fn references_may_only_come_from_known_buckets() {
+    let fixture = Fixture::start().await;
+    let body = json!({ "content": "s3://uso/a.png", "styles": ["s3://uso/b.png", "s3://secrets/c.png"] });
+    let problem = problem(fixture.post("/v1/jobs", &body).await, 422, "invalid_fields").await;
+    assert_eq!(problem["errors"][0]["pointer"], "/styles/1");
+    assert_eq!(problem["detail"], "/styles/1: bucket secrets is not one that references may come from");
+}
+
+#[tokio::test]
+async fn what_is_not_json_is_refused_as_such() {
+    let fixture = Fixture::start().await;
+    let post = |media_type: &'static str, body: String| {
+        fixture.client.post(fixture.url("/v1/jobs")).header("content-type", media_type).body(body).send()
+    };
+    let json = "application/json; charset=utf-8";
+    let broken = problem(post(json, "{\"prompt\": ".into()).await.unwrap(), 400, "invalid_json").await;
+    assert!(broken["detail"].as_str().unwrap().contains("line 1 column"), "{broken}");
+    problem(post(json, "[".repeat(100_000)).await.unwrap(), 400, "invalid_json").await;
+    problem(post(json, "[]".into()).await.unwrap(), 422, "invalid_fields").await;
+    problem(post("text/plain", "{}".into()).await.unwrap(), 415, "not_json").await;
+    let large = problem(post(json, " ".repeat(300_000)).await.unwrap(), 413, "body_too_large").await;
+    assert!(large["detail"].as_str().unwrap().contains("262144"), "{large}");
+}
