@@ -1,2 +1,52 @@
-//! Draft.
-fn main() {}
+//! `uso`: the one binary of the fleet.
+//!
+//! `uso up` is everything on one machine; `uso serve` and `uso work` are its parts for many;
+//! `uso generate` draws one picture without any server.
+
+mod args;
+mod client;
+mod commands;
+mod connect;
+mod progress;
+mod shutdown;
+mod telemetry;
+mod threads;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    threads::use_all_available();
+    let cli = Cli::parse();
+    telemetry::start(cli.log_format);
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // If even this cannot be written, nobody is there to read it.
+            let _ = writeln!(std::io::stderr(), "uso: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    // Drawing one picture needs no runtime: the thread of `main` owns the device.
+    if let Command::Generate(args) = command {
+        return commands::generate::run(&args);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Up(args) => commands::up::run(args).await,
+            Command::Serve(args) => commands::serve::run(args).await,
+            Command::Work(args) => commands::work::run(args).await,
+            Command::Submit(args) => commands::submit::run(args).await,
+            Command::Migrate(args) => commands::migrate::run(args).await,
+            Command::Generate(_) => Ok(()),
+        }
+    })
+}

@@ -1,0 +1,203 @@
+//! What can be said on the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use uso_engine::PositionShift;
+
+/// Puts any subject into any scene in any style: USO on FLUX, as a fleet of queue workers.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// How log lines on stderr look; what is logged is set by USO_LOG, for example `info`.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "USO_LOG_FORMAT")]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run everything on this machine: Redis, an S3 folder, the API and one worker.
+    Up(UpArgs),
+    /// Run the API.
+    Serve(ServeArgs),
+    /// Run one worker.
+    Work(WorkArgs),
+    /// Draw one picture here and now, without any server.
+    Generate(GenerateArgs),
+    /// Have a running fleet draw a picture, and save it.
+    Submit(SubmitArgs),
+    /// Load the queue's functions into Redis.
+    Migrate(MigrateArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct UpArgs {
+    /// Folder for the queue's data, references and pictures.
+    #[arg(long, default_value = "uso-data")]
+    pub(crate) data: PathBuf,
+    /// Port of the API on 127.0.0.1; 0 takes any free one.
+    #[arg(long, default_value_t = 8080)]
+    pub(crate) port: u16,
+    /// Use this Redis instead of a private one.
+    #[arg(long, env = "USO_REDIS", hide_env_values = true, value_name = "URL")]
+    pub(crate) redis: Option<String>,
+    #[command(flatten)]
+    pub(crate) s3: S3Args,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct ServeArgs {
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1:8080", env = "USO_LISTEN")]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) redis: RedisArgs,
+    #[command(flatten)]
+    pub(crate) s3: S3Args,
+    /// Model folder whose defaults jobs get; without it, those of the bundled model.
+    #[arg(long, env = "USO_MODEL", value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct WorkArgs {
+    #[command(flatten)]
+    pub(crate) redis: RedisArgs,
+    #[command(flatten)]
+    pub(crate) s3: S3Args,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Address to serve /healthz and /metrics on.
+    #[arg(long, env = "USO_WORKER_LISTEN")]
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+#[derive(Args)]
+pub(crate) struct MigrateArgs {
+    #[command(flatten)]
+    pub(crate) redis: RedisArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct RedisArgs {
+    /// The queue's Redis 7 or newer.
+    #[arg(long, env = "USO_REDIS", hide_env_values = true, value_name = "URL")]
+    pub(crate) redis: String,
+}
+
+/// Keys come from the usual AWS places: environment, profile, instance role.
+#[derive(Args, Clone)]
+pub(crate) struct S3Args {
+    /// S3 service other than AWS.
+    #[arg(long, env = "USO_S3_ENDPOINT", value_name = "URL")]
+    pub(crate) s3_endpoint: Option<String>,
+    /// The same service as clients reach it, for presigned URLs.
+    #[arg(long, env = "USO_S3_PUBLIC_ENDPOINT", value_name = "URL")]
+    pub(crate) s3_public_endpoint: Option<String>,
+    /// Region that requests are signed for.
+    #[arg(long, env = "USO_S3_REGION", default_value = "us-east-1", value_name = "REGION")]
+    pub(crate) s3_region: String,
+    /// Bucket of uploads and pictures.
+    #[arg(long, env = "USO_S3_BUCKET", default_value = "uso", value_name = "BUCKET")]
+    pub(crate) s3_bucket: String,
+    /// Another bucket that references may come from; may be repeated.
+    #[arg(long, env = "USO_S3_REFERENCE_BUCKETS", value_delimiter = ',', value_name = "BUCKET")]
+    pub(crate) s3_reference_bucket: Vec<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct ModelArgs {
+    /// Model folder; without it, the bundled toy model.
+    #[arg(long, env = "USO_MODEL", value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// cpu, cuda, cuda:<number> or metal.
+    #[arg(long, env = "USO_DEVICE", default_value = "cpu")]
+    pub(crate) device: String,
+    /// f32, bf16 or f16; without it, f32 on the CPU and bf16 elsewhere.
+    #[arg(long, env = "USO_DTYPE")]
+    pub(crate) dtype: Option<String>,
+}
+
+/// What is drawn; what is left out is the model's choice.
+#[derive(Args)]
+pub(crate) struct PictureArgs {
+    /// What to draw; empty to keep the content reference's layout.
+    #[arg(long, default_value = "")]
+    pub(crate) prompt: String,
+    /// The subject, or the picture whose layout is kept.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) content: Option<String>,
+    /// A picture whose style is taken over; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) style: Vec<String>,
+    /// Width in pixels, 16 to 2048, cut to a multiple of 16.
+    #[arg(long)]
+    pub(crate) width: Option<u32>,
+    /// Height in pixels, 16 to 2048, cut to a multiple of 16.
+    #[arg(long)]
+    pub(crate) height: Option<u32>,
+    /// Sampling steps, 1 to 100.
+    #[arg(long)]
+    pub(crate) steps: Option<u32>,
+    /// Guidance strength, 1 to 10.
+    #[arg(long)]
+    pub(crate) guidance: Option<f64>,
+    /// Seed of the start noise; drawn if left out.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Longest side of the content reference in pixels, 16 to 2048.
+    #[arg(long)]
+    pub(crate) content_size: Option<u32>,
+    /// Take the proportions of the content reference instead of width and height.
+    #[arg(long)]
+    pub(crate) keep_size: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) picture: PictureArgs,
+    /// How the content reference's positions are moved: d(iagonally), h(eight), w(idth) or o (not).
+    #[arg(long, default_value = "d", value_name = "d|h|w|o")]
+    pub(crate) pe: PositionShift,
+    /// Where the picture goes: a PNG file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Where the final latent goes: a safetensors file with `latent`, 1x16xHxW, float32.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) latents: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct SubmitArgs {
+    /// Address of the fleet's API.
+    #[arg(long, env = "USO_API", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    pub(crate) api: String,
+    #[command(flatten)]
+    pub(crate) picture: PictureArgs,
+    /// interactive or bulk.
+    #[arg(long, default_value = "interactive")]
+    pub(crate) class: String,
+    /// Where the picture goes; without it, a file named after the job.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print the job's id and do not wait for the picture.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}

@@ -1,0 +1,57 @@
+use anyhow::Context as _;
+use uso_engine::device;
+use uso_engine::{DecodeLimits, Defaults, Image, ModelFiles, Request, Uso};
+use uso_worker::parameters::Parameters;
+
+use super::{save, say};
+use crate::args::GenerateArgs;
+use crate::progress;
+
+pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
+    let device = device::open(&args.model.device)?;
+    let dtype = device::precision(args.model.dtype.as_deref(), &device)?;
+    let files = ModelFiles::new(args.model.model.as_deref());
+    let mut uso = Uso::load(&files, &device, dtype).context("cannot load the model")?;
+
+    let request = request(args, uso.defaults())?;
+    let bar = progress::bar(request.steps.into());
+    let mut sample = uso.encode(&request)?;
+    while !sample.is_done() {
+        uso.step(&mut sample)?;
+        bar.set_position(sample.step() as u64);
+    }
+    bar.finish_and_clear();
+    if let Some(path) = &args.latents {
+        let latent = sample.latent()?;
+        latent
+            .save_safetensors("latent", path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let image = uso.decode(sample)?;
+    let (content, styles) = (args.picture.content.clone(), args.picture.style.clone());
+    let parameters = Parameters::new(uso.name(), &request, &image, content, styles);
+    save(&args.out, &image.to_png(&parameters.png_text())?)?;
+    say(&format!("{} (seed {})", args.out.display(), request.seed))
+}
+
+fn request(args: &GenerateArgs, defaults: &Defaults) -> anyhow::Result<Request> {
+    let picture = &args.picture;
+    Ok(Request {
+        prompt: picture.prompt.clone(),
+        content: picture.content.as_deref().map(read).transpose()?,
+        styles: picture.style.iter().map(|path| read(path)).collect::<anyhow::Result<_>>()?,
+        width: picture.width.unwrap_or(defaults.width),
+        height: picture.height.unwrap_or(defaults.height),
+        keep_size: picture.keep_size,
+        content_size: picture.content_size.unwrap_or(defaults.content_size),
+        steps: picture.steps.unwrap_or(defaults.steps),
+        guidance: picture.guidance.unwrap_or(defaults.guidance),
+        seed: picture.seed.unwrap_or_else(|| u64::from(uuid::Uuid::new_v4().as_u128() as u32)),
+        position_shift: args.pe,
+    })
+}
+
+fn read(path: &str) -> anyhow::Result<Image> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
+    Image::decode(&bytes, &DecodeLimits::default()).with_context(|| format!("cannot use {path}"))
+}

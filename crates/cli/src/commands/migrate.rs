@@ -1,0 +1,10 @@
+use uso_queue::{LAYOUT, Queue};
+
+use super::say;
+use crate::args::MigrateArgs;
+
+pub(crate) async fn run(args: MigrateArgs) -> anyhow::Result<()> {
+    let queue = Queue::connect(uso_queue::Config::new(args.redis.redis)).await?;
+    queue.migrate().await?;
+    say(&format!("the queue has layout {LAYOUT}; durability: {}", queue.durability()))
+}

@@ -1,0 +1,104 @@
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Map, Value, json};
+
+use super::{save, say};
+use crate::args::{PictureArgs, SubmitArgs};
+use crate::client::Client;
+use crate::progress;
+
+/// How often, a second apart, a lost event stream is opened again without hearing anything.
+const RETRIES: u32 = 60;
+
+pub(crate) async fn run(args: SubmitArgs) -> anyhow::Result<()> {
+    let client = Client::new(&args.api)?;
+    let job = job(&client, &args).await?;
+    let accepted = client.submit(&job).await?;
+    let id = accepted["id"].as_str().context("the API's answer names no job")?;
+    if args.no_wait {
+        return say(id);
+    }
+    wait(&client, id, accepted["spec"]["steps"].as_u64().unwrap_or_default()).await?;
+
+    let view = client.view(id).await?;
+    if view["state"] != "succeeded" {
+        let reason = view["error"]["message"].as_str().unwrap_or("no reason was given");
+        bail!("job {id} {}: {reason}", view["state"].as_str().unwrap_or("ended"));
+    }
+    let out = args.out.unwrap_or_else(|| PathBuf::from(format!("{id}.png")));
+    save(&out, &client.result(id).await?)?;
+    say(&format!("{} (job {id}, seed {})", out.display(), view["spec"]["seed"]))
+}
+
+/// The job as the API takes it; what was left out is left to the fleet.
+async fn job(client: &Client, args: &SubmitArgs) -> anyhow::Result<Value> {
+    let PictureArgs { prompt, content, style, width, height, steps, guidance, seed, content_size, keep_size } =
+        &args.picture;
+    let mut styles = Vec::new();
+    for name in style {
+        styles.push(source(client, name).await?);
+    }
+    let mut job = Map::new();
+    job.insert("prompt".into(), json!(prompt));
+    job.insert("styles".into(), json!(styles));
+    job.insert("class".into(), json!(args.class));
+    job.insert("keep_size".into(), json!(keep_size));
+    if let Some(name) = content {
+        job.insert("content".into(), json!(source(client, name).await?));
+    }
+    let numbers = [
+        ("width", width.map(Value::from)),
+        ("height", height.map(Value::from)),
+        ("steps", steps.map(Value::from)),
+        ("guidance", guidance.map(Value::from)),
+        ("seed", seed.map(Value::from)),
+        ("content_size", content_size.map(Value::from)),
+    ];
+    job.extend(numbers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    Ok(job.into())
+}
+
+/// What the store already has is named; a local file is uploaded first.
+async fn source(client: &Client, name: &str) -> anyhow::Result<String> {
+    if name.starts_with("s3://") || name.starts_with("upload:") {
+        return Ok(name.to_owned());
+    }
+    client.upload(Path::new(name)).await
+}
+
+/// Follows a job to its end, over as many connections as it takes.
+async fn wait(client: &Client, id: &str, steps: u64) -> anyhow::Result<()> {
+    let bar = progress::bar(steps);
+    bar.set_message("queued");
+    let (mut after, mut over, mut failures) = (None, false, 0);
+    while !over {
+        let mut heard = false;
+        let followed = client
+            .events(id, after.clone().as_deref(), |event| {
+                heard = true;
+                let state = event.data["state"].as_str().unwrap_or(&event.name);
+                over = matches!(state, "succeeded" | "failed" | "canceled" | "expired");
+                if let Some(step) = event.data["step"].as_u64() {
+                    bar.set_position(step);
+                }
+                bar.set_message(state.to_owned());
+                after = Some(event.id);
+            })
+            .await;
+        failures = if heard { 0 } else { failures + 1 };
+        match followed {
+            // Nothing more is to come, though the last event was not heard.
+            Ok(()) if !heard => over = true,
+            Ok(()) => {}
+            Err(error) if failures > RETRIES => return Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "the event stream was lost");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+    bar.finish_and_clear();
+    Ok(())
+}

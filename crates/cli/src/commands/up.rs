@@ -1,0 +1,172 @@
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use prometheus::Registry;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use uso_api::{Api, Config};
+use uso_queue::private_redis::PrivateRedis;
+use uso_store::Credentials;
+use uso_store::folder::{FolderConfig, FolderServer};
+use uso_worker::{Metrics, Worker};
+
+use super::say;
+use crate::args::UpArgs;
+use crate::connect;
+use crate::shutdown::Shutdown;
+
+pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
+    let shutdown = Shutdown::on_signals()?;
+    let _lock = take_folder(&args.data)?;
+    // First, because the store must know the page's address.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, args.port))
+        .await
+        .with_context(|| format!("cannot listen on 127.0.0.1:{}; choose another --port", args.port))?;
+    let port = listener.local_addr()?.port();
+
+    let mut servers = Servers::start(&args, port).await?;
+    let ended = tokio::select! {
+        ended = servers.run_fleet(&args, listener, &shutdown) => ended,
+        () = shutdown.abort.cancelled() => {
+            servers.kill().await;
+            // The device's thread cannot be interrupted within a step.
+            std::process::exit(130)
+        }
+    };
+    servers.stop().await.and(ended)
+}
+
+/// Makes the data folder this process' own.
+fn take_folder(data: &Path) -> anyhow::Result<File> {
+    let refused = || format!("cannot use the data folder {}", data.display());
+    DirBuilder::new().recursive(true).mode(0o700).create(data).with_context(refused)?;
+    let lock = File::create(data.join("lock")).with_context(refused)?;
+    lock.try_lock().with_context(|| format!("another `uso up` uses {}", data.display()))?;
+    Ok(lock)
+}
+
+/// What the fleet needs and nobody gave.
+struct Servers {
+    redis: Option<PrivateRedis>,
+    folder: Option<(FolderServer, Credentials)>,
+}
+
+impl Servers {
+    async fn start(args: &UpArgs, port: u16) -> anyhow::Result<Self> {
+        let redis = match args.redis {
+            Some(_) => None,
+            None => Some(PrivateRedis::start(&args.data.join("redis"), None).await?),
+        };
+        let folder = match args.s3.s3_endpoint {
+            Some(_) => None,
+            None => Some(start_folder(&args.data, port).await?),
+        };
+        Ok(Self { redis, folder })
+    }
+
+    /// Runs API and worker until they are asked to stop, or one of them fails.
+    async fn run_fleet(
+        &self,
+        args: &UpArgs,
+        listener: TcpListener,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<()> {
+        let registry = Registry::new();
+        let device = connect::device(&args.model).await?;
+        let url = self.redis.as_ref().map(PrivateRedis::url).or_else(|| args.redis.clone());
+        let queue = connect::queue(&url.unwrap_or_default()).await?;
+        let mut s3 = args.s3.clone();
+        if let Some((server, _)) = &self.folder {
+            s3.s3_endpoint = Some(server.endpoint());
+        }
+        let keys = self.folder.as_ref().map(|(_, keys)| keys.clone());
+        let store = connect::store(&s3, keys).await?;
+
+        let config =
+            Config { defaults: connect::defaults(args.model.model.as_deref())?, ..Config::default() };
+        let address = listener.local_addr()?;
+        let model = device.model().to_owned();
+        let worker = Worker::new(queue.clone(), store.clone(), device, Metrics::new(&registry)?);
+        let api = Api::new(queue, store, config, registry)?;
+        say(&format!("uso: ready on http://{address} (model {model}, data in {})", args.data.display()))?;
+
+        let stop = &shutdown.stop;
+        // Whichever ends first takes the other along.
+        let api = async {
+            let served = api.serve(listener, stop.clone()).await.context("the API failed");
+            stop.cancel();
+            served
+        };
+        let worker = async {
+            let worked = worker.run(stop.clone()).await.context("the worker failed");
+            stop.cancel();
+            worked
+        };
+        let (served, worked) = tokio::join!(api, worker);
+        worked.and(served)
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        if let Some((folder, _)) = self.folder {
+            folder.stop().await;
+        }
+        if let Some(redis) = self.redis {
+            redis.stop().await?;
+        }
+        Ok(())
+    }
+
+    /// Every accepted write is on disk already, so nothing is lost.
+    async fn kill(&mut self) {
+        if let Some(redis) = &mut self.redis
+            && let Err(error) = redis.kill().await
+        {
+            tracing::warn!(%error, "the private redis may still run");
+        }
+    }
+}
+
+async fn start_folder(data: &Path, port: u16) -> anyhow::Result<(FolderServer, Credentials)> {
+    let credentials = keys(&data.join("s3-keys.json"))?;
+    let config = FolderConfig {
+        root: data.join("s3"),
+        port: None,
+        credentials: credentials.clone(),
+        origins: vec![format!("http://127.0.0.1:{port}"), format!("http://localhost:{port}")],
+    };
+    Ok((FolderServer::start(config).await?, credentials))
+}
+
+#[derive(Serialize, Deserialize)]
+struct Keys {
+    access_key: String,
+    secret_key: String,
+}
+
+/// Keys to the S3 folder: drawn once, for this user's eyes only.
+fn keys(path: &Path) -> anyhow::Result<Credentials> {
+    let keys: Keys = match std::fs::read(path) {
+        Ok(bytes) => {
+            serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))?
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let word = || uuid::Uuid::new_v4().simple().to_string();
+            let keys = Keys { access_key: word(), secret_key: word() + &word() };
+            write_private(path, &serde_json::to_vec(&keys)?)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            keys
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    Ok(Credentials { access_key: keys.access_key, secret_key: keys.secret_key.into() })
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}

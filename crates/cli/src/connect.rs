@@ -1,0 +1,63 @@
+//! From what was said on the command line to queue, store and model.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use uso_engine::{ModelConfig, ModelFiles, device};
+use uso_queue::{Defaults, Durability, Queue};
+use uso_store::{Credentials, Store};
+use uso_worker::DeviceThread;
+
+use crate::args::{ModelArgs, S3Args};
+
+/// A queue that is ready for work, its durability said aloud.
+pub(crate) async fn queue(url: &str) -> anyhow::Result<Queue> {
+    let queue = Queue::connect(uso_queue::Config::new(url)).await?;
+    queue.migrate().await?;
+    let durability = queue.durability();
+    match durability {
+        Durability::Fsync | Durability::EverySecond => tracing::info!("durability: {durability}"),
+        Durability::Volatile | Durability::Unknown => tracing::warn!("durability: {durability}"),
+    }
+    Ok(queue)
+}
+
+/// A store whose bucket is there.
+pub(crate) async fn store(args: &S3Args, credentials: Option<Credentials>) -> anyhow::Result<Store> {
+    let config = uso_store::Config {
+        endpoint: args.s3_endpoint.clone(),
+        public_endpoint: args.s3_public_endpoint.clone(),
+        region: args.s3_region.clone(),
+        bucket: args.s3_bucket.clone(),
+        extra_buckets: args.s3_reference_bucket.clone(),
+        credentials,
+        ..uso_store::Config::default()
+    };
+    let store = Store::connect(config).await?;
+    store.ensure_bucket().await?;
+    Ok(store)
+}
+
+/// A resident model on its own thread.
+pub(crate) async fn device(args: &ModelArgs) -> anyhow::Result<DeviceThread> {
+    let device = device::open(&args.device)?;
+    let dtype = device::precision(args.dtype.as_deref(), &device)?;
+    let files = ModelFiles::new(args.model.as_deref());
+    let (name, begun) = (files.name(), std::time::Instant::now());
+    let thread = DeviceThread::start(files, device, dtype).await.context("cannot load the model")?;
+    let took_ms = begun.elapsed().as_millis() as u64;
+    tracing::info!(model = name, device = args.device, ?dtype, took_ms, "the model is resident");
+    Ok(thread)
+}
+
+/// What jobs get that leave a parameter out.
+pub(crate) fn defaults(model: Option<&Path>) -> anyhow::Result<Defaults> {
+    let config = ModelConfig::read(&ModelFiles::new(model)).context("cannot read the model's defaults")?;
+    Ok(Defaults {
+        width: config.defaults.width,
+        height: config.defaults.height,
+        content_size: config.defaults.content_size,
+        steps: config.defaults.steps,
+        guidance: config.defaults.guidance,
+    })
+}
