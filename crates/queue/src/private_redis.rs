@@ -14,6 +14,9 @@ const START: Duration = Duration::from_secs(30);
 /// How long it may take to write its data and end.
 const STOP: Duration = Duration::from_secs(10);
 
+/// Tells the next owner of the folder where a server may still be.
+const PORT_FILE: &str = "port";
+
 /// A `redis-server` on 127.0.0.1 that keeps every accepted write on disk before it answers. It ends
 /// with this value.
 pub struct PrivateRedis {
@@ -29,13 +32,16 @@ impl PrivateRedis {
     /// [`Error::PrivateRedis`] if there is no `redis-server`, it is too old, or it does not start.
     pub async fn start(folder: &Path, port: Option<u16>) -> Result<Self, Error> {
         check_binary().await?;
-        std::fs::create_dir_all(folder).map_err(|error| fault(format!("{}: {error}", folder.display())))?;
+        let refused = |error: std::io::Error| fault(format!("{}: {error}", folder.display()));
+        std::fs::create_dir_all(folder).map_err(refused)?;
+        stop_leftover(folder).await?;
         let port = match port {
             Some(port) => port,
             None => free_port()?,
         };
         let mut redis = Self { child: spawn(folder, port)?, folder: folder.to_owned(), port };
         redis.ready().await?;
+        std::fs::write(folder.join(PORT_FILE), port.to_string()).map_err(refused)?;
         Ok(redis)
     }
 
@@ -73,6 +79,14 @@ impl PrivateRedis {
         self.child.kill().await.map_err(|error| fault(error.to_string()))
     }
 
+    /// Returns when the server has ended, whoever ended it.
+    ///
+    /// # Errors
+    /// [`Error::PrivateRedis`] if the system cannot tell.
+    pub async fn ended(&mut self) -> Result<(), Error> {
+        self.child.wait().await.map(|_| ()).map_err(|error| fault(error.to_string()))
+    }
+
     /// Starts it again on the same port with the data it left.
     ///
     /// # Errors
@@ -100,15 +114,49 @@ impl PrivateRedis {
     }
 
     async fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Error> {
-        let client = redis::Client::open(self.url())?;
-        let mut connection = client.get_multiplexed_async_connection().await?;
-        Ok(command.query_async(&mut connection).await?)
+        ask(self.port, command).await
     }
 
     fn last_words(&self) -> String {
         let log = std::fs::read_to_string(self.folder.join("redis.log")).unwrap_or_default();
         log.lines().last().unwrap_or("it wrote no log").to_owned()
     }
+}
+
+async fn ask<T: redis::FromRedisValue>(port: u16, command: &redis::Cmd) -> Result<T, Error> {
+    let client = redis::Client::open(("127.0.0.1", port))?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    Ok(command.query_async(&mut connection).await?)
+}
+
+/// Ends the server of an owner that was killed and could not end it: two servers must never write
+/// the same files.
+///
+/// # Errors
+/// [`Error::PrivateRedis`] if it does not end.
+async fn stop_leftover(folder: &Path) -> Result<(), Error> {
+    let port = std::fs::read_to_string(folder.join(PORT_FILE)).ok().and_then(|text| text.parse().ok());
+    let Some(port) = port else { return Ok(()) };
+    let deadline = tokio::time::Instant::now() + STOP;
+    while serves(port, folder).await {
+        if tokio::time::Instant::now() > deadline {
+            return Err(fault(format!("a server from before still runs on port {port} and does not end")));
+        }
+        // The server ends instead of answering.
+        let _: Result<redis::Value, Error> = ask(port, &redis::cmd("SHUTDOWN")).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+/// Whether a Redis on `port` has its data in `folder`; by now the port may be anybody's.
+async fn serves(port: u16, folder: &Path) -> bool {
+    let mut get = redis::cmd("CONFIG");
+    get.arg("GET").arg("dir");
+    let Ok(Ok((_, theirs))) = tokio::time::timeout(STOP, ask::<(String, String)>(port, &get)).await else {
+        return false;
+    };
+    matches!((Path::new(&theirs).canonicalize(), folder.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 fn fault(reason: impl Into<String>) -> Error {
