@@ -1,0 +1,87 @@
+//! The commands that need no server.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use uso_engine::{DecodeLimits, Image};
+
+const EXAMPLES: &str = "../engine/assets/mini/examples";
+
+fn uso(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_uso")).args(args).output().unwrap()
+}
+
+fn decode(path: &Path) -> Image {
+    Image::decode(&std::fs::read(path).unwrap(), &DecodeLimits::default()).unwrap()
+}
+
+#[test]
+fn a_picture_is_drawn_without_any_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, latents) = (folder.path().join("a.png"), folder.path().join("a.safetensors"));
+    let content = format!("{EXAMPLES}/content_star.png");
+    let drawn = uso(&[
+        "generate",
+        "--prompt",
+        "the star is at the left on a green field",
+        "--content",
+        &content,
+        "--seed",
+        "101",
+        "--out",
+        out.to_str().unwrap(),
+        "--latents",
+        latents.to_str().unwrap(),
+    ]);
+    assert!(drawn.status.success(), "{drawn:?}");
+    assert_eq!(String::from_utf8(drawn.stdout).unwrap(), format!("{} (seed 101)\n", out.display()));
+
+    let (ours, golden) = (decode(&out), decode(Path::new(&format!("{EXAMPLES}/golden_1.png"))));
+    let apart = ours.rgb.iter().zip(&golden.rgb).filter(|(a, b)| a != b).count();
+    assert!(apart * 200 <= ours.rgb.len(), "{apart} values are apart");
+    assert!(std::fs::read(&out).unwrap().windows(9).any(|part| part == b"Seed: 101"));
+
+    let header = std::fs::read(&latents).unwrap();
+    let header = String::from_utf8_lossy(&header[8..120]).into_owned();
+    assert!(header.contains(r#""latent":{"dtype":"F32","shape":[1,16,8,8]"#), "{header}");
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("a.png");
+    let out = out.to_str().unwrap();
+    let cases: [(&[&str], &str); 6] = [
+        (&["--steps", "101"], "uso: steps: 101 is not within 1 to 100"),
+        (&["--width", "15"], "uso: width: 15 is not within 16 to 2048"),
+        (&["--content", "none.png"], "uso: cannot read none.png: "),
+        (&["--style", "Cargo.toml"], "uso: cannot use Cargo.toml: image: neither PNG nor JPEG nor WebP"),
+        (&["--model", "none"], "uso: cannot load the model: "),
+        (&["--device", "tpu"], "uso: device: \"tpu\" is none of cpu, cuda, cuda:<number>, metal"),
+    ];
+    for (args, message) in cases {
+        let refused = uso(&[&["generate", "--out", out], args].concat());
+        assert_eq!(refused.status.code(), Some(1), "{args:?}");
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.lines().any(|line| line.starts_with(message)), "{args:?}: {said}");
+        assert!(!Path::new(out).exists());
+    }
+}
+
+#[test]
+fn a_fleet_that_is_not_there_is_named() {
+    let refused = uso(&["submit", "--api", "http://127.0.0.1:9", "--prompt", "a cat"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("no answer from http://127.0.0.1:9; does `uso up` run?"), "{said}");
+    assert!(!refused.status.success());
+}
+
+#[test]
+fn help_names_every_command() {
+    let help = String::from_utf8(uso(&["--help"]).stdout).unwrap();
+    for command in ["up", "serve", "work", "generate", "submit", "migrate"] {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command}");
+    }
+}

@@ -1,0 +1,9 @@
+//! The real binary, in as many processes as a fleet has, against a real Redis and a real S3 server.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod faults;
+mod fleet;
+mod process;
+mod references;
+mod up;
