@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use crate::fleet::{example, looks_as_recorded};
-use crate::process::{Process, binary};
+use crate::process::{PATIENCE, Process, binary};
 
 async fn up(data: &Path) -> Process {
     Process::start(&["up", "--port", "0", "--data", data.to_str().unwrap()], &[]).await
@@ -53,6 +54,31 @@ async fn a_job_and_its_picture_are_still_there_after_a_kill_and_a_new_start() {
     };
     assert_eq!(view["state"], "succeeded", "{view}");
     assert_eq!(reqwest::get(format!("{job}/result")).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_private_redis_that_ends_by_itself_is_started_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = up(folder.path()).await;
+    let job = serde_json::json!({ "prompt": "a red circle", "steps": 2 });
+    let submit = || reqwest::Client::new().post(format!("{}/v1/jobs", up.address())).json(&job).send();
+    let first = submit().await.unwrap();
+    assert_eq!(first.status(), 202);
+
+    let port = std::fs::read_to_string(folder.path().join("redis/port")).unwrap();
+    let mut redis = tokio::net::TcpStream::connect(format!("127.0.0.1:{port}")).await.unwrap();
+    redis.write_all(b"SHUTDOWN\r\n").await.unwrap();
+    let mut rest = Vec::new();
+    let _ = redis.read_to_end(&mut rest).await;
+
+    let again = async {
+        while submit().await.unwrap().status() != 202 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.expect("no job is accepted any more");
+    let place = format!("{}{}", up.address(), first.headers()["location"].to_str().unwrap());
+    assert_eq!(reqwest::get(place).await.unwrap().status(), 200);
 }
 
 #[tokio::test]

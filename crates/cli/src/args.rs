@@ -124,7 +124,7 @@ pub(crate) struct ModelArgs {
     /// Model folder; without it, the bundled toy model.
     #[arg(long, env = "USO_MODEL", value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
-    /// cpu, cuda, cuda:<number> or metal.
+    /// cpu, cuda, cuda:N or metal.
     #[arg(long, env = "USO_DEVICE", default_value = "cpu")]
     pub(crate) device: String,
     /// f32, bf16 or f16; without it, f32 on the CPU and bf16 elsewhere.

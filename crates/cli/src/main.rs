@@ -41,7 +41,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {
-            Command::Up(args) => commands::up::run(args).await,
+            Command::Up(args) => Box::pin(commands::up::run(args)).await,
             Command::Serve(args) => commands::serve::run(args).await,
             Command::Work(args) => commands::work::run(args).await,
             Command::Submit(args) => commands::submit::run(args).await,

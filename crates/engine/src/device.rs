@@ -13,7 +13,7 @@ pub fn open(name: &str) -> Result<Device, Error> {
     let (kind, ordinal) = name.split_once(':').unwrap_or((name, "0"));
     let unknown = || Error::Request {
         parameter: "device",
-        reason: format!("{name:?} is none of cpu, cuda, cuda:<number>, metal"),
+        reason: format!("{name:?} is none of cpu, cuda, cuda:N, metal"),
     };
     let ordinal: usize = ordinal.parse().map_err(|_| unknown())?;
     match kind {

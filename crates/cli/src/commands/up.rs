@@ -15,7 +15,7 @@ use uso_store::folder::{FolderConfig, FolderServer};
 use uso_worker::{Metrics, Worker};
 
 use super::say;
-use crate::args::UpArgs;
+use crate::args::{S3Args, UpArgs};
 use crate::connect;
 use crate::shutdown::Shutdown;
 
@@ -29,8 +29,10 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let port = listener.local_addr()?.port();
 
     let mut servers = Servers::start(&args, port).await?;
+    let places = servers.places(&args);
     let ended = tokio::select! {
-        ended = servers.run_fleet(&args, listener, &shutdown) => ended,
+        ended = run_fleet(&args, places, listener, &shutdown) => ended,
+        error = servers.keep_redis() => Err(error),
         () = shutdown.abort.cancelled() => {
             servers.kill().await;
             // The device's thread cannot be interrupted within a step.
@@ -68,46 +70,31 @@ impl Servers {
         Ok(Self { redis, folder })
     }
 
-    /// Runs API and worker until they are asked to stop, or one of them fails.
-    async fn run_fleet(
-        &self,
-        args: &UpArgs,
-        listener: TcpListener,
-        shutdown: &Shutdown,
-    ) -> anyhow::Result<()> {
-        let registry = Registry::new();
-        let device = connect::device(&args.model).await?;
-        let url = self.redis.as_ref().map(PrivateRedis::url).or_else(|| args.redis.clone());
-        let queue = connect::queue(&url.unwrap_or_default()).await?;
+    /// Where queue and store are, given or started.
+    fn places(&self, args: &UpArgs) -> Places {
         let mut s3 = args.s3.clone();
-        if let Some((server, _)) = &self.folder {
-            s3.s3_endpoint = Some(server.endpoint());
+        if let Some((folder, _)) = &self.folder {
+            s3.s3_endpoint = Some(folder.endpoint());
         }
+        let redis = self.redis.as_ref().map(PrivateRedis::url).or_else(|| args.redis.clone());
         let keys = self.folder.as_ref().map(|(_, keys)| keys.clone());
-        let store = connect::store(&s3, keys).await?;
+        Places { redis: redis.unwrap_or_default(), s3, keys }
+    }
 
-        let config =
-            Config { defaults: connect::defaults(args.model.model.as_deref())?, ..Config::default() };
-        let address = listener.local_addr()?;
-        let model = device.model().to_owned();
-        let worker = Worker::new(queue.clone(), store.clone(), device, Metrics::new(&registry)?);
-        let api = Api::new(queue, store, config, registry)?;
-        say(&format!("uso: ready on http://{address} (model {model}, data in {})", args.data.display()))?;
-
-        let stop = &shutdown.stop;
-        // Whichever ends first takes the other along.
-        let api = async {
-            let served = api.serve(listener, stop.clone()).await.context("the API failed");
-            stop.cancel();
-            served
-        };
-        let worker = async {
-            let worked = worker.run(stop.clone()).await.context("the worker failed");
-            stop.cancel();
-            worked
-        };
-        let (served, worked) = tokio::join!(api, worker);
-        worked.and(served)
+    /// Starts the private Redis again whenever it ends by itself: it lost nothing. Returns when it
+    /// does not start.
+    async fn keep_redis(&mut self) -> anyhow::Error {
+        let Some(redis) = &mut self.redis else { return std::future::pending().await };
+        loop {
+            let again = match redis.ended().await {
+                Ok(()) => redis.restart().await,
+                Err(error) => Err(error),
+            };
+            match again {
+                Ok(()) => tracing::warn!("the private redis had ended; it runs again"),
+                Err(error) => return error.into(),
+            }
+        }
     }
 
     async fn stop(self) -> anyhow::Result<()> {
@@ -128,6 +115,48 @@ impl Servers {
             tracing::warn!(%error, "the private redis may still run");
         }
     }
+}
+
+/// Where the fleet's queue and store are.
+struct Places {
+    redis: String,
+    s3: S3Args,
+    keys: Option<Credentials>,
+}
+
+/// Runs API and worker until they are asked to stop, or one of them fails.
+async fn run_fleet(
+    args: &UpArgs,
+    places: Places,
+    listener: TcpListener,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let registry = Registry::new();
+    let device = connect::device(&args.model).await?;
+    let queue = connect::queue(&places.redis).await?;
+    let store = connect::store(&places.s3, places.keys).await?;
+
+    let config = Config { defaults: connect::defaults(args.model.model.as_deref())?, ..Config::default() };
+    let address = listener.local_addr()?;
+    let model = device.model().to_owned();
+    let worker = Worker::new(queue.clone(), store.clone(), device, Metrics::new(&registry)?);
+    let api = Api::new(queue, store, config, registry)?;
+    say(&format!("uso: ready on http://{address} (model {model}, data in {})", args.data.display()))?;
+
+    let stop = &shutdown.stop;
+    // Whichever ends first takes the other along.
+    let api = async {
+        let served = api.serve(listener, stop.clone()).await.context("the API failed");
+        stop.cancel();
+        served
+    };
+    let worker = async {
+        let worked = worker.run(stop.clone()).await.context("the worker failed");
+        stop.cancel();
+        worked
+    };
+    let (served, worked) = tokio::join!(api, worker);
+    worked.and(served)
 }
 
 async fn start_folder(data: &Path, port: u16) -> anyhow::Result<(FolderServer, Credentials)> {

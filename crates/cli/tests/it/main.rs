@@ -59,7 +59,7 @@ fn what_is_wrong_is_said_in_one_line() {
         (&["--content", "none.png"], "uso: cannot read none.png: "),
         (&["--style", "Cargo.toml"], "uso: cannot use Cargo.toml: image: neither PNG nor JPEG nor WebP"),
         (&["--model", "none"], "uso: cannot load the model: "),
-        (&["--device", "tpu"], "uso: device: \"tpu\" is none of cpu, cuda, cuda:<number>, metal"),
+        (&["--device", "tpu"], "uso: device: \"tpu\" is none of cpu, cuda, cuda:N, metal"),
     ];
     for (args, message) in cases {
         let refused = uso(&[&["generate", "--out", out], args].concat());
