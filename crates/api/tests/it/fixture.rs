@@ -34,14 +34,17 @@ impl Fixture {
         queue.migrate().await.unwrap();
         let (folder, store) = s3(&data).await;
 
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        let api = Api::new(queue.clone(), store.clone(), Config::default(), Registry::new()).unwrap();
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(api.serve(listener, stop.clone()));
+        let (base, stop, task) = serve(&queue, &store).await;
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         let worker = WorkerId::new();
         Self { redis, queue, store, client, stop, task, base, worker, _folder: folder, _data: data }
+    }
+
+    /// Ends the API process and starts another.
+    pub(crate) async fn restart_api(&mut self) {
+        self.stop.cancel();
+        (&mut self.task).await.unwrap().unwrap();
+        (self.base, self.stop, self.task) = serve(&self.queue, &self.store).await;
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -84,6 +87,14 @@ impl Fixture {
         };
         lease.complete(&output).await.unwrap();
     }
+}
+
+async fn serve(queue: &Queue, store: &Store) -> (String, CancellationToken, JoinHandle<std::io::Result<()>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let api = Api::new(queue.clone(), store.clone(), Config::default(), Registry::new()).unwrap();
+    let stop = CancellationToken::new();
+    (base, stop.clone(), tokio::spawn(api.serve(listener, stop)))
 }
 
 async fn s3(data: &TempDir) -> (FolderServer, Store) {
