@@ -1,4 +1,4 @@
-//! HTTP over queue and store: submit a job, look at it, watch it, fetch its picture.
+//! HTTP over queue and store: submit a job, look at it, watch it, cancel it, fetch its picture.
 //!
 //! Requests become checked types here, at the edge; every refusal is a problem document (RFC 9457)
 //! that names each bad field. [`Api::serve`] runs it; `watch.rs` tells how one reader of the event
@@ -51,7 +51,8 @@ struct Shared {
     queue: Queue,
     store: Store,
     config: Config,
-    watch: Watch,
+    /// One for each shard.
+    watches: Vec<Watch>,
     metrics: Metrics,
 }
 
@@ -70,7 +71,8 @@ impl Api {
         registry: prometheus::Registry,
     ) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::new(registry)?;
-        Ok(Self(Arc::new(Shared { queue, store, config, watch: Watch::new(), metrics })))
+        let watches = queue.shards().map(Watch::new).collect();
+        Ok(Self(Arc::new(Shared { watches, queue, store, config, metrics })))
     }
 
     /// Serves until `stop`, then lets running requests end; event streams are closed.
@@ -84,7 +86,10 @@ impl Api {
         };
         let watching = {
             let (shared, stop) = (Arc::clone(&self.0), stop.clone());
-            tokio::spawn(async move { shared.watch.run(&shared.queue, stop).await })
+            tokio::spawn(async move {
+                let reads = shared.watches.iter().map(|watch| watch.run(&shared.queue, stop.clone()));
+                futures::future::join_all(reads).await
+            })
         };
         let served = axum::serve(listener, router(self.0))
             .with_graceful_shutdown(stop.clone().cancelled_owned())
@@ -102,6 +107,8 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/jobs/{id}", get(routes::jobs::show))
         .route("/v1/jobs/{id}/events", get(routes::events::follow))
         .route("/v1/jobs/{id}/result", get(routes::jobs::result))
+        .route("/v1/jobs/{id}/cancel", post(routes::steer::cancel))
+        .route("/v1/jobs/{id}/retry", post(routes::steer::retry))
         .route("/v1/uploads", post(routes::uploads::create))
         .route("/healthz", get(routes::health::alive))
         .route("/readyz", get(routes::health::ready))

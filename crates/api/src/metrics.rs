@@ -7,7 +7,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use prometheus::{HistogramOpts, HistogramVec, IntGaugeVec, Opts, Registry, TextEncoder};
-use uso_queue::{Class, Depth};
+use uso_queue::Stats;
 
 use crate::Shared;
 
@@ -25,7 +25,10 @@ impl Metrics {
             &["method", "route", "status"],
         )?;
         let jobs = IntGaugeVec::new(
-            Opts::new("uso_queue_jobs", "Jobs that wait or run, by class"),
+            Opts::new(
+                "uso_queue_jobs",
+                "Jobs that wait (delayed ones included), run, or wait for a time, by class",
+            ),
             &["class", "state"],
         )?;
         registry.register(Box::new(requests.clone()))?;
@@ -33,12 +36,17 @@ impl Metrics {
         Ok(Self { registry, requests, jobs })
     }
 
-    /// Everything in the text format of Prometheus; the queue's depth as just read, or not at all.
-    pub(crate) fn text(&self, depth: Option<[(Class, Depth); 2]>) -> Result<String, prometheus::Error> {
+    /// Everything in the text format of Prometheus; the queue's numbers as just read, or not at all.
+    pub(crate) fn text(&self, stats: Option<Stats>) -> Result<String, prometheus::Error> {
         self.jobs.reset();
-        for (class, depth) in depth.into_iter().flatten() {
-            self.jobs.with_label_values(&[class.as_str(), "queued"]).set(depth.queued as i64);
-            self.jobs.with_label_values(&[class.as_str(), "running"]).set(depth.running as i64);
+        if let Some(stats) = stats {
+            for (class, depth) in [("interactive", stats.interactive), ("bulk", stats.bulk)] {
+                for (state, jobs) in
+                    [("queued", depth.queued), ("running", depth.running), ("delayed", depth.delayed)]
+                {
+                    self.jobs.with_label_values(&[class, state]).set(jobs as i64);
+                }
+            }
         }
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use uso_queue::FieldError;
+use uso_queue::{FieldError, Rejection};
 
 /// Why a request was refused.
 #[derive(Debug, Serialize)]
@@ -83,8 +83,29 @@ impl IntoResponse for Problem {
     }
 }
 
+impl From<Rejection> for Problem {
+    fn from(rejection: Rejection) -> Self {
+        let detail = rejection.to_string();
+        let refuse = |code| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, &detail);
+        let wait = |code, time| Self::new(StatusCode::TOO_MANY_REQUESTS, code, &detail).later(time);
+        match rejection {
+            Rejection::KeyReused { .. } => refuse("idempotency_key_reused"),
+            Rejection::TooManyQueued { .. } => wait("too_many_queued", Duration::from_secs(30)),
+            Rejection::TooFast { retry_after_ms, .. } => {
+                wait("too_fast", Duration::from_secs(retry_after_ms.div_ceil(1000)))
+            }
+            Rejection::NoSuchBatch { .. } => refuse("no_such_batch"),
+            Rejection::BatchCanceled { .. } => refuse("batch_canceled"),
+            _ => refuse("invalid_submission"),
+        }
+    }
+}
+
 impl From<uso_queue::Error> for Problem {
     fn from(error: uso_queue::Error) -> Self {
+        if let uso_queue::Error::Rejected(rejection) = error {
+            return rejection.into();
+        }
         if !error.retryable() {
             return Self::internal(&error);
         }

@@ -3,6 +3,7 @@
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod jobs;
+pub(crate) mod steer;
 pub(crate) mod uploads;
 
 use axum::http::StatusCode;
@@ -22,6 +23,7 @@ fn links(id: &JobId) -> Value {
         "self": format!("/v1/jobs/{id}"),
         "events": format!("/v1/jobs/{id}/events"),
         "result": format!("/v1/jobs/{id}/result"),
+        "cancel": format!("/v1/jobs/{id}/cancel"),
     })
 }
 

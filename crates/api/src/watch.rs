@@ -1,4 +1,4 @@
-//! One reader of the event stream for all clients of this process.
+//! One reader of a shard's event stream for all clients of this process.
 //!
 //! The reader keeps a window of recent events and hands each new one to every follower. A follower
 //! takes the window and its place among the hearers in one step, so nothing falls between the two.
@@ -20,7 +20,10 @@ const BEHIND: usize = 4096;
 /// Pause before the stream is opened again after an outage.
 const AGAIN: Duration = Duration::from_millis(500);
 
-pub(crate) struct Watch(Mutex<Inner>);
+pub(crate) struct Watch {
+    shard: u16,
+    inner: Mutex<Inner>,
+}
 
 struct Inner {
     /// Oldest first; everything after `floor` is here.
@@ -32,14 +35,14 @@ struct Inner {
 }
 
 impl Watch {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(shard: u16) -> Self {
         let hearers = Some(broadcast::channel(BEHIND).0);
-        Self(Mutex::new(Inner { window: VecDeque::new(), floor: None, hearers }))
+        Self { shard, inner: Mutex::new(Inner { window: VecDeque::new(), floor: None, hearers }) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         // Nothing in here can leave the window half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the stream until `stop`, over as many connections as it takes.
@@ -62,7 +65,7 @@ impl Watch {
 
     /// Reads until the connection is gone.
     async fn read(&self, queue: &Queue, position: &mut Option<EventId>) -> uso_queue::Error {
-        let mut tail: EventTail = match queue.tail(*position).await {
+        let mut tail: EventTail = match queue.tail(self.shard, *position).await {
             Ok(tail) => tail,
             Err(error) => return error,
         };
@@ -141,7 +144,7 @@ impl Follower {
         let Some(Following { heard, replay }) = watch.follow(&view.id, after) else { return Ok(None) };
         let mut follower = Self {
             queue: queue.clone(),
-            job: view.id.clone(),
+            job: view.id,
             heard,
             waiting: VecDeque::new(),
             told: view.last_event,

@@ -1,19 +1,15 @@
-//! Work out of the queue, and work of lost workers back into it.
+//! Work out of the queue.
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::job::Record;
+use crate::reply::Reply;
 use crate::{Class, Error, Lease, Queue};
 
-/// How long a process stays the one that reaps without saying so again.
-const REAPER_TERM: Duration = Duration::from_secs(5);
-
-/// How often a process looks for lost leases.
-const REAP_EVERY: Duration = Duration::from_secs(1);
+/// Calls that one claim may need to get past jobs that ended while they waited.
+const LOOKS: usize = 10_000;
 
 /// A process that takes part in the queue: one consumer of every stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -23,6 +19,11 @@ impl WorkerId {
     /// A name of its own for this process.
     pub fn new() -> Self {
         Self(format!("w-{}", Uuid::new_v4().simple()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -38,66 +39,93 @@ impl fmt::Display for WorkerId {
     }
 }
 
-/// What one round of reaping did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Reaped {
-    /// Jobs of lost workers that wait again.
-    pub requeued: u64,
-    /// Jobs of lost workers whose attempts are spent.
-    pub failed: u64,
-    /// Entries that could not be understood and were set aside.
-    pub buried: u64,
+/// What a worker asks for.
+#[derive(Debug, Clone)]
+pub struct Claim<'a> {
+    /// Who asks.
+    pub worker: &'a WorkerId,
+    /// What may be claimed.
+    pub classes: &'a [Class],
+    /// Most jobs.
+    pub count: usize,
+    /// What the worker has free, in the unit of [`Lease::release_too_big`]; none if anything fits.
+    pub capacity: Option<u64>,
+}
+
+impl<'a> Claim<'a> {
+    /// One job of any class, whatever its size.
+    pub fn one(worker: &'a WorkerId) -> Self {
+        Self { worker, classes: &Class::ALL, count: 1, capacity: None }
+    }
 }
 
 impl Queue {
-    /// Takes the best waiting job of the first of `classes` that has one. Never waits.
+    /// Takes the best waiting jobs. Never waits for work. Interactive jobs go before bulk ones, but
+    /// while bulk work waits it gets at least one claim in [`crate::Config::bulk_every`].
     ///
     /// # Errors
-    /// [`Error::Unreachable`]; a job may then have been claimed all the same, and comes back when its
-    /// lease runs out.
-    pub async fn claim(&self, worker: &WorkerId, classes: &[Class]) -> Result<Option<Lease>, Error> {
-        let token = Uuid::new_v4().simple().to_string();
-        let mut command = self.function("claim");
-        command.arg(worker.to_string()).arg(&token).arg(self.0.config.lease.as_millis() as u64);
+    /// [`Error::Unreachable`]; jobs may then have been claimed all the same, and come back when their
+    /// leases run out.
+    pub async fn claim(&self, claim: &Claim<'_>) -> Result<Vec<Lease>, Error> {
+        if let [_] = self.0.roots.as_slice() {
+            return self.claim_from(0, claim, claim.classes, claim.count).await;
+        }
+        // Within a shard its own function keeps the order; across shards this loop does.
+        let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
+        let mut classes = claim.classes.to_vec();
+        classes.sort_by_key(|class| *class == Class::Bulk);
+        if turn.is_multiple_of(self.0.config.bulk_every.max(1) as usize) {
+            classes.reverse();
+        }
+        let mut leases = Vec::new();
+        for class in classes {
+            for i in 0..self.0.roots.len() {
+                let shard = (turn + i) % self.0.roots.len();
+                let left = claim.count - leases.len();
+                if left > 0 {
+                    leases.extend(self.claim_from(shard as u16, claim, &[class], left).await?);
+                }
+            }
+        }
+        Ok(leases)
+    }
+
+    async fn claim_from(
+        &self,
+        shard: u16,
+        claim: &Claim<'_>,
+        classes: &[Class],
+        count: usize,
+    ) -> Result<Vec<Lease>, Error> {
+        let config = &self.0.config;
+        let token = Uuid::new_v4();
+        let mut command = self.function(shard, "claim");
+        command.arg(claim.worker.as_str()).arg(token.as_bytes()).arg(config.lease.as_millis() as u64);
+        command.arg(config.retention_ms()).arg(config.bulk_every);
+        command.arg(claim.capacity.map_or_else(|| "+inf".to_owned(), |capacity| capacity.to_string()));
+        command.arg(count);
         for class in classes {
             command.arg(class.as_str());
         }
-        let record: Option<String> = self.0.connection.call(&command).await?;
-        let Some(record) = record else { return Ok(None) };
-        let record: Record = serde_json::from_str(&record)
-            .map_err(|error| Error::Unreadable(format!("a claimed job: {error}")))?;
-        Lease::new(self.clone(), record, token).await
+        for _ in 0..LOOKS {
+            let mut reply = Reply::list(self.0.connection.call(&command).await?)?;
+            let again: bool = reply.next()?;
+            let mut leases = Vec::new();
+            for granted in reply.rest() {
+                leases.extend(Lease::read(self.clone(), shard, token, granted).await?);
+            }
+            if !again || !leases.is_empty() {
+                return Ok(leases);
+            }
+        }
+        Ok(Vec::new())
     }
 
-    /// Gives jobs of lost workers back to the queue. Every process may call this about once a second;
-    /// only one at a time does the work.
+    /// One job of any class, or none.
     ///
     /// # Errors
-    /// [`Error::Unreachable`].
-    pub async fn reap(&self, process: &WorkerId) -> Result<Reaped, Error> {
-        let config = &self.0.config;
-        let mut command = self.function("reap");
-        command.arg(process.to_string()).arg(REAPER_TERM.as_millis() as u64);
-        command.arg(config.lease.as_millis() as u64).arg(config.attempts);
-        command.arg(config.retention.as_millis() as u64);
-        let counts: Option<[u64; 3]> = self.0.connection.call(&command).await?;
-        let [requeued, failed, buried] = counts.unwrap_or_default();
-        if requeued + failed + buried > 0 {
-            tracing::warn!(requeued, failed, buried, "reaped leases: {requeued} requeued, {failed} failed");
-        }
-        Ok(Reaped { requeued, failed, buried })
-    }
-
-    /// Reaps about once a second until `stop`; what every process of the fleet should do.
-    pub async fn reap_until(&self, process: &WorkerId, stop: CancellationToken) {
-        loop {
-            if let Err(error) = self.reap(process).await {
-                tracing::warn!(%error, "could not reap lost leases");
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(REAP_EVERY) => {}
-            }
-        }
+    /// As [`Queue::claim`].
+    pub async fn claim_one(&self, worker: &WorkerId) -> Result<Option<Lease>, Error> {
+        Ok(self.claim(&Claim::one(worker)).await?.pop())
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue};
 
-use crate::{Error, migrate};
+use crate::{Backoff, Error, migrate};
 
 /// Oldest Redis with functions.
 pub(crate) const OLDEST_REDIS: u32 = 7;
@@ -18,6 +18,8 @@ pub struct Config {
     pub url: String,
     /// First part of every key.
     pub prefix: String,
+    /// Parts that the queue is split into by tenant, so that a Redis Cluster can spread them.
+    pub shards: u16,
     /// How long a lease lasts without renewal.
     pub lease: Duration,
     /// How often a lease is renewed; at most a third of it.
@@ -26,6 +28,10 @@ pub struct Config {
     pub retention: Duration,
     /// Attempts a job may spend.
     pub attempts: u32,
+    /// How long a failed job waits before its next attempt.
+    pub backoff: Backoff,
+    /// While bulk work waits it gets at least one claim in this many.
+    pub bulk_every: u32,
     /// Longest wait for Redis' answer to one command.
     pub timeout: Duration,
 }
@@ -36,12 +42,19 @@ impl Config {
         Self {
             url: url.into(),
             prefix: "uso".into(),
+            shards: 1,
             lease: Duration::from_secs(10),
             renew: Duration::from_secs(3),
             retention: Duration::from_secs(7 * 24 * 3600),
             attempts: 3,
+            backoff: Backoff::default(),
+            bulk_every: 20,
             timeout: Duration::from_secs(5),
         }
+    }
+
+    pub(crate) fn retention_ms(&self) -> u64 {
+        self.retention.as_millis() as u64
     }
 }
 

@@ -1,3 +1,7 @@
+//! What can go wrong.
+
+use crate::{JobId, Rejection};
+
 /// Everything that can go wrong between this process and the queue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -11,11 +15,14 @@ pub enum Error {
     /// Redis has no memory left for new work.
     #[error("the queue is out of memory for new jobs")]
     Full,
+    /// The queue does not take the work: a limit, or a contradiction in the call.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
     /// Another process holds the job now, or the job has ended: nothing of this attempt counts.
     #[error("lost the lease on job {id}, fence {fence}")]
     LostLease {
         /// The job.
-        id: String,
+        id: JobId,
         /// The fence of the lost lease.
         fence: u64,
     },
@@ -43,6 +50,9 @@ impl Error {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::Full => true,
+            Self::Rejected(rejection) => {
+                matches!(rejection, Rejection::TooFast { .. } | Rejection::TooManyQueued { .. })
+            }
             Self::Refused(error) => !matches!(error.retry_method(), redis::RetryMethod::NoRetry),
             _ => false,
         }

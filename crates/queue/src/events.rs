@@ -8,8 +8,8 @@ use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamReadReply};
 use serde::{Deserialize, Serialize};
 
-use crate::job::JobId;
-use crate::{Error, Queue};
+use crate::job::json;
+use crate::{BatchId, Error, JobId, Queue};
 
 /// Longest wait of one blocked read: short enough to notice a shutdown, long enough to cost nothing.
 const BLOCK: Duration = Duration::from_secs(5);
@@ -77,6 +77,13 @@ pub enum EventKind {
     Succeeded,
     /// The job ended without one.
     Failed,
+    /// Somebody ended the job.
+    Canceled,
+    /// The job's time had passed.
+    Expired {
+        /// `start_by` or `finish_by`.
+        missed: String,
+    },
 }
 
 /// One thing that happened to one job.
@@ -92,6 +99,20 @@ pub struct JobEvent {
     pub version: u64,
     /// The job's attempts after it.
     pub attempt: u32,
+    /// Whose job it is.
+    pub tenant: String,
+    /// The batch it belongs to.
+    pub batch: Option<BatchId>,
+}
+
+/// What an event carries beside its name.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Data {
+    step: u32,
+    of: u32,
+    reason: String,
+    missed: String,
 }
 
 impl JobEvent {
@@ -104,32 +125,43 @@ impl JobEvent {
             EventKind::Requeued { .. } => "requeued",
             EventKind::Succeeded => "succeeded",
             EventKind::Failed => "failed",
+            EventKind::Canceled => "canceled",
+            EventKind::Expired { .. } => "expired",
         }
     }
 
     /// Whether no event about the job follows.
     pub fn is_terminal(&self) -> bool {
-        matches!(self.kind, EventKind::Succeeded | EventKind::Failed)
+        matches!(
+            self.kind,
+            EventKind::Succeeded | EventKind::Failed | EventKind::Canceled | EventKind::Expired { .. }
+        )
     }
 
-    fn read(entry: &StreamId) -> Option<Self> {
-        let text = |name: &str| entry.get::<String>(name);
-        let number = |name: &str| entry.get::<u64>(name);
-        let kind = match text("name")?.as_str() {
+    fn read(shard: u16, entry: &StreamId) -> Option<Self> {
+        let bytes = |name: &str| entry.get::<Vec<u8>>(name);
+        let data = entry.get::<String>("d").filter(|text| !text.is_empty());
+        let data: Data = data.map_or_else(|| Some(Data::default()), |text| json(&text).ok())?;
+        let kind = match entry.get::<String>("n")?.as_str() {
             "queued" => EventKind::Queued,
             "started" => EventKind::Started,
-            "progress" => EventKind::Progress { step: number("step")? as u32, of: number("of")? as u32 },
-            "requeued" => EventKind::Requeued { reason: text("reason")? },
+            "progress" => EventKind::Progress { step: data.step, of: data.of },
+            "requeued" => EventKind::Requeued { reason: data.reason },
             "succeeded" => EventKind::Succeeded,
             "failed" => EventKind::Failed,
+            "canceled" => EventKind::Canceled,
+            "expired" => EventKind::Expired { missed: data.missed },
             _ => return None,
         };
+        let batch = bytes("b").filter(|bytes| !bytes.is_empty());
         Some(Self {
             id: entry.id.parse().ok()?,
-            job: text("job")?.parse().ok()?,
+            job: JobId::read(shard, &bytes("j")?).ok()?,
             kind,
-            version: number("version")?,
-            attempt: number("attempt")? as u32,
+            version: entry.get("v")?,
+            attempt: entry.get("a")?,
+            tenant: entry.get("t")?,
+            batch: batch.map(|bytes| BatchId::read(shard, &bytes)).transpose().ok()?,
         })
     }
 }
@@ -147,6 +179,7 @@ impl Serialize for JobEvent {
                 map.serialize_entry("of", of)?;
             }
             EventKind::Requeued { reason } => map.serialize_entry("reason", reason)?,
+            EventKind::Expired { missed } => map.serialize_entry("missed", missed)?,
             _ => {}
         }
         map.end()
@@ -157,18 +190,19 @@ impl Serialize for JobEvent {
 pub struct EventTail {
     connection: MultiplexedConnection,
     key: String,
+    shard: u16,
     after: EventId,
 }
 
 impl EventTail {
-    pub(crate) async fn open(queue: &Queue, after: Option<EventId>) -> Result<Self, Error> {
-        let key = queue.key("events");
+    pub(crate) async fn open(queue: &Queue, shard: u16, after: Option<EventId>) -> Result<Self, Error> {
+        let key = queue.key(shard, "events");
         let mut connection = queue.waiting_connection().await?;
         let after = match after {
             Some(after) => after,
             None => newest(&mut connection, &key).await?,
         };
-        Ok(Self { connection, key, after })
+        Ok(Self { connection, key, shard, after })
     }
 
     /// The position of the last event given out.
@@ -194,7 +228,7 @@ impl EventTail {
             if let Ok(id) = entry.id.parse() {
                 self.after = id;
             }
-            match JobEvent::read(&entry) {
+            match JobEvent::read(self.shard, &entry) {
                 Some(event) => events.push(event),
                 // A newer version may write events that this one does not know.
                 None => tracing::debug!(event.id = entry.id, "skipped an unknown event"),

@@ -1,66 +1,12 @@
-//! What a job is: its id, its state, what ends it and what others see of it.
+//! What a job is: its state, what ends it and what others see of it.
 
-use std::fmt;
-use std::str::FromStr;
-
+use redis::Value;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use crate::events::EventId;
+use crate::reply::Reply;
 use crate::spec::{Class, JobSpec};
-
-/// The shard every job lives in until there are several.
-const SHARD: &str = "0";
-
-/// A job's name: its shard, then a UUID whose order is the order of submission.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct JobId {
-    shard: String,
-    uuid: Uuid,
-}
-
-impl JobId {
-    pub(crate) fn new() -> Self {
-        Self { shard: SHARD.into(), uuid: Uuid::now_v7() }
-    }
-}
-
-impl fmt::Display for JobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.shard, self.uuid)
-    }
-}
-
-/// Text that is no job id.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not a job id")]
-pub struct NotAJobId(String);
-
-impl FromStr for JobId {
-    type Err = NotAJobId;
-
-    fn from_str(text: &str) -> Result<Self, NotAJobId> {
-        let parse = || {
-            let (shard, uuid) = text.split_once('-')?;
-            // Only the canonical form: another spelling would be another key.
-            let uuid = Uuid::try_parse(uuid).ok().filter(|parsed| parsed.to_string() == uuid)?;
-            (shard == SHARD).then(|| Self { shard: shard.into(), uuid })
-        };
-        parse().ok_or_else(|| NotAJobId(text.chars().take(64).collect()))
-    }
-}
-
-impl Serialize for JobId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for JobId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+use crate::{BatchId, Error, JobId, Queue};
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -81,9 +27,30 @@ pub enum State {
 }
 
 impl State {
+    /// All states, in the order of a job's life.
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Canceled, Self::Expired];
+
     /// Whether nothing can change any more.
     pub fn is_terminal(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
+    }
+
+    /// The word used in requests and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+            Self::Expired => "expired",
+        }
+    }
+
+    pub(crate) fn read(word: &str) -> Result<Self, Error> {
+        let found = Self::ALL.into_iter().find(|state| state.as_str() == word);
+        found.ok_or_else(|| Error::Unreadable(format!("a job's state is {word:?}")))
     }
 }
 
@@ -117,7 +84,29 @@ pub struct Failure {
     pub retryable: bool,
 }
 
-/// Everything others see of a job.
+/// Where a half-drawn picture lies: its bytes are in the object store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Steps done.
+    pub step: u32,
+    /// Key of the object.
+    pub key: String,
+    /// SHA-256 of the object in hexadecimal.
+    pub sha256: String,
+    /// What it was made with: weights, precision, build and parameters.
+    pub fingerprint: String,
+}
+
+/// Why a waiting job waits for other workers than those there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocked {
+    /// What the job needs, in the unit in which workers state what they have free.
+    pub need: u64,
+    /// The most that any live worker has.
+    pub best: u64,
+}
+
+/// Everything others see of a job. Times are milliseconds since 1970 by Redis' clock.
 #[derive(Debug, Clone, Serialize)]
 pub struct JobView {
     /// The job.
@@ -140,14 +129,30 @@ pub struct JobView {
     pub step: u32,
     /// Steps in all; 0 before the first report.
     pub of: u32,
-    /// When it was accepted, in milliseconds since 1970, by Redis' clock.
+    /// When it was accepted.
     pub submitted_ms: u64,
     /// When its first attempt began.
     pub started_ms: Option<u64>,
+    /// Before this it is not worked on.
+    pub due_ms: Option<u64>,
     /// When it ended.
     pub finished_ms: Option<u64>,
     /// Until when this record is kept.
     pub expires_ms: Option<u64>,
+    /// Whether it ended without ever having started.
+    pub aborted: bool,
+    /// The batch it belongs to.
+    pub batch: Option<BatchId>,
+    /// The ended job that this one repeats.
+    pub retry_of: Option<JobId>,
+    /// The job that repeats this one.
+    pub retried_by: Option<JobId>,
+    /// Set while no live worker is large enough.
+    pub blocked: Option<Blocked>,
+    /// The newest half-drawn picture.
+    pub checkpoint: Option<Checkpoint>,
+    /// Who holds it.
+    pub worker: Option<String>,
     /// The picture, once it succeeded.
     pub output: Option<Output>,
     /// The last failure; final once it failed.
@@ -156,70 +161,90 @@ pub struct JobView {
     pub last_event: EventId,
 }
 
-/// A record as the function library gives it: JSON whose larger parts are JSON texts themselves.
-#[derive(Deserialize)]
-pub(crate) struct Record {
-    pub(crate) id: JobId,
-    pub(crate) tenant: String,
-    pub(crate) spec: String,
-    pub(crate) attempt: u32,
-    pub(crate) fence: u64,
-    state: State,
-    class: Class,
-    version: u64,
-    step: u32,
-    of: u32,
-    pub(crate) submitted_ms: u64,
-    pub(crate) claimed_ms: Option<u64>,
-    started_ms: Option<u64>,
-    finished_ms: Option<u64>,
-    expires_ms: Option<u64>,
-    output: Option<String>,
-    error: Option<String>,
-    event: EventId,
-}
-
-impl Record {
-    pub(crate) fn into_view(self) -> serde_json::Result<JobView> {
-        Ok(JobView {
-            spec: serde_json::from_str(&self.spec)?,
-            output: self.output.as_deref().map(serde_json::from_str).transpose()?,
-            error: self.error.as_deref().map(serde_json::from_str).transpose()?,
-            id: self.id,
-            tenant: self.tenant,
-            state: self.state,
-            version: self.version,
-            attempt: self.attempt,
-            fence: self.fence,
-            class: self.class,
-            step: self.step,
-            of: self.of,
-            submitted_ms: self.submitted_ms,
-            started_ms: self.started_ms,
-            finished_ms: self.finished_ms,
-            expires_ms: self.expires_ms,
-            last_event: self.event,
+impl JobView {
+    /// Reads what the function `view` gives, in its order.
+    fn read(id: JobId, mut reply: Reply) -> Result<Self, Error> {
+        let other = |bytes: Option<Vec<u8>>| bytes.map(|bytes| JobId::read(id.shard(), &bytes)).transpose();
+        let state = State::read(&reply.next::<String>()?)?;
+        let tenant = reply.next()?;
+        let spec: JobSpec = json(&reply.next::<String>()?)?;
+        let submitted_ms = reply.next()?;
+        let version = reply.next()?;
+        let last_event =
+            reply.next::<String>()?.parse().map_err(|_| Error::Unreadable("an event's id".into()))?;
+        let attempt = reply.next::<Option<u32>>()?.unwrap_or(0);
+        let fence = reply.next::<Option<u64>>()?.unwrap_or(0);
+        let step = reply.next::<Option<u32>>()?.unwrap_or(0);
+        let of = reply.next::<Option<u32>>()?.unwrap_or(0);
+        let started_ms = reply.next()?;
+        let due_ms = reply.next()?;
+        let _start_by: Option<u64> = reply.next()?;
+        let _finish_by: Option<u64> = reply.next()?;
+        let batch = reply.next::<Option<Vec<u8>>>()?.map(|bytes| BatchId::read(id.shard(), &bytes));
+        let retry_of = other(reply.next()?)?;
+        let retried_by = other(reply.next()?)?;
+        let need: Option<u64> = reply.next()?;
+        let checkpoint = optional_json(&mut reply)?;
+        let error = optional_json(&mut reply)?;
+        let output = optional_json(&mut reply)?;
+        let aborted = reply.next::<Option<bool>>()?.unwrap_or(false);
+        let finished_ms = reply.next()?;
+        let expires_ms = reply.next()?;
+        let worker = reply.next()?;
+        let best: Option<u64> = reply.next()?;
+        Ok(Self {
+            class: spec.class,
+            batch: batch.transpose()?,
+            blocked: need.zip(best).map(|(need, best)| Blocked { need, best }),
+            id,
+            tenant,
+            state,
+            version,
+            attempt,
+            fence,
+            spec,
+            step,
+            of,
+            submitted_ms,
+            started_ms,
+            due_ms,
+            finished_ms,
+            expires_ms,
+            aborted,
+            retry_of,
+            retried_by,
+            checkpoint,
+            worker,
+            output,
+            error,
+            last_event,
         })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::JobId;
+pub(crate) fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|error| Error::Unreadable(error.to_string()))
+}
 
-    #[test]
-    fn an_id_reads_back_and_nothing_else_does() {
-        let id = JobId::new();
-        assert_eq!(id.to_string().parse::<JobId>().unwrap(), id);
-        for text in ["", "0", "0-", "x", "1-0198a0b0-0000-7000-8000-000000000000", "0-../../etc"] {
-            assert!(text.parse::<JobId>().is_err(), "{text:?}");
-        }
-        assert!(id.to_string().to_uppercase().parse::<JobId>().is_err() || !id.to_string().contains('a'));
-    }
+pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| Error::Unreadable(error.to_string()))
+}
 
-    #[test]
-    fn ids_sort_by_submission() {
-        let ids: Vec<JobId> = (0..100).map(|_| JobId::new()).collect();
-        assert!(ids.is_sorted());
+fn optional_json<T: serde::de::DeserializeOwned>(reply: &mut Reply) -> Result<Option<T>, Error> {
+    reply.next::<Option<String>>()?.as_deref().map(json).transpose()
+}
+
+impl Queue {
+    /// What is known of a job, or none if there is no such job or its record's time is over.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], or [`Error::Unreadable`] for a broken record.
+    pub async fn view(&self, id: &JobId) -> Result<Option<JobView>, Error> {
+        let value: Value = self.0.connection.call(self.function(id.shard(), "view").arg(id.bytes())).await?;
+        let Some(reply) = Reply::of(value)? else { return Ok(None) };
+        JobView::read(*id, reply).map(Some).map_err(|error| match error {
+            Error::Unreadable(reason) => Error::Unreadable(format!("record of job {id}: {reason}")),
+            other => other,
+        })
     }
 }

@@ -1,12 +1,15 @@
 //! The right to work on a job, for as long as it is renewed.
 
-use std::time::Duration;
+use redis::Value;
+use uuid::Uuid;
 
-use tokio::task::JoinHandle;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use crate::job::{json, to_json};
+use crate::keeper::Keeper;
+use crate::reply::Reply;
+use crate::{BatchId, Checkpoint, Class, Error, Failure, JobId, JobSpec, Output, Queue};
 
-use crate::job::Record;
-use crate::{Class, Error, Failure, JobId, JobSpec, Output, Queue};
+/// Largest record of a checkpoint in bytes of JSON.
+pub const MAX_CHECKPOINT: usize = 1024;
 
 /// One attempt at one job. Whoever holds it may report, renew and settle; once lost, none of these
 /// has any effect.
@@ -26,40 +29,76 @@ pub struct Lease {
     pub submitted_ms: u64,
     /// When this attempt began, by the same clock.
     pub claimed_ms: u64,
+    /// When the queue ends the job if it is not done, by the same clock.
+    pub finish_by_ms: Option<u64>,
+    /// The newest half-drawn picture of an attempt before this one.
+    pub checkpoint: Option<Checkpoint>,
+    /// The batch it belongs to.
+    pub batch: Option<BatchId>,
     hold: Hold,
 }
 
 /// What proves that a caller holds the lease.
 #[derive(Clone)]
-struct Hold {
-    queue: Queue,
-    id: String,
-    fence: u64,
-    token: String,
+pub(crate) struct Hold {
+    pub(crate) queue: Queue,
+    pub(crate) id: JobId,
+    pub(crate) fence: u64,
+    attempt: u32,
+    token: Uuid,
+}
+
+/// What the queue says to a renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    /// The lease is young again.
+    Held,
+    /// So it is, but the job should go back to the queue soon: bulk work is over for now.
+    HandBack,
 }
 
 impl Lease {
-    /// A lease from a claimed record; a spec that this version cannot read fails the job at once.
-    pub(crate) async fn new(queue: Queue, record: Record, token: String) -> Result<Option<Self>, Error> {
-        let hold = Hold { queue, id: record.id.to_string(), fence: record.fence, token };
-        match serde_json::from_str(&record.spec) {
-            Ok(spec) => Ok(Some(Self {
-                claimed_ms: record.claimed_ms.unwrap_or(record.submitted_ms),
-                submitted_ms: record.submitted_ms,
-                id: record.id,
-                fence: record.fence,
-                attempt: record.attempt,
-                tenant: record.tenant,
-                spec,
-                hold,
-            })),
+    /// Reads what the function `claim` gives for a job, in its order. A spec that this version cannot
+    /// read fails the job at once.
+    pub(crate) async fn read(
+        queue: Queue,
+        shard: u16,
+        token: Uuid,
+        granted: Value,
+    ) -> Result<Option<Self>, Error> {
+        let mut reply = Reply::list(granted)?;
+        let id = JobId::read(shard, &reply.next::<Vec<u8>>()?)?;
+        let (fence, attempt) = (reply.next()?, reply.next()?);
+        let hold = Hold { queue, id, fence, attempt, token };
+        let (claimed_ms, submitted_ms, tenant) = (reply.next()?, reply.next()?, reply.next()?);
+        let spec: String = reply.next()?;
+        let checkpoint: Option<String> = reply.next()?;
+        let finish_by_ms = reply.next()?;
+        let batch = reply.next::<Option<Vec<u8>>>()?.map(|bytes| BatchId::read(shard, &bytes));
+        let spec = match json(&spec) {
+            Ok(spec) => spec,
             Err(error) => {
                 let message = format!("the job's parameters cannot be read: {error}");
                 let failure = Failure { code: "unreadable_spec".into(), message, retryable: false };
                 hold.fail(&failure).await?;
-                Ok(None)
+                return Ok(None);
             }
-        }
+        };
+        // A checkpoint saves time; one that cannot be read only costs it.
+        let checkpoint = checkpoint.as_deref().and_then(|text| json(text).ok());
+        Ok(Some(Self {
+            id,
+            fence,
+            attempt,
+            spec,
+            tenant,
+            submitted_ms,
+            claimed_ms,
+            finish_by_ms,
+            checkpoint,
+            batch: batch.transpose()?,
+            hold,
+        }))
     }
 
     /// How urgent the job is.
@@ -75,9 +114,27 @@ impl Lease {
     /// Reports a step.
     ///
     /// # Errors
-    /// [`Error::LostLease`], or [`Error::Unreachable`]: a report may be skipped.
+    /// [`Error::LostLease`]: the job was canceled, has expired, or is somebody else's.
+    /// [`Error::Unreachable`]: a report may be skipped.
     pub async fn progress(&self, step: u32, of: u32) -> Result<(), Error> {
-        self.hold.call(self.hold.function("progress").arg(step).arg(of)).await
+        let hold = &self.hold;
+        hold.call(hold.function("progress").arg(step).arg(of).arg(hold.retention_ms())).await
+    }
+
+    /// Records where the half-drawn picture lies now. Whoever gets the job after this lease is given
+    /// the newest one.
+    ///
+    /// # Errors
+    /// [`Error::LostLease`]; [`Error::Unreachable`]; [`Error::Unreadable`] if its record is longer than
+    /// [`MAX_CHECKPOINT`].
+    pub async fn record_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), Error> {
+        let text = to_json(checkpoint)?;
+        if text.len() > MAX_CHECKPOINT {
+            let reason =
+                format!("the checkpoint's record has {} bytes; {MAX_CHECKPOINT} are allowed", text.len());
+            return Err(Error::Unreadable(reason));
+        }
+        self.hold.call(self.hold.function("checkpoint").arg(text)).await
     }
 
     /// Ends the job with a picture. Repeating it after a lost answer gives the same answer.
@@ -85,12 +142,12 @@ impl Lease {
     /// # Errors
     /// [`Error::LostLease`], or [`Error::Unreachable`]: then ask again.
     pub async fn complete(&self, output: &Output) -> Result<(), Error> {
-        let output = serde_json::to_string(output).map_err(|error| Error::Unreadable(error.to_string()))?;
+        let output = to_json(output)?;
         self.hold.call(self.hold.function("complete").arg(self.hold.retention_ms()).arg(output)).await
     }
 
-    /// Ends the attempt without a picture: the job waits again if the failure is retryable and
-    /// attempts are left, else it has failed. Repeating it gives the same answer.
+    /// Ends the attempt without a picture. The job waits again, after a pause, if the failure is
+    /// retryable and attempts are left; else it has failed. Repeating it gives the same answer.
     ///
     /// # Errors
     /// [`Error::LostLease`], or [`Error::Unreachable`]: then ask again.
@@ -103,84 +160,51 @@ impl Lease {
     /// # Errors
     /// [`Error::LostLease`], or [`Error::Unreachable`]: then ask again.
     pub async fn release(&self) -> Result<(), Error> {
-        self.hold.call(&self.hold.function("release")).await
+        self.hold.call(self.hold.function("release").arg("")).await
+    }
+
+    /// Hands the job back for a worker that has at least `need` free. No attempt is spent.
+    ///
+    /// # Errors
+    /// [`Error::LostLease`], or [`Error::Unreachable`]: then ask again.
+    pub async fn release_too_big(&self, need: u64) -> Result<(), Error> {
+        self.hold.call(self.hold.function("release").arg(need)).await
     }
 }
 
 impl Hold {
     fn function(&self, name: &str) -> redis::Cmd {
-        let mut command = self.queue.function(name);
-        command.arg(&self.id).arg(self.fence).arg(&self.token);
+        let mut command = self.queue.function(self.id.shard(), name);
+        command.arg(self.id.bytes()).arg(self.fence).arg(self.token.as_bytes());
         command
     }
 
     fn retention_ms(&self) -> u64 {
-        self.queue.0.config.retention.as_millis() as u64
+        self.queue.0.config.retention_ms()
+    }
+
+    async fn answer(&self, command: &redis::Cmd) -> Result<u8, Error> {
+        match self.queue.0.connection.call(command).await? {
+            0 => Err(Error::LostLease { id: self.id, fence: self.fence }),
+            answer => Ok(answer),
+        }
     }
 
     async fn call(&self, command: &redis::Cmd) -> Result<(), Error> {
-        let held: bool = self.queue.0.connection.call(command).await?;
-        if held { Ok(()) } else { Err(Error::LostLease { id: self.id.clone(), fence: self.fence }) }
+        self.answer(command).await.map(|_| ())
     }
 
     async fn fail(&self, failure: &Failure) -> Result<(), Error> {
-        let text = serde_json::to_string(failure).map_err(|error| Error::Unreadable(error.to_string()))?;
+        let config = &self.queue.0.config;
         let mut command = self.function("fail");
-        command.arg(self.retention_ms()).arg(text).arg(u8::from(failure.retryable));
-        command.arg(self.queue.0.config.attempts);
+        command.arg(self.retention_ms()).arg(to_json(failure)?).arg(u8::from(failure.retryable));
+        command.arg(config.attempts).arg(config.backoff.draw(self.attempt).as_millis() as u64);
         self.call(&command).await
     }
 
-    async fn renew(&self) -> Result<(), Error> {
+    pub(crate) async fn renew(&self) -> Result<Renewal, Error> {
         let lease_ms = self.queue.0.config.lease.as_millis() as u64;
-        self.call(self.function("renew").arg(lease_ms)).await
-    }
-}
-
-/// Renews a lease until it is stopped or the lease is lost.
-pub struct Keeper {
-    lost: CancellationToken,
-    /// Dropping it ends the task, so that a forgotten keeper keeps nothing alive.
-    stop: DropGuard,
-    task: JoinHandle<()>,
-}
-
-impl Keeper {
-    fn start(hold: Hold) -> Self {
-        let (lost, stop) = (CancellationToken::new(), CancellationToken::new());
-        let task = tokio::spawn(renew_until(hold, lost.clone(), stop.clone()));
-        Self { lost, stop: stop.drop_guard(), task }
-    }
-
-    /// Tripped once another process holds the job, or it has ended.
-    pub fn lost(&self) -> CancellationToken {
-        self.lost.clone()
-    }
-
-    /// Ends the renewal and waits for its task.
-    pub async fn stop(self) {
-        drop(self.stop);
-        // The task only fails by a panic, which has been reported where it happened.
-        let _ = self.task.await;
-    }
-}
-
-async fn renew_until(hold: Hold, lost: CancellationToken, stop: CancellationToken) {
-    let every: Duration = hold.queue.0.config.renew;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(every) => {}
-        }
-        match hold.renew().await {
-            Ok(()) => {}
-            Err(Error::LostLease { .. }) => {
-                tracing::warn!(job.id = hold.id, fence = hold.fence, "lost the lease");
-                lost.cancel();
-                return;
-            }
-            // While Redis is away nobody else can claim the job either: go on, and ask again.
-            Err(error) => tracing::warn!(job.id = hold.id, fence = hold.fence, %error, "could not renew"),
-        }
+        let answer = self.answer(self.function("renew").arg(lease_ms)).await?;
+        Ok(if answer == 2 { Renewal::HandBack } else { Renewal::Held })
     }
 }

@@ -5,39 +5,63 @@
 //! device works. [`Lease::progress`] reports steps; [`Lease::complete`], [`Lease::fail`] or
 //! [`Lease::release`] end the attempt. A worker that dies renews nothing: any process that calls
 //! [`Queue::reap`] gives its job back. Each change is one call of a Redis function
-//! (`migrations/0001_jobs.lua`, where the keys are explained), checked against the lease's fence and
+//! (`migrations/0001_jobs`, where `base.lua` explains the keys), checked against the lease's fence and
 //! token, so what a lost worker still says changes nothing.
 //!
 //! Everything that happens is an event in one stream a shard ([`Queue::tail`]); what is, is a record
 //! ([`Queue::view`]).
 
+mod backoff;
+mod batch;
 mod claim;
 mod connection;
+mod dead;
+mod ending;
 mod error;
 mod events;
+mod id;
 mod job;
+mod keeper;
 mod lease;
 mod migrate;
 pub mod private_redis;
+mod reap;
+mod reply;
 mod spec;
+mod steer;
+mod submit;
 mod wake;
+mod worker;
 
-pub use claim::{Reaped, WorkerId};
+pub use backoff::Backoff;
+pub use batch::{BatchCounts, BatchOperation, BatchView};
+pub use claim::{Claim, WorkerId};
 pub use connection::{Config, Durability};
+pub use dead::{DeadLetter, LetterId};
+pub use ending::{Canceled, Retried};
 pub use error::Error;
 pub use events::{EventId, EventKind, EventTail, JobEvent};
-pub use job::{Failure, JobId, JobView, NotAJobId, Output, State};
-pub use lease::{Keeper, Lease};
+pub use id::{BatchId, JobId, NotAnId};
+pub use job::{Blocked, Checkpoint, Failure, JobView, Output, State};
+pub use keeper::Keeper;
+pub use lease::{Lease, MAX_CHECKPOINT};
 pub use migrate::LAYOUT;
+pub use reap::Reaped;
 pub use spec::{
     Class, Defaults, FieldError, Format, JobSpec, MAX_METADATA, MAX_PROMPT, MAX_SEED, MAX_STYLES, Source,
 };
+pub use steer::{Depth, Limits, Scope, Stats, TenantView};
+pub use submit::{MAX_JOBS, MAX_KEY, Rejection, Submission, Submitted};
 pub use wake::Wakeups;
+pub use worker::WorkerReport;
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use sha2::{Digest, Sha256};
 
 use connection::Connection;
-use job::Record;
 
 /// A handle on the queue; cheap to clone.
 #[derive(Clone)]
@@ -46,26 +70,11 @@ pub struct Queue(Arc<Inner>);
 struct Inner {
     connection: Connection,
     config: Config,
-    root: String,
+    /// First part of every key, for each shard.
+    roots: Vec<String>,
     durability: Durability,
-}
-
-/// What became of a submission.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Submitted {
-    /// The job.
-    pub id: JobId,
-    /// Whether this call made it.
-    pub fresh: bool,
-}
-
-/// Jobs of one class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Depth {
-    /// Jobs that wait.
-    pub queued: u64,
-    /// Jobs with a lease.
-    pub running: u64,
+    /// Counts claims, so that each begins at another shard.
+    turn: AtomicUsize,
 }
 
 impl Queue {
@@ -76,8 +85,9 @@ impl Queue {
     pub async fn connect(config: Config) -> Result<Self, Error> {
         let connection = Connection::open(&config).await?;
         let durability = connection.inspect().await?;
-        let root = format!("{{{}:0}}", config.prefix);
-        Ok(Self(Arc::new(Inner { connection, config, root, durability })))
+        let roots = (0..config.shards.max(1)).map(|shard| format!("{{{}:{shard}}}", config.prefix)).collect();
+        let turn = AtomicUsize::new(0);
+        Ok(Self(Arc::new(Inner { connection, config, roots, durability, turn })))
     }
 
     /// Loads the function library of this version. Safe to repeat, also at once from many processes.
@@ -85,7 +95,7 @@ impl Queue {
     /// # Errors
     /// [`Error::NewerLayout`] if the data belongs to a newer version.
     pub async fn migrate(&self) -> Result<(), Error> {
-        migrate::run(&self.0.connection, &self.0.root).await
+        migrate::run(&self.0.connection, &self.0.roots).await
     }
 
     /// What survives when the machine under Redis stops.
@@ -106,63 +116,42 @@ impl Queue {
         self.0.connection.run(&redis::cmd("PING")).await
     }
 
-    /// Accepts a job. Once this returns, the job ends in exactly one terminal state.
-    ///
-    /// # Errors
-    /// [`Error::Full`] or [`Error::Unreachable`]; then it is not known whether the job was accepted.
-    pub async fn submit(&self, tenant: &str, spec: &JobSpec) -> Result<Submitted, Error> {
-        let id = JobId::new();
-        let text = serde_json::to_string(spec).map_err(|error| Error::Unreadable(error.to_string()))?;
-        let mut command = self.function("submit");
-        command.arg(id.to_string()).arg(tenant).arg(spec.class.as_str()).arg(spec.priority).arg(text);
-        let fresh: bool = self.0.connection.call(&command).await?;
-        Ok(Submitted { id, fresh })
-    }
-
-    /// What is known of a job, or none if there is no such job or its record's time is over.
-    ///
-    /// # Errors
-    /// [`Error::Unreachable`], or [`Error::Unreadable`] for a broken record.
-    pub async fn view(&self, id: &JobId) -> Result<Option<JobView>, Error> {
-        let record: Option<String> =
-            self.0.connection.call(self.function("view").arg(id.to_string())).await?;
-        let Some(record) = record else { return Ok(None) };
-        serde_json::from_str::<Record>(&record)
-            .and_then(Record::into_view)
-            .map(Some)
-            .map_err(|error| Error::Unreadable(format!("record of job {id}: {error}")))
-    }
-
-    /// Waiting and running jobs of each class, in the order of [`Class::ALL`].
+    /// Follows all events of a shard after `after`, or from now on, over a connection of its own.
     ///
     /// # Errors
     /// [`Error::Unreachable`].
-    pub async fn depth(&self) -> Result<[(Class, Depth); 2], Error> {
-        let [queued, running, bulk_queued, bulk_running]: [u64; 4] =
-            self.0.connection.call(&self.function("depth")).await?;
-        Ok([
-            (Class::Interactive, Depth { queued, running }),
-            (Class::Bulk, Depth { queued: bulk_queued, running: bulk_running }),
-        ])
+    pub async fn tail(&self, shard: u16, after: Option<EventId>) -> Result<EventTail, Error> {
+        EventTail::open(self, shard, after).await
     }
 
-    /// Follows all events after `after`, or from now on, over a connection of its own.
-    ///
-    /// # Errors
-    /// [`Error::Unreachable`].
-    pub async fn tail(&self, after: Option<EventId>) -> Result<EventTail, Error> {
-        EventTail::open(self, after).await
+    /// The shards there are.
+    pub fn shards(&self) -> Range<u16> {
+        0..self.0.roots.len() as u16
     }
 
-    /// A call of one of our functions on this shard, arguments still to come.
-    fn function(&self, name: &str) -> redis::Cmd {
+    /// Where a tenant's jobs live: all in one shard, so that its limits are exact.
+    fn shard_of(&self, tenant: &str) -> u16 {
+        let digest = Sha256::digest(tenant.as_bytes());
+        (u64::from_be_bytes(std::array::from_fn(|i| digest[i])) % self.0.roots.len() as u64) as u16
+    }
+
+    /// A call of one of our functions on a shard, arguments still to come. A shard that is not there
+    /// has no jobs either.
+    fn function(&self, shard: u16, name: &str) -> redis::Cmd {
         let mut command = redis::cmd("FCALL");
-        command.arg(format!("uso_{LAYOUT}_{name}")).arg(1).arg(&self.0.root);
+        command.arg(format!("uso_{LAYOUT}_{name}")).arg(1).arg(self.root(shard));
         command
     }
 
-    fn key(&self, name: &str) -> String {
-        format!("{}:{name}", self.0.root)
+    fn key(&self, shard: u16, name: &str) -> String {
+        format!("{}:{name}", self.root(shard))
+    }
+
+    fn root(&self, shard: u16) -> String {
+        match self.0.roots.get(usize::from(shard)) {
+            Some(root) => root.clone(),
+            None => format!("{{{}:{shard}}}", self.0.config.prefix),
+        }
     }
 
     async fn waiting_connection(&self) -> Result<redis::aio::MultiplexedConnection, Error> {

@@ -9,7 +9,19 @@ pub const LAYOUT: u32 = 1;
 /// The library's name in Redis.
 const LIBRARY: &str = "uso_1";
 
-const SOURCE: &str = include_str!("../../../migrations/0001_jobs.lua");
+/// One library in several files, each on top of those before it.
+const SOURCE: &str = concat!(
+    include_str!("../../../migrations/0001_jobs/base.lua"),
+    include_str!("../../../migrations/0001_jobs/order.lua"),
+    include_str!("../../../migrations/0001_jobs/submit.lua"),
+    include_str!("../../../migrations/0001_jobs/lease.lua"),
+    include_str!("../../../migrations/0001_jobs/ending.lua"),
+    include_str!("../../../migrations/0001_jobs/batch.lua"),
+    include_str!("../../../migrations/0001_jobs/reap.lua"),
+    include_str!("../../../migrations/0001_jobs/steer.lua"),
+    include_str!("../../../migrations/0001_jobs/look.lua"),
+    include_str!("../../../migrations/0001_jobs/register.lua"),
+);
 
 /// Loads the functions of this version, replacing an older text of the same library. Several
 /// processes may do so at once: each replacement is atomic and all write the same text.
@@ -20,17 +32,19 @@ pub(crate) async fn load(connection: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
-/// Brings the data under `root` to this version's layout, and the functions with it.
-pub(crate) async fn run(connection: &Connection, root: &str) -> Result<(), Error> {
-    let key = format!("{root}:layout");
-    let found: Option<u32> = connection.run(redis::cmd("GET").arg(&key)).await?;
-    match found {
-        Some(found) if found > LAYOUT => return Err(Error::NewerLayout { found, known: LAYOUT }),
-        Some(_) => {}
-        None => connection
-            .run(redis::cmd("SET").arg(&key).arg(LAYOUT).arg("NX"))
-            .await
-            .map(|_: redis::Value| ())?,
+/// Brings the data of all shards to this version's layout, and the functions with it.
+pub(crate) async fn run(connection: &Connection, roots: &[String]) -> Result<(), Error> {
+    for root in roots {
+        let key = format!("{root}:layout");
+        let found: Option<u32> = connection.run(redis::cmd("GET").arg(&key)).await?;
+        match found {
+            Some(found) if found > LAYOUT => return Err(Error::NewerLayout { found, known: LAYOUT }),
+            Some(_) => {}
+            None => connection
+                .run(redis::cmd("SET").arg(&key).arg(LAYOUT).arg("NX"))
+                .await
+                .map(|_: redis::Value| ())?,
+        }
     }
     if is_current(connection).await? { Ok(()) } else { load(connection).await }
 }

@@ -4,9 +4,13 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
+
+use crate::Error;
 
 /// Longest prompt in characters.
 pub const MAX_PROMPT: usize = 10_000;
@@ -159,9 +163,32 @@ pub struct JobSpec {
     pub class: Class,
     /// Order within the class; higher first.
     pub priority: i32,
+    /// Not to be worked on before this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// Ended as expired if no attempt has begun by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_by: Option<Timestamp>,
+    /// Ended as expired if it is not done by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_by: Option<Timestamp>,
+    /// Whether the seed was drawn here rather than asked for.
+    #[serde(skip)]
+    seed_is_drawn: SeedIsDrawn,
     /// The submitter's own, returned as it came.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub metadata: Value,
+}
+
+/// How the seed came about. Once drawn it is as good as any other: two jobs that differ only in this
+/// ask for the same.
+#[derive(Debug, Clone, Copy, Default)]
+struct SeedIsDrawn(bool);
+
+impl PartialEq for SeedIsDrawn {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// One thing wrong with a request.
@@ -186,6 +213,7 @@ impl JobSpec {
         };
         let mut fields = Fields { left: fields.clone(), errors: Vec::new() };
         let side = |value: i64| value as u32 / 16 * 16;
+        let seed = fields.integer("seed", &SEED, -1);
         let spec = Self {
             prompt: fields.prompt(),
             content: fields.source("content"),
@@ -196,17 +224,33 @@ impl JobSpec {
             steps: fields.integer("steps", &STEPS, defaults.steps.into()) as u32,
             guidance: fields.guidance(defaults.guidance),
             content_size: fields.integer("content_size", &SIDE, defaults.content_size.into()) as u32,
-            seed: fields.seed(),
+            seed: u64::try_from(seed).unwrap_or_else(|_| u64::from(Uuid::new_v4().as_u128() as u32)),
+            seed_is_drawn: SeedIsDrawn(seed < 0),
             format: fields.choice("format", &[("png", Format::Png)], Format::Png),
             class: fields.choice("class", &Class::ALL.map(|c| (c.as_str(), c)), Class::Interactive),
             priority: fields.integer("priority", &PRIORITY, 0) as i32,
+            not_before: fields.time("not_before"),
+            start_by: fields.time("start_by"),
+            finish_by: fields.time("finish_by"),
             metadata: fields.metadata(),
         };
+        fields.in_order(("not_before", spec.not_before), ("start_by", spec.start_by));
+        fields.in_order(("not_before", spec.not_before), ("finish_by", spec.finish_by));
+        fields.in_order(("start_by", spec.start_by), ("finish_by", spec.finish_by));
         if spec.keep_size && spec.content.is_none() && !fields.errors.iter().any(|e| e.pointer == "/content")
         {
             fields.fault("keep_size", "out_of_range", "keep_size needs a content reference");
         }
         fields.finish().map(|()| spec)
+    }
+
+    /// SHA-256 of what was asked for: equal for requests that mean the same, whatever seed was drawn.
+    pub(crate) fn digest(&self) -> Result<[u8; 32], Error> {
+        let mut asked = serde_json::to_value(self).map_err(|error| Error::Unreadable(error.to_string()))?;
+        if self.seed_is_drawn.0 {
+            asked["seed"] = Value::Null;
+        }
+        Ok(Sha256::digest(asked.to_string()).into())
     }
 }
 
@@ -323,10 +367,19 @@ impl Fields {
         }
     }
 
-    fn seed(&mut self) -> u64 {
-        match self.integer("seed", &SEED, -1) {
-            -1 => u64::from(Uuid::new_v4().as_u128() as u32),
-            seed => seed as u64,
+    fn time(&mut self, name: &str) -> Option<Timestamp> {
+        let value = self.take(name)?;
+        let time = value.as_str().and_then(|text| text.parse().ok());
+        if time.is_none() {
+            self.fault(name, "wrong_type", "must be a time like 2026-01-31T22:00:00Z (RFC 3339)");
+        }
+        time
+    }
+
+    /// Both times, where given, must be in this order.
+    fn in_order(&mut self, first: (&str, Option<Timestamp>), second: (&str, Option<Timestamp>)) {
+        if first.1.zip(second.1).is_some_and(|(first, second)| first > second) {
+            self.fault(second.0, "out_of_range", format!("must not be before {}", first.0));
         }
     }
 

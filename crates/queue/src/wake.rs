@@ -13,14 +13,15 @@ use crate::{Error, Queue};
 /// every second without any.
 pub struct Wakeups {
     queue: Queue,
-    key: String,
+    keys: Vec<String>,
     connection: Option<MultiplexedConnection>,
 }
 
 impl Queue {
     /// Wake-ups for this process.
     pub fn wakeups(&self) -> Wakeups {
-        Wakeups { queue: self.clone(), key: self.key("wake"), connection: None }
+        let keys = self.shards().map(|shard| self.key(shard, "wake")).collect();
+        Wakeups { queue: self.clone(), keys, connection: None }
     }
 }
 
@@ -41,7 +42,7 @@ impl Wakeups {
             None => self.connection.insert(self.queue.waiting_connection().await?),
         };
         let mut take = redis::cmd("BLPOP");
-        take.arg(&self.key).arg(longest.as_secs_f64());
+        take.arg(&self.keys).arg(longest.as_secs_f64());
         let answer = take.query_async::<redis::Value>(connection);
         match tokio::time::timeout(longest + Duration::from_secs(1), answer).await {
             Ok(answer) => answer.map(|_| ()).map_err(Error::from),

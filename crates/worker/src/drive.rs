@@ -86,8 +86,8 @@ impl Bench {
     /// Has the picture drawn and reports its steps meanwhile.
     async fn draw(&self, lease: &Lease, request: Request, lost: CancellationToken) -> Result<Drawn, Error> {
         let steps = request.steps;
-        let drawing = self.device.draw(request, lost);
-        let ((), picture) = tokio::join!(report(lease, drawing.step, steps), drawing.picture);
+        let drawing = self.device.draw(request, lost.clone());
+        let ((), picture) = tokio::join!(report(lease, drawing.step, steps, &lost), drawing.picture);
         picture.unwrap_or_else(|_| Err(Error::DeviceLost("its thread ended".into())))
     }
 
@@ -108,12 +108,15 @@ impl Bench {
 }
 
 /// Reports steps as they are done. Where the queue is slower than the device, steps are skipped;
-/// where it is away, all are: a picture matters more than its progress bar.
-async fn report(lease: &Lease, mut step: watch::Receiver<u32>, steps: u32) {
+/// where it is away, all are: a picture matters more than its progress bar. A job that was canceled or
+/// has expired is given up here, within one step.
+async fn report(lease: &Lease, mut step: watch::Receiver<u32>, steps: u32, lost: &CancellationToken) {
     while step.changed().await.is_ok() {
         let done = *step.borrow_and_update();
-        if let Err(error) = lease.progress(done, steps).await {
-            tracing::debug!(job.id = %lease.id, %error, "a step was not reported");
+        match lease.progress(done, steps).await {
+            Ok(()) => {}
+            Err(QueueError::LostLease { .. }) => lost.cancel(),
+            Err(error) => tracing::debug!(job.id = %lease.id, %error, "a step was not reported"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use uso_queue::{Class, Queue, WorkerId};
+use uso_queue::{Queue, WorkerId};
 use uso_store::Store;
 
 use crate::drive::Bench;
@@ -45,7 +45,7 @@ impl Worker {
     async fn work(&self, stop: CancellationToken) -> Result<(), Error> {
         let mut wakeups = self.queue.wakeups();
         while !stop.is_cancelled() {
-            match self.queue.claim(&self.id, &Class::ALL).await {
+            match self.queue.claim_one(&self.id).await {
                 Ok(Some(lease)) => {
                     tracing::info!(job.id = %lease.id, fence = lease.fence, attempt = lease.attempt, "started");
                     self.bench.drive(lease).await?;

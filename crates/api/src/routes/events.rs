@@ -36,7 +36,8 @@ pub(crate) async fn follow(
         // Tells an EventSource that it need not come back.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let follower = Follower::new(&shared.watch, &shared.queue, view, after).await?.ok_or_else(stopping)?;
+    let watch = shared.watches.get(usize::from(view.id.shard())).ok_or_else(Problem::no_such_job)?;
+    let follower = Follower::new(watch, &shared.queue, view, after).await?.ok_or_else(stopping)?;
     let events = stream::unfold((shared, follower), |(shared, mut follower)| async move {
         let told = follower.next().await?;
         let event = frame(&shared, told).await?;

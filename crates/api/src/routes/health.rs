@@ -33,8 +33,8 @@ pub(crate) async fn ready(State(shared): State<Arc<Shared>>) -> Result<&'static 
 
 /// Metrics in the text format of Prometheus.
 pub(crate) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    let depth = shared.queue.depth().await.ok();
-    match shared.metrics.text(depth) {
+    let stats = shared.queue.stats().await.ok();
+    match shared.metrics.text(stats) {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => {
             let detail = error.to_string();

@@ -9,7 +9,9 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use uso_queue::{FieldError, JobSpec, JobView, Output, Source, State as JobState};
+use uso_queue::{
+    FieldError, JobId, JobSpec, JobView, MAX_KEY, Output, Source, State as JobState, Submission,
+};
 
 use super::{job_id, links};
 use crate::{Problem, Shared};
@@ -27,11 +29,33 @@ pub(crate) async fn submit(
     let body = read_json(&headers, body).await?;
     let spec = JobSpec::parse(&body, &shared.config.defaults).map_err(Problem::fields)?;
     check_places(&shared, &spec).map_err(Problem::fields)?;
-    let submitted = shared.queue.submit(&shared.config.tenant, &spec).await?;
-    let links = links(&submitted.id);
-    let location = format!("/v1/jobs/{}", submitted.id);
-    let accepted = json!({ "id": submitted.id, "state": JobState::Queued, "spec": spec, "links": links });
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(accepted)).into_response())
+    let key = idempotency_key(&headers)?;
+    let job = Submission { key: key.as_deref(), ..(&spec).into() };
+    let submitted = shared.queue.submit(&shared.config.tenant, job).await?;
+    if !submitted.fresh {
+        // The seed that this request drew is not the one that the job has.
+        let view = find(&shared, &submitted.id.to_string()).await?;
+        return accepted(&submitted.id, view.state, &view.spec);
+    }
+    accepted(&submitted.id, JobState::Queued, &spec)
+}
+
+/// The answer that tells where to find a job.
+pub(super) fn accepted(id: &JobId, state: JobState, spec: &JobSpec) -> Result<Response, Problem> {
+    let location = format!("/v1/jobs/{id}");
+    let body = json!({ "id": id, "state": state, "spec": spec, "links": links(id) });
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(body)).into_response())
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if (1..=MAX_KEY).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => {
+            let detail = format!("Idempotency-Key takes 1 to {MAX_KEY} visible ASCII characters");
+            Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_idempotency_key", detail))
+        }
+    }
 }
 
 /// Only JSON that says so: other types can be sent by any web page without asking first.
@@ -110,7 +134,7 @@ pub(crate) async fn result(
     }
 }
 
-fn word(state: JobState) -> &'static str {
+pub(super) fn word(state: JobState) -> &'static str {
     match state {
         JobState::Queued => "queued",
         JobState::Running => "running",

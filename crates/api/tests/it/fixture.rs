@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uso_api::{Api, Config};
 use uso_queue::private_redis::PrivateRedis;
-use uso_queue::{Class, Lease, Output, Queue, WorkerId};
+use uso_queue::{Lease, Output, Queue, WorkerId};
 use uso_store::folder::{FolderConfig, FolderServer};
 use uso_store::{Credentials, Store};
 
@@ -68,7 +68,7 @@ impl Fixture {
     }
 
     pub(crate) async fn claim(&self) -> Lease {
-        self.queue.claim(&self.worker, &Class::ALL).await.unwrap().unwrap()
+        self.queue.claim_one(&self.worker).await.unwrap().unwrap()
     }
 
     /// Ends a job with a picture that is really there.

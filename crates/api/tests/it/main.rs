@@ -7,4 +7,5 @@ mod fixture;
 mod health;
 mod jobs;
 mod refusals;
+mod steer;
 mod uploads;

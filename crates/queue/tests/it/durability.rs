@@ -33,7 +33,7 @@ async fn a_killed_redis_comes_back_with_everything_it_accepted() {
 #[tokio::test]
 async fn a_tail_goes_on_where_it_was() {
     let mut fixture = Fixture::start().await;
-    let mut tail = fixture.queue.tail(None).await.unwrap();
+    let mut tail = fixture.queue.tail(0, None).await.unwrap();
     let first = fixture.submit(&bulk()).await;
     assert_eq!(crate::fixture::events(&mut tail, 1).await[0].job, first);
     let position = tail.position();
@@ -43,7 +43,7 @@ async fn a_tail_goes_on_where_it_was() {
     fixture.redis.restart().await.unwrap();
     fixture.reconnected().await;
     let second = fixture.submit(&bulk()).await;
-    let mut tail = fixture.queue.tail(Some(position)).await.unwrap();
+    let mut tail = fixture.queue.tail(0, Some(position)).await.unwrap();
     assert_eq!(crate::fixture::events(&mut tail, 1).await[0].job, second);
 }
 

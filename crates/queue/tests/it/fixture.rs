@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use uso_queue::private_redis::PrivateRedis;
-use uso_queue::{Class, Config, Defaults, EventTail, JobEvent, JobSpec, Lease, Output, Queue, WorkerId};
+use uso_queue::{
+    Backoff, Class, Config, Defaults, EventTail, Failure, JobEvent, JobId, JobSpec, JobView, Lease, Output,
+    Queue, WorkerId,
+};
 
 pub(crate) struct Fixture {
     pub(crate) redis: PrivateRedis,
@@ -12,20 +15,25 @@ pub(crate) struct Fixture {
     _folder: tempfile::TempDir,
 }
 
-const LIBRARY: &str = include_str!("../../../../migrations/0001_jobs.lua");
+/// The time of the last word spoken before the clock is set: the library as it was loaded.
+const CLOCK: &str = "return time[1] * 1000 + math.floor(time[2] / 1000)";
 
 impl Fixture {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let redis = PrivateRedis::start(folder.path(), None).await.unwrap();
-        let queue = Queue::connect(Config::new(redis.url())).await.unwrap();
+        let queue = Queue::connect(config(&redis)).await.unwrap();
         queue.migrate().await.unwrap();
         Self { redis, queue, worker: WorkerId::new(), _folder: folder }
     }
 
     /// Another process' view of the same queue.
     pub(crate) async fn another(&self) -> Queue {
-        Queue::connect(Config::new(self.redis.url())).await.unwrap()
+        Queue::connect(config(&self.redis)).await.unwrap()
+    }
+
+    pub(crate) async fn view(&self, id: &JobId) -> JobView {
+        self.queue.view(id).await.unwrap().unwrap()
     }
 
     pub(crate) async fn submit(&self, spec: &JobSpec) -> uso_queue::JobId {
@@ -45,19 +53,25 @@ impl Fixture {
     }
 
     pub(crate) async fn claim(&self) -> Option<Lease> {
-        self.queue.claim(&self.worker, &Class::ALL).await.unwrap()
+        self.queue.claim_one(&self.worker).await.unwrap()
     }
 
     pub(crate) async fn claim_as(&self, worker: &WorkerId) -> Option<Lease> {
-        self.queue.claim(worker, &Class::ALL).await.unwrap()
+        self.queue.claim_one(worker).await.unwrap()
     }
 
     /// Runs a raw command.
     pub(crate) async fn raw<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        self.raw_bytes(&words).await
+    }
+
+    /// Runs a raw command whose words need not be text.
+    pub(crate) async fn raw_bytes<T: redis::FromRedisValue>(&self, words: &[&[u8]]) -> redis::RedisResult<T> {
         let client = redis::Client::open(self.redis.url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let mut command = redis::cmd(words[0]);
-        for word in &words[1..] {
+        let mut command = redis::Cmd::new();
+        for word in words {
             command.arg(*word);
         }
         command.query_async(&mut connection).await
@@ -79,11 +93,34 @@ impl Fixture {
 
     /// Loads a library whose clock is `ahead`.
     pub(crate) async fn set_clock(&self, ahead: Duration) {
-        let clock = "return time[1] * 1000 + math.floor(time[2] / 1000)";
-        assert!(LIBRARY.contains(clock));
-        let library = LIBRARY.replace(clock, &format!("{clock} + {}", ahead.as_millis()));
+        let list = ["FUNCTION", "LIST", "LIBRARYNAME", "uso_1", "WITHCODE"];
+        let loaded: Vec<Vec<redis::Value>> = self.raw(&list).await.unwrap();
+        let library: String = redis::from_redis_value(loaded[0].last().unwrap().clone()).unwrap();
+        let (before, rest) = library.split_once(CLOCK).unwrap();
+        let after = rest.split_once('\n').unwrap().1;
+        let library = format!("{before}{CLOCK} + {}\n{after}", ahead.as_millis());
         self.raw::<redis::Value>(&["FUNCTION", "LOAD", "REPLACE", &library]).await.unwrap();
     }
+}
+
+/// The settings of the tests: no pauses between attempts, so that nothing has to be waited for.
+pub(crate) fn config(redis: &PrivateRedis) -> Config {
+    let backoff = Backoff { base: Duration::ZERO, cap: Duration::ZERO };
+    Config { backoff, ..Config::new(redis.url()) }
+}
+
+/// A job's sixteen bytes.
+pub(crate) fn bytes(id: &JobId) -> [u8; 16] {
+    let text = id.to_string();
+    uuid::Uuid::parse_str(text.split_once('-').unwrap().1).unwrap().into_bytes()
+}
+
+pub(crate) fn job_key(id: &JobId) -> Vec<u8> {
+    [b"{uso:0}:j:", &bytes(id)[..]].concat()
+}
+
+pub(crate) fn failure(retryable: bool) -> Failure {
+    Failure { code: "broke".into(), message: "it broke".into(), retryable }
 }
 
 pub(crate) fn spec(class: Class, priority: i32) -> JobSpec {

@@ -2,7 +2,7 @@
 
 use uso_queue::{Config, Error, Queue, State};
 
-use crate::fixture::{Fixture, bulk, output};
+use crate::fixture::{Fixture, bulk, bytes, output};
 
 #[tokio::test]
 async fn migrating_twice_and_at_once_is_safe() {
@@ -34,28 +34,58 @@ async fn a_call_with_wrong_arguments_writes_nothing() {
     let fixture = Fixture::start().await;
     let id = fixture.submit(&bulk()).await;
     let _ = fixture.claim().await.unwrap();
-    let before: Vec<u8> = fixture.raw(&["DUMP", &format!("{{uso:0}}:job:{id}")]).await.unwrap();
-    let keys: u64 = fixture.raw(&["DBSIZE"]).await.unwrap();
-    let events: u64 = fixture.raw(&["XLEN", "{uso:0}:events"]).await.unwrap();
-    let id = id.to_string();
-    let calls: &[&[&str]] = &[
-        &["uso_1_submit", "1", "{uso:0}", "0-x", "t", "nightly", "0", "{}"],
-        &["uso_1_submit", "1", "{uso:0}", "0-x", "t", "bulk", "high", "{}"],
-        &["uso_1_submit", "1", "{uso:0}", "0-x", "t", "bulk", "0"],
-        &["uso_1_claim", "1", "{uso:0}", "w", "t", "soon", "bulk"],
-        &["uso_1_complete", "1", "{uso:0}", &id, "1", "t", "long", "{}"],
-        &["uso_1_fail", "1", "{uso:0}", &id, "1", "t", "1000", "{}", "1", "many"],
-        &["uso_1_progress", "1", "{uso:0}", &id, "1", "t", "one", "2"],
-        &["uso_1_renew", "1", "{uso:0}", &id, "one", "t", "1000"],
-        &["uso_1_reap", "1", "{uso:0}", "me", "5000", "ten", "3", "1000"],
+    let job = bytes(&id);
+    let before = everything(&fixture).await;
+    let new: &[u8; 16] = b"0123456789abcdef";
+    let submit = |class: &'static [u8], priority: &'static [u8], spec: bool| {
+        let mut words: Vec<&[u8]> = vec![b"submit", b"t", new, class, priority];
+        if spec {
+            words.extend([&b"{}"[..], b"", b"", b"", b"", b"", b"", b""]);
+        }
+        words
+    };
+    let calls: Vec<Vec<&[u8]>> = vec![
+        submit(b"nightly", b"0", true),
+        submit(b"bulk", b"high", true),
+        submit(b"bulk", b"0", false),
+        vec![b"claim", b"w", b"t", b"soon", b"1000", b"20", b"1", b"1", b"bulk"],
+        vec![b"complete", &job, b"1", b"t", b"long", b"{}"],
+        vec![b"complete", &job, b"1", b"t", b"1000"],
+        vec![b"fail", &job, b"1", b"t", b"1000", b"{}", b"1", b"many", b"0"],
+        vec![b"fail", &job, b"1", b"t", b"1000", b"{}", b"1", b"3", b"long"],
+        vec![b"release", &job, b"1", b"t", b"large"],
+        vec![b"progress", &job, b"1", b"t", b"one", b"2", b"1000"],
+        vec![b"checkpoint", &job, b"1", b"t"],
+        vec![b"renew", &job, b"one", b"t", b"1000"],
+        vec![b"cancel", &job, b"long"],
+        vec![b"retry", &job, b"short"],
+        vec![b"reap", b"me", b"5000", b"ten", b"3", b"1000"],
+        vec![b"hold", b"class", b"nightly", b"1"],
+        vec![b"limit", b"t", b"0", b"", b"", b"", b""],
+        vec![b"limit", b"t", b"1", b"few", b"", b"", b""],
+        vec![b"window", b"2", b"1", b"0"],
+        vec![b"steer", b"0123456789abcdef", b"stop"],
     ];
     for call in calls {
-        let words: Vec<&str> = std::iter::once("FCALL").chain(call.iter().copied()).collect();
-        assert!(fixture.raw::<redis::Value>(&words).await.is_err(), "{words:?}");
+        let function = [b"uso_1_", call[0]].concat();
+        let mut words: Vec<&[u8]> = vec![b"FCALL", &function, b"1", b"{uso:0}"];
+        words.extend(&call[1..]);
+        let answer = fixture.raw_bytes::<redis::Value>(&words).await;
+        assert!(answer.is_err(), "{} was answered {answer:?}", String::from_utf8_lossy(call[0]));
     }
-    assert_eq!(fixture.raw::<Vec<u8>>(&["DUMP", &format!("{{uso:0}}:job:{id}")]).await.unwrap(), before);
-    assert_eq!(fixture.raw::<u64>(&["DBSIZE"]).await.unwrap(), keys);
-    assert_eq!(fixture.raw::<u64>(&["XLEN", "{uso:0}:events"]).await.unwrap(), events);
+    assert_eq!(everything(&fixture).await, before);
+}
+
+/// Every key with its value as Redis would store it.
+async fn everything(fixture: &Fixture) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut keys: Vec<Vec<u8>> = fixture.raw(&["KEYS", "*"]).await.unwrap();
+    keys.sort();
+    let mut all = Vec::new();
+    for key in keys {
+        let value = fixture.raw_bytes(&[b"DUMP", &key]).await.unwrap();
+        all.push((key, value));
+    }
+    all
 }
 
 #[tokio::test]
@@ -69,7 +99,7 @@ async fn a_full_server_refuses_new_work_and_finishes_the_old() {
     assert!(matches!(refused, Error::Full) && refused.retryable(), "{refused}");
     lease.progress(1, 1).await.unwrap();
     lease.complete(&output("a")).await.unwrap();
-    assert_eq!(fixture.queue.view(&id).await.unwrap().unwrap().state, State::Succeeded);
+    assert_eq!(fixture.view(&id).await.state, State::Succeeded);
     fixture.queue.reap(&fixture.worker).await.unwrap();
     let lease = fixture.claim().await.unwrap();
     assert_eq!(lease.id, second);
@@ -105,7 +135,7 @@ async fn the_library_runs_for_a_user_who_may_touch_only_its_prefix() {
     let url = fixture.redis.url().replace("redis://", "redis://fleet:secret@");
     let queue = Queue::connect(Config::new(url)).await.unwrap();
     queue.submit("tenant", &bulk()).await.unwrap();
-    let lease = queue.claim(&fixture.worker, &uso_queue::Class::ALL).await.unwrap().unwrap();
+    let lease = queue.claim_one(&fixture.worker).await.unwrap().unwrap();
     lease.complete(&output("a")).await.unwrap();
     queue.reap(&fixture.worker).await.unwrap();
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use uso_queue::{Class, Config, Error, EventKind, Failure, Queue, State, WorkerId};
+use uso_queue::{Checkpoint, Class, Config, Error, EventKind, Queue, State, WorkerId};
 
-use crate::fixture::{Fixture, bulk, events, output};
+use crate::fixture::{Fixture, bulk, bytes, config, events, failure, output};
 
 const LEASE: Duration = Duration::from_secs(10);
 
@@ -25,13 +25,12 @@ async fn a_late_result_is_refused_once_another_worker_holds_the_job() {
         |answer: Result<(), Error>| assert!(matches!(answer, Err(Error::LostLease { .. })), "{answer:?}");
     lost(late.progress(5, 10).await);
     lost(late.complete(&output("late")).await);
-    let failure = Failure { code: "x".into(), message: "x".into(), retryable: false };
-    lost(late.fail(&failure).await);
+    lost(late.fail(&failure(false)).await);
     lost(late.release().await);
 
     current.complete(&output("current")).await.unwrap();
     lost(late.complete(&output("late")).await);
-    let view = fixture.queue.view(&id).await.unwrap().unwrap();
+    let view = fixture.view(&id).await;
     assert_eq!((view.state, view.output), (State::Succeeded, Some(output("current"))));
 }
 
@@ -41,18 +40,20 @@ async fn the_right_fence_with_another_token_is_refused() {
     let id = fixture.submit(&bulk()).await;
     let lease = fixture.claim().await.unwrap();
     let fence = lease.fence.to_string();
-    let call = ["FCALL", "uso_1_complete", "1", "{uso:0}", &id.to_string(), &fence, "forged", "1000", "{}"];
-    assert_eq!(fixture.raw::<u64>(&call).await.unwrap(), 0);
-    assert_eq!(fixture.queue.view(&id).await.unwrap().unwrap().state, State::Running);
+    let (id_bytes, fence) = (bytes(&id), fence.as_bytes());
+    let call: [&[u8]; 9] =
+        [b"FCALL", b"uso_1_complete", b"1", b"{uso:0}", &id_bytes, fence, b"forged", b"1000", b"{}"];
+    assert_eq!(fixture.raw_bytes::<u64>(&call).await.unwrap(), 0);
+    assert_eq!(fixture.view(&id).await.state, State::Running);
 }
 
 #[tokio::test]
 async fn renewing_makes_a_lease_young_again() {
     let fixture = Fixture::start().await;
     fixture.submit(&bulk()).await;
-    let config = Config { renew: Duration::from_millis(50), ..Config::new(fixture.redis.url()) };
+    let config = Config { renew: Duration::from_millis(50), ..config(&fixture.redis) };
     let queue = Queue::connect(config).await.unwrap();
-    let lease = queue.claim(&fixture.worker, &Class::ALL).await.unwrap().unwrap();
+    let lease = queue.claim_one(&fixture.worker).await.unwrap().unwrap();
     fixture.age_leases(Class::Bulk, LEASE).await;
     let keeper = lease.keep();
     let young = async {
@@ -76,9 +77,9 @@ async fn renewing_makes_a_lease_young_again() {
 async fn a_keeper_notices_that_its_lease_is_lost() {
     let fixture = Fixture::start().await;
     fixture.submit(&bulk()).await;
-    let config = Config { renew: Duration::from_millis(50), ..Config::new(fixture.redis.url()) };
+    let config = Config { renew: Duration::from_millis(50), ..config(&fixture.redis) };
     let queue = Queue::connect(config).await.unwrap();
-    let lease = queue.claim(&fixture.worker, &Class::ALL).await.unwrap().unwrap();
+    let lease = queue.claim_one(&fixture.worker).await.unwrap().unwrap();
     lease.release().await.unwrap();
     let keeper = lease.keep();
     tokio::time::timeout(Duration::from_secs(20), keeper.lost().cancelled()).await.unwrap();
@@ -86,21 +87,66 @@ async fn a_keeper_notices_that_its_lease_is_lost() {
 }
 
 #[tokio::test]
-async fn a_job_whose_workers_die_three_times_has_failed() {
+async fn a_job_that_killed_two_workers_is_set_aside_as_poison() {
     let fixture = Fixture::start().await;
-    let mut tail = fixture.queue.tail(None).await.unwrap();
+    let mut tail = fixture.queue.tail(0, None).await.unwrap();
     let id = fixture.submit(&bulk()).await;
-    for _ in 0..3 {
+    for _ in 0..2 {
         let _ = fixture.claim().await.unwrap();
         fixture.age_leases(Class::Bulk, LEASE).await;
         fixture.queue.reap(&fixture.worker).await.unwrap();
     }
-    let view = fixture.queue.view(&id).await.unwrap().unwrap();
-    assert_eq!((view.state, view.attempt), (State::Failed, 3));
-    assert_eq!(view.error.unwrap().code, "lease_lost");
-    let seen = events(&mut tail, 7).await;
+    let view = fixture.view(&id).await;
+    assert_eq!((view.state, view.attempt), (State::Failed, 2));
+    assert_eq!(view.error.unwrap().code, "worker_lost");
+    let seen = events(&mut tail, 5).await;
     assert_eq!(seen[2].kind, EventKind::Requeued { reason: "lease_lost".into() });
-    assert_eq!(seen[6].kind, EventKind::Failed);
+    assert_eq!(seen[4].kind, EventKind::Failed);
+    let letters = fixture.queue.dead_letters(10).await.unwrap();
+    assert_eq!((letters.len(), letters[0].reason.as_str(), letters[0].job), (1, "poison", Some(id)));
+    assert!(fixture.claim().await.is_none());
+}
+
+#[tokio::test]
+async fn crashes_and_failures_together_stay_within_the_attempts() {
+    let fixture = Fixture::start().await;
+    let id = fixture.submit(&bulk()).await;
+    for _ in 0..2 {
+        fixture.claim().await.unwrap().fail(&failure(true)).await.unwrap();
+    }
+    let _ = fixture.claim().await.unwrap();
+    fixture.age_leases(Class::Bulk, LEASE).await;
+    fixture.queue.reap(&fixture.worker).await.unwrap();
+    let view = fixture.view(&id).await;
+    assert_eq!((view.state, view.attempt), (State::Failed, 3));
+    assert_eq!(fixture.queue.dead_letters(10).await.unwrap()[0].reason, "attempts spent");
+}
+
+#[tokio::test]
+async fn whoever_gets_a_job_next_gets_its_newest_checkpoint() {
+    let fixture = Fixture::start().await;
+    fixture.submit(&bulk()).await;
+    let made = |step| Checkpoint {
+        step,
+        key: format!("checkpoints/{step}"),
+        sha256: "00".repeat(32),
+        fingerprint: "weights, bf16".into(),
+    };
+    let first = fixture.claim().await.unwrap();
+    assert_eq!(first.checkpoint, None);
+    first.record_checkpoint(&made(5)).await.unwrap();
+    first.record_checkpoint(&made(10)).await.unwrap();
+    fixture.age_leases(Class::Bulk, LEASE).await;
+    fixture.queue.reap(&fixture.worker).await.unwrap();
+    let second = fixture.claim().await.unwrap();
+    assert_eq!(second.checkpoint, Some(made(10)));
+    assert!(matches!(first.record_checkpoint(&made(15)).await, Err(Error::LostLease { .. })));
+    assert_eq!(fixture.view(&second.id).await.checkpoint, Some(made(10)));
+    second.release().await.unwrap();
+    let third = fixture.claim().await.unwrap();
+    assert_eq!(third.checkpoint, Some(made(10)), "a hand-back keeps it");
+    let long = Checkpoint { key: "k".repeat(1024), ..made(20) };
+    assert!(third.record_checkpoint(&long).await.is_err());
 }
 
 #[tokio::test]
@@ -141,5 +187,5 @@ async fn after_an_outage_leases_get_their_time_again_and_nobody_is_blamed() {
     // The offset moves the library's clock but not the idle time that Redis keeps.
     fixture.age_leases(Class::Bulk, LEASE + Duration::from_secs(15)).await;
     assert_eq!(fixture.queue.reap(&fixture.worker).await.unwrap().requeued, 1);
-    assert_eq!(fixture.queue.view(&id).await.unwrap().unwrap().attempt, 0, "no attempt was spent");
+    assert_eq!(fixture.view(&id).await.attempt, 0, "no attempt was spent");
 }

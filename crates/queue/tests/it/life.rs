@@ -1,33 +1,29 @@
 //! The ordinary life of a job, and its ends.
 
-use uso_queue::{Class, Error, EventKind, Failure, State};
+use uso_queue::{Class, Error, EventKind, State};
 
-use crate::fixture::{Fixture, bulk, events, output, spec};
-
-fn failure(retryable: bool) -> Failure {
-    Failure { code: "broken".into(), message: "it broke".into(), retryable }
-}
+use crate::fixture::{Fixture, bulk, events, failure, job_key, output, spec};
 
 #[tokio::test]
 async fn a_job_goes_from_submission_to_its_picture_and_tells_so() {
     let fixture = Fixture::start().await;
-    let mut tail = fixture.queue.tail(None).await.unwrap();
+    let mut tail = fixture.queue.tail(0, None).await.unwrap();
     let asked = spec(Class::Interactive, 3);
     let id = fixture.submit(&asked).await;
-    let view = fixture.queue.view(&id).await.unwrap().unwrap();
+    let view = fixture.view(&id).await;
     assert_eq!((view.state, view.version, view.attempt, view.fence), (State::Queued, 1, 0, 0));
     assert_eq!((view.spec, view.tenant.as_str()), (asked.clone(), "tenant"));
 
     let lease = fixture.claim().await.unwrap();
     assert_eq!((&lease.id, &lease.spec, lease.attempt), (&id, &asked, 1));
-    let view = fixture.queue.view(&id).await.unwrap().unwrap();
+    let view = fixture.view(&id).await;
     assert_eq!((view.state, view.attempt, view.fence), (State::Running, 1, lease.fence));
     assert!(view.started_ms.unwrap() >= view.submitted_ms);
 
     lease.progress(1, 2).await.unwrap();
     lease.progress(2, 2).await.unwrap();
     lease.complete(&output("a")).await.unwrap();
-    let view = fixture.queue.view(&id).await.unwrap().unwrap();
+    let view = fixture.view(&id).await;
     assert_eq!((view.state, view.step, view.of), (State::Succeeded, 2, 2));
     assert_eq!(view.output, Some(output("a")));
     assert!(view.expires_ms.unwrap() > view.finished_ms.unwrap());
@@ -47,10 +43,10 @@ async fn an_ended_job_leaves_nothing_but_its_record_which_expires() {
     let fixture = Fixture::start().await;
     let id = fixture.submit(&bulk()).await;
     fixture.claim().await.unwrap().complete(&output("a")).await.unwrap();
-    let [_, (_, depth)] = fixture.queue.depth().await.unwrap();
+    let depth = fixture.queue.stats().await.unwrap().bulk;
     assert_eq!((depth.queued, depth.running), (0, 0));
     assert_eq!(fixture.raw::<u64>(&["XLEN", "{uso:0}:ready:bulk"]).await.unwrap(), 0);
-    let ttl: i64 = fixture.raw(&["PTTL", &format!("{{uso:0}}:job:{id}")]).await.unwrap();
+    let ttl: i64 = fixture.raw_bytes(&[b"PTTL", &job_key(&id)]).await.unwrap();
     let week = 7 * 24 * 3_600_000;
     assert!((week - 60_000..=week).contains(&ttl), "{ttl}");
 }
@@ -60,7 +56,7 @@ async fn a_permanent_failure_ends_the_job() {
     let fixture = Fixture::start().await;
     let id = fixture.submit(&bulk()).await;
     fixture.claim().await.unwrap().fail(&failure(false)).await.unwrap();
-    let view = fixture.queue.view(&id).await.unwrap().unwrap();
+    let view = fixture.view(&id).await;
     assert_eq!((view.state, view.attempt), (State::Failed, 1));
     assert_eq!(view.error, Some(failure(false)));
     assert!(fixture.claim().await.is_none());
@@ -75,7 +71,7 @@ async fn a_retryable_failure_is_tried_three_times() {
         assert_eq!(lease.attempt, attempt);
         lease.fail(&failure(true)).await.unwrap();
     }
-    let view = fixture.queue.view(&id).await.unwrap().unwrap();
+    let view = fixture.view(&id).await;
     assert_eq!((view.state, view.attempt), (State::Failed, 3));
     assert!(fixture.claim().await.is_none());
 }
@@ -83,10 +79,10 @@ async fn a_retryable_failure_is_tried_three_times() {
 #[tokio::test]
 async fn a_released_job_waits_again_and_has_spent_no_attempt() {
     let fixture = Fixture::start().await;
-    let mut tail = fixture.queue.tail(None).await.unwrap();
+    let mut tail = fixture.queue.tail(0, None).await.unwrap();
     let id = fixture.submit(&bulk()).await;
     fixture.claim().await.unwrap().release().await.unwrap();
-    let view = fixture.queue.view(&id).await.unwrap().unwrap();
+    let view = fixture.view(&id).await;
     assert_eq!((view.state, view.attempt), (State::Queued, 0));
     let seen = events(&mut tail, 3).await;
     assert_eq!(seen[2].kind, EventKind::Requeued { reason: "released".into() });
@@ -112,7 +108,7 @@ async fn a_settlement_whose_answer_was_lost_may_be_repeated() {
 async fn an_unknown_job_has_no_view() {
     let fixture = Fixture::start().await;
     let id = fixture.submit(&bulk()).await;
-    fixture.raw::<u64>(&["DEL", &format!("{{uso:0}}:job:{id}")]).await.unwrap();
+    fixture.raw_bytes::<u64>(&[b"DEL", &job_key(&id)]).await.unwrap();
     assert!(fixture.queue.view(&id).await.unwrap().is_none());
 }
 
@@ -122,8 +118,8 @@ async fn a_broken_entry_goes_aside_alone_and_holds_up_nobody() {
     let gone = fixture.submit(&bulk()).await;
     let broken = fixture.submit(&bulk()).await;
     let whole = fixture.submit(&bulk()).await;
-    fixture.raw::<u64>(&["DEL", &format!("{{uso:0}}:job:{gone}")]).await.unwrap();
-    fixture.raw::<redis::Value>(&["SET", &format!("{{uso:0}}:job:{broken}"), "rubbish"]).await.unwrap();
+    fixture.raw_bytes::<u64>(&[b"DEL", &job_key(&gone)]).await.unwrap();
+    fixture.raw_bytes::<redis::Value>(&[b"SET", &job_key(&broken), b"rubbish"]).await.unwrap();
     // Nobody but the queue writes there, yet a stray entry must not stop it.
     fixture
         .raw::<redis::Value>(&["XGROUP", "CREATE", "{uso:0}:ready:bulk", "workers", "0", "MKSTREAM"])
@@ -132,11 +128,14 @@ async fn a_broken_entry_goes_aside_alone_and_holds_up_nobody() {
     fixture.raw::<redis::Value>(&["XADD", "{uso:0}:ready:bulk", "*", "stray", "entry"]).await.unwrap();
 
     assert_eq!(fixture.claim().await.unwrap().id, whole);
-    let dead: redis::streams::StreamRangeReply =
-        fixture.raw(&["XRANGE", "{uso:0}:dead", "-", "+"]).await.unwrap();
-    let reasons: Vec<String> = dead.ids.iter().map(|entry| entry.get("reason").unwrap()).collect();
-    assert_eq!(reasons, ["not a job", "no record", "broken record"]);
-    let raw: Vec<u8> = dead.ids[0].get("raw").unwrap();
-    assert!(raw.windows(5).any(|bytes| bytes == b"stray"));
+    let letters = fixture.queue.dead_letters(10).await.unwrap();
+    let reasons: Vec<&str> = letters.iter().rev().map(|letter| letter.reason.as_str()).collect();
+    assert_eq!(reasons, ["no record", "broken record", "not a job"]);
+    let jobs: Vec<_> = letters.iter().rev().map(|letter| letter.job).collect();
+    assert_eq!(jobs, [Some(gone), Some(broken), None]);
+    assert_eq!(letters[1].raw, b"rubbish");
+    assert!(letters[0].raw.windows(5).any(|bytes| bytes == b"stray"));
     assert!(matches!(fixture.queue.view(&broken).await, Err(Error::Refused(_))));
+    let depth = fixture.queue.stats().await.unwrap().bulk;
+    assert_eq!((depth.queued, depth.running), (0, 1));
 }

@@ -2,10 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod batches;
 mod durability;
+mod endings;
+mod fairness;
 mod fixture;
 mod functions;
 mod leases;
 mod life;
 mod order;
 mod spec;
+mod submit;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use uso_queue::{Class, WorkerId};
+use uso_queue::{Claim, Class, WorkerId};
 
 use crate::fixture::{Fixture, bulk, output, spec};
 
@@ -19,7 +19,7 @@ async fn interactive_work_goes_before_bulk_then_priority_then_age() {
     expected.extend([high, first, second, low, urgent_bulk, late_bulk]);
     let mut served = Vec::new();
     while let Some(lease) = fixture.claim().await {
-        served.push(lease.id.clone());
+        served.push(lease.id);
         lease.complete(&output("a")).await.unwrap();
     }
     assert_eq!(served, expected);
@@ -52,8 +52,9 @@ async fn tenants_take_turns() {
 async fn a_worker_sees_only_the_classes_it_asks_for() {
     let fixture = Fixture::start().await;
     fixture.submit(&bulk()).await;
-    let claim = fixture.queue.claim(&fixture.worker, &[Class::Interactive]).await.unwrap();
-    assert!(claim.is_none());
+    let claim =
+        fixture.queue.claim(&Claim { classes: &[Class::Interactive], ..Claim::one(&fixture.worker) }).await;
+    assert!(claim.unwrap().is_empty());
     assert!(fixture.claim().await.is_some());
 }
 
@@ -66,8 +67,8 @@ async fn the_stream_holds_no_more_than_is_being_worked_on() {
     let _ = fixture.claim().await.unwrap();
     let _ = fixture.claim().await.unwrap();
     assert_eq!(fixture.raw::<u64>(&["XLEN", "{uso:0}:ready:bulk"]).await.unwrap(), 2);
-    let [(_, interactive), (_, bulk)] = fixture.queue.depth().await.unwrap();
-    assert_eq!((interactive.queued, bulk.queued, bulk.running), (0, 498, 2));
+    let stats = fixture.queue.stats().await.unwrap();
+    assert_eq!((stats.interactive.queued, stats.bulk.queued, stats.bulk.running), (0, 498, 2));
 }
 
 #[tokio::test]
@@ -101,8 +102,8 @@ async fn two_workers_never_get_the_same_job() {
     let drain = |queue: uso_queue::Queue| async move {
         let worker = WorkerId::new();
         let mut ids = Vec::new();
-        while let Some(lease) = queue.claim(&worker, &Class::ALL).await.unwrap() {
-            ids.push(lease.id.clone());
+        while let Some(lease) = queue.claim_one(&worker).await.unwrap() {
+            ids.push(lease.id);
             lease.complete(&output("a")).await.unwrap();
         }
         ids

@@ -1,8 +1,10 @@
 //! Jobs from their lease to their end.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use uso_engine::{DecodeLimits, Image};
-use uso_queue::State;
+use uso_queue::{Config, Queue, State};
 
 use crate::fixture::{Fixture, long_job};
 
@@ -86,6 +88,26 @@ async fn a_picture_finished_while_redis_is_away_is_handed_in_when_it_is_back() {
     let view = fixture.ended(&job).await;
     assert_eq!((view.state, view.attempt), (State::Succeeded, 1));
     assert_eq!(fixture.pictures(&job), 1);
+    worker.stop.cancel();
+    worker.task.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_canceled_job_gives_the_device_back_within_a_step() {
+    let mut fixture = Fixture::start().await;
+    // Only the report of a step can tell: no renewal comes in time.
+    let hour = Duration::from_secs(3600);
+    let config = Config { lease: 10 * hour, renew: hour, ..Config::new(fixture.redis.url()) };
+    fixture.queue = Queue::connect(config).await.unwrap();
+    let worker = fixture.worker().await;
+    let body = json!({ "prompt": "a red star", "steps": 100, "width": 512, "height": 512, "seed": 1 });
+    let long = fixture.submit(&body).await;
+    fixture.until(&long, |view| view.step >= 2).await;
+    fixture.queue.cancel(&long).await.unwrap();
+    let next = fixture.submit(&json!({ "prompt": "a red star", "steps": 1, "seed": 1 })).await;
+    assert_eq!(fixture.ended(&next).await.state, State::Succeeded);
+    let view = fixture.view(&long).await;
+    assert_eq!((view.state, view.output), (State::Canceled, None));
     worker.stop.cancel();
     worker.task.await.unwrap().unwrap();
 }

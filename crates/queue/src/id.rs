@@ -1,0 +1,155 @@
+//! Names of jobs and batches.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::Error;
+
+/// A job's name: its shard, then a UUID whose order is the order of submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobId {
+    shard: u16,
+    uuid: Uuid,
+}
+
+/// A batch's name, made like a job's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BatchId(JobId);
+
+impl JobId {
+    pub(crate) fn new(shard: u16) -> Self {
+        Self { shard, uuid: Uuid::now_v7() }
+    }
+
+    /// The job of a shard whose sixteen bytes these are.
+    pub(crate) fn read(shard: u16, bytes: &[u8]) -> Result<Self, Error> {
+        let uuid = Uuid::from_slice(bytes)
+            .map_err(|_| Error::Unreadable(format!("a job's id has {} bytes", bytes.len())))?;
+        Ok(Self { shard, uuid })
+    }
+
+    /// Where the job lives.
+    pub fn shard(&self) -> u16 {
+        self.shard
+    }
+
+    /// Its name within the shard.
+    pub(crate) fn bytes(&self) -> &[u8; 16] {
+        self.uuid.as_bytes()
+    }
+}
+
+impl BatchId {
+    pub(crate) fn new(shard: u16) -> Self {
+        Self(JobId::new(shard))
+    }
+
+    pub(crate) fn read(shard: u16, bytes: &[u8]) -> Result<Self, Error> {
+        JobId::read(shard, bytes).map(Self)
+    }
+
+    pub(crate) fn shard(&self) -> u16 {
+        self.0.shard
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; 16] {
+        self.0.bytes()
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.shard, self.uuid)
+    }
+}
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Text that is no id.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not an id")]
+pub struct NotAnId(String);
+
+impl NotAnId {
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.chars().take(64).collect())
+    }
+}
+
+impl FromStr for JobId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let parse = || {
+            let (shard, uuid) = text.split_once('-')?;
+            let id = Self { shard: shard.parse().ok()?, uuid: Uuid::try_parse(uuid).ok()? };
+            // Only the canonical form: one job has one name.
+            (id.to_string() == text).then_some(id)
+        };
+        parse().ok_or_else(|| NotAnId::new(text))
+    }
+}
+
+impl FromStr for BatchId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        text.parse().map(Self)
+    }
+}
+
+impl Serialize for JobId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for BatchId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for JobId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for BatchId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::JobId;
+
+    #[test]
+    fn an_id_reads_back_and_nothing_else_does() {
+        let id = JobId::new(3);
+        assert_eq!(id.to_string().parse::<JobId>().unwrap(), id);
+        assert_eq!(JobId::read(3, id.bytes()).unwrap(), id);
+        for text in ["", "0", "0-", "x", "-1-0198a0b0-0000-7000-8000-00000000000a", "0-../../etc"] {
+            assert!(text.parse::<JobId>().is_err(), "{text:?}");
+        }
+        let canonical = "7-0198a0b0-0000-7000-8000-00000000000a";
+        assert!(canonical.parse::<JobId>().is_ok());
+        assert!(canonical.to_uppercase().parse::<JobId>().is_err());
+        assert!(format!("0{canonical}").parse::<JobId>().is_err());
+    }
+
+    #[test]
+    fn ids_sort_by_submission() {
+        let ids: Vec<JobId> = (0..100).map(|_| JobId::new(0)).collect();
+        assert!(ids.is_sorted());
+    }
+}

@@ -1,0 +1,222 @@
+//! What operators set, and what they see.
+
+use serde::Serialize;
+
+use crate::claim::WorkerId;
+use crate::job::{json, to_json};
+use crate::reply::Reply;
+use crate::submit::check_tenant;
+use crate::{Class, Error, Queue, WorkerReport};
+
+/// How much of the fleet a tenant may use; nothing set means no limit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Its share beside other tenants: one of weight 3 gets three claims for each claim of weight 1.
+    pub weight: f64,
+    /// Most jobs that wait.
+    pub max_queued: Option<u64>,
+    /// Most jobs that run at once.
+    pub max_running: Option<u64>,
+    /// Most submissions per second over time.
+    pub per_second: Option<f64>,
+    /// Most submissions at once; as many as per second if it is not set.
+    pub burst: Option<f64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { weight: 1.0, max_queued: None, max_running: None, per_second: None, burst: None }
+    }
+}
+
+/// A tenant's limits and what it uses of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TenantView {
+    /// Its name.
+    pub name: String,
+    /// Its jobs that wait.
+    pub queued: u64,
+    /// Its jobs that run.
+    pub running: u64,
+    /// Its limits.
+    pub limits: Limits,
+    /// Whether none of its jobs is claimed for now.
+    pub paused: bool,
+}
+
+/// Jobs of one class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Depth {
+    /// Jobs that wait, those of the next two included.
+    pub queued: u64,
+    /// Jobs with a lease.
+    pub running: u64,
+    /// Jobs that wait for a time.
+    pub delayed: u64,
+    /// Jobs that wait for a larger worker than one that had them.
+    pub too_big: u64,
+    /// Whether none of them is claimed for now.
+    pub paused: bool,
+}
+
+/// The queue's own numbers, over all shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Stats {
+    /// Jobs somebody waits for.
+    pub interactive: Depth,
+    /// Overnight work.
+    pub bulk: Depth,
+    /// Dead letters.
+    pub dead: u64,
+    /// Operations on batches that are not done yet.
+    pub sweeps: u64,
+}
+
+/// What can be paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope<'a> {
+    /// All jobs of a class.
+    Class(Class),
+    /// All jobs of a tenant.
+    Tenant(&'a str),
+}
+
+impl Depth {
+    fn add(&mut self, reply: &mut Reply) -> Result<(), Error> {
+        self.queued += reply.next::<u64>()?;
+        self.running += reply.next::<u64>()?;
+        self.delayed += reply.next::<u64>()?;
+        self.too_big += reply.next::<u64>()?;
+        self.paused |= reply.next::<bool>()?;
+        Ok(())
+    }
+}
+
+impl Queue {
+    /// The queue's own numbers.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn stats(&self) -> Result<Stats, Error> {
+        let mut stats = Stats::default();
+        for shard in self.shards() {
+            let mut reply = Reply::list(self.0.connection.call(&self.function(shard, "depth")).await?)?;
+            stats.interactive.add(&mut reply)?;
+            stats.bulk.add(&mut reply)?;
+            stats.dead += reply.next::<u64>()?;
+            stats.sweeps += reply.next::<u64>()?;
+        }
+        Ok(stats)
+    }
+
+    /// Stops claims of a class or tenant, or lets them go on. Jobs that run are not touched.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] for a name that cannot be a tenant's; [`Error::Unreachable`].
+    pub async fn set_paused(&self, scope: Scope<'_>, paused: bool) -> Result<(), Error> {
+        let (shards, kind, name) = match scope {
+            Scope::Class(class) => (self.shards(), "class", class.as_str()),
+            Scope::Tenant(name) => {
+                check_tenant(name)?;
+                let shard = self.shard_of(name);
+                (shard..shard + 1, "tenant", name)
+            }
+        };
+        for shard in shards {
+            let mut command = self.function(shard, "hold");
+            command.arg(kind).arg(name).arg(u8::from(paused));
+            let _: u8 = self.0.connection.call(&command).await?;
+        }
+        Ok(())
+    }
+
+    /// Sets what a tenant may use.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] for a name that cannot be a tenant's; [`Error::Unreachable`].
+    pub async fn set_limits(&self, tenant: &str, limits: &Limits) -> Result<(), Error> {
+        check_tenant(tenant)?;
+        let mut command = self.function(self.shard_of(tenant), "limit");
+        let count = |limit: Option<u64>| limit.map(|limit| limit.to_string()).unwrap_or_default();
+        let rate = |limit: Option<f64>| limit.map(|limit| limit.to_string()).unwrap_or_default();
+        command.arg(tenant).arg(limits.weight).arg(count(limits.max_queued)).arg(count(limits.max_running));
+        command.arg(rate(limits.per_second)).arg(rate(limits.burst));
+        let _: u8 = self.0.connection.call(&command).await?;
+        Ok(())
+    }
+
+    /// All tenants ever seen, by name.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn tenants(&self) -> Result<Vec<TenantView>, Error> {
+        let mut tenants = Vec::new();
+        for shard in self.shards() {
+            let reply = Reply::list(self.0.connection.call(&self.function(shard, "tenants")).await?)?;
+            for tenant in reply.rest() {
+                tenants.push(TenantView::read(Reply::list(tenant)?)?);
+            }
+        }
+        tenants.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(tenants)
+    }
+
+    /// Says that a worker is there and what it can do; to be repeated with each renewal.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn attend(&self, worker: &WorkerId, report: &WorkerReport) -> Result<(), Error> {
+        self.say(worker, &to_json(report)?).await
+    }
+
+    /// Says that a worker leaves.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn leave(&self, worker: &WorkerId) -> Result<(), Error> {
+        self.say(worker, "").await
+    }
+
+    async fn say(&self, worker: &WorkerId, text: &str) -> Result<(), Error> {
+        for shard in self.shards() {
+            let mut command = self.function(shard, "attend");
+            command.arg(worker.as_str()).arg(text);
+            let _: u8 = self.0.connection.call(&command).await?;
+        }
+        Ok(())
+    }
+
+    /// Workers heard of lately: name, when in milliseconds since 1970 by Redis' clock, and what they said.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn workers(&self) -> Result<Vec<(String, u64, WorkerReport)>, Error> {
+        // Every shard hears of every worker.
+        let reply = Reply::list(self.0.connection.call(&self.function(0, "workers")).await?)?;
+        let mut workers = Vec::new();
+        for worker in reply.rest() {
+            let mut worker = Reply::list(worker)?;
+            let (name, seen): (String, u64) = (worker.next()?, worker.next()?);
+            let says: Option<String> = worker.next()?;
+            // A newer version may say more than this one understands.
+            if let Some(report) = says.as_deref().and_then(|text| json(text).ok()) {
+                workers.push((name, seen, report));
+            }
+        }
+        Ok(workers)
+    }
+}
+
+impl TenantView {
+    fn read(mut reply: Reply) -> Result<Self, Error> {
+        let (name, queued, running) = (reply.next()?, reply.next()?, reply.next()?);
+        let limits = Limits {
+            weight: reply.next()?,
+            max_queued: reply.next()?,
+            max_running: reply.next()?,
+            per_second: reply.next()?,
+            burst: reply.next()?,
+        };
+        Ok(Self { name, queued, running, limits, paused: reply.next()? })
+    }
+}

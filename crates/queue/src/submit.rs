@@ -1,0 +1,188 @@
+//! Work into the queue.
+
+use redis::Value;
+
+use crate::job::to_json;
+use crate::reply::Reply;
+use crate::{BatchId, Error, JobId, JobSpec, Queue};
+
+/// Most jobs of one call: bounds how long Redis is busy with it.
+pub const MAX_JOBS: usize = 1000;
+
+/// Longest idempotency key in bytes.
+pub const MAX_KEY: usize = 255;
+
+/// Longest name of a tenant.
+const MAX_TENANT: usize = 64;
+
+/// One job to be accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct Submission<'a> {
+    /// What to do.
+    pub spec: &'a JobSpec,
+    /// Whoever submits the same key again within a day gets the same job.
+    pub key: Option<&'a str>,
+    /// The batch it belongs to.
+    pub batch: Option<BatchId>,
+}
+
+impl<'a> From<&'a JobSpec> for Submission<'a> {
+    fn from(spec: &'a JobSpec) -> Self {
+        Self { spec, key: None, batch: None }
+    }
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Submitted {
+    /// The job.
+    pub id: JobId,
+    /// Whether this call made it.
+    pub fresh: bool,
+}
+
+/// Why the queue does not take work. Nothing of the call was accepted.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// A name that cannot be a tenant's.
+    #[error("a tenant's name has 1 to {MAX_TENANT} letters, digits, '.', '_' or '-'")]
+    TenantName,
+    /// A key that is empty or too long.
+    #[error("an idempotency key has 1 to {MAX_KEY} bytes")]
+    Key,
+    /// No job, or more than one call takes.
+    #[error("{0} jobs in one call; 1 to {MAX_JOBS} are allowed")]
+    Count(usize),
+    /// The key was used for a job with other parameters.
+    #[error("the idempotency key of job {index} was used for other parameters, by job {earlier}")]
+    KeyReused {
+        /// Which of the submissions, from 0.
+        index: usize,
+        /// The job that has the key.
+        earlier: JobId,
+    },
+    /// The tenant has as many waiting jobs as it may.
+    #[error("{queued} jobs wait already; the limit is {limit}")]
+    TooManyQueued {
+        /// Jobs that wait.
+        queued: u64,
+        /// How many may.
+        limit: u64,
+    },
+    /// The tenant submits faster than it may.
+    #[error("more than {per_second} jobs per second; room again in {retry_after_ms} ms")]
+    TooFast {
+        /// Jobs per second that it may submit.
+        per_second: f64,
+        /// When there is room again.
+        retry_after_ms: u64,
+    },
+    /// The batch is another tenant's.
+    #[error("job {index} names a batch that is not there")]
+    NoSuchBatch {
+        /// Which of the submissions, from 0.
+        index: usize,
+    },
+    /// The batch was canceled.
+    #[error("job {index} names a batch that was canceled")]
+    BatchCanceled {
+        /// Which of the submissions, from 0.
+        index: usize,
+    },
+}
+
+impl Rejection {
+    /// Reads the words with which the function `submit` refuses.
+    fn read(shard: u16, word: &str, mut reply: Reply) -> Result<Self, Error> {
+        Ok(match word {
+            "key_reused" => Self::KeyReused {
+                index: reply.next()?,
+                earlier: JobId::read(shard, &reply.next::<Vec<u8>>()?)?,
+            },
+            "too_many_queued" => Self::TooManyQueued { queued: reply.next()?, limit: reply.next()? },
+            "too_fast" => Self::TooFast { retry_after_ms: reply.next()?, per_second: reply.next()? },
+            "no_such_batch" => Self::NoSuchBatch { index: reply.next()? },
+            "batch_canceled" => Self::BatchCanceled { index: reply.next()? },
+            other => return Err(Error::Unreadable(format!("a submission was answered {other:?}"))),
+        })
+    }
+}
+
+impl Queue {
+    /// Accepts a job. Once this returns, the job ends in exactly one terminal state.
+    ///
+    /// # Errors
+    /// As [`Queue::submit_all`].
+    pub async fn submit(&self, tenant: &str, job: impl Into<Submission<'_>>) -> Result<Submitted, Error> {
+        let submitted = self.submit_all(tenant, &[job.into()]).await?;
+        submitted.into_iter().next().ok_or_else(|| Error::Unreadable("an empty answer".into()))
+    }
+
+    /// Accepts all of the jobs, at most [`MAX_JOBS`], or none.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] with the reason; [`Error::Full`]; [`Error::Unreachable`], and then it is not
+    /// known whether the jobs were accepted: the same call with idempotency keys is safe.
+    pub async fn submit_all(&self, tenant: &str, jobs: &[Submission<'_>]) -> Result<Vec<Submitted>, Error> {
+        check_tenant(tenant)?;
+        if jobs.is_empty() || jobs.len() > MAX_JOBS {
+            return Err(Rejection::Count(jobs.len()).into());
+        }
+        let shard = self.shard_of(tenant);
+        let mut command = self.function(shard, "submit");
+        command.arg(tenant);
+        let mut ids = Vec::with_capacity(jobs.len());
+        for (index, job) in jobs.iter().enumerate() {
+            ids.push(JobId::new(shard));
+            add(&mut command, &ids[index], job, index, shard)?;
+        }
+        let mut reply = Reply::list(self.0.connection.call(&command).await?)?;
+        let word: String = reply.next()?;
+        if word != "accepted" {
+            return Err(Rejection::read(shard, &word, reply)?.into());
+        }
+        let submitted = ids.into_iter().zip(reply.rest()).map(|(id, answer)| match answer {
+            Value::BulkString(earlier) => Ok(Submitted { id: JobId::read(shard, &earlier)?, fresh: false }),
+            _ => Ok(Submitted { id, fresh: true }),
+        });
+        submitted.collect()
+    }
+}
+
+/// Appends one job's arguments of the function `submit`.
+fn add(
+    command: &mut redis::Cmd,
+    id: &JobId,
+    job: &Submission<'_>,
+    index: usize,
+    shard: u16,
+) -> Result<(), Error> {
+    let spec = job.spec;
+    if job.key.is_some_and(|key| key.is_empty() || key.len() > MAX_KEY) {
+        return Err(Rejection::Key.into());
+    }
+    if job.batch.is_some_and(|batch| batch.shard() != shard) {
+        return Err(Rejection::NoSuchBatch { index }.into());
+    }
+    let time = |time: Option<jiff::Timestamp>| {
+        time.map(|time| time.as_millisecond().to_string()).unwrap_or_default()
+    };
+    command.arg(id.bytes()).arg(spec.class.as_str()).arg(spec.priority).arg(to_json(spec)?);
+    match job.key {
+        Some(key) => command.arg(key).arg(&spec.digest()?[..]),
+        None => command.arg("").arg(""),
+    };
+    command.arg(time(spec.not_before)).arg(time(spec.start_by)).arg(time(spec.finish_by));
+    command.arg(job.batch.as_ref().map_or(&b""[..], |batch| batch.bytes())).arg("");
+    Ok(())
+}
+
+/// Names are parts of keys.
+pub(crate) fn check_tenant(name: &str) -> Result<(), Error> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if name.is_empty() || name.len() > MAX_TENANT || !name.bytes().all(allowed) {
+        return Err(Rejection::TenantName.into());
+    }
+    Ok(())
+}

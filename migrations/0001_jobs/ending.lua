@@ -1,0 +1,100 @@
+
+-- Ends that no worker brings about, and new beginnings.
+
+-- Ends a job that waits or runs; `from` is its state.
+local function stop(at, id, record, retention, ending)
+  local lease = lease_of(at.root, id)
+  if lease then
+    close(at, id, record, lease)
+    ending('running')
+    make_room(at, record.tenant)
+  else
+    withdraw(at, id, record)
+    ending('queued')
+  end
+end
+
+local function cancel_one(at, id, record, retention)
+  stop(at, id, record, retention, function(from) finish(at, id, record, from, 'canceled', retention) end)
+end
+
+-- ARGS: id, retention_ms
+-- Gives the state that the job is in now, or nil if there is none; the second value is whether this
+-- call ended it.
+local function cancel(keys, args)
+  local root, id, retention = keys[1], args[1], number(args[2], 'retention_ms')
+  local record, fault = read(root, id)
+  if fault == 'no record' then return false end
+  if not record then invalid(fault) end
+  if record.state ~= 'queued' then return { record.state, 0 } end
+  local at = begin(root)
+  cancel_one(at, id, record, retention)
+  commit(at, retention)
+  return { 'canceled', 1 }
+end
+
+-- Ends a job whose start_by or finish_by has passed.
+local function overdue(at, id, retention)
+  local record = read(at.root, id)
+  local ends = record and record.state == 'queued' and deadline({
+    started = record.started or lease_of(at.root, id), start_by = record.start_by, finish_by = record.finish_by,
+  })
+  if not ends or ends > at.time then
+    redis.call('ZREM', at.root .. ':deadlines', id)
+    if ends then redis.call('ZADD', at.root .. ':deadlines', ends, id) end
+    return
+  end
+  stop(at, id, record, retention, function(from) expire(at, id, record, from, retention) end)
+end
+
+-- Makes a new job from one that has ended; gives its id. Doing it again gives the same one.
+local function reissue(at, id, record, new)
+  if record.retried_by then return record.retried_by end
+  local batch = record.batch and batch_of(at, record.batch)
+  accept(at, record.tenant, {
+    id = new, class = record.class, priority = record.priority, spec = record.spec,
+    batch = batch and record.batch or nil, retry_of = id,
+  })
+  wake(at.root, 1)
+  if batch then
+    -- A batch counts the newest attempt at each of its rows.
+    add(batch, record.state, -1)
+    batch.stopped = nil
+  end
+  record.retried_by = new
+  redis.call('SET', job_key(at.root, id), RECORD.pack(record), 'XX', 'KEEPTTL')
+  return new
+end
+
+-- ARGS: id, new id
+-- Gives the new job's id, or the state that is in the way, or nil if there is no such job.
+local function retry(keys, args)
+  local root, id, new = keys[1], args[1], args[2]
+  if not new or #new ~= 16 then invalid('id is not 16 bytes') end
+  local record, fault = read(root, id)
+  if fault == 'no record' then return false end
+  if not record then invalid(fault) end
+  if record.state == 'queued' then return { 'unfinished' } end
+  local at = begin(root)
+  local made = reissue(at, id, record, new)
+  commit(at)
+  return { 'retried', made }
+end
+
+-- ARGS: entry, new id
+-- Makes a new job from a dead letter and drops the letter. Gives as `retry` does.
+local function revive(keys, args)
+  local root, entry, new = keys[1], args[1], args[2]
+  if not new or #new ~= 16 then invalid('id is not 16 bytes') end
+  local letter = redis.call('XRANGE', root .. ':dead', entry, entry)[1]
+  if not letter then return false end
+  local id, raw = letter[2][4], letter[2][6]
+  local record = read(root, id) or RECORD.unpack(raw)
+  if not record or not record.spec or not record.tenant then return { 'no job' } end
+  if record.state == 'queued' and redis.call('EXISTS', job_key(root, id)) == 1 then return { 'unfinished' } end
+  local at = begin(root)
+  local made = reissue(at, id, record, new)
+  redis.call('XDEL', root .. ':dead', entry)
+  commit(at)
+  return { 'retried', made }
+end

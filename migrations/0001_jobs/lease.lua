@@ -1,0 +1,247 @@
+
+-- Work out to workers, and what they say of it.
+
+local function lease_of(root, id)
+  local text = redis.call('HGET', root .. ':leases', id)
+  return text and LEASE.unpack(text) or nil
+end
+
+-- Whether the caller still holds the job. A fail-over may set fences back; the token tells.
+local function holds(lease, fence, token) return lease and lease.fence == fence and lease.token == token end
+
+-- Whether bulk work may start now. Without a window it always may.
+local function bulk_is_open(at)
+  local shard = at.shard
+  if not shard.closes or (shard.opens <= at.time and at.time < shard.closes) then return true end
+  return shard.fill and redis.call('EXISTS', at.root .. ':ring:interactive') == 0
+end
+
+-- The next job among the wanted classes: interactive before bulk, but bulk now and then all the same.
+local function choose(at, wanted, bulk_every, capacity, retention)
+  local shard, again = at.shard, false
+  local function try(class)
+    if not wanted[class] or shard['paused:' .. class] then return nil end
+    if class == 'bulk' and not bulk_is_open(at) then return nil end
+    local id, record = take(at, class, capacity, retention)
+    if not id then again = again or record end
+    return id, record
+  end
+  local order = CLASSES
+  if (shard.streak or 0) + 1 >= bulk_every then order = { 'bulk', 'interactive' } end
+  for _, class in ipairs(order) do
+    local id, record = try(class)
+    if id then
+      local passed_over = class == 'interactive' and wanted.bulk and (shard['queued:bulk'] or 0) > 0
+      shard.streak = passed_over and (shard.streak or 0) + 1 or nil
+      return id, record
+    end
+  end
+  return nil, again
+end
+
+-- Appends an entry for the job and has it delivered to the worker; gives the entry's id.
+local function deliver(at, class, id, worker)
+  local ready = at.root .. ':ready:' .. class
+  local entry = redis.call('XADD', ready, '*', 'j', id)
+  while true do
+    local reply = redis.pcall('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', 1, 'STREAMS', ready, '>')
+    if reply.err then
+      redis.call('XGROUP', 'CREATE', ready, GROUP, '0')
+    else
+      local delivered = reply[1][2][1]
+      if delivered[1] == entry then return entry end
+      -- Nobody but this function writes there, yet a stray entry must not stop it.
+      bury(at, 'not a job', nil, cmsgpack.pack(delivered[2]))
+      redis.call('XACK', ready, GROUP, delivered[1])
+      redis.call('XDEL', ready, delivered[1])
+    end
+  end
+end
+
+local function grant(at, id, record, worker, token)
+  local shard = at.shard
+  shard.fence = (shard.fence or 0) + 1
+  local lease = {
+    fence = shard.fence, token = token, worker = worker, entry = deliver(at, record.class, id, worker),
+    class = record.class, tenant = record.tenant, batch = record.batch, attempt = (record.attempt or 0) + 1,
+    claimed = at.time, started = record.started or at.time, finish_by = record.finish_by,
+    version = record.version, checkpoint = record.checkpoint,
+  }
+  emit(at, id, lease, 'started')
+  redis.call('HSET', at.root .. ':leases', id, LEASE.pack(lease))
+  set_deadline(at, id, { started = true, start_by = record.start_by, finish_by = record.finish_by })
+  count(at, record, 'queued', 'running')
+  return {
+    id, lease.fence, lease.attempt, lease.claimed, record.submitted, record.tenant, record.spec,
+    lease.checkpoint or false, record.finish_by or false, record.batch or false,
+  }
+end
+
+-- ARGS: worker, token, lease_ms, retention_ms, bulk_every, capacity, count, class...
+-- Gives whether it is worth asking again at once, then a list for each lease.
+local function claim(keys, args)
+  local worker, token = args[1], args[2]
+  local lease_ms, retention = number(args[3], 'lease_ms'), number(args[4], 'retention_ms')
+  local bulk_every, capacity = number(args[5], 'bulk_every'), number(args[6], 'capacity')
+  local most, wanted = number(args[7], 'count'), {}
+  for i = 8, #args do wanted[args[i]] = true end
+  local at = begin(keys[1])
+  hear(at, lease_ms)
+  local answer = { 0 }
+  for _ = 1, most do
+    local id, record = choose(at, wanted, bulk_every, capacity, retention)
+    if not id then
+      answer[1] = record and 1 or 0
+      break
+    end
+    table.insert(answer, grant(at, id, record, worker, token))
+  end
+  commit(at, retention)
+  return answer
+end
+
+-- ARGS: id, fence, token, lease_ms
+-- Gives 0 for a lost lease, 1, or 2 if the holder should hand the job back soon.
+local function renew(keys, args)
+  local root, id = keys[1], args[1]
+  local fence, lease_ms = number(args[2], 'fence'), number(args[4], 'lease_ms')
+  local lease = lease_of(root, id)
+  if not holds(lease, fence, args[3]) then return 0 end
+  local at = begin(root)
+  hear(at, lease_ms)
+  redis.call('XCLAIM', root .. ':ready:' .. lease.class, GROUP, lease.worker, 0, lease.entry, 'JUSTID')
+  commit(at)
+  return lease.class == 'bulk' and not bulk_is_open(at) and 2 or 1
+end
+
+-- ARGS: id, fence, token, checkpoint
+local function checkpoint(keys, args)
+  local root, id, fence = keys[1], args[1], number(args[2], 'fence')
+  local text = args[4]
+  if not text or #text > 1024 then invalid('checkpoint is missing or longer than 1024 bytes') end
+  local lease = lease_of(root, id)
+  if not holds(lease, fence, args[3]) then return 0 end
+  lease.checkpoint = text
+  redis.call('HSET', root .. ':leases', id, LEASE.pack(lease))
+  return 1
+end
+
+local function drop_lease(at, id, lease)
+  local ready = at.root .. ':ready:' .. lease.class
+  redis.call('HDEL', at.root .. ':leases', id)
+  redis.call('XACK', ready, GROUP, lease.entry)
+  redis.call('XDEL', ready, lease.entry)
+end
+
+-- Takes over into the record what happened under a lease that ends now.
+local function close(at, id, record, lease, mark)
+  drop_lease(at, id, lease)
+  record.version, record.fence, record.settled = lease.version, lease.fence, mark
+  record.step, record.of, record.checkpoint = lease.step, lease.of, lease.checkpoint
+  record.attempt, record.started = lease.attempt, lease.started
+end
+
+-- A tenant at its limit of running jobs is left out; one job less lets it in again.
+local function make_room(at, name)
+  local tenant = tenant_of(at, name)
+  if tenant.max_running and (tenant.running or 0) + 1 >= tenant.max_running then reenter(at, name) end
+end
+
+local function requeue(at, id, record, reason)
+  record.state, record.step = 'queued', nil
+  emit(at, id, record, 'requeued', '{"reason":"' .. reason .. '"}')
+  redis.call('SET', job_key(at.root, id), RECORD.pack(record))
+  if record.due then
+    redis.call('ZADD', at.root .. ':delayed:' .. record.class, record.due, id)
+  elseif record.need then
+    redis.call('ZADD', at.root .. ':sized:' .. record.class, record.need, id)
+  else
+    into_backlog(at, id, record, true)
+  end
+  set_deadline(at, id, record)
+  count(at, record, 'running', 'queued')
+  make_room(at, record.tenant)
+  wake(at.root, 1)
+end
+
+local function end_running(at, id, record, state, retention, data)
+  finish(at, id, record, 'running', state, retention, data)
+  make_room(at, record.tenant)
+end
+
+-- ARGS: id, fence, token, step, of, retention_ms
+local function progress(keys, args)
+  local root, id, fence = keys[1], args[1], number(args[2], 'fence')
+  local step, of = number(args[4], 'step'), number(args[5], 'of')
+  local retention = number(args[6], 'retention_ms')
+  local lease = lease_of(root, id)
+  if not holds(lease, fence, args[3]) then return 0 end
+  if lease.finish_by and lease.finish_by <= now() then
+    local at, record = begin(root), read(root, id)
+    if not record then return 0 end
+    close(at, id, record, lease)
+    expire(at, id, record, 'running', retention)
+    make_room(at, record.tenant)
+    commit(at, retention)
+    return 0
+  end
+  lease.step, lease.of = step, of
+  emit({ root = root }, id, lease, 'progress', '{"step":' .. step .. ',"of":' .. of .. '}')
+  redis.call('HSET', root .. ':leases', id, LEASE.pack(lease))
+  return 1
+end
+
+-- Runs `act` if the caller holds the lease. A settlement whose answer was lost may be repeated.
+local function settle(keys, args, name, act)
+  local root, id, fence, token = keys[1], args[1], number(args[2], 'fence'), args[3]
+  local mark = name .. ':' .. args[2] .. ':' .. token
+  local record = read(root, id)
+  if record and record.settled == mark then return 1 end
+  local lease = lease_of(root, id)
+  if not record or not holds(lease, fence, token) then return 0 end
+  local at = begin(root)
+  close(at, id, record, lease, mark)
+  act(at, id, record, lease)
+  return 1
+end
+
+-- ARGS: id, fence, token, retention_ms, output
+local function complete(keys, args)
+  local retention, output = number(args[4], 'retention_ms'), args[5]
+  if not output then invalid('output is missing') end
+  return settle(keys, args, 'complete', function(at, id, record)
+    record.output, record.error, record.step = output, nil, record.of
+    end_running(at, id, record, 'succeeded', retention)
+    commit(at, retention)
+  end)
+end
+
+-- ARGS: id, fence, token, retention_ms, failure, retryable, attempts, delay_ms
+local function fail(keys, args)
+  local retention, attempts = number(args[4], 'retention_ms'), number(args[7], 'attempts')
+  local delay = number(args[8], 'delay_ms')
+  return settle(keys, args, 'fail', function(at, id, record)
+    record.error = args[5]
+    if args[6] == '1' and record.attempt < attempts then
+      record.due = delay > 0 and at.time + delay or nil
+      requeue(at, id, record, 'retry')
+    else
+      end_running(at, id, record, 'failed', retention)
+      if args[6] == '1' then bury(at, 'attempts spent', id, RECORD.pack(record)) end
+    end
+    commit(at, retention)
+  end)
+end
+
+-- ARGS: id, fence, token, need
+local function release(keys, args)
+  local need = optional(args[4], 'need')
+  return settle(keys, args, 'release', function(at, id, record, lease)
+    record.attempt = lease.attempt > 1 and lease.attempt - 1 or nil
+    -- A job that was handed back before its first step has not begun, unless it had before.
+    if not lease.step and lease.started == lease.claimed then record.started = nil end
+    record.due, record.need = nil, need
+    requeue(at, id, record, 'released')
+    commit(at)
+  end)
+end

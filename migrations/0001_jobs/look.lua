@@ -1,0 +1,91 @@
+
+-- What others may see.
+
+local VIEW = {
+  'state', 'tenant', 'spec', 'submitted', 'version', 'event', 'attempt', 'fence', 'step', 'of', 'started',
+  'due', 'start_by', 'finish_by', 'batch', 'retry_of', 'retried_by', 'need', 'checkpoint', 'error',
+  'output', 'aborted', 'finished', 'expires', 'worker', 'best',
+}
+
+-- The most that any live worker has free.
+local function best_capacity(root)
+  local best = 0
+  for _, text in ipairs(redis.call('HVALS', root .. ':workers')) do
+    local ok, says = pcall(cjson.decode, text)
+    best = math.max(best, ok and type(says) == 'table' and tonumber(says.capacity) or 0)
+  end
+  return best
+end
+
+-- ARGS: id
+local function view(keys, args)
+  local root, id = keys[1], args[1]
+  local record, fault = read(root, id)
+  if fault == 'no record' then return false end
+  if not record then invalid(fault) end
+  local lease = lease_of(root, id)
+  if lease then
+    record.state, record.worker = 'running', lease.worker
+    for _, name in ipairs({ 'version', 'event', 'attempt', 'fence', 'step', 'of', 'started', 'checkpoint' }) do
+      record[name] = lease[name]
+    end
+  elseif record.state == 'queued' and record.need then
+    record.best = best_capacity(root)
+    if record.best >= record.need then record.best = nil end
+  end
+  local values = {}
+  for i, name in ipairs(VIEW) do values[i] = record[name] or false end
+  return values
+end
+
+-- For each class, interactive first: queued, running, delayed, too big for the worker that had them,
+-- whether paused. Then dead letters, and sweeps under way.
+local function depth(keys)
+  local root, at, counts = keys[1], begin(keys[1]), {}
+  for _, class in ipairs(CLASSES) do
+    table.insert(counts, at.shard['queued:' .. class] or 0)
+    table.insert(counts, at.shard['running:' .. class] or 0)
+    table.insert(counts, redis.call('ZCARD', root .. ':delayed:' .. class))
+    table.insert(counts, redis.call('ZCARD', root .. ':sized:' .. class))
+    table.insert(counts, at.shard['paused:' .. class] and 1 or 0)
+  end
+  table.insert(counts, redis.call('XLEN', root .. ':dead'))
+  table.insert(counts, redis.call('LLEN', root .. ':sweeps'))
+  return counts
+end
+
+-- For each tenant: name, queued, running, weight, max_queued, max_running, rate, burst, paused.
+local function tenants(keys)
+  local at, answer = begin(keys[1]), {}
+  for _, name in ipairs(redis.call('SMEMBERS', at.root .. ':tenants')) do
+    local tenant = tenant_of(at, name)
+    table.insert(answer, {
+      name, tenant.queued or 0, tenant.running or 0, tostring(tenant.weight or 1), tenant.max_queued or false,
+      tenant.max_running or false, tenant.rate and tostring(tenant.rate) or false,
+      tenant.burst and tostring(tenant.burst) or false, tenant.paused and 1 or 0,
+    })
+  end
+  return answer
+end
+
+-- ARGS: batch
+local function batch_view(keys, args)
+  local at = begin(keys[1])
+  local batch = batch_of(at, args[1])
+  if not batch then return false end
+  local values = {}
+  for _, name in ipairs({ 'total', 'queued', 'running', 'succeeded', 'failed', 'canceled', 'expired' }) do
+    table.insert(values, batch[name] or 0)
+  end
+  return { batch.tenant, batch.created, values, batch.paused and 1 or 0, batch.stopped and 1 or 0 }
+end
+
+-- For each worker: its name, when it was last heard of, what it said.
+local function workers(keys)
+  local root, answer = keys[1], {}
+  local seen = redis.call('ZRANGE', root .. ':seen', 0, -1, 'WITHSCORES')
+  for i = 1, #seen, 2 do
+    table.insert(answer, { seen[i], tonumber(seen[i + 1]), redis.call('HGET', root .. ':workers', seen[i]) })
+  end
+  return answer
+end

@@ -1,0 +1,131 @@
+
+-- What time alone brings about. Any process may call it; one at a time does the work.
+
+-- A job whose workers died this often while they held it is taken for the cause.
+local POISON = 2
+-- Most leases, deadlines or delayed jobs that one call deals with.
+local REAP = 100
+local PRUNE_EVERY_MS = 60 * 1000
+local CONSUMER_LIFE_MS = 3600 * 1000
+
+-- Redis itself was replaced or restarted: nobody could renew in between.
+local function notice_restart(at)
+  local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  if at.shard.run_id and at.shard.run_id ~= run_id then at.shard.outage = at.time end
+  at.shard.run_id = run_id
+end
+
+local function worker_lost(record)
+  return cjson.encode({
+    code = 'worker_lost', retryable = false,
+    message = 'the worker was lost in ' .. record.attempt .. ' attempts',
+  })
+end
+
+-- An entry that no lease stands behind.
+local function bury_entry(at, class, entry, id, lease, fields)
+  bury(at, 'not a lease', id, cmsgpack.pack(fields))
+  if lease and lease.entry == entry then
+    redis.call('HDEL', at.root .. ':leases', id)
+    count(at, lease, 'running', nil)
+  end
+  redis.call('XACK', at.root .. ':ready:' .. class, GROUP, entry)
+  redis.call('XDEL', at.root .. ':ready:' .. class, entry)
+end
+
+local function lose_lease(at, class, entry, blameless, attempts, retention)
+  local fields = (redis.call('XRANGE', at.root .. ':ready:' .. class, entry, entry)[1] or {})[2] or {}
+  local id = fields[1] == 'j' and fields[2] or nil
+  local lease = id and lease_of(at.root, id)
+  local record = lease and lease.entry == entry and read(at.root, id)
+  if not record then
+    bury_entry(at, class, entry, id, lease, fields)
+    return 'buried'
+  end
+  close(at, id, record, lease)
+  record.due = nil
+  if blameless then
+    record.attempt = record.attempt > 1 and record.attempt - 1 or nil
+  else
+    record.crashes = (record.crashes or 0) + 1
+    local poison = record.crashes >= POISON
+    if poison or record.attempt >= attempts then
+      record.error = worker_lost(record)
+      end_running(at, id, record, 'failed', retention)
+      bury(at, poison and 'poison' or 'attempts spent', id, RECORD.pack(record))
+      return 'failed'
+    end
+  end
+  requeue(at, id, record, 'lease_lost')
+  return 'requeued'
+end
+
+local function reap_leases(at, lease_ms, attempts, retention, counts)
+  local outage = at.shard.outage or 0
+  if at.time - outage < lease_ms then return end
+  for _, class in ipairs(CLASSES) do
+    local late = redis.pcall('XPENDING', at.root .. ':ready:' .. class, GROUP, 'IDLE', lease_ms, '-', '+', REAP)
+    for _, pending in ipairs(late.err and {} or late) do
+      local blameless = at.time - pending[3] <= outage
+      local outcome = lose_lease(at, class, pending[1], blameless, attempts, retention)
+      counts[outcome] = counts[outcome] + 1
+    end
+    if #late >= REAP then counts.again = 1 end
+  end
+end
+
+local function reap_deadlines(at, retention, counts)
+  local passed = redis.call('ZRANGEBYSCORE', at.root .. ':deadlines', '-inf', at.time, 'LIMIT', 0, REAP)
+  for _, id in ipairs(passed) do overdue(at, id, retention) end
+  if #passed >= REAP then counts.again = 1 end
+end
+
+local function reap_delays(at, counts)
+  for _, class in ipairs(CLASSES) do
+    local due = promote(at, class, REAP)
+    if due > 0 then wake(at.root, due) end
+    if due >= REAP then counts.again = 1 end
+  end
+end
+
+-- Consumers without entries that have gone silent. One with entries must stay: the group would
+-- forget them.
+local function prune(at, lease_ms)
+  if at.time - (at.shard.pruned or 0) < PRUNE_EVERY_MS then return end
+  at.shard.pruned = at.time
+  for _, class in ipairs(CLASSES) do
+    local ready = at.root .. ':ready:' .. class
+    local consumers = redis.pcall('XINFO', 'CONSUMERS', ready, GROUP)
+    for _, consumer in ipairs(consumers.err and {} or consumers) do
+      if consumer[4] == 0 and consumer[6] > CONSUMER_LIFE_MS then
+        redis.call('XGROUP', 'DELCONSUMER', ready, GROUP, consumer[2])
+      end
+    end
+  end
+  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', at.root .. ':seen', '-inf', at.time - 3 * lease_ms)) do
+    redis.call('ZREM', at.root .. ':seen', worker)
+    redis.call('HDEL', at.root .. ':workers', worker)
+  end
+end
+
+-- ARGS: owner, term_ms, lease_ms, attempts, retention_ms
+-- Gives nil to all but one owner: requeued, failed, buried, and whether there is more to do at once.
+local function reap(keys, args)
+  local root, owner = keys[1], args[1]
+  local term_ms, lease_ms = number(args[2], 'term_ms'), number(args[3], 'lease_ms')
+  local attempts, retention = number(args[4], 'attempts'), number(args[5], 'retention_ms')
+  local holder = redis.call('GET', root .. ':reaper')
+  if holder and holder ~= owner then return false end
+  redis.call('SET', root .. ':reaper', owner, 'PX', term_ms)
+  local at = begin(root)
+  notice_restart(at)
+  hear(at, lease_ms)
+  local counts = { requeued = 0, failed = 0, buried = 0, again = 0 }
+  reap_leases(at, lease_ms, attempts, retention, counts)
+  reap_deadlines(at, retention, counts)
+  reap_delays(at, counts)
+  prune(at, lease_ms)
+  commit(at, retention)
+  if redis.call('EXISTS', root .. ':sweeps') == 1 then counts.again = 1 end
+  return { counts.requeued, counts.failed, counts.buried, counts.again }
+end

@@ -1,0 +1,30 @@
+
+-- Only new work may be refused when memory is full; whatever ends work must run, or nothing frees it.
+local function register(name, callback, flags)
+  redis.register_function({ function_name = 'uso_1_' .. name, callback = callback, flags = flags })
+end
+
+local NEW_WORK, ALWAYS, READ = {}, { 'allow-oom' }, { 'no-writes' }
+register('submit', submit, NEW_WORK)
+register('retry', retry, NEW_WORK)
+register('revive', revive, NEW_WORK)
+register('claim', claim, ALWAYS)
+register('renew', renew, ALWAYS)
+register('progress', progress, ALWAYS)
+register('checkpoint', checkpoint, ALWAYS)
+register('complete', complete, ALWAYS)
+register('fail', fail, ALWAYS)
+register('release', release, ALWAYS)
+register('cancel', cancel, ALWAYS)
+register('steer', steer, ALWAYS)
+register('sweep', sweep, ALWAYS)
+register('reap', reap, ALWAYS)
+register('hold', hold, ALWAYS)
+register('limit', limit, ALWAYS)
+register('window', window, ALWAYS)
+register('attend', attend, ALWAYS)
+register('view', view, READ)
+register('depth', depth, READ)
+register('tenants', tenants, READ)
+register('batch', batch_view, READ)
+register('workers', workers, READ)
