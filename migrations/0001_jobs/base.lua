@@ -7,15 +7,18 @@ needs before its first write. KEYS[1] is the root of a shard, for example `{uso:
 is derived from it and shares its hash tag, hence its cluster slot. <id> is the sixteen bytes of a
 job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes of a batch's UUID.
 
-  <root>:shard                     packed SHARD: counters, the fence, what is paused
+  <root>:shard                     packed SHARD: the fence, what is paused, the order of tenants
+  <root>:counts                    hash: jobs by <state>:<class>:<t>, and ghosts:<class>
   <root>:j:<id>                    packed RECORD of one job, written when it waits and when it has ended
   <root>:leases                    hash: <id> to a packed LEASE; a job with a lease is running
   <root>:ready:<class>             stream with the group "workers": one pending entry a lease
   <root>:backlog:<class>:<t>:<p>   list: jobs of <t> that wait at priority <p>, the oldest first
   <root>:levels:<class>:<t>        sorted set: priorities at which <t> has a backlog
   <root>:ring:<class>              sorted set: tenants with a backlog; the lowest pass is served next
-  <root>:t:<t>                     packed TENANT: counters, limits, weight
-  <root>:tenants                   set: all tenants ever seen
+  <root>:passes:<class>            hash: passes of tenants that are not in the ring
+  <root>:limits:<t>                packed LIMITS of a tenant that has any
+  <root>:bucket:<t>                packed tokens and time of a tenant whose submissions are limited
+  <root>:tenants                   set: tenants with limits
   <root>:delayed:<class>           sorted set: jobs that wait for a time, by that time
   <root>:sized:<class>             sorted set: jobs too big for a worker that had them, by their need
   <root>:deadlines                 sorted set: jobs with start_by or finish_by, by the next of the two
@@ -42,8 +45,8 @@ ghosts are counted, and dropped when they come up.
 
 local GROUP = 'workers'
 local CLASSES = { 'interactive', 'bulk' }
-local EVENTS_KEPT = 20000
-local DEAD_KEPT = 10000
+-- Texts, because Redis would write these numbers out anew in each call.
+local EVENTS_KEPT, DEAD_KEPT = '20000', '10000'
 local WAKE_TOKENS = 64
 local KEY_LIFE_MS = 24 * 3600 * 1000
 -- Most waiting jobs that one claim looks at: bounds the time of a call over a backlog of ghosts.
@@ -57,6 +60,21 @@ local function now()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
+
+--[[
+Packed values are MessagePack maps. Times are milliseconds since 1970.
+  RECORD  state tenant class priority spec submitted version event attempt crashes fence started step of
+          due (not before this) start_by finish_by batch retry_of retried_by need (what a worker must have
+          free) checkpoint settled (the last settlement taken) error output aborted finished expires
+  LEASE   fence token worker entry class tenant batch attempt claimed started finish_by version event step
+          of checkpoint
+  SHARD   fence, seen and outage (when it was last heard of, and last silent), run_id, streak
+          (interactive claims since the last bulk one), pruned, opens closes fill (the window of bulk), and
+          for each class pass: (of the tenant served last), paused:, due: (no delayed job is due before),
+          sized: (whether any may be)
+  LIMITS  weight max_queued max_running rate burst paused
+  BATCH   tenant created total queued running succeeded failed canceled expired paused stopped
+]]
 
 local function invalid(text) error({ err = 'USOINVALID ' .. text }) end
 
@@ -77,98 +95,55 @@ local function present(text)
   return text
 end
 
--- Tables of named values as arrays in a fixed order: a quarter of the size. New names go to the end.
-local function codec(names)
-  local function pack(values)
-    local packed = {}
-    for i, name in ipairs(names) do packed[i] = values[name] or false end
-    return cmsgpack.pack(packed)
-  end
-  local function unpack(text)
-    local ok, packed = pcall(cmsgpack.unpack, text)
-    if not ok or type(packed) ~= 'table' then return nil end
-    local values = {}
-    for i, name in ipairs(names) do values[name] = packed[i] or nil end
-    return values
-  end
-  return { pack = pack, unpack = unpack }
+-- What a packed text holds, or nil if it is broken. Names that this version does not know are kept.
+local function unpacked(text)
+  local ok, values = pcall(cmsgpack.unpack, text)
+  return ok and type(values) == 'table' and values or nil
 end
 
--- Times are milliseconds since 1970. `due` is when a delayed job may run, `need` what a worker must
--- have free for it, `settled` the last settlement taken.
-local RECORD = codec({
-  'state', 'tenant', 'class', 'priority', 'spec', 'submitted', 'version', 'event', 'attempt', 'crashes',
-  'fence', 'started', 'due', 'start_by', 'finish_by', 'batch', 'retry_of', 'retried_by', 'need',
-  'checkpoint', 'settled', 'error', 'output', 'aborted', 'finished', 'expires', 'step', 'of',
-})
-local LEASE = codec({
-  'fence', 'token', 'worker', 'entry', 'class', 'tenant', 'batch', 'attempt', 'claimed', 'started',
-  'finish_by', 'version', 'event', 'step', 'of', 'checkpoint',
-})
-local SHARD = codec({
-  'fence', 'seen', 'outage', 'run_id', 'streak', 'pruned', 'queued:interactive', 'queued:bulk',
-  'running:interactive', 'running:bulk', 'ghosts:interactive', 'ghosts:bulk', 'pass:interactive',
-  'pass:bulk', 'paused:interactive', 'paused:bulk', 'opens', 'closes', 'fill',
-})
-local TENANT = codec({
-  'queued', 'running', 'weight', 'max_queued', 'max_running', 'rate', 'burst', 'tokens', 'filled',
-  'paused', 'pass:interactive', 'pass:bulk',
-})
-local BATCH = codec({
-  'tenant', 'created', 'total', 'queued', 'running', 'succeeded', 'failed', 'canceled', 'expired',
-  'paused', 'stopped',
-})
+local function pack(values) return cmsgpack.pack(values) end
 
--- One call's work: the packed values it has read, written back once by `commit`.
-local function begin(root)
-  local text = redis.call('GET', root .. ':shard')
-  return {
-    root = root, time = now(), shard = text and SHARD.unpack(text) or {}, shard_text = text,
-    tenants = {}, batches = {},
-  }
+-- One call's work: what it has read, and what it counts, until `commit` writes it.
+local function begin(root) return { root = root, time = now(), counts = {}, batches = {} } end
+
+local function shard_of(at)
+  if not at.shard then
+    local text = redis.call('GET', at.root .. ':shard')
+    at.shard = text and unpacked(text) or {}
+  end
+  return at.shard
 end
 
-local function tenant_of(at, name)
-  local tenant = at.tenants[name]
-  if not tenant then
-    local text = redis.call('GET', at.root .. ':t:' .. name)
-    tenant = text and TENANT.unpack(text) or { fresh = true }
-    at.tenants[name] = tenant
+-- What an operator has set for a tenant; nothing for most.
+local function limits_of(at, tenant)
+  at.limits = at.limits or {}
+  if not at.limits[tenant] then
+    local text = redis.call('GET', at.root .. ':limits:' .. tenant)
+    at.limits[tenant] = text and unpacked(text) or {}
   end
-  return tenant
+  return at.limits[tenant]
 end
 
 local function batch_of(at, id)
   local batch = at.batches[id]
   if batch == nil then
     local text = redis.call('GET', at.root .. ':b:' .. id)
-    batch = text and BATCH.unpack(text) or false
+    batch = text and unpacked(text) or false
     at.batches[id] = batch
   end
   return batch
 end
 
-local function commit(at, retention)
-  for name, tenant in pairs(at.tenants) do
-    if tenant.changed then
-      redis.call('SET', at.root .. ':t:' .. name, TENANT.pack(tenant))
-      if tenant.fresh then redis.call('SADD', at.root .. ':tenants', name) end
-    end
+-- A batch lives as long as its jobs do.
+local function keep_batch(at, id, batch, retention)
+  local key, members = at.root .. ':b:' .. id, at.root .. ':members:' .. id
+  redis.call('SET', key, pack(batch))
+  if (batch.queued or 0) + (batch.running or 0) > 0 then
+    redis.call('PERSIST', members)
+  else
+    redis.call('PEXPIRE', key, retention or KEY_LIFE_MS)
+    redis.call('PEXPIRE', members, retention or KEY_LIFE_MS)
   end
-  for id, batch in pairs(at.batches) do
-    if batch and batch.changed then
-      local key, members = at.root .. ':b:' .. id, at.root .. ':members:' .. id
-      redis.call('SET', key, BATCH.pack(batch))
-      if (batch.queued or 0) + (batch.running or 0) > 0 then
-        redis.call('PERSIST', members)
-      else
-        redis.call('PEXPIRE', key, retention or KEY_LIFE_MS)
-        redis.call('PEXPIRE', members, retention or KEY_LIFE_MS)
-      end
-    end
-  end
-  local text = SHARD.pack(at.shard)
-  if text ~= at.shard_text then redis.call('SET', at.root .. ':shard', text) end
 end
 
 local function add(values, name, by)
@@ -176,27 +151,45 @@ local function add(values, name, by)
   values[name] = sum ~= 0 and sum or nil
 end
 
+-- A tenant's jobs in a state, as this call will leave them.
+local function counted(at, state, tenant)
+  local jobs = 0
+  for _, class in ipairs(CLASSES) do
+    local name = state .. ':' .. class .. ':' .. tenant
+    jobs = jobs + (redis.call('HGET', at.root .. ':counts', name) or 0) + (at.counts[name] or 0)
+  end
+  return jobs
+end
+
 -- Counts a job out of one state and into another; nil stands for outside the queue.
 local function count(at, record, from, to)
-  local tenant = tenant_of(at, record.tenant)
-  tenant.changed = true
-  for state, by in pairs({ [from or 0] = -1, [to or 1] = 1 }) do
-    if state == 'queued' or state == 'running' then
-      add(at.shard, state .. ':' .. record.class, by)
-      add(tenant, state, by)
-    end
-  end
+  local whose = ':' .. record.class .. ':' .. record.tenant
+  if from == 'queued' or from == 'running' then add(at.counts, from .. whose, -1) end
+  if to == 'queued' or to == 'running' then add(at.counts, to .. whose, 1) end
   local batch = record.batch and batch_of(at, record.batch)
   if batch then
     if from then add(batch, from, -1) end
     if to then add(batch, to, 1) end
-    batch.changed = true
   end
+end
+
+local function count_ghost(at, class, by) add(at.counts, 'ghosts:' .. class, by) end
+
+local function commit(at, retention)
+  local counts = at.root .. ':counts'
+  for name, by in pairs(at.counts) do
+    -- Whoever has no jobs leaves no trace.
+    if redis.call('HINCRBY', counts, name, by) == 0 then redis.call('HDEL', counts, name) end
+  end
+  for id, batch in pairs(at.batches) do
+    if batch then keep_batch(at, id, batch, retention) end
+  end
+  if at.shard then redis.call('SET', at.root .. ':shard', pack(at.shard)) end
 end
 
 -- Notices when the shard was out of reach: nobody could renew, so nobody is to blame.
 local function hear(at, lease_ms)
-  local shard = at.shard
+  local shard = shard_of(at)
   local silence = at.time - (shard.seen or at.time)
   if silence > lease_ms / 3 then shard.outage = at.time end
   if not shard.seen or silence > lease_ms / 20 then shard.seen = at.time end
@@ -208,16 +201,23 @@ local function job_key(root, id) return root .. ':j:' .. id end
 local function read(root, id)
   local text = redis.call('GET', job_key(root, id))
   if not text then return nil, 'no record' end
-  local record = RECORD.unpack(text)
+  local record = unpacked(text)
   if not record or not record.state or not record.spec then return nil, 'broken record' end
   return record
 end
 
--- Appends an event about a job; `job` is its record or its lease.
+-- Appends an event about a job; `job` is its record or its lease. One text is quicker to append than
+-- a field for each part: name, version, attempt, tenant, data.
 local function emit(at, id, job, name, data)
-  job.version = (job.version or 0) + 1
-  job.event = redis.call('XADD', at.root .. ':events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'j', id,
-    'n', name, 'v', job.version, 'a', job.attempt or 0, 't', job.tenant, 'b', job.batch or '', 'd', data or '')
+  local version = (job.version or 0) + 1
+  local text = name .. ' ' .. version .. ' ' .. (job.attempt or 0) .. ' ' .. job.tenant .. ' ' .. (data or '')
+  local events = at.root .. ':events'
+  job.version = version
+  if job.batch then
+    job.event = redis.call('XADD', events, 'MAXLEN', '~', EVENTS_KEPT, '*', 'j', id, 'e', text, 'b', job.batch)
+  else
+    job.event = redis.call('XADD', events, 'MAXLEN', '~', EVENTS_KEPT, '*', 'j', id, 'e', text)
+  end
 end
 
 local function bury(at, reason, id, raw)

@@ -13,11 +13,10 @@ local function steer(keys, args)
   if not batch then return 0 end
   batch.paused = operation == 'pause' or (operation == 'retry' and batch.paused) or nil
   batch.stopped = operation == 'cancel' or (operation ~= 'retry' and batch.stopped) or nil
-  batch.changed = true
   if operation ~= 'pause' then
     -- Jobs that a retry adds are not swept themselves.
     local jobs = redis.call('LLEN', at.root .. ':members:' .. id)
-    redis.call('RPUSH', at.root .. ':sweeps', cmsgpack.pack({ id, operation, 0, jobs }))
+    redis.call('RPUSH', at.root .. ':sweeps', pack({ id, operation, 0, jobs }))
   end
   commit(at)
   return 1
@@ -39,7 +38,7 @@ local function unpark(at, id, most)
       if record and record.state == 'queued' then
         into_backlog(at, job, record, true)
       else
-        add(at.shard, 'ghosts:' .. class, -1)
+        count_ghost(at, class, -1)
       end
     end
   end
@@ -86,7 +85,7 @@ local function sweep(keys, args)
   if done then
     redis.call('LPOP', sweeps)
   else
-    redis.call('LSET', sweeps, 0, cmsgpack.pack({ id, operation, cursor, jobs }))
+    redis.call('LSET', sweeps, 0, pack({ id, operation, cursor, jobs }))
   end
   commit(at, retention)
   return redis.call('LLEN', sweeps)

@@ -51,9 +51,9 @@ end
 local function reissue(at, id, record, new)
   if record.retried_by then return record.retried_by end
   local batch = record.batch and batch_of(at, record.batch)
-  accept(at, record.tenant, {
-    id = new, class = record.class, priority = record.priority, spec = record.spec,
-    batch = batch and record.batch or nil, retry_of = id,
+  accept(at, new, {
+    state = 'queued', tenant = record.tenant, class = record.class, priority = record.priority,
+    spec = record.spec, submitted = at.time, batch = batch and record.batch or nil, retry_of = id,
   })
   wake(at.root, 1)
   if batch then
@@ -62,7 +62,7 @@ local function reissue(at, id, record, new)
     batch.stopped = nil
   end
   record.retried_by = new
-  redis.call('SET', job_key(at.root, id), RECORD.pack(record), 'XX', 'KEEPTTL')
+  redis.call('SET', job_key(at.root, id), pack(record), 'XX', 'KEEPTTL')
   return new
 end
 
@@ -89,7 +89,7 @@ local function revive(keys, args)
   local letter = redis.call('XRANGE', root .. ':dead', entry, entry)[1]
   if not letter then return false end
   local id, raw = letter[2][4], letter[2][6]
-  local record = read(root, id) or RECORD.unpack(raw)
+  local record = read(root, id) or unpacked(raw)
   if not record or not record.spec or not record.tenant then return { 'no job' } end
   if record.state == 'queued' and redis.call('EXISTS', job_key(root, id)) == 1 then return { 'unfinished' } end
   local at = begin(root)

@@ -3,7 +3,7 @@
 
 local function lease_of(root, id)
   local text = redis.call('HGET', root .. ':leases', id)
-  return text and LEASE.unpack(text) or nil
+  return text and unpacked(text) or nil
 end
 
 -- Whether the caller still holds the job. A fail-over may set fences back; the token tells.
@@ -11,14 +11,14 @@ local function holds(lease, fence, token) return lease and lease.fence == fence 
 
 -- Whether bulk work may start now. Without a window it always may.
 local function bulk_is_open(at)
-  local shard = at.shard
+  local shard = shard_of(at)
   if not shard.closes or (shard.opens <= at.time and at.time < shard.closes) then return true end
   return shard.fill and redis.call('EXISTS', at.root .. ':ring:interactive') == 0
 end
 
 -- The next job among the wanted classes: interactive before bulk, but bulk now and then all the same.
 local function choose(at, wanted, bulk_every, capacity, retention)
-  local shard, again = at.shard, false
+  local shard, again = shard_of(at), false
   local function try(class)
     if not wanted[class] or shard['paused:' .. class] then return nil end
     if class == 'bulk' and not bulk_is_open(at) then return nil end
@@ -31,7 +31,8 @@ local function choose(at, wanted, bulk_every, capacity, retention)
   for _, class in ipairs(order) do
     local id, record = try(class)
     if id then
-      local passed_over = class == 'interactive' and wanted.bulk and (shard['queued:bulk'] or 0) > 0
+      local passed_over = class == 'interactive' and wanted.bulk
+        and redis.call('EXISTS', at.root .. ':ring:bulk') == 1
       shard.streak = passed_over and (shard.streak or 0) + 1 or nil
       return id, record
     end
@@ -59,7 +60,7 @@ local function deliver(at, class, id, worker)
 end
 
 local function grant(at, id, record, worker, token)
-  local shard = at.shard
+  local shard = shard_of(at)
   shard.fence = (shard.fence or 0) + 1
   local lease = {
     fence = shard.fence, token = token, worker = worker, entry = deliver(at, record.class, id, worker),
@@ -68,8 +69,10 @@ local function grant(at, id, record, worker, token)
     version = record.version, checkpoint = record.checkpoint,
   }
   emit(at, id, lease, 'started')
-  redis.call('HSET', at.root .. ':leases', id, LEASE.pack(lease))
-  set_deadline(at, id, { started = true, start_by = record.start_by, finish_by = record.finish_by })
+  redis.call('HSET', at.root .. ':leases', id, pack(lease))
+  if record.start_by or record.finish_by then
+    set_deadline(at, id, { started = true, start_by = record.start_by, finish_by = record.finish_by })
+  end
   count(at, record, 'queued', 'running')
   return {
     id, lease.fence, lease.attempt, lease.claimed, record.submitted, record.tenant, record.spec,
@@ -122,7 +125,7 @@ local function checkpoint(keys, args)
   local lease = lease_of(root, id)
   if not holds(lease, fence, args[3]) then return 0 end
   lease.checkpoint = text
-  redis.call('HSET', root .. ':leases', id, LEASE.pack(lease))
+  redis.call('HSET', root .. ':leases', id, pack(lease))
   return 1
 end
 
@@ -142,19 +145,18 @@ local function close(at, id, record, lease, mark)
 end
 
 -- A tenant at its limit of running jobs is left out; one job less lets it in again.
-local function make_room(at, name)
-  local tenant = tenant_of(at, name)
-  if tenant.max_running and (tenant.running or 0) + 1 >= tenant.max_running then reenter(at, name) end
+local function make_room(at, tenant)
+  if limits_of(at, tenant).max_running then reenter(at, tenant) end
 end
 
 local function requeue(at, id, record, reason)
   record.state, record.step = 'queued', nil
   emit(at, id, record, 'requeued', '{"reason":"' .. reason .. '"}')
-  redis.call('SET', job_key(at.root, id), RECORD.pack(record))
+  redis.call('SET', job_key(at.root, id), pack(record))
   if record.due then
-    redis.call('ZADD', at.root .. ':delayed:' .. record.class, record.due, id)
+    into_delayed(at, id, record)
   elseif record.need then
-    redis.call('ZADD', at.root .. ':sized:' .. record.class, record.need, id)
+    into_sized(at, id, record)
   else
     into_backlog(at, id, record, true)
   end
@@ -187,7 +189,7 @@ local function progress(keys, args)
   end
   lease.step, lease.of = step, of
   emit({ root = root }, id, lease, 'progress', '{"step":' .. step .. ',"of":' .. of .. '}')
-  redis.call('HSET', root .. ':leases', id, LEASE.pack(lease))
+  redis.call('HSET', root .. ':leases', id, pack(lease))
   return 1
 end
 
@@ -227,7 +229,7 @@ local function fail(keys, args)
       requeue(at, id, record, 'retry')
     else
       end_running(at, id, record, 'failed', retention)
-      if args[6] == '1' then bury(at, 'attempts spent', id, RECORD.pack(record)) end
+      if args[6] == '1' then bury(at, 'attempts spent', id, pack(record)) end
     end
     commit(at, retention)
   end)

@@ -38,31 +38,31 @@ local function view(keys, args)
   return values
 end
 
--- For each class, interactive first: queued, running, delayed, too big for the worker that had them,
--- whether paused. Then dead letters, and sweeps under way.
+-- Gives all counters as names and numbers; then for each class, interactive first: delayed jobs, jobs too
+-- big for the worker that had them, whether paused; then dead letters, and sweeps under way.
 local function depth(keys)
-  local root, at, counts = keys[1], begin(keys[1]), {}
+  local root, at = keys[1], begin(keys[1])
+  local answer = { redis.call('HGETALL', root .. ':counts') }
   for _, class in ipairs(CLASSES) do
-    table.insert(counts, at.shard['queued:' .. class] or 0)
-    table.insert(counts, at.shard['running:' .. class] or 0)
-    table.insert(counts, redis.call('ZCARD', root .. ':delayed:' .. class))
-    table.insert(counts, redis.call('ZCARD', root .. ':sized:' .. class))
-    table.insert(counts, at.shard['paused:' .. class] and 1 or 0)
+    table.insert(answer, redis.call('ZCARD', root .. ':delayed:' .. class))
+    table.insert(answer, redis.call('ZCARD', root .. ':sized:' .. class))
+    table.insert(answer, shard_of(at)['paused:' .. class] and 1 or 0)
   end
-  table.insert(counts, redis.call('XLEN', root .. ':dead'))
-  table.insert(counts, redis.call('LLEN', root .. ':sweeps'))
-  return counts
+  table.insert(answer, redis.call('XLEN', root .. ':dead'))
+  table.insert(answer, redis.call('LLEN', root .. ':sweeps'))
+  return answer
 end
 
--- For each tenant: name, queued, running, weight, max_queued, max_running, rate, burst, paused.
+-- All counters, then for each tenant with limits: name, weight, max_queued, max_running, rate, burst, paused.
 local function tenants(keys)
-  local at, answer = begin(keys[1]), {}
+  local at = begin(keys[1])
+  local answer = { redis.call('HGETALL', at.root .. ':counts') }
   for _, name in ipairs(redis.call('SMEMBERS', at.root .. ':tenants')) do
-    local tenant = tenant_of(at, name)
+    local limits = limits_of(at, name)
     table.insert(answer, {
-      name, tenant.queued or 0, tenant.running or 0, tostring(tenant.weight or 1), tenant.max_queued or false,
-      tenant.max_running or false, tenant.rate and tostring(tenant.rate) or false,
-      tenant.burst and tostring(tenant.burst) or false, tenant.paused and 1 or 0,
+      name, tostring(limits.weight or 1), limits.max_queued or false, limits.max_running or false,
+      limits.rate and tostring(limits.rate) or false, limits.burst and tostring(limits.burst) or false,
+      limits.paused and 1 or 0,
     })
   end
   return answer

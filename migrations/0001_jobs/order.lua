@@ -8,48 +8,63 @@ end
 local function levels_key(root, class, tenant) return root .. ':levels:' .. class .. ':' .. tenant end
 
 -- A tenant that comes back goes on where it was, but never before those who waited meanwhile.
-local function enter(at, class, name)
-  local pass = math.max(tenant_of(at, name)['pass:' .. class] or 0, at.shard['pass:' .. class] or 0)
-  redis.call('ZADD', at.root .. ':ring:' .. class, 'NX', pass, name)
+local function enter(at, class, tenant)
+  local own = tonumber(redis.call('HGET', at.root .. ':passes:' .. class, tenant) or 0)
+  local pass = math.max(own, shard_of(at)['pass:' .. class] or 0)
+  redis.call('ZADD', at.root .. ':ring:' .. class, 'NX', pass, tenant)
 end
 
-local function leave(at, class, name, pass)
-  local tenant = tenant_of(at, name)
-  tenant['pass:' .. class], tenant.changed = pass, true
-  redis.call('ZREM', at.root .. ':ring:' .. class, name)
+local function leave(at, class, tenant, pass)
+  redis.call('HSET', at.root .. ':passes:' .. class, tenant, pass)
+  redis.call('ZREM', at.root .. ':ring:' .. class, tenant)
 end
 
 -- Puts a tenant back that was left out while it was paused or at its limit.
-local function reenter(at, name)
+local function reenter(at, tenant)
   for _, class in ipairs(CLASSES) do
-    if redis.call('EXISTS', levels_key(at.root, class, name)) == 1 then enter(at, class, name) end
+    if redis.call('EXISTS', levels_key(at.root, class, tenant)) == 1 then enter(at, class, tenant) end
   end
 end
 
-local function may_run(tenant)
-  return not tenant.paused and not (tenant.max_running and (tenant.running or 0) >= tenant.max_running)
+local function may_run(at, tenant)
+  local limits = limits_of(at, tenant)
+  return not limits.paused
+    and not (limits.max_running and counted(at, 'running', tenant) >= limits.max_running)
 end
 
 local function wake(root, jobs)
   local waiting = redis.call('LLEN', root .. ':wake')
-  for _ = waiting + 1, math.min(WAKE_TOKENS, waiting + jobs) do redis.call('LPUSH', root .. ':wake', 1) end
+  for _ = waiting + 1, math.min(WAKE_TOKENS, waiting + jobs) do redis.call('LPUSH', root .. ':wake', '1') end
 end
 
 -- Behind the others of its priority, or before them if it comes back.
 local function into_backlog(at, id, record, returned)
-  local class, name, priority = record.class, record.tenant, record.priority or 0
-  local key = backlog_key(at.root, class, name, priority)
+  local class, tenant, priority = record.class, record.tenant, record.priority
+  local key = backlog_key(at.root, class, tenant, priority)
   if redis.call(returned and 'LPUSH' or 'RPUSH', key, id) == 1 then
-    redis.call('ZADD', levels_key(at.root, class, name), -priority, priority)
+    redis.call('ZADD', levels_key(at.root, class, tenant), -priority, priority)
+    -- Whoever has a backlog is in the ring already, or kept out of it.
+    enter(at, class, tenant)
   end
-  enter(at, class, name)
+end
+
+local function into_delayed(at, id, record)
+  local next_due = 'due:' .. record.class
+  redis.call('ZADD', at.root .. ':delayed:' .. record.class, record.due, id)
+  local shard = shard_of(at)
+  shard[next_due] = math.min(shard[next_due] or record.due, record.due)
+end
+
+local function into_sized(at, id, record)
+  redis.call('ZADD', at.root .. ':sized:' .. record.class, record.need, id)
+  shard_of(at)['sized:' .. record.class] = true
 end
 
 -- Takes a waiting job out of its place; from a list it only leaves a ghost.
 local function withdraw(at, id, record)
   if record.due and redis.call('ZREM', at.root .. ':delayed:' .. record.class, id) == 1 then return end
   if record.need and redis.call('ZREM', at.root .. ':sized:' .. record.class, id) == 1 then return end
-  add(at.shard, 'ghosts:' .. record.class, 1)
+  count_ghost(at, record.class, 1)
 end
 
 -- The next time that ends the job by itself, or nil.
@@ -60,10 +75,11 @@ local function deadline(record)
 end
 
 local function set_deadline(at, id, record)
+  if not record.start_by and not record.finish_by then return end
   local ends = deadline(record)
   if ends then
     redis.call('ZADD', at.root .. ':deadlines', ends, id)
-  elseif record.start_by then
+  else
     redis.call('ZREM', at.root .. ':deadlines', id)
   end
 end
@@ -73,7 +89,7 @@ local function finish(at, id, record, from, state, retention, data)
   record.state, record.finished, record.expires = state, at.time, at.time + retention
   if not record.started then record.aborted = true end
   emit(at, id, record, state, data)
-  redis.call('SET', job_key(at.root, id), RECORD.pack(record), 'PXAT', record.expires)
+  redis.call('SET', job_key(at.root, id), pack(record), 'PXAT', record.expires)
   if record.start_by or record.finish_by then redis.call('ZREM', at.root .. ':deadlines', id) end
   count(at, record, from, state)
 end
@@ -86,17 +102,13 @@ end
 -- A job whose record is gone or broken goes aside alone.
 local function lose(at, class, id, fault, tenant)
   bury(at, fault, id, redis.call('GET', job_key(at.root, id)) or '')
-  add(at.shard, 'queued:' .. class, -1)
-  if tenant then
-    add(tenant, 'queued', -1)
-    tenant.changed = true
-  end
+  if tenant then add(at.counts, 'queued:' .. class .. ':' .. tenant, -1) end
 end
 
 -- Whether a waiting job that came up can be worked on; one that cannot is dealt with here.
 local function fit(at, id, record, retention)
   if redis.call('HEXISTS', at.root .. ':leases', id) == 1 then
-    bury(at, 'waits and runs', id, RECORD.pack(record))
+    bury(at, 'waits and runs', id, pack(record))
     return false
   end
   local ends = deadline(record)
@@ -120,7 +132,9 @@ end
 
 -- Delayed jobs whose time has come join their backlogs.
 local function promote(at, class, most)
-  local delayed = at.root .. ':delayed:' .. class
+  local delayed, next_due = at.root .. ':delayed:' .. class, 'due:' .. class
+  local shard = shard_of(at)
+  if (shard[next_due] or math.huge) > at.time then return 0 end
   local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', at.time, 'LIMIT', 0, most)
   for _, id in ipairs(due) do
     redis.call('ZREM', delayed, id)
@@ -131,18 +145,22 @@ local function promote(at, class, most)
       lose(at, class, id, fault)
     end
   end
+  shard[next_due] = tonumber(redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2])
   return #due
 end
 
 -- A job that was too big for another worker and fits `capacity`. It has had its turn already.
 local function take_sized(at, class, capacity, retention)
-  local sized = at.root .. ':sized:' .. class
+  local sized, any = at.root .. ':sized:' .. class, 'sized:' .. class
+  local shard = shard_of(at)
+  if not shard[any] then return nil end
+  if redis.call('EXISTS', sized) == 0 then shard[any] = nil end
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', sized, '-inf', capacity, 'LIMIT', 0, 10)) do
     local record, fault = read(at.root, id)
     if not record then
       redis.call('ZREM', sized, id)
       lose(at, class, id, fault)
-    elseif may_run(tenant_of(at, record.tenant)) then
+    elseif may_run(at, record.tenant) then
       redis.call('ZREM', sized, id)
       if fit(at, id, record, retention) then return id, record end
     end
@@ -150,21 +168,20 @@ local function take_sized(at, class, capacity, retention)
 end
 
 -- The oldest job at a tenant's highest priority, out of its list; or nil and whether there may be more.
-local function pop(at, class, name, tenant, retention)
-  local levels = levels_key(at.root, class, name)
+local function pop(at, class, tenant, retention)
+  local levels = levels_key(at.root, class, tenant)
   local priority = redis.call('ZRANGE', levels, 0, 0)[1]
   if not priority then return nil, false end
-  local id = redis.call('LPOP', backlog_key(at.root, class, name, priority))
+  local id = redis.call('LPOP', backlog_key(at.root, class, tenant, priority))
   if not id then
     redis.call('ZREM', levels, priority)
     return nil, true
   end
   local record, fault = read(at.root, id)
-  local ghosts = 'ghosts:' .. class
   if record and record.state == 'queued' then
     if fit(at, id, record, retention) then return id, record end
-  elseif record or (fault == 'no record' and at.shard[ghosts]) then
-    add(at.shard, ghosts, -1)
+  elseif record or (fault == 'no record' and redis.call('HEXISTS', at.root .. ':counts', 'ghosts:' .. class) == 1) then
+    count_ghost(at, class, -1)
   else
     lose(at, class, id, fault, tenant)
   end
@@ -179,17 +196,16 @@ local function take(at, class, capacity, retention)
   local ring = at.root .. ':ring:' .. class
   for _ = 1, LOOKS do
     local head = redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')
-    local name, pass = head[1], tonumber(head[2])
-    if not name then return nil, false end
-    local tenant = tenant_of(at, name)
-    local more = may_run(tenant)
-    if more then id, more = pop(at, class, name, tenant, retention) end
+    local tenant, pass = head[1], tonumber(head[2])
+    if not tenant then return nil, false end
+    local more = may_run(at, tenant)
+    if more then id, more = pop(at, class, tenant, retention) end
     if id then
-      at.shard['pass:' .. class] = pass
-      redis.call('ZADD', ring, pass + STRIDE / (tenant.weight or 1), name)
+      shard_of(at)['pass:' .. class] = pass
+      redis.call('ZADD', ring, pass + STRIDE / (limits_of(at, tenant).weight or 1), tenant)
       return id, more
     end
-    if not more then leave(at, class, name, pass) end
+    if not more then leave(at, class, tenant, pass) end
   end
   return nil, true
 end

@@ -11,8 +11,9 @@ local CONSUMER_LIFE_MS = 3600 * 1000
 -- Redis itself was replaced or restarted: nobody could renew in between.
 local function notice_restart(at)
   local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-  if at.shard.run_id and at.shard.run_id ~= run_id then at.shard.outage = at.time end
-  at.shard.run_id = run_id
+  local shard = shard_of(at)
+  if shard.run_id and shard.run_id ~= run_id then shard.outage = at.time end
+  shard.run_id = run_id
 end
 
 local function worker_lost(record)
@@ -24,7 +25,7 @@ end
 
 -- An entry that no lease stands behind.
 local function bury_entry(at, class, entry, id, lease, fields)
-  bury(at, 'not a lease', id, cmsgpack.pack(fields))
+  bury(at, 'not a lease', id, pack(fields))
   if lease and lease.entry == entry then
     redis.call('HDEL', at.root .. ':leases', id)
     count(at, lease, 'running', nil)
@@ -52,7 +53,7 @@ local function lose_lease(at, class, entry, blameless, attempts, retention)
     if poison or record.attempt >= attempts then
       record.error = worker_lost(record)
       end_running(at, id, record, 'failed', retention)
-      bury(at, poison and 'poison' or 'attempts spent', id, RECORD.pack(record))
+      bury(at, poison and 'poison' or 'attempts spent', id, pack(record))
       return 'failed'
     end
   end
@@ -61,7 +62,7 @@ local function lose_lease(at, class, entry, blameless, attempts, retention)
 end
 
 local function reap_leases(at, lease_ms, attempts, retention, counts)
-  local outage = at.shard.outage or 0
+  local outage = shard_of(at).outage or 0
   if at.time - outage < lease_ms then return end
   for _, class in ipairs(CLASSES) do
     local late = redis.pcall('XPENDING', at.root .. ':ready:' .. class, GROUP, 'IDLE', lease_ms, '-', '+', REAP)
@@ -91,8 +92,9 @@ end
 -- Consumers without entries that have gone silent. One with entries must stay: the group would
 -- forget them.
 local function prune(at, lease_ms)
-  if at.time - (at.shard.pruned or 0) < PRUNE_EVERY_MS then return end
-  at.shard.pruned = at.time
+  local shard = shard_of(at)
+  if at.time - (shard.pruned or 0) < PRUNE_EVERY_MS then return end
+  shard.pruned = at.time
   for _, class in ipairs(CLASSES) do
     local ready = at.root .. ':ready:' .. class
     local consumers = redis.pcall('XINFO', 'CONSUMERS', ready, GROUP)

@@ -6,10 +6,12 @@ local function hold(keys, args)
   local at, kind, name = begin(keys[1]), args[1], args[2]
   local paused = args[3] == '1' or nil
   if kind == 'class' and (name == 'interactive' or name == 'bulk') then
-    at.shard['paused:' .. name] = paused
+    shard_of(at)['paused:' .. name] = paused
   elseif kind == 'tenant' and name ~= '' then
-    local tenant = tenant_of(at, name)
-    tenant.paused, tenant.changed = paused, true
+    local limits = limits_of(at, name)
+    limits.paused = paused
+    redis.call('SET', at.root .. ':limits:' .. name, pack(limits))
+    redis.call('SADD', at.root .. ':tenants', name)
     if not paused then reenter(at, name) end
   else
     invalid('neither a class nor a tenant')
@@ -22,15 +24,15 @@ end
 -- ARGS: tenant, weight, max_queued, max_running, rate, burst; an empty limit is none
 local function limit(keys, args)
   local at, name = begin(keys[1]), args[1]
-  local weight = number(args[2], 'weight')
-  if name == '' or weight <= 0 then invalid('a tenant needs a name and a weight above 0') end
-  local set = {
-    weight = weight, max_queued = optional(args[3], 'max_queued'), max_running = optional(args[4], 'max_running'),
-    rate = optional(args[5], 'rate'), burst = optional(args[6], 'burst'),
+  local limits = {
+    weight = number(args[2], 'weight'), max_queued = optional(args[3], 'max_queued'),
+    max_running = optional(args[4], 'max_running'), rate = optional(args[5], 'rate'),
+    burst = optional(args[6], 'burst'), paused = limits_of(at, name).paused,
   }
-  local tenant = tenant_of(at, name)
-  for _, field in ipairs({ 'weight', 'max_queued', 'max_running', 'rate', 'burst' }) do tenant[field] = set[field] end
-  tenant.changed = true
+  if name == '' or limits.weight <= 0 then invalid('a tenant needs a name and a weight above 0') end
+  if limits.rate and limits.rate <= 0 then invalid('rate is not above 0') end
+  redis.call('SET', at.root .. ':limits:' .. name, pack(limits))
+  redis.call('SADD', at.root .. ':tenants', name)
   reenter(at, name)
   wake(at.root, WAKE_TOKENS)
   commit(at)
@@ -43,7 +45,8 @@ local function window(keys, args)
   local opens, closes = optional(args[1], 'opens'), optional(args[2], 'closes')
   if (opens == nil) ~= (closes == nil) or (opens and opens >= closes) then invalid('opens is not before closes') end
   local at = begin(keys[1])
-  at.shard.opens, at.shard.closes, at.shard.fill = opens, closes, args[3] == '1' or nil
+  local shard = shard_of(at)
+  shard.opens, shard.closes, shard.fill = opens, closes, args[3] == '1' or nil
   wake(at.root, WAKE_TOKENS)
   commit(at)
   return 1

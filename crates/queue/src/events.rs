@@ -138,11 +138,17 @@ impl JobEvent {
         )
     }
 
+    /// Reads an entry: the job, then name, version, attempt, tenant and data as one text.
     fn read(shard: u16, entry: &StreamId) -> Option<Self> {
         let bytes = |name: &str| entry.get::<Vec<u8>>(name);
-        let data = entry.get::<String>("d").filter(|text| !text.is_empty());
-        let data: Data = data.map_or_else(|| Some(Data::default()), |text| json(&text).ok())?;
-        let kind = match entry.get::<String>("n")?.as_str() {
+        let text: String = entry.get("e")?;
+        let mut words = text.splitn(5, ' ');
+        let name = words.next()?;
+        let (version, attempt) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let tenant = words.next()?.to_owned();
+        let data = words.next().filter(|data| !data.is_empty());
+        let data: Data = data.map_or_else(|| Some(Data::default()), |text| json(text).ok())?;
+        let kind = match name {
             "queued" => EventKind::Queued,
             "started" => EventKind::Started,
             "progress" => EventKind::Progress { step: data.step, of: data.of },
@@ -153,15 +159,14 @@ impl JobEvent {
             "expired" => EventKind::Expired { missed: data.missed },
             _ => return None,
         };
-        let batch = bytes("b").filter(|bytes| !bytes.is_empty());
         Some(Self {
             id: entry.id.parse().ok()?,
             job: JobId::read(shard, &bytes("j")?).ok()?,
             kind,
-            version: entry.get("v")?,
-            attempt: entry.get("a")?,
-            tenant: entry.get("t")?,
-            batch: batch.map(|bytes| BatchId::read(shard, &bytes)).transpose().ok()?,
+            version,
+            attempt,
+            tenant,
+            batch: bytes("b").map(|bytes| BatchId::read(shard, &bytes)).transpose().ok()?,
         })
     }
 }

@@ -1,9 +1,11 @@
 //! What operators set, and what they see.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::claim::WorkerId;
-use crate::job::{json, to_json};
+use crate::job::{State, json, to_json};
 use crate::reply::Reply;
 use crate::submit::check_tenant;
 use crate::{Class, Error, Queue, WorkerReport};
@@ -81,13 +83,44 @@ pub enum Scope<'a> {
     Tenant(&'a str),
 }
 
-impl Depth {
-    fn add(&mut self, reply: &mut Reply) -> Result<(), Error> {
-        self.queued += reply.next::<u64>()?;
-        self.running += reply.next::<u64>()?;
-        self.delayed += reply.next::<u64>()?;
-        self.too_big += reply.next::<u64>()?;
-        self.paused |= reply.next::<bool>()?;
+/// The counters that the functions keep: `<state>:<class>:<tenant>`, and some that are not jobs.
+struct Counter<'a> {
+    state: State,
+    class: Class,
+    tenant: &'a str,
+}
+
+impl<'a> Counter<'a> {
+    fn read(name: &'a str) -> Option<Self> {
+        let (state, rest) = name.split_once(':')?;
+        let (class, tenant) = rest.split_once(':')?;
+        let class = Class::ALL.into_iter().find(|known| known.as_str() == class)?;
+        Some(Self { state: State::read(state).ok()?, class, tenant })
+    }
+}
+
+impl Stats {
+    /// Adds what the function `depth` gives, in its order.
+    fn add(&mut self, mut reply: Reply) -> Result<(), Error> {
+        for (name, jobs) in reply.next::<Vec<(String, u64)>>()? {
+            let Some(counter) = Counter::read(&name) else { continue };
+            let depth = match counter.class {
+                Class::Interactive => &mut self.interactive,
+                Class::Bulk => &mut self.bulk,
+            };
+            if counter.state == State::Queued {
+                depth.queued += jobs;
+            } else {
+                depth.running += jobs;
+            }
+        }
+        for depth in [&mut self.interactive, &mut self.bulk] {
+            depth.delayed += reply.next::<u64>()?;
+            depth.too_big += reply.next::<u64>()?;
+            depth.paused |= reply.next::<bool>()?;
+        }
+        self.dead += reply.next::<u64>()?;
+        self.sweeps += reply.next::<u64>()?;
         Ok(())
     }
 }
@@ -100,11 +133,8 @@ impl Queue {
     pub async fn stats(&self) -> Result<Stats, Error> {
         let mut stats = Stats::default();
         for shard in self.shards() {
-            let mut reply = Reply::list(self.0.connection.call(&self.function(shard, "depth")).await?)?;
-            stats.interactive.add(&mut reply)?;
-            stats.bulk.add(&mut reply)?;
-            stats.dead += reply.next::<u64>()?;
-            stats.sweeps += reply.next::<u64>()?;
+            let depth = self.0.connection.call(&self.function(shard, "depth")).await?;
+            stats.add(Reply::list(depth)?)?;
         }
         Ok(stats)
     }
@@ -145,20 +175,31 @@ impl Queue {
         Ok(())
     }
 
-    /// All tenants ever seen, by name.
+    /// All tenants that have jobs or limits, by name.
     ///
     /// # Errors
     /// [`Error::Unreachable`].
     pub async fn tenants(&self) -> Result<Vec<TenantView>, Error> {
-        let mut tenants = Vec::new();
+        let mut tenants: BTreeMap<String, TenantView> = BTreeMap::new();
         for shard in self.shards() {
-            let reply = Reply::list(self.0.connection.call(&self.function(shard, "tenants")).await?)?;
-            for tenant in reply.rest() {
-                tenants.push(TenantView::read(Reply::list(tenant)?)?);
+            let mut reply = Reply::list(self.0.connection.call(&self.function(shard, "tenants")).await?)?;
+            let counts: Vec<(String, u64)> = reply.next()?;
+            for limited in reply.rest() {
+                let view = TenantView::read(Reply::list(limited)?)?;
+                tenants.insert(view.name.clone(), view);
+            }
+            for (name, jobs) in &counts {
+                let Some(counter) = Counter::read(name) else { continue };
+                let view = tenants.entry(counter.tenant.to_owned());
+                let view = view.or_insert_with(|| TenantView::new(counter.tenant));
+                if counter.state == State::Queued {
+                    view.queued += jobs;
+                } else {
+                    view.running += jobs;
+                }
             }
         }
-        tenants.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(tenants)
+        Ok(tenants.into_values().collect())
     }
 
     /// Says that a worker is there and what it can do; to be repeated with each renewal.
@@ -208,15 +249,20 @@ impl Queue {
 }
 
 impl TenantView {
+    fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), queued: 0, running: 0, limits: Limits::default(), paused: false }
+    }
+
     fn read(mut reply: Reply) -> Result<Self, Error> {
-        let (name, queued, running) = (reply.next()?, reply.next()?, reply.next()?);
-        let limits = Limits {
+        let mut view = Self::new(&reply.next::<String>()?);
+        view.limits = Limits {
             weight: reply.next()?,
             max_queued: reply.next()?,
             max_running: reply.next()?,
             per_second: reply.next()?,
             burst: reply.next()?,
         };
-        Ok(Self { name, queued, running, limits, paused: reply.next()? })
+        view.paused = reply.next()?;
+        Ok(view)
     }
 }

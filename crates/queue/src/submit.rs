@@ -12,6 +12,10 @@ pub const MAX_JOBS: usize = 1000;
 /// Longest idempotency key in bytes.
 pub const MAX_KEY: usize = 255;
 
+/// How many arguments a job has that asks for nothing special, and one that does.
+const PLAIN: usize = 4;
+const SPECIAL: usize = 11;
+
 /// Longest name of a tenant.
 const MAX_TENANT: usize = 64;
 
@@ -131,11 +135,13 @@ impl Queue {
         }
         let shard = self.shard_of(tenant);
         let mut command = self.function(shard, "submit");
-        command.arg(tenant);
+        let plain = jobs.iter().all(Submission::is_plain);
+        command.arg(tenant).arg(if plain { PLAIN } else { SPECIAL });
         let mut ids = Vec::with_capacity(jobs.len());
         for (index, job) in jobs.iter().enumerate() {
             ids.push(JobId::new(shard));
-            add(&mut command, &ids[index], job, index, shard)?;
+            check(job, index, shard)?;
+            add(&mut command, &ids[index], job, plain)?;
         }
         let mut reply = Reply::list(self.0.connection.call(&command).await?)?;
         let word: String = reply.next()?;
@@ -150,25 +156,34 @@ impl Queue {
     }
 }
 
-/// Appends one job's arguments of the function `submit`.
-fn add(
-    command: &mut redis::Cmd,
-    id: &JobId,
-    job: &Submission<'_>,
-    index: usize,
-    shard: u16,
-) -> Result<(), Error> {
-    let spec = job.spec;
+impl Submission<'_> {
+    /// Whether it asks for nothing beyond its spec, as most do: Redis is then sent less.
+    fn is_plain(&self) -> bool {
+        let JobSpec { not_before, start_by, finish_by, .. } = self.spec;
+        self.key.is_none() && self.batch.is_none() && not_before.or(*start_by).or(*finish_by).is_none()
+    }
+}
+
+fn check(job: &Submission<'_>, index: usize, shard: u16) -> Result<(), Rejection> {
     if job.key.is_some_and(|key| key.is_empty() || key.len() > MAX_KEY) {
-        return Err(Rejection::Key.into());
+        return Err(Rejection::Key);
     }
     if job.batch.is_some_and(|batch| batch.shard() != shard) {
-        return Err(Rejection::NoSuchBatch { index }.into());
+        return Err(Rejection::NoSuchBatch { index });
+    }
+    Ok(())
+}
+
+/// Appends one job's arguments of the function `submit`.
+fn add(command: &mut redis::Cmd, id: &JobId, job: &Submission<'_>, plain: bool) -> Result<(), Error> {
+    let spec = job.spec;
+    command.arg(id.bytes()).arg(spec.class.as_str()).arg(spec.priority).arg(to_json(spec)?);
+    if plain {
+        return Ok(());
     }
     let time = |time: Option<jiff::Timestamp>| {
         time.map(|time| time.as_millisecond().to_string()).unwrap_or_default()
     };
-    command.arg(id.bytes()).arg(spec.class.as_str()).arg(spec.priority).arg(to_json(spec)?);
     match job.key {
         Some(key) => command.arg(key).arg(&spec.digest()?[..]),
         None => command.arg("").arg(""),

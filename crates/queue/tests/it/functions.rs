@@ -38,7 +38,7 @@ async fn a_call_with_wrong_arguments_writes_nothing() {
     let before = everything(&fixture).await;
     let new: &[u8; 16] = b"0123456789abcdef";
     let submit = |class: &'static [u8], priority: &'static [u8], spec: bool| {
-        let mut words: Vec<&[u8]> = vec![b"submit", b"t", new, class, priority];
+        let mut words: Vec<&[u8]> = vec![b"submit", b"t", b"11", new, class, priority];
         if spec {
             words.extend([&b"{}"[..], b"", b"", b"", b"", b"", b"", b""]);
         }
