@@ -66,8 +66,8 @@ Packed values are MessagePack maps. Times are milliseconds since 1970.
   RECORD  state tenant class priority spec submitted version event attempt crashes fence started step of
           due (not before this) start_by finish_by batch retry_of retried_by need (what a worker must have
           free) checkpoint settled (the last settlement taken) error output aborted finished expires
-  LEASE   fence token worker entry class tenant batch attempt claimed started finish_by version event step
-          of checkpoint
+  LEASE   fence token worker entry class tenant batch attempt claimed first (whether no attempt was before)
+          started finish_by version event step of checkpoint
   SHARD   fence, seen and outage (when it was last heard of, and last silent), run_id, streak
           (interactive claims since the last bulk one), pruned, opens closes fill (the window of bulk), and
           for each class pass: (of the tenant served last), paused:, due: (no delayed job is due before),

@@ -65,7 +65,7 @@ local function grant(at, id, record, worker, token)
   local lease = {
     fence = shard.fence, token = token, worker = worker, entry = deliver(at, record.class, id, worker),
     class = record.class, tenant = record.tenant, batch = record.batch, attempt = (record.attempt or 0) + 1,
-    claimed = at.time, started = record.started or at.time, finish_by = record.finish_by,
+    claimed = at.time, first = not record.started or nil, started = record.started or at.time, finish_by = record.finish_by,
     version = record.version, checkpoint = record.checkpoint,
   }
   emit(at, id, lease, 'started')
@@ -241,7 +241,7 @@ local function release(keys, args)
   return settle(keys, args, 'release', function(at, id, record, lease)
     record.attempt = lease.attempt > 1 and lease.attempt - 1 or nil
     -- A job that was handed back before its first step has not begun, unless it had before.
-    if not lease.step and lease.started == lease.claimed then record.started = nil end
+    if lease.first and not lease.step then record.started = nil end
     record.due, record.need = nil, need
     requeue(at, id, record, 'released')
     commit(at)

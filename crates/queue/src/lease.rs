@@ -111,6 +111,14 @@ impl Lease {
         Keeper::start(self.hold.clone())
     }
 
+    /// Makes the lease young again, once; [`Lease::keep`] does so all the time.
+    ///
+    /// # Errors
+    /// [`Error::LostLease`], or [`Error::Unreachable`].
+    pub async fn renew(&self) -> Result<(), Error> {
+        self.hold.renew().await.map(|_| ())
+    }
+
     /// Reports a step.
     ///
     /// # Errors

@@ -11,6 +11,7 @@
 //! Everything that happens is an event in one stream a shard ([`Queue::tail`]); what is, is a record
 //! ([`Queue::view`]).
 
+mod audit;
 mod backoff;
 mod batch;
 mod claim;
@@ -33,6 +34,7 @@ mod submit;
 mod wake;
 mod worker;
 
+pub use audit::{Audit, Fault, History};
 pub use backoff::Backoff;
 pub use batch::{BatchCounts, BatchOperation, BatchView};
 pub use claim::{Claim, WorkerId};

@@ -11,5 +11,6 @@ mod functions;
 mod leases;
 mod life;
 mod order;
+mod simulation;
 mod spec;
 mod submit;
