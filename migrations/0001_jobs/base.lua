@@ -29,7 +29,11 @@ job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes
   <root>:parked                    set: the names of the lists of parked jobs
   <root>:sweeps                    list: batches of which something is being done to every job
   <root>:workers, <root>:seen      hash and sorted set: what workers say of themselves, and when
-  <root>:wake                      list: one token for each worker that should look for work
+  <root>:wake, <root>:urgent       lists: one token for each idle worker that should look for work, and for
+                                   each busy one that should look for interactive work
+  <root>:idle                      sorted set: workers that found nothing to do, and when
+  <root>:window                    text: the nightly window of bulk, from which its next times are worked out
+  <root>:preview:<id>              the newest preview of a running job, for a short time
   <root>:events                    stream: what happened, capped
   <root>:dead                      stream: what went aside, with its raw bytes, capped
   <root>:reaper                    the process that reaps, with an expiry
@@ -48,6 +52,8 @@ local CLASSES = { 'interactive', 'bulk' }
 -- Texts, because Redis would write these numbers out anew in each call.
 local EVENTS_KEPT, DEAD_KEPT = '20000', '10000'
 local WAKE_TOKENS = 64
+-- How long a worker counts as idle after it found nothing; an idle one looks every second.
+local IDLE_MS = 2000
 local KEY_LIFE_MS = 24 * 3600 * 1000
 -- Most waiting jobs that one claim looks at: bounds the time of a call over a backlog of ghosts.
 local LOOKS = 200

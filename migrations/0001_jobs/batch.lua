@@ -34,6 +34,7 @@ local function unpark(at, id, most)
         break
       end
       left = left - 1
+      wake(at, 1, class)
       local record = read(at.root, job)
       if record and record.state == 'queued' then
         into_backlog(at, job, record, true)
@@ -42,7 +43,6 @@ local function unpark(at, id, most)
       end
     end
   end
-  wake(at.root, most - left)
   return left > 0
 end
 

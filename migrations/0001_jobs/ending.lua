@@ -55,7 +55,7 @@ local function reissue(at, id, record, new)
     state = 'queued', tenant = record.tenant, class = record.class, priority = record.priority,
     spec = record.spec, submitted = at.time, batch = batch and record.batch or nil, retry_of = id,
   })
-  wake(at.root, 1)
+  wake(at, 1, record.class)
   if batch then
     -- A batch counts the newest attempt at each of its rows.
     add(batch, record.state, -1)

@@ -1,6 +1,8 @@
 
 -- Work out to workers, and what they say of it.
 
+local MAX_PREVIEW = 256 * 1024
+
 local function lease_of(root, id)
   local text = redis.call('HGET', root .. ':leases', id)
   return text and unpacked(text) or nil
@@ -80,14 +82,24 @@ local function grant(at, id, record, worker, token)
   }
 end
 
--- ARGS: worker, token, lease_ms, retention_ms, bulk_every, capacity, count, class...
+-- Notes whether a worker has nothing to do.
+local function mark_idle(at, worker, is_idle)
+  if is_idle then
+    redis.call('ZADD', at.root .. ':idle', at.time, worker)
+  else
+    redis.call('ZREM', at.root .. ':idle', worker)
+  end
+end
+
+-- ARGS: worker, token, lease_ms, retention_ms, bulk_every, capacity, count, 1 if it has other work, class...
 -- Gives whether it is worth asking again at once, then a list for each lease.
 local function claim(keys, args)
   local worker, token = args[1], args[2]
   local lease_ms, retention = number(args[3], 'lease_ms'), number(args[4], 'retention_ms')
   local bulk_every, capacity = number(args[5], 'bulk_every'), number(args[6], 'capacity')
   local most, wanted = number(args[7], 'count'), {}
-  for i = 8, #args do wanted[args[i]] = true end
+  local busy = args[8] == '1'
+  for i = 9, #args do wanted[args[i]] = true end
   local at = begin(keys[1])
   hear(at, lease_ms)
   local answer = { 0 }
@@ -99,6 +111,7 @@ local function claim(keys, args)
     end
     table.insert(answer, grant(at, id, record, worker, token))
   end
+  if not busy and most > 0 then mark_idle(at, worker, #answer == 1 and answer[1] == 0) end
   commit(at, retention)
   return answer
 end
@@ -125,6 +138,18 @@ local function checkpoint(keys, args)
   local lease = lease_of(root, id)
   if not holds(lease, fence, args[3]) then return 0 end
   lease.checkpoint = text
+  redis.call('HSET', root .. ':leases', id, pack(lease))
+  return 1
+end
+
+-- ARGS: id, fence, token, picture, life_ms
+local function preview(keys, args)
+  local root, id, fence, life = keys[1], args[1], number(args[2], 'fence'), number(args[5], 'life_ms')
+  if #args[4] == 0 or #args[4] > MAX_PREVIEW then invalid('the preview is empty or too large') end
+  local lease = lease_of(root, id)
+  if not holds(lease, fence, args[3]) then return 0 end
+  redis.call('SET', root .. ':preview:' .. id, args[4], 'PX', life)
+  emit({ root = root }, id, lease, 'preview')
   redis.call('HSET', root .. ':leases', id, pack(lease))
   return 1
 end
@@ -163,7 +188,7 @@ local function requeue(at, id, record, reason)
   set_deadline(at, id, record)
   count(at, record, 'running', 'queued')
   make_room(at, record.tenant)
-  wake(at.root, 1)
+  wake(at, 1, record.class)
 end
 
 local function end_running(at, id, record, state, retention, data)

@@ -80,6 +80,13 @@ local function batch_view(keys, args)
   return { batch.tenant, batch.created, values, batch.paused and 1 or 0, batch.stopped and 1 or 0 }
 end
 
+local function window_view(keys)
+  local shard = shard_of(begin(keys[1]))
+  local window = redis.call('GET', keys[1] .. ':window')
+  if not window then return false end
+  return { window, shard.opens, shard.closes }
+end
+
 -- For each worker: its name, when it was last heard of, what it said.
 local function workers(keys)
   local root, answer = keys[1], {}

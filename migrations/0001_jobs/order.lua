@@ -32,9 +32,17 @@ local function may_run(at, tenant)
     and not (limits.max_running and counted(at, 'running', tenant) >= limits.max_running)
 end
 
-local function wake(root, jobs)
-  local waiting = redis.call('LLEN', root .. ':wake')
-  for _ = waiting + 1, math.min(WAKE_TOKENS, waiting + jobs) do redis.call('LPUSH', root .. ':wake', '1') end
+local function has_idle_worker(at)
+  return redis.call('ZCOUNT', at.root .. ':idle', at.time - IDLE_MS, '+inf') > 0
+end
+
+-- Wakes an idle worker for each job. Where none is idle, interactive work wakes busy ones, which may have
+-- room for one more.
+local function wake(at, jobs, class)
+  local urgent = class == 'interactive' and not has_idle_worker(at)
+  local list = at.root .. (urgent and ':urgent' or ':wake')
+  local waiting = redis.call('LLEN', list)
+  for _ = waiting + 1, math.min(WAKE_TOKENS, waiting + jobs) do redis.call('LPUSH', list, '1') end
 end
 
 -- Behind the others of its priority, or before them if it comes back.

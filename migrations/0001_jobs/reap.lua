@@ -84,7 +84,7 @@ end
 local function reap_delays(at, counts)
   for _, class in ipairs(CLASSES) do
     local due = promote(at, class, REAP)
-    if due > 0 then wake(at.root, due) end
+    if due > 0 then wake(at, due, class) end
     if due >= REAP then counts.again = 1 end
   end
 end
@@ -104,14 +104,22 @@ local function prune(at, lease_ms)
       end
     end
   end
+  redis.call('ZREMRANGEBYSCORE', at.root .. ':idle', '-inf', at.time - IDLE_MS)
   for _, worker in ipairs(redis.call('ZRANGEBYSCORE', at.root .. ':seen', '-inf', at.time - 3 * lease_ms)) do
     redis.call('ZREM', at.root .. ':seen', worker)
     redis.call('HDEL', at.root .. ':workers', worker)
   end
 end
 
+-- The nightly window if its times lie behind.
+local function stale_window(at)
+  local window = redis.call('GET', at.root .. ':window')
+  if window and (shard_of(at).closes or 0) <= at.time then return { at.time, window } end
+end
+
 -- ARGS: owner, term_ms, lease_ms, attempts, retention_ms
--- Gives nil to all but one owner: requeued, failed, buried, and whether there is more to do at once.
+-- Gives nil to all but one owner: requeued, failed, buried, whether there is more to do at once; then, if
+-- the times of the nightly window are to be worked out, the time now and the window.
 local function reap(keys, args)
   local root, owner = keys[1], args[1]
   local term_ms, lease_ms = number(args[2], 'term_ms'), number(args[3], 'lease_ms')
@@ -129,5 +137,5 @@ local function reap(keys, args)
   prune(at, lease_ms)
   commit(at, retention)
   if redis.call('EXISTS', root .. ':sweeps') == 1 then counts.again = 1 end
-  return { counts.requeued, counts.failed, counts.buried, counts.again }
+  return { counts.requeued, counts.failed, counts.buried, counts.again, stale_window(at) }
 end

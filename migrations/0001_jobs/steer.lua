@@ -16,7 +16,7 @@ local function hold(keys, args)
   else
     invalid('neither a class nor a tenant')
   end
-  if not paused then wake(at.root, WAKE_TOKENS) end
+  if not paused then wake(at, WAKE_TOKENS, kind == 'class' and name) end
   commit(at)
   return 1
 end
@@ -34,20 +34,31 @@ local function limit(keys, args)
   redis.call('SET', at.root .. ':limits:' .. name, pack(limits))
   redis.call('SADD', at.root .. ':tenants', name)
   reenter(at, name)
-  wake(at.root, WAKE_TOKENS)
+  wake(at, WAKE_TOKENS)
   commit(at)
   return 1
 end
 
--- ARGS: opens, closes, fill; empty times remove the window
--- Bulk starts only from `opens` to `closes`, or with `fill` also when nothing interactive waits.
+local function clock() return now() end
+
+-- ARGS: window, opens, closes, fill, 1 to keep to the window that is set; an empty window removes it
+-- Bulk starts only from `opens` to `closes`, or with `fill` also when nothing interactive waits. Gives 0 if
+-- another window has been set meanwhile.
 local function window(keys, args)
-  local opens, closes = optional(args[1], 'opens'), optional(args[2], 'closes')
-  if (opens == nil) ~= (closes == nil) or (opens and opens >= closes) then invalid('opens is not before closes') end
-  local at = begin(keys[1])
+  local at, text = begin(keys[1]), args[1]
+  local opens, closes = optional(args[2], 'opens'), optional(args[3], 'closes')
+  if (text == '') ~= (opens == nil) or (opens == nil) ~= (closes == nil) or (opens and opens >= closes) then
+    invalid('a window opens before it closes')
+  end
+  if args[5] == '1' and redis.call('GET', at.root .. ':window') ~= text then return 0 end
   local shard = shard_of(at)
-  shard.opens, shard.closes, shard.fill = opens, closes, args[3] == '1' or nil
-  wake(at.root, WAKE_TOKENS)
+  shard.opens, shard.closes, shard.fill = opens, closes, args[4] == '1' or nil
+  if text == '' then
+    redis.call('DEL', at.root .. ':window')
+  else
+    redis.call('SET', at.root .. ':window', text)
+  end
+  wake(at, WAKE_TOKENS)
   commit(at)
   return 1
 end
@@ -63,5 +74,13 @@ local function attend(keys, args)
     redis.call('ZADD', root .. ':seen', now(), worker)
     redis.call('HSET', root .. ':workers', worker, says)
   end
+  return 1
+end
+
+-- ARGS: worker, 1 if it has nothing to do, or 0
+-- For workers of several shards, which know only after they have asked them all; others say so with `claim`.
+local function idle(keys, args)
+  local at = begin(keys[1])
+  mark_idle(at, args[1], args[2] == '1')
   return 1
 end

@@ -98,7 +98,9 @@ local function submit(keys, args)
   end
   local wait = limits.rate and take_tokens(at, name, limits, #fresh) or 0
   if wait > 0 then return { 'too_fast', wait, tostring(limits.rate) } end
+  local jobs = {}
   for _, job in ipairs(fresh) do
+    add(jobs, job.record.class, 1)
     local id = job.record.batch
     if id then
       at.batches[id] = batch_of(at, id) or { tenant = name, created = at.time }
@@ -107,7 +109,7 @@ local function submit(keys, args)
     accept(at, job.id, job.record)
     if job.key then remember_key(at, name, job) end
   end
-  wake(at.root, #fresh)
+  for class, count in pairs(jobs) do wake(at, count, class) end
   commit(at)
   return answer
 end

@@ -48,6 +48,8 @@ pub struct Claim<'a> {
     pub classes: &'a [Class],
     /// Most jobs.
     pub count: usize,
+    /// Whether it has other work: it then looks for room beside it, and is not woken as an idle one.
+    pub busy: bool,
     /// What the worker has free, in the unit of [`Lease::release_too_big`]; none if anything fits.
     pub capacity: Option<u64>,
 }
@@ -55,7 +57,7 @@ pub struct Claim<'a> {
 impl<'a> Claim<'a> {
     /// One job of any class, whatever its size.
     pub fn one(worker: &'a WorkerId) -> Self {
-        Self { worker, classes: &Class::ALL, count: 1, capacity: None }
+        Self { worker, classes: &Class::ALL, count: 1, busy: false, capacity: None }
     }
 }
 
@@ -68,7 +70,7 @@ impl Queue {
     /// leases run out.
     pub async fn claim(&self, claim: &Claim<'_>) -> Result<Vec<Lease>, Error> {
         if let [_] = self.0.roots.as_slice() {
-            return self.claim_from(0, claim, claim.classes, claim.count).await;
+            return self.claim_from(0, claim, claim.classes, claim.count, claim.busy).await;
         }
         // Within a shard its own function keeps the order; across shards this loop does.
         let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
@@ -83,11 +85,24 @@ impl Queue {
                 let shard = (turn + i) % self.0.roots.len();
                 let left = claim.count - leases.len();
                 if left > 0 {
-                    leases.extend(self.claim_from(shard as u16, claim, &[class], left).await?);
+                    leases.extend(self.claim_from(shard as u16, claim, &[class], left, true).await?);
                 }
             }
         }
+        if !claim.busy {
+            self.mark_idle(claim.worker, leases.is_empty()).await?;
+        }
         Ok(leases)
+    }
+
+    /// Tells all shards whether a worker has nothing to do.
+    async fn mark_idle(&self, worker: &WorkerId, idle: bool) -> Result<(), Error> {
+        for shard in self.shards() {
+            let mut mark = self.function(shard, "idle");
+            mark.arg(worker.as_str()).arg(u8::from(idle));
+            let _: u8 = self.0.connection.call(&mark).await?;
+        }
+        Ok(())
     }
 
     async fn claim_from(
@@ -96,6 +111,7 @@ impl Queue {
         claim: &Claim<'_>,
         classes: &[Class],
         count: usize,
+        busy: bool,
     ) -> Result<Vec<Lease>, Error> {
         let config = &self.0.config;
         let token = Uuid::new_v4();
@@ -103,7 +119,7 @@ impl Queue {
         command.arg(claim.worker.as_str()).arg(token.as_bytes()).arg(config.lease.as_millis() as u64);
         command.arg(config.retention_ms()).arg(config.bulk_every);
         command.arg(claim.capacity.map_or_else(|| "+inf".to_owned(), |capacity| capacity.to_string()));
-        command.arg(count);
+        command.arg(count).arg(u8::from(busy));
         for class in classes {
             command.arg(class.as_str());
         }

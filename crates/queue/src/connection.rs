@@ -85,7 +85,7 @@ impl fmt::Display for Durability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Fsync => "fsync: every accepted job is on disk before it is answered",
-            Self::EverySecond => "everysec: up to two seconds of accepted jobs can be lost with the machine",
+            Self::EverySecond => "everysec: up to two seconds of accepted jobs can be lost",
             Self::Volatile => "none: accepted jobs are lost when Redis stops",
             Self::Unknown => "unknown: the server does not show its persistence settings",
         })

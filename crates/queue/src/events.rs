@@ -68,6 +68,8 @@ pub enum EventKind {
         /// Steps in all.
         of: u32,
     },
+    /// There is a new preview, at [`Queue::preview`].
+    Preview,
     /// The job went back to the queue.
     Requeued {
         /// `released`, `retry` or `lease_lost`.
@@ -122,6 +124,7 @@ impl JobEvent {
             EventKind::Queued => "queued",
             EventKind::Started => "started",
             EventKind::Progress { .. } => "progress",
+            EventKind::Preview => "preview",
             EventKind::Requeued { .. } => "requeued",
             EventKind::Succeeded => "succeeded",
             EventKind::Failed => "failed",
@@ -152,6 +155,7 @@ impl JobEvent {
             "queued" => EventKind::Queued,
             "started" => EventKind::Started,
             "progress" => EventKind::Progress { step: data.step, of: data.of },
+            "preview" => EventKind::Preview,
             "requeued" => EventKind::Requeued { reason: data.reason },
             "succeeded" => EventKind::Succeeded,
             "failed" => EventKind::Failed,

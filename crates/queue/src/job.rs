@@ -247,4 +247,13 @@ impl Queue {
             other => other,
         })
     }
+
+    /// The newest preview of a job that runs, or none if there was none lately.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn preview(&self, id: &JobId) -> Result<Option<Vec<u8>>, Error> {
+        let key = [self.key(id.shard(), "preview:").as_bytes(), id.bytes()].concat();
+        self.0.connection.run(redis::cmd("GET").arg(key)).await
+    }
 }

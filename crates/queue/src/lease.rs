@@ -1,5 +1,7 @@
 //! The right to work on a job, for as long as it is renewed.
 
+use std::time::Duration;
+
 use redis::Value;
 use uuid::Uuid;
 
@@ -10,6 +12,12 @@ use crate::{BatchId, Checkpoint, Class, Error, Failure, JobId, JobSpec, Output, 
 
 /// Largest record of a checkpoint in bytes of JSON.
 pub const MAX_CHECKPOINT: usize = 1024;
+
+/// Largest preview in bytes.
+pub const MAX_PREVIEW: usize = 256 * 1024;
+
+/// How long a preview can be fetched: until well after the next one.
+const PREVIEW_LIFE: Duration = Duration::from_secs(60);
 
 /// One attempt at one job. Whoever holds it may report, renew and settle; once lost, none of these
 /// has any effect.
@@ -143,6 +151,21 @@ impl Lease {
             return Err(Error::Unreadable(reason));
         }
         self.hold.call(self.hold.function("checkpoint").arg(text)).await
+    }
+
+    /// Leaves a small picture of how far it is where [`Queue::preview`] finds it, and tells that it is
+    /// there. It replaces the one before.
+    ///
+    /// # Errors
+    /// [`Error::LostLease`]; [`Error::Unreadable`] if it has more than [`MAX_PREVIEW`] bytes; and where
+    /// the queue is [`Error::Unreachable`] or [`Error::Full`]: a preview may be skipped.
+    pub async fn record_preview(&self, picture: &[u8]) -> Result<(), Error> {
+        if picture.is_empty() || picture.len() > MAX_PREVIEW {
+            let reason = format!("the preview has {} bytes; 1 to {MAX_PREVIEW} are allowed", picture.len());
+            return Err(Error::Unreadable(reason));
+        }
+        let life_ms = PREVIEW_LIFE.as_millis() as u64;
+        self.hold.call(self.hold.function("preview").arg(picture).arg(life_ms)).await
     }
 
     /// Ends the job with a picture. Repeating it after a lost answer gives the same answer.

@@ -32,6 +32,7 @@ mod spec;
 mod steer;
 mod submit;
 mod wake;
+mod window;
 mod worker;
 
 pub use audit::{Audit, Fault, History};
@@ -46,7 +47,7 @@ pub use events::{EventId, EventKind, EventTail, JobEvent};
 pub use id::{BatchId, JobId, NotAnId};
 pub use job::{Blocked, Checkpoint, Failure, JobView, Output, State};
 pub use keeper::Keeper;
-pub use lease::{Lease, MAX_CHECKPOINT};
+pub use lease::{Lease, MAX_CHECKPOINT, MAX_PREVIEW};
 pub use migrate::LAYOUT;
 pub use reap::Reaped;
 pub use spec::{
@@ -55,6 +56,7 @@ pub use spec::{
 pub use steer::{Depth, Limits, Scope, Stats, TenantView};
 pub use submit::{MAX_JOBS, MAX_KEY, Rejection, Submission, Submitted};
 pub use wake::Wakeups;
+pub use window::{Window, WindowView};
 pub use worker::WorkerReport;
 
 use std::ops::Range;

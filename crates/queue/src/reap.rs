@@ -27,7 +27,8 @@ pub struct Reaped {
 
 impl Queue {
     /// Gives jobs of lost workers back to the queue, ends what has missed its deadline, puts what is
-    /// due into the backlog, and goes on with what is being done to batches. Every process may call
+    /// due into the backlog, works out when bulk work may start next, and goes on with what is being done
+    /// to batches. Every process may call
     /// this about once a second; only one at a time does the work.
     ///
     /// # Errors
@@ -57,7 +58,12 @@ impl Queue {
         sum.requeued += reply.next::<u64>()?;
         sum.failed += reply.next::<u64>()?;
         sum.buried += reply.next::<u64>()?;
-        reply.next()
+        let again = reply.next()?;
+        if let Some(window) = reply.rest().next() {
+            let mut window = Reply::list(window)?;
+            self.renew_window(shard, window.next()?, &window.next::<String>()?).await?;
+        }
+        Ok(again)
     }
 
     /// Reaps about once a second until `stop`; what every process of the fleet should do.

@@ -88,6 +88,9 @@ pub enum Rejection {
         /// Which of the submissions, from 0.
         index: usize,
     },
+    /// The nightly window cannot be.
+    #[error("the window: {0}")]
+    Window(String),
     /// The batch was canceled.
     #[error("job {index} names a batch that was canceled")]
     BatchCanceled {

@@ -18,9 +18,19 @@ pub struct Wakeups {
 }
 
 impl Queue {
-    /// Wake-ups for this process.
+    /// Wake-ups for an idle worker: one for each new job.
     pub fn wakeups(&self) -> Wakeups {
-        let keys = self.shards().map(|shard| self.key(shard, "wake")).collect();
+        self.tokens_in("wake")
+    }
+
+    /// Wake-ups for a worker that is busy and has room for an interactive job: one for each that comes
+    /// while no worker is idle.
+    pub fn urgent_wakeups(&self) -> Wakeups {
+        self.tokens_in("urgent")
+    }
+
+    fn tokens_in(&self, list: &str) -> Wakeups {
+        let keys = self.shards().map(|shard| self.key(shard, list)).collect();
         Wakeups { queue: self.clone(), keys, connection: None }
     }
 }

@@ -48,7 +48,7 @@ async fn a_call_with_wrong_arguments_writes_nothing() {
         submit(b"nightly", b"0", true),
         submit(b"bulk", b"high", true),
         submit(b"bulk", b"0", false),
-        vec![b"claim", b"w", b"t", b"soon", b"1000", b"20", b"1", b"1", b"bulk"],
+        vec![b"claim", b"w", b"t", b"soon", b"1000", b"20", b"1", b"1", b"0", b"bulk"],
         vec![b"complete", &job, b"1", b"t", b"long", b"{}"],
         vec![b"complete", &job, b"1", b"t", b"1000"],
         vec![b"fail", &job, b"1", b"t", b"1000", b"{}", b"1", b"many", b"0"],
@@ -56,6 +56,7 @@ async fn a_call_with_wrong_arguments_writes_nothing() {
         vec![b"release", &job, b"1", b"t", b"large"],
         vec![b"progress", &job, b"1", b"t", b"one", b"2", b"1000"],
         vec![b"checkpoint", &job, b"1", b"t"],
+        vec![b"checkpoint", &job, b"1", b"t", &[b'x'; 1025]],
         vec![b"renew", &job, b"one", b"t", b"1000"],
         vec![b"cancel", &job, b"long"],
         vec![b"retry", &job, b"short"],
@@ -63,7 +64,10 @@ async fn a_call_with_wrong_arguments_writes_nothing() {
         vec![b"hold", b"class", b"nightly", b"1"],
         vec![b"limit", b"t", b"0", b"", b"", b"", b""],
         vec![b"limit", b"t", b"1", b"few", b"", b"", b""],
-        vec![b"window", b"2", b"1", b"0"],
+        vec![b"window", b"{}", b"2", b"1", b"0", b"0"],
+        vec![b"window", b"", b"1", b"2", b"0", b"0"],
+        vec![b"preview", &job, b"1", b"t", b"", b"1000"],
+        vec![b"preview", &job, b"1", b"t", b"x", b"long"],
         vec![b"steer", b"0123456789abcdef", b"stop"],
     ];
     for call in calls {

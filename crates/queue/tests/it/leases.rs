@@ -1,8 +1,9 @@
 //! Who holds a job, and what a process that lost it can still do: nothing.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use uso_queue::{Checkpoint, Class, Config, Error, EventKind, Queue, State, WorkerId};
+use uso_queue::{Checkpoint, Class, Config, Error, EventKind, MAX_PREVIEW, Queue, State, WorkerId};
 
 use crate::fixture::{Fixture, bulk, bytes, config, events, failure, output};
 
@@ -35,16 +36,20 @@ async fn a_late_result_is_refused_once_another_worker_holds_the_job() {
 }
 
 #[tokio::test]
-async fn the_right_fence_with_another_token_is_refused() {
+async fn fence_and_token_must_both_be_right() {
     let fixture = Fixture::start().await;
-    let id = fixture.submit(&bulk()).await;
-    let lease = fixture.claim().await.unwrap();
-    let fence = lease.fence.to_string();
-    let (id_bytes, fence) = (bytes(&id), fence.as_bytes());
-    let call: [&[u8]; 9] =
-        [b"FCALL", b"uso_1_complete", b"1", b"{uso:0}", &id_bytes, fence, b"forged", b"1000", b"{}"];
-    assert_eq!(fixture.raw_bytes::<u64>(&call).await.unwrap(), 0);
-    assert_eq!(fixture.view(&id).await.state, State::Running);
+    let id = bytes(&fixture.submit(&bulk()).await);
+    let root: [&[u8]; 2] = [b"1", b"{uso:0}"];
+    let asked: [&[u8]; 9] = [b"worker", b"token", b"10000", b"1000", b"20", b"+inf", b"1", b"0", b"bulk"];
+    let claim = [&[&b"FCALL"[..], b"uso_1_claim"], &root[..], &asked].concat();
+    let (_, mut lease): (u8, Vec<redis::Value>) = fixture.raw_bytes(&claim).await.unwrap();
+    let fence: u64 = redis::from_redis_value(lease.swap_remove(1)).unwrap();
+    for (fence, token, taken) in [(fence, "forged", 0), (fence + 1, "token", 0), (fence, "token", 1)] {
+        let fence = fence.to_string();
+        let settled: [&[u8]; 5] = [&id, fence.as_bytes(), token.as_bytes(), b"1000", b"{}"];
+        let complete = [&[&b"FCALL"[..], b"uso_1_complete"], &root[..], &settled].concat();
+        assert_eq!(fixture.raw_bytes::<u64>(&complete).await.unwrap(), taken, "{fence} {token}");
+    }
 }
 
 #[tokio::test]
@@ -188,4 +193,61 @@ async fn after_an_outage_leases_get_their_time_again_and_nobody_is_blamed() {
     fixture.age_leases(Class::Bulk, LEASE + Duration::from_secs(15)).await;
     assert_eq!(fixture.queue.reap(&fixture.worker).await.unwrap().requeued, 1);
     assert_eq!(fixture.view(&id).await.attempt, 0, "no attempt was spent");
+}
+
+#[tokio::test]
+async fn the_newest_preview_is_there_for_a_while_and_an_event_says_so() {
+    let fixture = Fixture::start().await;
+    let id = fixture.submit(&bulk()).await;
+    let mut tail = fixture.queue.tail(0, None).await.unwrap();
+    let lease = fixture.claim().await.unwrap();
+    assert_eq!(fixture.queue.preview(&id).await.unwrap(), None);
+    lease.record_preview(b"first").await.unwrap();
+    lease.record_preview(b"second").await.unwrap();
+    assert_eq!(fixture.queue.preview(&id).await.unwrap().as_deref(), Some(&b"second"[..]));
+    let kinds: Vec<EventKind> = events(&mut tail, 3).await.into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventKind::Started, EventKind::Preview, EventKind::Preview]);
+    let key = [b"{uso:0}:preview:", &bytes(&id)[..]].concat();
+    assert!(fixture.raw_bytes::<i64>(&[b"PTTL", &key]).await.unwrap() > 0);
+    assert!(lease.record_preview(&vec![0; MAX_PREVIEW + 1]).await.is_err());
+
+    fixture.queue.cancel(&id).await.unwrap();
+    assert!(matches!(lease.record_preview(b"late").await, Err(Error::LostLease { .. })));
+    assert_eq!(fixture.queue.preview(&id).await.unwrap().as_deref(), Some(&b"second"[..]));
+}
+
+#[tokio::test]
+async fn a_silent_consumer_is_forgotten_only_when_it_holds_nothing() {
+    let fixture = Fixture::start().await;
+    let (holds, held) = (WorkerId::new(), WorkerId::new());
+    for _ in 0..2 {
+        fixture.submit(&bulk()).await;
+    }
+    let _ = fixture.claim_as(&holds).await.unwrap();
+    fixture.claim_as(&held).await.unwrap().complete(&output("a")).await.unwrap();
+    // A consumer's silence is Redis' own time, which nothing moves: the test's library waits for less.
+    fixture.edit_library("CONSUMER_LIFE_MS = 3600 * 1000", "CONSUMER_LIFE_MS = -1").await;
+    fixture.queue.reap(&fixture.worker).await.unwrap();
+    let consumers: Vec<HashMap<String, redis::Value>> =
+        fixture.raw(&["XINFO", "CONSUMERS", "{uso:0}:ready:bulk", "workers"]).await.unwrap();
+    let names: Vec<String> = consumers
+        .into_iter()
+        .map(|mut c| redis::from_redis_value(c.remove("name").unwrap()).unwrap())
+        .collect();
+    assert_eq!(names, [holds.as_str()]);
+}
+
+#[tokio::test]
+async fn after_a_restart_of_the_server_leases_get_their_time_again() {
+    let mut fixture = Fixture::start().await;
+    let id = fixture.submit(&bulk()).await;
+    let lease = fixture.claim().await.unwrap();
+    fixture.queue.reap(&fixture.worker).await.unwrap();
+    fixture.redis.kill().await.unwrap();
+    fixture.redis.restart().await.unwrap();
+    fixture.reconnected().await;
+    fixture.age_leases(Class::Bulk, LEASE).await;
+    assert_eq!(fixture.queue.reap(&fixture.worker).await.unwrap(), Default::default());
+    lease.complete(&output("a")).await.unwrap();
+    assert_eq!(fixture.view(&id).await.state, State::Succeeded);
 }

@@ -114,3 +114,49 @@ async fn two_workers_never_get_the_same_job() {
     all.dedup();
     assert_eq!(all.len(), 200);
 }
+
+/// Tokens that lie in a list of wake-ups.
+async fn tokens(fixture: &Fixture, list: &str) -> u64 {
+    fixture.raw(&["LLEN", &format!("{{uso:0}}:{list}")]).await.unwrap()
+}
+
+#[tokio::test]
+async fn interactive_work_wakes_a_busy_worker_when_none_is_idle() {
+    let fixture = Fixture::start().await;
+    fixture.submit(&bulk()).await;
+    let _ = fixture.claim().await.unwrap();
+    let mut wakeups = fixture.queue.urgent_wakeups();
+    let waiting = tokio::spawn(async move {
+        let start = Instant::now();
+        wakeups.wait(Duration::from_secs(20)).await;
+        start.elapsed()
+    });
+    fixture.submit(&bulk()).await;
+    assert_eq!((tokens(&fixture, "wake").await, tokens(&fixture, "urgent").await), (2, 0), "bulk can wait");
+    fixture.submit(&spec(Class::Interactive, 0)).await;
+    assert!(waiting.await.unwrap() < Duration::from_secs(20));
+    assert_eq!(tokens(&fixture, "wake").await, 2, "nobody idle was to be woken");
+}
+
+#[tokio::test]
+async fn interactive_work_leaves_busy_workers_alone_while_one_is_idle() {
+    let fixture = Fixture::start().await;
+    let idle = WorkerId::new();
+    assert!(fixture.claim_as(&idle).await.is_none());
+    fixture.submit(&spec(Class::Interactive, 0)).await;
+    assert_eq!((tokens(&fixture, "wake").await, tokens(&fixture, "urgent").await), (1, 0));
+
+    // It takes the job: now nobody is idle.
+    let _ = fixture.claim_as(&idle).await.unwrap();
+    fixture.submit(&spec(Class::Interactive, 0)).await;
+    assert_eq!((tokens(&fixture, "wake").await, tokens(&fixture, "urgent").await), (1, 1));
+
+    // One that has other work and finds nothing more is not idle, nor is one that was last seen long ago.
+    let _ = fixture.claim_as(&WorkerId::new()).await.unwrap();
+    let busy = Claim { busy: true, ..Claim::one(&idle) };
+    assert!(fixture.queue.claim(&busy).await.unwrap().is_empty());
+    assert!(fixture.claim_as(&WorkerId::new()).await.is_none());
+    fixture.set_clock(Duration::from_secs(3)).await;
+    fixture.submit(&spec(Class::Interactive, 0)).await;
+    assert_eq!((tokens(&fixture, "wake").await, tokens(&fixture, "urgent").await), (1, 2));
+}

@@ -8,7 +8,7 @@ mod model;
 mod operation;
 mod run;
 
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 
 use operation::operations;
 use run::Simulation;
@@ -30,8 +30,13 @@ fn simulate() {
         let mut simulation = simulation.borrow_mut();
         runtime.block_on(simulation.run(&list)).map_err(TestCaseError::fail)
     });
-    if let Err(failure) = outcome {
-        panic!("{failure}");
+    match outcome {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, list)) => {
+            let list: Vec<String> = list.iter().map(|operation| format!("  {operation:?}\n")).collect();
+            panic!("{reason} with\n{}", list.concat());
+        }
+        Err(abort) => panic!("{abort}"),
     }
 }
 
