@@ -67,6 +67,12 @@ async fn leaving_and_coming_back_gains_nothing() {
         sly += serve(&fixture, 2).await.iter().filter(|tenant| *tenant == "sly").count();
     }
     assert!(sly <= 101, "{sly}");
+
+    // Nor does a tenant catch up on the time in which it asked for nothing.
+    serve(&fixture, 100).await;
+    fill(&fixture, "late", Class::Bulk, 100).await;
+    let late = serve(&fixture, 40).await.iter().filter(|tenant| *tenant == "late").count();
+    assert!((19..=21).contains(&late), "{late}");
 }
 
 #[tokio::test]

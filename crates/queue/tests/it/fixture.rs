@@ -8,6 +8,8 @@ use uso_queue::{
     Queue, WorkerId,
 };
 
+use crate::rules::Broken;
+
 pub(crate) struct Fixture {
     pub(crate) redis: PrivateRedis,
     pub(crate) queue: Queue,
@@ -25,7 +27,11 @@ impl Fixture {
         let redis = PrivateRedis::start(folder.path(), None).await.unwrap();
         let queue = Queue::connect(config(&redis)).await.unwrap();
         queue.migrate().await.unwrap();
-        Self { redis, queue, worker: WorkerId::new(), _folder: folder }
+        let fixture = Self { redis, queue, worker: WorkerId::new(), _folder: folder };
+        if let Some(rule) = Broken::from_environment() {
+            fixture.edit_library(&rule.from, &rule.to).await;
+        }
+        fixture
     }
 
     /// Another process' view of the same queue.
@@ -123,14 +129,21 @@ impl Fixture {
 
     /// Loads a library that can be told how far its clock is ahead.
     pub(crate) async fn make_clock_settable(&self) {
+        let honest = format!("{CLOCK}\n");
+        let settable = format!("{CLOCK} + (redis.call('GET', '{AHEAD}') or 0)\n");
+        self.edit_library(&honest, &settable).await;
+    }
+
+    /// Loads a library in which a text stands for another, unless it does already.
+    pub(crate) async fn edit_library(&self, from: &str, to: &str) {
         let list = ["FUNCTION", "LIST", "LIBRARYNAME", "uso_1", "WITHCODE"];
         let loaded: Vec<Vec<redis::Value>> = self.raw(&list).await.unwrap();
         let library: String = redis::from_redis_value(loaded[0].last().unwrap().clone()).unwrap();
-        let honest = format!("{CLOCK}\n");
-        if library.contains(&honest) {
-            let settable = format!("{CLOCK} + (redis.call('GET', '{AHEAD}') or 0)\n");
-            let library = library.replacen(&honest, &settable, 1);
+        if library.contains(from) {
+            let library = library.replacen(from, to, 1);
             self.raw::<redis::Value>(&["FUNCTION", "LOAD", "REPLACE", &library]).await.unwrap();
+        } else {
+            assert!(library.contains(to), "the library has no {from:?}");
         }
     }
 }

@@ -11,6 +11,8 @@ mod functions;
 mod leases;
 mod life;
 mod order;
+mod rules;
 mod simulation;
 mod spec;
 mod submit;
+mod window;
