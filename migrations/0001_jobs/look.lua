@@ -17,13 +17,8 @@ local function best_capacity(root)
   return best
 end
 
--- ARGS: id
-local function view(keys, args)
-  local root, id = keys[1], args[1]
-  local record, fault = read(root, id)
-  if fault == 'no record' then return false end
-  if not record then invalid(fault) end
-  local lease = lease_of(root, id)
+-- What others see of one job, as it is now.
+local function describe(root, record, lease)
   if lease then
     record.state, record.worker = 'running', lease.worker
     for _, name in ipairs({ 'version', 'event', 'attempt', 'fence', 'step', 'of', 'started', 'checkpoint' }) do
@@ -36,6 +31,59 @@ local function view(keys, args)
   local values = {}
   for i, name in ipairs(VIEW) do values[i] = record[name] or false end
   return values
+end
+
+-- ARGS: id
+local function view(keys, args)
+  local root, id = keys[1], args[1]
+  local record, fault = read(root, id)
+  if fault == 'no record' then return false end
+  if not record then invalid(fault) end
+  return describe(root, record, lease_of(root, id))
+end
+
+-- Jobs that one call of `list` looks at.
+local LIST_LOOKS = 200
+
+-- The next jobs on the shortest way to those that are wanted: a batch's members, the jobs with a lease, or
+-- all records. Gives the cursor to go on with, '0' at the end.
+local function next_jobs(root, cursor, state, batch)
+  local ids = {}
+  if batch ~= '' then
+    local first = number(cursor, 'cursor')
+    ids = redis.call('LRANGE', root .. ':members:' .. batch, first, first + LIST_LOOKS - 1)
+    return #ids < LIST_LOOKS and '0' or tostring(first + LIST_LOOKS), ids
+  elseif state == 'running' then
+    local reply = redis.call('HSCAN', root .. ':leases', cursor, 'COUNT', LIST_LOOKS)
+    for i = 1, #reply[2], 2 do table.insert(ids, reply[2][i]) end
+    return reply[1], ids
+  end
+  local prefix = job_key(root, '')
+  local reply = redis.call('SCAN', cursor, 'MATCH', prefix .. '*', 'COUNT', LIST_LOOKS)
+  for _, key in ipairs(reply[2]) do table.insert(ids, string.sub(key, #prefix + 1)) end
+  return reply[1], ids
+end
+
+-- ARGS: cursor, state, tenant, class, batch; an empty one asks for nothing
+-- Gives the next cursor, then what `view` gives of each job met that is asked for, its id in front; of a job
+-- with a broken record, whatever is asked for, its id alone.
+local function list(keys, args)
+  local root, state, tenant, class, batch = keys[1], args[2], args[3], args[4], args[5]
+  if not batch then invalid('arguments are missing') end
+  local cursor, ids = next_jobs(root, args[1], state, batch)
+  local answer = { cursor }
+  for _, id in ipairs(ids) do
+    local record, fault = read(root, id)
+    local lease = record and lease_of(root, id)
+    if fault == 'broken record' then
+      table.insert(answer, { id })
+    elseif record and (state == '' or state == (lease and 'running' or record.state))
+      and (tenant == '' or tenant == record.tenant) and (class == '' or class == record.class)
+      and (batch == '' or batch == record.batch) then
+      table.insert(answer, { id, unpack(describe(root, record, lease)) })
+    end
+  end
+  return answer
 end
 
 -- Gives all counters as names and numbers; then for each class, interactive first: delayed jobs, jobs too

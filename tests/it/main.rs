@@ -5,5 +5,6 @@
 mod faults;
 mod fleet;
 mod process;
+mod queue;
 mod references;
 mod up;

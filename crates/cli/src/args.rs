@@ -1,10 +1,14 @@
 //! What can be said on the command line.
 
+mod queue;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use uso_engine::PositionShift;
+
+pub(crate) use queue::*;
 
 /// Puts any subject into any scene in any style: USO on FLUX, as a fleet of queue workers.
 #[derive(Parser)]
@@ -40,6 +44,8 @@ pub(crate) enum Command {
     Submit(SubmitArgs),
     /// Load the queue's functions into Redis.
     Migrate(MigrateArgs),
+    /// Look at the queue and steer it, straight at Redis: also while the API is down.
+    Queue(QueueArgs),
 }
 
 #[derive(Args)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod generate;
 pub(crate) mod migrate;
+pub(crate) mod queue;
 pub(crate) mod serve;
 pub(crate) mod submit;
 pub(crate) mod up;

@@ -1,7 +1,7 @@
 //! `uso`: the one binary of the fleet.
 //!
 //! `uso up` is everything on one machine; `uso serve` and `uso work` are its parts for many;
-//! `uso generate` draws one picture without any server.
+//! `uso generate` draws one picture without any server; `uso queue` is for whoever runs the fleet.
 
 mod args;
 mod client;
@@ -46,6 +46,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Work(args) => commands::work::run(args).await,
             Command::Submit(args) => commands::submit::run(args).await,
             Command::Migrate(args) => commands::migrate::run(args).await,
+            Command::Queue(args) => commands::queue::run(args).await,
             Command::Generate(_) => Ok(()),
         }
     })

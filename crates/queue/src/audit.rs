@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use redis::Value;
+use serde::Serialize;
 
 use crate::reply::Reply;
 use crate::{Error, EventId, JobEvent, JobId, Queue, State};
@@ -11,7 +12,7 @@ use crate::{Error, EventId, JobEvent, JobId, Queue, State};
 const PART: isize = 5000;
 
 /// Something that must never be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
     /// The job, if it is about one.
     pub job: Option<JobId>,
@@ -26,7 +27,7 @@ impl Fault {
 }
 
 /// What a check of the whole queue found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Audit {
     /// Jobs that were looked at.
     pub jobs: u64,

@@ -16,6 +16,13 @@ pub struct LetterId {
     entry: EventId,
 }
 
+impl LetterId {
+    /// When it went aside, in milliseconds since 1970, by Redis' clock.
+    pub fn at_ms(&self) -> u64 {
+        self.entry.at_ms()
+    }
+}
+
 impl fmt::Display for LetterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.shard, self.entry)

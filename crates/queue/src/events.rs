@@ -24,6 +24,13 @@ pub struct EventId {
     sequence: u64,
 }
 
+impl EventId {
+    /// When it happened, in milliseconds since 1970, by Redis' clock.
+    pub fn at_ms(&self) -> u64 {
+        self.milliseconds
+    }
+}
+
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.milliseconds, self.sequence)

@@ -163,7 +163,7 @@ pub struct JobView {
 
 impl JobView {
     /// Reads what the function `view` gives, in its order.
-    fn read(id: JobId, mut reply: Reply) -> Result<Self, Error> {
+    pub(crate) fn read(id: JobId, mut reply: Reply) -> Result<Self, Error> {
         let other = |bytes: Option<Vec<u8>>| bytes.map(|bytes| JobId::read(id.shard(), &bytes)).transpose();
         let state = State::read(&reply.next::<String>()?)?;
         let tenant = reply.next()?;

@@ -24,6 +24,7 @@ mod id;
 mod job;
 mod keeper;
 mod lease;
+mod list;
 mod migrate;
 pub mod private_redis;
 mod reap;
@@ -48,6 +49,7 @@ pub use id::{BatchId, JobId, NotAnId};
 pub use job::{Blocked, Checkpoint, Failure, JobView, Output, State};
 pub use keeper::Keeper;
 pub use lease::{Lease, MAX_CHECKPOINT, MAX_PREVIEW};
+pub use list::{JobPage, ListCursor, ListFilter};
 pub use migrate::LAYOUT;
 pub use reap::Reaped;
 pub use spec::{
@@ -118,6 +120,15 @@ impl Queue {
     /// [`Error::Unreachable`] if it does not.
     pub async fn ping(&self) -> Result<(), Error> {
         self.0.connection.run(&redis::cmd("PING")).await
+    }
+
+    /// The time by Redis' clock, in milliseconds since 1970: that of every time in the queue.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn now_ms(&self) -> Result<u64, Error> {
+        let (seconds, micros): (u64, u64) = self.0.connection.run(&redis::cmd("TIME")).await?;
+        Ok(seconds * 1000 + micros / 1000)
     }
 
     /// Follows all events of a shard after `after`, or from now on, over a connection of its own.

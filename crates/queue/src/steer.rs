@@ -11,7 +11,7 @@ use crate::submit::check_tenant;
 use crate::{Class, Error, Queue, WorkerReport};
 
 /// How much of the fleet a tenant may use; nothing set means no limit.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Limits {
     /// Its share beside other tenants: one of weight 3 gets three claims for each claim of weight 1.
     pub weight: f64,
@@ -32,7 +32,7 @@ impl Default for Limits {
 }
 
 /// A tenant's limits and what it uses of them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TenantView {
     /// Its name.
     pub name: String,

@@ -81,7 +81,7 @@ fn a_fleet_that_is_not_there_is_named() {
 #[test]
 fn help_names_every_command() {
     let help = String::from_utf8(uso(&["--help"]).stdout).unwrap();
-    for command in ["up", "serve", "work", "generate", "submit", "migrate"] {
+    for command in ["up", "serve", "work", "generate", "submit", "migrate", "queue"] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command}");
     }
 }

@@ -10,6 +10,7 @@ mod fixture;
 mod functions;
 mod leases;
 mod life;
+mod list;
 mod order;
 mod rules;
 mod simulation;

@@ -1,0 +1,51 @@
+//! The operator's command: it speaks to Redis alone, because it is needed when the API is down.
+
+mod dead;
+mod look;
+mod print;
+mod steer;
+
+use anyhow::{Context as _, anyhow};
+use serde::Serialize;
+use uso_queue::Queue;
+
+use super::say;
+use crate::args::{QueueArgs, QueueCommand};
+
+/// The queue, and the form in which the operator wants answers.
+struct Operator {
+    queue: Queue,
+    json: bool,
+}
+
+pub(crate) async fn run(args: QueueArgs) -> anyhow::Result<()> {
+    // An error may quote what others have put into the queue.
+    operate(args).await.map_err(|error| anyhow!(print::safe(&format!("{error:#}"))))
+}
+
+async fn operate(args: QueueArgs) -> anyhow::Result<()> {
+    let url = args.redis.context("which Redis? give --redis, or set USO_REDIS")?;
+    let queue = Queue::connect(uso_queue::Config::new(url)).await?;
+    queue.migrate().await?;
+    let operator = Operator { queue, json: args.json };
+    match args.command {
+        QueueCommand::Stats => operator.stats().await,
+        QueueCommand::List(args) => operator.list(args).await,
+        QueueCommand::Show { id } => operator.show(&id).await,
+        QueueCommand::Cancel(which) => operator.cancel(which).await,
+        QueueCommand::Retry(which) => operator.retry(which).await,
+        QueueCommand::Pause(scope) => operator.hold(scope, true).await,
+        QueueCommand::Resume(scope) => operator.hold(scope, false).await,
+        QueueCommand::Limits(args) => operator.limits(args).await,
+        QueueCommand::Dead(command) => operator.dead(command).await,
+        QueueCommand::Audit => operator.audit().await,
+        QueueCommand::Workers => operator.workers().await,
+    }
+}
+
+impl Operator {
+    /// Answers in the wanted form; `text` must be safe for a terminal.
+    fn answer(&self, document: &impl Serialize, text: &str) -> anyhow::Result<()> {
+        if self.json { say(&print::json(document)?) } else { say(text.trim_end()) }
+    }
+}

@@ -1,0 +1,127 @@
+//! What an operator does to jobs, batches, classes and tenants.
+
+use anyhow::{Context as _, bail};
+use serde_json::json;
+use uso_queue::{BatchId, BatchOperation, BatchView, Canceled, JobId, Limits, Retried, Scope, TenantView};
+
+use super::Operator;
+use super::look::tenant_table;
+use super::print::safe;
+use crate::args::{LimitsArgs, ScopeArgs, WhichArgs};
+
+impl Operator {
+    pub(super) async fn cancel(&self, which: WhichArgs) -> anyhow::Result<()> {
+        let Some(id) = which.id else { return self.steer(which.batch, BatchOperation::Cancel).await };
+        let id: JobId = id.parse()?;
+        match self.queue.cancel(&id).await?.with_context(|| no_such_job(&id))? {
+            Canceled::Done => {
+                self.answer(&json!({ "id": id, "state": "canceled" }), &format!("job {id} is canceled"))
+            }
+            Canceled::Ended(state) => bail!("job {id} has {} already and cannot be canceled", state.as_str()),
+        }
+    }
+
+    pub(super) async fn retry(&self, which: WhichArgs) -> anyhow::Result<()> {
+        let Some(id) = which.id else { return self.steer(which.batch, BatchOperation::RetryFailed).await };
+        let id: JobId = id.parse()?;
+        let retried = self.queue.retry(&id).await?.with_context(|| no_such_job(&id))?;
+        self.retried(&format!("job {id}"), retried)
+    }
+
+    /// Says what became of a job, or of a dead letter, that was to be made anew.
+    pub(super) fn retried(&self, what: &str, retried: Retried) -> anyhow::Result<()> {
+        match retried {
+            Retried::As(new) => {
+                self.answer(&json!({ "id": new }), &format!("{what} is made anew as job {new}"))
+            }
+            Retried::Unfinished => bail!("{what} has not ended and cannot be made anew"),
+            Retried::NoJob => bail!("{what} holds no job that could be made anew"),
+        }
+    }
+
+    pub(super) async fn hold(&self, scope: ScopeArgs, paused: bool) -> anyhow::Result<()> {
+        let (kind, name, of) = match (&scope.class, &scope.tenant) {
+            (Some(class), _) => ("class", class.as_str(), Scope::Class(*class)),
+            (None, Some(tenant)) => ("tenant", tenant.as_str(), Scope::Tenant(tenant)),
+            (None, None) => {
+                let operation = if paused { BatchOperation::Pause } else { BatchOperation::Resume };
+                return self.steer(scope.batch, operation).await;
+            }
+        };
+        self.queue.set_paused(of, paused).await?;
+        let text = format!("{kind} {name} {}", if paused { "is paused" } else { "goes on" });
+        self.answer(&json!({ kind: name, "paused": paused }), &text)
+    }
+
+    /// Does something to all jobs of a batch and says how it stands then.
+    async fn steer(&self, id: Option<String>, operation: BatchOperation) -> anyhow::Result<()> {
+        let id = self.batch(&id.context("neither a job nor a batch")?).await?.id;
+        if !self.queue.steer_batch(&id, operation).await? {
+            bail!(no_such_batch(&id));
+        }
+        let view = self.queue.batch(&id).await?.with_context(|| no_such_batch(&id))?;
+        self.answer(&view, &describe(&view))
+    }
+
+    pub(super) async fn batch(&self, id: &str) -> anyhow::Result<BatchView> {
+        let id: BatchId = id.parse()?;
+        self.queue.batch(&id).await?.with_context(|| no_such_batch(&id))
+    }
+
+    pub(super) async fn limits(&self, args: LimitsArgs) -> anyhow::Result<()> {
+        let before = self.tenant(&args.tenant).await?;
+        let LimitsArgs { tenant, weight, max_queued, max_running, per_second, burst } = args;
+        let limits = Limits {
+            weight: weight.unwrap_or(before.limits.weight),
+            max_queued: max_queued.map_or(before.limits.max_queued, |limit| limit.0),
+            max_running: max_running.map_or(before.limits.max_running, |limit| limit.0),
+            per_second: per_second.map_or(before.limits.per_second, |limit| limit.0),
+            burst: burst.map_or(before.limits.burst, |limit| limit.0),
+        };
+        if limits != before.limits {
+            self.queue.set_limits(&tenant, &limits).await?;
+        }
+        let view = self.tenant(&tenant).await?;
+        self.answer(&view, &tenant_table(std::slice::from_ref(&view)).to_string())
+    }
+
+    /// A tenant as it stands; one that nobody has heard of has no jobs and no limits.
+    async fn tenant(&self, name: &str) -> anyhow::Result<TenantView> {
+        let known = self.queue.tenants().await?.into_iter().find(|tenant| tenant.name == name);
+        Ok(known.unwrap_or_else(|| TenantView {
+            name: name.to_owned(),
+            queued: 0,
+            running: 0,
+            limits: Limits::default(),
+            paused: false,
+        }))
+    }
+}
+
+pub(super) fn no_such_job(id: &JobId) -> String {
+    format!("there is no job {id}, or its record's time is over")
+}
+
+fn no_such_batch(id: &BatchId) -> String {
+    format!("there is no batch {id}, or its time is over")
+}
+
+fn describe(view: &BatchView) -> String {
+    let counts = &view.counts;
+    let mut text = format!(
+        "batch {} of {}: {} jobs; {} queued, {} running, {} succeeded, {} failed, {} canceled, {} expired",
+        view.id,
+        safe(&view.tenant),
+        counts.total,
+        counts.queued,
+        counts.running,
+        counts.succeeded,
+        counts.failed,
+        counts.canceled,
+        counts.expired,
+    );
+    for (is, word) in [(view.paused, "; paused"), (view.canceled, "; canceled")] {
+        text.push_str(if is { word } else { "" });
+    }
+    text
+}
