@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+mod bench;
 mod queue;
 
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use uso_engine::PositionShift;
 
+pub(crate) use bench::{BenchArgs, BenchClientArgs, BenchCommand, BenchQueueArgs, QueueFigure};
 pub(crate) use queue::*;
 
 /// Puts any subject into any scene in any style: USO on FLUX, as a fleet of queue workers.
@@ -44,6 +46,8 @@ pub(crate) enum Command {
     Submit(SubmitArgs),
     /// Load the queue's functions into Redis.
     Migrate(MigrateArgs),
+    /// Measure what this machine and this build can do.
+    Bench(BenchArgs),
     /// Look at the queue and steer it, straight at Redis: also while the API is down.
     Queue(QueueArgs),
 }

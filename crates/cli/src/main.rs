@@ -34,9 +34,12 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
-    // Drawing one picture needs no runtime: the thread of `main` owns the device.
-    if let Command::Generate(args) = command {
-        return commands::generate::run(&args);
+    // Drawing one picture needs no runtime: the thread of `main` owns the device. What is measured has
+    // a runtime of its own kind.
+    match command {
+        Command::Generate(args) => return commands::generate::run(&args),
+        Command::Bench(args) => return commands::bench::run(args),
+        _ => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -47,7 +50,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Submit(args) => commands::submit::run(args).await,
             Command::Migrate(args) => commands::migrate::run(args).await,
             Command::Queue(args) => commands::queue::run(args).await,
-            Command::Generate(_) => Ok(()),
+            Command::Generate(_) | Command::Bench(_) => Ok(()),
         }
     })
 }

@@ -1,0 +1,83 @@
+//! How long one call keeps Redis busy while a large batch is paused, resumed and canceled, and a
+//! worker goes on asking for work.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, ensure};
+use uso_queue::{BatchId, BatchOperation, Class, MAX_JOBS, Queue, Submission, WorkerId};
+
+use super::payload::spec;
+use super::resp::{Answer, Resp};
+use super::sides::Sides;
+use super::stage::Stage;
+use super::task::Task;
+use crate::commands::bench::report::{Goal, Report};
+
+/// Calls quicker than this many microseconds are not looked at.
+const QUICK: &str = "100";
+
+pub(super) async fn measure(stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
+    let mut longest = Sides::default();
+    let mut functions: BTreeMap<String, f64> = BTreeMap::new();
+    for _ in 0..stage.sizes.rounds {
+        stage.server.empty().await?;
+        let batch: BatchId = stage.ask(&stage.server, &Task::SubmitBatch { jobs: stage.sizes.batch }).await?;
+        let mut resp = stage.server.resp()?;
+        resp.call(&["CONFIG", "SET", "slowlog-log-slower-than", QUICK, "slowlog-max-len", "100000"])?;
+        resp.call(&["SLOWLOG", "RESET"])?;
+        let _done: bool = stage.ask(&stage.server, &Task::SteerBatch { batch }).await?;
+        let calls = slow_calls(&mut resp)?;
+        resp.call(&["CONFIG", "SET", "slowlog-log-slower-than", "-1"])?;
+        longest.add("uso", calls.iter().map(|(_, ms)| *ms).fold(0.0, f64::max));
+        for (function, ms) in calls {
+            let most = functions.entry(function).or_default();
+            *most = most.max(ms);
+        }
+    }
+    let figure = format!("longest call while a batch of {} is steered", stage.sizes.batch);
+    report.row(figure, longest.median("uso"), "ms", Goal::AtMost(5.0));
+    report.note(longest.describe("longest call of a round, ms"));
+    let each = functions.iter().map(|(function, ms)| format!("{function} {ms:.2}"));
+    report.note(format!("  the longest of each function, ms: {}", each.collect::<Vec<_>>().join(", ")));
+    Ok(())
+}
+
+/// Names and milliseconds of the functions called that took long, as Redis timed them.
+fn slow_calls(resp: &mut Resp) -> anyhow::Result<Vec<(String, f64)>> {
+    let Answer::List(entries) = resp.call(&["SLOWLOG", "GET", "-1"])? else { return Ok(Vec::new()) };
+    let call = |entry: &Answer| {
+        let Answer::List(entry) = entry else { return None };
+        let (Some(Answer::Integer(us)), Some(Answer::List(words))) = (entry.get(2), entry.get(3)) else {
+            return None;
+        };
+        let (Some(Answer::Text(command)), Some(Answer::Text(name))) = (words.first(), words.get(1)) else {
+            return None;
+        };
+        let called = command.eq_ignore_ascii_case(b"FCALL");
+        called.then(|| (String::from_utf8_lossy(name).into_owned(), *us as f64 / 1e3))
+    };
+    Ok(entries.iter().filter_map(call).collect())
+}
+
+/// Submits a batch; gives its id.
+pub(super) async fn submit(queue: &Queue, jobs: usize) -> anyhow::Result<BatchId> {
+    let (spec, batch) = (spec(Class::Bulk)?, queue.new_batch("tenant")?);
+    let all = vec![Submission { batch: Some(batch), ..Submission::from(&spec) }; jobs];
+    for chunk in all.chunks(MAX_JOBS) {
+        queue.submit_all("tenant", chunk).await?;
+    }
+    Ok(batch)
+}
+
+/// Pauses, resumes and cancels a batch; each time a worker walks over what that left behind.
+pub(super) async fn steer(queue: &Queue, batch: &BatchId) -> anyhow::Result<bool> {
+    let worker = WorkerId::new();
+    queue.steer_batch(batch, BatchOperation::Pause).await?;
+    ensure!(queue.claim_one(&worker).await?.is_none(), "a paused job was claimed");
+    queue.steer_batch(batch, BatchOperation::Resume).await?;
+    queue.claim_one(&worker).await?.context("a resumed job was not claimed")?.release().await?;
+    queue.steer_batch(batch, BatchOperation::Cancel).await?;
+    ensure!(queue.claim_one(&worker).await?.is_none(), "a canceled job was claimed");
+    queue.reap(&worker).await?;
+    Ok(true)
+}

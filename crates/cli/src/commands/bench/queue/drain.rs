@@ -1,0 +1,68 @@
+//! How fast one worker process gets through jobs that cost it nothing: claimed, kept, completed with a
+//! result, with all events.
+
+use std::time::Instant;
+
+use anyhow::bail;
+use tokio::task::JoinSet;
+use uso_queue::{Claim, Class, Lease, Queue, WorkerId};
+
+use super::enqueue::Load;
+use super::payload::output;
+use super::sides::Sides;
+use super::stage::Stage;
+use super::task::{Task, Took};
+use crate::commands::bench::report::{Goal, Report};
+
+/// Jobs that a worker has in hand at once, on every side.
+const SLOTS: usize = 64;
+
+pub(super) async fn measure(stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
+    let jobs = stage.sizes.drain;
+    let fill = Load::fill(jobs);
+    let their_fill = Load { chunk: 500, ..fill };
+    let theirs = ["drain".to_owned(), jobs.to_string(), SLOTS.to_string()];
+    let mut sides = Sides::default();
+    for _ in 0..stage.sizes.rounds {
+        stage.rate(&Task::Submit(fill)).await?;
+        let took: Took = stage.ask(&stage.server, &Task::Drain { jobs, slots: SLOTS }).await?;
+        sides.add("uso", took.rate());
+        if stage.bullmq_on_empty(&their_fill.words("bulk")).await?.is_some() {
+            sides.add("BullMQ", stage.bullmq(&theirs).await);
+        }
+    }
+    let value = sides.ratio("uso", "BullMQ");
+    report.row("drain with events and results, against BullMQ", value, "times", Goal::AtLeast(1.5));
+    report.note(sides.describe(&format!("drain of {jobs} in {SLOTS} slots, jobs/s")));
+    Ok(())
+}
+
+/// Our side: how long from the start of the first job to the start of the last.
+pub(super) async fn ours(queue: &Queue, jobs: usize, slots: usize) -> anyhow::Result<Took> {
+    let worker = WorkerId::new();
+    let (mut running, mut starts) = (JoinSet::new(), Vec::with_capacity(jobs));
+    while starts.len() < jobs {
+        let count = slots - running.len();
+        let claim = Claim { worker: &worker, classes: &Class::ALL, count, capacity: None };
+        for lease in queue.claim(&claim).await? {
+            running.spawn(work(lease));
+        }
+        let Some(first) = running.join_next().await else { bail!("{} of {jobs} jobs came", starts.len()) };
+        starts.push(first??);
+        while let Some(next) = running.try_join_next() {
+            starts.push(next??);
+        }
+    }
+    starts.sort_unstable();
+    let seconds = (starts[jobs - 1] - starts[0]).as_secs_f64();
+    Ok(Took { jobs: jobs - 1, seconds })
+}
+
+/// Does nothing with a job, in all the ways in which a worker does something; gives when it began.
+async fn work(lease: Lease) -> anyhow::Result<Instant> {
+    let begun = Instant::now();
+    let keeper = lease.keep();
+    lease.complete(&output()).await?;
+    keeper.stop().await;
+    Ok(begun)
+}
