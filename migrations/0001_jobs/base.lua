@@ -37,6 +37,9 @@ job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes
   <root>:events                    stream: what happened, capped
   <root>:dead                      stream: what went aside, with its raw bytes, capped
   <root>:reaper                    the process that reaps, with an expiry
+  <root>:mark                      written only to be waited for
+  <root>:layout                    the layout of the data
+  <root>:shards                    the number of shards; in the first of them alone
 
 A claim takes the best job of the backlog and delivers it through the ready stream in the same call,
 so the stream never holds more than is being worked on, and order is decided as late as possible. The

@@ -110,11 +110,15 @@ impl From<uso_queue::Error> for Problem {
             return Self::internal(&error);
         }
         tracing::warn!(%error, "the queue is not there for a request");
-        let detail = match error {
-            uso_queue::Error::Full => "the queue has no room for new jobs now",
-            _ => "the queue does not answer now",
+        let (code, detail) = match error {
+            uso_queue::Error::Full => ("queue_unavailable", "the queue has no room for new jobs now"),
+            uso_queue::Error::NotDurable { .. } => (
+                "not_durable",
+                "the request was carried out, but is not safe yet; the same again with the same key does no harm",
+            ),
+            _ => ("queue_unavailable", "the queue does not answer now"),
         };
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue_unavailable", detail).later(Duration::from_secs(2))
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).later(Duration::from_secs(2))
     }
 }
 
@@ -130,5 +134,17 @@ impl From<uso_store::Error> for Problem {
             "the object store does not answer now",
         )
         .later(Duration::from_secs(2))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_is_not_safe_yet_is_to_be_asked_for_again() {
+        let problem = Problem::from(uso_queue::Error::NotDurable { confirmed: 1, wanted: 2 });
+        assert_eq!((problem.status, problem.code, problem.retryable), (503, "not_durable", true));
+        assert!(problem.retry_after.is_some());
     }
 }

@@ -11,12 +11,14 @@ use uso_worker::DeviceThread;
 use crate::args::{ModelArgs, S3Args};
 
 /// A queue that is ready for work, its durability said aloud.
-pub(crate) async fn queue(url: &str) -> anyhow::Result<Queue> {
-    let queue = Queue::connect(uso_queue::Config::new(url)).await?;
+pub(crate) async fn queue(config: uso_queue::Config) -> anyhow::Result<Queue> {
+    let queue = Queue::connect(config).await?;
     queue.migrate().await?;
     let durability = queue.durability();
     match durability {
-        Durability::Fsync | Durability::EverySecond => tracing::info!("durability: {durability}"),
+        Durability::Fsync | Durability::EverySecond | Durability::Replicas(_) => {
+            tracing::info!("durability: {durability}");
+        }
         Durability::Volatile | Durability::Unknown => tracing::warn!("durability: {durability}"),
     }
     Ok(queue)

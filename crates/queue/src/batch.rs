@@ -111,7 +111,7 @@ impl Queue {
     pub async fn steer_batch(&self, id: &BatchId, operation: BatchOperation) -> Result<bool, Error> {
         let mut command = self.function(id.shard(), "steer");
         command.arg(id.bytes()).arg(operation.as_str());
-        let found: bool = self.0.connection.call(&command).await?;
+        let found: bool = self.0.connection.accept(&command).await?;
         while found && self.sweep(id.shard()).await? {}
         Ok(found)
     }

@@ -1,214 +1,314 @@
-//! How this process speaks to Redis: one shared connection that heals itself, and functions by name.
+//! How this process speaks to Redis: commands to the primary that has their keys, and functions by name.
 
-use std::fmt;
+mod address;
+mod cluster;
+mod config;
+mod node;
+mod promise;
+mod sentinel;
+mod slots;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue};
+use redis::aio::MultiplexedConnection;
+use redis::{Arg, Cmd, FromRedisValue, RedisError, Value};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
-use crate::{Backoff, Error, migrate};
+use crate::{Error, LAYOUT, migrate};
+use address::Address;
+use cluster::Cluster;
+pub use config::Config;
+pub(crate) use node::Node;
+use node::Place;
+pub use promise::Durability;
+use sentinel::Sentinels;
+use slots::{slot_of, slot_of_key};
 
 /// Oldest Redis with functions.
 pub(crate) const OLDEST_REDIS: u32 = 7;
 
-/// How to reach the queue, and its times.
-#[derive(Clone)]
-pub struct Config {
-    /// `redis://[user:password@]host:port[/db]`.
-    pub url: String,
-    /// First part of every key.
-    pub prefix: String,
-    /// Parts that the queue is split into by tenant, so that a Redis Cluster can spread them.
-    pub shards: u16,
-    /// How long a lease lasts without renewal.
-    pub lease: Duration,
-    /// How often a lease is renewed; at most a third of it.
-    pub renew: Duration,
-    /// How long the record of an ended job is kept.
-    pub retention: Duration,
-    /// Attempts a job may spend.
-    pub attempts: u32,
-    /// How long a failed job waits before its next attempt.
-    pub backoff: Backoff,
-    /// While bulk work waits it gets at least one claim in this many.
-    pub bulk_every: u32,
-    /// Longest wait for Redis' answer to one command.
-    pub timeout: Duration,
+/// Most callers of a process that wait for replicas at once, each on a connection of its own.
+const WAITING: usize = 64;
+
+/// Times that one command is sent anew to where it belongs.
+const REDIRECTS: u32 = 3;
+
+/// The connections to Redis that all callers of a process share.
+pub(crate) struct Connection {
+    primaries: Primaries,
+    timeout: Duration,
+    replicas: u32,
+    waiting: Semaphore,
 }
 
-impl Config {
-    /// The defaults for a Redis at `url`.
-    pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            prefix: "uso".into(),
-            shards: 1,
-            lease: Duration::from_secs(10),
-            renew: Duration::from_secs(3),
-            retention: Duration::from_secs(7 * 24 * 3600),
-            attempts: 3,
-            backoff: Backoff::default(),
-            bulk_every: 20,
-            timeout: Duration::from_secs(5),
+enum Primaries {
+    /// One server, or the one that sentinels name.
+    One(Arc<Node>),
+    Many(Cluster),
+}
+
+/// Which connection a command goes over.
+#[derive(Clone, Copy)]
+enum Lane {
+    Shared,
+    /// One that nobody else uses until it is put back.
+    Alone,
+}
+
+/// A connection in use.
+struct Link {
+    node: Arc<Node>,
+    connection: MultiplexedConnection,
+    /// The number of a shared one.
+    shared: Option<u64>,
+}
+
+impl Link {
+    async fn open(node: Arc<Node>, lane: Lane) -> Result<Self, Error> {
+        let (connection, shared) = match lane {
+            Lane::Shared => {
+                let (connection, number) = node.shared().await?;
+                (connection, Some(number))
+            }
+            Lane::Alone => (node.alone().await?, None),
+        };
+        Ok(Self { node, connection, shared })
+    }
+
+    fn put_back(self) {
+        if self.shared.is_none() {
+            self.node.put_back(self.connection);
         }
     }
 
-    pub(crate) fn retention_ms(&self) -> u64 {
-        self.retention.as_millis() as u64
+    fn is_broken(self) {
+        match self.shared {
+            Some(number) => self.node.drop_shared(number),
+            None => self.node.drop_idle(),
+        }
     }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The URL may carry a password.
-        f.debug_struct("Config")
-            .field("prefix", &self.prefix)
-            .field("lease", &self.lease)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What survives when the machine under Redis stops, as far as Redis tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// Every accepted job: Redis waits for the disk before it answers.
-    Fsync,
-    /// All but up to two seconds of accepted jobs.
-    EverySecond,
-    /// What the last snapshot holds, or nothing.
-    Volatile,
-    /// The server does not say.
-    Unknown,
-}
-
-impl fmt::Display for Durability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Fsync => "fsync: every accepted job is on disk before it is answered",
-            Self::EverySecond => "everysec: up to two seconds of accepted jobs can be lost",
-            Self::Volatile => "none: accepted jobs are lost when Redis stops",
-            Self::Unknown => "unknown: the server does not show its persistence settings",
-        })
-    }
-}
-
-/// A connection to one Redis, shared by all callers of a process.
-#[derive(Clone)]
-pub(crate) struct Connection {
-    client: Client,
-    manager: ConnectionManager,
-    timeout: Duration,
 }
 
 impl Connection {
+    /// Connects to all primaries, and refuses those that would lose what they accept.
     pub(crate) async fn open(config: &Config) -> Result<Self, Error> {
-        let client = Client::open(config.url.as_str())?;
-        // A producer must fail fast while Redis is away; the next call tries anew.
-        let settings = ConnectionManagerConfig::new()
-            .set_number_of_retries(1)
-            .set_max_delay(Duration::from_millis(100))
-            .set_connection_timeout(Some(config.timeout.min(Duration::from_secs(1))))
-            .set_response_timeout(Some(config.timeout));
-        let connect = ConnectionManager::new_with_config(client.clone(), settings);
-        let manager = bounded(config.timeout, connect).await?;
-        Ok(Self { client, manager, timeout: config.timeout })
-    }
-
-    /// A connection of its own that may wait for an answer as long as it likes: the shared one has a
-    /// time-out on every answer, and a blocked command would hold up everybody behind it.
-    pub(crate) async fn waiting(&self) -> Result<MultiplexedConnection, Error> {
-        let settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.timeout))
-            .set_response_timeout(None);
-        bounded(self.timeout, self.client.get_multiplexed_async_connection_with_config(&settings)).await
-    }
-
-    /// Runs one command.
-    pub(crate) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
-        let mut manager = self.manager.clone();
-        bounded(self.timeout, command.query_async(&mut manager)).await
-    }
-
-    /// Runs one command that calls a function. A node without our functions, new or restarted without
-    /// its data, is given them once.
-    pub(crate) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
-        match self.run(command).await {
-            Err(Error::Refused(error)) if is_function_missing(&error) => {
-                migrate::load(self).await?;
-                self.run(command).await
+        let one = |place| Primaries::One(Arc::new(Node::new(place)));
+        let primaries = match Address::read(&config.url, config.ca.as_deref())? {
+            Address::Single(info) => one(Place::Fixed(info)),
+            Address::Sentinel { sentinels, service, server } => {
+                one(Place::Watched(Sentinels::new(sentinels, service, server)))
             }
-            answer => answer,
-        }
-    }
-
-    /// Refuses a server that would lose what it accepts, and tells what it promises.
-    pub(crate) async fn inspect(&self) -> Result<Durability, Error> {
-        let server: String = self.run(redis::cmd("INFO").arg("server")).await?;
-        check_version(&server)?;
-        let Some(policy) = self.setting("maxmemory-policy").await? else {
-            tracing::warn!("the server hides its settings; its eviction policy must be noeviction");
-            return Ok(Durability::Unknown);
+            Address::Cluster(seeds) => Primaries::Many(Cluster::new(seeds)),
         };
-        if policy != "noeviction" {
-            let reason =
-                format!("maxmemory-policy is {policy}: it would evict accepted jobs; set noeviction");
-            return Err(Error::Unsafe(reason));
-        }
-        let appends = self.setting("appendonly").await?;
-        let syncs = self.setting("appendfsync").await?;
-        Ok(match (appends.as_deref(), syncs.as_deref()) {
-            (None, _) | (_, None) => Durability::Unknown,
-            (Some("yes"), Some("always")) => Durability::Fsync,
-            (Some("yes"), Some("everysec")) => Durability::EverySecond,
-            _ => Durability::Volatile,
-        })
+        let Config { timeout, replicas, .. } = *config;
+        let connection = Self { primaries, timeout, replicas, waiting: Semaphore::new(WAITING) };
+        connection.ping().await?;
+        Ok(connection)
     }
 
-    /// A server setting, or none where a managed service does not show it.
-    async fn setting(&self, name: &str) -> Result<Option<String>, Error> {
-        match self.run::<Vec<String>>(redis::cmd("CONFIG").arg("GET").arg(name)).await {
-            Ok(pair) => Ok(pair.into_iter().nth(1)),
-            Err(Error::Refused(_)) => Ok(None),
-            Err(error) => Err(error),
+    /// Whether every primary answers.
+    pub(crate) async fn ping(&self) -> Result<(), Error> {
+        for node in self.primaries().await? {
+            self.ask::<String>(&node, &redis::cmd("PING")).await?;
         }
+        Ok(())
+    }
+
+    /// What an accepted job survives.
+    pub(crate) fn durability(&self) -> Durability {
+        let nodes = match &self.primaries {
+            Primaries::One(node) => vec![node.clone()],
+            Primaries::Many(cluster) => cluster.known(),
+        };
+        match self.replicas {
+            0 => nodes.iter().filter_map(|node| node.promise()).reduce(Durability::or_weaker),
+            replicas => Some(Durability::Replicas(replicas)),
+        }
+        .unwrap_or(Durability::Unknown)
+    }
+
+    /// Whether keys of different shards must not be in one command.
+    pub(crate) fn splits_shards(&self) -> bool {
+        matches!(self.primaries, Primaries::Many(_))
+    }
+
+    /// All primaries there are now.
+    pub(crate) async fn primaries(&self) -> Result<Vec<Arc<Node>>, Error> {
+        match &self.primaries {
+            Primaries::One(node) => Ok(vec![node.clone()]),
+            Primaries::Many(cluster) => cluster.primaries().await,
+        }
+    }
+
+    /// A connection of its own to the primary that has `key`. It may wait for an answer as long as it
+    /// likes: on the shared one a blocked command would hold up everybody behind it.
+    pub(crate) async fn waiting(&self, key: &str) -> Result<MultiplexedConnection, Error> {
+        let node = match &self.primaries {
+            Primaries::One(node) => node.clone(),
+            Primaries::Many(cluster) => {
+                // It is often opened because the one before broke: things may have moved.
+                cluster.refresh().await?;
+                cluster.primary(slot_of_key(key.as_bytes())).await?
+            }
+        };
+        Ok(node.connect().await?.0)
+    }
+
+    /// Runs a command on one node.
+    pub(crate) async fn ask<T: FromRedisValue>(&self, node: &Arc<Node>, command: &Cmd) -> Result<T, Error> {
+        let deadline = Instant::now() + self.timeout;
+        let link = timeout_at(deadline, Link::open(node.clone(), Lane::Shared)).await;
+        let (value, _) = self
+            .query(link.map_err(|_| self.silence())??, command, deadline)
+            .await
+            .map_err(|failed| failed.error)?;
+        read(value)
+    }
+
+    /// Runs a command where its key is. A command whose answer was lost is not repeated: it may have been
+    /// carried out.
+    pub(crate) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
+        let (value, _) = self.send(command, Lane::Shared).await?;
+        read(value)
+    }
+
+    /// Runs one command that calls a function.
+    pub(crate) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
+        self.run(command).await
+    }
+
+    /// Runs one command that calls a function, and does not answer before as many replicas as the settings
+    /// ask for have what it wrote, and all that was written before.
+    ///
+    /// # Errors
+    /// [`Error::NotDurable`] if they do not say so in time; it has been carried out all the same.
+    pub(crate) async fn accept<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
+        if self.replicas == 0 {
+            return self.run(command).await;
+        }
+        let turn = tokio::time::timeout(self.timeout, self.waiting.acquire()).await;
+        let _turn = turn.map_err(|_| Error::Unreachable("too many callers wait for replicas".into()))?;
+        let (value, link) = self.send(command, Lane::Alone).await?;
+        self.confirm(link, command).await?;
+        read(value)
+    }
+
+    /// Waits for replicas. `WAIT` counts from the last write of its connection, and the command may have
+    /// written nothing, say because it repeats one whose answer was lost: so something is written first.
+    async fn confirm(&self, mut link: Link, command: &Cmd) -> Result<(), Error> {
+        let Some(Arg::Simple(root)) = command.args_iter().nth(3) else { return Ok(()) };
+        let patience = self.timeout * 4 / 5;
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("FCALL").arg(format!("uso_{LAYOUT}_mark")).arg(1).arg(root).ignore();
+        pipeline.cmd("WAIT").arg(self.replicas).arg(patience.as_millis() as u64);
+        let answer = tokio::time::timeout(self.timeout, pipeline.query_async(&mut link.connection)).await;
+        let (confirmed,): (u32,) = match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => return Err(self.silence()),
+        };
+        link.put_back();
+        let wanted = self.replicas;
+        if confirmed >= wanted { Ok(()) } else { Err(Error::NotDurable { confirmed, wanted }) }
+    }
+
+    /// Sends a command to the primary that has its key, and again as long as it is certain that it was not
+    /// carried out and there is somewhere better to go. A node without our functions, new or restarted
+    /// without its data, is given them once.
+    async fn send(&self, command: &Cmd, lane: Lane) -> Result<(Value, Link), Error> {
+        let deadline = Instant::now() + self.timeout;
+        let (mut redirects, mut loaded) = (0, false);
+        loop {
+            let link = timeout_at(deadline, self.link(command, lane)).await.map_err(|_| self.silence())??;
+            let failed = match self.query(link, command, deadline).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            let Some(cause) = failed.refusal.as_ref() else { return Err(failed.error) };
+            if is_function_missing(cause) && !loaded {
+                loaded = true;
+                migrate::load(self, &failed.node).await?;
+            } else if is_elsewhere(cause) && redirects < REDIRECTS {
+                redirects += 1;
+                if let (Primaries::Many(cluster), Some((address, slot))) =
+                    (&self.primaries, cause.redirect_node())
+                {
+                    cluster.note_moved(slot, address, &failed.node);
+                }
+            } else {
+                return Err(failed.error);
+            }
+        }
+    }
+
+    /// A connection to the primary that has the command's key.
+    async fn link(&self, command: &Cmd, lane: Lane) -> Result<Link, Error> {
+        let cluster = match &self.primaries {
+            Primaries::One(node) => return Link::open(node.clone(), lane).await,
+            Primaries::Many(cluster) => cluster,
+        };
+        let slot = slot_of(command);
+        let node = cluster.primary(slot).await?;
+        match Link::open(node.clone(), lane).await {
+            Ok(link) => Ok(link),
+            Err(error) => {
+                // Perhaps a replica of the lost node has taken its place.
+                cluster.refresh().await?;
+                let successor = cluster.primary(slot).await?;
+                if Arc::ptr_eq(&node, &successor) { Err(error) } else { Link::open(successor, lane).await }
+            }
+        }
+    }
+
+    /// Sends a command over a connection, which is not used again if it breaks.
+    async fn query(&self, mut link: Link, command: &Cmd, deadline: Instant) -> Result<(Value, Link), Failed> {
+        let node = link.node.clone();
+        let refusal = match timeout_at(deadline, command.query_async(&mut link.connection)).await {
+            Ok(Ok(value)) => return Ok((value, link)),
+            Ok(Err(refusal)) => Some(refusal),
+            Err(_) => None,
+        };
+        match &refusal {
+            Some(refusal)
+                if !refusal.is_io_error() && !refusal.is_unrecoverable_error() && !is_demoted(refusal) =>
+            {
+                link.put_back();
+            }
+            // A server that says nothing may be gone without a word: a new connection asks again where it is.
+            _ => link.is_broken(),
+        }
+        let error = refusal.clone().map_or_else(|| self.silence(), Error::from);
+        Err(Failed { node, refusal, error })
+    }
+
+    fn silence(&self) -> Error {
+        Error::Unreachable(format!("no answer within {} ms", self.timeout.as_millis()))
     }
 }
 
-async fn bounded<T>(
-    limit: Duration,
-    answer: impl Future<Output = redis::RedisResult<T>>,
-) -> Result<T, Error> {
-    match tokio::time::timeout(limit, answer).await {
-        Ok(answer) => answer.map_err(Error::from),
-        Err(_) => Err(Error::Unreachable(format!("no answer within {} ms", limit.as_millis()))),
-    }
+/// A command that got no good answer.
+struct Failed {
+    node: Arc<Node>,
+    /// What came instead; nothing if nothing came.
+    refusal: Option<RedisError>,
+    error: Error,
 }
 
-fn is_function_missing(error: &redis::RedisError) -> bool {
+fn read<T: FromRedisValue>(value: Value) -> Result<T, Error> {
+    redis::from_redis_value(value).map_err(|error| Error::Unreadable(error.to_string()))
+}
+
+fn is_function_missing(error: &RedisError) -> bool {
     error.to_string().contains("Function not found")
 }
 
-fn check_version(server: &str) -> Result<(), Error> {
-    let version =
-        server.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("unknown").trim();
-    match version.split('.').next().and_then(|major| major.parse::<u32>().ok()) {
-        Some(major) if major >= OLDEST_REDIS => Ok(()),
-        _ => Err(Error::Unsafe(format!(
-            "version {version} has no functions; {OLDEST_REDIS}.0 or newer is needed"
-        ))),
-    }
+/// Whether another server would have carried the command out; this one has not.
+fn is_elsewhere(error: &RedisError) -> bool {
+    error.code() == Some("MOVED") || is_demoted(error)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::check_version;
-
-    #[test]
-    fn an_older_redis_is_refused_by_version() {
-        assert!(check_version("# Server\r\nredis_version:7.0.15\r\n").is_ok());
-        assert!(check_version("redis_version:8.2.1").is_ok());
-        let error = check_version("redis_version:6.2.14\r\n").unwrap_err().to_string();
-        assert!(error.contains("6.2.14") && error.contains("7.0"), "{error}");
-        assert!(check_version("").is_err());
-    }
+fn is_demoted(error: &RedisError) -> bool {
+    error.code() == Some("READONLY")
 }

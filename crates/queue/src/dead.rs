@@ -102,7 +102,7 @@ impl Queue {
     pub async fn retry_dead_letter(&self, id: &LetterId) -> Result<Option<Retried>, Error> {
         let mut command = self.function(id.shard, "revive");
         command.arg(id.entry.to_string()).arg(JobId::new(id.shard).bytes());
-        Retried::read(id.shard, self.0.connection.call(&command).await?)
+        Retried::read(id.shard, self.0.connection.accept(&command).await?)
     }
 
     /// Forgets a dead letter; gives whether it was there.

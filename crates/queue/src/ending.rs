@@ -35,7 +35,7 @@ impl Queue {
     pub async fn cancel(&self, id: &JobId) -> Result<Option<Canceled>, Error> {
         let mut command = self.function(id.shard(), "cancel");
         command.arg(id.bytes()).arg(self.0.config.retention_ms());
-        let Some(mut reply) = Reply::of(self.0.connection.call(&command).await?)? else { return Ok(None) };
+        let Some(mut reply) = Reply::of(self.0.connection.accept(&command).await?)? else { return Ok(None) };
         Ok(Some(match State::read(&reply.next::<String>()?)? {
             State::Canceled => Canceled::Done,
             state => Canceled::Ended(state),
@@ -50,7 +50,7 @@ impl Queue {
     pub async fn retry(&self, id: &JobId) -> Result<Option<Retried>, Error> {
         let mut command = self.function(id.shard(), "retry");
         command.arg(id.bytes()).arg(JobId::new(id.shard()).bytes());
-        Retried::read(id.shard(), self.0.connection.call(&command).await?)
+        Retried::read(id.shard(), self.0.connection.accept(&command).await?)
     }
 }
 

@@ -32,6 +32,25 @@ pub enum Error {
     /// The Redis server must not be used as it is configured.
     #[error("unsafe redis: {0}")]
     Unsafe(String),
+    /// The settings cannot be used.
+    #[error("redis settings: {0}")]
+    Settings(String),
+    /// The queue's data is split into another number of shards: tenants would be looked for in the wrong ones.
+    #[error("the queue has {found} shard(s), and {asked} were asked for: set the number it has")]
+    WrongShards {
+        /// The number found.
+        found: u16,
+        /// The number in the settings.
+        asked: u16,
+    },
+    /// The work was taken, but too few replicas have it yet to promise that it survives.
+    #[error("{confirmed} of {wanted} replicas confirmed the work in time; ask again with the same key")]
+    NotDurable {
+        /// Replicas that have it.
+        confirmed: u32,
+        /// Replicas that must.
+        wanted: u32,
+    },
     /// The data belongs to a newer version of the fleet.
     #[error("the queue has layout {found}, this version knows up to {known}: upgrade this process")]
     NewerLayout {
@@ -45,11 +64,24 @@ pub enum Error {
     PrivateRedis(String),
 }
 
+/// With these a server says that it, or the part of a cluster that was asked for, is not at work now.
+const AWAY: [&str; 9] = [
+    "ASK",
+    "CLUSTERDOWN",
+    "LOADING",
+    "MASTERDOWN",
+    "MOVED",
+    "NOREPLICAS",
+    "READONLY",
+    "TRYAGAIN",
+    "UNBLOCKED",
+];
+
 impl Error {
     /// Whether the same call may succeed later.
     pub fn retryable(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Full => true,
+            Self::Unreachable(_) | Self::Full | Self::NotDurable { .. } => true,
             Self::Rejected(rejection) => {
                 matches!(rejection, Rejection::TooFast { .. } | Rejection::TooManyQueued { .. })
             }
@@ -65,7 +97,7 @@ impl From<redis::RedisError> for Error {
             || error.is_timeout()
             || error.is_connection_refusal()
             || error.is_connection_dropped()
-            || matches!(error.code(), Some("LOADING" | "MASTERDOWN" | "CLUSTERDOWN"));
+            || error.code().is_some_and(|code| AWAY.contains(&code));
         match error.code() {
             Some("OOM") => Self::Full,
             _ if away => Self::Unreachable(error.to_string()),

@@ -213,7 +213,7 @@ pub struct EventTail {
 impl EventTail {
     pub(crate) async fn open(queue: &Queue, shard: u16, after: Option<EventId>) -> Result<Self, Error> {
         let key = queue.key(shard, "events");
-        let mut connection = queue.waiting_connection().await?;
+        let mut connection = queue.0.connection.waiting(&key).await?;
         let after = match after {
             Some(after) => after,
             None => newest(&mut connection, &key).await?,

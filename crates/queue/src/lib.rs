@@ -78,7 +78,6 @@ struct Inner {
     config: Config,
     /// First part of every key, for each shard.
     roots: Vec<String>,
-    durability: Durability,
     /// Counts claims, so that each begins at another shard.
     turn: AtomicUsize,
 }
@@ -87,26 +86,29 @@ impl Queue {
     /// Connects, and refuses a server that is too old or would evict accepted jobs.
     ///
     /// # Errors
-    /// [`Error::Unreachable`], or [`Error::Unsafe`] with what to change.
+    /// [`Error::Unreachable`]; [`Error::Unsafe`] or [`Error::Settings`] with what to change;
+    /// [`Error::WrongShards`].
     pub async fn connect(config: Config) -> Result<Self, Error> {
         let connection = Connection::open(&config).await?;
-        let durability = connection.inspect().await?;
-        let roots = (0..config.shards.max(1)).map(|shard| format!("{{{}:{shard}}}", config.prefix)).collect();
+        let roots: Vec<String> =
+            (0..config.shards.max(1)).map(|shard| format!("{{{}:{shard}}}", config.prefix)).collect();
+        migrate::check_shards(&connection, &roots).await?;
         let turn = AtomicUsize::new(0);
-        Ok(Self(Arc::new(Inner { connection, config, roots, durability, turn })))
+        Ok(Self(Arc::new(Inner { connection, config, roots, turn })))
     }
 
-    /// Loads the function library of this version. Safe to repeat, also at once from many processes.
+    /// Loads the function library of this version, and fixes the number of shards. Safe to repeat, also at
+    /// once from many processes.
     ///
     /// # Errors
-    /// [`Error::NewerLayout`] if the data belongs to a newer version.
+    /// [`Error::NewerLayout`] if the data belongs to a newer version; [`Error::WrongShards`].
     pub async fn migrate(&self) -> Result<(), Error> {
         migrate::run(&self.0.connection, &self.0.roots).await
     }
 
-    /// What survives when the machine under Redis stops.
+    /// What survives when the machine under Redis stops, as the servers that are primaries now tell.
     pub fn durability(&self) -> Durability {
-        self.0.durability
+        self.0.connection.durability()
     }
 
     /// The settings it was connected with.
@@ -114,12 +116,12 @@ impl Queue {
         &self.0.config
     }
 
-    /// Whether Redis answers.
+    /// Whether Redis answers, each primary of it.
     ///
     /// # Errors
     /// [`Error::Unreachable`] if it does not.
     pub async fn ping(&self) -> Result<(), Error> {
-        self.0.connection.run(&redis::cmd("PING")).await
+        self.0.connection.ping().await
     }
 
     /// The time by Redis' clock, in milliseconds since 1970: that of every time in the queue.
@@ -167,9 +169,5 @@ impl Queue {
             Some(root) => root.clone(),
             None => format!("{{{}:{shard}}}", self.0.config.prefix),
         }
-    }
-
-    async fn waiting_connection(&self) -> Result<redis::aio::MultiplexedConnection, Error> {
-        self.0.connection.waiting().await
     }
 }

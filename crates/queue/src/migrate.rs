@@ -1,7 +1,9 @@
 //! The Redis side of the queue: function libraries, one a layout version.
 
+use std::sync::Arc;
+
 use crate::Error;
-use crate::connection::Connection;
+use crate::connection::{Connection, Node};
 
 /// The layout this version writes.
 pub const LAYOUT: u32 = 1;
@@ -21,14 +23,16 @@ const SOURCE: &str = concat!(
     include_str!("../../../migrations/0001_jobs/steer.lua"),
     include_str!("../../../migrations/0001_jobs/look.lua"),
     include_str!("../../../migrations/0001_jobs/audit.lua"),
+    include_str!("../../../migrations/0001_jobs/mark.lua"),
     include_str!("../../../migrations/0001_jobs/register.lua"),
 );
 
-/// Loads the functions of this version, replacing an older text of the same library. Several
+/// Loads the functions of this version into a node, replacing an older text of the same library. Several
 /// processes may do so at once: each replacement is atomic and all write the same text.
-pub(crate) async fn load(connection: &Connection) -> Result<(), Error> {
-    let loaded: String =
-        connection.run(redis::cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(SOURCE)).await?;
+pub(crate) async fn load(connection: &Connection, node: &Arc<Node>) -> Result<(), Error> {
+    let mut load = redis::cmd("FUNCTION");
+    load.arg("LOAD").arg("REPLACE").arg(SOURCE);
+    let loaded: String = connection.ask(node, &load).await?;
     tracing::info!(library = loaded, "loaded the function library {loaded}");
     Ok(())
 }
@@ -36,24 +40,51 @@ pub(crate) async fn load(connection: &Connection) -> Result<(), Error> {
 /// Brings the data of all shards to this version's layout, and the functions with it.
 pub(crate) async fn run(connection: &Connection, roots: &[String]) -> Result<(), Error> {
     for root in roots {
-        let key = format!("{root}:layout");
-        let found: Option<u32> = connection.run(redis::cmd("GET").arg(&key)).await?;
-        match found {
-            Some(found) if found > LAYOUT => return Err(Error::NewerLayout { found, known: LAYOUT }),
-            Some(_) => {}
-            None => connection
-                .run(redis::cmd("SET").arg(&key).arg(LAYOUT).arg("NX"))
-                .await
-                .map(|_: redis::Value| ())?,
+        let found: Option<u32> = connection.run(redis::cmd("GET").arg(layout_key(root))).await?;
+        if let Some(found) = found.filter(|found| *found > LAYOUT) {
+            return Err(Error::NewerLayout { found, known: LAYOUT });
         }
     }
-    if is_current(connection).await? { Ok(()) } else { load(connection).await }
+    // One of several processes that disagree is first, and the others are refused.
+    set_new(connection, &shards_key(&roots[0]), roots.len()).await?;
+    check_shards(connection, roots).await?;
+    for root in roots {
+        set_new(connection, &layout_key(root), LAYOUT).await?;
+    }
+    for node in connection.primaries().await? {
+        if !is_current(connection, &node).await? {
+            load(connection, &node).await?;
+        }
+    }
+    Ok(())
 }
 
-async fn is_current(connection: &Connection) -> Result<bool, Error> {
+/// Refuses to work with another number of shards than the data has; new data has none yet.
+pub(crate) async fn check_shards(connection: &Connection, roots: &[String]) -> Result<(), Error> {
+    let asked = roots.len() as u16;
+    match connection.run(redis::cmd("GET").arg(shards_key(&roots[0]))).await? {
+        Some(found) if found != asked => Err(Error::WrongShards { found, asked }),
+        _ => Ok(()),
+    }
+}
+
+fn layout_key(root: &str) -> String {
+    format!("{root}:layout")
+}
+
+/// Only the first shard has it.
+fn shards_key(root: &str) -> String {
+    format!("{root}:shards")
+}
+
+async fn set_new(connection: &Connection, key: &str, value: impl redis::ToRedisArgs) -> Result<(), Error> {
+    connection.run(redis::cmd("SET").arg(key).arg(value).arg("NX")).await.map(|_: redis::Value| ())
+}
+
+async fn is_current(connection: &Connection, node: &Arc<Node>) -> Result<bool, Error> {
     let mut list = redis::cmd("FUNCTION");
     list.arg("LIST").arg("LIBRARYNAME").arg(LIBRARY).arg("WITHCODE");
-    let libraries: redis::Value = connection.run(&list).await?;
+    let libraries: redis::Value = connection.ask(node, &list).await?;
     Ok(holds_text(&libraries, SOURCE))
 }
 

@@ -146,7 +146,7 @@ impl Queue {
             check(job, index, shard)?;
             add(&mut command, &ids[index], job, plain)?;
         }
-        let mut reply = Reply::list(self.0.connection.call(&command).await?)?;
+        let mut reply = Reply::list(self.0.connection.accept(&command).await?)?;
         let word: String = reply.next()?;
         if word != "accepted" {
             return Err(Rejection::read(shard, &word, reply)?.into());

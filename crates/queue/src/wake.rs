@@ -3,16 +3,23 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
+use tokio::task::JoinSet;
 
 use crate::{Error, Queue};
 
-/// Wake-ups for one worker, over a connection of its own.
+/// Wake-ups for one worker, over connections of its own.
 ///
 /// Each new job puts one token into a list, and Redis gives a token to the one worker that has waited
 /// longest. A token says only "look": one may be lost with a connection, so a worker looks about
 /// every second without any.
 pub struct Wakeups {
     queue: Queue,
+    ears: Vec<Ear>,
+}
+
+/// One blocked command and what it listens to: all shards, or in a cluster one, because keys of different
+/// slots cannot be in one command.
+struct Ear {
     keys: Vec<String>,
     connection: Option<MultiplexedConnection>,
 }
@@ -30,8 +37,10 @@ impl Queue {
     }
 
     fn tokens_in(&self, list: &str) -> Wakeups {
-        let keys = self.shards().map(|shard| self.key(shard, list)).collect();
-        Wakeups { queue: self.clone(), keys, connection: None }
+        let keys: Vec<String> = self.shards().map(|shard| self.key(shard, list)).collect();
+        let together = if self.0.connection.splits_shards() { 1 } else { keys.len() };
+        let ear = |keys: &[String]| Ear { keys: keys.to_vec(), connection: None };
+        Wakeups { queue: self.clone(), ears: keys.chunks(together).map(ear).collect() }
     }
 }
 
@@ -39,23 +48,49 @@ impl Wakeups {
     /// Returns when there may be work, at the latest after `longest`, also while Redis is away.
     pub async fn wait(&mut self, longest: Duration) {
         let deadline = tokio::time::Instant::now() + longest;
-        if let Err(error) = self.token(longest).await {
-            tracing::debug!(%error, "no wake-ups for now");
-            self.connection = None;
-            tokio::time::sleep_until(deadline).await;
+        let mut waits = JoinSet::new();
+        for (index, ear) in self.ears.iter_mut().enumerate() {
+            let (queue, mut ear) = (self.queue.clone(), ear.take());
+            waits.spawn(async move {
+                let token = ear.token(&queue, longest).await;
+                (index, ear, token)
+            });
         }
+        while let Some(wait) = waits.join_next().await {
+            // A panic has been reported where it happened.
+            let Ok((index, ear, token)) = wait else { continue };
+            match token {
+                // The other waits end with their connections, or they would take tokens from other workers.
+                Ok(woken) => {
+                    self.ears[index] = ear;
+                    if woken {
+                        return;
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "no wake-ups for now"),
+            }
+        }
+        tokio::time::sleep_until(deadline).await;
+    }
+}
+
+impl Ear {
+    /// The ear with its connection; what stays behind has none.
+    fn take(&mut self) -> Self {
+        Self { keys: self.keys.clone(), connection: self.connection.take() }
     }
 
-    async fn token(&mut self, longest: Duration) -> Result<(), Error> {
+    /// Whether there was a token.
+    async fn token(&mut self, queue: &Queue, longest: Duration) -> Result<bool, Error> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            None => self.connection.insert(self.queue.waiting_connection().await?),
+            None => self.connection.insert(queue.0.connection.waiting(&self.keys[0]).await?),
         };
         let mut take = redis::cmd("BLPOP");
         take.arg(&self.keys).arg(longest.as_secs_f64());
         let answer = take.query_async::<redis::Value>(connection);
         match tokio::time::timeout(longest + Duration::from_secs(1), answer).await {
-            Ok(answer) => answer.map(|_| ()).map_err(Error::from),
+            Ok(answer) => Ok(answer? != redis::Value::Nil),
             Err(_) => Err(Error::Unreachable("no wake-up and no time-out".into())),
         }
     }

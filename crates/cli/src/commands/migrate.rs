@@ -4,7 +4,7 @@ use super::say;
 use crate::args::MigrateArgs;
 
 pub(crate) async fn run(args: MigrateArgs) -> anyhow::Result<()> {
-    let queue = Queue::connect(uso_queue::Config::new(args.redis.redis)).await?;
+    let queue = Queue::connect(args.redis.config()).await?;
     queue.migrate().await?;
     say(&format!("the queue has layout {LAYOUT}; durability: {}", queue.durability()))
 }

@@ -11,7 +11,7 @@ use crate::shutdown::Shutdown;
 pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let defaults = connect::defaults(args.model.as_deref())?;
-    let queue = connect::queue(&args.redis.redis).await?;
+    let queue = connect::queue(args.redis.config()).await?;
     let store = connect::store(&args.s3, None).await?;
     let api = Api::new(queue, store, Config { defaults, ..Config::default() }, Registry::new())?;
     let listener =

@@ -133,7 +133,7 @@ async fn run_fleet(
 ) -> anyhow::Result<()> {
     let registry = Registry::new();
     let device = connect::device(&args.model).await?;
-    let queue = connect::queue(&places.redis).await?;
+    let queue = connect::queue(args.queue.config(&places.redis)).await?;
     let store = connect::store(&places.s3, places.keys).await?;
 
     let config = Config { defaults: connect::defaults(args.model.model.as_deref())?, ..Config::default() };

@@ -16,7 +16,7 @@ use crate::shutdown::Shutdown;
 pub(crate) async fn run(args: WorkArgs) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let registry = Registry::new();
-    let queue = connect::queue(&args.redis.redis).await?;
+    let queue = connect::queue(args.redis.config()).await?;
     let store = connect::store(&args.s3, None).await?;
     let worker = Worker::new(queue, store, connect::device(&args.model).await?, Metrics::new(&registry)?);
     let health = tokio::spawn(serve_health(args.listen, registry, shutdown.stop.clone()));

@@ -127,6 +127,13 @@ impl Fixture {
         self.raw::<redis::Value>(&["SET", AHEAD, &ahead]).await.unwrap();
     }
 
+    /// The text of a library that is loaded.
+    pub(crate) async fn library(&self, name: &str) -> String {
+        let list = ["FUNCTION", "LIST", "LIBRARYNAME", name, "WITHCODE"];
+        let loaded: Vec<Vec<redis::Value>> = self.raw(&list).await.unwrap();
+        redis::from_redis_value(loaded[0].last().unwrap().clone()).unwrap()
+    }
+
     /// Loads a library that can be told how far its clock is ahead.
     pub(crate) async fn make_clock_settable(&self) {
         let honest = format!("{CLOCK}\n");
@@ -136,9 +143,7 @@ impl Fixture {
 
     /// Loads a library in which a text stands for another, unless it does already.
     pub(crate) async fn edit_library(&self, from: &str, to: &str) {
-        let list = ["FUNCTION", "LIST", "LIBRARYNAME", "uso_1", "WITHCODE"];
-        let loaded: Vec<Vec<redis::Value>> = self.raw(&list).await.unwrap();
-        let library: String = redis::from_redis_value(loaded[0].last().unwrap().clone()).unwrap();
+        let library = self.library("uso_1").await;
         if library.contains(from) {
             let library = library.replacen(from, to, 1);
             self.raw::<redis::Value>(&["FUNCTION", "LOAD", "REPLACE", &library]).await.unwrap();

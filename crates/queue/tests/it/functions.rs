@@ -22,6 +22,76 @@ async fn a_newer_layout_is_refused() {
 }
 
 #[tokio::test]
+async fn the_number_of_shards_is_part_of_the_data() {
+    let fixture = Fixture::start().await;
+    let asked = Config { shards: 4, ..fixture.queue.config().clone() };
+    let Err(error) = Queue::connect(asked.clone()).await else { panic!("it was accepted") };
+    assert!(matches!(error, Error::WrongShards { found: 1, asked: 4 }), "{error}");
+
+    // On new data whoever migrates first decides, also among several at once.
+    fixture.raw::<redis::Value>(&["FLUSHALL"]).await.unwrap();
+    let other = Queue::connect(asked).await.unwrap();
+    let (one, four) = tokio::join!(fixture.queue.migrate(), other.migrate());
+    assert!(one.is_ok() != four.is_ok(), "{one:?} {four:?}");
+    assert!(matches!(one.and(four), Err(Error::WrongShards { .. })));
+}
+
+#[tokio::test]
+async fn two_versions_work_side_by_side_on_the_same_data() {
+    let fixture = Fixture::start().await;
+    let before = fixture.submit(&bulk()).await;
+    // The next version: functions of other names, and one that answers otherwise.
+    let (ours, theirs) = ("redis.call('XLEN', root .. ':dead')", "77");
+    let next = fixture.library("uso_1").await.replace("uso_1", "uso_2").replacen(ours, theirs, 1);
+    fixture.raw::<redis::Value>(&["FUNCTION", "LOAD", &next]).await.unwrap();
+    let depth: Vec<redis::Value> = fixture.raw(&["FCALL", "uso_2_depth", "1", "{uso:0}"]).await.unwrap();
+    assert_eq!(depth[depth.len() - 2], redis::Value::Int(77));
+    assert_eq!(fixture.queue.stats().await.unwrap().dead, 0);
+
+    // A worker of the next version takes a job that one of this version accepted, and the other way round.
+    let job = bytes(&before);
+    let claim: &[&[u8]] = &[
+        b"FCALL",
+        b"uso_2_claim",
+        b"1",
+        b"{uso:0}",
+        b"next",
+        b"0123456789abcdef",
+        b"10000",
+        b"1000",
+        b"20",
+        b"+inf",
+        b"1",
+        b"bulk",
+    ];
+    let granted: Vec<redis::Value> = fixture.raw_bytes(claim).await.unwrap();
+    assert!(format!("{granted:?}").contains("a cat"), "{granted:?}");
+    assert_eq!(fixture.view(&before).await.state, State::Running);
+    let fence = fixture.view(&before).await.fence.to_string();
+    let complete: &[&[u8]] = &[
+        b"FCALL", b"uso_2_complete", b"1", b"{uso:0}", &job, fence.as_bytes(), b"0123456789abcdef", b"1000",
+        br#"{"uri":"s3://b/a","sidecar":"s3://b/b","width":1,"height":1,"bytes":1,"sha256":"0","content_type":"image/png"}"#,
+    ];
+    assert_eq!(fixture.raw_bytes::<u32>(complete).await.unwrap(), 1);
+    assert_eq!(fixture.view(&before).await.state, State::Succeeded);
+    let new: &[u8; 16] = b"fedcba9876543210";
+    let spec = serde_json::to_vec(&bulk()).unwrap();
+    let submit: &[&[u8]] =
+        &[b"FCALL", b"uso_2_submit", b"1", b"{uso:0}", b"tenant", b"4", new, b"bulk", b"0", &spec];
+    fixture.raw_bytes::<redis::Value>(submit).await.unwrap();
+    let lease = fixture.claim().await.unwrap();
+    assert_eq!(bytes(&lease.id), *new);
+    lease.complete(&output("a")).await.unwrap();
+
+    // A process of this version that starts meanwhile loads its own functions and no others.
+    fixture.raw::<redis::Value>(&["FUNCTION", "DELETE", "uso_1"]).await.unwrap();
+    fixture.another().await.migrate().await.unwrap();
+    assert_eq!(fixture.library("uso_2").await, next);
+    assert!(fixture.library("uso_1").await.contains("uso_1_"));
+    assert_eq!(fixture.queue.audit().await.unwrap().faults, []);
+}
+
+#[tokio::test]
 async fn functions_that_a_node_lost_are_loaded_again() {
     let fixture = Fixture::start().await;
     fixture.raw::<redis::Value>(&["FUNCTION", "FLUSH"]).await.unwrap();

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod batches;
+mod cluster;
 mod durability;
 mod endings;
 mod fairness;
@@ -12,8 +13,12 @@ mod leases;
 mod life;
 mod list;
 mod order;
+mod replicas;
 mod rules;
+mod sentinel;
+mod server;
 mod simulation;
 mod spec;
 mod submit;
+mod tls;
 mod window;

@@ -1,0 +1,155 @@
+//! One primary: a connection that all callers share, and some that serve one caller at a time.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo};
+use tokio::time::Instant;
+
+use super::promise::{self, Durability};
+use super::sentinel::Sentinels;
+use crate::Error;
+
+/// Longest wait for a connection to be made: a producer must fail fast while Redis is away.
+pub(super) const CONNECT: Duration = Duration::from_secs(1);
+
+/// Where a primary is.
+pub(super) enum Place {
+    Fixed(ConnectionInfo),
+    /// Asked anew for each connection: that is how a process follows a fail-over.
+    Watched(Sentinels),
+}
+
+/// One primary.
+pub(crate) struct Node {
+    place: Place,
+    shared: Mutex<Shared>,
+    /// Held by the one caller who connects; holds how the last attempt failed.
+    connecting: tokio::sync::Mutex<Option<(Instant, String)>>,
+    /// Connections that wait for the next caller who needs one alone.
+    idle: Mutex<Vec<MultiplexedConnection>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    connection: Option<MultiplexedConnection>,
+    /// Counts connections, so that whoever finds one broken drops that one and not its successor.
+    number: u64,
+    promise: Option<Durability>,
+}
+
+impl Node {
+    pub(super) fn new(place: Place) -> Self {
+        Self {
+            place,
+            shared: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// The shared connection and its number, made if there is none. Callers that come while one of them
+    /// tries wait for that attempt, and share its failure.
+    pub(super) async fn shared(&self) -> Result<(MultiplexedConnection, u64), Error> {
+        let came = Instant::now();
+        if let Some(found) = self.current() {
+            return Ok(found);
+        }
+        let mut failed = self.connecting.lock().await;
+        if let Some(found) = self.current() {
+            return Ok(found);
+        }
+        if let Some((_, reason)) = failed.as_ref().filter(|(when, _)| *when > came) {
+            return Err(Error::Unreachable(reason.clone()));
+        }
+        match self.connect().await {
+            Ok((connection, promise)) => {
+                let mut shared = lock(&self.shared);
+                shared.number += 1;
+                shared.promise = Some(promise);
+                shared.connection = Some(connection.clone());
+                Ok((connection, shared.number))
+            }
+            Err(error) => {
+                *failed = Some((Instant::now(), error.to_string()));
+                Err(error)
+            }
+        }
+    }
+
+    fn current(&self) -> Option<(MultiplexedConnection, u64)> {
+        let shared = lock(&self.shared);
+        shared.connection.clone().map(|connection| (connection, shared.number))
+    }
+
+    /// Forgets a shared connection that broke, or that leads to a server which is no primary any more.
+    pub(super) fn drop_shared(&self, number: u64) {
+        let mut shared = lock(&self.shared);
+        if shared.number == number {
+            shared.connection = None;
+        }
+    }
+
+    /// A connection for one caller alone, to be given back with [`Node::put_back`].
+    pub(super) async fn alone(&self) -> Result<MultiplexedConnection, Error> {
+        let idle = lock(&self.idle).pop();
+        match idle {
+            Some(connection) => Ok(connection),
+            None => Ok(self.connect().await?.0),
+        }
+    }
+
+    pub(super) fn put_back(&self, connection: MultiplexedConnection) {
+        lock(&self.idle).push(connection);
+    }
+
+    /// Idle connections are as old as the one that was found broken.
+    pub(super) fn drop_idle(&self) {
+        lock(&self.idle).clear();
+    }
+
+    /// Connects, and refuses a server that would lose what it accepts. Answers may take any time: whoever
+    /// waits for one says how long.
+    pub(super) async fn connect(&self) -> Result<(MultiplexedConnection, Durability), Error> {
+        let info = match &self.place {
+            Place::Fixed(info) => info.clone(),
+            Place::Watched(sentinels) => sentinels.primary().await?,
+        };
+        let address = info.addr().to_string();
+        let connection = open(info).await?;
+        let promise = within(CONNECT, promise::inspect(&connection, &address)).await?;
+        Ok((connection, promise))
+    }
+
+    /// What the server promised when it was last connected to.
+    pub(super) fn promise(&self) -> Option<Durability> {
+        lock(&self.shared).promise
+    }
+}
+
+/// A plain connection without any time-out on its answers.
+pub(super) async fn open(info: ConnectionInfo) -> Result<MultiplexedConnection, Error> {
+    let client = Client::open(info)?;
+    let settings =
+        AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
+    let connecting = async { Ok(client.get_multiplexed_async_connection_with_config(&settings).await?) };
+    // Also bounds the look-up of a name and the greeting.
+    within(CONNECT, connecting).await
+}
+
+/// Gives an answer that takes longer than `limit` up.
+pub(super) async fn within<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Error::Unreachable(format!("no answer within {} ms", limit.as_millis()))),
+    }
+}
+
+/// Nothing that is done under these locks can leave half a change behind.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
