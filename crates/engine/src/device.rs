@@ -1,5 +1,6 @@
 //! Where the numbers are kept and in which precision.
 
+use candle_core::DeviceLocation;
 pub use candle_core::{DType, Device};
 
 use crate::Error;
@@ -21,6 +22,15 @@ pub fn open(name: &str) -> Result<Device, Error> {
         "cuda" => Ok(Device::new_cuda(ordinal)?),
         "metal" => Ok(Device::new_metal(ordinal)?),
         _ => Err(unknown()),
+    }
+}
+
+/// The name that [`open`] knows a device by.
+pub fn name(device: &Device) -> String {
+    match device.location() {
+        DeviceLocation::Cpu => "cpu".into(),
+        DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
     }
 }
 

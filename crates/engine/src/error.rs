@@ -42,6 +42,12 @@ pub enum Error {
         /// Steps of the job.
         steps: usize,
     },
+    /// A half-drawn picture that cannot be gone on with; the request itself may be fine.
+    #[error("checkpoint: {0}")]
+    Checkpoint(String),
+    /// A scripted engine fails because its script says so.
+    #[error("the script says so")]
+    Scripted,
     /// A computation failed on the device.
     #[error("device: {0}")]
     Device(#[from] candle_core::Error),

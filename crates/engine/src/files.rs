@@ -1,6 +1,8 @@
 //! Where a model's files come from: a folder of the user's, or the binary itself.
 
 use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use crate::Error;
@@ -81,6 +83,31 @@ impl ModelFiles {
         }
     }
 
+    /// All files that may be part of the model, in order.
+    pub(crate) fn paths(&self) -> Result<Vec<String>, Error> {
+        let mut paths = Vec::new();
+        match self {
+            Self::Bundled => paths.extend(BUNDLED.iter().map(|(path, _)| (*path).to_owned())),
+            Self::Folder(folder) => {
+                walk(folder, String::new(), &mut paths)
+                    .map_err(|error| missing(folder, error.to_string()))?;
+            }
+        }
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// A file to be read in parts.
+    pub(crate) fn open(&self, path: &str) -> io::Result<Box<dyn ReadSeek>> {
+        match self {
+            Self::Folder(folder) => Ok(Box::new(File::open(folder.join(path))?)),
+            Self::Bundled => {
+                let bytes = bundled_file(path).ok_or(io::ErrorKind::NotFound)?;
+                Ok(Box::new(Cursor::new(bytes)))
+            }
+        }
+    }
+
     /// A JSON file as a value of `T`.
     ///
     /// # Errors
@@ -88,6 +115,28 @@ impl ModelFiles {
     pub fn read_json<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         serde_json::from_slice(&self.read(path)?).map_err(|error| missing(path, error.to_string()))
     }
+}
+
+/// What a file on disk and one in the binary have in common.
+pub(crate) trait ReadSeek: Read + Seek {}
+impl<T: Read + Seek> ReadSeek for T {}
+
+/// Collects files as they may be part of a model; a model folder may be a checked-out repository.
+fn walk(folder: &Path, above: String, paths: &mut Vec<String>) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = format!("{above}{name}");
+        if name.starts_with('.') {
+            continue;
+        }
+        if entry.path().is_dir() {
+            walk(&entry.path(), format!("{path}/"), paths)?;
+        } else if [".safetensors", ".bin", ".json"].iter().any(|end| name.ends_with(end)) {
+            paths.push(path);
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn missing(path: impl Into<PathBuf>, reason: impl Into<String>) -> Error {

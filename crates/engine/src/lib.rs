@@ -1,22 +1,27 @@
 //! A request becomes a picture: USO (arXiv 2508.18966) on FLUX.1-dev, on candle.
 //!
-//! [`Uso::load`] makes a model resident on one device; [`Uso::encode`] prepares a [`Request`],
-//! [`Uso::step`] moves the [`Sample`] one Euler step on, [`Uso::decode`] gives the [`Image`].
+//! [`Uso::load`] makes a model resident on one device. It is an [`Engine`]: [`Engine::encode`] prepares
+//! a [`Request`], [`Engine::step`] moves the [`Sample`] one Euler step on, [`Engine::decode`] gives the
+//! [`Image`]; between steps, [`Engine::checkpoint`] takes a copy from which [`Engine::resume`] goes on.
 //! Everything here is synchronous and belongs to the one thread that owns the device; the engine
-//! knows no queue, no network and no job ids.
+//! knows no queue, no network and no job ids. [`Scripted`] is an engine without a model, for tests.
 //!
 //! Read first: `uso/mod.rs` (the whole way of a picture), then `uso/flux.rs` (the transformer).
 
+mod checkpoint;
 mod config;
 pub mod device;
+mod engine;
 mod error;
 mod files;
+mod fingerprint;
 mod image;
 pub mod noise;
 pub mod preprocess;
 mod request;
 mod resample;
 pub mod schedule;
+pub mod scripted;
 pub mod tokenize;
 pub mod uso;
 pub mod weights;
@@ -24,10 +29,12 @@ pub mod weights;
 pub use config::{
     AutoencoderConfig, Defaults, FluxConfig, LoraConfig, ModelConfig, ProjectorConfig, TextLengths,
 };
+pub use engine::{Engine, Steps};
 pub use error::Error;
 pub use files::ModelFiles;
 pub use image::{DecodeLimits, Image};
 pub use request::Request;
+pub use scripted::{Script, Scripted};
 pub use uso::positions::PositionShift;
 pub use uso::{GUIDANCE, MAX_STYLES, SIDE, STEPS, Sample, Uso};
 

@@ -25,7 +25,7 @@ use crate::config::{Defaults, ModelConfig};
 use crate::preprocess::{self, Normalisation};
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
 use crate::weights::Weights;
-use crate::{Error, Image, ModelFiles, Request, schedule};
+use crate::{Engine, Error, Image, ModelFiles, Request, Steps, checkpoint, device, fingerprint, schedule};
 
 /// Largest side of a picture or a content reference in pixels, and smallest.
 pub const SIDE: std::ops::RangeInclusive<u32> = 16..=2048;
@@ -51,6 +51,7 @@ pub struct Uso {
     flux: Flux,
     device: Device,
     dtype: DType,
+    fingerprint: String,
 }
 
 impl Uso {
@@ -75,13 +76,9 @@ impl Uso {
             flux: load_flux(files, &config, dtype, device)?,
             device: device.clone(),
             dtype,
+            fingerprint: fingerprint::engine(files, device, dtype)?,
             config,
         })
-    }
-
-    /// The model's name for logs and receipts.
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     /// What a request that leaves a parameter out should get.
@@ -89,12 +86,72 @@ impl Uso {
         &self.config.defaults
     }
 
-    /// Prepares a request: text, style and reference are encoded, the start noise is drawn.
+    /// The transformer's prediction at the sample's timestep: packed as its latent is, float32.
     ///
     /// # Errors
-    /// [`Error::Request`] names a parameter outside its limits; [`Error::Image`] a reference that
-    /// cannot be used; otherwise the device failed.
-    pub fn encode(&mut self, request: &Request) -> Result<Sample, Error> {
+    /// If the device fails.
+    pub fn velocity(&self, sample: &Sample) -> Result<Tensor, Error> {
+        let now = sample.timesteps[sample.position];
+        let ignore = &mut |_: &str, _: &Tensor| {};
+        let velocity = self.flux.predict(&sample.latent, now, &sample.conditioning, ignore)?;
+        Ok(velocity.to_dtype(DType::F32)?)
+    }
+
+    /// Style tokens of each image: (1, tokens, hidden).
+    fn style_tokens(&self, styles: &[Image]) -> Result<Vec<Tensor>, Error> {
+        styles
+            .iter()
+            .map(|style| {
+                let pixels = preprocess::siglip(style, self.siglip.image_size() as u32, &self.normalisation);
+                Ok(self.projector.forward(&self.siglip.encode(&pixels)?)?)
+            })
+            .collect()
+    }
+
+    /// Width and height in pixels, multiples of 16.
+    fn target_size(&self, request: &Request, reference: Option<&Image>) -> Result<(usize, usize), Error> {
+        let (width, height) = match reference {
+            Some(image) if request.keep_size => preprocess::keep_size(
+                image.width,
+                image.height,
+                request.content_size,
+                self.config.defaults.keep_size_base,
+            ),
+            _ => (request.width, request.height),
+        };
+        let cut = |side: u32| side / TOKEN_PIXELS as u32 * TOKEN_PIXELS as u32;
+        let (width, height) = (cut(width), cut(height));
+        if !SIDE.contains(&width) || !SIDE.contains(&height) {
+            let (least, most) = (SIDE.start(), SIDE.end());
+            let reason =
+                format!("the content reference asks for {width}x{height}, a side must be {least} to {most}");
+            return Err(Error::Request { parameter: "keep_size", reason });
+        }
+        Ok((width as usize, height as usize))
+    }
+
+    fn rotary(&self, positions: &[positions::Position]) -> Result<Rotary, Error> {
+        let flux = &self.config.flux;
+        Ok(Rotary::new(positions, &flux.axes_dim, flux.theta, self.dtype, &self.device)?)
+    }
+}
+
+impl Engine for Uso {
+    type Sample = Sample;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn device(&self) -> String {
+        device::name(&self.device)
+    }
+
+    fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    fn encode(&mut self, request: &Request) -> Result<Sample, Error> {
         check(request)?;
         let reference = match &request.content {
             Some(image) => Some(preprocess::reference(image, request.content_size)?),
@@ -137,80 +194,49 @@ impl Uso {
         })
     }
 
-    /// One Euler step towards the picture; nothing happens when the sample is done.
-    ///
-    /// # Errors
-    /// [`Error::NotFinite`] when the last step left the numbers; otherwise the device failed.
-    pub fn step(&mut self, sample: &mut Sample) -> Result<(), Error> {
-        if sample.is_done() {
+    fn steps(&self, sample: &Sample) -> Steps {
+        sample.steps()
+    }
+
+    fn step(&mut self, sample: &mut Sample) -> Result<(), Error> {
+        if sample.steps().is_done() {
             return Ok(());
         }
         let (now, next) = (sample.timesteps[sample.position], sample.timesteps[sample.position + 1]);
         let change = (self.velocity(sample)? * (f64::from(next) - f64::from(now)))?;
         sample.latent = (&sample.latent + change)?;
         sample.position += 1;
-        if sample.is_done() && !is_finite(&sample.latent)? {
-            return Err(Error::NotFinite { step: sample.position, steps: sample.steps() });
+        if sample.steps().is_done() && !is_finite(&sample.latent)? {
+            let Steps { done, of } = sample.steps();
+            return Err(Error::NotFinite { step: done as usize, steps: of as usize });
         }
         Ok(())
     }
 
-    /// The transformer's prediction at the sample's timestep: packed as its latent is, float32.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn velocity(&self, sample: &Sample) -> Result<Tensor, Error> {
-        let now = sample.timesteps[sample.position];
-        let ignore = &mut |_: &str, _: &Tensor| {};
-        let velocity = self.flux.predict(&sample.latent, now, &sample.conditioning, ignore)?;
-        Ok(velocity.to_dtype(DType::F32)?)
+    fn checkpoint(&self, sample: &Sample) -> Result<Vec<u8>, Error> {
+        let values = sample.latent.flatten_all()?.to_vec1::<f32>()?;
+        let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+        Ok(checkpoint::pack(sample.steps(), &bytes))
     }
 
-    /// The picture of a sample, finished or not.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn decode(&mut self, sample: Sample) -> Result<Image, Error> {
+    fn resume(&mut self, request: &Request, checkpoint: &[u8]) -> Result<Sample, Error> {
+        let mut sample = self.encode(request)?;
+        let size = sample.latent.elem_count() * size_of::<f32>();
+        let (done, bytes) = checkpoint::unpack(checkpoint, request.steps, size)?;
+        let values = bytes.chunks_exact(size_of::<f32>());
+        let values: Vec<f32> = values.map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]])).collect();
+        // Whoever goes on from such numbers fails again, attempt after attempt.
+        if !values.iter().all(|value| value.is_finite()) {
+            return Err(Error::Checkpoint("it is not finite".into()));
+        }
+        sample.latent = Tensor::from_vec(values, sample.latent.shape(), &self.device)?;
+        sample.position = done as usize;
+        Ok(sample)
+    }
+
+    fn decode(&mut self, sample: Sample) -> Result<Image, Error> {
         let pixels = self.autoencoder.decode(&sample.latent()?)?;
         Ok(autoencoder::to_image(&pixels)?)
-    }
-
-    /// Style tokens of each image: (1, tokens, hidden).
-    fn style_tokens(&self, styles: &[Image]) -> Result<Vec<Tensor>, Error> {
-        styles
-            .iter()
-            .map(|style| {
-                let pixels = preprocess::siglip(style, self.siglip.image_size() as u32, &self.normalisation);
-                Ok(self.projector.forward(&self.siglip.encode(&pixels)?)?)
-            })
-            .collect()
-    }
-
-    /// Width and height in pixels, multiples of 16.
-    fn target_size(&self, request: &Request, reference: Option<&Image>) -> Result<(usize, usize), Error> {
-        let (width, height) = match reference {
-            Some(image) if request.keep_size => preprocess::keep_size(
-                image.width,
-                image.height,
-                request.content_size,
-                self.config.defaults.keep_size_base,
-            ),
-            _ => (request.width, request.height),
-        };
-        let cut = |side: u32| side / TOKEN_PIXELS as u32 * TOKEN_PIXELS as u32;
-        let (width, height) = (cut(width), cut(height));
-        if !SIDE.contains(&width) || !SIDE.contains(&height) {
-            let (least, most) = (SIDE.start(), SIDE.end());
-            let reason =
-                format!("the content reference asks for {width}x{height}, a side must be {least} to {most}");
-            return Err(Error::Request { parameter: "keep_size", reason });
-        }
-        Ok((width as usize, height as usize))
-    }
-
-    fn rotary(&self, positions: &[positions::Position]) -> Result<Rotary, Error> {
-        let flux = &self.config.flux;
-        Ok(Rotary::new(positions, &flux.axes_dim, flux.theta, self.dtype, &self.device)?)
     }
 }
 

@@ -2,6 +2,7 @@ use candle_core::{Result, Tensor};
 
 use super::flux::Conditioning;
 use super::latents::{self, TOKEN_PIXELS};
+use crate::Steps;
 
 /// A picture on its way from noise to latent. Its tensors belong to the device's thread.
 pub struct Sample {
@@ -16,19 +17,9 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Steps done.
-    pub fn step(&self) -> usize {
-        self.position
-    }
-
-    /// Steps of the whole job.
-    pub fn steps(&self) -> usize {
-        self.timesteps.len() - 1
-    }
-
-    /// Whether nothing is left but decoding.
-    pub fn is_done(&self) -> bool {
-        self.position == self.steps()
+    /// How far it has come.
+    pub fn steps(&self) -> Steps {
+        Steps { done: self.position as u32, of: self.timesteps.len() as u32 - 1 }
     }
 
     /// Width of the picture in pixels.

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device};
 use serde::Deserialize;
 use uso_engine::uso::latents;
-use uso_engine::{Image, ModelFiles, PositionShift, Request, Uso};
+use uso_engine::{Engine, Image, ModelFiles, PositionShift, Request, Uso};
 
 use crate::golden::{Golden, assert_same_picture, image, values};
 
@@ -53,7 +53,7 @@ fn the_recorded_pictures_come_out_again() {
         let mut golden = Golden::open(example_file(&example.tensors));
         let mut sample = uso.encode(&request).unwrap();
         golden.exact("noise", &values(&sample.latent().unwrap()));
-        while !sample.is_done() {
+        while !sample.steps().is_done() {
             uso.step(&mut sample).unwrap();
         }
         golden.near("latents", &latents::pack(&sample.latent().unwrap()).unwrap());

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use uso_engine::preprocess::{self, Normalisation};
 use uso_engine::tokenize::{ClipTokenizer, T5Tokenizer};
 use uso_engine::uso::{self, autoencoder, latents, positions, siglip::HiddenStates, text};
-use uso_engine::{Image, ModelConfig, Request, Uso, schedule};
+use uso_engine::{Engine, Image, ModelConfig, Request, Uso, schedule};
 
 use crate::golden::{Golden, assert_same_picture, fixture, image, input, tiny, values};
 
@@ -150,7 +150,7 @@ fn check_sampling(case: &Case, golden: &mut Golden) {
     let mut sample = uso.encode(&case.request()).unwrap();
     assert_eq!(sample.width() as usize, case.effective_width);
     assert_eq!(sample.height() as usize, case.effective_height);
-    for i in 0..sample.steps() {
+    for i in 0..sample.steps().of {
         golden.near(&format!("pred_{i}"), &uso.velocity(&sample).unwrap());
         uso.step(&mut sample).unwrap();
         let after = format!("img_after_{i}");
@@ -158,7 +158,7 @@ fn check_sampling(case: &Case, golden: &mut Golden) {
             golden.near(&after, &latents::pack(&sample.latent().unwrap()).unwrap());
         }
     }
-    assert!(sample.is_done());
+    assert!(sample.steps().is_done());
     let latent = sample.latent().unwrap();
     golden.near("latent_final", &latent);
 

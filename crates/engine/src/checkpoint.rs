@@ -1,0 +1,51 @@
+//! Half-drawn pictures as bytes: a mark, steps done, steps in all, then the engine's own numbers.
+
+use crate::{Error, Steps};
+
+/// Names the format and its version.
+const MARK: &[u8; 8] = b"uso-cp-1";
+const HEADER: usize = MARK.len() + 8;
+
+pub(crate) fn pack(steps: Steps, numbers: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER + numbers.len());
+    bytes.extend_from_slice(MARK);
+    bytes.extend_from_slice(&steps.done.to_le_bytes());
+    bytes.extend_from_slice(&steps.of.to_le_bytes());
+    bytes.extend_from_slice(numbers);
+    bytes
+}
+
+/// Steps done and the numbers of a checkpoint for a picture of `of` steps and `size` bytes.
+pub(crate) fn unpack(bytes: &[u8], of: u32, size: usize) -> Result<(u32, &[u8]), Error> {
+    let fault = |reason: &str| Err(Error::Checkpoint(reason.to_owned()));
+    let Some((header, numbers)) = bytes.split_at_checked(HEADER) else { return fault("it is cut short") };
+    if !header.starts_with(MARK) {
+        return fault("it is none, or one of another version");
+    }
+    let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| header[at + i]));
+    let (done, all) = (number(MARK.len()), number(MARK.len() + 4));
+    if all != of || done > of {
+        return fault("it was made with other steps");
+    }
+    if numbers.len() != size {
+        return fault("it was made for another size");
+    }
+    Ok((done, numbers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_fits_the_request_is_read() {
+        let packed = pack(Steps { done: 3, of: 9 }, &[1, 2, 3, 4]);
+        assert_eq!(unpack(&packed, 9, 4).unwrap(), (3, [1, 2, 3, 4].as_slice()));
+        let refused = |bytes: &[u8], of, size| unpack(bytes, of, size).unwrap_err().to_string();
+        assert!(refused(&packed[..10], 9, 4).contains("cut short"));
+        assert!(refused(&packed[1..], 9, 3).contains("another version"));
+        assert!(refused(&packed, 10, 4).contains("other steps"));
+        assert!(refused(&packed, 9, 5).contains("another size"));
+        assert!(refused(&pack(Steps { done: 10, of: 9 }, &[]), 9, 0).contains("other steps"));
+    }
+}
