@@ -25,6 +25,15 @@ impl Store {
         Ok(bytes)
     }
 
+    /// The bytes of an object in our bucket.
+    ///
+    /// # Errors
+    /// As [`Store::fetch_image`], whatever the bytes are.
+    pub async fn get(&self, key: &str) -> Result<Bytes, Error> {
+        let bucket = self.0.config.bucket.as_str();
+        self.bounded(Place { bucket, key: Some(key) }, Box::pin(self.fetch(bucket, key))).await
+    }
+
     async fn fetch(&self, bucket: &str, key: &str) -> Result<Bytes, Error> {
         let place = Place { bucket, key: Some(key) };
         let limit = self.0.config.max_bytes;

@@ -14,3 +14,8 @@ pub fn upload_key(upload: &Uuid) -> String {
 pub fn output_key(job: &impl Display, fence: u64, name: &str) -> String {
     format!("jobs/{job}/{fence}/{name}")
 }
+
+/// Key of a half-drawn picture. A prefix of its own lets the bucket forget what a crash left.
+pub fn checkpoint_key(job: &impl Display, fence: u64, step: u32) -> String {
+    format!("checkpoints/{job}/{fence}/{step}")
+}

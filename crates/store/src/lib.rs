@@ -1,7 +1,8 @@
 //! Reference images in, outputs out: the part of S3 that the fleet needs.
 //!
 //! [`Store::fetch_image`] brings a reference, bounded in bytes, time and allowed buckets;
-//! [`Store::put`] keeps an output; [`Store::presign_get`] and [`Store::presign_put`] let clients
+//! [`Store::put`] keeps an output, [`Store::get`] and [`Store::delete`] bring back and forget what was
+//! put; [`Store::presign_get`] and [`Store::presign_put`] let clients
 //! fetch and upload without passing through us. [`folder`] serves the same protocol from a folder,
 //! for a single machine.
 
@@ -14,8 +15,8 @@ mod publish;
 
 pub use config::{Config, Credentials, Secret};
 pub use error::Error;
-pub use key::{output_key, upload_key};
-pub use publish::{LONGEST_LINK, Stored};
+pub use key::{checkpoint_key, output_key, upload_key};
+pub use publish::{LONGEST_LINK, Stored, hexadecimal_sha256};
 
 use std::future::Future;
 use std::pin::Pin;

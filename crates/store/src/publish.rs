@@ -48,6 +48,23 @@ impl Store {
         Ok(Stored { uri: place.to_string(), bytes: size, sha256 })
     }
 
+    /// Forgets an object of our bucket; one that is not there is no fault.
+    ///
+    /// # Errors
+    /// As [`Store::put`].
+    pub async fn delete(&self, key: &str) -> Result<(), Error> {
+        let bucket = self.0.config.bucket.as_str();
+        let place = Place { bucket, key: Some(key) };
+        let call = async {
+            let delete = self.0.client.delete_object().bucket(bucket).key(key).send();
+            delete.await.map(|_| ()).map_err(|error| self.classify(error, place))
+        };
+        match self.bounded(place, Box::pin(call)).await {
+            Err(Error::Missing { .. }) => Ok(()),
+            answer => answer,
+        }
+    }
+
     /// A URL under which anybody can fetch the object for `lifetime`.
     ///
     /// # Errors
@@ -98,7 +115,8 @@ fn life(asked: Duration) -> Result<PresigningConfig, Error> {
     PresigningConfig::expires_in(asked).map_err(|_| bad())
 }
 
-pub(crate) fn hexadecimal_sha256(bytes: &[u8]) -> String {
+/// SHA-256 in hexadecimal, as [`Stored`] has it.
+pub fn hexadecimal_sha256(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(64);
     for byte in Sha256::digest(bytes) {
         // Writing to a string cannot fail.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use uso_store::{Config, Credentials, Error, Store, output_key, upload_key};
+use uso_store::{Config, Credentials, Error, Store, checkpoint_key, output_key, upload_key};
 use uuid::Uuid;
 
 use crate::fixture::{Folder, PNG, config};
@@ -18,6 +18,7 @@ pub(crate) async fn conforms(endpoint: String) {
     store.ping().await.unwrap();
 
     what_was_put_comes_back(&store).await;
+    what_was_deleted_is_gone(&store).await;
     links_work_for_anybody(&store).await;
     missing_things_are_named(&store).await;
     other_keys_are_denied(endpoint).await;
@@ -34,6 +35,15 @@ async fn what_was_put_comes_back(store: &Store) {
     let large: Vec<u8> = PNG.iter().copied().chain((0..3_000_000_u32).map(|i| i as u8)).collect();
     store.put("large.png", "image/png", large.clone().into()).await.unwrap();
     assert!(store.fetch_image("uso", "large.png").await.unwrap() == large);
+}
+
+async fn what_was_deleted_is_gone(store: &Store) {
+    let key = checkpoint_key(&"0-job", 7, 3);
+    store.put(&key, "application/octet-stream", "half a picture".into()).await.unwrap();
+    assert_eq!(store.get(&key).await.unwrap(), "half a picture");
+    store.delete(&key).await.unwrap();
+    assert!(matches!(store.get(&key).await, Err(Error::Missing { .. })));
+    store.delete(&key).await.unwrap();
 }
 
 async fn links_work_for_anybody(store: &Store) {
