@@ -2,14 +2,14 @@
 //! pictures come out.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use uso_engine::device::{DType, Device};
-use uso_engine::{Error as EngineError, Image, ModelFiles, Request, Uso};
+use uso_engine::{Engine, Error as EngineError, Image, Request};
 
 use crate::Error;
 
@@ -26,68 +26,124 @@ pub struct Drawn {
     pub decode_ms: u64,
 }
 
+/// A picture that was left off between two steps.
+#[derive(Debug, Clone)]
+pub struct HalfDrawn {
+    /// Steps done.
+    pub step: u32,
+    /// From what an engine with the same fingerprint goes on.
+    pub bytes: Bytes,
+}
+
+/// What became of an order.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// The whole picture.
+    Drawn(Drawn),
+    /// It is to be gone on with elsewhere; none if not a step was done.
+    HandedBack(Option<HalfDrawn>),
+}
+
+/// A picture to be drawn.
+pub struct Order {
+    /// What to draw.
+    pub request: Arc<Request>,
+    /// A checkpoint of the same request to go on from.
+    pub resume: Option<Bytes>,
+    /// Tripped when nobody wants the picture any more; heeded between steps.
+    pub give_up: CancellationToken,
+    /// Tripped when the picture is to be left half-drawn; heeded between steps.
+    pub hand_back: CancellationToken,
+}
+
 /// A picture under way.
 pub struct Drawing {
     /// Steps done; reads the newest count, older ones may be missed.
     pub step: watch::Receiver<u32>,
-    /// The picture, or why there is none.
-    pub picture: oneshot::Receiver<Result<Drawn, Error>>,
+    /// What becomes of it, or why nothing does.
+    pub outcome: oneshot::Receiver<Result<Outcome, Error>>,
 }
 
 struct Task {
-    request: Request,
-    give_up: CancellationToken,
+    order: Order,
     step: watch::Sender<u32>,
-    picture: oneshot::Sender<Result<Drawn, Error>>,
+    outcome: oneshot::Sender<Result<Outcome, Error>>,
+}
+
+/// What an engine says of itself.
+#[derive(Debug, Clone)]
+struct About {
+    model: String,
+    device: String,
+    fingerprint: String,
 }
 
 /// A handle on the thread. Dropping it ends the thread after its current task.
 pub struct DeviceThread {
     tasks: Option<mpsc::Sender<Task>>,
     thread: Option<JoinHandle<()>>,
-    model: String,
+    about: About,
 }
 
 impl DeviceThread {
-    /// Starts the thread and loads the model on it.
+    /// Starts the thread and has `load` make the engine on it; it does so again after a panic.
     ///
     /// # Errors
     /// What the engine says of a model that cannot be loaded.
-    pub async fn start(files: ModelFiles, device: Device, dtype: DType) -> Result<Self, Error> {
+    pub async fn start<E: Engine>(
+        load: impl Fn() -> Result<E, EngineError> + Send + 'static,
+    ) -> Result<Self, Error> {
         let (tasks, inbox) = mpsc::channel();
         let (loaded, ready) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("device".into())
-            .spawn(move || {
-                let load = move || Uso::load(&files, &device, dtype);
-                match load() {
-                    Ok(uso) => {
-                        let _ = loaded.send(Ok(uso.name().to_owned()));
-                        serve(uso, &load, &inbox);
-                    }
-                    Err(error) => drop(loaded.send(Err(error))),
+            .spawn(move || match load() {
+                Ok(engine) => {
+                    let _ = loaded.send(Ok(About::new(&engine)));
+                    serve(engine, &load, &inbox);
                 }
+                Err(error) => drop(loaded.send(Err(error))),
             })
             .map_err(|error| Error::DeviceLost(error.to_string()))?;
         let gone = || Error::DeviceLost("its thread ended while it loaded the model".into());
-        let model = ready.await.map_err(|_| gone())??;
-        Ok(Self { tasks: Some(tasks), thread: Some(thread), model })
+        let about = ready.await.map_err(|_| gone())??;
+        Ok(Self { tasks: Some(tasks), thread: Some(thread), about })
     }
 
     /// The model's name.
     pub fn model(&self) -> &str {
-        &self.model
+        &self.about.model
     }
 
-    /// Has a picture drawn. `give_up` is heeded between steps.
-    pub fn draw(&self, request: Request, give_up: CancellationToken) -> Drawing {
+    /// What it draws on.
+    pub fn device(&self) -> &str {
+        &self.about.device
+    }
+
+    /// What its pictures depend on beside their requests.
+    pub fn fingerprint(&self) -> &str {
+        &self.about.fingerprint
+    }
+
+    /// Has a picture drawn.
+    pub fn draw(&self, order: Order) -> Drawing {
         let (step, steps) = watch::channel(0);
-        let (picture, answer) = oneshot::channel();
+        let (outcome, answer) = oneshot::channel();
         if let Some(tasks) = &self.tasks {
             // If the thread is gone, so is the task, and the answer says that nobody answers.
-            let _ = tasks.send(Task { request, give_up, step, picture });
+            let _ = tasks.send(Task { order, step, outcome });
         }
-        Drawing { step: steps, picture: answer }
+        Drawing { step: steps, outcome: answer }
+    }
+}
+
+impl About {
+    fn new(engine: &impl Engine) -> Self {
+        Self {
+            model: engine.name().to_owned(),
+            device: engine.device(),
+            fingerprint: engine.fingerprint().to_owned(),
+        }
     }
 }
 
@@ -103,58 +159,83 @@ impl Drop for DeviceThread {
 
 /// Draws until nobody asks any more. After a panic the model is loaded anew, for its tensors may be
 /// half written; a second panic in a row means that the device itself is gone.
-fn serve(mut uso: Uso, load: &dyn Fn() -> Result<Uso, EngineError>, inbox: &mpsc::Receiver<Task>) {
+fn serve<E: Engine>(mut engine: E, load: &dyn Fn() -> Result<E, EngineError>, inbox: &mpsc::Receiver<Task>) {
     let mut panicked_before = false;
     while let Ok(task) = inbox.recv() {
-        let attempt = AssertUnwindSafe(|| draw(&mut uso, &task));
+        let attempt = AssertUnwindSafe(|| draw(&mut engine, &task));
         match catch_unwind(attempt) {
             Ok(answer) => {
                 panicked_before = false;
-                let _ = task.picture.send(answer);
+                let _ = task.outcome.send(answer);
             }
             Err(panic) => {
                 let message = words(panic.as_ref());
                 if panicked_before {
-                    let _ = task.picture.send(Err(Error::DeviceLost(message)));
+                    let _ = task.outcome.send(Err(Error::DeviceLost(message)));
                     return;
                 }
                 panicked_before = true;
                 match load() {
-                    Ok(fresh) => uso = fresh,
+                    Ok(fresh) => engine = fresh,
                     Err(error) => {
-                        let _ = task.picture.send(Err(Error::DeviceLost(error.to_string())));
+                        let _ = task.outcome.send(Err(Error::DeviceLost(error.to_string())));
                         return;
                     }
                 }
-                let _ = task.picture.send(Err(Error::Panicked(message)));
+                let _ = task.outcome.send(Err(Error::Panicked(message)));
             }
         }
     }
 }
 
-fn draw(uso: &mut Uso, task: &Task) -> Result<Drawn, Error> {
+fn draw(engine: &mut impl Engine, Task { order, step, .. }: &Task) -> Result<Outcome, Error> {
     let begun = Instant::now();
-    let mut sample = uso.encode(&task.request)?;
+    let mut sample = begin(engine, order)?;
     let encoded = Instant::now();
-    while !sample.is_done() {
-        if task.give_up.is_cancelled() {
+    let mut steps = engine.steps(&sample);
+    while !steps.is_done() {
+        if order.give_up.is_cancelled() {
             return Err(Error::Abandoned);
         }
-        uso.step(&mut sample)?;
-        task.step.send_replace(sample.step() as u32);
+        if order.hand_back.is_cancelled() {
+            return leave_off(engine, &sample);
+        }
+        engine.step(&mut sample)?;
+        steps = engine.steps(&sample);
+        step.send_replace(steps.done);
     }
     let sampled = Instant::now();
-    let image = uso.decode(sample)?;
+    let image = engine.decode(sample)?;
     if is_flat(&image) {
         return Err(Error::Flat);
     }
     let between = |from: Instant, to: Instant| (to - from).as_millis() as u64;
-    Ok(Drawn {
+    Ok(Outcome::Drawn(Drawn {
         image,
         encode_ms: between(begun, encoded),
         sample_ms: between(encoded, sampled),
         decode_ms: between(sampled, Instant::now()),
-    })
+    }))
+}
+
+/// A sample that goes on where it was left off, if that can be; else one from the start.
+fn begin<E: Engine>(engine: &mut E, order: &Order) -> Result<E::Sample, Error> {
+    if let Some(checkpoint) = &order.resume {
+        match engine.resume(&order.request, checkpoint) {
+            Err(error @ EngineError::Checkpoint(_)) => tracing::warn!(%error, "starts from step 0"),
+            sample => return Ok(sample?),
+        }
+    }
+    Ok(engine.encode(&order.request)?)
+}
+
+fn leave_off<E: Engine>(engine: &E, sample: &E::Sample) -> Result<Outcome, Error> {
+    let step = engine.steps(sample).done;
+    if step == 0 {
+        return Ok(Outcome::HandedBack(None));
+    }
+    let bytes = engine.checkpoint(sample)?.into();
+    Ok(Outcome::HandedBack(Some(HalfDrawn { step, bytes })))
 }
 
 /// Whether all pixels are the same: what weights that went wrong give.

@@ -1,18 +1,19 @@
 //! One job from its lease to its end.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uso_engine::{PositionShift, Request};
-use uso_queue::{Error as QueueError, JobSpec, Lease, Output};
+use uso_queue::{Error as QueueError, JobSpec, Keeper, Lease, Output};
 use uso_store::Store;
 
 use crate::parameters::Parameters;
 use crate::references::{self, References};
 use crate::verdict::{Verdict, verdict};
-use crate::{DeviceThread, Drawn, Error, Metrics, outputs};
+use crate::{DeviceThread, Drawn, Error, HalfDrawn, Metrics, Order, Outcome, checkpoints, outputs};
 
 /// Pause before the queue is asked again to take a result.
 const SETTLE_AGAIN: Duration = Duration::from_secs(1);
@@ -22,6 +23,23 @@ pub(crate) struct Bench {
     pub(crate) store: Store,
     pub(crate) device: DeviceThread,
     pub(crate) metrics: Metrics,
+    /// Attempts that a job may spend.
+    pub(crate) attempts: u32,
+}
+
+/// What an attempt made of its job.
+enum Made {
+    Picture(Output),
+    Half { half: Option<HalfDrawn>, fingerprint: String },
+}
+
+/// How an attempt ended.
+enum End {
+    Succeeded,
+    Failed { for_good: bool },
+    HandedBack,
+    Lost,
+    DeviceLost(Error),
 }
 
 impl Bench {
@@ -32,34 +50,70 @@ impl Bench {
     /// Only those that make this process useless.
     pub(crate) async fn drive(&self, lease: Lease) -> Result<(), Error> {
         let keeper = lease.keep();
-        let made = self.make(&lease, keeper.lost()).await;
-        let end = match made {
-            Ok(output) => settle(|| lease.complete(&output)).await.map(|()| "succeeded").map_err(|()| None),
+        let end = match self.make(&lease, &keeper).await {
+            Ok(Made::Picture(output)) => self.hand_in(&lease, &output).await,
+            Ok(Made::Half { half, fingerprint }) => self.hand_back(&lease, half, fingerprint).await,
             Err(error) => self.give_up(&lease, error).await,
         };
         keeper.stop().await;
-        let outcome = match &end {
-            Ok(outcome) => outcome,
-            Err(None) => "lost",
-            Err(Some(_)) => "device_lost",
-        };
+        if matches!(end, End::Succeeded | End::Failed { for_good: true }) {
+            checkpoints::forget(&self.store, &lease).await;
+        }
+        let outcome = end.as_str();
         self.metrics.outcome(outcome);
         tracing::info!(job.id = %lease.id, fence = lease.fence, outcome, "job {}: {outcome}", lease.id);
         match end {
-            Err(Some(error)) => Err(error),
+            End::DeviceLost(error) => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// From references to a stored picture.
-    async fn make(&self, lease: &Lease, lost: CancellationToken) -> Result<Output, Error> {
+    /// From references to a stored picture, or to half of one if the job is to go back.
+    async fn make(&self, lease: &Lease, keeper: &Keeper) -> Result<Made, Error> {
         let begun = Instant::now();
         let references = references::fetch(&self.store, &lease.spec).await?;
         let fetch_ms = begun.elapsed().as_millis() as u64;
         self.metrics.stage("fetch", fetch_ms);
 
-        let request = request(&lease.spec, references);
-        let drawn = self.draw(lease, request.clone(), lost).await?;
+        let request = Arc::new(request(&lease.spec, references));
+        let fingerprint = self.fingerprint(&request).await?;
+        let resume = checkpoints::fetch(&self.store, lease, &fingerprint).await;
+        let order = Order {
+            request: Arc::clone(&request),
+            resume,
+            give_up: keeper.lost(),
+            hand_back: keeper.hand_back(),
+        };
+        match self.draw(lease, order).await? {
+            Outcome::Drawn(drawn) => self.publish(lease, &request, drawn, fetch_ms).await.map(Made::Picture),
+            Outcome::HandedBack(half) => Ok(Made::Half { half, fingerprint }),
+        }
+    }
+
+    /// What a picture of this request depends on; only what has the same may go on with it.
+    async fn fingerprint(&self, request: &Arc<Request>) -> Result<String, Error> {
+        let request = Arc::clone(request);
+        // References have up to 150 MB of pixels each.
+        let digest = tokio::task::spawn_blocking(move || request.digest()).await;
+        let digest = digest.map_err(|error| Error::Task(error.to_string()))?;
+        Ok(format!("{} {digest}", self.device.fingerprint()))
+    }
+
+    /// Has the picture drawn and reports its steps meanwhile.
+    async fn draw(&self, lease: &Lease, order: Order) -> Result<Outcome, Error> {
+        let (steps, lost) = (order.request.steps, order.give_up.clone());
+        let drawing = self.device.draw(order);
+        let ((), outcome) = tokio::join!(report(lease, drawing.step, steps, &lost), drawing.outcome);
+        outcome.unwrap_or_else(|_| Err(Error::DeviceLost("its thread ended".into())))
+    }
+
+    async fn publish(
+        &self,
+        lease: &Lease,
+        request: &Request,
+        drawn: Drawn,
+        fetch_ms: u64,
+    ) -> Result<Output, Error> {
         for (stage, spent) in
             [("encode", drawn.encode_ms), ("sample", drawn.sample_ms), ("decode", drawn.decode_ms)]
         {
@@ -68,11 +122,10 @@ impl Bench {
         let stage_ms = json!({
             "fetch": fetch_ms, "encode": drawn.encode_ms, "sample": drawn.sample_ms, "decode": drawn.decode_ms,
         });
-
         let names = (lease.spec.content.as_ref(), &lease.spec.styles);
         let parameters = Parameters::new(
             self.device.model(),
-            &request,
+            request,
             &drawn.image,
             names.0.map(ToString::to_string),
             names.1.iter().map(ToString::to_string).collect(),
@@ -83,26 +136,56 @@ impl Bench {
         Ok(output)
     }
 
-    /// Has the picture drawn and reports its steps meanwhile.
-    async fn draw(&self, lease: &Lease, request: Request, lost: CancellationToken) -> Result<Drawn, Error> {
-        let steps = request.steps;
-        let drawing = self.device.draw(request, lost.clone());
-        let ((), picture) = tokio::join!(report(lease, drawing.step, steps, &lost), drawing.picture);
-        picture.unwrap_or_else(|_| Err(Error::DeviceLost("its thread ended".into())))
+    async fn hand_in(&self, lease: &Lease, output: &Output) -> End {
+        match settle(|| lease.complete(output)).await {
+            Ok(()) => End::Succeeded,
+            Err(()) => End::Lost,
+        }
     }
 
-    async fn give_up(&self, lease: &Lease, error: Error) -> Result<&'static str, Option<Error>> {
+    /// Gives the job back for a later time. What is drawn of it goes along if it can be stored; else it
+    /// is drawn again.
+    async fn hand_back(&self, lease: &Lease, half: Option<HalfDrawn>, fingerprint: String) -> End {
+        if let Some(half) = half {
+            match checkpoints::keep(&self.store, lease, half, fingerprint).await {
+                Ok(checkpoint) if settle(|| lease.record_checkpoint(&checkpoint)).await.is_ok() => {
+                    checkpoints::forget(&self.store, lease).await;
+                }
+                Ok(_) => return End::Lost,
+                Err(error) => tracing::warn!(job.id = %lease.id, %error, "hands back without its checkpoint"),
+            }
+        }
+        match settle(|| lease.release()).await {
+            Ok(()) => End::HandedBack,
+            Err(()) => End::Lost,
+        }
+    }
+
+    async fn give_up(&self, lease: &Lease, error: Error) -> End {
         tracing::warn!(job.id = %lease.id, fence = lease.fence, attempt = lease.attempt, %error, "attempt failed");
         match verdict(&error) {
-            Verdict::Fail(failure) => {
-                settle(|| lease.fail(&failure)).await.map(|()| "failed").map_err(|()| None)
-            }
+            Verdict::Fail(failure) => match settle(|| lease.fail(&failure)).await {
+                Ok(()) => End::Failed { for_good: !failure.retryable || lease.attempt >= self.attempts },
+                Err(()) => End::Lost,
+            },
             Verdict::FailAndStop(failure) => {
                 // The process ends whether or not the queue still wants to know.
                 let _ = settle(|| lease.fail(&failure)).await;
-                Err(Some(error))
+                End::DeviceLost(error)
             }
-            Verdict::Abandon => Err(None),
+            Verdict::Abandon => End::Lost,
+        }
+    }
+}
+
+impl End {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed { .. } => "failed",
+            Self::HandedBack => "handed_back",
+            Self::Lost => "lost",
+            Self::DeviceLost(_) => "device_lost",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The loop: claim, drive, wait for more.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -7,7 +8,7 @@ use uso_queue::{Queue, WorkerId};
 use uso_store::Store;
 
 use crate::drive::Bench;
-use crate::{DeviceThread, Error, Metrics};
+use crate::{DeviceThread, Error, Metrics, presence};
 
 /// An idle worker looks for work at least this often, wake-up or not.
 const LOOK: Duration = Duration::from_secs(1);
@@ -17,12 +18,16 @@ pub struct Worker {
     queue: Queue,
     bench: Bench,
     id: WorkerId,
+    /// Jobs it holds now.
+    running: AtomicU32,
 }
 
 impl Worker {
     /// Puts a worker together; nothing is claimed yet.
     pub fn new(queue: Queue, store: Store, device: DeviceThread, metrics: Metrics) -> Self {
-        Self { queue, bench: Bench { store, device, metrics }, id: WorkerId::new() }
+        let attempts = queue.config().attempts;
+        let bench = Bench { store, device, metrics, attempts };
+        Self { queue, bench, id: WorkerId::new(), running: AtomicU32::new(0) }
     }
 
     /// Works until `stop`; the job that is under way then is finished first.
@@ -30,16 +35,22 @@ impl Worker {
     /// # Errors
     /// [`Error::DeviceLost`] if the device can draw no more.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        let reaping = CancellationToken::new();
-        // Lost leases are looked for as long as this worker lives, also while it finishes.
-        let (queue, id, until) = (self.queue.clone(), self.id.clone(), reaping.clone());
-        let reaper = tokio::spawn(async move { queue.reap_until(&id, until).await });
         tracing::info!(worker.id = %self.id, model = self.bench.device.model(), "worker {} is ready", self.id);
-        let end = self.work(stop).await;
-        reaping.cancel();
-        // The task only fails by a panic, which has been reported where it happened.
-        let _ = reaper.await;
+        let over = CancellationToken::new();
+        // Lost leases are looked for, and others see this worker, also while it finishes.
+        let work = async {
+            let end = self.work(stop).await;
+            over.cancel();
+            end
+        };
+        let reap = self.queue.reap_until(&self.id, over.clone());
+        let (end, (), ()) = tokio::join!(work, reap, self.attend_until(over.clone()));
         end
+    }
+
+    async fn attend_until(&self, over: CancellationToken) {
+        let report = || presence::report(&self.bench.device, self.running.load(Ordering::Relaxed));
+        presence::attend_until(&self.queue, &self.id, report, over).await;
     }
 
     async fn work(&self, stop: CancellationToken) -> Result<(), Error> {
@@ -48,7 +59,9 @@ impl Worker {
             match self.queue.claim_one(&self.id).await {
                 Ok(Some(lease)) => {
                     tracing::info!(job.id = %lease.id, fence = lease.fence, attempt = lease.attempt, "started");
+                    self.running.store(1, Ordering::Relaxed);
                     self.bench.drive(lease).await?;
+                    self.running.store(0, Ordering::Relaxed);
                     continue;
                 }
                 Ok(None) => {}

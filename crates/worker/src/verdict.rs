@@ -44,6 +44,9 @@ fn engine(error: &EngineError, fail: &dyn Fn(&str, bool) -> Verdict) -> Verdict 
         EngineError::Tokenizer(_) => fail("prompt_not_usable", false),
         EngineError::NotFinite { .. } => fail("not_finite", true),
         EngineError::Device(_) => fail("device_failed", true),
+        EngineError::Scripted => fail("scripted_failure", true),
+        // It is drawn from the start instead; whoever reports it all the same may try again.
+        EngineError::Checkpoint(_) => fail("checkpoint_not_usable", true),
         EngineError::ModelFile { .. } | EngineError::Weights { .. } => fail("model_broken", true),
         _ => fail("engine_failed", true),
     }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use uso_engine::ModelFiles;
 use uso_engine::device::{DType, Device};
+use uso_engine::{ModelFiles, Script, Scripted, Uso};
 use uso_queue::private_redis::PrivateRedis;
 use uso_queue::{Defaults, JobId, JobSpec, JobView, Queue};
 use uso_store::folder::{FolderConfig, FolderServer};
@@ -21,6 +21,7 @@ pub(crate) struct Fixture {
     pub(crate) store: Store,
     pub(crate) folder: Option<FolderServer>,
     pub(crate) registry: Registry,
+    metrics: Metrics,
     pub(crate) data: TempDir,
 }
 
@@ -28,6 +29,14 @@ pub(crate) struct Fixture {
 pub(crate) struct Running {
     pub(crate) stop: CancellationToken,
     pub(crate) task: JoinHandle<Result<(), Error>>,
+}
+
+impl Running {
+    /// Stops it and waits for its end.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+    }
 }
 
 impl Fixture {
@@ -52,13 +61,24 @@ impl Fixture {
         };
         let store = Store::connect(config).await.unwrap();
         store.ensure_bucket().await.unwrap();
-        Self { redis, queue, store, folder: Some(folder), registry: Registry::new(), data }
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        Self { redis, queue, store, folder: Some(folder), registry, metrics, data }
     }
 
     pub(crate) async fn worker(&self) -> Running {
-        let device = DeviceThread::start(ModelFiles::Bundled, Device::Cpu, DType::F32).await.unwrap();
-        let metrics = Metrics::new(&self.registry).unwrap();
-        let worker = Worker::new(self.queue.clone(), self.store.clone(), device, metrics);
+        let load = || Uso::load(&ModelFiles::Bundled, &Device::Cpu, DType::F32);
+        self.run(DeviceThread::start(load).await.unwrap())
+    }
+
+    /// A worker without a model, at a set pace.
+    pub(crate) async fn scripted(&self, script: &str) -> Running {
+        let script: Script = script.parse().unwrap();
+        self.run(DeviceThread::start(move || Ok(Scripted::new(script))).await.unwrap())
+    }
+
+    fn run(&self, device: DeviceThread) -> Running {
+        let worker = Worker::new(self.queue.clone(), self.store.clone(), device, self.metrics.clone());
         let stop = CancellationToken::new();
         Running { task: tokio::spawn(worker.run(stop.clone())), stop }
     }
@@ -75,6 +95,17 @@ impl Fixture {
             &Defaults { width: 64, height: 64, content_size: 64, ..Defaults::default() },
         );
         self.queue.submit("tenant", &spec.unwrap()).await.unwrap().id
+    }
+
+    /// Opens or closes the nightly window of bulk work.
+    pub(crate) async fn open_window(&self, open: bool) {
+        let client = redis::Client::open(self.redis.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        // Without times there is no window; the other one lies in the past.
+        let (opens, closes) = if open { ("", "") } else { ("1", "2") };
+        let mut window = redis::cmd("FCALL");
+        window.arg("uso_1_window").arg(1).arg("{uso:0}").arg(opens).arg(closes).arg(0);
+        window.query_async::<u8>(&mut connection).await.unwrap();
     }
 
     pub(crate) async fn view(&self, job: &JobId) -> JobView {
