@@ -13,7 +13,9 @@ async fn a_benchmark_of_the_queue_writes_each_figure_beside_its_goal() {
         .args(["bench", "queue", "--quick", "--json", file.to_str().unwrap()])
         // Nothing is there: the figures that need it say so.
         .args(["--peers", folder.path().to_str().unwrap()])
-        .args(["enqueue-one", "drain", "pickup", "longest-call", "shares"].map(|only| format!("--only={only}")))
+        .args(
+            ["enqueue-one", "drain", "pickup", "longest-call", "shares"].map(|only| format!("--only={only}")),
+        )
         .kill_on_drop(true)
         .output();
     let run = tokio::time::timeout(PATIENCE, run).await.expect("does not end").unwrap();

@@ -5,9 +5,13 @@ mod queue;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use uso_engine::PositionShift;
+use uso_engine::scripted::NotAScript;
+use uso_engine::{PositionShift, Script};
 
 pub(crate) use bench::{BenchArgs, BenchClientArgs, BenchCommand, BenchQueueArgs, QueueFigure};
 pub(crate) use queue::*;
@@ -69,6 +73,8 @@ pub(crate) struct UpArgs {
     pub(crate) s3: S3Args,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
 }
 
 #[derive(Args)]
@@ -93,6 +99,8 @@ pub(crate) struct WorkArgs {
     pub(crate) s3: S3Args,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
     /// Address to serve /healthz and /metrics on.
     #[arg(long, env = "USO_WORKER_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
@@ -132,15 +140,22 @@ pub(crate) struct RedisOptions {
     /// Accept work only once N replicas have it.
     #[arg(long, env = "USO_DURABILITY", value_parser = replicas, value_name = "replica:N")]
     pub(crate) durability: Option<u32>,
+    /// How long a lease lasts without renewal; all processes of a fleet must agree.
+    #[arg(long, env = "USO_LEASE_MS", hide = true, value_parser = lease)]
+    pub(crate) lease_ms: Option<Duration>,
 }
 
 impl RedisOptions {
     pub(crate) fn config(&self, url: &str) -> uso_queue::Config {
+        let config = uso_queue::Config::new(url);
+        let lease = self.lease_ms.unwrap_or(config.lease);
         uso_queue::Config {
             ca: self.redis_ca.clone(),
             shards: self.shards,
             replicas: self.durability.unwrap_or(0),
-            ..uso_queue::Config::new(url)
+            lease,
+            renew: lease * 3 / 10,
+            ..config
         }
     }
 }
@@ -151,6 +166,14 @@ fn replicas(text: &str) -> Result<u32, &'static str> {
     count.filter(|count| (1..=16).contains(count)).ok_or(
         "what can be asked for is replica:N, N from 1 to 16; what reaches the disk is set in Redis itself",
     )
+}
+
+/// Shorter leases would be lost in ordinary pauses of the system.
+fn lease(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(ms @ 1000..=3_600_000) => Ok(Duration::from_millis(ms)),
+        _ => Err("not within 1000 to 3600000".into()),
+    }
 }
 
 /// Keys come from the usual AWS places: environment, profile, instance role.
@@ -184,6 +207,36 @@ pub(crate) struct ModelArgs {
     /// f32, bf16 or f16; without it, f32 on the CPU and bf16 elsewhere.
     #[arg(long, env = "USO_DTYPE")]
     pub(crate) dtype: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct EngineArgs {
+    /// uso, or `scripted:step=40ms,fail=0.01`: an engine that draws noise at a set pace, for tests.
+    #[arg(long, env = "USO_ENGINE", default_value = "uso", value_name = "ENGINE")]
+    pub(crate) engine: Engine,
+    /// Let an engine that is for tests have the fleet's jobs.
+    #[arg(long, env = "USO_ALLOW_TEST_ENGINE", value_parser = BoolishValueParser::new())]
+    pub(crate) allow_test_engine: bool,
+}
+
+/// What draws.
+#[derive(Clone)]
+pub(crate) enum Engine {
+    Uso,
+    Scripted(Script),
+}
+
+impl FromStr for Engine {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, script) = text.split_once(':').unwrap_or((text, ""));
+        match name {
+            "uso" if script.is_empty() => Ok(Self::Uso),
+            "scripted" => script.parse().map(Self::Scripted).map_err(|error: NotAScript| error.to_string()),
+            _ => Err("neither uso nor scripted:...".into()),
+        }
+    }
 }
 
 /// What is drawn; what is left out is the model's choice.

@@ -1,14 +1,15 @@
 //! From what was said on the command line to queue, store and model.
 
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::Context as _;
-use uso_engine::{ModelConfig, ModelFiles, device};
+use anyhow::{Context as _, bail};
+use uso_engine::{ModelConfig, ModelFiles, Scripted, Uso, device};
 use uso_queue::{Defaults, Durability, Queue};
 use uso_store::{Credentials, Store};
 use uso_worker::DeviceThread;
 
-use crate::args::{ModelArgs, S3Args};
+use crate::args::{Engine, EngineArgs, ModelArgs, S3Args};
 
 /// A queue that is ready for work, its durability said aloud.
 pub(crate) async fn queue(config: uso_queue::Config) -> anyhow::Result<Queue> {
@@ -40,13 +41,29 @@ pub(crate) async fn store(args: &S3Args, credentials: Option<Credentials>) -> an
     Ok(store)
 }
 
-/// A resident model on its own thread.
-pub(crate) async fn device(args: &ModelArgs) -> anyhow::Result<DeviceThread> {
+/// An engine on its own thread, its model resident.
+pub(crate) async fn device(args: &ModelArgs, engine: &EngineArgs) -> anyhow::Result<DeviceThread> {
+    match engine.engine {
+        Engine::Uso => load(args).await,
+        Engine::Scripted(_) if !engine.allow_test_engine => {
+            bail!(
+                "the scripted engine draws noise; --allow-test-engine lets it have the fleet's jobs all the same"
+            )
+        }
+        Engine::Scripted(script) => {
+            tracing::warn!(?script, "a scripted engine draws noise instead of pictures");
+            Ok(DeviceThread::start(move || Ok(Scripted::new(script))).await?)
+        }
+    }
+}
+
+async fn load(args: &ModelArgs) -> anyhow::Result<DeviceThread> {
     let device = device::open(&args.device)?;
     let dtype = device::precision(args.dtype.as_deref(), &device)?;
     let files = ModelFiles::new(args.model.as_deref());
     let (name, begun) = (files.name(), std::time::Instant::now());
-    let thread = DeviceThread::start(files, device, dtype).await.context("cannot load the model")?;
+    let thread = DeviceThread::start(move || Uso::load(&files, &device, dtype)).await;
+    let thread = thread.context("cannot load the model")?;
     let took_ms = begun.elapsed().as_millis() as u64;
     tracing::info!(model = name, device = args.device, ?dtype, took_ms, "the model is resident");
     Ok(thread)

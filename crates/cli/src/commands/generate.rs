@@ -1,6 +1,6 @@
 use anyhow::Context as _;
 use uso_engine::device;
-use uso_engine::{DecodeLimits, Defaults, Image, ModelFiles, Request, Uso};
+use uso_engine::{DecodeLimits, Defaults, Engine as _, Image, ModelFiles, Request, Uso};
 use uso_worker::parameters::Parameters;
 
 use super::{save, say};
@@ -16,9 +16,9 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let request = request(args, uso.defaults())?;
     let bar = progress::bar(request.steps.into());
     let mut sample = uso.encode(&request)?;
-    while !sample.is_done() {
+    while !sample.steps().is_done() {
         uso.step(&mut sample)?;
-        bar.set_position(sample.step() as u64);
+        bar.set_position(sample.steps().done.into());
     }
     bar.finish_and_clear();
     if let Some(path) = &args.latents {

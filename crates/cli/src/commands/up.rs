@@ -132,7 +132,7 @@ async fn run_fleet(
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
     let registry = Registry::new();
-    let device = connect::device(&args.model).await?;
+    let device = connect::device(&args.model, &args.engine).await?;
     let queue = connect::queue(args.queue.config(&places.redis)).await?;
     let store = connect::store(&places.s3, places.keys).await?;
 

@@ -18,7 +18,8 @@ pub(crate) async fn run(args: WorkArgs) -> anyhow::Result<()> {
     let registry = Registry::new();
     let queue = connect::queue(args.redis.config()).await?;
     let store = connect::store(&args.s3, None).await?;
-    let worker = Worker::new(queue, store, connect::device(&args.model).await?, Metrics::new(&registry)?);
+    let device = connect::device(&args.model, &args.engine).await?;
+    let worker = Worker::new(queue, store, device, Metrics::new(&registry)?);
     let health = tokio::spawn(serve_health(args.listen, registry, shutdown.stop.clone()));
     say("uso: worker ready")?;
     let worked = tokio::select! {

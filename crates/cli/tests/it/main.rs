@@ -79,6 +79,26 @@ fn a_fleet_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_test_engine_is_not_let_in_by_accident() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let up = |engine| uso(&["up", "--port", "0", "--data", data.to_str().unwrap(), "--engine", engine]);
+    for (engine, message) in [
+        ("scripted:step=40ms", "uso: the scripted engine draws noise; --allow-test-engine lets it"),
+        (
+            "scripted:step=40",
+            "error: invalid value 'scripted:step=40' for '--engine <ENGINE>': \"step=40\" is",
+        ),
+        ("other", "error: invalid value 'other' for '--engine <ENGINE>': neither uso nor scripted"),
+    ] {
+        let refused = up(engine);
+        assert!(!refused.status.success());
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.lines().any(|line| line.starts_with(message)), "{engine}: {said}");
+    }
+}
+
+#[test]
 fn help_names_every_command() {
     let help = String::from_utf8(uso(&["--help"]).stdout).unwrap();
     for command in ["up", "serve", "work", "generate", "submit", "migrate", "queue"] {
