@@ -444,3 +444,19 @@ async fn redis_is_named_by_flag_or_environment_and_its_absence_is_said() {
         assert!(output.status.success(), "{args:?}: {output:?}");
     }
 }
+
+#[tokio::test]
+async fn the_window_of_bulk_work_is_set_shown_and_removed() {
+    let operator = Operator::start().await;
+    assert_eq!(operator.json(&["window"]).await, Value::Null);
+    let night = ["window", "--opens", "22:00", "--closes", "06:30", "--zone", "Europe/Berlin", "--fill"];
+    let said = operator.says(&night).await;
+    assert!(said.contains("from 22:00:00 to 06:30:00 in Europe/Berlin, and whenever no"), "{said}");
+    let view = operator.json(&["window"]).await;
+    assert_eq!((&view["opens"], &view["fill"]), (&json!("22:00:00"), &json!(true)));
+    assert!(view["next_closes"].as_str() > view["next_opens"].as_str());
+    let night = ["window", "--opens", "22:00", "--closes", "06:00", "--zone", "Europe/Atlantis"];
+    let refused = operator.refuses(&night).await;
+    assert!(refused.contains("Atlantis"), "{refused}");
+    assert!(operator.says(&["window", "--always"]).await.contains("at all times"));
+}

@@ -2,11 +2,11 @@
 
 mod bench;
 mod queue;
+mod redis;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -15,6 +15,7 @@ use uso_engine::{PositionShift, Script};
 
 pub(crate) use bench::{BenchArgs, BenchClientArgs, BenchCommand, BenchQueueArgs, QueueFigure};
 pub(crate) use queue::*;
+pub(crate) use redis::{RedisArgs, RedisOptions};
 
 /// Puts any subject into any scene in any style: USO on FLUX, as a fleet of queue workers.
 #[derive(Parser)]
@@ -110,70 +111,6 @@ pub(crate) struct WorkArgs {
 pub(crate) struct MigrateArgs {
     #[command(flatten)]
     pub(crate) redis: RedisArgs,
-}
-
-#[derive(Args)]
-pub(crate) struct RedisArgs {
-    /// The queue's Redis 7 or newer: redis://HOST:PORT, redis+cluster://HOST:PORT,HOST:PORT or
-    /// redis+sentinel://HOST:PORT,HOST:PORT/SERVICE, and with rediss the same over TLS. USER:PASSWORD@ goes
-    /// before the hosts; what sentinels ask for themselves behind all: ?sentinel_password=PASSWORD.
-    #[arg(long, env = "USO_REDIS", hide_env_values = true, value_name = "URL")]
-    pub(crate) redis: String,
-    #[command(flatten)]
-    pub(crate) options: RedisOptions,
-}
-
-impl RedisArgs {
-    pub(crate) fn config(&self) -> uso_queue::Config {
-        self.options.config(&self.redis)
-    }
-}
-
-#[derive(Args)]
-pub(crate) struct RedisOptions {
-    /// PEM file with the CAs to trust in place of the system's, for a Redis over TLS.
-    #[arg(long, env = "USO_REDIS_CA", value_name = "FILE")]
-    pub(crate) redis_ca: Option<PathBuf>,
-    /// Parts that the queue is split into by tenant, for a Redis Cluster to spread; fixed once it is used.
-    #[arg(long, env = "USO_SHARDS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024), value_name = "N")]
-    pub(crate) shards: u16,
-    /// Accept work only once N replicas have it.
-    #[arg(long, env = "USO_DURABILITY", value_parser = replicas, value_name = "replica:N")]
-    pub(crate) durability: Option<u32>,
-    /// How long a lease lasts without renewal; all processes of a fleet must agree.
-    #[arg(long, env = "USO_LEASE_MS", hide = true, value_parser = lease)]
-    pub(crate) lease_ms: Option<Duration>,
-}
-
-impl RedisOptions {
-    pub(crate) fn config(&self, url: &str) -> uso_queue::Config {
-        let config = uso_queue::Config::new(url);
-        let lease = self.lease_ms.unwrap_or(config.lease);
-        uso_queue::Config {
-            ca: self.redis_ca.clone(),
-            shards: self.shards,
-            replicas: self.durability.unwrap_or(0),
-            lease,
-            renew: lease * 3 / 10,
-            ..config
-        }
-    }
-}
-
-/// Reads `replica:N`.
-fn replicas(text: &str) -> Result<u32, &'static str> {
-    let count = text.strip_prefix("replica:").and_then(|count| count.parse().ok());
-    count.filter(|count| (1..=16).contains(count)).ok_or(
-        "what can be asked for is replica:N, N from 1 to 16; what reaches the disk is set in Redis itself",
-    )
-}
-
-/// Shorter leases would be lost in ordinary pauses of the system.
-fn lease(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(ms @ 1000..=3_600_000) => Ok(Duration::from_millis(ms)),
-        _ => Err("not within 1000 to 3600000".into()),
-    }
 }
 
 /// Keys come from the usual AWS places: environment, profile, instance role.

@@ -1,7 +1,6 @@
 //! From what was said on the command line to queue, store and model.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use uso_engine::{ModelConfig, ModelFiles, Scripted, Uso, device};

@@ -8,6 +8,7 @@ mod promise;
 mod sentinel;
 mod slots;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -217,7 +218,13 @@ impl Connection {
     /// Sends a command to the primary that has its key, and again as long as it is certain that it was not
     /// carried out and there is somewhere better to go. A node without our functions, new or restarted
     /// without its data, is given them once.
-    async fn send(&self, command: &Cmd, lane: Lane) -> Result<(Value, Link), Error> {
+    ///
+    /// Boxed, because its type would be part of that of every future that talks to the queue.
+    fn send<'a>(&'a self, command: &'a Cmd, lane: Lane) -> BoxFuture<'a, Result<(Value, Link), Error>> {
+        Box::pin(self.send_to_primary(command, lane))
+    }
+
+    async fn send_to_primary(&self, command: &Cmd, lane: Lane) -> Result<(Value, Link), Error> {
         let deadline = Instant::now() + self.timeout;
         let (mut redirects, mut loaded) = (0, false);
         loop {
@@ -287,6 +294,8 @@ impl Connection {
         Error::Unreachable(format!("no answer within {} ms", self.timeout.as_millis()))
     }
 }
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A command that got no good answer.
 struct Failed {

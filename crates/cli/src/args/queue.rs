@@ -5,13 +5,18 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
+use jiff::civil::Time;
 use uso_queue::{Class, State};
+
+use super::RedisOptions;
 
 #[derive(Args)]
 pub(crate) struct QueueArgs {
     /// The queue's Redis 7 or newer.
     #[arg(long, global = true, env = "USO_REDIS", hide_env_values = true, value_name = "URL")]
     pub(crate) redis: Option<String>,
+    #[command(flatten)]
+    pub(crate) options: RedisOptions,
     /// Print one JSON document instead of text.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -41,6 +46,8 @@ pub(crate) enum QueueCommand {
     Resume(ScopeArgs),
     /// Show what a tenant may use, or change what is given.
     Limits(LimitsArgs),
+    /// Show when bulk work may start, or set it.
+    Window(WindowArgs),
     /// What went aside: entries that nobody could understand, jobs that no attempt could finish.
     #[command(subcommand)]
     Dead(DeadCommand),
@@ -91,6 +98,25 @@ pub(crate) struct ScopeArgs {
     /// All jobs of this batch.
     #[arg(long, value_name = "ID")]
     pub(crate) batch: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct WindowArgs {
+    /// Bulk work starts from this time of day on, for example 22:00.
+    #[arg(long, value_name = "TIME", requires = "closes", requires = "zone")]
+    pub(crate) opens: Option<Time>,
+    /// From this time on it is handed back.
+    #[arg(long, value_name = "TIME", requires = "opens")]
+    pub(crate) closes: Option<Time>,
+    /// Whose clocks count, for example Europe/Berlin.
+    #[arg(long, value_name = "ZONE", requires = "opens")]
+    pub(crate) zone: Option<String>,
+    /// Outside of it bulk work is claimed too, as long as no interactive work waits.
+    #[arg(long, requires = "opens")]
+    pub(crate) fill: bool,
+    /// Bulk work may start at all times.
+    #[arg(long, conflicts_with = "opens")]
+    pub(crate) always: bool,
 }
 
 #[derive(Args)]

@@ -25,7 +25,7 @@ pub(crate) async fn run(args: QueueArgs) -> anyhow::Result<()> {
 
 async fn operate(args: QueueArgs) -> anyhow::Result<()> {
     let url = args.redis.context("which Redis? give --redis, or set USO_REDIS")?;
-    let queue = Queue::connect(uso_queue::Config::new(url)).await?;
+    let queue = Queue::connect(args.options.config(&url)).await?;
     queue.migrate().await?;
     let operator = Operator { queue, json: args.json };
     match args.command {
@@ -37,6 +37,7 @@ async fn operate(args: QueueArgs) -> anyhow::Result<()> {
         QueueCommand::Pause(scope) => operator.hold(scope, true).await,
         QueueCommand::Resume(scope) => operator.hold(scope, false).await,
         QueueCommand::Limits(args) => operator.limits(args).await,
+        QueueCommand::Window(args) => operator.window(args).await,
         QueueCommand::Dead(command) => operator.dead(command).await,
         QueueCommand::Audit => operator.audit().await,
         QueueCommand::Workers => operator.workers().await,

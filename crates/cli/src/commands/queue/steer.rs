@@ -2,12 +2,14 @@
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
-use uso_queue::{BatchId, BatchOperation, BatchView, Canceled, JobId, Limits, Retried, Scope, TenantView};
+use uso_queue::{
+    BatchId, BatchOperation, BatchView, Canceled, JobId, Limits, Retried, Scope, TenantView, Window,
+};
 
 use super::Operator;
 use super::look::tenant_table;
 use super::print::safe;
-use crate::args::{LimitsArgs, ScopeArgs, WhichArgs};
+use crate::args::{LimitsArgs, ScopeArgs, WhichArgs, WindowArgs};
 
 impl Operator {
     pub(super) async fn cancel(&self, which: WhichArgs) -> anyhow::Result<()> {
@@ -83,6 +85,28 @@ impl Operator {
         }
         let view = self.tenant(&tenant).await?;
         self.answer(&view, &tenant_table(std::slice::from_ref(&view)).to_string())
+    }
+
+    pub(super) async fn window(&self, args: WindowArgs) -> anyhow::Result<()> {
+        if let (Some(opens), Some(closes), Some(zone)) = (args.opens, args.closes, args.zone) {
+            self.queue.set_window(Some(&Window { opens, closes, zone, fill: args.fill })).await?;
+        } else if args.always {
+            self.queue.set_window(None).await?;
+        }
+        let view = self.queue.window().await?;
+        let text = view.as_ref().map_or_else(
+            || "bulk work may start at all times".into(),
+            |view| {
+                let Window { opens, closes, zone, fill } = &view.window;
+                let fill = if *fill { ", and whenever no interactive work waits" } else { "" };
+                let (from, to) = (view.next_opens, view.next_closes);
+                format!(
+                    "bulk work may start from {opens} to {closes} in {}{fill}; next from {from} to {to}",
+                    safe(zone)
+                )
+            },
+        );
+        self.answer(&view, &text)
     }
 
     /// A tenant as it stands; one that nobody has heard of has no jobs and no limits.
