@@ -173,6 +173,8 @@ async fn jobs_are_listed_by_what_they_have_in_common() {
 
     let text = operator.says(&["list"]).await;
     assert!(text.lines().count() == 52 && text.contains("more than 50 jobs"), "{text}");
+    let waits = operator.says(&["list", "--batch", &batch.to_string(), "--limit", "1"]).await;
+    assert_eq!(line(&waits, &members[0].to_string())[5..7], ["0", "0/25"]);
     let document = operator.json(&["list", "--batch", &batch.to_string(), "--limit", "60"]).await;
     let listed: Vec<&str> =
         document["jobs"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap()).collect();

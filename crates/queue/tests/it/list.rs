@@ -179,9 +179,9 @@ async fn jobs_that_stay_are_found_while_others_come_and_go() {
         seen.extend(page.jobs.iter().map(|job| job.id));
         let Some(next) = page.next else { break };
         filter.after = Some(next);
-        for id in submit(&fixture.queue, "tenant", 1000).await {
-            fixture.raw_bytes::<redis::Value>(&[b"DEL", &job_key(&id)]).await.unwrap();
-        }
+        let keys: Vec<_> = submit(&fixture.queue, "tenant", 1000).await.iter().map(job_key).collect();
+        let del: Vec<&[u8]> = [&b"DEL"[..]].into_iter().chain(keys.iter().map(Vec::as_slice)).collect();
+        fixture.raw_bytes::<redis::Value>(&del).await.unwrap();
     }
     assert!(seen.is_superset(&stay));
 }

@@ -170,7 +170,7 @@ fn job_table(jobs: &[JobView], now_ms: u64) -> Table {
             job.spec.priority.to_string(),
             job.tenant.clone(),
             job.attempt.to_string(),
-            format!("{}/{}", job.step, job.of),
+            format!("{}/{}", job.step, if job.of == 0 { job.spec.steps } else { job.of }),
             age(now_ms, job.submitted_ms),
         ]);
     }
