@@ -62,33 +62,28 @@ enum Lane {
 struct Link {
     node: Arc<Node>,
     connection: MultiplexedConnection,
-    /// The number of a shared one.
-    shared: Option<u64>,
+    lane: Lane,
+    /// Of what time it is: connections of one time break together.
+    number: u64,
 }
 
 impl Link {
     async fn open(node: Arc<Node>, lane: Lane) -> Result<Self, Error> {
-        let (connection, shared) = match lane {
-            Lane::Shared => {
-                let (connection, number) = node.shared().await?;
-                (connection, Some(number))
-            }
-            Lane::Alone => (node.alone().await?, None),
+        let (connection, number) = match lane {
+            Lane::Shared => node.shared().await?,
+            Lane::Alone => node.alone().await?,
         };
-        Ok(Self { node, connection, shared })
+        Ok(Self { node, connection, lane, number })
     }
 
     fn put_back(self) {
-        if self.shared.is_none() {
+        if let Lane::Alone = self.lane {
             self.node.put_back(self.connection);
         }
     }
 
-    fn is_broken(self) {
-        match self.shared {
-            Some(number) => self.node.drop_shared(number),
-            None => self.node.drop_idle(),
-        }
+    fn give_up(self) {
+        self.node.forget(self.number);
     }
 }
 
@@ -175,7 +170,7 @@ impl Connection {
         read(value)
     }
 
-    /// Runs one command that calls a function.
+    /// Runs one command that calls a function; a node without our functions is given them.
     pub(crate) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
         self.run(command).await
     }
@@ -284,7 +279,7 @@ impl Connection {
                 link.put_back();
             }
             // A server that says nothing may be gone without a word: a new connection asks again where it is.
-            _ => link.is_broken(),
+            _ => link.give_up(),
         }
         let error = refusal.clone().map_or_else(|| self.silence(), Error::from);
         Err(Failed { node, refusal, error })

@@ -131,9 +131,14 @@ async fn run_fleet(
     listener: TcpListener,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
+    let mut queue = args.queue.config(&places.redis);
+    if args.redis.is_none() {
+        anyhow::ensure!(queue.replicas == 0, "a private Redis has no replicas: --durability needs --redis");
+        queue.ca = None;
+    }
     let registry = Registry::new();
     let device = connect::device(&args.model, &args.engine).await?;
-    let queue = connect::queue(args.queue.config(&places.redis)).await?;
+    let queue = connect::queue(queue).await?;
     let store = connect::store(&places.s3, places.keys).await?;
 
     let config = Config { defaults: connect::defaults(args.model.model.as_deref())?, ..Config::default() };

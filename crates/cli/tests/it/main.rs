@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod redis;
+
 use std::path::Path;
 use std::process::{Command, Output};
 

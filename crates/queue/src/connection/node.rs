@@ -14,6 +14,9 @@ use crate::Error;
 /// Longest wait for a connection to be made: a producer must fail fast while Redis is away.
 pub(super) const CONNECT: Duration = Duration::from_secs(1);
 
+/// Longest wait for what a server says of itself.
+const INSPECT: Duration = Duration::from_secs(3);
+
 /// Where a primary is.
 pub(super) enum Place {
     Fixed(ConnectionInfo),
@@ -83,30 +86,28 @@ impl Node {
         shared.connection.clone().map(|connection| (connection, shared.number))
     }
 
-    /// Forgets a shared connection that broke, or that leads to a server which is no primary any more.
-    pub(super) fn drop_shared(&self, number: u64) {
+    /// Forgets all connections of the time of shared connection `number`, because one of them broke or leads
+    /// to a server that is no primary any more.
+    pub(super) fn forget(&self, number: u64) {
         let mut shared = lock(&self.shared);
         if shared.number == number {
             shared.connection = None;
+            lock(&self.idle).clear();
         }
     }
 
-    /// A connection for one caller alone, to be given back with [`Node::put_back`].
-    pub(super) async fn alone(&self) -> Result<MultiplexedConnection, Error> {
+    /// A connection for one caller alone, to be given back with [`Node::put_back`], and its time.
+    pub(super) async fn alone(&self) -> Result<(MultiplexedConnection, u64), Error> {
+        let number = lock(&self.shared).number;
         let idle = lock(&self.idle).pop();
         match idle {
-            Some(connection) => Ok(connection),
-            None => Ok(self.connect().await?.0),
+            Some(connection) => Ok((connection, number)),
+            None => Ok((self.connect().await?.0, number)),
         }
     }
 
     pub(super) fn put_back(&self, connection: MultiplexedConnection) {
         lock(&self.idle).push(connection);
-    }
-
-    /// Idle connections are as old as the one that was found broken.
-    pub(super) fn drop_idle(&self) {
-        lock(&self.idle).clear();
     }
 
     /// Connects, and refuses a server that would lose what it accepts. Answers may take any time: whoever
@@ -118,7 +119,7 @@ impl Node {
         };
         let address = info.addr().to_string();
         let connection = open(info).await?;
-        let promise = within(CONNECT, promise::inspect(&connection, &address)).await?;
+        let promise = within(INSPECT, promise::inspect(&connection, &address)).await?;
         Ok((connection, promise))
     }
 

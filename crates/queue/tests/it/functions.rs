@@ -1,6 +1,6 @@
 //! The function library: loading, refusing, and what a full or strange server does.
 
-use uso_queue::{Config, Error, Queue, State};
+use uso_queue::{Config, Durability, Error, Queue, State};
 
 use crate::fixture::{Fixture, bulk, bytes, output};
 
@@ -188,6 +188,24 @@ async fn a_server_that_would_evict_jobs_is_refused() {
         panic!("it was accepted")
     };
     assert!(error.to_string().contains("allkeys-lru"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_hides_its_settings_is_judged_by_what_it_shows() {
+    let fixture = Fixture::start().await;
+    let url = fixture.redis.url().replace("redis://", "redis://fleet:secret@");
+    for shown in ["+info", "-info"] {
+        let rules = ["ACL", "SETUSER", "fleet", "on", ">secret", "~{uso:*", "+@all", "-@dangerous", shown];
+        fixture.raw::<redis::Value>(&rules).await.unwrap();
+        let queue = Queue::connect(Config::new(&url)).await.unwrap();
+        assert_eq!(queue.durability(), Durability::Unknown);
+    }
+    fixture.raw::<redis::Value>(&["ACL", "SETUSER", "fleet", "+info"]).await.unwrap();
+    fixture.raw::<redis::Value>(&["CONFIG", "SET", "appendonly", "no"]).await.unwrap();
+    let queue = Queue::connect(Config::new(&url)).await.unwrap();
+    assert_eq!(queue.durability(), Durability::Volatile);
+    fixture.raw::<redis::Value>(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await.unwrap();
+    assert!(matches!(Queue::connect(Config::new(&url)).await, Err(Error::Unsafe(_))));
 }
 
 #[tokio::test]

@@ -10,7 +10,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Server {
     child: Child,
-    words: Vec<String>,
     pub(crate) port: u16,
     password: String,
     folder: tempfile::TempDir,
@@ -26,12 +25,17 @@ impl Server {
     pub(crate) async fn start_with(password: &str, settings: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
-        let mut words: Vec<String> =
-            ["--bind 127.0.0.1", "--dir .", "--appendonly yes", "--appendfsync always"]
-                .iter()
-                .flat_map(|setting| setting.split(' '))
-                .map(str::to_owned)
-                .collect();
+        let mut words: Vec<String> = [
+            "--bind 127.0.0.1",
+            "--dir .",
+            "--appendonly yes",
+            "--appendfsync always",
+            "--repl-diskless-sync-delay 0",
+        ]
+        .iter()
+        .flat_map(|setting| setting.split(' '))
+        .map(str::to_owned)
+        .collect();
         words.extend(["--save".into(), String::new(), "--port".into(), port.to_string()]);
         if !password.is_empty() {
             words.extend(["--requirepass".into(), password.into(), "--masterauth".into(), password.into()]);
@@ -59,7 +63,7 @@ impl Server {
 
     async fn run(folder: tempfile::TempDir, port: u16, password: &str, words: Vec<String>) -> Self {
         let child = spawn(&folder, &words);
-        let mut server = Self { child, words, port, password: password.into(), folder };
+        let mut server = Self { child, port, password: password.into(), folder };
         server.ready().await;
         server
     }
@@ -109,16 +113,6 @@ impl Server {
     /// Ends it as a power cut would.
     pub(crate) async fn kill(&mut self) {
         self.child.kill().await.unwrap();
-    }
-
-    /// Starts it again on the same port with the data it left, and with other settings after the first.
-    pub(crate) async fn restart(&mut self, settings: &[&str]) {
-        let mut words = self.words.clone();
-        for setting in settings {
-            words.extend(format!("--{setting}").split(' ').map(str::to_owned));
-        }
-        self.child = spawn(&self.folder, &words);
-        self.ready().await;
     }
 
     /// Keeps it from doing anything, or lets it go on.

@@ -53,12 +53,7 @@ async fn a_user_of_the_queues_keys_alone_works_over_tls() {
     let rules = "ACL SETUSER fleet on >secret ~{uso:* +@all -@dangerous +info +config|get";
     server.ask::<()>(rules).await.unwrap();
     let queue = Queue::connect(config(format!("rediss://fleet:secret@127.0.0.1:{port}"))).await.unwrap();
-    // To load functions is an administrator's work.
-    assert!(matches!(queue.migrate().await, Err(Error::Refused(_))));
-    server.ask::<()>("ACL SETUSER fleet +function|load +function|list").await.unwrap();
     one_job(&queue).await;
-    let secured = server.line("INFO stats", "total_connections_received").await;
-    assert!(secured.is_some());
 }
 
 #[tokio::test]
