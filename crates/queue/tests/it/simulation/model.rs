@@ -233,12 +233,8 @@ impl Model {
             .map(|(id, job)| (job.need, id))
             .collect();
         sized.sort();
-        for (_, id) in sized.into_iter().take(10) {
-            if self.may_run(self.jobs[id].tenant) && self.fit(id) {
-                return Some(id);
-            }
-        }
-        None
+        let mut first = sized.into_iter().take(10).map(|(_, id)| id);
+        first.find(|id| self.may_run(self.jobs[*id].tenant) && self.fit(*id))
     }
 
     fn take(&mut self, class: Class, capacity: u64) -> Option<usize> {
