@@ -19,7 +19,10 @@ pub(crate) fn binary() -> PathBuf {
     binary
 }
 
-/// A running process, killed when the test is over.
+/// How long a process may take to end in order when its test is over.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// A running process, ended when the test is over.
 pub(crate) struct Process {
     child: Child,
     /// What it said when it was ready.
@@ -54,6 +57,17 @@ impl Process {
         assert!(sent.success());
     }
 
+    /// Kills it, and returns when it is gone.
+    pub(crate) async fn kill(&mut self) {
+        self.signal("KILL").await;
+        assert!(!self.ended().await);
+    }
+
+    /// Whether it has ended already.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its end; whether it ended well.
     pub(crate) async fn ended(&mut self) -> bool {
         tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("does not end").unwrap().success()
@@ -64,5 +78,17 @@ impl Process {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1024
+    }
+}
+
+impl Drop for Process {
+    /// In order, so that it ends what it has started itself; what does not end is killed.
+    fn drop(&mut self) {
+        let Some(pid) = self.child.id() else { return };
+        let _ = std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status();
+        let deadline = std::time::Instant::now() + FAREWELL;
+        while matches!(self.child.try_wait(), Ok(None)) && std::time::Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }

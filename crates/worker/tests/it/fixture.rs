@@ -1,6 +1,6 @@
 //! Servers, a worker and the bundled model's examples.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::Registry;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uso_engine::device::{DType, Device};
 use uso_engine::{ModelFiles, Script, Scripted, Uso};
 use uso_queue::private_redis::PrivateRedis;
-use uso_queue::{Defaults, JobId, JobSpec, JobView, Queue};
+use uso_queue::{Defaults, JobId, JobSpec, JobView, Queue, Window};
 use uso_store::folder::{FolderConfig, FolderServer};
 use uso_store::{Config, Credentials, Store};
 use uso_worker::{DeviceThread, Error, Metrics, Worker};
@@ -99,13 +99,10 @@ impl Fixture {
 
     /// Opens or closes the nightly window of bulk work.
     pub(crate) async fn open_window(&self, open: bool) {
-        let client = redis::Client::open(self.redis.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        // Without times there is no window; the other one lies in the past.
-        let (opens, closes) = if open { ("", "") } else { ("1", "2") };
-        let mut window = redis::cmd("FCALL");
-        window.arg("uso_1_window").arg(1).arg("{uso:0}").arg(opens).arg(closes).arg(0);
-        window.query_async::<u8>(&mut connection).await.unwrap();
+        let hours = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 3600;
+        let hour = |later| format!("{:02}:00", (hours + later) % 24).parse().unwrap();
+        let later = Window { opens: hour(8), closes: hour(9), zone: "UTC".into(), fill: false };
+        self.queue.set_window((!open).then_some(&later)).await.unwrap();
     }
 
     pub(crate) async fn view(&self, job: &JobId) -> JobView {
