@@ -29,8 +29,11 @@ local function limit(keys, args)
     max_running = optional(args[4], 'max_running'), rate = optional(args[5], 'rate'),
     burst = optional(args[6], 'burst'), paused = limits_of(at, name).paused,
   }
-  if name == '' or limits.weight <= 0 then invalid('a tenant needs a name and a weight above 0') end
-  if limits.rate and limits.rate <= 0 then invalid('rate is not above 0') end
+  -- Written so that what is not a number at all is refused, too.
+  local function within(value, least, most) return not value or (value >= least and value <= most) end
+  if name == '' or not within(limits.weight, 0.001, 1000) then invalid('a weight is 0.001 to 1000') end
+  if not within(limits.rate, 0.001, 1e9) then invalid('a rate is 0.001 to 1e9') end
+  if not within(limits.burst, 1, 1e9) then invalid('a burst is 1 to 1e9') end
   redis.call('SET', at.root .. ':limits:' .. name, pack(limits))
   redis.call('SADD', at.root .. ':tenants', name)
   reenter(at, name)

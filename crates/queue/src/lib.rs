@@ -87,12 +87,13 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Unreachable`]; [`Error::Unsafe`] or [`Error::Settings`] with what to change;
-    /// [`Error::WrongShards`].
+    /// [`Error::WrongShards`]; [`Error::NewerLayout`].
     pub async fn connect(config: Config) -> Result<Self, Error> {
+        config.check()?;
         let connection = Connection::open(&config).await?;
         let roots: Vec<String> =
             (0..config.shards.max(1)).map(|shard| format!("{{{}:{shard}}}", config.prefix)).collect();
-        migrate::check_shards(&connection, &roots).await?;
+        migrate::check(&connection, &roots).await?;
         let turn = AtomicUsize::new(0);
         Ok(Self(Arc::new(Inner { connection, config, roots, turn })))
     }

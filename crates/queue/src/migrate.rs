@@ -39,15 +39,9 @@ pub(crate) async fn load(connection: &Connection, node: &Arc<Node>) -> Result<()
 
 /// Brings the data of all shards to this version's layout, and the functions with it.
 pub(crate) async fn run(connection: &Connection, roots: &[String]) -> Result<(), Error> {
-    for root in roots {
-        let found: Option<u32> = connection.run(redis::cmd("GET").arg(layout_key(root))).await?;
-        if let Some(found) = found.filter(|found| *found > LAYOUT) {
-            return Err(Error::NewerLayout { found, known: LAYOUT });
-        }
-    }
     // One of several processes that disagree is first, and the others are refused.
     set_new(connection, &shards_key(&roots[0]), roots.len()).await?;
-    check_shards(connection, roots).await?;
+    check(connection, roots).await?;
     for root in roots {
         set_new(connection, &layout_key(root), LAYOUT).await?;
     }
@@ -59,8 +53,15 @@ pub(crate) async fn run(connection: &Connection, roots: &[String]) -> Result<(),
     Ok(())
 }
 
-/// Refuses to work with another number of shards than the data has; new data has none yet.
-pub(crate) async fn check_shards(connection: &Connection, roots: &[String]) -> Result<(), Error> {
+/// Refuses data of a newer layout, and to work with another number of shards than the data has; new data
+/// has neither yet.
+pub(crate) async fn check(connection: &Connection, roots: &[String]) -> Result<(), Error> {
+    for root in roots {
+        let found: Option<u32> = connection.run(redis::cmd("GET").arg(layout_key(root))).await?;
+        if let Some(found) = found.filter(|found| *found > LAYOUT) {
+            return Err(Error::NewerLayout { found, known: LAYOUT });
+        }
+    }
     let asked = roots.len() as u16;
     match connection.run(redis::cmd("GET").arg(shards_key(&roots[0]))).await? {
         Some(found) if found != asked => Err(Error::WrongShards { found, asked }),

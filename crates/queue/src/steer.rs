@@ -8,7 +8,7 @@ use crate::claim::WorkerId;
 use crate::job::{State, json, to_json};
 use crate::reply::Reply;
 use crate::submit::check_tenant;
-use crate::{Class, Error, Queue, WorkerReport};
+use crate::{Class, Error, Queue, Rejection, WorkerReport};
 
 /// How much of the fleet a tenant may use; nothing set means no limit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -28,6 +28,18 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { weight: 1.0, max_queued: None, max_running: None, per_second: None, burst: None }
+    }
+}
+
+impl Limits {
+    fn check(&self) -> Result<(), Rejection> {
+        let within = |name, value: Option<f64>, least: f64, most: f64| match value {
+            Some(value) if !(least..=most).contains(&value) => Err(Rejection::Limit { name, least, most }),
+            _ => Ok(()),
+        };
+        within("weight", Some(self.weight), 0.001, 1000.0)?;
+        within("per_second", self.per_second, 0.001, 1e9)?;
+        within("burst", self.burst, 1.0, 1e9)
     }
 }
 
@@ -163,9 +175,11 @@ impl Queue {
     /// Sets what a tenant may use.
     ///
     /// # Errors
-    /// [`Error::Rejected`] for a name that cannot be a tenant's; [`Error::Unreachable`].
+    /// [`Error::Rejected`] for a name that cannot be a tenant's and for limits that cannot be;
+    /// [`Error::Unreachable`].
     pub async fn set_limits(&self, tenant: &str, limits: &Limits) -> Result<(), Error> {
         check_tenant(tenant)?;
+        limits.check()?;
         let mut command = self.function(self.shard_of(tenant), "limit");
         let count = |limit: Option<u64>| limit.map(|limit| limit.to_string()).unwrap_or_default();
         let rate = |limit: Option<f64>| limit.map(|limit| limit.to_string()).unwrap_or_default();

@@ -88,6 +88,16 @@ pub enum Rejection {
         /// Which of the submissions, from 0.
         index: usize,
     },
+    /// A limit that would stand still or never end.
+    #[error("{name} must be {least} to {most}")]
+    Limit {
+        /// Which one.
+        name: &'static str,
+        /// The smallest that is allowed.
+        least: f64,
+        /// The largest.
+        most: f64,
+    },
     /// The nightly window cannot be.
     #[error("the window: {0}")]
     Window(String),

@@ -26,7 +26,6 @@ pub(crate) async fn run(args: QueueArgs) -> anyhow::Result<()> {
 async fn operate(args: QueueArgs) -> anyhow::Result<()> {
     let url = args.redis.context("which Redis? give --redis, or set USO_REDIS")?;
     let queue = Queue::connect(args.options.config(&url)).await?;
-    queue.migrate().await?;
     let operator = Operator { queue, json: args.json };
     match args.command {
         QueueCommand::Stats => operator.stats().await,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::Backoff;
+use crate::{Backoff, Error};
 
 /// How to reach the queue, and its times.
 #[derive(Clone)]
@@ -60,6 +60,20 @@ impl Config {
             bulk_every: 20,
             timeout: Duration::from_secs(5),
         }
+    }
+
+    /// The prefix is part of keys, hash tags and patterns.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b':');
+        if self.prefix.is_empty() || !self.prefix.bytes().all(plain) {
+            let reason = "the prefix is one or more letters, digits, '.', '_', '-' or ':'";
+            return Err(Error::Settings(reason.into()));
+        }
+        if self.renew * 3 > self.lease {
+            let reason = "a lease must last at least three times as long as until its renewal";
+            return Err(Error::Settings(reason.into()));
+        }
+        Ok(())
     }
 
     pub(crate) fn retention_ms(&self) -> u64 {

@@ -62,6 +62,7 @@ async fn two_versions_work_side_by_side_on_the_same_data() {
         b"20",
         b"+inf",
         b"1",
+        b"0",
         b"bulk",
     ];
     let granted: Vec<redis::Value> = fixture.raw_bytes(claim).await.unwrap();
@@ -133,6 +134,10 @@ async fn a_call_with_wrong_arguments_writes_nothing() {
         vec![b"reap", b"me", b"5000", b"ten", b"3", b"1000"],
         vec![b"hold", b"class", b"nightly", b"1"],
         vec![b"limit", b"t", b"0", b"", b"", b"", b""],
+        vec![b"limit", b"t", b"nan", b"", b"", b"", b""],
+        vec![b"limit", b"t", b"inf", b"", b"", b"", b""],
+        vec![b"limit", b"t", b"1", b"", b"", b"nan", b""],
+        vec![b"limit", b"t", b"1", b"", b"", b"1", b"0"],
         vec![b"limit", b"t", b"1", b"few", b"", b"", b""],
         vec![b"window", b"{}", b"2", b"1", b"0", b"0"],
         vec![b"window", b"", b"1", b"2", b"0", b"0"],

@@ -42,7 +42,8 @@ fn set(ids: &[JobId]) -> BTreeSet<JobId> {
 #[tokio::test]
 async fn every_job_of_every_shard_is_found_over_pages_of_bounded_size() {
     let fixture = Fixture::start().await;
-    let queue = Queue::connect(Config { shards: 4, ..config(&fixture.redis) }).await.unwrap();
+    let queue =
+        Queue::connect(Config { prefix: "many".into(), shards: 4, ..config(&fixture.redis) }).await.unwrap();
     let mut submitted = BTreeSet::new();
     for i in 0..12 {
         submitted.extend(submit(&queue, &format!("tenant-{i}"), 100).await);
@@ -118,7 +119,8 @@ async fn each_state_finds_its_own() {
 #[tokio::test]
 async fn tenant_class_and_batch_narrow_what_is_found_together() {
     let fixture = Fixture::start().await;
-    let queue = Queue::connect(Config { shards: 3, ..config(&fixture.redis) }).await.unwrap();
+    let queue =
+        Queue::connect(Config { prefix: "many".into(), shards: 3, ..config(&fixture.redis) }).await.unwrap();
     let ours = submit(&queue, "ours", 5).await;
     let theirs = submit(&queue, "theirs", 5).await;
     let urgent = queue.submit("ours", &spec(Class::Interactive, 0)).await.unwrap().id;
