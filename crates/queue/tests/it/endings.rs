@@ -130,6 +130,22 @@ async fn a_job_handed_back_before_its_first_step_must_still_start_in_time() {
 }
 
 #[tokio::test]
+async fn a_job_that_has_begun_stays_begun_however_soon_it_is_handed_back_again() {
+    let fixture = Fixture::start().await;
+    fixture.raw::<redis::Value>(&["CONFIG", "SET", "appendfsync", "no"]).await.unwrap();
+    // Two claims within a millisecond were once taken for one.
+    for _ in 0..100 {
+        let id = fixture.submit(&timed("start_by", 60)).await;
+        let first = fixture.claim().await.unwrap();
+        first.progress(1, 9).await.unwrap();
+        first.release().await.unwrap();
+        fixture.claim().await.unwrap().release().await.unwrap();
+        assert!(fixture.view(&id).await.started_ms.is_some());
+        fixture.queue.cancel(&id).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_running_job_expires_at_its_finish_by() {
     let fixture = Fixture::start().await;
     let between_steps = fixture.submit(&timed("finish_by", 60)).await;

@@ -1,0 +1,103 @@
+//! What the holder of a lease can do.
+
+use uso_queue::State;
+
+use super::{ATTEMPTS, Lease, Model, Place};
+
+impl Model {
+    pub(in crate::simulation) fn holds(&self, lease: usize) -> bool {
+        self.jobs[self.leases[lease].job].place == Place::Running(lease)
+    }
+
+    pub(in crate::simulation) fn renew(&mut self, lease: usize) -> bool {
+        let held = self.holds(lease);
+        if held {
+            self.hear();
+            self.leases[lease].renewed = self.now;
+        }
+        held
+    }
+
+    pub(in crate::simulation) fn progress(&mut self, lease: usize) -> bool {
+        let id = self.leases[lease].job;
+        if !self.holds(lease) {
+            return false;
+        }
+        if self.jobs[id].finish_by.is_some_and(|ends| ends <= self.now) {
+            self.jobs[id].settled = None;
+            self.finish(id, State::Expired);
+            return false;
+        }
+        self.leases[lease].stepped = true;
+        self.jobs[id].version += 1;
+        true
+    }
+
+    pub(in crate::simulation) fn checkpoint(&mut self, lease: usize, step: u32) -> bool {
+        let held = self.holds(lease);
+        if held {
+            let id = self.leases[lease].job;
+            self.jobs[id].checkpoint = Some(step);
+        }
+        held
+    }
+
+    /// Whether a settlement is taken: now, or as the repetition of the one that was.
+    fn settle(&mut self, lease: usize, name: &'static str) -> Option<bool> {
+        let id = self.leases[lease].job;
+        if self.jobs[id].settled == Some((lease, name)) {
+            return Some(false);
+        }
+        if !self.holds(lease) {
+            return None;
+        }
+        self.jobs[id].settled = Some((lease, name));
+        Some(true)
+    }
+
+    pub(in crate::simulation) fn complete(&mut self, lease: usize) -> bool {
+        let Some(now) = self.settle(lease, "complete") else { return false };
+        if now {
+            self.finish(self.leases[lease].job, State::Succeeded);
+        }
+        true
+    }
+
+    pub(in crate::simulation) fn fail(&mut self, lease: usize, retryable: bool) -> bool {
+        let Some(now) = self.settle(lease, "fail") else { return false };
+        if now {
+            let id = self.leases[lease].job;
+            if retryable && self.jobs[id].attempt < ATTEMPTS {
+                self.requeue(id);
+            } else {
+                self.finish(id, State::Failed);
+                self.dead += usize::from(retryable);
+            }
+        }
+        true
+    }
+
+    pub(in crate::simulation) fn release(&mut self, lease: usize, need: Option<u64>) -> bool {
+        let Some(now) = self.settle(lease, "release") else { return false };
+        if now {
+            let Lease { job: id, first, stepped, .. } = self.leases[lease];
+            let job = &mut self.jobs[id];
+            job.attempt -= 1;
+            job.need = need.unwrap_or(0);
+            job.started &= !first || stepped;
+            self.requeue(id);
+        }
+        true
+    }
+
+    pub(super) fn requeue(&mut self, id: usize) {
+        let job = &mut self.jobs[id];
+        job.state = State::Queued;
+        job.version += 1;
+        if job.need > 0 {
+            job.place = Place::Sized;
+        } else {
+            self.enqueue(id, true);
+        }
+    }
+}
