@@ -195,19 +195,26 @@ impl Connection {
     /// written nothing, say because it repeats one whose answer was lost: so something is written first.
     async fn confirm(&self, mut link: Link, command: &Cmd) -> Result<(), Error> {
         let Some(Arg::Simple(root)) = command.args_iter().nth(3) else { return Ok(()) };
-        let patience = self.timeout * 4 / 5;
         let mut pipeline = redis::pipe();
         pipeline.cmd("FCALL").arg(format!("uso_{LAYOUT}_mark")).arg(1).arg(root).ignore();
-        pipeline.cmd("WAIT").arg(self.replicas).arg(patience.as_millis() as u64);
-        let answer = tokio::time::timeout(self.timeout, pipeline.query_async(&mut link.connection)).await;
-        let (confirmed,): (u32,) = match answer {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(error.into()),
-            Err(_) => return Err(self.silence()),
-        };
+        pipeline.cmd("WAIT").arg(self.replicas).arg(self.timeout.as_millis() as u64);
+        let mut answer = self.in_time(pipeline.query_async(&mut link.connection)).await;
+        // An older text of this version's library may have taken its place meanwhile.
+        if let Err(Error::Refused(error)) = &answer
+            && is_function_missing(error)
+        {
+            migrate::load(self, &link.node).await?;
+            answer = self.in_time(pipeline.query_async(&mut link.connection)).await;
+        }
+        let (confirmed,): (u32,) = answer?;
         link.put_back();
         let wanted = self.replicas;
         if confirmed >= wanted { Ok(()) } else { Err(Error::NotDurable { confirmed, wanted }) }
+    }
+
+    /// The answer to something for which Redis itself may take as long as any answer may.
+    async fn in_time<T>(&self, answer: impl Future<Output = redis::RedisResult<T>>) -> Result<T, Error> {
+        tokio::time::timeout(2 * self.timeout, answer).await.map_err(|_| self.silence())?.map_err(Error::from)
     }
 
     /// Sends a command to the primary that has its key, and again as long as it is certain that it was not

@@ -110,5 +110,10 @@ async fn ask(node: ConnectionInfo, host: String) -> Result<Slots, Error> {
     ask.arg("SLOTS");
     let answer = async { Ok(ask.query_async::<redis::Value>(&mut connection).await?) };
     let unreadable = || Error::Unreadable("a cluster's map of slots".into());
-    Slots::read(within(CONNECT, answer).await?, &host).ok_or_else(unreadable)
+    let slots = Slots::read(within(CONNECT, answer).await?, &host).ok_or_else(unreadable)?;
+    if slots.primaries().is_empty() {
+        // It is not, or not any more, part of the cluster.
+        return Err(Error::Unreachable(format!("{host} knows no primaries")));
+    }
+    Ok(slots)
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use uso_queue::{BatchOperation, Config, Durability, Error, JobSpec, Queue, Submission, Submitted, WorkerId};
 
 use crate::fixture::{bulk, failure};
-use crate::server::{Server, until};
+use crate::server::{Server, confirmed, until};
 
 struct Pair {
     primary: Server,
@@ -17,18 +17,12 @@ impl Pair {
     async fn start() -> Self {
         let primary = Server::start(&[]).await;
         let replica = Server::start(&[&format!("replicaof 127.0.0.1 {}", primary.port)]).await;
-        until("a replica", async || {
-            (primary.line("INFO replication", "connected_slaves").await? == "1").then_some(())
-        })
-        .await;
-        until("its data", async || {
-            (replica.line("INFO replication", "master_link_status").await? == "up").then_some(())
-        })
-        .await;
-        let timeout = Duration::from_millis(500);
+        until("a replica", async || (primary.ask::<u32>("WAIT 1 100").await == Ok(1)).then_some(())).await;
+        let timeout = Duration::from_millis(800);
         let queue =
             Queue::connect(Config { replicas: 1, timeout, ..Config::new(primary.url()) }).await.unwrap();
         queue.migrate().await.unwrap();
+        confirmed(&queue).await;
         Self { primary, replica, queue }
     }
 }
@@ -93,7 +87,7 @@ async fn whoever_waits_for_replicas_holds_up_nobody_else() {
     .await;
     let began = Instant::now();
     assert_eq!(pair.queue.stats().await.unwrap().bulk.queued, 20);
-    assert!(began.elapsed() < Duration::from_millis(300), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(400), "{:?}", began.elapsed());
     for wait in waits {
         is_not_durable(wait.await.unwrap());
     }

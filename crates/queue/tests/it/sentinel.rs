@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use uso_queue::{Config, Error, JobId, JobSpec, Queue, State, Submission, WorkerId};
 
 use crate::fixture::{bulk, events, output};
-use crate::server::{Server, until};
+use crate::server::{Server, confirmed, until};
 
 const PASSWORD: &str = "of-the-servers";
 const SENTINELS_PASSWORD: &str = "of-the-sentinels";
@@ -32,16 +32,10 @@ impl Watched {
             "sentinel failover-timeout main 2000".into(),
         ];
         until("all replicas", async || {
-            let up = primary.line("INFO replication", "connected_slaves").await?;
-            (up == replicas.to_string()).then_some(())
+            let ready: usize = primary.ask(&format!("WAIT {replicas} 100")).await.ok()?;
+            (ready == replicas).then_some(())
         })
         .await;
-        for follower in &followers {
-            until("their data", async || {
-                (follower.line("INFO replication", "master_link_status").await? == "up").then_some(())
-            })
-            .await;
-        }
         let sentinel = Server::sentinel(SENTINELS_PASSWORD, &lines).await;
         until("a sentinel that knows the replicas", async || {
             let known: Vec<redis::Value> = sentinel.ask("SENTINEL REPLICAS main").await.ok()?;
@@ -69,6 +63,7 @@ async fn nothing_that_was_waited_for_is_lost_with_the_primary() {
     let mut watched = Watched::start(2).await;
     let queue = Queue::connect(Config { replicas: 1, ..watched.config() }).await.unwrap();
     queue.migrate().await.unwrap();
+    confirmed(&queue).await;
     let mut tail = queue.tail(0, None).await.unwrap();
     let spec = bulk();
     let mut jobs = Vec::new();

@@ -4,6 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::process::{Child, Command};
+use uso_queue::Queue;
 
 /// How long a server may take to answer, and a test to see what it waits for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -163,4 +164,10 @@ pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>
         }
     });
     asked.await.unwrap_or_else(|_| panic!("{what} did not come about"))
+}
+
+/// Waits until replicas confirm what is written: one that has just been given all data may take a while.
+pub(crate) async fn confirmed(queue: &Queue) {
+    let nobody = "0-00000000-0000-7000-8000-000000000000".parse().unwrap();
+    until("a confirmation", async || queue.cancel(&nobody).await.ok()).await;
 }
