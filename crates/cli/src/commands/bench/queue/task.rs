@@ -58,7 +58,12 @@ pub(in crate::commands::bench) fn client(runtime: &Runtime, args: &BenchClientAr
         Task::RawAdd(load) => tell(&enqueue::raw(url, load)?),
         Task::RawPickup { samples } => tell(&pickup::raw(url, samples)?),
         Task::Pickup { samples } => tell(&pickup::ours(runtime, url, samples)?),
-        task => runtime.block_on(async { on_queue(&open(url).await?, task).await }),
+        task => {
+            let url = url.clone();
+            // A task of its own, as any worker has: the runtime's first one is woken over the kernel.
+            let done = runtime.spawn(async move { on_queue(&open(&url).await?, task).await });
+            runtime.block_on(done)?
+        }
     }
 }
 
