@@ -43,7 +43,8 @@ pub(super) async fn ours(queue: &Queue, jobs: usize, slots: usize) -> anyhow::Re
     let (mut running, mut starts) = (JoinSet::new(), Vec::with_capacity(jobs));
     while starts.len() < jobs {
         let count = slots - running.len();
-        let claim = Claim { worker: &worker, classes: &Class::ALL, count, busy: false, capacity: None };
+        let busy = !running.is_empty();
+        let claim = Claim { worker: &worker, classes: &Class::ALL, count, busy, capacity: None };
         for lease in queue.claim(&claim).await? {
             running.spawn(work(lease));
         }
