@@ -59,9 +59,9 @@ local WAKE_TOKENS = 64
 local IDLE_MS = 2000
 local KEY_LIFE_MS = 24 * 3600 * 1000
 -- Most waiting jobs that one claim looks at: bounds the time of a call over a backlog of ghosts.
-local LOOKS = 200
+local LOOKS = 60
 -- Jobs of a batch that one call changes.
-local SWEEP = 100
+local SWEEP = 40
 -- How far a tenant of weight 1 moves with each claim; others move in proportion.
 local STRIDE = 1000
 

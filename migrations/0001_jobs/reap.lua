@@ -4,7 +4,7 @@
 -- A job whose workers died this often while they held it is taken for the cause.
 local POISON = 2
 -- Most leases, deadlines or delayed jobs that one call deals with.
-local REAP = 100
+local REAP = 50
 local PRUNE_EVERY_MS = 60 * 1000
 local CONSUMER_LIFE_MS = 3600 * 1000
 

@@ -8,7 +8,7 @@ use crate::submit::check_tenant;
 use crate::{BatchId, Error, JobId, Queue};
 
 /// Jobs of a batch that one call repeats.
-const RETRIES: usize = 100;
+const RETRIES: usize = 40;
 
 /// What can be done to all jobs of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

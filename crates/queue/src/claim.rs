@@ -66,8 +66,8 @@ impl Queue {
     /// while bulk work waits it gets at least one claim in [`crate::Config::bulk_every`].
     ///
     /// # Errors
-    /// [`Error::Unreachable`]; jobs may then have been claimed all the same, and come back when their
-    /// leases run out.
+    /// [`Error::Unreachable`] if nothing was claimed and a shard did not answer; a job of it may have been
+    /// claimed all the same, and comes back when its lease runs out.
     pub async fn claim(&self, claim: &Claim<'_>) -> Result<Vec<Lease>, Error> {
         if let [_] = self.0.roots.as_slice() {
             return self.claim_from(0, claim, claim.classes, claim.count, claim.busy).await;
@@ -79,30 +79,38 @@ impl Queue {
         if turn.is_multiple_of(self.0.config.bulk_every.max(1) as usize) {
             classes.reverse();
         }
-        let mut leases = Vec::new();
+        let (mut leases, mut fault) = (Vec::new(), None);
         for class in classes {
             for i in 0..self.0.roots.len() {
                 let shard = (turn + i) % self.0.roots.len();
                 let left = claim.count - leases.len();
                 if left > 0 {
-                    leases.extend(self.claim_from(shard as u16, claim, &[class], left, true).await?);
+                    match self.claim_from(shard as u16, claim, &[class], left, true).await {
+                        Ok(claimed) => leases.extend(claimed),
+                        // The others may be in reach, and what was claimed must not be lost.
+                        Err(error) => fault = Some(error),
+                    }
                 }
             }
         }
         if !claim.busy {
-            self.mark_idle(claim.worker, leases.is_empty()).await?;
+            self.mark_idle(claim.worker, leases.is_empty()).await;
         }
-        Ok(leases)
+        match fault {
+            Some(error) if leases.is_empty() => Err(error),
+            _ => Ok(leases),
+        }
     }
 
-    /// Tells all shards whether a worker has nothing to do.
-    async fn mark_idle(&self, worker: &WorkerId, idle: bool) -> Result<(), Error> {
+    /// Tells all shards whether a worker has nothing to do. Where that fails, wake-ups take longer.
+    async fn mark_idle(&self, worker: &WorkerId, idle: bool) {
         for shard in self.shards() {
             let mut mark = self.function(shard, "idle");
             mark.arg(worker.as_str()).arg(u8::from(idle));
-            let _: u8 = self.0.connection.call(&mark).await?;
+            if let Err(error) = self.0.connection.call::<u8>(&mark).await {
+                tracing::debug!(shard, %error, "a shard does not know whether this worker is idle");
+            }
         }
-        Ok(())
     }
 
     async fn claim_from(

@@ -88,7 +88,10 @@ impl Lease {
             Err(error) => {
                 let message = format!("the job's parameters cannot be read: {error}");
                 let failure = Failure { code: "unreadable_spec".into(), message, retryable: false };
-                hold.fail(&failure).await?;
+                // If this does not get through, the lease runs out and the next claim fails it.
+                if let Err(error) = hold.fail(&failure).await {
+                    tracing::warn!(job.id = %id, %error, "could not fail a job whose parameters are unreadable");
+                }
                 return Ok(None);
             }
         };

@@ -28,23 +28,29 @@ pub struct Reaped {
 impl Queue {
     /// Gives jobs of lost workers back to the queue, ends what has missed its deadline, puts what is
     /// due into the backlog, works out when bulk work may start next, and goes on with what is being done
-    /// to batches. Every process may call
-    /// this about once a second; only one at a time does the work.
+    /// to batches. Every process may call this about once a second; only one at a time does the work.
     ///
     /// # Errors
-    /// [`Error::Unreachable`].
+    /// [`Error::Unreachable`] if a shard did not answer; the others have been reaped all the same.
     pub async fn reap(&self, process: &WorkerId) -> Result<Reaped, Error> {
-        let mut sum = Reaped::default();
+        let (mut sum, mut fault) = (Reaped::default(), None);
         for shard in self.shards() {
-            while self.reap_once(shard, process, &mut sum).await? {
-                self.sweep(shard).await?;
+            if let Err(error) = self.reap_shard(shard, process, &mut sum).await {
+                fault = Some(error);
             }
         }
         if sum != Reaped::default() {
             let Reaped { requeued, failed, buried } = sum;
             tracing::warn!(requeued, failed, buried, "reaped leases: {requeued} requeued, {failed} failed");
         }
-        Ok(sum)
+        fault.map_or(Ok(sum), Err)
+    }
+
+    async fn reap_shard(&self, shard: u16, process: &WorkerId, sum: &mut Reaped) -> Result<(), Error> {
+        while self.reap_once(shard, process, sum).await? {
+            self.sweep(shard).await?;
+        }
+        Ok(())
     }
 
     /// Whether there is more to do at once.
