@@ -208,6 +208,8 @@ pub struct EventTail {
     key: String,
     shard: u16,
     after: EventId,
+    /// The only batch whose events are given out, if there is one.
+    batch: Option<BatchId>,
 }
 
 impl EventTail {
@@ -218,15 +220,20 @@ impl EventTail {
             Some(after) => after,
             None => newest(&mut connection, &key).await?,
         };
-        Ok(Self { connection, key, shard, after })
+        Ok(Self { connection, key, shard, after, batch: None })
     }
 
-    /// The position of the last event given out.
+    /// The same events, but only those of jobs of a batch.
+    pub(crate) fn only(self, batch: BatchId) -> Self {
+        Self { batch: Some(batch), ..self }
+    }
+
+    /// How far it has read.
     pub fn position(&self) -> EventId {
         self.after
     }
 
-    /// The next events, or none if nothing happened for a while.
+    /// The next events, or none if nothing happened for a while, or nothing to the batch.
     ///
     /// # Errors
     /// [`Error::Unreachable`] when the connection is gone: open another tail at [`Self::position`].
@@ -245,6 +252,7 @@ impl EventTail {
                 self.after = id;
             }
             match JobEvent::read(self.shard, &entry) {
+                Some(event) if self.batch.is_some_and(|batch| event.batch != Some(batch)) => {}
                 Some(event) => events.push(event),
                 // A newer version may write events that this one does not know.
                 None => tracing::debug!(event.id = entry.id, "skipped an unknown event"),

@@ -142,6 +142,14 @@ impl Queue {
         EventTail::open(self, shard, after).await
     }
 
+    /// Follows the events of a batch's jobs after `after`, or from now on, over a connection of its own.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn tail_batch(&self, batch: &BatchId, after: Option<EventId>) -> Result<EventTail, Error> {
+        Ok(EventTail::open(self, batch.shard(), after).await?.only(*batch))
+    }
+
     /// The shards there are.
     pub fn shards(&self) -> Range<u16> {
         0..self.0.roots.len() as u16

@@ -33,11 +33,21 @@ enum Made {
     Half { half: Option<HalfDrawn>, fingerprint: String },
 }
 
+/// What a worker does after a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It takes another.
+    Job,
+    /// It waits for the store: without it no job gets anywhere.
+    Store,
+}
+
 /// How an attempt ended.
 enum End {
     Succeeded,
     Failed { for_good: bool },
     HandedBack,
+    StoreAway,
     Lost,
     DeviceLost(Error),
 }
@@ -48,7 +58,7 @@ impl Bench {
     ///
     /// # Errors
     /// Only those that make this process useless.
-    pub(crate) async fn drive(&self, lease: Lease) -> Result<(), Error> {
+    pub(crate) async fn drive(&self, lease: Lease) -> Result<Next, Error> {
         let keeper = lease.keep();
         let end = match self.make(&lease, &keeper).await {
             Ok(Made::Picture(output)) => self.hand_in(&lease, &output).await,
@@ -64,14 +74,15 @@ impl Bench {
         tracing::info!(job.id = %lease.id, fence = lease.fence, outcome, "job {}: {outcome}", lease.id);
         match end {
             End::DeviceLost(error) => Err(error),
-            _ => Ok(()),
+            End::StoreAway => Ok(Next::Store),
+            _ => Ok(Next::Job),
         }
     }
 
     /// From references to a stored picture, or to half of one if the job is to go back.
     async fn make(&self, lease: &Lease, keeper: &Keeper) -> Result<Made, Error> {
         let begun = Instant::now();
-        let references = references::fetch(&self.store, &lease.spec).await?;
+        let references = self.fetch(lease).await?;
         let fetch_ms = begun.elapsed().as_millis() as u64;
         self.metrics.stage("fetch", fetch_ms);
 
@@ -85,8 +96,28 @@ impl Bench {
             hand_back: keeper.hand_back(),
         };
         match self.draw(lease, order).await? {
-            Outcome::Drawn(drawn) => self.publish(lease, &request, drawn, fetch_ms).await.map(Made::Picture),
+            Outcome::Drawn(drawn) => {
+                let published = self.publish(lease, &request, drawn, fetch_ms, &keeper.lost()).await;
+                published.map(Made::Picture)
+            }
             Outcome::HandedBack(half) => Ok(Made::Half { half, fingerprint }),
+        }
+    }
+
+    /// Fetches the references, and tells a store that is away from a reference that cannot be had. A store
+    /// that answers now may have been away a moment ago: it is asked once more.
+    async fn fetch(&self, lease: &Lease) -> Result<References, Error> {
+        let mut again = true;
+        loop {
+            match references::fetch(&self.store, &lease.spec).await {
+                Err(Error::Fetch { source, .. })
+                    if source.retryable() && self.store.ping().await.is_err() =>
+                {
+                    return Err(Error::StoreAway(source));
+                }
+                Err(Error::Fetch { source, .. }) if source.retryable() && std::mem::take(&mut again) => {}
+                answer => return answer,
+            }
         }
     }
 
@@ -113,6 +144,7 @@ impl Bench {
         request: &Request,
         drawn: Drawn,
         fetch_ms: u64,
+        lost: &CancellationToken,
     ) -> Result<Output, Error> {
         for (stage, spent) in
             [("encode", drawn.encode_ms), ("sample", drawn.sample_ms), ("decode", drawn.decode_ms)]
@@ -131,7 +163,7 @@ impl Bench {
             names.1.iter().map(ToString::to_string).collect(),
         );
         let begun = Instant::now();
-        let output = outputs::publish(&self.store, lease, drawn.image, parameters, &stage_ms).await?;
+        let output = outputs::publish(&self.store, lease, drawn.image, parameters, &stage_ms, lost).await?;
         self.metrics.stage("upload", begun.elapsed().as_millis() as u64);
         Ok(output)
     }
@@ -155,8 +187,12 @@ impl Bench {
                 Err(error) => tracing::warn!(job.id = %lease.id, %error, "hands back without its checkpoint"),
             }
         }
+        self.release(lease, End::HandedBack).await
+    }
+
+    async fn release(&self, lease: &Lease, end: End) -> End {
         match settle(|| lease.release()).await {
-            Ok(()) => End::HandedBack,
+            Ok(()) => end,
             Err(()) => End::Lost,
         }
     }
@@ -173,6 +209,7 @@ impl Bench {
                 let _ = settle(|| lease.fail(&failure)).await;
                 End::DeviceLost(error)
             }
+            Verdict::HandBack => self.release(lease, End::StoreAway).await,
             Verdict::Abandon => End::Lost,
         }
     }
@@ -184,6 +221,7 @@ impl End {
             Self::Succeeded => "succeeded",
             Self::Failed { .. } => "failed",
             Self::HandedBack => "handed_back",
+            Self::StoreAway => "store_away",
             Self::Lost => "lost",
             Self::DeviceLost(_) => "device_lost",
         }

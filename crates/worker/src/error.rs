@@ -38,6 +38,9 @@ pub enum Error {
     /// The picture or its sidecar could not be stored.
     #[error("could not store the output: {0}")]
     Upload(#[source] StoreError),
+    /// The store does not answer at all: no job's fault.
+    #[error("the object store is away: {0}")]
+    StoreAway(#[source] StoreError),
     /// A helper thread of the runtime was lost.
     #[error("a blocking task ended early: {0}")]
     Task(String),

@@ -1,16 +1,22 @@
 //! A finished picture and its sidecar: into the store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 use uso_engine::Image;
 use uso_queue::{Lease, Output};
-use uso_store::{Store, output_key};
+use uso_store::{Store, Stored, output_key};
 
 use crate::Error;
 use crate::parameters::Parameters;
 
 const PNG: &str = "image/png";
+
+/// Pause before a store that is away is tried again.
+const STORE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Uploads the picture, then the sidecar that describes it. Neither counts before the queue has
 /// accepted the output: the keys carry the fence.
@@ -20,6 +26,7 @@ pub(crate) async fn publish(
     image: Image,
     parameters: Parameters,
     stage_ms: &serde_json::Value,
+    lost: &CancellationToken,
 ) -> Result<Output, Error> {
     let (width, height) = (image.width, image.height);
     let parameters = Arc::new(parameters);
@@ -28,7 +35,7 @@ pub(crate) async fn publish(
     let png = encode.await.map_err(|error| Error::Task(error.to_string()))??;
 
     let key = |name| output_key(&lease.id, lease.fence, name);
-    let picture = store.put(&key("0.png"), PNG, png.into()).await.map_err(Error::Upload)?;
+    let picture = put(store, &key("0.png"), PNG, png.into(), lost).await?;
     let sidecar = json!({
         "job": {
             "id": lease.id,
@@ -43,10 +50,7 @@ pub(crate) async fn publish(
         "stage_ms": stage_ms,
         "output": { "uri": picture.uri, "bytes": picture.bytes, "sha256": picture.sha256, "content_type": PNG },
     });
-    let sidecar = store
-        .put(&key("0.json"), "application/json", sidecar.to_string().into())
-        .await
-        .map_err(Error::Upload)?;
+    let sidecar = put(store, &key("0.json"), "application/json", sidecar.to_string().into(), lost).await?;
     Ok(Output {
         uri: picture.uri,
         sidecar: sidecar.uri,
@@ -56,4 +60,30 @@ pub(crate) async fn publish(
         sha256: picture.sha256,
         content_type: PNG.into(),
     })
+}
+
+/// Puts a file. While the store is away it waits, for as long as the job is ours: what is drawn need not be
+/// drawn again. A store that answers now may have been away a moment ago: it is asked once more.
+async fn put(
+    store: &Store,
+    key: &str,
+    content_type: &str,
+    bytes: Bytes,
+    lost: &CancellationToken,
+) -> Result<Stored, Error> {
+    let mut again = true;
+    loop {
+        match store.put(key, content_type, bytes.clone()).await {
+            Err(error) if error.retryable() && store.ping().await.is_err() => {
+                tracing::warn!(%error, key, "a finished picture waits for the store");
+                again = true;
+            }
+            Err(error) if error.retryable() && std::mem::take(&mut again) => {}
+            answer => return answer.map_err(Error::Upload),
+        }
+        tokio::select! {
+            () = lost.cancelled() => return Err(Error::Abandoned),
+            () = tokio::time::sleep(STORE_AGAIN) => {}
+        }
+    }
 }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use uso_queue::{Queue, WorkerId};
 use uso_store::Store;
 
-use crate::drive::Bench;
+use crate::drive::{Bench, Next};
 use crate::{DeviceThread, Error, Metrics, presence};
 
 /// An idle worker looks for work at least this often, wake-up or not.
@@ -48,6 +48,16 @@ impl Worker {
         end
     }
 
+    async fn until_store_answers(&self, stop: &CancellationToken) {
+        tracing::warn!("the store is away: no job is claimed until it answers");
+        while !stop.is_cancelled() && self.bench.store.ping().await.is_err() {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
     async fn attend_until(&self, over: CancellationToken) {
         let report = || presence::report(&self.bench.device, self.running.load(Ordering::Relaxed));
         presence::attend_until(&self.queue, &self.id, report, over).await;
@@ -60,8 +70,11 @@ impl Worker {
                 Ok(Some(lease)) => {
                     tracing::info!(job.id = %lease.id, fence = lease.fence, attempt = lease.attempt, "started");
                     self.running.store(1, Ordering::Relaxed);
-                    self.bench.drive(lease).await?;
+                    let next = self.bench.drive(lease).await?;
                     self.running.store(0, Ordering::Relaxed);
+                    if next == Next::Store {
+                        self.until_store_answers(&stop).await;
+                    }
                     continue;
                 }
                 Ok(None) => {}

@@ -13,6 +13,8 @@ pub(crate) enum Verdict {
     Fail(Failure),
     /// Report the failure and end the process.
     FailAndStop(Failure),
+    /// Hand the job back as if it had not been claimed.
+    HandBack,
     /// Say nothing: the job is somebody else's.
     Abandon,
 }
@@ -31,6 +33,7 @@ pub(crate) fn verdict(error: &Error) -> Verdict {
             other => other,
         },
         Error::Abandoned => Verdict::Abandon,
+        Error::StoreAway(_) => Verdict::HandBack,
         // Whatever the store refuses here, another worker or a later try may be allowed.
         Error::Upload(_) => fail("upload_failed", true),
         Error::Task(_) => fail("task_lost", true),
@@ -102,6 +105,12 @@ mod tests {
     fn a_lost_device_ends_the_process_and_a_lost_lease_says_nothing() {
         assert!(matches!(verdict(&Error::DeviceLost("x".into())), Verdict::FailAndStop(_)));
         assert_eq!(verdict(&Error::Abandoned), Verdict::Abandon);
+    }
+
+    #[test]
+    fn a_store_that_is_away_is_no_jobs_fault() {
+        let source = StoreError::Busy { place: "s3://uso".into(), code: "SlowDown".into(), status: 503 };
+        assert_eq!(verdict(&Error::StoreAway(source)), Verdict::HandBack);
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn fault(dice: &mut Dice, number: usize) -> Fault {
     match kind {
         0 => Fault::FreezeWorker { worker, time: LEASE + dice.milliseconds(1000, 4000) },
         1 => Fault::KillRedis { away: dice.milliseconds(100, 3000) },
-        2 => Fault::StoreAway { away: dice.milliseconds(200, 1500) },
+        2 => Fault::StoreAway { away: dice.milliseconds(200, 9000) },
         3 => Fault::KillApi,
         4 | 6 => Fault::CloseWindow { time: dice.milliseconds(2000, 4000) },
         _ => Fault::KillWorker { worker },

@@ -39,6 +39,10 @@ async fn a_batch_counts_its_jobs_and_its_events_name_it() {
     let seen = events(&mut tail, 10).await;
     assert_eq!(seen.iter().filter(|event| event.batch == Some(batch)).count(), 9);
     assert_eq!(seen.iter().filter(|event| event.batch.is_none()).count(), 1);
+
+    let mut own = fixture.queue.tail_batch(&batch, "0-0".parse().ok()).await.unwrap();
+    let own = events(&mut own, 9).await;
+    assert!(own.iter().eq(seen.iter().filter(|event| event.batch.is_some())), "{own:?}");
 }
 
 #[tokio::test]

@@ -19,7 +19,8 @@ pub(crate) struct Fixture {
     pub(crate) redis: PrivateRedis,
     pub(crate) queue: Queue,
     pub(crate) store: Store,
-    pub(crate) folder: Option<FolderServer>,
+    folder: Option<FolderServer>,
+    folder_config: FolderConfig,
     pub(crate) registry: Registry,
     metrics: Metrics,
     pub(crate) data: TempDir,
@@ -46,13 +47,14 @@ impl Fixture {
         let queue = Queue::connect(uso_queue::Config::new(redis.url())).await.unwrap();
         queue.migrate().await.unwrap();
         let credentials = Credentials { access_key: "fleet".into(), secret_key: "not-a-secret".into() };
-        let folder = FolderConfig {
+        let mut folder_config = FolderConfig {
             root: data.path().join("s3"),
             port: None,
             credentials: credentials.clone(),
             origins: Vec::new(),
         };
-        let folder = FolderServer::start(folder).await.unwrap();
+        let folder = FolderServer::start(folder_config.clone()).await.unwrap();
+        folder_config.port = folder.endpoint().rsplit(':').next().and_then(|port| port.parse().ok());
         let config = Config {
             endpoint: Some(folder.endpoint()),
             credentials: Some(credentials),
@@ -63,12 +65,22 @@ impl Fixture {
         store.ensure_bucket().await.unwrap();
         let registry = Registry::new();
         let metrics = Metrics::new(&registry).unwrap();
-        Self { redis, queue, store, folder: Some(folder), registry, metrics, data }
+        Self { redis, queue, store, folder: Some(folder), folder_config, registry, metrics, data }
     }
 
     pub(crate) async fn worker(&self) -> Running {
         let load = || Uso::load(&ModelFiles::Bundled, &Device::Cpu, DType::F32);
         self.run(DeviceThread::start(load).await.unwrap())
+    }
+
+    /// Takes the object store away.
+    pub(crate) async fn stop_store(&mut self) {
+        self.folder.take().unwrap().stop().await;
+    }
+
+    /// Brings it back where it was.
+    pub(crate) async fn start_store(&mut self) {
+        self.folder = Some(FolderServer::start(self.folder_config.clone()).await.unwrap());
     }
 
     /// A worker without a model, at a set pace.

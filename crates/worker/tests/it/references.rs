@@ -41,17 +41,33 @@ async fn each_bad_reference_is_named_and_the_worker_goes_on() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_away_costs_attempts_and_then_the_job() {
+async fn a_store_that_is_away_costs_no_attempt_and_no_job() {
     let mut fixture = Fixture::start().await;
     let star = fixture.example("content_star.png").await;
-    fixture.folder.take().unwrap().stop().await;
-    let job = fixture.submit(&json!({ "content": star })).await;
-    let worker = fixture.worker().await;
+    fixture.stop_store().await;
+    let jobs = [fixture.submit(&json!({ "content": star })).await, fixture.submit(&json!({})).await];
+    let worker = fixture.scripted("step=1ms").await;
+    fixture.until(&jobs[0], |view| view.version >= 3 && view.state == State::Queued).await;
+    fixture.start_store().await;
+    for job in jobs {
+        let view = fixture.ended(&job).await;
+        assert_eq!((view.state, view.attempt), (State::Succeeded, 1));
+    }
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_finished_picture_waits_for_the_store() {
+    let mut fixture = Fixture::start().await;
+    let job = fixture.submit(&json!({ "steps": 20 })).await;
+    let worker = fixture.scripted("step=20ms").await;
+    fixture.until(&job, |view| view.step > 0).await;
+    fixture.stop_store().await;
+    let drawn = fixture.until(&job, |view| view.step == 20).await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert_eq!(fixture.view(&job).await.version, drawn.version);
+    fixture.start_store().await;
     let view = fixture.ended(&job).await;
-    assert_eq!((view.state, view.attempt), (State::Failed, 3));
-    let failure = view.error.unwrap();
-    assert_eq!(failure.code, "reference_not_fetched");
-    assert!(failure.message.contains("cannot be reached"), "{}", failure.message);
-    worker.stop.cancel();
-    worker.task.await.unwrap().unwrap();
+    assert_eq!((view.state, view.attempt), (State::Succeeded, 1));
+    worker.stop().await;
 }
