@@ -2,7 +2,12 @@
 //!
 //! A checkpoint only saves time. One that cannot be used costs some, never the job.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use bytes::Bytes;
+use tokio::sync::watch;
 use uso_queue::{Checkpoint, Lease};
 use uso_store::{Store, checkpoint_key, hexadecimal_sha256};
 
@@ -26,23 +31,78 @@ pub(crate) async fn fetch(store: &Store, lease: &Lease, fingerprint: &str) -> Op
     None
 }
 
-/// Stores a half-drawn picture; the queue does not know of it yet.
-pub(crate) async fn keep(
-    store: &Store,
-    lease: &Lease,
-    half: HalfDrawn,
-    fingerprint: String,
-) -> Result<Checkpoint, Error> {
-    let key = checkpoint_key(&lease.id, lease.fence, half.step);
-    let stored = store.put(&key, BYTES, half.bytes).await.map_err(Error::Upload)?;
-    Ok(Checkpoint { step: half.step, key, sha256: stored.sha256, fingerprint })
+/// The checkpoints of a job while a worker holds it.
+pub(crate) struct Checkpoints<'a> {
+    store: &'a Store,
+    lease: &'a Lease,
+    /// What the queue knows of; no other is of use.
+    newest: Mutex<Option<Checkpoint>>,
 }
 
-/// Deletes what nobody goes on from any more. What is left behind here, or by a crash, is for the
-/// bucket's lifecycle rule.
-pub(crate) async fn forget(store: &Store, lease: &Lease) {
-    let Some(checkpoint) = &lease.checkpoint else { return };
-    if let Err(error) = store.delete(&checkpoint.key).await {
-        tracing::warn!(job.id = %lease.id, %error, "a checkpoint is left behind");
+impl<'a> Checkpoints<'a> {
+    pub(crate) fn new(store: &'a Store, lease: &'a Lease) -> Self {
+        Self { store, lease, newest: Mutex::new(lease.checkpoint.clone()) }
+    }
+
+    /// Stores a half-drawn picture; the queue does not know of it yet.
+    pub(crate) async fn put(&self, half: HalfDrawn, fingerprint: &str) -> Result<Checkpoint, Error> {
+        let key = checkpoint_key(&self.lease.id, self.lease.fence, half.step);
+        let stored = self.store.put(&key, BYTES, half.bytes).await.map_err(Error::Upload)?;
+        Ok(Checkpoint { step: half.step, key, sha256: stored.sha256, fingerprint: fingerprint.to_owned() })
+    }
+
+    /// The queue knows of this one now: deletes the one before.
+    pub(crate) async fn recorded(&self, checkpoint: Checkpoint) {
+        let before = self.replace(Some(checkpoint));
+        self.delete(before).await;
+    }
+
+    /// Deletes what nobody goes on from any more. What is left behind here, or by a crash, is for the
+    /// bucket's lifecycle rule.
+    pub(crate) async fn forget(&self) {
+        let newest = self.replace(None);
+        self.delete(newest).await;
+    }
+
+    /// Keeps a copy every so often, for as long as the picture is being drawn: `wanted` asks the device for
+    /// one. The next is asked for when the one before has been stored, so that a slow store gets fewer.
+    pub(crate) async fn keep_copies(
+        &self,
+        every: Duration,
+        fingerprint: &str,
+        wanted: &AtomicBool,
+        mut copies: watch::Receiver<Option<HalfDrawn>>,
+    ) {
+        loop {
+            tokio::time::sleep(every).await;
+            wanted.store(true, Ordering::Relaxed);
+            if copies.changed().await.is_err() {
+                return;
+            }
+            let copy = copies.borrow_and_update().clone();
+            if let Some(half) = copy
+                && let Err(error) = self.keep(half, fingerprint).await
+            {
+                tracing::warn!(job.id = %self.lease.id, %error, "a checkpoint was not kept");
+            }
+        }
+    }
+
+    async fn keep(&self, half: HalfDrawn, fingerprint: &str) -> Result<(), Error> {
+        let checkpoint = self.put(half, fingerprint).await?;
+        self.lease.record_checkpoint(&checkpoint).await.map_err(Error::Record)?;
+        self.recorded(checkpoint).await;
+        Ok(())
+    }
+
+    fn replace(&self, newest: Option<Checkpoint>) -> Option<Checkpoint> {
+        std::mem::replace(&mut *self.newest.lock().unwrap_or_else(PoisonError::into_inner), newest)
+    }
+
+    async fn delete(&self, checkpoint: Option<Checkpoint>) {
+        let Some(checkpoint) = checkpoint else { return };
+        if let Err(error) = self.store.delete(&checkpoint.key).await {
+            tracing::warn!(job.id = %self.lease.id, %error, "a checkpoint is left behind");
+        }
     }
 }

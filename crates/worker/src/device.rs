@@ -2,6 +2,7 @@
 //! pictures come out.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -54,12 +55,17 @@ pub struct Order {
     pub give_up: CancellationToken,
     /// Tripped when the picture is to be left half-drawn; heeded between steps.
     pub hand_back: CancellationToken,
+    /// Set when a copy of the half-drawn picture is wanted, and taken back when it is made; heeded between
+    /// steps.
+    pub copy: Arc<AtomicBool>,
 }
 
 /// A picture under way.
 pub struct Drawing {
     /// Steps done; reads the newest count, older ones may be missed.
     pub step: watch::Receiver<u32>,
+    /// The newest copy that was wanted.
+    pub copy: watch::Receiver<Option<HalfDrawn>>,
     /// What becomes of it, or why nothing does.
     pub outcome: oneshot::Receiver<Result<Outcome, Error>>,
 }
@@ -67,6 +73,7 @@ pub struct Drawing {
 struct Task {
     order: Order,
     step: watch::Sender<u32>,
+    copy: watch::Sender<Option<HalfDrawn>>,
     outcome: oneshot::Sender<Result<Outcome, Error>>,
 }
 
@@ -128,12 +135,13 @@ impl DeviceThread {
     /// Has a picture drawn.
     pub fn draw(&self, order: Order) -> Drawing {
         let (step, steps) = watch::channel(0);
+        let (copy, copies) = watch::channel(None);
         let (outcome, answer) = oneshot::channel();
         if let Some(tasks) = &self.tasks {
             // If the thread is gone, so is the task, and the answer says that nobody answers.
-            let _ = tasks.send(Task { order, step, outcome });
+            let _ = tasks.send(Task { order, step, copy, outcome });
         }
-        Drawing { step: steps, outcome: answer }
+        Drawing { step: steps, copy: copies, outcome: answer }
     }
 }
 
@@ -188,7 +196,7 @@ fn serve<E: Engine>(mut engine: E, load: &dyn Fn() -> Result<E, EngineError>, in
     }
 }
 
-fn draw(engine: &mut impl Engine, Task { order, step, .. }: &Task) -> Result<Outcome, Error> {
+fn draw(engine: &mut impl Engine, Task { order, step, copy, .. }: &Task) -> Result<Outcome, Error> {
     let begun = Instant::now();
     let mut sample = begin(engine, order)?;
     let encoded = Instant::now();
@@ -198,7 +206,10 @@ fn draw(engine: &mut impl Engine, Task { order, step, .. }: &Task) -> Result<Out
             return Err(Error::Abandoned);
         }
         if order.hand_back.is_cancelled() {
-            return leave_off(engine, &sample);
+            return Ok(Outcome::HandedBack(half_drawn(engine, &sample)?));
+        }
+        if order.copy.swap(false, Ordering::Relaxed) {
+            copy.send_replace(half_drawn(engine, &sample)?);
         }
         engine.step(&mut sample)?;
         steps = engine.steps(&sample);
@@ -229,13 +240,13 @@ fn begin<E: Engine>(engine: &mut E, order: &Order) -> Result<E::Sample, Error> {
     Ok(engine.encode(&order.request)?)
 }
 
-fn leave_off<E: Engine>(engine: &E, sample: &E::Sample) -> Result<Outcome, Error> {
+/// A copy of a sample, if it has come further than its start.
+fn half_drawn<E: Engine>(engine: &E, sample: &E::Sample) -> Result<Option<HalfDrawn>, Error> {
     let step = engine.steps(sample).done;
     if step == 0 {
-        return Ok(Outcome::HandedBack(None));
+        return Ok(None);
     }
-    let bytes = engine.checkpoint(sample)?.into();
-    Ok(Outcome::HandedBack(Some(HalfDrawn { step, bytes })))
+    Ok(Some(HalfDrawn { step, bytes: engine.checkpoint(sample)?.into() }))
 }
 
 /// Whether all pixels are the same: what weights that went wrong give.

@@ -10,6 +10,7 @@ use uso_engine::{PositionShift, Request};
 use uso_queue::{Error as QueueError, JobSpec, Keeper, Lease, Output};
 use uso_store::Store;
 
+use crate::checkpoints::Checkpoints;
 use crate::parameters::Parameters;
 use crate::references::{self, References};
 use crate::verdict::{Verdict, verdict};
@@ -25,6 +26,8 @@ pub(crate) struct Bench {
     pub(crate) metrics: Metrics,
     /// Attempts that a job may spend.
     pub(crate) attempts: u32,
+    /// How often a copy of the half-drawn picture is kept.
+    pub(crate) checkpoint_every: Duration,
 }
 
 /// What an attempt made of its job.
@@ -60,14 +63,17 @@ impl Bench {
     /// Only those that make this process useless.
     pub(crate) async fn drive(&self, lease: Lease) -> Result<Next, Error> {
         let keeper = lease.keep();
-        let end = match self.make(&lease, &keeper).await {
+        let checkpoints = Checkpoints::new(&self.store, &lease);
+        let end = match self.make(&lease, &keeper, &checkpoints).await {
             Ok(Made::Picture(output)) => self.hand_in(&lease, &output).await,
-            Ok(Made::Half { half, fingerprint }) => self.hand_back(&lease, half, fingerprint).await,
+            Ok(Made::Half { half, fingerprint }) => {
+                self.hand_back(&lease, half, &fingerprint, &checkpoints).await
+            }
             Err(error) => self.give_up(&lease, error).await,
         };
         keeper.stop().await;
         if matches!(end, End::Succeeded | End::Failed { for_good: true }) {
-            checkpoints::forget(&self.store, &lease).await;
+            checkpoints.forget().await;
         }
         let outcome = end.as_str();
         self.metrics.outcome(outcome);
@@ -80,7 +86,12 @@ impl Bench {
     }
 
     /// From references to a stored picture, or to half of one if the job is to go back.
-    async fn make(&self, lease: &Lease, keeper: &Keeper) -> Result<Made, Error> {
+    async fn make(
+        &self,
+        lease: &Lease,
+        keeper: &Keeper,
+        checkpoints: &Checkpoints<'_>,
+    ) -> Result<Made, Error> {
         let begun = Instant::now();
         let references = self.fetch(lease).await?;
         let fetch_ms = begun.elapsed().as_millis() as u64;
@@ -94,8 +105,9 @@ impl Bench {
             resume,
             give_up: keeper.lost(),
             hand_back: keeper.hand_back(),
+            copy: Arc::default(),
         };
-        match self.draw(lease, order).await? {
+        match self.draw(lease, order, &fingerprint, checkpoints).await? {
             Outcome::Drawn(drawn) => {
                 let published = self.publish(lease, &request, drawn, fetch_ms, &keeper.lost()).await;
                 published.map(Made::Picture)
@@ -130,11 +142,26 @@ impl Bench {
         Ok(format!("{} {digest}", self.device.fingerprint()))
     }
 
-    /// Has the picture drawn and reports its steps meanwhile.
-    async fn draw(&self, lease: &Lease, order: Order) -> Result<Outcome, Error> {
-        let (steps, lost) = (order.request.steps, order.give_up.clone());
+    /// Has the picture drawn; meanwhile reports its steps and keeps a copy now and then.
+    async fn draw(
+        &self,
+        lease: &Lease,
+        order: Order,
+        fingerprint: &str,
+        checkpoints: &Checkpoints<'_>,
+    ) -> Result<Outcome, Error> {
+        let (steps, lost, wanted) = (order.request.steps, order.give_up.clone(), Arc::clone(&order.copy));
         let drawing = self.device.draw(order);
-        let ((), outcome) = tokio::join!(report(lease, drawing.step, steps, &lost), drawing.outcome);
+        let drawn = async { tokio::join!(report(lease, drawing.step, steps, &lost), drawing.outcome).1 };
+        let copies = async {
+            checkpoints.keep_copies(self.checkpoint_every, fingerprint, &wanted, drawing.copy).await;
+            // The picture itself is what is waited for.
+            std::future::pending().await
+        };
+        let outcome = tokio::select! {
+            outcome = drawn => outcome,
+            outcome = copies => outcome,
+        };
         outcome.unwrap_or_else(|_| Err(Error::DeviceLost("its thread ended".into())))
     }
 
@@ -177,11 +204,17 @@ impl Bench {
 
     /// Gives the job back for a later time. What is drawn of it goes along if it can be stored; else it
     /// is drawn again.
-    async fn hand_back(&self, lease: &Lease, half: Option<HalfDrawn>, fingerprint: String) -> End {
+    async fn hand_back(
+        &self,
+        lease: &Lease,
+        half: Option<HalfDrawn>,
+        fingerprint: &str,
+        checkpoints: &Checkpoints<'_>,
+    ) -> End {
         if let Some(half) = half {
-            match checkpoints::keep(&self.store, lease, half, fingerprint).await {
+            match checkpoints.put(half, fingerprint).await {
                 Ok(checkpoint) if settle(|| lease.record_checkpoint(&checkpoint)).await.is_ok() => {
-                    checkpoints::forget(&self.store, lease).await;
+                    checkpoints.recorded(checkpoint).await;
                 }
                 Ok(_) => return End::Lost,
                 Err(error) => tracing::warn!(job.id = %lease.id, %error, "hands back without its checkpoint"),

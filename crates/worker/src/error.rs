@@ -38,6 +38,9 @@ pub enum Error {
     /// The picture or its sidecar could not be stored.
     #[error("could not store the output: {0}")]
     Upload(#[source] StoreError),
+    /// The queue did not take note of a checkpoint.
+    #[error("could not record the checkpoint: {0}")]
+    Record(#[source] uso_queue::Error),
     /// The store does not answer at all: no job's fault.
     #[error("the object store is away: {0}")]
     StoreAway(#[source] StoreError),

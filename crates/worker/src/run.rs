@@ -13,6 +13,10 @@ use crate::{DeviceThread, Error, Metrics, presence};
 /// An idle worker looks for work at least this often, wake-up or not.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How often a copy of a half-drawn picture is kept, unless somebody says otherwise: what a worker's death
+/// costs at most.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+
 /// One device, one queue, one store.
 pub struct Worker {
     queue: Queue,
@@ -26,8 +30,15 @@ impl Worker {
     /// Puts a worker together; nothing is claimed yet.
     pub fn new(queue: Queue, store: Store, device: DeviceThread, metrics: Metrics) -> Self {
         let attempts = queue.config().attempts;
-        let bench = Bench { store, device, metrics, attempts };
+        let checkpoint_every = CHECKPOINT_EVERY;
+        let bench = Bench { store, device, metrics, attempts, checkpoint_every };
         Self { queue, bench, id: WorkerId::new(), running: AtomicU32::new(0) }
+    }
+
+    /// Keeps a copy of a half-drawn picture about this often, from which another worker can go on.
+    pub fn checkpoint_every(mut self, every: Duration) -> Self {
+        self.bench.checkpoint_every = every;
+        self
     }
 
     /// Works until `stop`; the job that is under way then is finished first.

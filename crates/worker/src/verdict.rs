@@ -32,6 +32,8 @@ pub(crate) fn verdict(error: &Error) -> Verdict {
             Verdict::Fail(failure) => Verdict::FailAndStop(failure),
             other => other,
         },
+        // Only said of checkpoints, which nothing depends on.
+        Error::Record(_) => fail("checkpoint_failed", true),
         Error::Abandoned => Verdict::Abandon,
         Error::StoreAway(_) => Verdict::HandBack,
         // Whatever the store refuses here, another worker or a later try may be allowed.

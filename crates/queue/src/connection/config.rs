@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::{Backoff, Error};
 
+/// Shorter leases would never be reaped.
+const SHORTEST_LEASE: Duration = Duration::from_secs(4);
+
 /// How to reach the queue, and its times.
 #[derive(Clone)]
 pub struct Config {
@@ -27,7 +30,7 @@ pub struct Config {
     pub shards: u16,
     /// Replicas that must have new work before a client is told that it is accepted; 0 waits for none.
     pub replicas: u32,
-    /// How long a lease lasts without renewal.
+    /// How long a lease lasts without renewal; at least 4 s.
     pub lease: Duration,
     /// How often a lease is renewed; at most a third of it.
     pub renew: Duration,
@@ -72,6 +75,11 @@ impl Config {
         if self.renew * 3 > self.lease {
             let reason = "a lease must last at least three times as long as until its renewal";
             return Err(Error::Settings(reason.into()));
+        }
+        // The reaper looks every second; a silence of a third of a lease would pass for an outage.
+        if self.lease < SHORTEST_LEASE {
+            let reason = format!("a lease lasts at least {} s", SHORTEST_LEASE.as_secs());
+            return Err(Error::Settings(reason));
         }
         Ok(())
     }

@@ -236,3 +236,19 @@ async fn the_library_runs_for_a_user_who_may_touch_only_its_prefix() {
     lease.complete(&output("a")).await.unwrap();
     queue.reap(&fixture.worker).await.unwrap();
 }
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_refused_with_what_to_change() {
+    let fixture = Fixture::start().await;
+    let second = std::time::Duration::from_secs(1);
+    let well = || Config::new(fixture.redis.url());
+    for (config, what) in [
+        (Config { prefix: "a*".into(), ..well() }, "the prefix is"),
+        (Config { prefix: String::new(), ..well() }, "the prefix is"),
+        (Config { renew: 4 * second, ..well() }, "at least three times"),
+        (Config { lease: 3 * second, renew: second, ..well() }, "at least 4 s"),
+    ] {
+        let Err(error) = Queue::connect(config).await else { panic!("it was accepted") };
+        assert!(matches!(error, Error::Settings(_)) && error.to_string().contains(what), "{error}");
+    }
+}

@@ -23,6 +23,8 @@ pub(crate) struct Fixture {
     folder_config: FolderConfig,
     pub(crate) registry: Registry,
     metrics: Metrics,
+    /// How often workers keep a copy of what they draw.
+    pub(crate) checkpoint_every: Duration,
     pub(crate) data: TempDir,
 }
 
@@ -65,7 +67,17 @@ impl Fixture {
         store.ensure_bucket().await.unwrap();
         let registry = Registry::new();
         let metrics = Metrics::new(&registry).unwrap();
-        Self { redis, queue, store, folder: Some(folder), folder_config, registry, metrics, data }
+        Self {
+            redis,
+            queue,
+            store,
+            folder: Some(folder),
+            folder_config,
+            registry,
+            metrics,
+            checkpoint_every: Duration::from_secs(5),
+            data,
+        }
     }
 
     pub(crate) async fn worker(&self) -> Running {
@@ -90,7 +102,8 @@ impl Fixture {
     }
 
     fn run(&self, device: DeviceThread) -> Running {
-        let worker = Worker::new(self.queue.clone(), self.store.clone(), device, self.metrics.clone());
+        let worker = Worker::new(self.queue.clone(), self.store.clone(), device, self.metrics.clone())
+            .checkpoint_every(self.checkpoint_every);
         let stop = CancellationToken::new();
         Running { task: tokio::spawn(worker.run(stop.clone())), stop }
     }

@@ -100,6 +100,38 @@ async fn another_worker_goes_on_where_the_first_left_off() {
     second.stop().await;
 }
 
+#[tokio::test]
+async fn a_dead_workers_picture_goes_on_from_its_last_copy() {
+    let mut fixture = Fixture::start().await;
+    let (lease, renew) = (Duration::from_secs(4), Duration::from_secs(1));
+    fixture.queue =
+        Queue::connect(Config { lease, renew, ..Config::new(fixture.redis.url()) }).await.unwrap();
+    fixture.checkpoint_every = Duration::from_millis(100);
+    let whole = fixture.scripted("").await;
+    let uninterrupted = fixture.submit(&scripted_job()).await;
+    let uninterrupted = fixture.ended(&uninterrupted).await;
+    whole.stop().await;
+
+    let dies = fixture.scripted("step=20ms").await;
+    let id = fixture.submit(&scripted_job()).await;
+    let copied = |view: &JobView| view.checkpoint.as_ref().is_some_and(|copy| copy.step >= 10);
+    fixture.until(&id, copied).await;
+    dies.task.abort();
+    let _ = dies.task.await;
+    let copy = fixture.view(&id).await.checkpoint.unwrap();
+    assert!(object(&fixture, &copy).exists());
+
+    let second = fixture.scripted("").await;
+    let view = fixture.ended(&id).await;
+    assert_eq!((view.state, view.attempt), (State::Succeeded, 2));
+    assert_eq!(sha256(&view), sha256(&uninterrupted));
+    assert!(first_step_after(&fixture, &id).await > copy.step, "steps were done twice");
+    second.stop().await;
+    let left = std::fs::read_dir(object(&fixture, &copy).ancestors().nth(2).unwrap()).into_iter().flatten();
+    let left: Vec<_> = left.flat_map(|fence| std::fs::read_dir(fence.unwrap().path()).unwrap()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 /// Replaces the record of the checkpoint that a waiting job has.
 async fn record(fixture: &Fixture, checkpoint: &Checkpoint) {
     fixture.open_window(true).await;
