@@ -84,7 +84,7 @@ pub(super) struct Model {
     pass: BTreeMap<&'static str, f64>,
     now: u64,
     seen: Option<u64>,
-    outage: u64,
+    outage: Option<u64>,
     known_server: bool,
     restarted: bool,
 }
@@ -172,7 +172,7 @@ impl Model {
     fn hear(&mut self) {
         let silence = self.now - self.seen.unwrap_or(self.now);
         if silence * 3 > LEASE {
-            self.outage = self.now;
+            self.outage = Some(self.now);
         }
         self.seen = Some(self.now);
     }
@@ -218,13 +218,15 @@ impl Model {
         Some((new, true))
     }
 
-    pub(super) fn reap(&mut self) {
-        if self.restarted && self.known_server {
-            self.outage = self.now;
+    /// Whether it noticed that the server was restarted.
+    pub(super) fn reap(&mut self) -> bool {
+        let noticed = self.restarted && self.known_server;
+        if noticed {
+            self.outage = Some(self.now);
         }
         (self.restarted, self.known_server) = (false, true);
         self.hear();
-        if self.now - self.outage >= LEASE {
+        if self.outage.is_none_or(|outage| self.now - outage >= LEASE) {
             self.reap_leases();
         }
         for id in 0..self.jobs.len() {
@@ -240,6 +242,7 @@ impl Model {
         for class in Class::ALL {
             self.promote(class, usize::MAX);
         }
+        noticed
     }
 
     fn reap_leases(&mut self) {
@@ -251,7 +254,7 @@ impl Model {
                 }
                 let job = &mut self.jobs[id];
                 job.settled = None;
-                if renewed <= self.outage && self.outage > 0 {
+                if self.outage.is_some_and(|outage| renewed <= outage) {
                     job.attempt = attempt - 1;
                 } else {
                     job.crashes += 1;

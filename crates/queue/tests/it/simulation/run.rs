@@ -132,7 +132,10 @@ impl Run<'_> {
             }
             Operation::Reap => {
                 self.queue().reap(&self.simulation.workers[0]).await.unwrap();
-                self.model.reap();
+                if self.model.reap() {
+                    // What is claimed from now on is clearly younger than the outage.
+                    self.pass_time(1).await;
+                }
                 Ok(())
             }
             _ => self.steer(operation).await,
