@@ -51,10 +51,11 @@ impl<'a> Checkpoints<'a> {
         Ok(Checkpoint { step: half.step, key, sha256: stored.sha256, fingerprint: fingerprint.to_owned() })
     }
 
-    /// The queue knows of this one now: deletes the one before.
+    /// The queue knows of this one now: deletes the one before, unless both lie in the same place.
     pub(crate) async fn recorded(&self, checkpoint: Checkpoint) {
+        let key = checkpoint.key.clone();
         let before = self.replace(Some(checkpoint));
-        self.delete(before).await;
+        self.delete(before.filter(|before| before.key != key)).await;
     }
 
     /// Deletes what nobody goes on from any more. What is left behind here, or by a crash, is for the
