@@ -34,6 +34,7 @@ job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes
   <root>:idle                      sorted set: workers that found nothing to do, and when
   <root>:window                    text: the nightly window of bulk, from which its next times are worked out
   <root>:preview:<id>              the newest preview of a running job, for a short time
+  <root>:watched:<id>              there for as long as somebody watches the job, and a little longer
   <root>:events                    stream: what happened, capped
   <root>:dead                      stream: what went aside, with its raw bytes, capped
   <root>:reaper                    the process that reaps, with an expiry

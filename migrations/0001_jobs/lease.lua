@@ -116,8 +116,15 @@ local function claim(keys, args)
   return answer
 end
 
+-- Whether a worker without work would take this running job if it were handed back.
+local function is_wanted_elsewhere(at, lease)
+  return lease.class == 'bulk' and has_idle_worker(at) and bulk_is_open(at)
+    and not shard_of(at)['paused:bulk'] and not limits_of(at, lease.tenant).paused
+end
+
 -- ARGS: id, fence, token, lease_ms
--- Gives 0 for a lost lease, 1, or 2 if the holder should hand the job back soon.
+-- Gives 0 for a lost lease; else 1, and 2 more if the holder should hand the job back soon, and 4 more if an
+-- idle worker would take it.
 local function renew(keys, args)
   local root, id = keys[1], args[1]
   local fence, lease_ms = number(args[2], 'fence'), number(args[4], 'lease_ms')
@@ -127,7 +134,8 @@ local function renew(keys, args)
   hear(at, lease_ms)
   redis.call('XCLAIM', root .. ':ready:' .. lease.class, GROUP, lease.worker, 0, lease.entry, 'JUSTID')
   commit(at)
-  return lease.class == 'bulk' and not bulk_is_open(at) and 2 or 1
+  local over = lease.class == 'bulk' and not bulk_is_open(at)
+  return 1 + (over and 2 or 0) + (is_wanted_elsewhere(at, lease) and 4 or 0)
 end
 
 -- ARGS: id, fence, token, checkpoint
@@ -142,6 +150,18 @@ local function checkpoint(keys, args)
   return 1
 end
 
+local function watched_key(root, id) return root .. ':watched:' .. id end
+
+-- ARGS: id, life_ms
+-- Notes that somebody watches a job; gives whether there is anything left to see.
+local function watch(keys, args)
+  local root, id, life = keys[1], args[1], number(args[2], 'life_ms')
+  local record = read(root, id)
+  if not record or record.state ~= 'queued' then return 0 end
+  redis.call('SET', watched_key(root, id), '1', 'PX', life)
+  return 1
+end
+
 -- ARGS: id, fence, token, picture, life_ms
 local function preview(keys, args)
   local root, id, fence, life = keys[1], args[1], number(args[2], 'fence'), number(args[5], 'life_ms')
@@ -150,6 +170,18 @@ local function preview(keys, args)
   if not holds(lease, fence, args[3]) then return 0 end
   redis.call('SET', root .. ':preview:' .. id, args[4], 'PX', life)
   emit({ root = root }, id, lease, 'preview')
+  redis.call('HSET', root .. ':leases', id, pack(lease))
+  return 1
+end
+
+-- ARGS: id, fence, token, `set_aside` or `resumed`
+-- Tells that the holder lets another job go first, or goes on; the job runs all the while.
+local function aside(keys, args)
+  local root, id, fence, name = keys[1], args[1], number(args[2], 'fence'), args[4]
+  if name ~= 'set_aside' and name ~= 'resumed' then invalid('neither set_aside nor resumed') end
+  local lease = lease_of(root, id)
+  if not holds(lease, fence, args[3]) then return 0 end
+  emit({ root = root }, id, lease, name)
   redis.call('HSET', root .. ':leases', id, pack(lease))
   return 1
 end
@@ -197,6 +229,7 @@ local function end_running(at, id, record, state, retention, data)
 end
 
 -- ARGS: id, fence, token, step, of, retention_ms
+-- Gives 0 for a lost lease, 1, or 2 if somebody watches the job.
 local function progress(keys, args)
   local root, id, fence = keys[1], args[1], number(args[2], 'fence')
   local step, of = number(args[4], 'step'), number(args[5], 'of')
@@ -215,7 +248,7 @@ local function progress(keys, args)
   lease.step, lease.of = step, of
   emit({ root = root }, id, lease, 'progress', '{"step":' .. step .. ',"of":' .. of .. '}')
   redis.call('HSET', root .. ':leases', id, pack(lease))
-  return 1
+  return 1 + redis.call('EXISTS', watched_key(root, id))
 end
 
 -- Runs `act` if the caller holds the lease. A settlement whose answer was lost may be repeated.

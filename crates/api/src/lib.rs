@@ -106,6 +106,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/jobs", post(routes::jobs::submit))
         .route("/v1/jobs/{id}", get(routes::jobs::show))
         .route("/v1/jobs/{id}/events", get(routes::events::follow))
+        .route("/v1/jobs/{id}/preview", get(routes::jobs::preview))
         .route("/v1/jobs/{id}/result", get(routes::jobs::result))
         .route("/v1/jobs/{id}/cancel", post(routes::steer::cancel))
         .route("/v1/jobs/{id}/retry", post(routes::steer::retry))

@@ -22,6 +22,7 @@ fn links(id: &JobId) -> Value {
     json!({
         "self": format!("/v1/jobs/{id}"),
         "events": format!("/v1/jobs/{id}/events"),
+        "preview": format!("/v1/jobs/{id}/preview"),
         "result": format!("/v1/jobs/{id}/result"),
         "cancel": format!("/v1/jobs/{id}/cancel"),
     })

@@ -77,6 +77,10 @@ pub enum EventKind {
     },
     /// There is a new preview, at [`Queue::preview`].
     Preview,
+    /// The worker lets another job go first; this one still runs.
+    SetAside,
+    /// The worker goes on with a job that it had set aside.
+    Resumed,
     /// The job went back to the queue.
     Requeued {
         /// `released`, `retry` or `lease_lost`.
@@ -132,6 +136,8 @@ impl JobEvent {
             EventKind::Started => "started",
             EventKind::Progress { .. } => "progress",
             EventKind::Preview => "preview",
+            EventKind::SetAside => "set_aside",
+            EventKind::Resumed => "resumed",
             EventKind::Requeued { .. } => "requeued",
             EventKind::Succeeded => "succeeded",
             EventKind::Failed => "failed",
@@ -163,6 +169,8 @@ impl JobEvent {
             "started" => EventKind::Started,
             "progress" => EventKind::Progress { step: data.step, of: data.of },
             "preview" => EventKind::Preview,
+            "set_aside" => EventKind::SetAside,
+            "resumed" => EventKind::Resumed,
             "requeued" => EventKind::Requeued { reason: data.reason },
             "succeeded" => EventKind::Succeeded,
             "failed" => EventKind::Failed,

@@ -1,5 +1,7 @@
 //! What a job is: its state, what ends it and what others see of it.
 
+use std::time::Duration;
+
 use redis::Value;
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +9,9 @@ use crate::events::EventId;
 use crate::reply::Reply;
 use crate::spec::{Class, JobSpec};
 use crate::{BatchId, Error, JobId, Queue};
+
+/// How long a job counts as watched.
+const WATCHED_FOR: Duration = Duration::from_secs(30);
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -246,6 +251,17 @@ impl Queue {
             Error::Unreadable(reason) => Error::Unreadable(format!("record of job {id}: {reason}")),
             other => other,
         })
+    }
+
+    /// Says that somebody watches a job. For some seconds from now on [`Lease::progress`](crate::Lease::progress)
+    /// tells its worker so; whoever goes on watching says it again.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], or [`Error::Full`].
+    pub async fn watch(&self, id: &JobId) -> Result<(), Error> {
+        let mut command = self.function(id.shard(), "watch");
+        command.arg(id.bytes()).arg(WATCHED_FOR.as_millis() as u64);
+        self.0.connection.call::<u8>(&command).await.map(|_| ())
     }
 
     /// The newest preview of a job that runs, or none if there was none lately.

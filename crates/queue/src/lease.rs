@@ -56,13 +56,20 @@ pub(crate) struct Hold {
     token: Uuid,
 }
 
-/// What the queue says to a renewal.
+/// What the queue says to a renewal, beside that the lease is young again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Renewal {
-    /// The lease is young again.
-    Held,
-    /// So it is, but the job should go back to the queue soon: bulk work is over for now.
-    HandBack,
+pub(crate) struct Renewal {
+    /// The job should go back to the queue soon: bulk work is over for now.
+    pub(crate) hand_back: bool,
+    /// An idle worker would take the job.
+    pub(crate) wanted_elsewhere: bool,
+}
+
+impl Renewal {
+    /// Reads what the function `renew` gives for a lease that is held.
+    fn read(answer: u8) -> Self {
+        Self { hand_back: answer & 2 != 0, wanted_elsewhere: answer & 4 != 0 }
+    }
 }
 
 impl Lease {
@@ -130,14 +137,32 @@ impl Lease {
         self.hold.renew().await.map(|_| ())
     }
 
-    /// Reports a step.
+    /// Reports a step; gives whether somebody watches the job ([`Queue::watch`]) and would see a preview.
     ///
     /// # Errors
     /// [`Error::LostLease`]: the job was canceled, has expired, or is somebody else's.
     /// [`Error::Unreachable`]: a report may be skipped.
-    pub async fn progress(&self, step: u32, of: u32) -> Result<(), Error> {
+    pub async fn progress(&self, step: u32, of: u32) -> Result<bool, Error> {
         let hold = &self.hold;
-        hold.call(hold.function("progress").arg(step).arg(of).arg(hold.retention_ms())).await
+        let answer =
+            hold.answer(hold.function("progress").arg(step).arg(of).arg(hold.retention_ms())).await?;
+        Ok(answer == 2)
+    }
+
+    /// Tells that another job goes first. This one still runs, and its lease is to be renewed all the same.
+    ///
+    /// # Errors
+    /// [`Error::LostLease`]; [`Error::Unreachable`]: it may be skipped.
+    pub async fn set_aside(&self) -> Result<(), Error> {
+        self.hold.call(self.hold.function("aside").arg("set_aside")).await
+    }
+
+    /// Tells that a job that was set aside goes on.
+    ///
+    /// # Errors
+    /// [`Error::LostLease`]; [`Error::Unreachable`]: it may be skipped.
+    pub async fn resumed(&self) -> Result<(), Error> {
+        self.hold.call(self.hold.function("aside").arg("resumed")).await
     }
 
     /// Records where the half-drawn picture lies now. Whoever gets the job after this lease is given
@@ -238,7 +263,6 @@ impl Hold {
 
     pub(crate) async fn renew(&self) -> Result<Renewal, Error> {
         let lease_ms = self.queue.0.config.lease.as_millis() as u64;
-        let answer = self.answer(self.function("renew").arg(lease_ms)).await?;
-        Ok(if answer == 2 { Renewal::HandBack } else { Renewal::Held })
+        self.answer(self.function("renew").arg(lease_ms)).await.map(Renewal::read)
     }
 }

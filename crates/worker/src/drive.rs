@@ -268,7 +268,7 @@ async fn report(lease: &Lease, mut step: watch::Receiver<u32>, steps: u32, lost:
     while step.changed().await.is_ok() {
         let done = *step.borrow_and_update();
         match lease.progress(done, steps).await {
-            Ok(()) => {}
+            Ok(_watched) => {}
             Err(QueueError::LostLease { .. }) => lost.cancel(),
             Err(error) => tracing::debug!(job.id = %lease.id, %error, "a step was not reported"),
         }

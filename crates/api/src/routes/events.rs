@@ -8,9 +8,9 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures::stream;
+use futures::{StreamExt, stream};
 use serde::Deserialize;
-use uso_queue::EventId;
+use uso_queue::{EventId, JobId, Queue};
 
 use super::jobs::{describe, find};
 use crate::watch::{Follower, Told};
@@ -18,6 +18,9 @@ use crate::{Problem, Shared};
 
 /// Quiet for longer than this and proxies close the connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How often the queue is told that somebody still watches: well within the time for which it believes so.
+const WATCHING: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 pub(crate) struct Resume {
@@ -37,13 +40,27 @@ pub(crate) async fn follow(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let watch = shared.watches.get(usize::from(view.id.shard())).ok_or_else(Problem::no_such_job)?;
+    let watching = keep_watching(shared.queue.clone(), view.id);
     let follower = Follower::new(watch, &shared.queue, view, after).await?.ok_or_else(stopping)?;
     let events = stream::unfold((shared, follower), |(shared, mut follower)| async move {
         let told = follower.next().await?;
         let event = frame(&shared, told).await?;
         Some((Ok::<_, Infallible>(event), (shared, follower)))
     });
+    // Both live and end with the stream; the second never cuts it off.
+    let events = events.take_until(watching);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
+}
+
+/// Tells the queue that somebody watches a job, again and again: its worker then makes previews.
+async fn keep_watching(queue: Queue, job: JobId) {
+    loop {
+        if let Err(error) = queue.watch(&job).await {
+            // Only previews depend on it.
+            tracing::debug!(job.id = %job, %error, "the queue does not know that the job is watched");
+        }
+        tokio::time::sleep(WATCHING).await;
+    }
 }
 
 /// A reconnecting EventSource sends the header by itself; a page that was reloaded knows only the

@@ -1,4 +1,4 @@
-//! `POST /v1/jobs`, `GET /v1/jobs/{id}`, `GET /v1/jobs/{id}/result`.
+//! `POST /v1/jobs`, `GET /v1/jobs/{id}`, `GET /v1/jobs/{id}/result`, `GET /v1/jobs/{id}/preview`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,6 +132,21 @@ pub(crate) async fn result(
         }
         (None, None) => Err(conflict("no_result", format!("the job {}", word(view.state)))),
     }
+}
+
+/// The newest picture of how far a job is.
+pub(crate) async fn preview(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let view = find(&shared, &id).await?;
+    let Some(picture) = shared.queue.preview(&view.id).await? else {
+        let detail = "there is no preview now; they are made while somebody follows the job's events";
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no_preview", detail));
+    };
+    // Under the same name there is another one soon.
+    let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, picture).into_response())
 }
 
 pub(super) fn word(state: JobState) -> &'static str {

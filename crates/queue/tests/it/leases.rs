@@ -24,7 +24,7 @@ async fn a_late_result_is_refused_once_another_worker_holds_the_job() {
 
     let lost =
         |answer: Result<(), Error>| assert!(matches!(answer, Err(Error::LostLease { .. })), "{answer:?}");
-    lost(late.progress(5, 10).await);
+    lost(late.progress(5, 10).await.map(drop));
     lost(late.complete(&output("late")).await);
     lost(late.fail(&failure(false)).await);
     lost(late.release().await);

@@ -252,8 +252,8 @@ const LEASES: &[Rule] = &[
     ),
     (
         "when the window closes, bulk work is asked back",
-        "not bulk_is_open(at) and 2 or 1",
-        "false and 2 or 1",
+        "(over and 2 or 0)",
+        "0",
         "window::when_the_window_closes_a_holder_is_asked_to_hand_back",
     ),
 ];

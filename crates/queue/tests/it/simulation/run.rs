@@ -228,7 +228,7 @@ impl Run<'_> {
                 (held(lease.renew().await), self.model.renew(number))
             }
             Operation::Progress { .. } => {
-                (held(lease.progress(step, 9999).await), self.model.progress(number))
+                (held(lease.progress(step, 9999).await.map(drop)), self.model.progress(number))
             }
             Operation::Checkpoint { .. } => {
                 let text = String::from("x");
