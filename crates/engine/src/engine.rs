@@ -2,6 +2,9 @@
 
 use crate::{Error, Image, Request};
 
+/// Longest side of a preview in pixels.
+pub const PREVIEW_SIDE: u32 = 256;
+
 /// Turns requests into pictures on one device. Synchronous, and used as a generic: the thread that
 /// owns the device calls it, and samples never leave that thread.
 pub trait Engine {
@@ -18,6 +21,31 @@ pub trait Engine {
     /// knows them. Only an engine with the same one may go on with a half-drawn picture.
     fn fingerprint(&self) -> &str;
 
+    /// The precision its numbers are kept in, for example `f32`.
+    fn precision(&self) -> &str;
+
+    /// Whether its pictures are made up. Worker records and receipts say so.
+    fn is_scripted(&self) -> bool {
+        false
+    }
+
+    /// Draws a known picture and compares it with the record of this model, if there is one; without
+    /// one, the numbers must be finite and the picture must not be of one colour.
+    ///
+    /// # Errors
+    /// An engine that gives one must not be given jobs: [`Error::SelfTest`] says what differs.
+    fn self_test(&mut self) -> Result<(), Error>;
+
+    /// Bytes that are free for samples beside the resident model, as found after it was loaded. None
+    /// where the engine cannot tell: then everything is to be admitted.
+    fn memory(&self) -> Option<u64>;
+
+    /// What a sample of this request will take.
+    fn footprint(&self, request: &Request) -> Footprint;
+
+    /// What its cache of encoded prompts and references has done since the start.
+    fn cache(&self) -> CacheCounts;
+
     /// Prepares a request: text, style and reference are encoded, the start noise is drawn.
     ///
     /// # Errors
@@ -33,6 +61,13 @@ pub trait Engine {
     /// # Errors
     /// [`Error::NotFinite`] when the last step left the numbers; otherwise the device failed.
     fn step(&mut self, sample: &mut Self::Sample) -> Result<(), Error>;
+
+    /// A small picture, of [`PREVIEW_SIDE`] pixels at most, of what the sample is becoming. None before
+    /// its first step, and after [`Engine::resume`] before its next. Changes nothing.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn preview(&self, sample: &Self::Sample) -> Result<Option<Image>, Error>;
 
     /// A copy of the half-drawn picture for [`Engine::resume`], in memory of the host.
     ///
@@ -52,6 +87,27 @@ pub trait Engine {
     /// # Errors
     /// If the device fails.
     fn decode(&mut self, sample: Self::Sample) -> Result<Image, Error>;
+}
+
+/// What a sample takes of [`Engine::memory`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Footprint {
+    /// Bytes held from encoding to decoding.
+    pub kept: u64,
+    /// Bytes more while the engine works on it, at the worst of encoding, a step and decoding. An
+    /// engine works on one sample at a time, so many samples need this once.
+    pub working: u64,
+}
+
+/// What a cache has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheCounts {
+    /// Features that were there.
+    pub hits: u64,
+    /// Features that had to be made.
+    pub misses: u64,
+    /// Bytes that it holds now.
+    pub bytes: u64,
 }
 
 /// How far a sample has come.

@@ -48,7 +48,65 @@ pub enum Error {
     /// A scripted engine fails because its script says so.
     #[error("the script says so")]
     Scripted,
+    /// A picture that is known came out otherwise: this engine must not draw for anybody.
+    #[error("self-test: {0}")]
+    SelfTest(String),
+    /// The device has no room for what was to be computed; with fewer samples at a time it may have.
+    #[error("out of memory{}", room(*need, *free))]
+    OutOfMemory {
+        /// Bytes that the sample takes at its peak, where known.
+        need: Option<u64>,
+        /// Bytes that were free for samples, where known.
+        free: Option<u64>,
+    },
     /// A computation failed on the device.
     #[error("device: {0}")]
-    Device(#[from] candle_core::Error),
+    Device(#[source] candle_core::Error),
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        // Candle has no variant for it: the driver's own words are all there is.
+        const WORDS: [&str; 3] = ["out_of_memory", "out of memory", "cublas_status_alloc_failed"];
+        let text = error.to_string().to_lowercase();
+        if WORDS.iter().any(|words| text.contains(words)) {
+            return Self::OutOfMemory { need: None, free: None };
+        }
+        Self::Device(error)
+    }
+}
+
+fn room(need: Option<u64>, free: Option<u64>) -> String {
+    match (need, free) {
+        (Some(need), Some(free)) => format!(": {need} bytes needed, {free} free"),
+        (Some(need), None) => format!(": {need} bytes needed"),
+        (None, Some(free)) => format!(": {free} bytes free"),
+        (None, None) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_device_is_told_from_a_broken_one() {
+        let from = |text: &str| Error::from(candle_core::Error::msg(text));
+        for full in [
+            "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
+            "CublasError(CUBLAS_STATUS_ALLOC_FAILED)",
+            "metal: Out of memory",
+        ] {
+            assert!(matches!(from(full), Error::OutOfMemory { .. }), "{full}");
+        }
+        let lost = from("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access\")");
+        assert!(matches!(lost, Error::Device(_)));
+    }
+
+    #[test]
+    fn the_message_has_the_numbers_that_are_known() {
+        let text = |need, free| Error::OutOfMemory { need, free }.to_string();
+        assert_eq!(text(Some(7), Some(5)), "out of memory: 7 bytes needed, 5 free");
+        assert_eq!(text(None, None), "out of memory");
+    }
 }

@@ -78,6 +78,13 @@ impl Image {
         Ok(flatten(&picture))
     }
 
+    /// Whether all pixels are the same: what weights that went wrong give.
+    pub fn is_flat(&self) -> bool {
+        let mut pixels = self.rgb.chunks_exact(3);
+        let first = pixels.next();
+        pixels.all(|pixel| Some(pixel) == first)
+    }
+
     /// Encodes as PNG with `text` as keyword and value pairs of its own.
     ///
     /// # Errors

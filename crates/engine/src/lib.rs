@@ -29,7 +29,7 @@ pub mod weights;
 pub use config::{
     AutoencoderConfig, Defaults, FluxConfig, LoraConfig, ModelConfig, ProjectorConfig, TextLengths,
 };
-pub use engine::{Engine, Steps};
+pub use engine::{CacheCounts, Engine, Footprint, PREVIEW_SIDE, Steps};
 pub use error::Error;
 pub use files::ModelFiles;
 pub use image::{DecodeLimits, Image};

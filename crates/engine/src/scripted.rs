@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
 
-use crate::{Engine, Error, Image, Request, Steps, checkpoint};
+use crate::{CacheCounts, Engine, Error, Footprint, Image, Request, Steps, checkpoint};
 
 /// How a [`Scripted`] engine behaves, as `step=40ms,fail=0.01`; what is left out takes no time and
 /// does not fail.
@@ -140,6 +140,30 @@ impl Engine for Scripted {
         concat!("scripted ", env!("CARGO_PKG_VERSION"))
     }
 
+    fn precision(&self) -> &str {
+        "none"
+    }
+
+    fn is_scripted(&self) -> bool {
+        true
+    }
+
+    fn self_test(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn memory(&self) -> Option<u64> {
+        None
+    }
+
+    fn footprint(&self, _: &Request) -> Footprint {
+        Footprint::default()
+    }
+
+    fn cache(&self) -> CacheCounts {
+        CacheCounts::default()
+    }
+
     fn encode(&mut self, request: &Request) -> Result<ScriptedSample, Error> {
         thread::sleep(self.script.encode);
         let digest = request.digest();
@@ -167,6 +191,11 @@ impl Engine for Scripted {
         Ok(())
     }
 
+    fn preview(&self, sample: &ScriptedSample) -> Result<Option<Image>, Error> {
+        const SIDE: u32 = 8;
+        Ok((sample.steps.done > 0).then(|| noise(sample.state, SIDE)))
+    }
+
     fn checkpoint(&self, sample: &ScriptedSample) -> Result<Vec<u8>, Error> {
         Ok(checkpoint::pack(sample.steps, &sample.state.to_le_bytes()))
     }
@@ -181,11 +210,15 @@ impl Engine for Scripted {
 
     fn decode(&mut self, sample: ScriptedSample) -> Result<Image, Error> {
         thread::sleep(self.script.decode);
-        let size = self.script.size;
-        let values = 3 * size as usize * size as usize;
-        let words = (0..).flat_map(|i: u64| mix(sample.state ^ mix(i)).to_le_bytes());
-        Ok(Image { width: size, height: size, rgb: words.take(values).collect() })
+        Ok(noise(sample.state, self.script.size))
     }
+}
+
+/// A square that only `state` decides.
+fn noise(state: u64, side: u32) -> Image {
+    let values = 3 * side as usize * side as usize;
+    let words = (0..).flat_map(|i: u64| mix(state ^ mix(i)).to_le_bytes());
+    Image { width: side, height: side, rgb: words.take(values).collect() }
 }
 
 /// SplitMix64: one number into another that has nothing to do with it (Steele, Lea and Flood, 2014).

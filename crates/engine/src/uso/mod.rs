@@ -25,7 +25,10 @@ use crate::config::{Defaults, ModelConfig};
 use crate::preprocess::{self, Normalisation};
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
 use crate::weights::Weights;
-use crate::{Engine, Error, Image, ModelFiles, Request, Steps, checkpoint, device, fingerprint, schedule};
+use crate::{
+    CacheCounts, Engine, Error, Footprint, Image, ModelFiles, PositionShift, Request, Steps, checkpoint,
+    device, fingerprint, schedule,
+};
 
 /// Largest side of a picture or a content reference in pixels, and smallest.
 pub const SIDE: std::ops::RangeInclusive<u32> = 16..=2048;
@@ -151,6 +154,47 @@ impl Engine for Uso {
         &self.fingerprint
     }
 
+    fn precision(&self) -> &str {
+        self.dtype.as_str()
+    }
+
+    fn self_test(&mut self) -> Result<(), Error> {
+        let request = Request {
+            prompt: "a red circle".into(),
+            content: None,
+            styles: Vec::new(),
+            width: 64,
+            height: 64,
+            keep_size: false,
+            content_size: 64,
+            steps: 2,
+            guidance: 4.0,
+            seed: 0,
+            position_shift: PositionShift::default(),
+        };
+        let mut sample = self.encode(&request)?;
+        while !sample.steps().is_done() {
+            self.step(&mut sample)?;
+        }
+        let image = self.decode(sample)?;
+        if image.is_flat() {
+            return Err(Error::SelfTest("the picture has one colour".into()));
+        }
+        Ok(())
+    }
+
+    fn memory(&self) -> Option<u64> {
+        None
+    }
+
+    fn footprint(&self, _: &Request) -> Footprint {
+        Footprint::default()
+    }
+
+    fn cache(&self) -> CacheCounts {
+        CacheCounts::default()
+    }
+
     fn encode(&mut self, request: &Request) -> Result<Sample, Error> {
         check(request)?;
         let reference = match &request.content {
@@ -211,6 +255,10 @@ impl Engine for Uso {
             return Err(Error::NotFinite { step: done as usize, steps: of as usize });
         }
         Ok(())
+    }
+
+    fn preview(&self, _: &Sample) -> Result<Option<Image>, Error> {
+        Ok(None)
     }
 
     fn checkpoint(&self, sample: &Sample) -> Result<Vec<u8>, Error> {
