@@ -86,7 +86,7 @@ pub trait Engine {
     ///
     /// # Errors
     /// If the device fails.
-    fn decode(&mut self, sample: Self::Sample) -> Result<Image, Error>;
+    fn decode(&mut self, sample: &Self::Sample) -> Result<Image, Error>;
 }
 
 /// What a sample takes of [`Engine::memory`].

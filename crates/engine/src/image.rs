@@ -2,8 +2,9 @@
 
 use std::io::Cursor;
 
+use image::codecs::jpeg::JpegEncoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use crate::Error;
 
@@ -102,6 +103,19 @@ impl Image {
         let mut writer = encoder.write_header().map_err(refused)?;
         writer.write_image_data(&self.rgb).map_err(refused)?;
         writer.finish().map_err(refused)?;
+        Ok(bytes)
+    }
+
+    /// Encodes as JPEG of a quality from 1 to 100.
+    ///
+    /// # Errors
+    /// [`Error::Image`] for an empty picture.
+    pub fn to_jpeg(&self, quality: u8) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        let mut encoder = JpegEncoder::new_with_quality(&mut bytes, quality);
+        encoder
+            .encode(&self.rgb, self.width, self.height, ExtendedColorType::Rgb8)
+            .map_err(|error| Error::Image(error.to_string()))?;
         Ok(bytes)
     }
 }

@@ -208,7 +208,7 @@ impl Engine for Scripted {
         Ok(sample)
     }
 
-    fn decode(&mut self, sample: ScriptedSample) -> Result<Image, Error> {
+    fn decode(&mut self, sample: &ScriptedSample) -> Result<Image, Error> {
         thread::sleep(self.script.decode);
         Ok(noise(sample.state, self.script.size))
     }

@@ -77,7 +77,7 @@ fn expected(spec: &JobSpec) -> Image {
     while !engine.steps(&sample).is_done() {
         engine.step(&mut sample).unwrap();
     }
-    engine.decode(sample).unwrap()
+    engine.decode(&sample).unwrap()
 }
 
 /// Batches count each of their jobs, in the state that it ended in.

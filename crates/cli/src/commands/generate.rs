@@ -27,7 +27,7 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
             .save_safetensors("latent", path)
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let image = uso.decode(sample)?;
+    let image = uso.decode(&sample)?;
     let (content, styles) = (args.picture.content.clone(), args.picture.style.clone());
     let parameters = Parameters::new(uso.name(), &request, &image, content, styles);
     save(&args.out, &image.to_png(&parameters.png_text())?)?;

@@ -176,7 +176,7 @@ impl Engine for Uso {
         while !sample.steps().is_done() {
             self.step(&mut sample)?;
         }
-        let image = self.decode(sample)?;
+        let image = self.decode(&sample)?;
         if image.is_flat() {
             return Err(Error::SelfTest("the picture has one colour".into()));
         }
@@ -282,7 +282,7 @@ impl Engine for Uso {
         Ok(sample)
     }
 
-    fn decode(&mut self, sample: Sample) -> Result<Image, Error> {
+    fn decode(&mut self, sample: &Sample) -> Result<Image, Error> {
         let pixels = self.autoencoder.decode(&sample.latent()?)?;
         Ok(autoencoder::to_image(&pixels)?)
     }

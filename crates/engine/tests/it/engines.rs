@@ -36,7 +36,7 @@ fn draw<E: Engine>(engine: &mut E, mut sample: E::Sample) -> Result<Image, Error
     while !engine.steps(&sample).is_done() {
         engine.step(&mut sample)?;
     }
-    engine.decode(sample)
+    engine.decode(&sample)
 }
 
 /// Interrupts a picture after each of its steps; another engine finishes it.
@@ -48,7 +48,7 @@ fn goes_on_from_every_step<E: Engine>(first: &mut E, second: &mut E) {
         first.step(&mut sample).unwrap();
         checkpoints.push(first.checkpoint(&sample).unwrap());
     }
-    let whole = first.decode(sample).unwrap();
+    let whole = first.decode(&sample).unwrap();
     assert_eq!(checkpoints.len(), 7);
     for (step, checkpoint) in checkpoints.iter().enumerate() {
         let sample = second.resume(&request, checkpoint).unwrap();
@@ -125,7 +125,7 @@ fn a_script_decides_what_fails_and_a_second_try_may_succeed() {
     assert!(pictures.all(|picture| picture == first), "one request, several pictures");
     let other = Request { seed: 1, ..request() };
     let sample = engine.encode(&other).unwrap();
-    assert_ne!(&engine.decode(sample).unwrap(), first);
+    assert_ne!(&engine.decode(&sample).unwrap(), first);
 
     let mut engine = scripted("panic=1");
     let sample = engine.encode(&request()).unwrap();

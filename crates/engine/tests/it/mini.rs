@@ -57,7 +57,7 @@ fn the_recorded_pictures_come_out_again() {
             uso.step(&mut sample).unwrap();
         }
         golden.near("latents", &latents::pack(&sample.latent().unwrap()).unwrap());
-        let picture = uso.decode(sample).unwrap();
+        let picture = uso.decode(&sample).unwrap();
         assert_same_picture(&picture, &reference(&example.golden).rgb, &example.golden);
         golden.finish();
     }

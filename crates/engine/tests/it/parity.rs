@@ -164,7 +164,7 @@ fn check_sampling(case: &Case, golden: &mut Golden) {
 
     let config = ModelConfig::read(&tiny()).unwrap();
     let decoded = uso::load_autoencoder(&tiny(), &config, F32, &CPU).unwrap().decode(&latent).unwrap();
-    let picture = uso.decode(sample).unwrap();
+    let picture = uso.decode(&sample).unwrap();
     if golden.has("decoded") {
         golden.near("decoded", &decoded);
         let theirs: Vec<u8> = values(&golden.take("image_uint8")).into_iter().map(|x| x as u8).collect();
