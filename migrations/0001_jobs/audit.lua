@@ -78,11 +78,25 @@ local function examine(keys, args)
   }
 end
 
--- Counters beside what they count, everything at one moment: all counters, leases, then for each class:
+-- How many jobs have notes of a lease, but no lease.
+local function stray_notes(root)
+  local strays = {}
+  for _, notes in ipairs({ ':steps', ':checkpoints' }) do
+    for _, id in ipairs(redis.call('HKEYS', root .. notes)) do
+      if redis.call('HEXISTS', root .. ':leases', id) == 0 then strays[id] = true end
+    end
+  end
+  local count = 0
+  for _ in pairs(strays) do count = count + 1 end
+  return count
+end
+
+-- Counters beside what they count, everything at one moment: all counters, leases, jobs with notes of a
+-- lease that is not there, then for each class:
 -- entries, pending entries, members of the delayed set, the sized set, and the lists.
 local function recount(keys)
   local root = keys[1]
-  local answer = { redis.call('HGETALL', root .. ':counts'), redis.call('HLEN', root .. ':leases') }
+  local answer = { redis.call('HGETALL', root .. ':counts'), redis.call('HLEN', root .. ':leases'), stray_notes(root) }
   for _, class in ipairs(CLASSES) do
     local ready, listed = root .. ':ready:' .. class, 0
     local held = redis.pcall('XPENDING', ready, GROUP)

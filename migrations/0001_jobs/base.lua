@@ -11,6 +11,8 @@ job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes
   <root>:counts                    hash: jobs by <state>:<class>:<t>, and ghosts:<class>
   <root>:j:<id>                    packed RECORD of one job, written when it waits and when it has ended
   <root>:leases                    hash: <id> to a packed LEASE; a job with a lease is running
+  <root>:steps                     hash: <id> to a packed STEP of a job with a lease that has moved on since
+  <root>:checkpoints               hash: <id> to the newest checkpoint under the job's lease
   <root>:ready:<class>             stream with the group "workers": one pending entry a lease
   <root>:backlog:<class>:<t>:<p>   list: jobs of <t> that wait at priority <p>, the oldest first
   <root>:levels:<class>:<t>        sorted set: priorities at which <t> has a backlog
@@ -77,7 +79,9 @@ Packed values are MessagePack maps. Times are milliseconds since 1970.
           due (not before this) start_by finish_by batch retry_of retried_by need (what a worker must have
           free) checkpoint settled (the last settlement taken) error output aborted finished expires
   LEASE   fence token worker entry class tenant batch attempt claimed first (whether no attempt was before)
-          started finish_by version event step of checkpoint
+          started finish_by version event
+  STEP    a list: version, event, step, of. It is written with every step of every worker, and all that is
+          written goes to the append-only file: so it is short, and what stays the same lies apart from it
   SHARD   fence, seen and outage (when it was last heard of, and last silent), run_id, streak
           (interactive claims since the last bulk one), pruned, opens closes fill (the window of bulk), and
           for each class pass: (of the tenant served last), paused:, due: (no delayed job is due before),

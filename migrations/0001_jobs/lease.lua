@@ -5,7 +5,22 @@ local MAX_PREVIEW = 256 * 1024
 
 local function lease_of(root, id)
   local text = redis.call('HGET', root .. ':leases', id)
-  return text and unpacked(text) or nil
+  local lease = text and unpacked(text)
+  if not lease then return nil end
+  local moved = redis.call('HGET', root .. ':steps', id)
+  moved = moved and unpacked(moved)
+  if moved then lease.version, lease.event, lease.step, lease.of = unpack(moved) end
+  return lease
+end
+
+-- Writes what an event has changed in a lease.
+local function note_step(root, id, lease)
+  redis.call('HSET', root .. ':steps', id, pack({ lease.version, lease.event, lease.step, lease.of }))
+end
+
+-- The newest checkpoint of a job: of its lease, or of one before.
+local function checkpoint_of(root, id, record)
+  return redis.call('HGET', root .. ':checkpoints', id) or record.checkpoint
 end
 
 -- Whether the caller still holds the job. A fail-over may set fences back; the token tells.
@@ -68,7 +83,7 @@ local function grant(at, id, record, worker, token)
     fence = shard.fence, token = token, worker = worker, entry = deliver(at, record.class, id, worker),
     class = record.class, tenant = record.tenant, batch = record.batch, attempt = (record.attempt or 0) + 1,
     claimed = at.time, first = not record.started or nil, started = record.started or at.time, finish_by = record.finish_by,
-    version = record.version, checkpoint = record.checkpoint,
+    version = record.version,
   }
   emit(at, id, lease, 'started')
   redis.call('HSET', at.root .. ':leases', id, pack(lease))
@@ -78,7 +93,7 @@ local function grant(at, id, record, worker, token)
   count(at, record, 'queued', 'running')
   return {
     id, lease.fence, lease.attempt, lease.claimed, record.submitted, record.tenant, record.spec,
-    lease.checkpoint or false, record.finish_by or false, record.batch or false,
+    record.checkpoint or false, record.finish_by or false, record.batch or false,
   }
 end
 
@@ -145,8 +160,7 @@ local function checkpoint(keys, args)
   if not text or #text > 1024 then invalid('checkpoint is missing or longer than 1024 bytes') end
   local lease = lease_of(root, id)
   if not holds(lease, fence, args[3]) then return 0 end
-  lease.checkpoint = text
-  redis.call('HSET', root .. ':leases', id, pack(lease))
+  redis.call('HSET', root .. ':checkpoints', id, text)
   return 1
 end
 
@@ -170,7 +184,7 @@ local function preview(keys, args)
   if not holds(lease, fence, args[3]) then return 0 end
   redis.call('SET', root .. ':preview:' .. id, args[4], 'PX', life)
   emit({ root = root }, id, lease, 'preview')
-  redis.call('HSET', root .. ':leases', id, pack(lease))
+  note_step(root, id, lease)
   return 1
 end
 
@@ -182,22 +196,29 @@ local function aside(keys, args)
   local lease = lease_of(root, id)
   if not holds(lease, fence, args[3]) then return 0 end
   emit({ root = root }, id, lease, name)
-  redis.call('HSET', root .. ':leases', id, pack(lease))
+  note_step(root, id, lease)
   return 1
+end
+
+local function forget_lease(root, id)
+  redis.call('HDEL', root .. ':leases', id)
+  redis.call('HDEL', root .. ':steps', id)
+  redis.call('HDEL', root .. ':checkpoints', id)
 end
 
 local function drop_lease(at, id, lease)
   local ready = at.root .. ':ready:' .. lease.class
-  redis.call('HDEL', at.root .. ':leases', id)
+  forget_lease(at.root, id)
   redis.call('XACK', ready, GROUP, lease.entry)
   redis.call('XDEL', ready, lease.entry)
 end
 
 -- Takes over into the record what happened under a lease that ends now.
 local function close(at, id, record, lease, mark)
+  record.checkpoint = checkpoint_of(at.root, id, record)
   drop_lease(at, id, lease)
   record.version, record.fence, record.settled = lease.version, lease.fence, mark
-  record.step, record.of, record.checkpoint = lease.step, lease.of, lease.checkpoint
+  record.step, record.of = lease.step, lease.of
   record.attempt, record.started = lease.attempt, lease.started
 end
 
@@ -246,8 +267,8 @@ local function progress(keys, args)
     return 0
   end
   lease.step, lease.of = step, of
-  emit({ root = root }, id, lease, 'progress', '{"step":' .. step .. ',"of":' .. of .. '}')
-  redis.call('HSET', root .. ':leases', id, pack(lease))
+  emit({ root = root }, id, lease, 'progress', step .. '/' .. of)
+  note_step(root, id, lease)
   return 1 + redis.call('EXISTS', watched_key(root, id))
 end
 

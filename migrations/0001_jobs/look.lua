@@ -18,12 +18,13 @@ local function best_capacity(root)
 end
 
 -- What others see of one job, as it is now.
-local function describe(root, record, lease)
+local function describe(root, id, record, lease)
   if lease then
     record.state, record.worker = 'running', lease.worker
-    for _, name in ipairs({ 'version', 'event', 'attempt', 'fence', 'step', 'of', 'started', 'checkpoint' }) do
+    for _, name in ipairs({ 'version', 'event', 'attempt', 'fence', 'step', 'of', 'started' }) do
       record[name] = lease[name]
     end
+    record.checkpoint = checkpoint_of(root, id, record)
   elseif record.state == 'queued' and record.need then
     record.best = best_capacity(root)
     if record.best >= record.need then record.best = nil end
@@ -39,7 +40,7 @@ local function view(keys, args)
   local record, fault = read(root, id)
   if fault == 'no record' then return false end
   if not record then invalid(fault) end
-  return describe(root, record, lease_of(root, id))
+  return describe(root, id, record, lease_of(root, id))
 end
 
 -- Jobs that one call of `list` looks at.
@@ -80,7 +81,7 @@ local function list(keys, args)
     elseif record and (state == '' or state == (lease and 'running' or record.state))
       and (tenant == '' or tenant == record.tenant) and (class == '' or class == record.class)
       and (batch == '' or batch == record.batch) then
-      table.insert(answer, { id, unpack(describe(root, record, lease)) })
+      table.insert(answer, { id, unpack(describe(root, id, record, lease)) })
     end
   end
   return answer
@@ -135,10 +136,11 @@ local function window_view(keys)
   return { window, shard.opens, shard.closes }
 end
 
--- For each worker: its name, when it was last heard of, what it said.
-local function workers(keys)
-  local root, answer = keys[1], {}
-  local seen = redis.call('ZRANGE', root .. ':seen', 0, -1, 'WITHSCORES')
+-- ARGS: silence_ms
+-- For each worker that has not been silent for longer: its name, when it was last heard of, what it said.
+local function workers(keys, args)
+  local root, silence, answer = keys[1], number(args[1], 'silence_ms'), {}
+  local seen = redis.call('ZRANGEBYSCORE', root .. ':seen', now() - silence, '+inf', 'WITHSCORES')
   for i = 1, #seen, 2 do
     table.insert(answer, { seen[i], tonumber(seen[i + 1]), redis.call('HGET', root .. ':workers', seen[i]) })
   end

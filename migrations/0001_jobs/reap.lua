@@ -27,7 +27,7 @@ end
 local function bury_entry(at, class, entry, id, lease, fields)
   bury(at, 'not a lease', id, pack(fields))
   if lease and lease.entry == entry then
-    redis.call('HDEL', at.root .. ':leases', id)
+    forget_lease(at.root, id)
     count(at, lease, 'running', nil)
   end
   redis.call('XACK', at.root .. ':ready:' .. class, GROUP, entry)

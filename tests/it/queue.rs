@@ -8,7 +8,7 @@ use tokio::process::Command;
 use uso_queue::private_redis::PrivateRedis;
 use uso_queue::{
     Backoff, BatchId, Class, Config, Defaults, Failure, JobId, JobSpec, Lease, Queue, Scope, State,
-    Submission, WorkerId, WorkerReport,
+    Submission, WorkerId, WorkerReport, WorkerState,
 };
 
 use crate::process::binary;
@@ -408,14 +408,24 @@ async fn workers_are_shown_with_what_they_say_of_themselves() {
         pid: 42,
         device: "cuda:0".into(),
         model: "flux".into(),
+        precision: "bf16".into(),
+        fingerprint: "0123456789abcdef".into(),
+        state: WorkerState::Draining,
         slots: 2,
         running: 1,
-        capacity: None,
+        classes: Class::ALL.to_vec(),
+        step_ms: Some(41.4),
+        free_memory: Some(3 << 29),
+        version: "0.1.0".into(),
+        ..WorkerReport::default()
     };
     operator.queue.attend(&operator.worker, &report).await.unwrap();
     let text = operator.says(&["workers"]).await;
     let words = line(&text, operator.worker.as_str());
-    assert_eq!(words[2..], ["ago", r"box\u{1b}[2J\u{7}\u{9b}31m\u{202e}", "42", "cuda:0", "flux", "2", "1"]);
+    let at = r"box\u{1b}[2J\u{7}\u{9b}31m\u{202e}:42";
+    let said = ["ago", "draining", at, "cuda:0", "flux", "bf16", "01234567", "1/2", "interactive,bulk"];
+    assert_eq!(words[2..11], said);
+    assert_eq!(words[11..], ["41ms", "1.5GiB", "-", "0.1.0"]);
     let workers = operator.json(&["workers"]).await;
     assert_eq!((&workers[0]["name"], &workers[0]["pid"]), (&json!(operator.worker.as_str()), &json!(42)));
     assert!(workers[0]["seen_ms"].is_u64() && workers[0]["host"] == report.host.as_str(), "{workers}");

@@ -110,6 +110,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/jobs/{id}/result", get(routes::jobs::result))
         .route("/v1/jobs/{id}/cancel", post(routes::steer::cancel))
         .route("/v1/jobs/{id}/retry", post(routes::steer::retry))
+        .route("/v1/workers", get(routes::workers::list))
         .route("/v1/uploads", post(routes::uploads::create))
         .route("/healthz", get(routes::health::alive))
         .route("/readyz", get(routes::health::ready))

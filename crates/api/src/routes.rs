@@ -5,6 +5,7 @@ pub(crate) mod health;
 pub(crate) mod jobs;
 pub(crate) mod steer;
 pub(crate) mod uploads;
+pub(crate) mod workers;
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};

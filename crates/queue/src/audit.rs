@@ -201,7 +201,7 @@ impl Queue {
     async fn recount(&self, shard: u16) -> Result<Vec<Fault>, Error> {
         let mut reply = Reply::list(self.0.connection.call(&self.function(shard, "recount")).await?)?;
         let counters: BTreeMap<String, i64> = reply.next()?;
-        let leases: i64 = reply.next()?;
+        let (leases, strays): (i64, i64) = (reply.next()?, reply.next()?);
         let sum = |prefix: &str| -> i64 {
             counters.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, jobs)| jobs).sum()
         };
@@ -227,6 +227,7 @@ impl Queue {
             must(&format!("queued {class} jobs"), sum(&format!("queued:{class}:")), waiting);
         }
         must("leases", leases, pending_in_all);
+        must("jobs with notes of a lease that is gone", 0, strays);
         Ok(faults)
     }
 }

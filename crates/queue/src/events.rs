@@ -118,12 +118,10 @@ pub struct JobEvent {
     pub batch: Option<BatchId>,
 }
 
-/// What an event carries beside its name.
+/// What an event carries beside its name; a step is written in fewer letters.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Data {
-    step: u32,
-    of: u32,
     reason: String,
     missed: String,
 }
@@ -162,20 +160,23 @@ impl JobEvent {
         let name = words.next()?;
         let (version, attempt) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
         let tenant = words.next()?.to_owned();
-        let data = words.next().filter(|data| !data.is_empty());
-        let data: Data = data.map_or_else(|| Some(Data::default()), |text| json(text).ok())?;
+        let text = words.next().unwrap_or_default();
+        let data = || if text.is_empty() { Some(Data::default()) } else { json(text).ok() };
         let kind = match name {
             "queued" => EventKind::Queued,
             "started" => EventKind::Started,
-            "progress" => EventKind::Progress { step: data.step, of: data.of },
+            "progress" => {
+                let (step, of) = text.split_once('/')?;
+                EventKind::Progress { step: step.parse().ok()?, of: of.parse().ok()? }
+            }
             "preview" => EventKind::Preview,
             "set_aside" => EventKind::SetAside,
             "resumed" => EventKind::Resumed,
-            "requeued" => EventKind::Requeued { reason: data.reason },
+            "requeued" => EventKind::Requeued { reason: data()?.reason },
             "succeeded" => EventKind::Succeeded,
             "failed" => EventKind::Failed,
             "canceled" => EventKind::Canceled,
-            "expired" => EventKind::Expired { missed: data.missed },
+            "expired" => EventKind::Expired { missed: data()?.missed },
             _ => return None,
         };
         Some(Self {

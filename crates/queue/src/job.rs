@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::events::EventId;
 use crate::reply::Reply;
 use crate::spec::{Class, JobSpec};
-use crate::{BatchId, Error, JobId, Queue};
+use crate::{BatchId, Error, JobId, Queue, Receipt};
 
 /// How long a job counts as watched.
 const WATCHED_FOR: Duration = Duration::from_secs(30);
@@ -76,6 +76,9 @@ pub struct Output {
     pub sha256: String,
     /// Media type of the file.
     pub content_type: String,
+    /// What it took.
+    #[serde(default)]
+    pub receipt: Receipt,
 }
 
 /// Why a job, or an attempt at it, failed.

@@ -28,6 +28,7 @@ mod list;
 mod migrate;
 pub mod private_redis;
 mod reap;
+mod receipt;
 mod reply;
 mod spec;
 mod steer;
@@ -52,6 +53,7 @@ pub use lease::{Lease, MAX_CHECKPOINT, MAX_PREVIEW};
 pub use list::{JobPage, ListCursor, ListFilter};
 pub use migrate::LAYOUT;
 pub use reap::Reaped;
+pub use receipt::Receipt;
 pub use spec::{
     Class, Defaults, FieldError, Format, JobSpec, MAX_METADATA, MAX_PROMPT, MAX_SEED, MAX_STYLES, Source,
 };
@@ -59,7 +61,7 @@ pub use steer::{Depth, Limits, Scope, Stats, TenantView};
 pub use submit::{MAX_JOBS, MAX_KEY, Rejection, Submission, Submitted};
 pub use wake::Wakeups;
 pub use window::{Window, WindowView};
-pub use worker::WorkerReport;
+pub use worker::{WorkerReport, WorkerState};
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -10,6 +10,9 @@ use crate::reply::Reply;
 use crate::submit::check_tenant;
 use crate::{Class, Error, Queue, Rejection, WorkerReport};
 
+/// Leases for which a worker may be silent before it counts as gone.
+const SILENT_LEASES: u64 = 3;
+
 /// How much of the fleet a tenant may use; nothing set means no limit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Limits {
@@ -241,13 +244,15 @@ impl Queue {
         Ok(())
     }
 
-    /// Workers heard of lately: name, when in milliseconds since 1970 by Redis' clock, and what they said.
+    /// Workers that are there, that is, have been heard of within three leases: name, when in milliseconds since 1970 by Redis' clock, and what they said.
     ///
     /// # Errors
     /// [`Error::Unreachable`].
     pub async fn workers(&self) -> Result<Vec<(String, u64, WorkerReport)>, Error> {
         // Every shard hears of every worker.
-        let reply = Reply::list(self.0.connection.call(&self.function(0, "workers")).await?)?;
+        let mut command = self.function(0, "workers");
+        command.arg(SILENT_LEASES * self.0.config.lease.as_millis() as u64);
+        let reply = Reply::list(self.0.connection.call(&command).await?)?;
         let mut workers = Vec::new();
         for worker in reply.rest() {
             let mut worker = Reply::list(worker)?;

@@ -2,22 +2,71 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What others see of a worker.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+use crate::{Class, JobId};
+
+/// What others see of a worker. What it does not say has the value of [`WorkerReport::default`].
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WorkerReport {
     /// Its machine.
     pub host: String,
     /// Its process id there.
     pub pid: u32,
+    /// The version of its program.
+    pub version: String,
+    /// Whether it takes work.
+    pub state: WorkerState,
     /// What it draws on, for example `cuda:0`.
     pub device: String,
     /// What it draws with.
     pub model: String,
+    /// The numbers it calculates with, for example `bf16`.
+    pub precision: String,
+    /// Digest of the weights.
+    pub fingerprint: String,
+    /// Whether its engine is a scripted one, which draws nothing real.
+    pub scripted: bool,
     /// Pictures it can draw at once.
     pub slots: u32,
     /// Jobs it holds now.
     pub running: u32,
+    /// Which jobs these are.
+    pub jobs: Vec<JobId>,
+    /// What it claims.
+    pub classes: Vec<Class>,
     /// What it has free for one job, in the unit in which jobs are too big; none if it does not say.
     pub capacity: Option<u64>,
+    /// How long a step takes of late, on average.
+    pub step_ms: Option<f64>,
+    /// Bytes of the device's memory that are free.
+    pub free_memory: Option<u64>,
+    /// The share of prompts and references whose features were there from earlier jobs, from 0 to 1.
+    pub cache_hit_rate: Option<f64>,
+}
+
+/// Whether a worker takes work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerState {
+    /// It loads its model.
+    #[default]
+    Starting,
+    /// It claims jobs.
+    Ready,
+    /// It finishes what it holds and then ends.
+    Draining,
+    /// It claims nothing while the object store does not answer.
+    WaitingForStore,
+}
+
+impl WorkerState {
+    /// The word used in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::WaitingForStore => "waiting_for_store",
+        }
+    }
 }

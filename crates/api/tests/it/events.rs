@@ -114,6 +114,33 @@ async fn a_stream_outlives_an_outage_of_redis() {
 }
 
 #[tokio::test]
+async fn a_job_counts_as_watched_for_as_long_as_somebody_follows_it() {
+    let fixture = Fixture::start().await;
+    let id = fixture.submit("a cat").await;
+    let lease = fixture.claim().await;
+    let keeper = lease.keep();
+    assert!(!lease.progress(1, 2).await.unwrap(), "nobody follows it");
+    let mut stream = fixture.get(&format!("/v1/jobs/{id}/events")).await.bytes_stream();
+    let reading = tokio::spawn(async move { while stream.next().await.is_some() {} });
+    // At once, and again when the queue has forgotten it.
+    for _ in 0..2 {
+        let watched = async {
+            while !lease.progress(1, 2).await.unwrap() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), watched).await.unwrap();
+        assert!(fixture.forget_watchers(&id).await);
+    }
+    keeper.stop().await;
+    fixture.complete(&lease).await;
+    tokio::time::timeout(Duration::from_secs(5), reading)
+        .await
+        .expect("the stream ends with the job")
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_stop_ends_streams_and_then_the_server() {
     let fixture = Fixture::start().await;
     let id = fixture.submit("a cat").await;

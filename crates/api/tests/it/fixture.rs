@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uso_api::{Api, Config};
 use uso_queue::private_redis::PrivateRedis;
-use uso_queue::{Lease, Output, Queue, WorkerId};
+use uso_queue::{Lease, Output, Queue, Receipt, WorkerId};
 use uso_store::folder::{FolderConfig, FolderServer};
 use uso_store::{Credentials, Store};
 
@@ -71,6 +71,15 @@ impl Fixture {
         self.queue.claim_one(&self.worker).await.unwrap().unwrap()
     }
 
+    /// Makes the queue forget that a job is watched; gives whether it had known.
+    pub(crate) async fn forget_watchers(&self, id: &str) -> bool {
+        let uuid = uuid::Uuid::parse_str(id.split_once('-').unwrap().1).unwrap();
+        let key = [&b"{uso:0}:watched:"[..], uuid.as_bytes()].concat();
+        let client = redis::Client::open(self.redis.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        redis::cmd("DEL").arg(key).query_async(&mut connection).await.unwrap()
+    }
+
     /// Ends a job with a picture that is really there.
     pub(crate) async fn complete(&self, lease: &Lease) {
         let key = |name| uso_store::output_key(&lease.id, lease.fence, name);
@@ -84,6 +93,7 @@ impl Fixture {
             bytes: picture.bytes,
             sha256: picture.sha256,
             content_type: "image/png".into(),
+            receipt: Receipt { steps: 2, device_ms: 80, worker: "cuda:0".into(), ..Receipt::default() },
         };
         lease.complete(&output).await.unwrap();
     }

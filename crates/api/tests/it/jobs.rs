@@ -35,6 +35,8 @@ async fn a_finished_job_gives_its_picture_to_anybody_with_the_link() {
     assert_eq!(answer.headers()["cache-control"], "no-store");
     let view: Value = answer.json().await.unwrap();
     assert_eq!(view["state"], "succeeded");
+    let receipt = &view["output"]["receipt"];
+    assert_eq!((&receipt["device_ms"], &receipt["worker"]), (&json!(80), &json!("cuda:0")));
     let sidecar = fixture.client.get(view["output"]["sidecar_url"].as_str().unwrap()).send().await.unwrap();
     assert_eq!(sidecar.text().await.unwrap(), "{}");
 
@@ -43,6 +45,25 @@ async fn a_finished_job_gives_its_picture_to_anybody_with_the_link() {
     let picture = fixture.client.get(answer.headers()["location"].to_str().unwrap()).send().await.unwrap();
     assert_eq!(picture.headers()["content-type"], "image/png");
     assert_eq!(picture.text().await.unwrap(), "a picture");
+}
+
+#[tokio::test]
+async fn the_newest_preview_is_fetched_as_long_as_there_is_one() {
+    let fixture = Fixture::start().await;
+    let id = fixture.submit("a cat").await;
+    let view: Value = fixture.get(&format!("/v1/jobs/{id}")).await.json().await.unwrap();
+    let path = view["links"]["preview"].as_str().unwrap().to_owned();
+    problem(fixture.get(&path).await, 404, "no_preview").await;
+    let lease = fixture.claim().await;
+    lease.record_preview(b"first").await.unwrap();
+    lease.record_preview(b"second").await.unwrap();
+    let answer = fixture.get(&path).await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(
+        (&answer.headers()["content-type"], &answer.headers()["cache-control"]),
+        (&"image/jpeg".parse().unwrap(), &"no-store".parse().unwrap())
+    );
+    assert_eq!(answer.text().await.unwrap(), "second");
 }
 
 #[tokio::test]
@@ -68,7 +89,7 @@ async fn there_is_no_result_before_the_end_and_none_of_a_failed_job() {
 async fn what_is_not_there_is_a_problem_document_too() {
     let fixture = Fixture::start().await;
     for id in ["0-0198a0b0-0000-7000-8000-000000000000", "x", "..%2F..%2Fetc"] {
-        for tail in ["", "/result", "/events"] {
+        for tail in ["", "/result", "/events", "/preview"] {
             problem(fixture.get(&format!("/v1/jobs/{id}{tail}")).await, 404, "no_such_job").await;
         }
     }

@@ -9,3 +9,4 @@ mod jobs;
 mod refusals;
 mod steer;
 mod uploads;
+mod workers;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use uso_queue::private_redis::PrivateRedis;
 use uso_queue::{
-    Backoff, Class, Config, Defaults, EventTail, Failure, JobEvent, JobId, JobSpec, JobView, Lease, Output,
-    Queue, WorkerId,
+    Backoff, Checkpoint, Class, Config, Defaults, EventTail, Failure, JobEvent, JobId, JobSpec, JobView,
+    Lease, Output, Queue, Receipt, WorkerId,
 };
 
 use crate::rules::Broken;
@@ -182,6 +182,20 @@ pub(crate) fn bulk() -> JobSpec {
     spec(Class::Bulk, 0)
 }
 
+/// As long as a real one is.
+pub(crate) fn checkpoint(step: u32) -> Checkpoint {
+    Checkpoint {
+        step,
+        key: format!("checkpoints/0-0198a0b0-0000-7000-8000-00000000000a/1/{step}"),
+        sha256: "00".repeat(32),
+        fingerprint: format!(
+            "sha256:{}, bf16, 1024x1024, 25 steps, guidance 4.0, {}",
+            "11".repeat(32),
+            "22".repeat(24)
+        ),
+    }
+}
+
 pub(crate) fn output(name: &str) -> Output {
     Output {
         uri: format!("s3://bucket/{name}.png"),
@@ -191,6 +205,7 @@ pub(crate) fn output(name: &str) -> Output {
         bytes: 10,
         sha256: "00".into(),
         content_type: "image/png".into(),
+        receipt: Receipt { steps: 2, device_ms: 80, worker: "cuda:0".into(), ..Receipt::default() },
     }
 }
 

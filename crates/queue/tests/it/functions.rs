@@ -143,6 +143,11 @@ async fn a_call_with_wrong_arguments_writes_nothing() {
         vec![b"window", b"", b"1", b"2", b"0", b"0"],
         vec![b"preview", &job, b"1", b"t", b"", b"1000"],
         vec![b"preview", &job, b"1", b"t", b"x", b"long"],
+        vec![b"aside", &job, b"1", b"t", b"canceled"],
+        vec![b"aside", &job, b"1", b"t"],
+        vec![b"aside", &job, b"one", b"t", b"resumed"],
+        vec![b"watch", &job, b"long"],
+        vec![b"workers", b"long"],
         vec![b"steer", b"0123456789abcdef", b"stop"],
     ];
     for call in calls {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uso_queue::{Checkpoint, Class, Config, Error, EventKind, MAX_PREVIEW, Queue, State, WorkerId};
 
-use crate::fixture::{Fixture, bulk, bytes, config, events, failure, output};
+use crate::fixture::{Fixture, bulk, bytes, checkpoint, config, events, failure, output};
 
 const LEASE: Duration = Duration::from_secs(10);
 
@@ -25,6 +25,8 @@ async fn a_late_result_is_refused_once_another_worker_holds_the_job() {
     let lost =
         |answer: Result<(), Error>| assert!(matches!(answer, Err(Error::LostLease { .. })), "{answer:?}");
     lost(late.progress(5, 10).await.map(drop));
+    lost(late.set_aside().await);
+    lost(late.resumed().await);
     lost(late.complete(&output("late")).await);
     lost(late.fail(&failure(false)).await);
     lost(late.release().await);
@@ -131,26 +133,20 @@ async fn crashes_and_failures_together_stay_within_the_attempts() {
 async fn whoever_gets_a_job_next_gets_its_newest_checkpoint() {
     let fixture = Fixture::start().await;
     fixture.submit(&bulk()).await;
-    let made = |step| Checkpoint {
-        step,
-        key: format!("checkpoints/{step}"),
-        sha256: "00".repeat(32),
-        fingerprint: "weights, bf16".into(),
-    };
     let first = fixture.claim().await.unwrap();
     assert_eq!(first.checkpoint, None);
-    first.record_checkpoint(&made(5)).await.unwrap();
-    first.record_checkpoint(&made(10)).await.unwrap();
+    first.record_checkpoint(&checkpoint(5)).await.unwrap();
+    first.record_checkpoint(&checkpoint(10)).await.unwrap();
     fixture.age_leases(Class::Bulk, LEASE).await;
     fixture.queue.reap(&fixture.worker).await.unwrap();
     let second = fixture.claim().await.unwrap();
-    assert_eq!(second.checkpoint, Some(made(10)));
-    assert!(matches!(first.record_checkpoint(&made(15)).await, Err(Error::LostLease { .. })));
-    assert_eq!(fixture.view(&second.id).await.checkpoint, Some(made(10)));
+    assert_eq!(second.checkpoint, Some(checkpoint(10)));
+    assert!(matches!(first.record_checkpoint(&checkpoint(15)).await, Err(Error::LostLease { .. })));
+    assert_eq!(fixture.view(&second.id).await.checkpoint, Some(checkpoint(10)));
     second.release().await.unwrap();
     let third = fixture.claim().await.unwrap();
-    assert_eq!(third.checkpoint, Some(made(10)), "a hand-back keeps it");
-    let long = Checkpoint { key: "k".repeat(1024), ..made(20) };
+    assert_eq!(third.checkpoint, Some(checkpoint(10)), "a hand-back keeps it");
+    let long = Checkpoint { key: "k".repeat(1024), ..checkpoint(20) };
     assert!(third.record_checkpoint(&long).await.is_err());
 }
 

@@ -2,7 +2,7 @@
 
 use uso_queue::{Class, Error, EventKind, State};
 
-use crate::fixture::{Fixture, bulk, events, failure, job_key, output, spec};
+use crate::fixture::{Fixture, bulk, checkpoint, events, failure, job_key, output, spec};
 
 #[tokio::test]
 async fn a_job_goes_from_submission_to_its_picture_and_tells_so() {
@@ -42,13 +42,34 @@ async fn a_job_goes_from_submission_to_its_picture_and_tells_so() {
 async fn an_ended_job_leaves_nothing_but_its_record_which_expires() {
     let fixture = Fixture::start().await;
     let id = fixture.submit(&bulk()).await;
-    fixture.claim().await.unwrap().complete(&output("a")).await.unwrap();
+    let lease = fixture.claim().await.unwrap();
+    lease.progress(1, 2).await.unwrap();
+    lease.record_checkpoint(&checkpoint(1)).await.unwrap();
+    lease.complete(&output("a")).await.unwrap();
     let depth = fixture.queue.stats().await.unwrap().bulk;
     assert_eq!((depth.queued, depth.running), (0, 0));
     assert_eq!(fixture.raw::<u64>(&["XLEN", "{uso:0}:ready:bulk"]).await.unwrap(), 0);
+    for notes in ["leases", "steps", "checkpoints"] {
+        assert_eq!(fixture.raw::<u64>(&["HLEN", &format!("{{uso:0}}:{notes}")]).await.unwrap(), 0, "{notes}");
+    }
+    assert_eq!(fixture.view(&id).await.checkpoint, Some(checkpoint(1)), "its record keeps it");
     let ttl: i64 = fixture.raw_bytes(&[b"PTTL", &job_key(&id)]).await.unwrap();
     let week = 7 * 24 * 3_600_000;
     assert!((week - 60_000..=week).contains(&ttl), "{ttl}");
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_lease_that_is_gone_is_a_fault() {
+    let fixture = Fixture::start().await;
+    for (number, notes) in ["steps", "checkpoints"].into_iter().enumerate() {
+        fixture
+            .raw::<redis::Value>(&["HSET", &format!("{{uso:0}}:{notes}"), "0123456789abcdef", "x"])
+            .await
+            .unwrap();
+        let faults = fixture.queue.audit().await.unwrap().faults;
+        let what = "shard 0 counts 0 jobs with notes of a lease that is gone, but there are 1";
+        assert!(faults.len() == 1 && faults[0].what == what, "{number}: {faults:?}");
+    }
 }
 
 #[tokio::test]

@@ -21,4 +21,7 @@ mod simulation;
 mod spec;
 mod submit;
 mod tls;
+mod volume;
+mod wanted;
+mod watch;
 mod window;

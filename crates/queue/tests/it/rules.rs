@@ -222,14 +222,14 @@ const LEASES: &[Rule] = &[
     ),
     (
         "a reclaimed job carries its newest checkpoint",
-        "version = record.version, checkpoint = record.checkpoint,",
-        "version = record.version,",
+        "  record.checkpoint = checkpoint_of(at.root, id, record)\n",
+        "",
         "leases::whoever_gets_a_job_next_gets_its_newest_checkpoint",
     ),
     (
         "a checkpoint is fenced",
-        "  if not holds(lease, fence, args[3]) then return 0 end\n  lease.checkpoint = text",
-        "  if not lease then return 0 end\n  lease.checkpoint = text",
+        "  if not holds(lease, fence, args[3]) then return 0 end\n  redis.call('HSET', root .. ':checkpoints'",
+        "  if not lease then return 0 end\n  redis.call('HSET', root .. ':checkpoints'",
         "leases::whoever_gets_a_job_next_gets_its_newest_checkpoint",
     ),
     (
@@ -251,10 +251,103 @@ const LEASES: &[Rule] = &[
         "leases::the_newest_preview_is_there_for_a_while_and_an_event_says_so",
     ),
     (
+        "setting aside is fenced",
+        "  if not holds(lease, fence, args[3]) then return 0 end\n  emit({ root = root }, id, lease, name)",
+        "  if not lease then return 0 end\n  emit({ root = root }, id, lease, name)",
+        "leases::a_late_result_is_refused_once_another_worker_holds_the_job",
+    ),
+    (
+        "setting aside tells only what it means",
+        "if name ~= 'set_aside' and name ~= 'resumed' then",
+        "if false then",
+        "functions::a_call_with_wrong_arguments_writes_nothing",
+    ),
+    (
+        "a lease that ends takes its step along",
+        "  redis.call('HDEL', root .. ':steps', id)\n",
+        "",
+        "life::an_ended_job_leaves_nothing_but_its_record_which_expires",
+    ),
+    (
+        "a lease that ends takes its checkpoint along",
+        "  redis.call('HDEL', root .. ':checkpoints', id)\n",
+        "",
+        "life::an_ended_job_leaves_nothing_but_its_record_which_expires",
+    ),
+    (
+        "a step writes only what it changes",
+        "  redis.call('HSET', root .. ':steps', id,",
+        "  redis.call('HSET', root .. ':leases', id, pack(lease))\n  redis.call('HSET', root .. ':steps', id,",
+        "volume::a_step_writes_little_whatever_the_lease_holds",
+    ),
+    (
         "when the window closes, bulk work is asked back",
         "(over and 2 or 0)",
         "0",
         "window::when_the_window_closes_a_holder_is_asked_to_hand_back",
+    ),
+];
+
+const WATCHING: &[Rule] = &[
+    (
+        "a worker learns that somebody watches",
+        "return 1 + redis.call('EXISTS', watched_key(root, id))",
+        "return 1",
+        "watch::a_worker_learns_with_its_next_step_that_somebody_watches",
+    ),
+    (
+        "who watches says so again and again",
+        "redis.call('SET', watched_key(root, id), '1', 'PX', life)",
+        "redis.call('SET', watched_key(root, id), '1')",
+        "watch::a_worker_learns_with_its_next_step_that_somebody_watches",
+    ),
+    (
+        "a job that has ended is not watched",
+        "if not record or record.state ~= 'queued' then return 0 end",
+        "if not record then return 0 end",
+        "watch::nobody_watches_what_has_ended_or_never_was",
+    ),
+    (
+        "nor one that never was",
+        "if not record or record.state ~= 'queued' then return 0 end",
+        "if record and record.state ~= 'queued' then return 0 end",
+        "watch::nobody_watches_what_has_ended_or_never_was",
+    ),
+    (
+        "a job is wanted elsewhere only by a worker that is idle",
+        "return lease.class == 'bulk' and has_idle_worker(at)",
+        "return lease.class == 'bulk'",
+        "wanted::a_bulk_job_is_wanted_elsewhere_while_a_worker_is_idle",
+    ),
+    (
+        "an interactive job is kept",
+        "return lease.class == 'bulk' and has_idle_worker(at)",
+        "return has_idle_worker(at)",
+        "wanted::a_bulk_job_is_wanted_elsewhere_while_a_worker_is_idle",
+    ),
+    (
+        "nobody takes a job of a class that is paused",
+        "and not shard_of(at)['paused:bulk'] and not",
+        "and not",
+        "wanted::a_job_that_nobody_could_claim_is_not_wanted_elsewhere",
+    ),
+    (
+        "nor one of a tenant that is",
+        " and not limits_of(at, lease.tenant).paused",
+        "",
+        "wanted::a_job_that_nobody_could_claim_is_not_wanted_elsewhere",
+    ),
+    (
+        "nor one outside its window",
+        "has_idle_worker(at) and bulk_is_open(at)",
+        "has_idle_worker(at)",
+        "wanted::a_job_that_nobody_could_claim_is_not_wanted_elsewhere",
+    ),
+    (
+        "a silent worker is not there",
+        "now() - silence",
+        "0",
+        "watch::a_worker_that_falls_silent_is_not_there",
     ),
 ];
 
@@ -479,7 +572,7 @@ async fn is_noticed((rule, from, to, test): Rule) -> Result<(), String> {
 async fn each_broken_rule_is_noticed_by_its_test() {
     let mut faults = Vec::new();
     let mut checks: JoinSet<Result<(), String>> = JoinSet::new();
-    for rule in [ORDER, LEASES, LIFE, SUBMISSIONS].concat() {
+    for rule in [ORDER, LEASES, WATCHING, LIFE, SUBMISSIONS].concat() {
         if checks.len() == AT_ONCE {
             faults.extend(checks.join_next().await.unwrap().unwrap().err());
         }

@@ -13,6 +13,13 @@ use crate::args::ListArgs;
 const FIRST: [&str; 10] =
     ["id", "state", "tenant", "class", "attempt", "step", "of", "submitted_ms", "started_ms", "finished_ms"];
 
+const WORKER_HEADS: [&str; 12] = [
+    "worker", "heard of", "state", "at", "device", "model", "jobs", "classes", "step", "free", "cache",
+    "version",
+];
+
+const GIB: f64 = (1u64 << 30) as f64;
+
 #[derive(Serialize)]
 struct StatsDocument<'a> {
     #[serde(flatten)]
@@ -88,14 +95,10 @@ impl Operator {
 
     pub(super) async fn workers(&self) -> anyhow::Result<()> {
         let (now, workers) = (self.queue.now_ms().await?, self.queue.workers().await?);
-        let mut table =
-            Table::new(&["worker", "heard of", "host", "pid", "device", "model", "slots", "running"]);
+        let mut table = Table::new(&WORKER_HEADS);
         let mut documents = Vec::new();
         for (name, seen_ms, report) in workers {
-            let WorkerReport { host, pid, device, model, slots, running, .. } = report.clone();
-            let [pid, slots, running] = [pid, slots, running].map(|number| number.to_string());
-            let heard = format!("{} ago", age(now, seen_ms));
-            table.row([name.clone(), heard, host, pid, device, model, slots, running]);
+            table.row(worker_row(&name, &age(now, seen_ms), &report));
             documents.push(WorkerDocument { name, seen_ms, report });
         }
         let text =
@@ -120,6 +123,33 @@ impl Operator {
         }
         Ok(())
     }
+}
+
+fn worker_row(name: &str, heard: &str, report: &WorkerReport) -> [String; WORKER_HEADS.len()] {
+    let scripted = if report.scripted { "scripted" } else { "" };
+    let weights: String = report.fingerprint.chars().take(8).collect();
+    let model = [&report.model, &report.precision, &weights, scripted];
+    let model: Vec<&str> = model.into_iter().filter(|part| !part.is_empty()).collect();
+    let classes: Vec<&str> = report.classes.iter().map(|class| class.as_str()).collect();
+    [
+        name.to_owned(),
+        format!("{heard} ago"),
+        report.state.as_str().to_owned(),
+        format!("{}:{}", report.host, report.pid),
+        report.device.clone(),
+        model.join(" "),
+        format!("{}/{}", report.running, report.slots),
+        or_dash(Some(classes.join(",")).filter(|classes| !classes.is_empty())),
+        or_dash(report.step_ms.map(|ms| format!("{ms:.0}ms"))),
+        or_dash(report.free_memory.map(|bytes| format!("{:.1}GiB", bytes as f64 / GIB))),
+        or_dash(report.cache_hit_rate.map(|rate| format!("{:.0}%", rate * 100.0))),
+        or_dash(Some(report.version.clone()).filter(|version| !version.is_empty())),
+    ]
+}
+
+/// What a worker does not say.
+fn or_dash(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "-".into())
 }
 
 fn classes(stats: &Stats) -> Table {

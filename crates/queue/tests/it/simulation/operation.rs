@@ -26,6 +26,10 @@ pub(super) enum Operation {
     Progress {
         lease: usize,
     },
+    Aside {
+        lease: usize,
+        resumed: bool,
+    },
     Checkpoint {
         lease: usize,
     },
@@ -118,6 +122,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         ),
         6 => number().prop_map(|lease| Operation::Renew { lease }),
         6 => number().prop_map(|lease| Operation::Progress { lease }),
+        3 => (number(), any::<bool>()).prop_map(|(lease, resumed)| Operation::Aside { lease, resumed }),
         4 => number().prop_map(|lease| Operation::Checkpoint { lease }),
         10 => number().prop_map(|lease| Operation::Complete { lease }),
         10 => (number(), prop::bool::weighted(0.7)).prop_map(|(lease, retryable)| Operation::Fail { lease, retryable }),

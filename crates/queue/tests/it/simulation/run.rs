@@ -102,6 +102,7 @@ impl Run<'_> {
             Operation::Cancel { .. } | Operation::Retry { .. } => Ok(()),
             Operation::Renew { lease }
             | Operation::Progress { lease }
+            | Operation::Aside { lease, .. }
             | Operation::Checkpoint { lease }
             | Operation::Complete { lease }
             | Operation::Fail { lease, .. }
@@ -229,6 +230,10 @@ impl Run<'_> {
             }
             Operation::Progress { .. } => {
                 (held(lease.progress(step, 9999).await.map(drop)), self.model.progress(number))
+            }
+            Operation::Aside { resumed, .. } => {
+                let answer = if *resumed { lease.resumed().await } else { lease.set_aside().await };
+                (held(answer), self.model.aside(number))
             }
             Operation::Checkpoint { .. } => {
                 let text = String::from("x");

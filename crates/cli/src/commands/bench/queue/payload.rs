@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use serde::Serialize;
 use serde_json::json;
-use uso_queue::{Class, Defaults, JobSpec, Output};
+use uso_queue::{Class, Defaults, JobSpec, Output, Receipt};
 
 /// Bytes of a job as JSON.
 pub(super) const BYTES: usize = 733;
@@ -41,6 +41,7 @@ pub(super) fn output() -> Output {
         bytes: 1_234_567,
         sha256: "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9".into(),
         content_type: "image/png".into(),
+        receipt: Receipt::default(),
     }
 }
 

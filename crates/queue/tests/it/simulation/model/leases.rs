@@ -33,6 +33,15 @@ impl Model {
         true
     }
 
+    pub(in crate::simulation) fn aside(&mut self, lease: usize) -> bool {
+        let held = self.holds(lease);
+        if held {
+            let id = self.leases[lease].job;
+            self.jobs[id].version += 1;
+        }
+        held
+    }
+
     pub(in crate::simulation) fn checkpoint(&mut self, lease: usize, step: u32) -> bool {
         let held = self.holds(lease);
         if held {
