@@ -70,3 +70,67 @@ async fn a_worker_told_to_stop_finishes_its_job_first() {
     assert!(worker.ended().await);
     assert_eq!(fleet.ended(&job).await["attempt"], 1);
 }
+
+/// An engine at a set pace.
+const SCRIPTED: [&str; 3] = ["--allow-test-engine", "--engine", "scripted:step=400ms"];
+
+#[tokio::test]
+async fn sampling_goes_on_while_redis_is_gone_for_half_a_minute() {
+    let mut fleet = Fleet::start().await;
+    let _worker = fleet.worker_with(&SCRIPTED, &[]).await;
+    let job = fleet.submit(&long_job()).await;
+    let begun = fleet.sampling(&job).await;
+    fleet.redis.kill().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    fleet.redis.restart().await.unwrap();
+
+    let back = fleet.until(&job, |view| view["step"].as_u64() > begun["step"].as_u64()).await;
+    assert!(back["step"].as_u64().unwrap() >= 60, "it waited for Redis: {}", back["step"]);
+    let view = fleet.ended(&job).await;
+    assert_eq!((&view["state"], &view["attempt"]), (&"succeeded".into(), &1.into()), "{view}");
+    assert_eq!(view["output"]["receipt"]["steps"], 100, "steps were done twice");
+    assert_eq!(fleet.pictures(&job).len(), 1);
+}
+
+#[tokio::test]
+async fn a_worker_needs_no_room_for_temporary_files() {
+    let fleet = Fleet::start().await;
+    let _worker = fleet.worker_with(&[], &[("TMPDIR", "/nowhere/at/all")]).await;
+    let content = fleet.put("references/star.png", crate::fleet::example("content_star.png")).await;
+    let job = fleet.submit(&serde_json::json!({ "content": content, "steps": 5, "seed": 1 })).await;
+    let view = fleet.ended(&job).await;
+    assert_eq!(view["state"], "succeeded", "{view}");
+}
+
+#[tokio::test]
+async fn a_lost_device_ends_the_process_with_a_code_of_its_own_and_no_job_is_lost() {
+    let fleet = Fleet::start().await;
+    let args = ["--allow-test-engine", "--engine", "scripted:step=1ms,panic=1"];
+    let mut worker = fleet.worker_with(&args, &[]).await;
+    let (first, second) = (fleet.submit(&long_job()).await, fleet.submit(&long_job()).await);
+    assert_eq!(worker.exit_code().await, Some(70));
+    let _sound = fleet.worker().await;
+    for job in [first, second] {
+        let view = fleet.ended(&job).await;
+        assert_eq!(view["state"], "succeeded", "{view}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_hands_back_what_is_half_drawn() {
+    let fleet = Fleet::start().await;
+    let mut worker = fleet.worker_with(&SCRIPTED, &[]).await;
+    let quick = ["--allow-test-engine", "--engine", "scripted:step=1ms"];
+    let job = fleet.submit(&serde_json::json!({ "prompt": "a red star", "steps": 20 })).await;
+    fleet.sampling(&job).await;
+    worker.signal("TERM").await;
+    fleet.until(&job, |view| view["step"].as_u64() > Some(3)).await;
+    worker.signal("TERM").await;
+    assert!(worker.ended().await, "it did not end in order");
+    let _next = fleet.worker_with(&quick, &[]).await;
+    let view = fleet.ended(&job).await;
+    let receipt = &view["output"]["receipt"];
+    assert_eq!((&view["state"], &view["attempt"]), (&"succeeded".into(), &1.into()), "{view}");
+    let (before, now) = (receipt["resumed_from"].as_u64().unwrap(), receipt["steps"].as_u64().unwrap());
+    assert!(before > 3 && before + now == 20, "{receipt}");
+}

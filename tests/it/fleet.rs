@@ -45,7 +45,14 @@ impl Fleet {
     }
 
     pub(crate) async fn worker(&self) -> Process {
-        Process::start(&["work"], &self.environment).await
+        self.worker_with(&[], &[]).await
+    }
+
+    /// A worker that is told more.
+    pub(crate) async fn worker_with(&self, args: &[&str], environment: &[(&'static str, &str)]) -> Process {
+        let args = [&["work"], args].concat();
+        let more = environment.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        Process::start(&args, &self.environment.iter().cloned().chain(more).collect::<Vec<_>>()).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Response {

@@ -70,7 +70,12 @@ impl Process {
 
     /// Waits for its end; whether it ended well.
     pub(crate) async fn ended(&mut self) -> bool {
-        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("does not end").unwrap().success()
+        self.exit_code().await == Some(0)
+    }
+
+    /// Waits for its end; none if a signal ended it.
+    pub(crate) async fn exit_code(&mut self) -> Option<i32> {
+        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("does not end").unwrap().code()
     }
 
     /// The most memory it ever had, in MiB.

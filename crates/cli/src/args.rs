@@ -3,6 +3,7 @@
 mod bench;
 mod queue;
 mod redis;
+mod work;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,9 +14,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use uso_engine::scripted::NotAScript;
 use uso_engine::{PositionShift, Script};
 
-pub(crate) use bench::{BenchArgs, BenchClientArgs, BenchCommand, BenchQueueArgs, QueueFigure};
+pub(crate) use bench::{
+    BenchArgs, BenchClientArgs, BenchCommand, BenchQueueArgs, BenchWorkerArgs, QueueFigure, WorkerFigure,
+};
 pub(crate) use queue::*;
 pub(crate) use redis::{RedisArgs, RedisOptions};
+pub(crate) use work::{PaceArgs, WorkArgs};
 
 /// Puts any subject into any scene in any style: USO on FLUX, as a fleet of queue workers.
 #[derive(Parser)]
@@ -76,6 +80,8 @@ pub(crate) struct UpArgs {
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
+    #[command(flatten)]
+    pub(crate) pace: PaceArgs,
 }
 
 #[derive(Args)]
@@ -90,21 +96,6 @@ pub(crate) struct ServeArgs {
     /// Model folder whose defaults jobs get; without it, those of the bundled model.
     #[arg(long, env = "USO_MODEL", value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
-}
-
-#[derive(Args)]
-pub(crate) struct WorkArgs {
-    #[command(flatten)]
-    pub(crate) redis: RedisArgs,
-    #[command(flatten)]
-    pub(crate) s3: S3Args,
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
-    #[command(flatten)]
-    pub(crate) engine: EngineArgs,
-    /// Address to serve /healthz and /metrics on.
-    #[arg(long, env = "USO_WORKER_LISTEN")]
-    pub(crate) listen: Option<SocketAddr>,
 }
 
 #[derive(Args)]

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use uso_engine::{ModelConfig, ModelFiles, Scripted, Uso, device};
 use uso_queue::{Defaults, Durability, Queue};
 use uso_store::{Credentials, Store};
-use uso_worker::DeviceThread;
+use uso_worker::{DeviceThread, Sharing};
 
 use crate::args::{Engine, EngineArgs, ModelArgs, S3Args};
 
@@ -41,9 +41,13 @@ pub(crate) async fn store(args: &S3Args, credentials: Option<Credentials>) -> an
 }
 
 /// An engine on its own thread, its model resident.
-pub(crate) async fn device(args: &ModelArgs, engine: &EngineArgs) -> anyhow::Result<DeviceThread> {
+pub(crate) async fn device(
+    args: &ModelArgs,
+    engine: &EngineArgs,
+    sharing: Sharing,
+) -> anyhow::Result<DeviceThread> {
     match engine.engine {
-        Engine::Uso => load(args).await,
+        Engine::Uso => load(args, sharing).await,
         Engine::Scripted(_) if !engine.allow_test_engine => {
             bail!(
                 "the scripted engine draws noise; --allow-test-engine lets it have the fleet's jobs all the same"
@@ -51,17 +55,17 @@ pub(crate) async fn device(args: &ModelArgs, engine: &EngineArgs) -> anyhow::Res
         }
         Engine::Scripted(script) => {
             tracing::warn!(?script, "a scripted engine draws noise instead of pictures");
-            Ok(DeviceThread::start(move || Ok(Scripted::new(script))).await?)
+            Ok(DeviceThread::start(move || Ok(Scripted::new(script)), sharing).await?)
         }
     }
 }
 
-async fn load(args: &ModelArgs) -> anyhow::Result<DeviceThread> {
+async fn load(args: &ModelArgs, sharing: Sharing) -> anyhow::Result<DeviceThread> {
     let device = device::open(&args.device)?;
     let dtype = device::precision(args.dtype.as_deref(), &device)?;
     let files = ModelFiles::new(args.model.as_deref());
     let (name, begun) = (files.name(), std::time::Instant::now());
-    let thread = DeviceThread::start(move || Uso::load(&files, &device, dtype)).await;
+    let thread = DeviceThread::start(move || Uso::load(&files, &device, dtype), sharing).await;
     let thread = thread.context("cannot load the model")?;
     let took_ms = begun.elapsed().as_millis() as u64;
     tracing::info!(model = name, device = args.device, ?dtype, took_ms, "the model is resident");

@@ -22,14 +22,24 @@ use crate::args::{Cli, Command};
 fn main() -> ExitCode {
     threads::use_all_available();
     let cli = Cli::parse();
-    telemetry::start(cli.log_format);
+    telemetry::start(cli.log_format, matches!(cli.command, Command::Bench(_)));
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // If even this cannot be written, nobody is there to read it.
             let _ = writeln!(std::io::stderr(), "uso: {error:#}");
-            ExitCode::FAILURE
+            exit_code(&error)
         }
+    }
+}
+
+/// The device can draw no more: the process must be started anew, or the machine looked at.
+const DEVICE_LOST: u8 = 70;
+
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref() {
+        Some(uso_worker::Error::DeviceLost(_)) => ExitCode::from(DEVICE_LOST),
+        _ => ExitCode::FAILURE,
     }
 }
 

@@ -2,15 +2,16 @@
 //!
 //! A checkpoint only saves time. One that cannot be used costs some, never the job.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
 use uso_queue::{Checkpoint, Lease};
 use uso_store::{Store, checkpoint_key, hexadecimal_sha256};
 
+use crate::device::Wishes;
 use crate::{Error, HalfDrawn};
 
 const BYTES: &str = "application/octet-stream";
@@ -65,31 +66,40 @@ impl<'a> Checkpoints<'a> {
         self.delete(newest).await;
     }
 
-    /// Keeps a copy every so often, for as long as the picture is being drawn: `wanted` asks the device for
-    /// one. The next is asked for when the one before has been stored, so that a slow store gets fewer.
-    pub(crate) async fn keep_copies(
+    /// Keeps a copy every so often, for as long as it is polled. The next is asked for when the one before
+    /// has been stored, so that a slow store gets fewer.
+    pub(crate) async fn keep_copies<T>(
         &self,
         every: Duration,
         fingerprint: &str,
-        wanted: &AtomicBool,
+        wishes: &Wishes,
         mut copies: watch::Receiver<Option<HalfDrawn>>,
-    ) {
+    ) -> T {
+        let mut tick = tokio::time::interval_at(Instant::now() + every, every);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::time::sleep(every).await;
-            wanted.store(true, Ordering::Relaxed);
-            if copies.changed().await.is_err() {
-                return;
-            }
-            let copy = copies.borrow_and_update().clone();
-            if let Some(half) = copy
-                && let Err(error) = self.keep(half, fingerprint).await
-            {
-                tracing::warn!(job.id = %self.lease.id, %error, "a checkpoint was not kept");
+            tokio::select! {
+                _ = tick.tick() => wishes.copy(),
+                news = copies.changed() => match news {
+                    Ok(()) => {
+                        let copy = copies.borrow_and_update().clone();
+                        self.keep(copy, fingerprint).await;
+                    }
+                    // The device has ended: so will whoever polls this.
+                    Err(_) => std::future::pending().await,
+                },
             }
         }
     }
 
-    async fn keep(&self, half: HalfDrawn, fingerprint: &str) -> Result<(), Error> {
+    async fn keep(&self, copy: Option<HalfDrawn>, fingerprint: &str) {
+        let Some(half) = copy else { return };
+        if let Err(error) = self.record(half, fingerprint).await {
+            tracing::warn!(job.id = %self.lease.id, %error, "a checkpoint was not kept");
+        }
+    }
+
+    async fn record(&self, half: HalfDrawn, fingerprint: &str) -> Result<(), Error> {
         let checkpoint = self.put(half, fingerprint).await?;
         self.lease.record_checkpoint(&checkpoint).await.map_err(Error::Record)?;
         self.recorded(checkpoint).await;

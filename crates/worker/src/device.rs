@@ -1,30 +1,70 @@
 //! The one thread that owns the device and the model. Device tensors never leave it: requests go in,
 //! pictures come out.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+mod clock;
+mod policy;
+mod sampling;
+mod table;
+
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use uso_engine::{Engine, Error as EngineError, Image, Request};
+use uso_engine::{CacheCounts, Engine, Error as EngineError, Image, Request};
 
 use crate::Error;
+pub use clock::{Activity, Clock};
+pub use policy::Rank;
+use sampling::Sampling;
+pub use sampling::Wishes;
+use table::Table;
 
-/// A finished picture and how long its parts took.
+/// How the device is shared.
+#[derive(Debug, Clone, Copy)]
+pub struct Sharing {
+    /// Pictures that may be half-drawn at once: the one that is drawn, and those that are set aside for it.
+    pub most_begun: usize,
+    /// While bulk work waits, it gets one step in this many.
+    pub bulk_every: u32,
+}
+
+impl Default for Sharing {
+    fn default() -> Self {
+        Self { most_begun: 5, bulk_every: 20 }
+    }
+}
+
+/// A finished picture and what it took.
 #[derive(Debug, Clone)]
 pub struct Drawn {
     /// The picture.
     pub image: Image,
-    /// Milliseconds spent on text, style and reference.
-    pub encode_ms: u64,
-    /// Milliseconds spent on all steps.
-    pub sample_ms: u64,
-    /// Milliseconds spent on turning the latent into pixels.
-    pub decode_ms: u64,
+    /// What it took.
+    pub effort: Effort,
+}
+
+/// What the device did for a picture in this attempt.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Effort {
+    /// Time spent on text, style and reference.
+    pub encode: Duration,
+    /// Time spent on steps.
+    pub sample: Duration,
+    /// Time spent on turning the latent into pixels.
+    pub decode: Duration,
+    /// All of it, previews and copies too.
+    pub device: Duration,
+    /// Steps done.
+    pub steps: u32,
+    /// Steps that an attempt before had done.
+    pub resumed_from: u32,
+    /// Features that were there already.
+    pub cache_hits: u64,
+    /// How often it had to let another picture go first.
+    pub set_aside: u32,
 }
 
 /// A picture that was left off between two steps.
@@ -43,78 +83,132 @@ pub enum Outcome {
     Drawn(Drawn),
     /// It is to be gone on with elsewhere; none if not a step was done.
     HandedBack(Option<HalfDrawn>),
+    /// It can never be drawn here.
+    TooBig {
+        /// Bytes that it needs.
+        need: u64,
+        /// Bytes that there are.
+        memory: u64,
+    },
 }
 
 /// A picture to be drawn.
 pub struct Order {
     /// What to draw.
     pub request: Arc<Request>,
+    /// How urgent it is.
+    pub rank: Rank,
     /// A checkpoint of the same request to go on from.
     pub resume: Option<Bytes>,
     /// Tripped when nobody wants the picture any more; heeded between steps.
     pub give_up: CancellationToken,
     /// Tripped when the picture is to be left half-drawn; heeded between steps.
     pub hand_back: CancellationToken,
-    /// Set when a copy of the half-drawn picture is wanted, and taken back when it is made; heeded between
-    /// steps.
-    pub copy: Arc<AtomicBool>,
+    /// What else is wanted of it.
+    pub wishes: Arc<Wishes>,
+}
+
+/// Where a picture stands on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Place {
+    /// It has not begun.
+    #[default]
+    Waiting,
+    /// It is being drawn.
+    Drawing,
+    /// It is half-drawn, and lets another go first.
+    SetAside,
+}
+
+/// How far a picture is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Where it stands.
+    pub place: Place,
+    /// Steps done.
+    pub step: u32,
 }
 
 /// A picture under way.
 pub struct Drawing {
-    /// Steps done; reads the newest count, older ones may be missed.
-    pub step: watch::Receiver<u32>,
+    /// How far it is; reads the newest, older news may be missed.
+    pub progress: watch::Receiver<Progress>,
     /// The newest copy that was wanted.
     pub copy: watch::Receiver<Option<HalfDrawn>>,
+    /// The newest preview that was wanted.
+    pub preview: watch::Receiver<Option<Image>>,
     /// What becomes of it, or why nothing does.
     pub outcome: oneshot::Receiver<Result<Outcome, Error>>,
 }
 
-struct Task {
-    order: Order,
-    step: watch::Sender<u32>,
-    copy: watch::Sender<Option<HalfDrawn>>,
-    outcome: oneshot::Sender<Result<Outcome, Error>>,
+/// What the device has at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// What its cache of features has done so far.
+    pub cache: CacheCounts,
+    /// Bytes that no picture under way takes; none if the engine cannot tell.
+    pub free: Option<u64>,
 }
 
 /// What an engine says of itself.
 #[derive(Debug, Clone)]
-struct About {
-    model: String,
-    device: String,
-    fingerprint: String,
+pub struct About {
+    /// The model's name.
+    pub model: String,
+    /// What it draws on.
+    pub device: String,
+    /// Precision the numbers are kept in.
+    pub precision: String,
+    /// What its pictures depend on beside their requests.
+    pub fingerprint: String,
+    /// Bytes free for pictures under way; none if the engine cannot tell.
+    pub memory: Option<u64>,
+    /// Whether its pictures are made up.
+    pub scripted: bool,
 }
 
-/// A handle on the thread. Dropping it ends the thread after its current task.
+/// A handle on the thread. Dropping it ends the thread after what it is drawing.
 pub struct DeviceThread {
-    tasks: Option<mpsc::Sender<Task>>,
+    orders: Option<mpsc::Sender<Sampling>>,
     thread: Option<JoinHandle<()>>,
     about: About,
+    clock: Arc<Clock>,
+    standing: watch::Receiver<Standing>,
 }
 
 impl DeviceThread {
-    /// Starts the thread and has `load` make the engine on it; it does so again after a panic.
+    /// Starts the thread and has `load` make the engine on it; it does so again after a panic. The engine
+    /// must pass its self-test first.
     ///
     /// # Errors
-    /// What the engine says of a model that cannot be loaded.
+    /// What the engine says of a model that cannot be loaded, or that draws wrongly.
     pub async fn start<E: Engine>(
         load: impl Fn() -> Result<E, EngineError> + Send + 'static,
+        sharing: Sharing,
     ) -> Result<Self, Error> {
-        let (tasks, inbox) = mpsc::channel();
+        let (orders, inbox) = mpsc::channel();
         let (loaded, ready) = oneshot::channel();
+        let clock = Arc::new(Clock::default());
+        let (tell, standing) = watch::channel(Standing::default());
+        let its_clock = Arc::clone(&clock);
         let thread = std::thread::Builder::new()
             .name("device".into())
-            .spawn(move || match load() {
+            .spawn(move || match prove(&load) {
                 Ok(engine) => {
                     let _ = loaded.send(Ok(About::new(&engine)));
-                    serve(engine, &load, &inbox);
+                    Table::new(engine, &load, sharing, &its_clock, &tell).serve(&inbox);
                 }
                 Err(error) => drop(loaded.send(Err(error))),
             })
             .map_err(|error| Error::DeviceLost(error.to_string()))?;
         let gone = || Error::DeviceLost("its thread ended while it loaded the model".into());
         let about = ready.await.map_err(|_| gone())??;
-        Ok(Self { tasks: Some(tasks), thread: Some(thread), about })
+        Ok(Self { orders: Some(orders), thread: Some(thread), about, clock, standing })
+    }
+
+    /// What it draws with and on.
+    pub fn about(&self) -> &About {
+        &self.about
     }
 
     /// The model's name.
@@ -122,27 +216,42 @@ impl DeviceThread {
         &self.about.model
     }
 
-    /// What it draws on.
-    pub fn device(&self) -> &str {
-        &self.about.device
+    /// Where its time goes.
+    pub fn clock(&self) -> &Arc<Clock> {
+        &self.clock
     }
 
-    /// What its pictures depend on beside their requests.
-    pub fn fingerprint(&self) -> &str {
-        &self.about.fingerprint
+    /// What it has now.
+    pub fn standing(&self) -> Standing {
+        *self.standing.borrow()
+    }
+
+    /// Follows what it has.
+    pub(crate) fn follow(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
+    }
+
+    /// Whether it can draw no more.
+    pub fn is_gone(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Has a picture drawn.
     pub fn draw(&self, order: Order) -> Drawing {
-        let (step, steps) = watch::channel(0);
-        let (copy, copies) = watch::channel(None);
-        let (outcome, answer) = oneshot::channel();
-        if let Some(tasks) = &self.tasks {
-            // If the thread is gone, so is the task, and the answer says that nobody answers.
-            let _ = tasks.send(Task { order, step, copy, outcome });
+        let (sampling, drawing) = Sampling::new(order);
+        if let Some(orders) = &self.orders {
+            // If the thread is gone, so is the order, and the answer says that nobody answers.
+            let _ = orders.send(sampling);
         }
-        Drawing { step: steps, copy: copies, outcome: answer }
+        drawing
     }
+}
+
+/// An engine that has shown that it can draw.
+fn prove<E: Engine>(load: &dyn Fn() -> Result<E, EngineError>) -> Result<E, EngineError> {
+    let mut engine = load()?;
+    engine.self_test()?;
+    Ok(engine)
 }
 
 impl About {
@@ -150,125 +259,20 @@ impl About {
         Self {
             model: engine.name().to_owned(),
             device: engine.device(),
+            precision: engine.precision().to_owned(),
             fingerprint: engine.fingerprint().to_owned(),
+            memory: engine.memory(),
+            scripted: engine.is_scripted(),
         }
     }
 }
 
 impl Drop for DeviceThread {
     fn drop(&mut self) {
-        drop(self.tasks.take());
+        drop(self.orders.take());
         if let Some(thread) = self.thread.take() {
             // Panics inside are caught; another way to fail there is not.
             let _ = thread.join();
         }
-    }
-}
-
-/// Draws until nobody asks any more. After a panic the model is loaded anew, for its tensors may be
-/// half written; a second panic in a row means that the device itself is gone.
-fn serve<E: Engine>(mut engine: E, load: &dyn Fn() -> Result<E, EngineError>, inbox: &mpsc::Receiver<Task>) {
-    let mut panicked_before = false;
-    while let Ok(task) = inbox.recv() {
-        let attempt = AssertUnwindSafe(|| draw(&mut engine, &task));
-        match catch_unwind(attempt) {
-            Ok(answer) => {
-                panicked_before = false;
-                let _ = task.outcome.send(answer);
-            }
-            Err(panic) => {
-                let message = words(panic.as_ref());
-                if panicked_before {
-                    let _ = task.outcome.send(Err(Error::DeviceLost(message)));
-                    return;
-                }
-                panicked_before = true;
-                match load() {
-                    Ok(fresh) => engine = fresh,
-                    Err(error) => {
-                        let _ = task.outcome.send(Err(Error::DeviceLost(error.to_string())));
-                        return;
-                    }
-                }
-                let _ = task.outcome.send(Err(Error::Panicked(message)));
-            }
-        }
-    }
-}
-
-fn draw(engine: &mut impl Engine, Task { order, step, copy, .. }: &Task) -> Result<Outcome, Error> {
-    let begun = Instant::now();
-    let mut sample = begin(engine, order)?;
-    let encoded = Instant::now();
-    let mut steps = engine.steps(&sample);
-    while !steps.is_done() {
-        if order.give_up.is_cancelled() {
-            return Err(Error::Abandoned);
-        }
-        if order.hand_back.is_cancelled() {
-            return Ok(Outcome::HandedBack(half_drawn(engine, &sample)?));
-        }
-        if order.copy.swap(false, Ordering::Relaxed) {
-            copy.send_replace(half_drawn(engine, &sample)?);
-        }
-        engine.step(&mut sample)?;
-        steps = engine.steps(&sample);
-        step.send_replace(steps.done);
-    }
-    let sampled = Instant::now();
-    let image = engine.decode(sample)?;
-    if is_flat(&image) {
-        return Err(Error::Flat);
-    }
-    let between = |from: Instant, to: Instant| (to - from).as_millis() as u64;
-    Ok(Outcome::Drawn(Drawn {
-        image,
-        encode_ms: between(begun, encoded),
-        sample_ms: between(encoded, sampled),
-        decode_ms: between(sampled, Instant::now()),
-    }))
-}
-
-/// A sample that goes on where it was left off, if that can be; else one from the start.
-fn begin<E: Engine>(engine: &mut E, order: &Order) -> Result<E::Sample, Error> {
-    if let Some(checkpoint) = &order.resume {
-        match engine.resume(&order.request, checkpoint) {
-            Err(error @ EngineError::Checkpoint(_)) => tracing::warn!(%error, "starts from step 0"),
-            sample => return Ok(sample?),
-        }
-    }
-    Ok(engine.encode(&order.request)?)
-}
-
-/// A copy of a sample, if it has come further than its start.
-fn half_drawn<E: Engine>(engine: &E, sample: &E::Sample) -> Result<Option<HalfDrawn>, Error> {
-    let step = engine.steps(sample).done;
-    if step == 0 {
-        return Ok(None);
-    }
-    Ok(Some(HalfDrawn { step, bytes: engine.checkpoint(sample)?.into() }))
-}
-
-/// Whether all pixels are the same: what weights that went wrong give.
-fn is_flat(image: &Image) -> bool {
-    let mut pixels = image.rgb.chunks_exact(3);
-    let first = pixels.next();
-    pixels.all(|pixel| Some(pixel) == first)
-}
-
-fn words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_picture_of_one_colour_is_flat() {
-        let image = |rgb: Vec<u8>| Image { width: 2, height: 1, rgb };
-        assert!(is_flat(&image(vec![1, 2, 3, 1, 2, 3])));
-        assert!(!is_flat(&image(vec![1, 2, 3, 1, 2, 4])));
     }
 }

@@ -32,14 +32,17 @@ pub enum Error {
     /// The engine panicked twice in a row, or could not be loaded again: this process is of no use.
     #[error("the device is lost: {0}")]
     DeviceLost(String),
+    /// The device was lost over another picture.
+    #[error("the device is gone")]
+    DeviceGone,
     /// Another process holds the job now, or it has ended: stop working on it.
     #[error("the job was given up: its lease is lost")]
     Abandoned,
     /// The picture or its sidecar could not be stored.
     #[error("could not store the output: {0}")]
     Upload(#[source] StoreError),
-    /// The queue did not take note of a checkpoint.
-    #[error("could not record the checkpoint: {0}")]
+    /// The queue did not take note of a checkpoint or a preview.
+    #[error("could not record what is half-drawn: {0}")]
     Record(#[source] uso_queue::Error),
     /// The store does not answer at all: no job's fault.
     #[error("the object store is away: {0}")]

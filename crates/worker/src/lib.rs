@@ -1,23 +1,35 @@
-//! The workshop: takes a lease, fetches its references, steps its sample on the device, hands in the
-//! picture.
+//! The workshop: takes leases, fetches references, steps samples on the device, hands in pictures.
 //!
-//! Read first: `drive.rs`, one job from lease to completion. `run.rs` is the loop around it,
-//! `device.rs` the one thread that owns the model, `checkpoints.rs` where half-drawn pictures lie
-//! meanwhile, `verdict.rs` what each failure means for the job.
+//! Read first: `drive.rs`, one job from lease to settlement, and `attempt.rs`, how its picture comes about.
+//! `run.rs` is the loop around them, `claims.rs` how much it claims, `drain.rs` how it stops. `device.rs` is
+//! the one thread that owns the model: `device/policy.rs` decides which sample steps next,
+//! `device/table.rs` has it done. `checkpoints.rs` is where half-drawn pictures lie meanwhile, `verdict.rs`
+//! what each failure means for the job.
 
+mod attempt;
 mod checkpoints;
+mod claims;
 mod device;
+mod drain;
 mod drive;
+mod ears;
 mod error;
+mod held;
 mod metrics;
 mod outputs;
 pub mod parameters;
 mod presence;
 mod references;
+mod report;
 mod run;
 mod verdict;
+mod workshop;
 
-pub use device::{DeviceThread, Drawing, Drawn, HalfDrawn, Order, Outcome};
+pub use device::{
+    About, Activity, Clock, DeviceThread, Drawing, Drawn, Effort, HalfDrawn, Order, Outcome, Place, Progress,
+    Rank, Sharing, Standing, Wishes,
+};
 pub use error::Error;
 pub use metrics::Metrics;
 pub use run::Worker;
+pub use workshop::Settings;

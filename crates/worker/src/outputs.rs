@@ -1,13 +1,13 @@
 //! A finished picture and its sidecar: into the store.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uso_engine::Image;
-use uso_queue::{Lease, Output};
+use uso_queue::{Lease, Output, Receipt};
 use uso_store::{Store, Stored, output_key};
 
 use crate::Error;
@@ -25,7 +25,7 @@ pub(crate) async fn publish(
     lease: &Lease,
     image: Image,
     parameters: Parameters,
-    stage_ms: &serde_json::Value,
+    mut receipt: Receipt,
     lost: &CancellationToken,
 ) -> Result<Output, Error> {
     let (width, height) = (image.width, image.height);
@@ -35,7 +35,10 @@ pub(crate) async fn publish(
     let png = encode.await.map_err(|error| Error::Task(error.to_string()))??;
 
     let key = |name| output_key(&lease.id, lease.fence, name);
+    let begun = Instant::now();
     let picture = put(store, &key("0.png"), PNG, png.into(), lost).await?;
+    receipt.upload_ms = begun.elapsed().as_millis() as u64;
+    receipt.stored_bytes = picture.bytes;
     let sidecar = json!({
         "job": {
             "id": lease.id,
@@ -47,7 +50,7 @@ pub(crate) async fn publish(
             "metadata": lease.spec.metadata,
         },
         "parameters": &*parameters,
-        "stage_ms": stage_ms,
+        "receipt": receipt,
         "output": { "uri": picture.uri, "bytes": picture.bytes, "sha256": picture.sha256, "content_type": PNG },
     });
     let sidecar = put(store, &key("0.json"), "application/json", sidecar.to_string().into(), lost).await?;
@@ -59,6 +62,7 @@ pub(crate) async fn publish(
         bytes: picture.bytes,
         sha256: picture.sha256,
         content_type: PNG.into(),
+        receipt,
     })
 }
 

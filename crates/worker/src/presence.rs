@@ -1,25 +1,60 @@
 //! What others see of this worker while it is there.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use uso_queue::{Queue, WorkerId, WorkerReport};
+use uso_queue::{Queue, WorkerId, WorkerReport, WorkerState};
 
-use crate::DeviceThread;
+use crate::device::Standing;
+use crate::held::HeldJob;
+use crate::workshop::Workshop;
 
 /// How often a worker says that it is there: a silence of three leases makes it gone.
 const EVERY: Duration = Duration::from_secs(3);
 
+/// Whether a worker takes work, as its parts tell each other.
+pub(crate) struct Condition(Mutex<WorkerState>);
+
+impl Condition {
+    pub(crate) fn set(&self, state: WorkerState) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    fn get(&self) -> WorkerState {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Condition {
+    fn default() -> Self {
+        Self(Mutex::new(WorkerState::Ready))
+    }
+}
+
 /// What the worker says of itself.
-pub(crate) fn report(device: &DeviceThread, running: u32) -> WorkerReport {
+pub(crate) fn report(shop: &Workshop, held: &[HeldJob], condition: &Condition) -> WorkerReport {
+    let about = shop.device.about();
+    let Standing { cache, free } = shop.device.standing();
+    let looked_up = cache.hits + cache.misses;
     WorkerReport {
         host: host(),
         pid: std::process::id(),
-        device: device.device().to_owned(),
-        model: device.model().to_owned(),
-        slots: 1,
-        running,
-        capacity: None,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        state: condition.get(),
+        device: about.device.clone(),
+        model: about.model.clone(),
+        precision: about.precision.clone(),
+        fingerprint: about.fingerprint.clone(),
+        scripted: about.scripted,
+        slots: shop.settings.slots as u32,
+        running: held.len() as u32,
+        jobs: held.iter().map(|job| job.id).collect(),
+        classes: shop.settings.classes.clone(),
+        capacity: about.memory,
+        free_memory: free,
+        step_ms: shop.device.clock().step().map(|step| step.as_secs_f64() * 1e3),
+        cache_hit_rate: (looked_up > 0).then(|| cache.hits as f64 / looked_up as f64),
     }
 }
 

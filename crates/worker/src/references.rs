@@ -11,6 +11,8 @@ use crate::Error;
 pub(crate) struct References {
     pub(crate) content: Option<Image>,
     pub(crate) styles: Vec<Image>,
+    /// Bytes that were fetched.
+    pub(crate) bytes: u64,
 }
 
 /// Fetches and decodes all references of a job at once.
@@ -18,11 +20,13 @@ pub(crate) async fn fetch(store: &Store, spec: &JobSpec) -> Result<References, E
     let content = try_join_all(spec.content.iter().map(|source| reference(store, "content".into(), source)));
     let styles =
         spec.styles.iter().enumerate().map(|(i, source)| reference(store, format!("styles/{i}"), source));
-    let (mut content, styles) = try_join(content, try_join_all(styles)).await?;
-    Ok(References { content: content.pop(), styles })
+    let (content, styles) = try_join(content, try_join_all(styles)).await?;
+    let bytes = content.iter().chain(&styles).map(|(_, bytes)| bytes).sum();
+    let images = |all: Vec<(Image, u64)>| all.into_iter().map(|(image, _)| image);
+    Ok(References { content: images(content).next(), styles: images(styles).collect(), bytes })
 }
 
-async fn reference(store: &Store, field: String, source: &Source) -> Result<Image, Error> {
+async fn reference(store: &Store, field: String, source: &Source) -> Result<(Image, u64), Error> {
     let fetched = match source {
         Source::S3 { bucket, key } => store.fetch_image(bucket, key).await,
         Source::Upload(id) => store.fetch_image(&store.config().bucket, &upload_key(id)).await,
@@ -31,7 +35,8 @@ async fn reference(store: &Store, field: String, source: &Source) -> Result<Imag
         Ok(bytes) => bytes,
         Err(source) => return Err(Error::Fetch { field, source }),
     };
+    let size = bytes.len() as u64;
     let decode = tokio::task::spawn_blocking(move || Image::decode(&bytes, &DecodeLimits::default()));
     let decoded = decode.await.map_err(|error| Error::Task(error.to_string()))?;
-    decoded.map_err(|source| Error::Reference { field, source })
+    decoded.map(|image| (image, size)).map_err(|source| Error::Reference { field, source })
 }

@@ -1,56 +1,79 @@
-//! The loop: claim, drive, wait for more.
+//! The loop: claim, have jobs driven, wait for more; and the way out.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use uso_queue::{Queue, WorkerId};
+use uso_queue::{Claim, Lease, Queue, WorkerId, WorkerState};
 use uso_store::Store;
 
-use crate::drive::{Bench, Next};
-use crate::{DeviceThread, Error, Metrics, presence};
+use crate::claims::{self, Offer, Wish};
+use crate::drive::Next;
+use crate::ears::{Ears, For};
+use crate::held::{Held, HeldJob, Stage};
+use crate::presence::{self, Condition};
+use crate::workshop::{Settings, Workshop};
+use crate::{DeviceThread, Error, Metrics, attempt, drain};
 
-/// An idle worker looks for work at least this often, wake-up or not.
-const LOOK: Duration = Duration::from_secs(1);
+/// A worker looks for work at least this often, wake-up or not.
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
-/// How often a copy of a half-drawn picture is kept, unless somebody says otherwise: what a worker's death
-/// costs at most.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+/// How long a worker that has given a job away leaves bulk work that it could not begin to others.
+const LEAVE: Duration = Duration::from_secs(5);
 
 /// One device, one queue, one store.
 pub struct Worker {
     queue: Queue,
-    bench: Bench,
+    shop: Arc<Workshop>,
     id: WorkerId,
-    /// Jobs it holds now.
-    running: AtomicU32,
+    held: Arc<Held>,
+    /// Numbers jobs in the order in which they came.
+    numbers: AtomicU64,
+    condition: Condition,
+}
+
+/// What the loop must remember.
+struct Loop {
+    ears: Ears,
+    drives: JoinSet<Result<Next, Error>>,
+    store_is_away: bool,
+    /// Until when bulk work is left to others.
+    leave_until: Option<Instant>,
 }
 
 impl Worker {
     /// Puts a worker together; nothing is claimed yet.
-    pub fn new(queue: Queue, store: Store, device: DeviceThread, metrics: Metrics) -> Self {
+    pub fn new(
+        queue: Queue,
+        store: Store,
+        device: DeviceThread,
+        metrics: Metrics,
+        settings: Settings,
+    ) -> Self {
         let attempts = queue.config().attempts;
-        let checkpoint_every = CHECKPOINT_EVERY;
-        let bench = Bench { store, device, metrics, attempts, checkpoint_every };
-        Self { queue, bench, id: WorkerId::new(), running: AtomicU32::new(0) }
+        let shop = Arc::new(Workshop { store, device, metrics, attempts, settings });
+        let (id, held) = (WorkerId::new(), Arc::default());
+        Self { queue, shop, id, held, numbers: AtomicU64::new(0), condition: Condition::default() }
     }
 
-    /// Keeps a copy of a half-drawn picture about this often, from which another worker can go on.
-    pub fn checkpoint_every(mut self, every: Duration) -> Self {
-        self.bench.checkpoint_every = every;
-        self
+    /// Its name in the queue.
+    pub fn id(&self) -> &WorkerId {
+        &self.id
     }
 
-    /// Works until `stop`; the job that is under way then is finished first.
+    /// Works until `stop`. Then it claims no more, hands back what has not begun and finishes what the
+    /// grace allows; the rest, and all of it once `hurry` is tripped, is handed back half-drawn.
     ///
     /// # Errors
     /// [`Error::DeviceLost`] if the device can draw no more.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        tracing::info!(worker.id = %self.id, model = self.bench.device.model(), "worker {} is ready", self.id);
+    pub async fn run(self, stop: CancellationToken, hurry: CancellationToken) -> Result<(), Error> {
+        tracing::info!(worker.id = %self.id, model = self.shop.device.model(), "worker {} is ready", self.id);
         let over = CancellationToken::new();
         // Lost leases are looked for, and others see this worker, also while it finishes.
         let work = async {
-            let end = self.work(stop).await;
+            let end = self.work(&stop, &hurry).await;
             over.cancel();
             end
         };
@@ -59,46 +82,141 @@ impl Worker {
         end
     }
 
+    async fn attend_until(&self, over: CancellationToken) {
+        let report = || presence::report(&self.shop, &self.held.jobs(), &self.condition);
+        presence::attend_until(&self.queue, &self.id, report, over).await;
+    }
+
+    async fn work(&self, stop: &CancellationToken, hurry: &CancellationToken) -> Result<(), Error> {
+        let ears = Ears::new(self.queue.clone());
+        let mut state = Loop { ears, drives: JoinSet::new(), store_is_away: false, leave_until: None };
+        let worked = self.claim_until(stop, &mut state).await;
+        self.condition.set(WorkerState::Draining);
+        let grace = if worked.is_ok() { self.shop.settings.grace } else { Duration::ZERO };
+        let drained = self.drain(grace, hurry, &mut state.drives).await;
+        worked.and(drained)
+    }
+
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    async fn claim_until(&self, stop: &CancellationToken, state: &mut Loop) -> Result<(), Error> {
+        while !stop.is_cancelled() {
+            if std::mem::take(&mut state.store_is_away) {
+                self.until_store_answers(stop).await;
+                continue;
+            }
+            let held = self.held.jobs();
+            let wish = claims::wish(&held, &self.offer(state));
+            if let Some(wish) = &wish
+                && self.claim(wish, &held, state).await > 0
+            {
+                continue;
+            }
+            let listen = match wish {
+                None => For::Nothing,
+                Some(_) if held.is_empty() => For::Work,
+                Some(_) => For::Urgent,
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                Some(next) = state.drives.join_next() => match ended(next)? {
+                    Next::Job => {}
+                    Next::Store => state.store_is_away = true,
+                    Next::Others => state.leave_until = Some(Instant::now() + LEAVE),
+                },
+                () = self.held.changed() => {}
+                () = state.ears.hear(listen) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn offer(&self, state: &Loop) -> Offer<'_> {
+        let Settings { slots, most_aside, classes, .. } = &self.shop.settings;
+        let leaves_bulk = state.leave_until.is_some_and(|until| Instant::now() < until);
+        Offer { slots: *slots, most_aside: *most_aside, classes, leaves_bulk }
+    }
+
+    /// Claims what is wished for and has it driven; gives how much that was.
+    async fn claim(&self, wish: &Wish, held: &[HeldJob], state: &mut Loop) -> usize {
+        let claim = Claim {
+            worker: &self.id,
+            classes: &wish.classes,
+            count: wish.count,
+            busy: !held.is_empty(),
+            capacity: self.shop.device.about().memory,
+        };
+        match self.queue.claim(&claim).await {
+            Ok(leases) => {
+                let count = leases.len();
+                leases.into_iter().for_each(|lease| self.start(lease, &mut state.drives));
+                count
+            }
+            Err(error) => {
+                // Without Redis there are no wake-ups either: what follows only waits.
+                tracing::warn!(%error, "cannot claim now");
+                0
+            }
+        }
+    }
+
+    fn start(&self, lease: Lease, drives: &mut JoinSet<Result<Next, Error>>) {
+        tracing::info!(job.id = %lease.id, fence = lease.fence, attempt = lease.attempt, "claimed");
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let (keeper, rank) = (lease.keep(), attempt::rank(&lease));
+        let hand_back = keeper.hand_back();
+        let job = HeldJob { id: lease.id, rank, stage: Stage::Ahead, hand_back };
+        let ticket = self.held.take(number, job);
+        let shop = Arc::clone(&self.shop);
+        drives.spawn(async move { shop.drive(lease, keeper, ticket).await });
+    }
+
     async fn until_store_answers(&self, stop: &CancellationToken) {
         tracing::warn!("the store is away: no job is claimed until it answers");
-        while !stop.is_cancelled() && self.bench.store.ping().await.is_err() {
+        self.condition.set(WorkerState::WaitingForStore);
+        while !stop.is_cancelled() && self.shop.store.ping().await.is_err() {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
+        self.condition.set(WorkerState::Ready);
     }
 
-    async fn attend_until(&self, over: CancellationToken) {
-        let report = || presence::report(&self.bench.device, self.running.load(Ordering::Relaxed));
-        presence::attend_until(&self.queue, &self.id, report, over).await;
-    }
-
-    async fn work(&self, stop: CancellationToken) -> Result<(), Error> {
-        let mut wakeups = self.queue.wakeups();
-        while !stop.is_cancelled() {
-            match self.queue.claim_one(&self.id).await {
-                Ok(Some(lease)) => {
-                    tracing::info!(job.id = %lease.id, fence = lease.fence, attempt = lease.attempt, "started");
-                    self.running.store(1, Ordering::Relaxed);
-                    let next = self.bench.drive(lease).await?;
-                    self.running.store(0, Ordering::Relaxed);
-                    if next == Next::Store {
-                        self.until_store_answers(&stop).await;
-                    }
-                    continue;
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "cannot claim now");
-                    // Without Redis there are no wake-ups either: this only waits.
-                }
-            }
+    /// Lets what has begun end within `grace`; what cannot goes back to the queue with what is drawn of it.
+    async fn drain(
+        &self,
+        grace: Duration,
+        hurry: &CancellationToken,
+        drives: &mut JoinSet<Result<Next, Error>>,
+    ) -> Result<(), Error> {
+        let step = self.shop.device.clock().step();
+        let back = drain::hand_back(self.held.jobs(), step, grace);
+        back.iter().for_each(|job| job.hand_back.cancel());
+        let leave = async {
             tokio::select! {
-                () = stop.cancelled() => {}
-                () = wakeups.wait(LOOK) => {}
+                () = hurry.cancelled() => {}
+                () = tokio::time::sleep(grace) => {}
             }
+            self.held.jobs().iter().for_each(|job| job.hand_back.cancel());
+            std::future::pending::<()>().await;
+        };
+        let mut drained = Ok(());
+        let wait = async {
+            while let Some(next) = drives.join_next().await {
+                drained = std::mem::replace(&mut drained, Ok(())).and(ended(next).map(|_| ()));
+            }
+        };
+        tokio::select! {
+            () = leave => {}
+            () = wait => {}
         }
-        Ok(())
+        drained
     }
+}
+
+/// # Errors
+/// [`Error::DeviceLost`], also for a drive that has panicked: nobody knows what it left behind.
+fn ended(next: Result<Result<Next, Error>, tokio::task::JoinError>) -> Result<Next, Error> {
+    next.unwrap_or_else(|error| Err(Error::DeviceLost(format!("a job's task ended early: {error}"))))
 }

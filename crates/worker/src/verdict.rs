@@ -15,6 +15,8 @@ pub(crate) enum Verdict {
     FailAndStop(Failure),
     /// Hand the job back as if it had not been claimed.
     HandBack,
+    /// So too, and claim nothing until the store answers.
+    AwaitStore,
     /// Say nothing: the job is somebody else's.
     Abandon,
 }
@@ -32,10 +34,11 @@ pub(crate) fn verdict(error: &Error) -> Verdict {
             Verdict::Fail(failure) => Verdict::FailAndStop(failure),
             other => other,
         },
-        // Only said of checkpoints, which nothing depends on.
+        // Only said of checkpoints and previews, which nothing depends on.
         Error::Record(_) => fail("checkpoint_failed", true),
         Error::Abandoned => Verdict::Abandon,
-        Error::StoreAway(_) => Verdict::HandBack,
+        Error::StoreAway(_) => Verdict::AwaitStore,
+        Error::DeviceGone => Verdict::HandBack,
         // Whatever the store refuses here, another worker or a later try may be allowed.
         Error::Upload(_) => fail("upload_failed", true),
         Error::Task(_) => fail("task_lost", true),
@@ -48,6 +51,7 @@ fn engine(error: &EngineError, fail: &dyn Fn(&str, bool) -> Verdict) -> Verdict 
         EngineError::Image(_) => fail("reference_not_usable", false),
         EngineError::Tokenizer(_) => fail("prompt_not_usable", false),
         EngineError::NotFinite { .. } => fail("not_finite", true),
+        EngineError::OutOfMemory { .. } => fail("out_of_memory", true),
         EngineError::Device(_) => fail("device_failed", true),
         EngineError::Scripted => fail("scripted_failure", true),
         // It is drawn from the start instead; whoever reports it all the same may try again.
@@ -107,12 +111,13 @@ mod tests {
     fn a_lost_device_ends_the_process_and_a_lost_lease_says_nothing() {
         assert!(matches!(verdict(&Error::DeviceLost("x".into())), Verdict::FailAndStop(_)));
         assert_eq!(verdict(&Error::Abandoned), Verdict::Abandon);
+        assert_eq!(verdict(&Error::DeviceGone), Verdict::HandBack, "another picture's fault");
     }
 
     #[test]
     fn a_store_that_is_away_is_no_jobs_fault() {
         let source = StoreError::Busy { place: "s3://uso".into(), code: "SlowDown".into(), status: 503 };
-        assert_eq!(verdict(&Error::StoreAway(source)), Verdict::HandBack);
+        assert_eq!(verdict(&Error::StoreAway(source)), Verdict::AwaitStore);
     }
 
     #[test]

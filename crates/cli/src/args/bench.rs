@@ -15,6 +15,8 @@ pub(crate) struct BenchArgs {
 pub(crate) enum BenchCommand {
     /// Measure the queue beside raw Redis commands and other job queues.
     Queue(BenchQueueArgs),
+    /// Measure the worker's step scheduler.
+    Worker(BenchWorkerArgs),
     /// One side of a measurement, in a process of its own.
     #[command(hide = true)]
     Client(BenchClientArgs),
@@ -34,6 +36,41 @@ pub(crate) struct BenchQueueArgs {
     /// Where `ops/bench/setup.sh` put the other job queues; without it, target/bench if it is there.
     #[arg(long, value_name = "DIR")]
     pub(crate) peers: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct BenchWorkerArgs {
+    /// Write the figures as JSON too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Measure this alone; may be repeated.
+    #[arg(long, value_enum, value_name = "FIGURE")]
+    pub(crate) only: Vec<WorkerFigure>,
+    /// Few jobs: shows that everything can be measured, not how fast it is.
+    #[arg(long)]
+    pub(crate) quick: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WorkerFigure {
+    /// How much of its time the device waits.
+    Idle,
+    /// How soon an interactive job begins under bulk load.
+    Interactive,
+    /// What interactive jobs cost bulk work beside their steps.
+    Mixed,
+    /// What bulk work gets under an endless flood of interactive jobs.
+    Flood,
+    /// Steps done twice after workers were killed.
+    Kill,
+    /// Steps done twice after workers were told to stop.
+    Stop,
+    /// Whether a picture that was interrupted is the same.
+    SameBytes,
+    /// What a step costs beside itself.
+    Cost,
+    /// Many workers on one Redis.
+    Crowd,
 }
 
 #[derive(Args)]

@@ -4,14 +4,20 @@ mod cores;
 mod machine;
 mod queue;
 mod report;
+mod resp;
+mod server;
+mod sides;
+mod worker;
 
 use crate::args::{BenchArgs, BenchCommand};
 
 pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
     // One thread: a client that is measured has one core.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let one = || tokio::runtime::Builder::new_current_thread().enable_all().build();
     match args.command {
-        BenchCommand::Queue(args) => runtime.block_on(queue::run(&args)),
-        BenchCommand::Client(args) => queue::client(&runtime, &args),
+        BenchCommand::Queue(args) => one()?.block_on(queue::run(&args)),
+        BenchCommand::Client(args) => queue::client(&one()?, &args),
+        // As a worker has them.
+        BenchCommand::Worker(args) => tokio::runtime::Runtime::new()?.block_on(worker::run(&args)),
     }
 }

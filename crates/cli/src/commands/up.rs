@@ -137,14 +137,16 @@ async fn run_fleet(
         queue.ca = None;
     }
     let registry = Registry::new();
-    let device = connect::device(&args.model, &args.engine).await?;
+    let device = connect::device(&args.model, &args.engine, args.pace.sharing()).await?;
     let queue = connect::queue(queue).await?;
     let store = connect::store(&places.s3, places.keys).await?;
 
     let config = Config { defaults: connect::defaults(args.model.model.as_deref())?, ..Config::default() };
     let address = listener.local_addr()?;
     let model = device.model().to_owned();
-    let worker = Worker::new(queue.clone(), store.clone(), device, Metrics::new(&registry)?);
+    let metrics = Metrics::new(&registry)?;
+    metrics.observe(&device)?;
+    let worker = Worker::new(queue.clone(), store.clone(), device, metrics, args.pace.settings());
     let api = Api::new(queue, store, config, registry)?;
     say(&format!("uso: ready on http://{address} (model {model}, data in {})", args.data.display()))?;
 
@@ -156,7 +158,7 @@ async fn run_fleet(
         served
     };
     let worker = async {
-        let worked = worker.run(stop.clone()).await.context("the worker failed");
+        let worked = worker.run(stop.clone(), shutdown.hurry.clone()).await.context("the worker failed");
         stop.cancel();
         worked
     };

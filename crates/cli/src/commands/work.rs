@@ -18,12 +18,14 @@ pub(crate) async fn run(args: WorkArgs) -> anyhow::Result<()> {
     let registry = Registry::new();
     let queue = connect::queue(args.redis.config()).await?;
     let store = connect::store(&args.s3, None).await?;
-    let device = connect::device(&args.model, &args.engine).await?;
-    let worker = Worker::new(queue, store, device, Metrics::new(&registry)?);
+    let device = connect::device(&args.model, &args.engine, args.pace.sharing()).await?;
+    let metrics = Metrics::new(&registry)?;
+    metrics.observe(&device)?;
+    let worker = Worker::new(queue, store, device, metrics, args.pace.settings());
     let health = tokio::spawn(serve_health(args.listen, registry, shutdown.stop.clone()));
     say("uso: worker ready")?;
     let worked = tokio::select! {
-        worked = worker.run(shutdown.stop.clone()) => worked.context("the worker failed"),
+        worked = worker.run(shutdown.stop.clone(), shutdown.hurry.clone()) => worked.context("the worker failed"),
         // Its lease runs out, and another worker takes the job.
         () = shutdown.abort.cancelled() => std::process::exit(130),
     };

@@ -13,7 +13,7 @@ use uso_queue::private_redis::PrivateRedis;
 use uso_queue::{Defaults, JobId, JobSpec, JobView, Queue, Window};
 use uso_store::folder::{FolderConfig, FolderServer};
 use uso_store::{Config, Credentials, Store};
-use uso_worker::{DeviceThread, Error, Metrics, Worker};
+use uso_worker::{DeviceThread, Error, Metrics, Settings, Sharing, Worker};
 
 pub(crate) struct Fixture {
     pub(crate) redis: PrivateRedis,
@@ -23,14 +23,15 @@ pub(crate) struct Fixture {
     folder_config: FolderConfig,
     pub(crate) registry: Registry,
     metrics: Metrics,
-    /// How often workers keep a copy of what they draw.
-    pub(crate) checkpoint_every: Duration,
+    /// How workers work.
+    pub(crate) settings: Settings,
     pub(crate) data: TempDir,
 }
 
 /// A worker that runs in this process.
 pub(crate) struct Running {
     pub(crate) stop: CancellationToken,
+    pub(crate) hurry: CancellationToken,
     pub(crate) task: JoinHandle<Result<(), Error>>,
 }
 
@@ -75,19 +76,24 @@ impl Fixture {
             folder_config,
             registry,
             metrics,
-            checkpoint_every: Duration::from_secs(5),
+            settings: Settings::default(),
             data,
         }
     }
 
     pub(crate) async fn worker(&self) -> Running {
         let load = || Uso::load(&ModelFiles::Bundled, &Device::Cpu, DType::F32);
-        self.run(DeviceThread::start(load).await.unwrap())
+        self.run(DeviceThread::start(load, Sharing::default()).await.unwrap())
     }
 
     /// Takes the object store away.
     pub(crate) async fn stop_store(&mut self) {
         self.folder.take().unwrap().stop().await;
+    }
+
+    /// Where it listens, or listened.
+    pub(crate) fn store_port(&self) -> u16 {
+        self.folder_config.port.unwrap()
     }
 
     /// Brings it back where it was.
@@ -98,14 +104,15 @@ impl Fixture {
     /// A worker without a model, at a set pace.
     pub(crate) async fn scripted(&self, script: &str) -> Running {
         let script: Script = script.parse().unwrap();
-        self.run(DeviceThread::start(move || Ok(Scripted::new(script))).await.unwrap())
+        let load = move || Ok(Scripted::new(script));
+        self.run(DeviceThread::start(load, Sharing::default()).await.unwrap())
     }
 
     fn run(&self, device: DeviceThread) -> Running {
-        let worker = Worker::new(self.queue.clone(), self.store.clone(), device, self.metrics.clone())
-            .checkpoint_every(self.checkpoint_every);
-        let stop = CancellationToken::new();
-        Running { task: tokio::spawn(worker.run(stop.clone())), stop }
+        let (queue, store, metrics) = (self.queue.clone(), self.store.clone(), self.metrics.clone());
+        let worker = Worker::new(queue, store, device, metrics, self.settings.clone());
+        let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
+        Running { task: tokio::spawn(worker.run(stop.clone(), hurry.clone())), stop, hurry }
     }
 
     /// Puts one of the model's example pictures and gives its source.

@@ -106,7 +106,7 @@ async fn a_dead_workers_picture_goes_on_from_its_last_copy() {
     let (lease, renew) = (Duration::from_secs(4), Duration::from_secs(1));
     fixture.queue =
         Queue::connect(Config { lease, renew, ..Config::new(fixture.redis.url()) }).await.unwrap();
-    fixture.checkpoint_every = Duration::from_millis(100);
+    fixture.settings.checkpoint_every = Duration::from_millis(100);
     let whole = fixture.scripted("").await;
     let uninterrupted = fixture.submit(&scripted_job()).await;
     let uninterrupted = fixture.ended(&uninterrupted).await;

@@ -6,4 +6,7 @@ mod fixture;
 mod hand_back;
 mod life;
 mod presence;
+mod previews;
 mod references;
+mod scheduler;
+mod store;

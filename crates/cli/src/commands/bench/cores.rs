@@ -21,6 +21,11 @@ impl Cores {
         }
     }
 
+    /// Everything where the system puts it.
+    pub(super) fn unpinned() -> Self {
+        Self(None)
+    }
+
     /// A program that will run on the clients' core.
     pub(super) fn client(self, program: impl AsRef<OsStr>) -> Command {
         let Some((_, core)) = self.0 else { return Command::new(program) };
@@ -43,7 +48,7 @@ impl Cores {
     pub(super) fn describe(self) -> String {
         match self.0 {
             Some((server, client)) => format!("redis on core {server}, clients on core {client}"),
-            None => "none: there is no taskset or no second core".to_owned(),
+            None => "none".to_owned(),
         }
     }
 }

@@ -15,10 +15,7 @@ mod payload;
 mod peers;
 mod pickup;
 mod recovery;
-mod resp;
-mod server;
 mod shares;
-mod sides;
 mod stage;
 mod task;
 

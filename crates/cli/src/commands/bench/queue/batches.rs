@@ -7,11 +7,11 @@ use anyhow::{Context as _, ensure};
 use uso_queue::{BatchId, BatchOperation, Class, MAX_JOBS, Queue, Submission, WorkerId};
 
 use super::payload::spec;
-use super::resp::{Answer, Resp};
-use super::sides::{Sides, quantile};
 use super::stage::Stage;
 use super::task::Task;
 use crate::commands::bench::report::{Goal, Report, written};
+use crate::commands::bench::resp::{Answer, Resp};
+use crate::commands::bench::sides::{Sides, quantile};
 
 /// Calls quicker than this many microseconds are not looked at.
 const QUICK: &str = "100";

@@ -7,11 +7,11 @@ use uso_queue::{Queue, WorkerId};
 
 use super::enqueue::Load;
 use super::payload::output;
-use super::server::Server;
-use super::sides::Sides;
 use super::stage::Stage;
 use super::task::{Task, Took};
 use crate::commands::bench::report::{Goal, Report};
+use crate::commands::bench::server::Server;
+use crate::commands::bench::sides::Sides;
 
 pub(super) async fn measure(stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
     // Two servers: in one, the short queue would share the long one's tables.

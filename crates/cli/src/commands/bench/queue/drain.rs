@@ -9,10 +9,10 @@ use uso_queue::{Claim, Class, Lease, Queue, WorkerId};
 
 use super::enqueue::Load;
 use super::payload::output;
-use super::sides::Sides;
 use super::stage::Stage;
 use super::task::{Task, Took};
 use crate::commands::bench::report::{Goal, Report};
+use crate::commands::bench::sides::Sides;
 
 /// Jobs that a worker has in hand at once, on every side.
 const SLOTS: usize = 64;

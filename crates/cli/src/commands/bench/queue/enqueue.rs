@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use uso_queue::{Class, JobSpec, Queue, Submission};
 
 use super::payload::{FIRST_SEED, spec};
-use super::resp::{Resp, command};
-use super::sides::Sides;
 use super::stage::Stage;
 use super::task::{Task, Took};
 use crate::commands::bench::report::{Goal, Report};
+use crate::commands::bench::resp::{Resp, command};
+use crate::commands::bench::sides::Sides;
 
 /// Jobs in one call of ours. More gain little, and Redis answers nobody else meanwhile.
 const CHUNK: usize = 200;

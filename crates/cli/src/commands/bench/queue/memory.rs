@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::enqueue::Load;
-use super::sides::Sides;
 use super::stage::Stage;
 use super::task::{Task, Took};
 use crate::commands::bench::report::{Goal, Report};
+use crate::commands::bench::sides::Sides;
 
 /// Until buffers of clients that have left are given back.
 const SETTLE: Duration = Duration::from_millis(300);

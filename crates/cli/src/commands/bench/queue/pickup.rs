@@ -10,11 +10,11 @@ use uso_queue::{Class, WorkerId};
 
 use super::enqueue::add_command;
 use super::payload::{output, spec};
-use super::resp::{Answer, Resp};
-use super::sides::{Sides, quantile};
 use super::stage::Stage;
 use super::task::{Task, open};
 use crate::commands::bench::report::{Goal, Report};
+use crate::commands::bench::resp::{Answer, Resp};
+use crate::commands::bench::sides::{Sides, quantile};
 
 /// As a worker looks without any wake-up.
 const LOOK: Duration = Duration::from_secs(1);

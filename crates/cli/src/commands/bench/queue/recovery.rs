@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use uso_queue::{Class, Queue, WorkerId};
 
 use super::payload::spec;
-use super::sides::Sides;
 use super::stage::Stage;
 use super::task::{Task, tell};
 use crate::commands::bench::report::{Goal, Report};
+use crate::commands::bench::sides::Sides;
 
 /// Longest wait for anything a process says.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -11,11 +11,11 @@ use tokio::process::Command;
 
 use super::payload::Payload;
 use super::peers::Peers;
-use super::server::Server;
 use super::task::{Task, Took};
 use crate::args::BenchQueueArgs;
 use crate::commands::bench::cores::Cores;
 use crate::commands::bench::machine::{Machine, version};
+use crate::commands::bench::server::Server;
 
 /// Longest run of one side.
 const PATIENCE: Duration = Duration::from_secs(600);

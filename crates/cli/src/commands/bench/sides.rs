@@ -1,6 +1,6 @@
 //! What each side of a comparison reached, round by round.
 
-use crate::commands::bench::report::written;
+use super::report::written;
 
 /// Values of several sides, by name, in the order in which they first came.
 #[derive(Default)]

@@ -3,6 +3,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -44,8 +45,15 @@ impl Resp {
         self.receive()
     }
 
+    /// What its processor time adds up to.
+    pub(super) fn processor_time(&mut self) -> anyhow::Result<Duration> {
+        let user: f64 = self.info("cpu", "used_cpu_user")?;
+        let system: f64 = self.info("cpu", "used_cpu_sys")?;
+        Ok(Duration::from_secs_f64(user + system))
+    }
+
     /// A number out of `INFO`.
-    pub(super) fn info(&mut self, section: &str, name: &str) -> anyhow::Result<u64> {
+    pub(super) fn info<T: FromStr>(&mut self, section: &str, name: &str) -> anyhow::Result<T> {
         let Answer::Text(text) = self.call(&["INFO", section])? else { bail!("INFO is no text") };
         let text = String::from_utf8_lossy(&text);
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));

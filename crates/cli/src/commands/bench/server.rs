@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use tempfile::TempDir;
 use uso_queue::private_redis::PrivateRedis;
 
+use super::cores::Cores;
 use super::resp::Resp;
-use crate::commands::bench::cores::Cores;
 
 /// Longest wait for Redis to write its files anew.
 const REWRITE: Duration = Duration::from_secs(60);
@@ -46,7 +46,7 @@ impl Server {
         resp.call(&["FLUSHALL", "SYNC"])?;
         resp.call(&["BGREWRITEAOF"])?;
         let done = async {
-            while resp.info("persistence", "aof_rewrite_in_progress")? == 1 {
+            while resp.info::<u8>("persistence", "aof_rewrite_in_progress")? == 1 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             anyhow::Ok(())

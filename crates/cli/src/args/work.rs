@@ -1,0 +1,111 @@
+//! `uso work`, and what `uso up` shares with it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use uso_queue::Class;
+use uso_worker::{Settings, Sharing};
+
+use super::{EngineArgs, ModelArgs, RedisArgs, S3Args};
+
+#[derive(Args)]
+pub(crate) struct WorkArgs {
+    #[command(flatten)]
+    pub(crate) redis: RedisArgs,
+    #[command(flatten)]
+    pub(crate) s3: S3Args,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+    #[command(flatten)]
+    pub(crate) pace: PaceArgs,
+    /// Address to serve /healthz and /metrics on.
+    #[arg(long, env = "USO_WORKER_LISTEN")]
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+/// How a worker works.
+#[derive(Args)]
+pub(crate) struct PaceArgs {
+    /// Pictures drawn at once: claims are made for so many, and one ahead.
+    #[arg(long, env = "USO_SLOTS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    slots: u16,
+    /// What is drawn at all: interactive, bulk or both.
+    #[arg(
+        long,
+        env = "USO_CLASSES",
+        value_enum,
+        value_delimiter = ',',
+        default_values_t = [ClassName::Interactive, ClassName::Bulk],
+        value_name = "CLASS"
+    )]
+    classes: Vec<ClassName>,
+    /// While bulk work waits, it gets one step in this many.
+    #[arg(long, env = "USO_BULK_EVERY", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    bulk_every: u32,
+    /// Half-drawn pictures that are set aside at most.
+    #[arg(long, env = "USO_SET_ASIDE", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    set_aside: u16,
+    /// How often a copy of a half-drawn picture is kept, such as 5s: what a worker's death costs at most.
+    #[arg(long, env = "USO_CHECKPOINT_EVERY", default_value = "5s", value_parser = duration, value_name = "TIME")]
+    checkpoint_every: Duration,
+    /// How often somebody who watches gets a preview, such as 1s.
+    #[arg(long, env = "USO_PREVIEW_EVERY", default_value = "1s", value_parser = duration, value_name = "TIME")]
+    preview_every: Duration,
+    /// How long a worker that is to stop goes on with what it has begun; then it hands it back half-drawn.
+    #[arg(long, env = "USO_GRACE", default_value = "20s", value_parser = duration, value_name = "TIME")]
+    grace: Duration,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ClassName {
+    Interactive,
+    Bulk,
+}
+
+impl PaceArgs {
+    pub(crate) fn settings(&self) -> Settings {
+        let class = |name: &ClassName| match name {
+            ClassName::Interactive => Class::Interactive,
+            ClassName::Bulk => Class::Bulk,
+        };
+        Settings {
+            slots: self.slots.into(),
+            most_aside: self.set_aside.into(),
+            classes: self.classes.iter().map(class).collect(),
+            checkpoint_every: self.checkpoint_every,
+            preview_every: self.preview_every,
+            grace: self.grace,
+        }
+    }
+
+    pub(crate) fn sharing(&self) -> Sharing {
+        let most_begun = usize::from(self.slots) + usize::from(self.set_aside);
+        Sharing { most_begun, bulk_every: self.bulk_every }
+    }
+}
+
+/// Reads `5s`, `500ms` or `1m 30s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    match Duration::try_from(duration) {
+        Ok(duration) if duration >= Duration::from_millis(1) => Ok(duration),
+        _ => Err("a time of at least 1ms is needed".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        for wrong in ["", "5", "-5s", "0s", "soon"] {
+            assert!(duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What a step costs beside itself.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use uso_worker::Activity;
+
+use super::Sizes;
+use super::site::Site;
+use crate::commands::bench::report::{Goal, Report, written};
+
+const STEPS: u32 = 100;
+
+pub(super) async fn measure(sizes: &Sizes, report: &mut Report) -> anyhow::Result<()> {
+    let site = Site::start().await?;
+    let worker = site.worker(site.store(&site.endpoint()).await?, "step=5ms").await?;
+    let mut resp = site.server.resp()?;
+    let mut redis = || -> anyhow::Result<Duration> { resp.processor_time() };
+    let (begun, own_before, redis_before) = (Instant::now(), own()?, redis()?);
+    let mut jobs = Vec::new();
+    for _ in 0..sizes.steps.div_ceil(STEPS as usize) {
+        jobs.push(site.submit("bulk", STEPS, Value::Null).await?.0);
+    }
+    while (worker.clock.times(Activity::Step) as usize) < sizes.steps {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let (wall, own_after, redis_after) = (begun.elapsed(), own()?, redis()?);
+    let done = worker.clock.times(Activity::Step) as f64;
+    let each = |time: Duration| time.as_secs_f64() * 1e3 / done;
+    let (own, redis) = (each(own_after - own_before), each(redis_after - redis_before));
+    report.row(
+        "scheduling cost a step: processor time of worker and Redis",
+        Some(own + redis),
+        "ms",
+        Goal::AtMost(0.3),
+    );
+    let between = each(wall.saturating_sub(worker.clock.spent(Activity::Step)));
+    report.note(format!(
+        "cost a step, ms: {} in the worker, {} in Redis; {} pass between two steps, jobs' ends included",
+        written(own),
+        written(redis),
+        written(between)
+    ));
+    worker.stop().await?;
+    site.stop().await
+}
+
+/// Processor time of this process.
+fn own() -> anyhow::Result<Duration> {
+    // In ticks of 10 ms, which is what Linux tells everybody.
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: u64 = fields.split_whitespace().skip(11).take(2).flat_map(str::parse::<u64>).sum();
+    Ok(Duration::from_millis(10 * ticks))
+}

@@ -1,0 +1,193 @@
+//! Steps done twice when workers die or are told to stop in the middle of a picture.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use futures::future::try_join_all;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use uso_queue::{EventId, EventKind, EventTail, JobId};
+
+use super::Sizes;
+use super::site::{ACCESS_KEY, SECRET_KEY, Site};
+use crate::commands::bench::report::{Goal, Report, written};
+
+const STEPS: u32 = 100;
+const SCRIPT: &str = "scripted:step=100ms";
+/// The shortest lease there is: waiting for it to end is not what is measured.
+const LEASE_MS: &str = "4000";
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(super) async fn kill(sizes: &Sizes, report: &mut Report) -> anyhow::Result<()> {
+    let repeated = repeated(sizes, sizes.kills, "KILL").await?;
+    let mean = repeated.iter().sum::<f64>() / repeated.len().max(1) as f64;
+    let figure = format!("steps repeated after SIGKILL at {} random steps, mean", repeated.len());
+    report.row(figure, Some(mean), "steps", Goal::AtMost(6.0));
+    let largest = repeated.iter().copied().reduce(f64::max);
+    report.row("steps repeated after SIGKILL, largest", largest, "steps", Goal::AtMost(12.0));
+    Ok(())
+}
+
+pub(super) async fn stop(sizes: &Sizes, report: &mut Report) -> anyhow::Result<()> {
+    let repeated = repeated(sizes, sizes.stops, "TERM").await?;
+    let figure = format!("steps repeated after SIGTERM at {} random steps, largest", repeated.len());
+    report.row(figure, repeated.iter().copied().reduce(f64::max), "steps", Goal::AtMost(0.0));
+    Ok(())
+}
+
+/// For each time that a worker ended by a signal, the steps that were done again.
+async fn repeated(sizes: &Sizes, times: usize, signal: &str) -> anyhow::Result<Vec<f64>> {
+    let lanes = sizes.lanes.min(times);
+    let share = |lane: usize| (times + lane) / lanes;
+    let all = (0..lanes).map(|lane| run_lane(share(lane), signal));
+    Ok(try_join_all(all).await?.into_iter().flatten().collect())
+}
+
+/// One job after another, each begun by one worker and gone on with by the next.
+async fn run_lane(times: usize, signal: &str) -> anyhow::Result<Vec<f64>> {
+    let site = Site::start().await?;
+    let mut tail = site.queue.tail(0, None).await?;
+    let mut worker = start(&site, &work_args()).await?;
+    let mut repeated = Vec::new();
+    for _ in 0..times {
+        let (job, _) = site.submit("bulk", STEPS, Value::Null).await?;
+        // Not so late that what is left is finished within the grace.
+        let at = 5 + uuid::Uuid::new_v4().as_u128() as u32 % (STEPS - 20);
+        step_after(&mut tail, &job, at, 1).await?;
+        end(&mut worker, signal).await?;
+        let done = last_step(&site, &mut tail, &job).await?;
+        worker = start(&site, &work_args()).await?;
+        let next = step_after(&mut tail, &job, 0, 1).await?;
+        repeated.push(f64::from(done + 1) - f64::from(next));
+        site.queue.cancel(&job).await?;
+    }
+    end(&mut worker, "TERM").await?;
+    site.stop().await?;
+    Ok(repeated)
+}
+
+/// The first step of a job that is reported from now on, of those after `step`.
+async fn step_after(tail: &mut EventTail, job: &JobId, step: u32, least: usize) -> anyhow::Result<u32> {
+    let find = async {
+        let mut found = Vec::new();
+        loop {
+            for event in tail.next().await? {
+                match event.kind {
+                    EventKind::Progress { step: done, .. } if event.job == *job && done > step => {
+                        found.push(done);
+                    }
+                    _ => {}
+                }
+            }
+            if found.len() >= least {
+                return anyhow::Ok(found[0]);
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, find).await.context("a job does not go on")?
+}
+
+/// The last step that a worker that is gone reported.
+async fn last_step(site: &Site, tail: &mut EventTail, job: &JobId) -> anyhow::Result<u32> {
+    let mut all = site.queue.tail(0, Some("0-1".parse::<EventId>().map_err(anyhow::Error::msg)?)).await?;
+    let mut last = 0;
+    while all.position() < newest(site, job).await? {
+        for event in all.next().await? {
+            match event.kind {
+                EventKind::Progress { step, .. } if event.job == *job => last = last.max(step),
+                _ => {}
+            }
+        }
+    }
+    *tail = site.queue.tail(0, Some(all.position())).await?;
+    ensure!(last > 0, "a job had no steps");
+    Ok(last)
+}
+
+async fn newest(site: &Site, job: &JobId) -> anyhow::Result<EventId> {
+    Ok(site.queue.view(job).await?.context("a job is gone")?.last_event)
+}
+
+/// Whether a picture of the bundled model that was interrupted is the one that was not.
+pub(super) async fn same_bytes(report: &mut Report) -> anyhow::Result<()> {
+    let site = Site::start().await?;
+    let args = ["work", "--lease-ms", LEASE_MS, "--checkpoint-every", "100ms"];
+    let picture = serde_json::json!({ "width": 256, "height": 256, "seed": 7 });
+    let mut worker = start(&site, &args).await?;
+    let (whole, _) = site.submit("bulk", STEPS, picture.clone()).await?;
+    let whole = site.ended(&whole).await?.output.context("no picture")?;
+    let (job, _) = site.submit("bulk", STEPS, picture).await?;
+    let copied = async {
+        loop {
+            let view = site.queue.view(&job).await?.context("a job is gone")?;
+            if view.checkpoint.is_some_and(|copy| copy.step >= 20) {
+                return anyhow::Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, copied).await.context("no copy is kept")??;
+    end(&mut worker, "KILL").await?;
+    let mut worker = start(&site, &args).await?;
+    let resumed = site.ended(&job).await?.output.context("no picture")?;
+    ensure!(resumed.receipt.resumed_from > 0, "the job was not gone on with");
+    let same = f64::from(u8::from(resumed.sha256 == whole.sha256));
+    report.row(
+        "identical bytes after kill and resume, bundled model",
+        Some(same),
+        "of 1",
+        Goal::AtLeast(1.0),
+    );
+    report.note(format!("resumed after step {}", written(f64::from(resumed.receipt.resumed_from))));
+    end(&mut worker, "TERM").await?;
+    site.stop().await
+}
+
+fn work_args() -> [&'static str; 10] {
+    [
+        "work",
+        "--engine",
+        SCRIPT,
+        "--allow-test-engine",
+        "--lease-ms",
+        LEASE_MS,
+        "--checkpoint-every",
+        "1s",
+        "--grace",
+        "1s",
+    ]
+}
+
+/// A worker in a process of its own, once it is ready.
+async fn start(site: &Site, args: &[&str]) -> anyhow::Result<Child> {
+    let mut child = Command::new(std::env::current_exe().context("where is this program?")?)
+        .args(args)
+        .env("USO_REDIS", site.server.url())
+        .env("USO_S3_ENDPOINT", site.endpoint())
+        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        .env("USO_LOG", "error")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("cannot start a worker")?;
+    let said = child.stdout.take().context("a worker has no stdout")?;
+    let mut lines = BufReader::new(said).lines();
+    let ready =
+        tokio::time::timeout(PATIENCE, lines.next_line()).await.context("a worker is not ready")??;
+    ready.context("a worker ended at once")?;
+    Ok(child)
+}
+
+/// Sends a signal that ends a worker, and waits for its end.
+async fn end(worker: &mut Child, signal: &str) -> anyhow::Result<()> {
+    let pid = worker.id().context("a worker has ended by itself")?;
+    let sent = Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status().await?;
+    ensure!(sent.success(), "cannot send {signal}");
+    tokio::time::timeout(PATIENCE, worker.wait()).await.context("a worker does not end")??;
+    Ok(())
+}

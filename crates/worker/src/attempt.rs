@@ -1,0 +1,235 @@
+//! One attempt at a job: from its references to a stored picture, or to half of one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use uso_engine::{PositionShift, Request};
+use uso_queue::{Class, JobSpec, Keeper, Lease, Output, Receipt};
+
+use crate::checkpoints::{self, Checkpoints};
+use crate::device::{Drawing, Drawn, Effort, Order, Outcome, Rank};
+use crate::held::{Stage, Ticket};
+use crate::outputs;
+use crate::parameters::Parameters;
+use crate::references::{self, References};
+use crate::report::Reporter;
+use crate::workshop::Workshop;
+use crate::{Error, HalfDrawn};
+
+/// What an attempt made of its job.
+pub(crate) enum Made {
+    Picture(Output),
+    /// It goes back to the queue, with what is drawn of it.
+    Half {
+        half: Option<HalfDrawn>,
+        fingerprint: String,
+    },
+    /// It can never be drawn here; in bytes.
+    TooBig {
+        need: u64,
+        memory: u64,
+    },
+}
+
+/// A job that is being worked on.
+pub(crate) struct Attempt<'a> {
+    shop: &'a Workshop,
+    lease: &'a Lease,
+    ticket: &'a Ticket,
+    checkpoints: &'a Checkpoints<'a>,
+    keeper: &'a Keeper,
+    given_away: AtomicBool,
+}
+
+impl<'a> Attempt<'a> {
+    pub(crate) fn new(
+        shop: &'a Workshop,
+        lease: &'a Lease,
+        keeper: &'a Keeper,
+        ticket: &'a Ticket,
+        checkpoints: &'a Checkpoints<'a>,
+    ) -> Self {
+        Self { shop, lease, ticket, checkpoints, keeper, given_away: AtomicBool::new(false) }
+    }
+
+    /// Whether it was handed back for a worker that has nothing to do.
+    pub(crate) fn is_given_away(&self) -> bool {
+        self.given_away.load(Ordering::Relaxed)
+    }
+
+    /// From references to a stored picture.
+    ///
+    /// # Errors
+    /// What [`crate::verdict`] decides about.
+    pub(crate) async fn make(&self) -> Result<Made, Error> {
+        tokio::select! {
+            made = self.draw() => made,
+            never = self.give_away() => never,
+        }
+    }
+
+    async fn draw(&self) -> Result<Made, Error> {
+        let Some((references, fetch)) = self.fetch().await? else {
+            return Ok(Made::Half { half: None, fingerprint: String::new() });
+        };
+        let fetched_bytes = references.bytes;
+        let request = Arc::new(request(&self.lease.spec, references));
+        let fingerprint = self.fingerprint(&request).await?;
+        let resume = checkpoints::fetch(&self.shop.store, self.lease, &fingerprint).await;
+        let order = Order {
+            request: Arc::clone(&request),
+            rank: rank(self.lease),
+            resume,
+            give_up: self.keeper.lost(),
+            hand_back: self.keeper.hand_back(),
+            wishes: Arc::default(),
+        };
+        match self.follow(order, &fingerprint).await? {
+            Outcome::Drawn(drawn) => {
+                self.ticket.stage(Stage::Leaving);
+                let receipt = self.receipt(&drawn.effort, fetch, fetched_bytes);
+                self.publish(&request, drawn, receipt).await.map(Made::Picture)
+            }
+            Outcome::HandedBack(half) => Ok(Made::Half { half, fingerprint }),
+            Outcome::TooBig { need, memory } => Ok(Made::TooBig { need, memory }),
+        }
+    }
+
+    /// The references and how long they took; none if the job is to go back before they are here.
+    async fn fetch(&self) -> Result<Option<(References, Duration)>, Error> {
+        let begun = Instant::now();
+        let references = tokio::select! {
+            references = self.fetch_all() => references?,
+            () = cancelled(self.keeper.hand_back()) => return Ok(None),
+            () = cancelled(self.keeper.lost()) => return Err(Error::Abandoned),
+        };
+        self.shop.metrics.stage("fetch", begun.elapsed());
+        Ok(Some((references, begun.elapsed())))
+    }
+
+    /// Tells a store that is away from a reference that cannot be had. A store that answers now may have been
+    /// away a moment ago: it is asked once more.
+    async fn fetch_all(&self) -> Result<References, Error> {
+        let (store, mut again) = (&self.shop.store, true);
+        loop {
+            match references::fetch(store, &self.lease.spec).await {
+                Err(Error::Fetch { source, .. }) if source.retryable() && store.ping().await.is_err() => {
+                    return Err(Error::StoreAway(source));
+                }
+                Err(Error::Fetch { source, .. }) if source.retryable() && std::mem::take(&mut again) => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    /// What a picture of this request depends on; only what has the same may go on with it.
+    async fn fingerprint(&self, request: &Arc<Request>) -> Result<String, Error> {
+        let request = Arc::clone(request);
+        // References have up to 150 MB of pixels each.
+        let digest = tokio::task::spawn_blocking(move || request.digest()).await;
+        let digest = digest.map_err(|error| Error::Task(error.to_string()))?;
+        Ok(format!("{} {digest}", self.shop.device.about().fingerprint))
+    }
+
+    /// Has the picture drawn; meanwhile tells how far it is, and keeps copies and shows previews.
+    async fn follow(&self, order: Order, fingerprint: &str) -> Result<Outcome, Error> {
+        let (wishes, lost) = (Arc::clone(&order.wishes), order.give_up.clone());
+        let Drawing { progress, copy, preview, outcome } = self.shop.device.draw(order);
+        let reporter = Reporter::new(self.lease, self.ticket, &lost);
+        let every = self.shop.settings.checkpoint_every;
+        tokio::select! {
+            (outcome, ()) = async { tokio::join!(outcome, reporter.report(progress)) } => {
+                outcome.unwrap_or(Err(Error::DeviceGone))
+            }
+            never = self.checkpoints.keep_copies(every, fingerprint, &wishes, copy) => never,
+            never = reporter.show_previews(self.shop.settings.preview_every, &wishes, preview) => never,
+        }
+    }
+
+    /// Hands a bulk job that cannot begin here yet back, once a worker that has nothing to do would take it.
+    async fn give_away<T>(&self) -> T {
+        let mut wanted = self.keeper.wanted_elsewhere();
+        while wanted.wait_for(|wanted| *wanted).await.is_ok() {
+            if self.ticket.is_ahead() {
+                self.given_away.store(true, Ordering::Relaxed);
+                self.keeper.hand_back().cancel();
+            }
+            if wanted.changed().await.is_err() {
+                break;
+            }
+        }
+        std::future::pending().await
+    }
+
+    fn receipt(&self, effort: &Effort, fetch: Duration, fetched_bytes: u64) -> Receipt {
+        let milliseconds = |duration: Duration| duration.as_millis() as u64;
+        let (lease, about) = (self.lease, self.shop.device.about());
+        Receipt {
+            wait_ms: lease.claimed_ms.saturating_sub(lease.submitted_ms),
+            fetch_ms: milliseconds(fetch),
+            encode_ms: milliseconds(effort.encode),
+            device_ms: milliseconds(effort.device),
+            sample_ms: milliseconds(effort.sample),
+            steps: effort.steps,
+            resumed_from: effort.resumed_from,
+            decode_ms: milliseconds(effort.decode),
+            fetched_bytes,
+            cache_hits: effort.cache_hits as u32,
+            set_aside: effort.set_aside,
+            attempts: lease.attempt,
+            worker: about.device.clone(),
+            model: about.model.clone(),
+            scripted: about.scripted,
+            ..Receipt::default()
+        }
+    }
+
+    async fn publish(&self, request: &Request, drawn: Drawn, receipt: Receipt) -> Result<Output, Error> {
+        let Effort { encode, sample, decode, .. } = drawn.effort;
+        for (stage, spent) in [("encode", encode), ("sample", sample), ("decode", decode)] {
+            self.shop.metrics.stage(stage, spent);
+        }
+        let spec = &self.lease.spec;
+        let parameters = Parameters::new(
+            self.shop.device.model(),
+            request,
+            &drawn.image,
+            spec.content.as_ref().map(ToString::to_string),
+            spec.styles.iter().map(ToString::to_string).collect(),
+        );
+        let begun = Instant::now();
+        let lost = self.keeper.lost();
+        let output =
+            outputs::publish(&self.shop.store, self.lease, drawn.image, parameters, receipt, &lost).await?;
+        self.shop.metrics.stage("upload", begun.elapsed());
+        Ok(output)
+    }
+}
+
+async fn cancelled(token: CancellationToken) {
+    token.cancelled().await;
+}
+
+/// How urgent the picture of a job is.
+pub(crate) fn rank(lease: &Lease) -> Rank {
+    let spec = &lease.spec;
+    Rank { interactive: spec.class == Class::Interactive, priority: spec.priority, age: lease.submitted_ms }
+}
+
+fn request(spec: &JobSpec, references: References) -> Request {
+    Request {
+        prompt: spec.prompt.clone(),
+        content: references.content,
+        styles: references.styles,
+        width: spec.width,
+        height: spec.height,
+        keep_size: spec.keep_size,
+        content_size: spec.content_size,
+        steps: spec.steps,
+        guidance: spec.guidance,
+        seed: spec.seed,
+        position_shift: PositionShift::default(),
+    }
+}

@@ -1,0 +1,212 @@
+//! Which sample gets the device next: pure rules, asked anew at each step boundary.
+
+use std::cmp::Reverse;
+
+use uso_engine::Footprint;
+
+/// How urgent a picture is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rank {
+    /// Whether somebody waits for it.
+    pub interactive: bool,
+    /// Higher first.
+    pub priority: i32,
+    /// When its job was accepted, in any unit: the lower first.
+    pub age: u64,
+}
+
+/// What the policy knows of a sample.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate {
+    /// The sample's name.
+    pub(super) id: u64,
+    pub(super) rank: Rank,
+    /// Whether any of its steps is done, or could be: it has been encoded before.
+    pub(super) begun: bool,
+    /// Whether it lies on the device now.
+    pub(super) resident: bool,
+    pub(super) footprint: Footprint,
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// This sample goes on.
+    Run(u64),
+    /// This sample leaves the device's memory, for one that is more urgent; then ask again.
+    PutOff(u64),
+}
+
+/// The limits, and what must be remembered between turns.
+#[derive(Debug)]
+pub(super) struct Policy {
+    /// Samples that may be begun at once: the one that is drawn, and those that are set aside.
+    most_begun: usize,
+    /// While bulk work waits, it gets one step in this many.
+    bulk_every: u32,
+    /// Bytes that samples may take together; none if anything fits.
+    memory: Option<u64>,
+    /// Interactive steps that bulk work has waited for, less those it has been paid for.
+    waited: i64,
+}
+
+impl Policy {
+    pub(super) fn new(most_begun: usize, bulk_every: u32, memory: Option<u64>) -> Self {
+        Self { most_begun: most_begun.max(1), bulk_every: bulk_every.max(1), memory, waited: 0 }
+    }
+
+    /// Whether a sample can ever be drawn here.
+    pub(super) fn fits_alone(&self, footprint: Footprint) -> bool {
+        self.fits([].into_iter(), footprint)
+    }
+
+    /// What comes next. Interactive before bulk, unless bulk has waited for its share; then the higher
+    /// priority; then what has been begun, because changing over gains nothing; then the older.
+    pub(super) fn next(&self, candidates: &[Candidate]) -> Option<Turn> {
+        let begun = candidates.iter().filter(|candidate| candidate.begun).count();
+        let may_run = |candidate: &&Candidate| candidate.begun || begun < self.most_begun;
+        let wanted = candidates.iter().filter(may_run).max_by_key(|candidate| self.order(candidate))?;
+        if wanted.resident || self.fits_beside(candidates, wanted) {
+            return Some(Turn::Run(wanted.id));
+        }
+        let residents = candidates.iter().filter(|candidate| candidate.resident);
+        let last = residents.min_by_key(|candidate| self.order(candidate));
+        Some(last.map_or(Turn::Run(wanted.id), |last| Turn::PutOff(last.id)))
+    }
+
+    /// Takes note of a step. Steps that nobody waited for count for bulk too, but at most one turn's
+    /// worth: an hour of bulk work buys no hour without it.
+    pub(super) fn stepped(&mut self, interactive: bool, bulk_waits: bool) {
+        let turn = i64::from(self.bulk_every) - 1;
+        match (interactive, bulk_waits) {
+            (true, true) => self.waited += 1,
+            (true, false) => self.waited = 0,
+            (false, _) => self.waited = (self.waited - turn).max(-turn),
+        }
+    }
+
+    /// The greatest comes first.
+    fn order(&self, candidate: &Candidate) -> impl Ord + use<> {
+        let Rank { interactive, priority, age } = candidate.rank;
+        let bulk_is_owed = self.waited >= i64::from(self.bulk_every) - 1;
+        (interactive != bulk_is_owed, priority, candidate.begun, Reverse(age), Reverse(candidate.id))
+    }
+
+    fn fits_beside(&self, candidates: &[Candidate], wanted: &Candidate) -> bool {
+        let residents = candidates.iter().filter(|candidate| candidate.resident);
+        self.fits(residents.map(|candidate| candidate.footprint), wanted.footprint)
+    }
+
+    /// Every resident sample keeps its own; only the one whose turn it is needs room to work in.
+    fn fits(&self, residents: impl Iterator<Item = Footprint>, newcomer: Footprint) -> bool {
+        let Some(memory) = self.memory else { return true };
+        let (kept, working) = residents.fold((newcomer.kept, newcomer.working), |(kept, working), other| {
+            (kept.saturating_add(other.kept), working.max(other.working))
+        });
+        kept.saturating_add(working) <= memory
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: Footprint = Footprint { kept: 1, working: 10 };
+
+    fn sample(id: u64, interactive: bool) -> Candidate {
+        let rank = Rank { interactive, priority: 0, age: id };
+        Candidate { id, rank, begun: false, resident: false, footprint: SMALL }
+    }
+
+    fn on_device(candidate: Candidate) -> Candidate {
+        Candidate { begun: true, resident: true, ..candidate }
+    }
+
+    fn with_priority(mut candidate: Candidate, priority: i32) -> Candidate {
+        candidate.rank.priority = priority;
+        candidate
+    }
+
+    fn next(candidates: &[Candidate]) -> Option<Turn> {
+        Policy::new(5, 20, None).next(candidates)
+    }
+
+    #[test]
+    fn interactive_goes_first_then_priority_then_age() {
+        assert_eq!(next(&[]), None);
+        assert_eq!(next(&[on_device(sample(1, false)), sample(2, true)]), Some(Turn::Run(2)));
+        let urgent = with_priority(sample(2, false), 1);
+        assert_eq!(next(&[on_device(sample(1, false)), urgent]), Some(Turn::Run(2)));
+        assert_eq!(next(&[with_priority(sample(1, false), 9), sample(2, true)]), Some(Turn::Run(2)));
+        assert_eq!(next(&[sample(2, true), sample(1, true)]), Some(Turn::Run(1)));
+    }
+
+    #[test]
+    fn equals_do_not_take_the_device_from_each_other() {
+        assert_eq!(next(&[sample(1, true), on_device(sample(2, true))]), Some(Turn::Run(2)));
+        assert_eq!(next(&[on_device(sample(1, true)), on_device(sample(2, true))]), Some(Turn::Run(1)));
+    }
+
+    #[test]
+    fn only_so_many_are_begun() {
+        let bulk: Vec<_> = (1..=4).map(|id| on_device(sample(id, false))).collect();
+        let mut all = bulk.clone();
+        all.push(on_device(sample(5, true)));
+        all.push(with_priority(sample(6, true), 9));
+        assert_eq!(next(&all), Some(Turn::Run(5)), "a sixth was begun");
+        all.remove(4);
+        assert_eq!(next(&all), Some(Turn::Run(6)));
+    }
+
+    #[test]
+    fn what_is_less_urgent_makes_room_in_memory() {
+        let policy = Policy::new(5, 20, Some(12));
+        let two = [on_device(sample(1, false)), sample(2, true)];
+        assert_eq!(policy.next(&two), Some(Turn::Run(2)), "two that keep 1 and work in 10 fit into 12");
+        let three = [on_device(sample(1, false)), on_device(sample(2, false)), sample(3, true)];
+        assert_eq!(policy.next(&three), Some(Turn::PutOff(2)));
+        assert!(policy.fits_alone(SMALL));
+        assert!(!policy.fits_alone(Footprint { kept: 3, working: 10 }));
+        assert!(!policy.fits_alone(Footprint { kept: u64::MAX, working: u64::MAX }));
+    }
+
+    /// Steps in virtual time: `interactive` says whether an interactive sample is there at a step.
+    fn bulk_share(policy: &mut Policy, steps: usize, interactive: impl Fn(usize) -> bool) -> f64 {
+        let mut bulk = 0;
+        for step in 0..steps {
+            let mut candidates = vec![on_device(sample(1, false))];
+            candidates.extend(interactive(step).then(|| on_device(sample(2, true))));
+            let Some(Turn::Run(id)) = policy.next(&candidates) else { panic!("the device waits") };
+            bulk += usize::from(id == 1);
+            policy.stepped(id == 2, true);
+        }
+        bulk as f64 / steps as f64
+    }
+
+    #[test]
+    fn bulk_keeps_its_share_under_a_flood() {
+        assert_eq!(bulk_share(&mut Policy::new(5, 20, None), 2000, |_| true), 0.05);
+        assert_eq!(bulk_share(&mut Policy::new(5, 4, None), 2000, |_| true), 0.25);
+        assert_eq!(bulk_share(&mut Policy::new(5, 1, None), 2000, |_| true), 1.0);
+    }
+
+    #[test]
+    fn gaps_between_interactive_pictures_count_for_bulk() {
+        let share = bulk_share(&mut Policy::new(5, 20, None), 26_000, |step| !step.is_multiple_of(26));
+        assert!((0.0499..0.0501).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn a_long_time_alone_buys_bulk_nothing_and_costs_it_little() {
+        let mut policy = Policy::new(5, 20, None);
+        bulk_share(&mut policy, 1000, |_| false);
+        let first = (1..).find(|_| bulk_share(&mut policy, 1, |_| true) > 0.0).unwrap();
+        assert_eq!(first, 39, "one turn's worth in advance, and the one that is due");
+        // Interactive work alone owes bulk nothing.
+        for _ in 0..1000 {
+            policy.stepped(true, false);
+        }
+        let first = (1..).find(|_| bulk_share(&mut policy, 1, |_| true) > 0.0).unwrap();
+        assert_eq!(first, 20);
+    }
+}

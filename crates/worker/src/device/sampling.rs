@@ -1,0 +1,147 @@
+//! One picture on the device, from its order to its outcome.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use uso_engine::Image;
+
+use super::{Drawing, Effort, HalfDrawn, Order, Outcome, Place, Progress};
+use crate::Error;
+
+/// A preview may cost this part of the steps since the one before: a hundredth.
+const PREVIEW_SHARE: u32 = 100;
+
+/// What may be wanted of a picture beside its steps; granted between two of them.
+#[derive(Debug, Default)]
+pub struct Wishes {
+    copy: AtomicBool,
+    preview: AtomicBool,
+}
+
+impl Wishes {
+    /// Asks for a copy of the half-drawn picture.
+    pub fn copy(&self) {
+        self.copy.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks for a preview, when the steps since the last one have paid for it.
+    pub fn preview(&self) {
+        self.preview.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An order and what it has come to, without its sample.
+pub(super) struct Sampling {
+    pub(super) order: Order,
+    pub(super) effort: Effort,
+    pub(super) progress: Progress,
+    /// Whether what the order was to be resumed from has been looked at.
+    pub(super) begun: bool,
+    /// Time in steps since the last preview.
+    unseen: Duration,
+    tell: watch::Sender<Progress>,
+    copies: watch::Sender<Option<HalfDrawn>>,
+    previews: watch::Sender<Option<Image>>,
+    outcome: oneshot::Sender<Result<Outcome, Error>>,
+}
+
+impl Sampling {
+    pub(super) fn new(order: Order) -> (Self, Drawing) {
+        let (tell, progress) = watch::channel(Progress::default());
+        let (copies, copy) = watch::channel(None);
+        let (previews, preview) = watch::channel(None);
+        let (outcome, answer) = oneshot::channel();
+        let sampling = Self {
+            order,
+            effort: Effort::default(),
+            progress: Progress::default(),
+            begun: false,
+            unseen: Duration::ZERO,
+            tell,
+            copies,
+            previews,
+            outcome,
+        };
+        (sampling, Drawing { progress, copy, preview, outcome: answer })
+    }
+
+    /// Whether nobody wants the picture any more.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.order.give_up.is_cancelled() || self.outcome.is_closed()
+    }
+
+    pub(super) fn end(self, outcome: Result<Outcome, Error>) {
+        // Who does not listen any more does not want to know.
+        let _ = self.outcome.send(outcome);
+    }
+
+    /// It has the device now.
+    pub(super) fn takes_over(&mut self) {
+        self.stand(Place::Drawing);
+    }
+
+    /// Another has the device now.
+    pub(super) fn lets_go(&mut self) {
+        if self.progress.place == Place::Drawing {
+            self.effort.set_aside += 1;
+            self.stand(Place::SetAside);
+        }
+    }
+
+    fn stand(&mut self, place: Place) {
+        if self.progress.place != place {
+            self.progress.place = place;
+            self.tell.send_replace(self.progress);
+        }
+    }
+
+    pub(super) fn stepped(&mut self, done: u32, took: Duration) {
+        self.effort.steps += 1;
+        self.effort.sample += took;
+        self.unseen += took;
+        self.progress.step = done;
+        self.tell.send_replace(self.progress);
+    }
+
+    /// Whether a copy is wanted; whoever asks must make it.
+    pub(super) fn owes_copy(&self) -> bool {
+        self.order.wishes.copy.swap(false, Ordering::Relaxed)
+    }
+
+    pub(super) fn copied(&self, copy: Option<HalfDrawn>) {
+        self.copies.send_replace(copy);
+    }
+
+    /// Whether a preview that costs so much is wanted and paid for; whoever asks must make it.
+    pub(super) fn owes_preview(&mut self, cost: Duration) -> bool {
+        let paid = !self.unseen.is_zero() && cost.saturating_mul(PREVIEW_SHARE) <= self.unseen;
+        let owed = paid && self.order.wishes.preview.swap(false, Ordering::Relaxed);
+        if owed {
+            self.unseen = Duration::ZERO;
+        }
+        owed
+    }
+
+    pub(super) fn previewed(&self, image: Image) {
+        self.previews.send_replace(Some(image));
+    }
+}
+
+/// A picture that is on the device or waits beside it.
+pub(super) struct Entry<S> {
+    pub(super) id: u64,
+    pub(super) sampling: Sampling,
+    /// Its numbers on the device.
+    pub(super) sample: Option<S>,
+    /// What it goes on from when it comes to the device again.
+    pub(super) copy: Option<HalfDrawn>,
+    pub(super) footprint: uso_engine::Footprint,
+}
+
+impl<S> Entry<S> {
+    pub(super) fn request(&self) -> Arc<uso_engine::Request> {
+        Arc::clone(&self.sampling.order.request)
+    }
+}

@@ -1,0 +1,340 @@
+//! What lies on the device, and one turn after another.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, TryRecvError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use uso_engine::{Engine, Error as EngineError, Image, Steps};
+
+use super::clock::{Activity, Clock};
+use super::policy::{Candidate, Policy, Turn};
+use super::sampling::{Entry, Sampling};
+use super::{Drawn, HalfDrawn, Outcome, Place, Sharing, Standing, prove};
+use crate::Error;
+
+/// The engine, and the pictures it works on.
+pub(super) struct Table<'a, E: Engine> {
+    engine: E,
+    load: &'a dyn Fn() -> Result<E, EngineError>,
+    policy: Policy,
+    clock: &'a Clock,
+    tell: &'a watch::Sender<Standing>,
+    entries: Vec<Entry<E::Sample>>,
+    ids: u64,
+    /// What the last preview cost.
+    preview_cost: Duration,
+    /// Whether the last picture that ended here ended in a panic.
+    panicked: bool,
+}
+
+/// Why a turn led nowhere.
+enum Fault {
+    Engine(EngineError),
+    Panic(String),
+}
+
+/// The device can draw no more.
+struct Lost;
+
+impl<'a, E: Engine> Table<'a, E> {
+    pub(super) fn new(
+        engine: E,
+        load: &'a dyn Fn() -> Result<E, EngineError>,
+        sharing: Sharing,
+        clock: &'a Clock,
+        tell: &'a watch::Sender<Standing>,
+    ) -> Self {
+        let policy = Policy::new(sharing.most_begun, sharing.bulk_every, engine.memory());
+        let (entries, preview_cost) = (Vec::new(), Duration::ZERO);
+        Self { engine, load, policy, clock, tell, entries, ids: 0, preview_cost, panicked: false }
+    }
+
+    /// Draws until nobody asks any more, or the device is lost. What is half-drawn then is handed back.
+    pub(super) fn serve(mut self, inbox: &mpsc::Receiver<Sampling>) {
+        self.tell();
+        while self.listen(inbox) {
+            self.sweep();
+            let candidates: Vec<_> = self.entries.iter().map(candidate).collect();
+            let turn = match self.policy.next(&candidates) {
+                Some(Turn::Run(id)) => self.run(id),
+                Some(Turn::PutOff(id)) => {
+                    self.put_off(|entry| entry.id == id);
+                    Ok(())
+                }
+                None => Ok(()),
+            };
+            self.tell();
+            if turn.is_err() {
+                break;
+            }
+        }
+        for entry in self.entries {
+            entry.sampling.end(Ok(Outcome::HandedBack(entry.copy)));
+        }
+    }
+
+    /// Takes in new orders, and waits for one if there is nothing to do. False if there will be nothing.
+    fn listen(&mut self, inbox: &mpsc::Receiver<Sampling>) -> bool {
+        if self.entries.is_empty() {
+            let begun = Instant::now();
+            let Ok(sampling) = inbox.recv() else { return false };
+            self.clock.count(Activity::Idle, begun);
+            self.admit(sampling);
+        }
+        loop {
+            match inbox.try_recv() {
+                Ok(sampling) => self.admit(sampling),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return true,
+            }
+        }
+    }
+
+    fn admit(&mut self, mut sampling: Sampling) {
+        let footprint = self.engine.footprint(&sampling.order.request);
+        if !self.policy.fits_alone(footprint) {
+            let need = footprint.kept.saturating_add(footprint.working);
+            let memory = self.engine.memory().unwrap_or(need);
+            sampling.end(Ok(Outcome::TooBig { need, memory }));
+            return;
+        }
+        self.ids += 1;
+        // What an attempt before has left; its step is known once the engine has read it.
+        let copy = sampling.order.resume.take().map(|bytes| HalfDrawn { step: 0, bytes });
+        self.entries.push(Entry { id: self.ids, sampling, sample: None, copy, footprint });
+    }
+
+    /// Tells what there is, where that has changed.
+    fn tell(&self) {
+        let residents = self.entries.iter().filter(|entry| entry.sample.is_some());
+        let taken: u64 = residents.map(|entry| entry.footprint.kept).sum();
+        let free = self.engine.memory().map(|memory| memory.saturating_sub(taken));
+        let now = Standing { cache: self.engine.cache(), free };
+        self.tell.send_if_modified(|before| std::mem::replace(before, now) != now);
+    }
+
+    /// Lets go of what nobody wants drawn here any more.
+    fn sweep(&mut self) {
+        let (ending, staying) = std::mem::take(&mut self.entries)
+            .into_iter()
+            .partition(|entry| entry.sampling.is_given_up() || entry.sampling.order.hand_back.is_cancelled());
+        self.entries = staying;
+        for mut entry in ending {
+            if entry.sampling.is_given_up() {
+                entry.sampling.end(Err(Error::Abandoned));
+                continue;
+            }
+            self.lift(&mut entry);
+            // What came from an attempt before and was never read is in the store already.
+            let half = entry.copy.filter(|_| entry.sampling.begun);
+            entry.sampling.end(Ok(Outcome::HandedBack(half)));
+        }
+    }
+
+    /// One turn of one picture: it is encoded, gets a step, or is finished.
+    fn run(&mut self, id: u64) -> Result<(), Lost> {
+        let Some(index) = self.entries.iter().position(|entry| entry.id == id) else { return Ok(()) };
+        let mut entry = self.entries.swap_remove(index);
+        self.announce(&mut entry.sampling);
+        let steps = entry.sample.as_ref().map(|sample| self.engine.steps(sample));
+        let turn = match steps {
+            None => self.begin(&mut entry).map(|()| None),
+            Some(steps) if steps.is_done() => self.finish(&mut entry).map(Some),
+            Some(steps) => self.step(&mut entry, steps).map(|()| None),
+        };
+        match turn {
+            Ok(None) => self.entries.push(entry),
+            Ok(Some(image)) => {
+                self.panicked = false;
+                let effort = entry.sampling.effort;
+                entry.sampling.end(if image.is_flat() {
+                    Err(Error::Flat)
+                } else {
+                    Ok(Outcome::Drawn(Drawn { image, effort }))
+                });
+            }
+            Err(Fault::Engine(error)) => entry.sampling.end(Err(error.into())),
+            Err(Fault::Panic(message)) => {
+                // Its numbers may be half written, and belong to the engine that goes now.
+                entry.sample = None;
+                return self.recover(entry.sampling, message);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells who has the device now. A turn that bulk is owed is over after a step, and not worth telling.
+    fn announce(&mut self, sampling: &mut Sampling) {
+        let urgent_waits = self.entries.iter().any(|entry| entry.sampling.order.rank.interactive);
+        let is_owed = !sampling.order.rank.interactive && urgent_waits;
+        if !is_owed {
+            self.entries.iter_mut().for_each(|entry| entry.sampling.lets_go());
+        }
+        if !is_owed || sampling.progress.place == Place::Waiting {
+            sampling.takes_over();
+        }
+    }
+
+    /// Puts a picture on the device: where it was left off, if that can be, else from the start.
+    fn begin(&mut self, entry: &mut Entry<E::Sample>) -> Result<(), Fault> {
+        let (request, hits) = (entry.request(), self.engine.cache().hits);
+        let copy = entry.copy.take();
+        let begin = |engine: &mut E, _: &mut Option<E::Sample>| {
+            if let Some(copy) = &copy {
+                match engine.resume(&request, &copy.bytes) {
+                    Err(error @ EngineError::Checkpoint(_)) => tracing::warn!(%error, "starts from step 0"),
+                    sample => return sample,
+                }
+            }
+            engine.encode(&request)
+        };
+        let (sample, took) = self.work(entry, Activity::Encode, begin)?;
+        let found = self.engine.cache().hits - hits;
+        let sampling = &mut entry.sampling;
+        sampling.effort.encode += took;
+        sampling.effort.cache_hits += found;
+        if !sampling.begun {
+            sampling.begun = true;
+            sampling.effort.resumed_from = self.engine.steps(&sample).done;
+        }
+        entry.sample = Some(sample);
+        Ok(())
+    }
+
+    fn step(&mut self, entry: &mut Entry<E::Sample>, before: Steps) -> Result<(), Fault> {
+        if before.done > 0 && entry.sampling.owes_copy() {
+            let (half, _) =
+                self.work(entry, Activity::Checkpoint, |engine, sample| half_drawn(engine, sample))?;
+            entry.sampling.copied(half);
+        }
+        if entry.sampling.owes_preview(self.preview_cost) {
+            let preview = |engine: &mut E, sample: &mut Option<E::Sample>| {
+                sample.as_ref().map_or(Ok(None), |sample| engine.preview(sample))
+            };
+            let (image, took) = self.work(entry, Activity::Preview, preview)?;
+            self.preview_cost = took;
+            image.into_iter().for_each(|image| entry.sampling.previewed(image));
+        }
+        let step = |engine: &mut E, sample: &mut Option<E::Sample>| {
+            sample.as_mut().map_or(Ok(before.done), |sample| {
+                engine.step(sample)?;
+                Ok(engine.steps(sample).done)
+            })
+        };
+        let (done, took) = self.work(entry, Activity::Step, step)?;
+        entry.sampling.stepped(done, took);
+        let bulk_waits = self.entries.iter().any(|other| !other.sampling.order.rank.interactive);
+        self.policy.stepped(entry.sampling.order.rank.interactive, bulk_waits);
+        Ok(())
+    }
+
+    fn finish(&mut self, entry: &mut Entry<E::Sample>) -> Result<Image, Fault> {
+        let decode = |engine: &mut E, sample: &mut Option<E::Sample>| match sample {
+            Some(sample) => engine.decode(sample),
+            None => Err(EngineError::Checkpoint("there is no sample to decode".into())),
+        };
+        let (image, took) = self.work(entry, Activity::Decode, decode)?;
+        entry.sampling.effort.decode += took;
+        Ok(image)
+    }
+
+    /// Has the engine do something for a picture. Where its memory does not suffice, all others leave it,
+    /// and it tries once more.
+    fn work<T>(
+        &mut self,
+        entry: &mut Entry<E::Sample>,
+        activity: Activity,
+        mut act: impl FnMut(&mut E, &mut Option<E::Sample>) -> Result<T, EngineError>,
+    ) -> Result<(T, Duration), Fault> {
+        let begun = Instant::now();
+        let mut result = guarded(|| act(&mut self.engine, &mut entry.sample));
+        if let Err(Fault::Engine(error @ EngineError::OutOfMemory { .. })) = &result {
+            tracing::warn!(%error, "tries once more, alone");
+            self.put_off(|_| true);
+            result = guarded(|| act(&mut self.engine, &mut entry.sample));
+        }
+        let took = self.clock.count(activity, begun);
+        entry.sampling.effort.device += took;
+        Ok((result?, took))
+    }
+
+    /// Takes pictures off the device; they go on later.
+    fn put_off(&mut self, chosen: impl Fn(&Entry<E::Sample>) -> bool) {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.iter_mut().filter(|entry| chosen(entry)).for_each(|entry| self.lift(entry));
+        self.entries = entries;
+    }
+
+    /// Takes a picture off the device, with a copy of what it has come to if that can be had.
+    fn lift(&mut self, entry: &mut Entry<E::Sample>) {
+        let Some(sample) = entry.sample.take() else { return };
+        let begun = Instant::now();
+        let sample = Some(sample);
+        match guarded(|| half_drawn(&self.engine, &sample)) {
+            Ok(copy) => entry.copy = copy,
+            Err(_) => tracing::warn!("a half-drawn picture could not be copied: it starts from step 0"),
+        }
+        entry.sampling.effort.device += self.clock.count(Activity::Checkpoint, begun);
+    }
+
+    /// After a panic the model is loaded anew, for its tensors may be half written. A second one in a row
+    /// means that the device itself is gone.
+    fn recover(&mut self, sampling: Sampling, message: String) -> Result<(), Lost> {
+        self.put_off(|_| true);
+        let lost = if self.panicked { Some(message.clone()) } else { self.reload().err() };
+        self.panicked = true;
+        match lost {
+            None => {
+                sampling.end(Err(Error::Panicked(message)));
+                Ok(())
+            }
+            Some(reason) => {
+                sampling.end(Err(Error::DeviceLost(reason)));
+                Err(Lost)
+            }
+        }
+    }
+
+    fn reload(&mut self) -> Result<(), String> {
+        match guarded(|| prove(self.load)) {
+            Ok(engine) => {
+                self.engine = engine;
+                Ok(())
+            }
+            Err(Fault::Engine(error)) => Err(error.to_string()),
+            Err(Fault::Panic(message)) => Err(message),
+        }
+    }
+}
+
+fn candidate<S>(entry: &Entry<S>) -> Candidate {
+    Candidate {
+        id: entry.id,
+        rank: entry.sampling.order.rank,
+        begun: entry.sampling.begun,
+        resident: entry.sample.is_some(),
+        footprint: entry.footprint,
+    }
+}
+
+/// A copy of a sample, if it has come further than its start.
+fn half_drawn<E: Engine>(engine: &E, sample: &Option<E::Sample>) -> Result<Option<HalfDrawn>, EngineError> {
+    let Some(sample) = sample else { return Ok(None) };
+    let step = engine.steps(sample).done;
+    if step == 0 {
+        return Ok(None);
+    }
+    Ok(Some(HalfDrawn { step, bytes: engine.checkpoint(sample)?.into() }))
+}
+
+fn guarded<T>(act: impl FnOnce() -> Result<T, EngineError>) -> Result<T, Fault> {
+    match catch_unwind(AssertUnwindSafe(act)) {
+        Ok(result) => result.map_err(Fault::Engine),
+        Err(panic) => Err(Fault::Panic(words(panic.as_ref()))),
+    }
+}
+
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+}

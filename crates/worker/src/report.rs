@@ -1,0 +1,101 @@
+//! What the queue is told of a picture under way.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use uso_engine::Image;
+use uso_queue::{Class, Error as QueueError, Lease};
+
+use crate::Error;
+use crate::device::{Place, Progress, Wishes};
+use crate::held::Ticket;
+
+/// Quality of a preview, of 100: it is looked at for a second.
+const QUALITY: u8 = 80;
+
+/// Tells the queue what the device tells.
+pub(crate) struct Reporter<'a> {
+    lease: &'a Lease,
+    ticket: &'a Ticket,
+    lost: &'a CancellationToken,
+    /// Whether somebody would see a preview.
+    watched: AtomicBool,
+}
+
+impl<'a> Reporter<'a> {
+    pub(crate) fn new(lease: &'a Lease, ticket: &'a Ticket, lost: &'a CancellationToken) -> Self {
+        Self { lease, ticket, lost, watched: AtomicBool::new(lease.class() == Class::Interactive) }
+    }
+
+    /// Reports until the picture is drawn. Where the queue is slower than the device, steps are skipped;
+    /// where it is away, all are: a picture matters more than its progress bar. A job that was canceled or
+    /// has expired is given up here, within one step.
+    pub(crate) async fn report(&self, mut progress: watch::Receiver<Progress>) {
+        let mut told = Progress::default();
+        while progress.changed().await.is_ok() {
+            let now = *progress.borrow_and_update();
+            self.ticket.progress(now, self.lease.spec.steps);
+            match self.tell(told, now).await {
+                Ok(()) => {}
+                Err(QueueError::LostLease { .. }) => self.lost.cancel(),
+                Err(error) => tracing::debug!(job.id = %self.lease.id, %error, "a step was not reported"),
+            }
+            told = now;
+        }
+    }
+
+    async fn tell(&self, told: Progress, now: Progress) -> Result<(), QueueError> {
+        match (told.place, now.place) {
+            (Place::SetAside, Place::Drawing) => self.lease.resumed().await?,
+            (Place::Drawing, Place::SetAside) => self.lease.set_aside().await?,
+            _ => {}
+        }
+        if now.step != told.step {
+            let watched = self.lease.progress(now.step, self.lease.spec.steps).await?;
+            self.watched.store(watched || self.lease.class() == Class::Interactive, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Shows a preview every so often while somebody would see it, for as long as it is polled.
+    pub(crate) async fn show_previews<T>(
+        &self,
+        every: Duration,
+        wishes: &Wishes,
+        mut previews: watch::Receiver<Option<Image>>,
+    ) -> T {
+        let mut tick = tokio::time::interval(every);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => if self.watched.load(Ordering::Relaxed) {
+                    wishes.preview();
+                },
+                news = previews.changed() => match news {
+                    Ok(()) => {
+                        let image = previews.borrow_and_update().clone();
+                        self.show(image).await;
+                    }
+                    // The device has ended: so will whoever polls this.
+                    Err(_) => std::future::pending().await,
+                },
+            }
+        }
+    }
+
+    async fn show(&self, image: Option<Image>) {
+        let Some(image) = image else { return };
+        if let Err(error) = self.record(image).await {
+            tracing::debug!(job.id = %self.lease.id, %error, "a preview was not shown");
+        }
+    }
+
+    async fn record(&self, image: Image) -> Result<(), Error> {
+        let encode = tokio::task::spawn_blocking(move || image.to_jpeg(QUALITY));
+        let jpeg = encode.await.map_err(|error| Error::Task(error.to_string()))??;
+        self.lease.record_preview(&jpeg).await.map_err(Error::Record)
+    }
+}

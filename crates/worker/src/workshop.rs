@@ -1,0 +1,47 @@
+use std::time::Duration;
+
+use uso_queue::Class;
+use uso_store::Store;
+
+use crate::{DeviceThread, Metrics};
+
+/// How a worker works.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Pictures that it draws at once.
+    pub slots: usize,
+    /// Half-drawn pictures that it sets aside at most.
+    pub most_aside: usize,
+    /// What it draws at all.
+    pub classes: Vec<Class>,
+    /// How often a copy of a half-drawn picture is kept, from which another worker can go on: what a worker's
+    /// death costs at most.
+    pub checkpoint_every: Duration,
+    /// How often somebody who watches gets a preview.
+    pub preview_every: Duration,
+    /// How long a worker that is to stop may go on with what it has begun.
+    pub grace: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            slots: 1,
+            most_aside: 4,
+            classes: Class::ALL.to_vec(),
+            checkpoint_every: Duration::from_secs(5),
+            preview_every: Duration::from_secs(1),
+            grace: Duration::from_secs(20),
+        }
+    }
+}
+
+/// What jobs are worked on with.
+pub(crate) struct Workshop {
+    pub(crate) store: Store,
+    pub(crate) device: DeviceThread,
+    pub(crate) metrics: Metrics,
+    /// Attempts that a job may spend.
+    pub(crate) attempts: u32,
+    pub(crate) settings: Settings,
+}
