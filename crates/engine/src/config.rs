@@ -22,6 +22,8 @@ pub struct ModelConfig {
     pub text: TextLengths,
     /// What a request that leaves a parameter out gets.
     pub defaults: Defaults,
+    /// How a latent's channels are turned into colours for previews.
+    pub preview: PreviewConfig,
 }
 
 impl ModelConfig {
@@ -227,6 +229,39 @@ impl Default for ProjectorConfig {
             siglip_token_dims: 1152,
             hidden_size: 3072,
             context_layer_norm: true,
+        }
+    }
+}
+
+/// A linear map from the 16 channels of a latent to red, green and blue from -1 to 1.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct PreviewConfig {
+    /// A row of factors for each colour.
+    pub weights: [[f32; 16]; 3],
+    /// What is added to each colour.
+    pub bias: [f32; 3],
+}
+
+/// FLUX.1's, as previews across the field use it (`latent_rgb_factors` of ComfyUI's
+/// `comfy/latent_formats.py`).
+impl Default for PreviewConfig {
+    fn default() -> Self {
+        Self {
+            weights: [
+                [
+                    -0.0346, 0.0034, 0.0275, -0.0174, 0.0859, 0.0004, 0.0405, -0.0236, -0.0245, 0.1008,
+                    -0.0515, 0.0428, 0.0817, -0.1264, -0.0280, -0.1262,
+                ],
+                [
+                    0.0244, 0.0210, -0.0668, 0.0160, 0.0721, 0.0383, 0.0861, -0.0185, 0.0250, 0.0755, 0.0201,
+                    -0.0012, 0.0765, -0.0522, -0.0881, -0.0982,
+                ],
+                [
+                    0.0681, 0.0687, -0.0433, 0.0617, 0.0329, 0.0115, 0.0915, -0.0259, 0.1180, -0.0421,
+                    0.0011, -0.0036, 0.0749, -0.1103, -0.0499, -0.0778,
+                ],
+            ],
+            bias: [-0.0329, -0.0718, -0.0851],
         }
     }
 }

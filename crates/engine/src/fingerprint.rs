@@ -6,7 +6,7 @@ use candle_core::{DType, Device};
 use sha2::{Digest, Sha256};
 
 use crate::files::missing;
-use crate::{Error, Image, ModelFiles, Request, device};
+use crate::{Error, ModelFiles, Request, device};
 
 /// A file is looked at in this many places, each so long: enough to tell two trainings apart without
 /// reading all of their 30 GB. A short file is read whole.
@@ -44,17 +44,14 @@ fn probe(digest: &mut Sha256, file: &mut (impl Read + Seek)) -> io::Result<()> {
 }
 
 impl Request {
-    /// SHA-256 of everything in it, in hexadecimal: equal requests give equal pictures.
+    /// SHA-256 of everything in it, in hexadecimal: equal requests give equal pictures. Computes the digests
+    /// of its references, which then stay with them.
     pub fn digest(&self) -> String {
         let mut digest = Sha256::new();
         add(&mut digest, self.prompt.as_bytes());
         for images in [self.content.as_slice(), &self.styles] {
             digest.update((images.len() as u64).to_le_bytes());
-            for Image { width, height, rgb } in images {
-                digest.update(width.to_le_bytes());
-                digest.update(height.to_le_bytes());
-                add(&mut digest, rgb);
-            }
+            images.iter().for_each(|image| add(&mut digest, image.digest()));
         }
         for number in [self.width, self.height, u32::from(self.keep_size), self.content_size, self.steps] {
             digest.update(number.to_le_bytes());

@@ -8,6 +8,7 @@
 //!
 //! Read first: `uso/mod.rs` (the whole way of a picture), then `uso/flux.rs` (the transformer).
 
+mod cache;
 mod checkpoint;
 mod config;
 pub mod device;
@@ -16,8 +17,10 @@ mod error;
 mod files;
 mod fingerprint;
 mod image;
+mod memory;
 pub mod noise;
 pub mod preprocess;
+mod reference;
 mod request;
 mod resample;
 pub mod schedule;
@@ -27,12 +30,14 @@ pub mod uso;
 pub mod weights;
 
 pub use config::{
-    AutoencoderConfig, Defaults, FluxConfig, LoraConfig, ModelConfig, ProjectorConfig, TextLengths,
+    AutoencoderConfig, Defaults, FluxConfig, LoraConfig, ModelConfig, PreviewConfig, ProjectorConfig,
+    TextLengths,
 };
 pub use engine::{CacheCounts, Engine, Footprint, PREVIEW_SIDE, Steps};
 pub use error::Error;
 pub use files::ModelFiles;
 pub use image::{DecodeLimits, Image};
+pub use reference::Reference;
 pub use request::Request;
 pub use scripted::{Script, Scripted};
 pub use uso::positions::PositionShift;

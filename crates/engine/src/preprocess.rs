@@ -17,11 +17,7 @@ pub fn reference(image: &Image, content_size: u32) -> Result<Image, Error> {
     if (image.width, image.height) == (CELL, CELL) {
         return Ok(image.clone());
     }
-    let scale = f64::from(content_size) / f64::from(image.width.max(image.height));
-    let scaled = |side: u32, other: u32| {
-        if side >= other { content_size } else { (scale * f64::from(side)) as u32 }
-    };
-    let (width, height) = (scaled(image.width, image.height), scaled(image.height, image.width));
+    let (width, height) = scaled(image.width, image.height, content_size);
     if width < CELL || height < CELL {
         let reason = format!(
             "{content_size} leaves {width}x{height} of a {}x{} content reference, each side must keep {CELL} pixels",
@@ -30,6 +26,25 @@ pub fn reference(image: &Image, content_size: u32) -> Result<Image, Error> {
         return Err(Error::Request { parameter: "content_size", reason });
     }
     Ok(crop_to_cells(&resize(image, width, height, Filter::Lanczos)))
+}
+
+/// Width and height of a content reference of `width` x `height` pixels after [`reference`]; none if that
+/// would refuse it.
+pub(crate) fn reference_size(width: u32, height: u32, content_size: u32) -> Option<(u32, u32)> {
+    if (width, height) == (CELL, CELL) {
+        return Some((width, height));
+    }
+    let (width, height) = scaled(width, height, content_size);
+    (width >= CELL && height >= CELL).then(|| (width / CELL * CELL, height / CELL * CELL))
+}
+
+/// The longest side becomes `content_size`.
+fn scaled(width: u32, height: u32, content_size: u32) -> (u32, u32) {
+    let scale = f64::from(content_size) / f64::from(width.max(height));
+    let scaled = |side: u32, other: u32| {
+        if side >= other { content_size } else { (scale * f64::from(side)) as u32 }
+    };
+    (scaled(width, height), scaled(height, width))
 }
 
 /// Pixels for SigLIP: a square of `side` by bicubic interpolation, proportions not kept, normalised,

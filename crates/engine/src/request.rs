@@ -1,4 +1,4 @@
-use crate::Image;
+use crate::Reference;
 use crate::uso::positions::PositionShift;
 
 /// One picture to draw. No ids and no addresses: the engine knows only images and numbers.
@@ -7,9 +7,9 @@ pub struct Request {
     /// What to draw; empty to keep the content reference's layout.
     pub prompt: String,
     /// The subject, or the picture whose layout is kept.
-    pub content: Option<Image>,
+    pub content: Option<Reference>,
     /// Pictures whose style is taken over.
-    pub styles: Vec<Image>,
+    pub styles: Vec<Reference>,
     /// Width of the picture in pixels; cut to a multiple of 16.
     pub width: u32,
     /// Height of the picture in pixels; cut to a multiple of 16.

@@ -221,8 +221,8 @@ pub(crate) fn rank(lease: &Lease) -> Rank {
 fn request(spec: &JobSpec, references: References) -> Request {
     Request {
         prompt: spec.prompt.clone(),
-        content: references.content,
-        styles: references.styles,
+        content: references.content.map(Into::into),
+        styles: references.styles.into_iter().map(Into::into).collect(),
         width: spec.width,
         height: spec.height,
         keep_size: spec.keep_size,

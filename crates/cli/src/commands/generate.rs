@@ -1,6 +1,6 @@
 use anyhow::Context as _;
 use uso_engine::device;
-use uso_engine::{DecodeLimits, Defaults, Engine as _, Image, ModelFiles, Request, Uso};
+use uso_engine::{DecodeLimits, Defaults, Engine as _, Image, ModelFiles, Reference, Request, Uso};
 use uso_worker::parameters::Parameters;
 
 use super::{save, say};
@@ -51,7 +51,8 @@ fn request(args: &GenerateArgs, defaults: &Defaults) -> anyhow::Result<Request> 
     })
 }
 
-fn read(path: &str) -> anyhow::Result<Image> {
+fn read(path: &str) -> anyhow::Result<Reference> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
-    Image::decode(&bytes, &DecodeLimits::default()).with_context(|| format!("cannot use {path}"))
+    let image = Image::decode(&bytes, &DecodeLimits::default());
+    Ok(image.with_context(|| format!("cannot use {path}"))?.into())
 }

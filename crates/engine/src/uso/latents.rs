@@ -10,8 +10,11 @@ const CHANNELS: usize = 16;
 /// Side of a token in latent cells: 2, and 8 pixels a cell.
 const PATCH: usize = 2;
 
+/// Side of a latent cell in pixels.
+pub const CELL_PIXELS: usize = 8;
+
 /// Side of a token in pixels.
-pub const TOKEN_PIXELS: usize = 16;
+pub const TOKEN_PIXELS: usize = PATCH * CELL_PIXELS;
 
 /// Start noise for a picture of `width` x `height` pixels: (1, 16, 2 * ceil(height / 16),
 /// 2 * ceil(width / 16)) in float32, the values torch's CPU generator draws for the seed

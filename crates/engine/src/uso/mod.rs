@@ -1,12 +1,17 @@
 //! USO on FLUX: a request becomes a picture.
 
 pub mod autoencoder;
+mod encode;
 pub mod flux;
+mod footprint;
 pub mod latents;
 mod layers;
+mod load;
 pub mod lora;
 pub mod positions;
+mod preview;
 mod sample;
+mod self_test;
 pub mod siglip;
 pub mod style;
 pub mod text;
@@ -14,20 +19,19 @@ pub mod text;
 use candle_core::{DType, Device, Tensor};
 
 use self::autoencoder::Autoencoder;
-use self::flux::{Conditioning, Flux};
-use self::latents::TOKEN_PIXELS;
-use self::positions::Rotary;
+use self::flux::Flux;
+pub use self::load::{load_autoencoder, load_flux, load_projector, load_siglip};
 pub use self::sample::Sample;
 use self::siglip::Siglip;
 use self::style::StyleProjector;
 use self::text::{Clip, T5};
+use crate::cache::Cache;
 use crate::config::{Defaults, ModelConfig};
-use crate::preprocess::{self, Normalisation};
+use crate::preprocess::Normalisation;
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
-use crate::weights::Weights;
 use crate::{
-    CacheCounts, Engine, Error, Footprint, Image, ModelFiles, PositionShift, Request, Steps, checkpoint,
-    device, fingerprint, schedule,
+    CacheCounts, Engine, Error, Footprint, Image, ModelFiles, Request, Steps, checkpoint, device,
+    fingerprint, memory,
 };
 
 /// Largest side of a picture or a content reference in pixels, and smallest.
@@ -38,6 +42,11 @@ pub const STEPS: std::ops::RangeInclusive<u32> = 1..=100;
 pub const GUIDANCE: std::ops::RangeInclusive<f64> = 1.0..=10.0;
 /// Style references of one picture.
 pub const MAX_STYLES: usize = 4;
+
+/// Most bytes of encoded prompts and references that are kept, and the part of the free memory that they
+/// may take. At real size a prompt has 4 MiB in bfloat16, a style 1 MiB, a content reference 0.25 MiB.
+const CACHE_BYTES: u64 = 512 << 20;
+const CACHE_SHARE: u64 = 8;
 
 /// A whole USO model, resident on one device.
 pub struct Uso {
@@ -52,9 +61,14 @@ pub struct Uso {
     projector: StyleProjector,
     autoencoder: Autoencoder,
     flux: Flux,
+    files: ModelFiles,
     device: Device,
     dtype: DType,
     fingerprint: String,
+    /// Encoded prompts, styles and content references.
+    features: Cache<Vec<Tensor>>,
+    /// Bytes that were free after loading.
+    free: Option<u64>,
 }
 
 impl Uso {
@@ -66,7 +80,7 @@ impl Uso {
     pub fn load(files: &ModelFiles, device: &Device, dtype: DType) -> Result<Self, Error> {
         let config = ModelConfig::read(files)?;
         let (siglip, normalisation) = load_siglip(files, dtype, device)?;
-        Ok(Self {
+        let mut uso = Self {
             name: files.name(),
             t5: T5::load(files, "t5-xxl", dtype, device)?,
             t5_tokenizer: T5Tokenizer::load(files, "t5-xxl")?,
@@ -77,11 +91,24 @@ impl Uso {
             projector: load_projector(files, &config, dtype, device)?,
             autoencoder: load_autoencoder(files, &config, dtype, device)?,
             flux: load_flux(files, &config, dtype, device)?,
+            files: files.clone(),
             device: device.clone(),
             dtype,
             fingerprint: fingerprint::engine(files, device, dtype)?,
+            features: Cache::new(0),
+            free: None,
             config,
-        })
+        };
+        uso.free = memory::free(device);
+        let share = uso.free.map_or(CACHE_BYTES, |free| free / CACHE_SHARE);
+        Ok(uso.with_cache_bytes(CACHE_BYTES.min(share)))
+    }
+
+    /// The same model with an empty cache of at most `bytes` bytes for encoded prompts and references; 0
+    /// for none. [`Uso::load`] gives it 512 MiB, or an eighth of the free memory if that is less.
+    #[must_use]
+    pub fn with_cache_bytes(self, bytes: u64) -> Self {
+        Self { features: Cache::new(bytes), ..self }
     }
 
     /// What a request that leaves a parameter out should get.
@@ -99,43 +126,31 @@ impl Uso {
         let velocity = self.flux.predict(&sample.latent, now, &sample.conditioning, ignore)?;
         Ok(velocity.to_dtype(DType::F32)?)
     }
+}
 
-    /// Style tokens of each image: (1, tokens, hidden).
-    fn style_tokens(&self, styles: &[Image]) -> Result<Vec<Tensor>, Error> {
-        styles
-            .iter()
-            .map(|style| {
-                let pixels = preprocess::siglip(style, self.siglip.image_size() as u32, &self.normalisation);
-                Ok(self.projector.forward(&self.siglip.encode(&pixels)?)?)
-            })
-            .collect()
+impl Uso {
+    /// One Euler step.
+    fn advance(&self, sample: &mut Sample) -> Result<(), Error> {
+        let (now, next) = (sample.timesteps[sample.position], sample.timesteps[sample.position + 1]);
+        let velocity = self.velocity(sample)?;
+        sample.latent = (&sample.latent + (&velocity * (f64::from(next) - f64::from(now)))?)?;
+        sample.velocity = Some(velocity);
+        sample.position += 1;
+        Ok(())
     }
 
-    /// Width and height in pixels, multiples of 16.
-    fn target_size(&self, request: &Request, reference: Option<&Image>) -> Result<(usize, usize), Error> {
-        let (width, height) = match reference {
-            Some(image) if request.keep_size => preprocess::keep_size(
-                image.width,
-                image.height,
-                request.content_size,
-                self.config.defaults.keep_size_base,
-            ),
-            _ => (request.width, request.height),
-        };
-        let cut = |side: u32| side / TOKEN_PIXELS as u32 * TOKEN_PIXELS as u32;
-        let (width, height) = (cut(width), cut(height));
-        if !SIDE.contains(&width) || !SIDE.contains(&height) {
-            let (least, most) = (SIDE.start(), SIDE.end());
-            let reason =
-                format!("the content reference asks for {width}x{height}, a side must be {least} to {most}");
-            return Err(Error::Request { parameter: "keep_size", reason });
+    fn pixels(&self, sample: &Sample) -> Result<Tensor, Error> {
+        Ok(self.autoencoder.decode(&sample.latent()?)?)
+    }
+
+    /// Says of a full device how much was asked of it.
+    fn with_numbers(&self, error: Error, Footprint { kept, working }: Footprint) -> Error {
+        match error {
+            Error::OutOfMemory { .. } => {
+                Error::OutOfMemory { need: Some(kept + working), free: memory::free(&self.device) }
+            }
+            error => error,
         }
-        Ok((width as usize, height as usize))
-    }
-
-    fn rotary(&self, positions: &[positions::Position]) -> Result<Rotary, Error> {
-        let flux = &self.config.flux;
-        Ok(Rotary::new(positions, &flux.axes_dim, flux.theta, self.dtype, &self.device)?)
     }
 }
 
@@ -159,83 +174,25 @@ impl Engine for Uso {
     }
 
     fn self_test(&mut self) -> Result<(), Error> {
-        let request = Request {
-            prompt: "a red circle".into(),
-            content: None,
-            styles: Vec::new(),
-            width: 64,
-            height: 64,
-            keep_size: false,
-            content_size: 64,
-            steps: 2,
-            guidance: 4.0,
-            seed: 0,
-            position_shift: PositionShift::default(),
-        };
-        let mut sample = self.encode(&request)?;
-        while !sample.steps().is_done() {
-            self.step(&mut sample)?;
-        }
-        let image = self.decode(&sample)?;
-        if image.is_flat() {
-            return Err(Error::SelfTest("the picture has one colour".into()));
-        }
-        Ok(())
+        self_test::run(self)
     }
 
     fn memory(&self) -> Option<u64> {
-        None
+        // What the cache may come to is not for samples.
+        self.free.map(|free| free.saturating_sub(self.features.capacity()))
     }
 
-    fn footprint(&self, _: &Request) -> Footprint {
-        Footprint::default()
+    fn footprint(&self, request: &Request) -> Footprint {
+        self.footprint_of(request)
     }
 
     fn cache(&self) -> CacheCounts {
-        CacheCounts::default()
+        self.features.counts()
     }
 
     fn encode(&mut self, request: &Request) -> Result<Sample, Error> {
-        check(request)?;
-        let reference = match &request.content {
-            Some(image) => Some(preprocess::reference(image, request.content_size)?),
-            None => None,
-        };
-        let (width, height) = self.target_size(request, reference.as_ref())?;
-        let (rows, columns) = (height / TOKEN_PIXELS, width / TOKEN_PIXELS);
-
-        let style = self.style_tokens(&request.styles)?;
-        let states = self.t5.encode(&self.t5_tokenizer.ids(&request.prompt, self.config.text.t5)?)?;
-        let pooled = self.clip.encode(&self.clip_tokenizer.ids(&request.prompt, self.config.text.clip)?)?;
-        let ignore = &mut |_: &str, _: &Tensor| {};
-        let text = self.flux.embed_text(&states, &style, ignore)?;
-
-        let mut positions = positions::text(text.dim(1)?);
-        positions.extend(positions::grid(rows, columns, (0, 0)));
-        let reference = match &reference {
-            Some(image) => {
-                let origin = request.position_shift.origin(rows, columns);
-                let (rows, columns) =
-                    (image.height as usize / TOKEN_PIXELS, image.width as usize / TOKEN_PIXELS);
-                positions.extend(positions::grid(rows, columns, origin));
-                Some(self.flux.embed_latent(&latents::pack(&self.autoencoder.encode(image)?)?)?)
-            }
-            None => None,
-        };
-        let noise = latents::start_noise(request.seed, width, height, &self.device)?;
-        Ok(Sample {
-            conditioning: Conditioning {
-                text,
-                reference,
-                vector: self.flux.embed_vector(&pooled, request.guidance, ignore)?,
-                rotary: self.rotary(&positions)?,
-            },
-            latent: latents::pack(&noise)?,
-            timesteps: schedule::timesteps(request.steps as usize, width, height),
-            position: 0,
-            rows,
-            columns,
-        })
+        let sample = self.prepare(request);
+        sample.map_err(|error| self.with_numbers(error, self.footprint(request)))
     }
 
     fn steps(&self, sample: &Sample) -> Steps {
@@ -246,10 +203,8 @@ impl Engine for Uso {
         if sample.steps().is_done() {
             return Ok(());
         }
-        let (now, next) = (sample.timesteps[sample.position], sample.timesteps[sample.position + 1]);
-        let change = (self.velocity(sample)? * (f64::from(next) - f64::from(now)))?;
-        sample.latent = (&sample.latent + change)?;
-        sample.position += 1;
+        let advanced = self.advance(sample);
+        advanced.map_err(|error| self.with_numbers(error, sample.footprint))?;
         if sample.steps().is_done() && !is_finite(&sample.latent)? {
             let Steps { done, of } = sample.steps();
             return Err(Error::NotFinite { step: done as usize, steps: of as usize });
@@ -257,8 +212,11 @@ impl Engine for Uso {
         Ok(())
     }
 
-    fn preview(&self, _: &Sample) -> Result<Option<Image>, Error> {
-        Ok(None)
+    fn preview(&self, sample: &Sample) -> Result<Option<Image>, Error> {
+        match sample.predicted()? {
+            Some(latent) => Ok(Some(preview::draw(&latent, &self.config.preview)?)),
+            None => Ok(None),
+        }
     }
 
     fn checkpoint(&self, sample: &Sample) -> Result<Vec<u8>, Error> {
@@ -283,114 +241,11 @@ impl Engine for Uso {
     }
 
     fn decode(&mut self, sample: &Sample) -> Result<Image, Error> {
-        let pixels = self.autoencoder.decode(&sample.latent()?)?;
-        Ok(autoencoder::to_image(&pixels)?)
+        let image = self.pixels(sample).and_then(|pixels| Ok(autoencoder::to_image(&pixels)?));
+        image.map_err(|error| self.with_numbers(error, sample.footprint))
     }
-}
-
-fn check(request: &Request) -> Result<(), Error> {
-    fn within<T: PartialOrd + std::fmt::Display>(
-        parameter: &'static str,
-        value: T,
-        range: &std::ops::RangeInclusive<T>,
-    ) -> Result<(), Error> {
-        if range.contains(&value) {
-            return Ok(());
-        }
-        let reason = format!("{value} is not within {} to {}", range.start(), range.end());
-        Err(Error::Request { parameter, reason })
-    }
-    within("width", request.width, &SIDE)?;
-    within("height", request.height, &SIDE)?;
-    within("content_size", request.content_size, &SIDE)?;
-    within("steps", request.steps, &STEPS)?;
-    within("guidance", request.guidance, &GUIDANCE)?;
-    within("styles", request.styles.len(), &(0..=MAX_STYLES))
 }
 
 fn is_finite(latent: &Tensor) -> Result<bool, Error> {
     Ok(latent.abs()?.sum_all()?.to_scalar::<f32>()?.is_finite())
-}
-
-/// The transformer with the LoRA merged in.
-///
-/// # Errors
-/// [`Error::Weights`] for a tensor that is missing, misshapen or left over in either file.
-pub fn load_flux(
-    files: &ModelFiles,
-    config: &ModelConfig,
-    dtype: DType,
-    device: &Device,
-) -> Result<Flux, Error> {
-    let base = Weights::open(files, "FLUX.1-dev/flux1-dev.safetensors")?;
-    let lora = Weights::open(files, "USO/uso_flux_v1.0/dit_lora.safetensors")?;
-    let flux = Flux::new(&config.flux, lora::merged(&base, &lora, &config.lora, dtype, device))
-        .map_err(|error| base.fault(&error))?;
-    base.refuse_unused()?;
-    lora.refuse_unused()?;
-    Ok(flux)
-}
-
-/// The autoencoder.
-///
-/// # Errors
-/// [`Error::Weights`] for a tensor that is missing, misshapen or left over.
-pub fn load_autoencoder(
-    files: &ModelFiles,
-    config: &ModelConfig,
-    dtype: DType,
-    device: &Device,
-) -> Result<Autoencoder, Error> {
-    let weights = Weights::open(files, "FLUX.1-dev/ae.safetensors")?;
-    let autoencoder = Autoencoder::new(&config.ae, weights.builder(dtype, device))
-        .map_err(|error| weights.fault(&error))?;
-    weights.refuse_unused()?;
-    Ok(autoencoder)
-}
-
-/// The style projector.
-///
-/// # Errors
-/// [`Error::Weights`] for a tensor that is missing, misshapen or left over.
-pub fn load_projector(
-    files: &ModelFiles,
-    config: &ModelConfig,
-    dtype: DType,
-    device: &Device,
-) -> Result<StyleProjector, Error> {
-    let weights = Weights::open(files, "USO/uso_flux_v1.0/projector.safetensors")?;
-    let projector =
-        StyleProjector::new(&config.projector, weights.builder(dtype, device).pp("feature_embedder"))
-            .map_err(|error| weights.fault(&error))?;
-    weights.refuse_unused()?;
-    Ok(projector)
-}
-
-/// The SigLIP vision encoder and what its processor does to pixels.
-///
-/// # Errors
-/// [`Error::ModelFile`] or [`Error::Weights`] naming what is missing or misshapen.
-pub fn load_siglip(
-    files: &ModelFiles,
-    dtype: DType,
-    device: &Device,
-) -> Result<(Siglip, Normalisation), Error> {
-    let config = siglip::read_config(files, "siglip/config.json")?;
-    let weights = text::open(files, "siglip")?;
-    let encoder = Siglip::new(&config, weights.builder(dtype, device).pp("vision_model"))
-        .map_err(|error| weights.fault(&error))?;
-    report_unused(&weights);
-    Ok((encoder, Normalisation::read(files, "siglip/preprocessor_config.json")?))
-}
-
-/// Encoder checkpoints carry towers, heads and buffers that USO does not use.
-fn report_unused(weights: &Weights) {
-    let unused = weights.unused().len();
-    tracing::info!(
-        file = %weights.file().display(),
-        tensors = weights.names().len(),
-        unused,
-        "loaded {} tensors, {unused} not used",
-        weights.names().len() - unused
-    );
 }

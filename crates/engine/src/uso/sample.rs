@@ -2,7 +2,7 @@ use candle_core::{Result, Tensor};
 
 use super::flux::Conditioning;
 use super::latents::{self, TOKEN_PIXELS};
-use crate::Steps;
+use crate::{Footprint, Steps};
 
 /// A picture on its way from noise to latent. Its tensors belong to the device's thread.
 pub struct Sample {
@@ -14,6 +14,9 @@ pub struct Sample {
     pub(super) position: usize,
     pub(super) rows: usize,
     pub(super) columns: usize,
+    /// The last step's prediction, packed as the latent is.
+    pub(super) velocity: Option<Tensor>,
+    pub(super) footprint: Footprint,
 }
 
 impl Sample {
@@ -38,5 +41,21 @@ impl Sample {
     /// If the device fails.
     pub fn latent(&self) -> Result<Tensor> {
         latents::unpack(&self.latent, self.rows, self.columns)
+    }
+
+    /// The latent at which it would arrive if the last step's prediction held from here on: (1, 16,
+    /// height / 8, width / 8), float32. None before the first step.
+    ///
+    /// In flow matching a latent at time t is `(1 - t) * clean + t * noise`, and the velocity is `noise -
+    /// clean` (Liu et al., "Flow straight and fast", arXiv 2209.03003; Esser et al., arXiv 2403.03206), so
+    /// the clean one is `latent - t * velocity`.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn predicted(&self) -> Result<Option<Tensor>> {
+        let Some(velocity) = &self.velocity else { return Ok(None) };
+        let now = f64::from(self.timesteps[self.position]);
+        let clean = (&self.latent - (velocity * now)?)?;
+        latents::unpack(&clean, self.rows, self.columns).map(Some)
     }
 }

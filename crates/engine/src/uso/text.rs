@@ -39,7 +39,7 @@ impl T5 {
         let weights = open(files, folder)?;
         let model = t5::T5EncoderModel::load(weights.builder(dtype, device), &config)
             .map_err(|error| weights.fault(&error))?;
-        super::report_unused(&weights);
+        super::load::report_unused(&weights);
         Ok(Self { model, device: device.clone() })
     }
 
@@ -116,7 +116,7 @@ impl Clip {
             &config.sizes(),
         )
         .map_err(|error| weights.fault(&error))?;
-        super::report_unused(&weights);
+        super::load::report_unused(&weights);
         let end_id = (config.eos_token_id != published_end()).then_some(config.eos_token_id);
         Ok(Self { model, end_id, device: device.clone() })
     }

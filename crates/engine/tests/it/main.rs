@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod engines;
+mod features;
+mod footprint;
 mod golden;
 mod image;
 mod mini;
@@ -10,5 +12,7 @@ mod model_folder;
 mod noise;
 mod parity;
 mod preprocess;
+mod preview;
 mod schedule;
+mod self_test;
 mod tokens;

@@ -7,8 +7,9 @@ use uso_engine::{Engine, Image, ModelFiles, PositionShift, Request, Uso};
 
 use crate::golden::{Golden, assert_same_picture, image, values};
 
+/// One line of `prompts.jsonl`.
 #[derive(Deserialize)]
-struct Example {
+pub(crate) struct Example {
     prompt: String,
     content: Option<String>,
     styles: Vec<String>,
@@ -17,41 +18,50 @@ struct Example {
     height: u32,
     steps: u32,
     guidance: f64,
-    golden: String,
+    pub(crate) golden: String,
     tensors: String,
 }
 
-fn example_file(name: &str) -> std::path::PathBuf {
+impl Example {
+    pub(crate) fn request(&self, content_size: u32) -> Request {
+        Request {
+            prompt: self.prompt.clone(),
+            content: self.content.as_deref().map(|name| reference(name).into()),
+            styles: self.styles.iter().map(|name| reference(name).into()).collect(),
+            width: self.width,
+            height: self.height,
+            keep_size: false,
+            content_size,
+            steps: self.steps,
+            guidance: self.guidance,
+            seed: self.seed,
+            position_shift: PositionShift::default(),
+        }
+    }
+}
+
+pub(crate) fn example_file(name: &str) -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/mini/examples").join(name)
 }
 
-fn reference(name: &str) -> Image {
+pub(crate) fn reference(name: &str) -> Image {
     image(example_file(name))
+}
+
+pub(crate) fn examples() -> Vec<Example> {
+    let prompts = std::fs::read_to_string(example_file("prompts.jsonl")).unwrap();
+    let examples: Vec<Example> = prompts.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(examples.len(), 7);
+    examples
 }
 
 #[test]
 fn the_recorded_pictures_come_out_again() {
     let mut uso = Uso::load(&ModelFiles::Bundled, &Device::Cpu, DType::F32).unwrap();
-    let defaults = uso.defaults().clone();
-    let prompts = std::fs::read_to_string(example_file("prompts.jsonl")).unwrap();
-    let examples: Vec<Example> = prompts.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(examples.len(), 7);
-    for example in examples {
-        let request = Request {
-            prompt: example.prompt,
-            content: example.content.as_deref().map(reference),
-            styles: example.styles.iter().map(|name| reference(name)).collect(),
-            width: example.width,
-            height: example.height,
-            keep_size: false,
-            content_size: defaults.content_size,
-            steps: example.steps,
-            guidance: example.guidance,
-            seed: example.seed,
-            position_shift: PositionShift::default(),
-        };
+    let content_size = uso.defaults().content_size;
+    for example in examples() {
         let mut golden = Golden::open(example_file(&example.tensors));
-        let mut sample = uso.encode(&request).unwrap();
+        let mut sample = uso.encode(&example.request(content_size)).unwrap();
         golden.exact("noise", &values(&sample.latent().unwrap()));
         while !sample.steps().is_done() {
             uso.step(&mut sample).unwrap();

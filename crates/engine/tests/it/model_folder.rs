@@ -11,32 +11,36 @@ use uso_engine::{Defaults, ModelConfig, ModelFiles, Uso};
 use crate::golden::{fixture, tiny, values};
 
 const CPU: Device = Device::Cpu;
-const FLUX: &str = "FLUX.1-dev/flux1-dev.safetensors";
-const AE: &str = "FLUX.1-dev/ae.safetensors";
+pub(crate) const FLUX: &str = "FLUX.1-dev/flux1-dev.safetensors";
+pub(crate) const AE: &str = "FLUX.1-dev/ae.safetensors";
 const LORA: &str = "USO/uso_flux_v1.0/dit_lora.safetensors";
 const PROJECTOR: &str = "USO/uso_flux_v1.0/projector.safetensors";
 
-/// A copy of the tiny model that a test may damage.
-struct Copy(tempfile::TempDir);
+/// A copy of a model that a test may damage.
+pub(crate) struct Copy(tempfile::TempDir);
 
 impl Copy {
     fn new() -> Self {
+        Self::of(&fixture("tiny"))
+    }
+
+    pub(crate) fn of(model: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        copy(&fixture("tiny"), folder.path());
+        copy(model, folder.path());
         Self(folder)
     }
 
-    fn path(&self, file: &str) -> PathBuf {
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.0.path().join(file)
     }
 
-    fn edit(&self, file: &str, change: impl FnOnce(&mut HashMap<String, Tensor>)) {
+    pub(crate) fn edit(&self, file: &str, change: impl FnOnce(&mut HashMap<String, Tensor>)) {
         let mut tensors = candle_core::safetensors::load(self.path(file), &CPU).unwrap();
         change(&mut tensors);
         candle_core::safetensors::save(&tensors, self.path(file)).unwrap();
     }
 
-    fn files(&self) -> ModelFiles {
+    pub(crate) fn files(&self) -> ModelFiles {
         ModelFiles::Folder(self.0.path().to_owned())
     }
 
@@ -47,6 +51,11 @@ impl Copy {
             Err(error) => error.to_string(),
         }
     }
+}
+
+/// The bundled model as a folder.
+pub(crate) fn bundled_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/mini")
 }
 
 fn copy(from: &Path, to: &Path) {

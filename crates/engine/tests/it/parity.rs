@@ -36,8 +36,8 @@ impl Case {
     fn request(&self) -> Request {
         Request {
             prompt: self.prompt.clone(),
-            content: self.content_image.as_deref().map(input),
-            styles: self.style_images.iter().map(|path| input(path)).collect(),
+            content: self.content_image.as_deref().map(|path| input(path).into()),
+            styles: self.style_images.iter().map(|path| input(path).into()).collect(),
             width: self.width,
             height: self.height,
             keep_size: self.keep_size,

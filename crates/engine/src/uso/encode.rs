@@ -1,0 +1,165 @@
+//! From a request to a sample: what was encoded once is looked up.
+
+use std::ops::RangeInclusive;
+
+use candle_core::Tensor;
+use sha2::{Digest, Sha256};
+
+use super::flux::Conditioning;
+use super::latents::{self, TOKEN_PIXELS};
+use super::positions::{self, Rotary};
+use super::{GUIDANCE, MAX_STYLES, SIDE, STEPS, Sample, Uso};
+use crate::cache::Key;
+use crate::{Error, Reference, Request, preprocess, schedule};
+
+impl Uso {
+    pub(super) fn prepare(&mut self, request: &Request) -> Result<Sample, Error> {
+        check(request)?;
+        let reference = match &request.content {
+            Some(content) => Some(self.reference_latent(content, request.content_size)?),
+            None => None,
+        };
+        let (width, height) = self.target_size(request, reference.as_ref().map(pixels).transpose()?)?;
+        let (rows, columns) = (height / TOKEN_PIXELS, width / TOKEN_PIXELS);
+
+        let style = request.styles.iter().map(|style| self.style_tokens(style));
+        let style = style.collect::<Result<Vec<_>, Error>>()?;
+        let [states, pooled] = self.text_features(&request.prompt)?;
+        let ignore = &mut |_: &str, _: &Tensor| {};
+        let text = self.flux.embed_text(&states, &style, ignore)?;
+
+        let mut positions = positions::text(text.dim(1)?);
+        positions.extend(positions::grid(rows, columns, (0, 0)));
+        let reference = match &reference {
+            Some(latent) => {
+                let origin = request.position_shift.origin(rows, columns);
+                let (width, height) = pixels(latent)?;
+                let (rows, columns) = (height as usize / TOKEN_PIXELS, width as usize / TOKEN_PIXELS);
+                positions.extend(positions::grid(rows, columns, origin));
+                Some(self.flux.embed_latent(&latents::pack(latent)?)?)
+            }
+            None => None,
+        };
+        let noise = latents::start_noise(request.seed, width, height, &self.device)?;
+        let flux = &self.config.flux;
+        Ok(Sample {
+            conditioning: Conditioning {
+                text,
+                reference,
+                vector: self.flux.embed_vector(&pooled, request.guidance, ignore)?,
+                rotary: Rotary::new(&positions, &flux.axes_dim, flux.theta, self.dtype, &self.device)?,
+            },
+            latent: latents::pack(&noise)?,
+            velocity: None,
+            timesteps: schedule::timesteps(request.steps as usize, width, height),
+            position: 0,
+            rows,
+            columns,
+            footprint: self.footprint_of(request),
+        })
+    }
+
+    /// T5 states and CLIP's pooled vector of a prompt.
+    fn text_features(&mut self, prompt: &str) -> Result<[Tensor; 2], Error> {
+        self.cached(key(b"text", prompt.as_bytes()), |uso| {
+            let lengths = uso.config.text;
+            let states = uso.t5.encode(&uso.t5_tokenizer.ids(prompt, lengths.t5)?)?;
+            let pooled = uso.clip.encode(&uso.clip_tokenizer.ids(prompt, lengths.clip)?)?;
+            // A copy, or the cache would keep the states of all tokens that it is a view of.
+            Ok([states, pooled.copy()?])
+        })
+    }
+
+    /// Style tokens of an image: (1, tokens, hidden).
+    fn style_tokens(&mut self, style: &Reference) -> Result<Tensor, Error> {
+        let [tokens] = self.cached(key(b"style", style.digest()), |uso| {
+            let side = uso.siglip.image_size() as u32;
+            let pixels = preprocess::siglip(style, side, &uso.normalisation);
+            Ok([uso.projector.forward(&uso.siglip.encode(&pixels)?)?])
+        })?;
+        Ok(tokens)
+    }
+
+    /// The latent of a content reference of that size: (1, 16, height / 8, width / 8).
+    fn reference_latent(&mut self, content: &Reference, content_size: u32) -> Result<Tensor, Error> {
+        let made_from = [content.digest().as_slice(), &content_size.to_le_bytes()].concat();
+        let [latent] = self.cached(key(b"content", &made_from), |uso| {
+            Ok([uso.autoencoder.encode(&preprocess::reference(content, content_size)?)?])
+        })?;
+        Ok(latent)
+    }
+
+    /// Tensors from the cache, or made and put there. What is in the cache was made by the same call, so
+    /// a picture does not depend on it.
+    fn cached<const N: usize>(
+        &mut self,
+        key: Key,
+        make: impl FnOnce(&mut Self) -> Result<[Tensor; N], Error>,
+    ) -> Result<[Tensor; N], Error> {
+        if let Some(found) = self.features.get(&key).and_then(|found| found.try_into().ok()) {
+            return Ok(found);
+        }
+        let made = make(self)?;
+        let bytes = made.iter().map(|tensor| tensor.elem_count() * tensor.dtype().size_in_bytes());
+        self.features.put(key, made.to_vec(), bytes.sum::<usize>() as u64);
+        Ok(made)
+    }
+
+    /// Width and height in pixels, multiples of 16; `reference` are those of the prepared reference.
+    pub(super) fn target_size(
+        &self,
+        request: &Request,
+        reference: Option<(u32, u32)>,
+    ) -> Result<(usize, usize), Error> {
+        let (width, height) = match reference {
+            Some((width, height)) if request.keep_size => preprocess::keep_size(
+                width,
+                height,
+                request.content_size,
+                self.config.defaults.keep_size_base,
+            ),
+            _ => (request.width, request.height),
+        };
+        let cut = |side: u32| side / TOKEN_PIXELS as u32 * TOKEN_PIXELS as u32;
+        let (width, height) = (cut(width), cut(height));
+        if !SIDE.contains(&width) || !SIDE.contains(&height) {
+            let (least, most) = (SIDE.start(), SIDE.end());
+            let reason =
+                format!("the content reference asks for {width}x{height}, a side must be {least} to {most}");
+            return Err(Error::Request { parameter: "keep_size", reason });
+        }
+        Ok((width as usize, height as usize))
+    }
+}
+
+/// Width and height of what a latent stands for.
+fn pixels(latent: &Tensor) -> Result<(u32, u32), Error> {
+    let (_, _, rows, columns) = latent.dims4()?;
+    let side = |cells: usize| (cells * latents::CELL_PIXELS) as u32;
+    Ok((side(columns), side(rows)))
+}
+
+fn key(kind: &[u8], content: &[u8]) -> Key {
+    // Kinds have no common beginning, so a kind and its content cannot be taken for another.
+    Sha256::new().chain_update(kind).chain_update(content).finalize().into()
+}
+
+fn check(request: &Request) -> Result<(), Error> {
+    fn within<T: PartialOrd + std::fmt::Display>(
+        parameter: &'static str,
+        value: T,
+        range: &RangeInclusive<T>,
+    ) -> Result<(), Error> {
+        if range.contains(&value) {
+            return Ok(());
+        }
+        let reason = format!("{value} is not within {} to {}", range.start(), range.end());
+        Err(Error::Request { parameter, reason })
+    }
+    within("width", request.width, &SIDE)?;
+    within("height", request.height, &SIDE)?;
+    within("content_size", request.content_size, &SIDE)?;
+    within("steps", request.steps, &STEPS)?;
+    within("guidance", request.guidance, &GUIDANCE)?;
+    within("styles", request.styles.len(), &(0..=MAX_STYLES))
+}

@@ -1,0 +1,136 @@
+//! How much memory a sample takes, reckoned from sizes alone.
+
+use super::Uso;
+use super::latents::{CELL_PIXELS, TOKEN_PIXELS};
+use super::layers::SCORE_BYTES;
+use crate::config::{AutoencoderConfig, FluxConfig};
+use crate::{Footprint, Reference, Request, preprocess};
+
+const F32: usize = size_of::<f32>();
+
+/// Tokens of a sample.
+struct Tokens {
+    text: usize,
+    target: usize,
+    reference: usize,
+}
+
+impl Uso {
+    /// What a sample of this request will take; nothing if it will be refused anyway. The text and vision
+    /// encoders are not counted: they need less than the rest does at the sizes that a model is made for.
+    pub(super) fn footprint_of(&self, request: &Request) -> Footprint {
+        let reference = request.content.as_ref().and_then(|content| prepared(content, request.content_size));
+        let Ok((width, height)) = self.target_size(request, reference) else { return Footprint::default() };
+        let reference = reference.map_or(0, |(width, height)| width as usize * height as usize);
+        let pixels = width * height;
+        let styles = request.styles.len() * 3 * self.config.projector.style_token_nums;
+        let token = TOKEN_PIXELS * TOKEN_PIXELS;
+        let tokens = Tokens {
+            text: styles + self.config.text.t5,
+            target: pixels / token,
+            reference: reference / token,
+        };
+        let bytes = self.dtype.size_in_bytes();
+        let step = step(&self.config.flux, &tokens, bytes);
+        // A picture on its way out and a reference on its way in pass layers of the same kind.
+        let pixels = autoencoder(&self.config.ae, pixels.max(reference), bytes, self.device.is_cpu());
+        Footprint { kept: kept(&self.config.flux, &tokens, bytes) as u64, working: step.max(pixels) as u64 }
+    }
+}
+
+/// Latent and velocity in float32, embedded text and reference, rotary tables.
+fn kept(flux: &FluxConfig, tokens: &Tokens, bytes: usize) -> usize {
+    let latents = 2 * tokens.target * flux.in_channels * F32;
+    let embedded = (tokens.text + tokens.reference) * flux.hidden_size * bytes;
+    latents + embedded + tokens.all() * flux.head_dim() * bytes
+}
+
+/// The most that a single block holds at a time, counted from `SingleBlock::forward`: in attention the
+/// block's input, qkv with the feed-forward half beside it, then q, k and v apart, turned and scaled, and a
+/// slice of scores before and after softmax; at its end the joined halves and the results.
+fn step(flux: &FluxConfig, tokens: &Tokens, bytes: usize) -> usize {
+    let all = tokens.all();
+    let (hidden, expanded) = (all * flux.hidden_size, all * flux.mlp_hidden());
+    let scores = (flux.num_heads * all * all * bytes).min(SCORE_BYTES);
+    let attending = (12 * hidden + expanded) * bytes + 2 * scores;
+    attending.max((9 * hidden + 3 * expanded) * bytes)
+}
+
+/// The most that decoder and encoder hold at a time, counted from candle's layers, of which a residual
+/// block keeps all intermediate tensors to its end. Either it is in a block at full size, whose first layer
+/// has the channels of the level below: three wide tensors (input, normed, activated) with five narrow ones
+/// up to the second convolution or three float32 ones in the second norm, or the input with four such in the
+/// first. A device without a convolution of its own lays out nine values for each besides. Or it is the
+/// attention in the middle, whose scores exist twice.
+fn autoencoder(ae: &AutoencoderConfig, pixels: usize, bytes: usize, cpu: bool) -> usize {
+    let mut levels = ae.ch_mult.iter().map(|factor| factor * ae.ch);
+    let narrow = levels.next().unwrap_or(ae.ch);
+    let wide = levels.next().unwrap_or(narrow).max(narrow);
+    let unrolled = if cpu { 0 } else { 9 * wide * bytes };
+    let normed = bytes + 4 * F32;
+    let second = 3 * wide * bytes + narrow * normed.max(5 * bytes) + unrolled;
+    let layer = pixels * second.max(wide * normed);
+    let cells = pixels / (CELL_PIXELS * CELL_PIXELS);
+    layer.max(2 * cells * cells * bytes)
+}
+
+impl Tokens {
+    fn all(&self) -> usize {
+        self.text + self.target + self.reference
+    }
+}
+
+/// Size of a content reference after its preparation.
+fn prepared(content: &Reference, content_size: u32) -> Option<(u32, u32)> {
+    preprocess::reference_size(content.width, content.height, content_size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ModelConfig, ModelFiles};
+
+    // Growth of the resident memory at its peak in MiB, of the bundled model in float32 on the CPU. What is
+    // smaller drowns in the memory that the process has anyway.
+
+    /// Side of the picture, tokens of text and styles, side of the content reference; a step.
+    const STEPS: [([usize; 3], usize); 5] = [
+        ([512, 32, 0], 43),
+        ([512, 44, 512], 163),
+        ([768, 32, 0], 198),
+        ([768, 44, 512], 399),
+        ([1024, 32, 0], 565),
+    ];
+
+    /// Side of the picture; decoding it.
+    const DECODINGS: [(usize, usize); 4] = [(256, 138), (512, 518), (768, 1154), (1024, 2048)];
+
+    fn assert_near(estimate: usize, measured: usize, what: &str) {
+        let estimate = estimate as f64 / f64::from(1 << 20);
+        let factor = estimate / measured as f64;
+        assert!((0.85..1.2).contains(&factor), "{what}: {estimate:.0} MiB instead of {measured}");
+    }
+
+    #[test]
+    fn estimates_are_near_what_was_measured() {
+        let config = ModelConfig::read(&ModelFiles::Bundled).unwrap();
+        let token = |side: usize| (side / TOKEN_PIXELS).pow(2);
+        for ([side, text, reference], measured) in STEPS {
+            let tokens = Tokens { text, target: token(side), reference: token(reference) };
+            assert_near(step(&config.flux, &tokens, F32), measured, &format!("a step at {side}"));
+        }
+        for (side, measured) in DECODINGS {
+            let estimate = autoencoder(&config.ae, side * side, F32, true);
+            assert_near(estimate, measured, &format!("decoding {side}"));
+        }
+    }
+
+    #[test]
+    fn half_precision_takes_less_and_a_device_without_convolutions_more() {
+        let config = ModelConfig::default();
+        let decoding = |bytes, cpu| autoencoder(&config.ae, 1024 * 1024, bytes, cpu);
+        assert!(decoding(2, true) < decoding(4, true) && decoding(2, true) < decoding(2, false));
+        let tokens = Tokens { text: 512, target: 4096, reference: 1024 };
+        assert!(step(&config.flux, &tokens, 2) < step(&config.flux, &tokens, 4));
+    }
+}
