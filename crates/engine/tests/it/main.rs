@@ -14,5 +14,6 @@ mod parity;
 mod preprocess;
 mod preview;
 mod schedule;
+mod scripted;
 mod self_test;
 mod tokens;

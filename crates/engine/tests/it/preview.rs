@@ -135,7 +135,7 @@ fn a_preview_changes_nothing() {
         uso.preview(&watched).unwrap();
     }
     let plain = uso.encode(&request()).unwrap();
-    assert!(uso.decode(watched).unwrap() == draw(&mut uso, plain).unwrap());
+    assert!(uso.decode(&watched).unwrap() == draw(&mut uso, plain).unwrap());
 }
 
 #[test]

@@ -1,0 +1,248 @@
+//! An engine that draws nothing but takes its time: for benchmarks and for tests of everything around
+//! a model.
+
+mod script;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use sha2::{Digest, Sha256};
+
+pub use self::script::{NotAScript, Script};
+use crate::cache::Cache;
+use crate::{CacheCounts, Engine, Error, Footprint, Image, Request, Steps, checkpoint};
+
+/// Side of a preview in pixels.
+const PREVIEW_SIDE: u32 = 8;
+
+/// Bytes that a feature is said to have, and prompts and references whose features are remembered.
+const FEATURE_BYTES: u64 = 1 << 20;
+const FEATURES: u64 = 512;
+
+/// An engine without a model. Its pictures are noise, but a function of the request and of each step
+/// done once and in order, so whoever has the request can check the result.
+pub struct Scripted {
+    script: Script,
+    /// Pictures begun.
+    begun: u64,
+    /// Samples that exist.
+    alive: Arc<AtomicU64>,
+    /// Which prompts and references were seen. It saves no time, which would depend on the order of jobs.
+    seen: Cache<()>,
+}
+
+/// A picture that a [`Scripted`] engine works on.
+pub struct ScriptedSample {
+    state: u64,
+    steps: Steps,
+    fate: Fate,
+    footprint: Footprint,
+    _alive: Alive,
+}
+
+/// What becomes of a sample.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Picture,
+    Failure(u32),
+    Panic(u32),
+    OutOfMemory(u32),
+    NotFinite,
+    Flat,
+}
+
+/// Counts a sample for as long as it exists.
+struct Alive(Arc<AtomicU64>);
+
+impl Alive {
+    fn new(count: &Arc<AtomicU64>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Scripted {
+    /// An engine that follows `script`.
+    pub fn new(script: Script) -> Self {
+        Self { script, begun: 0, alive: Arc::default(), seen: Cache::new(FEATURES * FEATURE_BYTES) }
+    }
+
+    /// Drawn for each picture anew: a job that failed once may succeed the next time. Only memory does
+    /// not grow by trying again.
+    fn fate(&mut self, request: u64, steps: u32) -> Fate {
+        let Script { seed, fail, panic, nan, flat, oom, .. } = self.script;
+        let share = |drawn: u64| drawn as f64 / u64::MAX as f64;
+        let size = mix(!seed ^ mix(request));
+        if share(size) < oom {
+            return Fate::OutOfMemory(size as u32 % steps.max(1));
+        }
+        self.begun += 1;
+        let drawn = mix(seed ^ mix(request ^ mix(self.begun)));
+        let (at, share) = (drawn as u32 % steps.max(1), share(drawn));
+        let fates =
+            [(fail, Fate::Failure(at)), (panic, Fate::Panic(at)), (nan, Fate::NotFinite), (flat, Fate::Flat)];
+        let mut below = 0.0;
+        let drawn = fates.into_iter().find(|(width, _)| {
+            below += width;
+            share < below
+        });
+        drawn.map_or(Fate::Picture, |(_, fate)| fate)
+    }
+
+    fn out_of_memory(&self, sample: &ScriptedSample) -> Error {
+        let Footprint { kept, working } = sample.footprint;
+        Error::OutOfMemory { need: Some(kept + working), free: self.script.memory }
+    }
+
+    /// Counts the features that a model would have looked up.
+    fn look_up(&mut self, request: &Request) {
+        let content =
+            request.content.iter().map(|content| (content.digest().as_slice(), request.content_size));
+        let styles = request.styles.iter().map(|style| (style.digest().as_slice(), 0));
+        let parts = [(request.prompt.as_bytes(), 1)].into_iter().chain(content).chain(styles);
+        for (content, kind) in parts {
+            let key = Sha256::new().chain_update(kind.to_le_bytes()).chain_update(content).finalize().into();
+            if self.seen.get(&key).is_none() {
+                self.seen.put(key, (), FEATURE_BYTES);
+            }
+        }
+    }
+}
+
+impl Engine for Scripted {
+    type Sample = ScriptedSample;
+
+    fn name(&self) -> &str {
+        "scripted"
+    }
+
+    fn device(&self) -> String {
+        "none".into()
+    }
+
+    fn fingerprint(&self) -> &str {
+        concat!("scripted ", env!("CARGO_PKG_VERSION"))
+    }
+
+    fn precision(&self) -> &str {
+        "none"
+    }
+
+    fn is_scripted(&self) -> bool {
+        true
+    }
+
+    fn self_test(&mut self) -> Result<(), Error> {
+        if self.script.selftest_fails {
+            return Err(Error::SelfTest("the script says so".into()));
+        }
+        Ok(())
+    }
+
+    fn memory(&self) -> Option<u64> {
+        self.script.memory
+    }
+
+    fn footprint(&self, request: &Request) -> Footprint {
+        let pixels = u128::from(request.width) * u128::from(request.height);
+        let scaled = |bytes: u64| u64::try_from((u128::from(bytes) * pixels) >> 20).unwrap_or(u64::MAX);
+        Footprint { kept: scaled(self.script.kept), working: scaled(self.script.working) }
+    }
+
+    fn cache(&self) -> CacheCounts {
+        self.seen.counts()
+    }
+
+    fn encode(&mut self, request: &Request) -> Result<ScriptedSample, Error> {
+        thread::sleep(self.script.encode);
+        self.look_up(request);
+        let digest = request.digest();
+        let state = digest.bytes().fold(0, |state, byte| mix(state ^ u64::from(byte)));
+        let steps = Steps { done: 0, of: request.steps };
+        Ok(ScriptedSample {
+            state,
+            steps,
+            fate: self.fate(state, steps.of),
+            footprint: self.footprint(request),
+            _alive: Alive::new(&self.alive),
+        })
+    }
+
+    fn steps(&self, sample: &ScriptedSample) -> Steps {
+        sample.steps
+    }
+
+    fn step(&mut self, sample: &mut ScriptedSample) -> Result<(), Error> {
+        let Steps { done, of } = sample.steps;
+        if sample.steps.is_done() {
+            return Ok(());
+        }
+        thread::sleep(self.script.step);
+        if self.script.crowd.is_some_and(|most| self.alive.load(Ordering::Relaxed) > most) {
+            return Err(self.out_of_memory(sample));
+        }
+        match sample.fate {
+            Fate::Failure(at) if at <= done => return Err(Error::Scripted),
+            Fate::Panic(at) if at <= done => panic!("the script says so"),
+            Fate::OutOfMemory(at) if at <= done => return Err(self.out_of_memory(sample)),
+            Fate::NotFinite if done + 1 == of => {
+                return Err(Error::NotFinite { step: of as usize, steps: of as usize });
+            }
+            _ => {}
+        }
+        sample.state = mix(sample.state ^ u64::from(done));
+        sample.steps.done += 1;
+        Ok(())
+    }
+
+    fn preview(&self, sample: &ScriptedSample) -> Result<Option<Image>, Error> {
+        if sample.steps.done == 0 {
+            return Ok(None);
+        }
+        thread::sleep(self.script.preview);
+        Ok(Some(noise(sample.state, PREVIEW_SIDE)))
+    }
+
+    fn checkpoint(&self, sample: &ScriptedSample) -> Result<Vec<u8>, Error> {
+        Ok(checkpoint::pack(sample.steps, &sample.state.to_le_bytes()))
+    }
+
+    fn resume(&mut self, request: &Request, checkpoint: &[u8]) -> Result<ScriptedSample, Error> {
+        let (done, numbers) = checkpoint::unpack(checkpoint, request.steps, size_of::<u64>())?;
+        let mut sample = self.encode(request)?;
+        sample.state = u64::from_le_bytes(std::array::from_fn(|i| numbers[i]));
+        sample.steps.done = done;
+        Ok(sample)
+    }
+
+    fn decode(&mut self, sample: &ScriptedSample) -> Result<Image, Error> {
+        thread::sleep(self.script.decode);
+        let mut image = noise(sample.state, self.script.size);
+        if sample.fate == Fate::Flat {
+            image.rgb.fill(0);
+        }
+        Ok(image)
+    }
+}
+
+/// A square that only `state` decides.
+fn noise(state: u64, side: u32) -> Image {
+    let values = 3 * side as usize * side as usize;
+    let words = (0..).flat_map(|i: u64| mix(state ^ mix(i)).to_le_bytes());
+    Image { width: side, height: side, rgb: words.take(values).collect() }
+}
+
+/// SplitMix64: one number into another that has nothing to do with it (Steele, Lea and Flood, 2014).
+fn mix(number: u64) -> u64 {
+    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

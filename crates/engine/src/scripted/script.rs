@@ -1,0 +1,149 @@
+//! The words that say how a scripted engine behaves.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How a [`Scripted`](super::Scripted) engine behaves, as `step=40ms,fail=0.01`; what is left out takes
+/// no time and no memory and does not fail.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Script {
+    /// Time to prepare a request.
+    pub encode: Duration,
+    /// Time of a step.
+    pub step: Duration,
+    /// Time to turn a sample into a picture.
+    pub decode: Duration,
+    /// Time of a preview.
+    pub preview: Duration,
+    /// Share of pictures that fail at one of their steps.
+    pub fail: f64,
+    /// Share of pictures that panic at one of their steps.
+    pub panic: f64,
+    /// Share of pictures whose numbers are not finite after their last step.
+    pub nan: f64,
+    /// Share of pictures that turn out in one colour.
+    pub flat: f64,
+    /// Share of requests that run out of memory at one of their steps, however often they are tried.
+    pub oom: f64,
+    /// Decides which pictures these are.
+    pub seed: u64,
+    /// Side of a picture in pixels.
+    pub size: u32,
+    /// Bytes free for samples; none where the engine cannot tell.
+    pub memory: Option<u64>,
+    /// Bytes that a sample of 1024x1024 holds; others in proportion to their pixels.
+    pub kept: u64,
+    /// Bytes more that it needs while it is worked on.
+    pub working: u64,
+    /// Samples that may be alive at once; with more, no step has room.
+    pub crowd: Option<u64>,
+    /// Whether the self-test fails.
+    pub selftest_fails: bool,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        let instant = Duration::ZERO;
+        Self {
+            encode: instant,
+            step: instant,
+            decode: instant,
+            preview: instant,
+            fail: 0.0,
+            panic: 0.0,
+            nan: 0.0,
+            flat: 0.0,
+            oom: 0.0,
+            seed: 0,
+            size: 16,
+            memory: None,
+            kept: 0,
+            working: 0,
+            crowd: None,
+            selftest_fails: false,
+        }
+    }
+}
+
+/// Words that are no [`Script`].
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0:?} is none of encode=, step=, decode=, preview= with a time like 40ms; fail=, panic=, nan=, flat=, oom= \
+     with a share like 0.1; memory=, kept=, working= with bytes like 512M; crowd=, seed=, size= with a number; \
+     selftest=fail"
+)]
+pub struct NotAScript(String);
+
+impl FromStr for Script {
+    type Err = NotAScript;
+
+    fn from_str(text: &str) -> Result<Self, NotAScript> {
+        let mut script = Self::default();
+        for word in text.split(',').filter(|word| !word.is_empty()) {
+            script.set(word).ok_or_else(|| NotAScript(word.to_owned()))?;
+        }
+        Ok(script)
+    }
+}
+
+impl Script {
+    fn set(&mut self, word: &str) -> Option<()> {
+        let (name, value) = word.split_once('=')?;
+        let share = || value.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+        match name {
+            "encode" => self.encode = duration(value)?,
+            "step" => self.step = duration(value)?,
+            "decode" => self.decode = duration(value)?,
+            "preview" => self.preview = duration(value)?,
+            "fail" => self.fail = share()?,
+            "panic" => self.panic = share()?,
+            "nan" => self.nan = share()?,
+            "flat" => self.flat = share()?,
+            "oom" => self.oom = share()?,
+            "seed" => self.seed = value.parse().ok()?,
+            "size" => self.size = value.parse().ok().filter(|size| (2..=4096).contains(size))?,
+            "memory" => self.memory = Some(bytes(value)?),
+            "kept" => self.kept = bytes(value)?,
+            "working" => self.working = bytes(value)?,
+            "crowd" => self.crowd = Some(value.parse().ok()?),
+            "selftest" if value == "fail" => self.selftest_fails = true,
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+/// Reads `40ms`, `500us` or `2s`.
+fn duration(text: &str) -> Option<Duration> {
+    let unit = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(unit);
+    let number = number.parse().ok()?;
+    match unit {
+        "us" => Some(Duration::from_micros(number)),
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        _ => None,
+    }
+}
+
+/// Reads `1000`, `512K`, `80M` or `24G`: powers of 1024.
+fn bytes(text: &str) -> Option<u64> {
+    let (number, shift) = match text.strip_suffix(['K', 'M', 'G']) {
+        None => (text, 0),
+        Some(number) if text.ends_with('K') => (number, 10),
+        Some(number) if text.ends_with('M') => (number, 20),
+        Some(number) => (number, 30),
+    };
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_read_with_their_unit() {
+        assert_eq!(["7", "7K", "7M", "7G"].map(bytes), [Some(7), Some(7168), Some(7 << 20), Some(7 << 30)]);
+        assert_eq!(["", "K", "7T", "-7", "99999999999G"].map(bytes), [None; 5]);
+    }
+}
