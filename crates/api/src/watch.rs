@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use uso_queue::{EventId, EventTail, JobEvent, JobId, JobView, Queue};
 
@@ -20,9 +20,14 @@ const BEHIND: usize = 4096;
 /// Pause before the stream is opened again after an outage.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// Longest wait of a follower for the stream to be opened first.
+const OPENING: Duration = Duration::from_secs(5);
+
 pub(crate) struct Watch {
     shard: u16,
     inner: Mutex<Inner>,
+    /// Whether the stream has been opened: what happened before is not heard.
+    opened: watch::Sender<bool>,
 }
 
 struct Inner {
@@ -37,7 +42,8 @@ struct Inner {
 impl Watch {
     pub(crate) fn new(shard: u16) -> Self {
         let hearers = Some(broadcast::channel(BEHIND).0);
-        Self { shard, inner: Mutex::new(Inner { window: VecDeque::new(), floor: None, hearers }) }
+        let inner = Mutex::new(Inner { window: VecDeque::new(), floor: None, hearers });
+        Self { shard, inner, opened: watch::Sender::new(false) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -70,6 +76,7 @@ impl Watch {
             Err(error) => return error,
         };
         self.lock().floor.get_or_insert(tail.position());
+        self.opened.send_replace(true);
         loop {
             *position = Some(tail.position());
             match tail.next().await {
@@ -91,6 +98,15 @@ impl Watch {
                 // That nobody listens is no error.
                 let _ = hearers.send(event);
             }
+        }
+    }
+
+    /// Waits until everything that happens from now on is heard.
+    async fn until_opened(&self) -> Result<(), uso_queue::Error> {
+        let mut opened = self.opened.subscribe();
+        match tokio::time::timeout(OPENING, opened.wait_for(|opened| *opened)).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(uso_queue::Error::Unreachable("the event stream is not open yet".into())),
         }
     }
 
@@ -134,13 +150,14 @@ impl Follower {
     /// Follows a job from `after` on, or from a snapshot. None if the process is about to stop.
     ///
     /// # Errors
-    /// If the record cannot be read.
+    /// If the record cannot be read, or the events cannot be heard.
     pub(crate) async fn new(
         watch: &Watch,
         queue: &Queue,
         view: JobView,
         after: Option<EventId>,
     ) -> Result<Option<Self>, uso_queue::Error> {
+        watch.until_opened().await?;
         let Some(Following { heard, replay }) = watch.follow(&view.id, after) else { return Ok(None) };
         let mut follower = Self {
             queue: queue.clone(),
@@ -202,5 +219,41 @@ impl Follower {
             None => self.over = true,
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio_util::sync::CancellationToken;
+    use uso_queue::private_redis::PrivateRedis;
+    use uso_queue::{Config, Defaults, JobSpec, Queue, State, WorkerId};
+
+    use super::{Follower, Told, Watch};
+
+    #[tokio::test]
+    async fn what_happens_before_the_stream_is_opened_is_not_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let redis = PrivateRedis::start(folder.path(), None).await.unwrap();
+        let queue = Queue::connect(Config::new(redis.url())).await.unwrap();
+        let spec = JobSpec::parse(&serde_json::json!({}), &Defaults::default()).unwrap();
+        let id = queue.submit("default", &spec).await.unwrap().id;
+        let view = queue.view(&id).await.unwrap().unwrap();
+        let (watch, stop) = (Watch::new(0), CancellationToken::new());
+        let opens_late = async {
+            // A follower that did not wait would have its snapshot by now.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let _running = queue.claim_one(&WorkerId::new()).await.unwrap().unwrap();
+            watch.run(&queue, stop.clone()).await;
+        };
+        let follows = async {
+            let mut follower = Follower::new(&watch, &queue, view, None).await.unwrap().unwrap();
+            let told = follower.next().await.unwrap();
+            stop.cancel();
+            told
+        };
+        let ((), told) = tokio::join!(opens_late, follows);
+        assert!(matches!(told, Told::Snapshot(view) if view.state == State::Running));
     }
 }
