@@ -5,37 +5,67 @@ use tokio::process::Command;
 
 use crate::process::{PATIENCE, binary};
 
-#[tokio::test]
-async fn a_benchmark_of_the_queue_writes_each_figure_beside_its_goal() {
+/// Runs a benchmark; gives its report and what it printed.
+async fn run(args: &[&str]) -> (Value, String) {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("queue.json");
+    let file = folder.path().join("report.json");
     let run = Command::new(binary())
-        .args(["bench", "queue", "--quick", "--json", file.to_str().unwrap()])
-        // Nothing is there: the figures that need it say so.
-        .args(["--peers", folder.path().to_str().unwrap()])
-        .args(
-            ["enqueue-one", "drain", "pickup", "longest-call", "shares"].map(|only| format!("--only={only}")),
-        )
+        .arg("bench")
+        .args(args)
+        .args(["--quick", "--json", file.to_str().unwrap()])
         .kill_on_drop(true)
         .output();
     let run = tokio::time::timeout(PATIENCE, run).await.expect("does not end").unwrap();
     assert!(run.status.success(), "{run:?}");
-
     let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    (report, String::from_utf8(run.stdout).unwrap())
+}
+
+/// Checks the form of a report; gives its rows.
+fn rows(report: &Value, bench: &str, table: &str) -> Vec<Value> {
     let mut parts: Vec<&String> = report.as_object().unwrap().keys().collect();
     parts.sort();
     assert_eq!(parts, ["bench", "machine", "rows"]);
-    assert_eq!(report["bench"], "queue");
+    assert_eq!(report["bench"], bench);
     assert!(report["machine"]["redis"].as_str().unwrap().contains("v=7"), "{report}");
     let rows = report["rows"].as_array().unwrap();
+    for row in rows {
+        assert!(row["met"].is_boolean() && row["unit"].is_string() && row["goal"].is_string(), "{row}");
+        assert_eq!(row.as_object().unwrap().len(), 5, "{row}");
+        assert!(table.contains(row["figure"].as_str().unwrap()), "{table}");
+    }
+    rows.clone()
+}
+
+#[tokio::test]
+async fn a_benchmark_of_the_queue_writes_each_figure_beside_its_goal() {
+    let nothing = tempfile::tempdir().unwrap();
+    // No peers are there: the figures that need them say so.
+    let mut args = vec!["queue", "--peers", nothing.path().to_str().unwrap()];
+    args.extend(
+        ["enqueue-one", "drain", "pickup", "longest-call", "shares"].iter().flat_map(|only| ["--only", only]),
+    );
+    let (report, table) = run(&args).await;
+    let rows = rows(&report, "queue", &table);
     assert_eq!(rows.len(), 8, "{report}");
-    let table = String::from_utf8(run.stdout).unwrap();
     for row in rows {
         let against_a_peer = row["figure"].as_str().unwrap().ends_with("against BullMQ");
         assert_eq!(row["value"].is_null(), against_a_peer, "{row}");
         assert!(!against_a_peer || row["met"] == false, "{row}");
-        assert!(row["met"].is_boolean() && row["unit"].is_string() && row["goal"].is_string(), "{row}");
-        assert_eq!(row.as_object().unwrap().len(), 5, "{row}");
-        assert!(table.contains(row["figure"].as_str().unwrap()), "{table}");
+    }
+}
+
+#[tokio::test]
+async fn a_benchmark_of_the_worker_writes_each_figure_beside_its_goal() {
+    let (report, table) = run(&["worker"]).await;
+    let rows = rows(&report, "worker", &table);
+    assert_eq!(rows.len(), 12, "{report}");
+    for row in &rows {
+        assert!(row["value"].is_number(), "{row}");
+    }
+    // What does not depend on the machine's speed.
+    for (figure, value) in [("repeated after SIGTERM", 0.0), ("identical bytes", 1.0), ("leases lost", 0.0)] {
+        let row = rows.iter().find(|row| row["figure"].as_str().unwrap().contains(figure)).unwrap();
+        assert_eq!(row["value"], value, "{row}");
     }
 }

@@ -11,7 +11,7 @@ const DEFAULT: &str =
     "warn,uso=info,uso_api=info,uso_engine=info,uso_queue=info,uso_store=info,uso_worker=info";
 
 /// What a benchmark says of itself, and no word of each job.
-const MEASURING: &str = "warn,uso=info";
+const MEASURING: &str = "warn,uso::commands=info";
 
 pub(crate) fn start(format: LogFormat, measuring: bool) {
     let default = if measuring { MEASURING } else { DEFAULT };

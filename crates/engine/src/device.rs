@@ -42,11 +42,30 @@ pub fn name(device: &Device) -> String {
 pub fn precision(name: Option<&str>, device: &Device) -> Result<DType, Error> {
     match name {
         None if device.is_cpu() => Ok(DType::F32),
+        // Candle's convolutions have no bfloat16 on the CPU.
+        Some("bf16") if device.is_cpu() => {
+            Err(Error::Request { parameter: "dtype", reason: "the CPU draws in f32 and f16 only".into() })
+        }
         None | Some("bf16") => Ok(DType::BF16),
         Some("f32") => Ok(DType::F32),
         Some("f16") => Ok(DType::F16),
         Some(other) => {
             Err(Error::Request { parameter: "dtype", reason: format!("{other:?} is none of f32, bf16, f16") })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_draws_in_what_it_can() {
+        assert_eq!(precision(None, &Device::Cpu).unwrap(), DType::F32);
+        assert_eq!(precision(Some("f16"), &Device::Cpu).unwrap(), DType::F16);
+        for refused in ["bf16", "f64"] {
+            let error = precision(Some(refused), &Device::Cpu).unwrap_err().to_string();
+            assert!(error.starts_with("dtype: "), "{error}");
         }
     }
 }

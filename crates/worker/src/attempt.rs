@@ -11,7 +11,7 @@ use uso_queue::{Class, JobSpec, Keeper, Lease, Output, Receipt};
 use crate::checkpoints::{self, Checkpoints};
 use crate::device::{Drawing, Drawn, Effort, Order, Outcome, Rank};
 use crate::held::{Stage, Ticket};
-use crate::outputs;
+use crate::outputs::{self, Until};
 use crate::parameters::Parameters;
 use crate::references::{self, References};
 use crate::report::Reporter;
@@ -200,9 +200,9 @@ impl<'a> Attempt<'a> {
             spec.styles.iter().map(ToString::to_string).collect(),
         );
         let begun = Instant::now();
-        let lost = self.keeper.lost();
+        let until = Until { lost: self.keeper.lost(), leave: self.shop.leave.clone() };
         let output =
-            outputs::publish(&self.shop.store, self.lease, drawn.image, parameters, receipt, &lost).await?;
+            outputs::publish(&self.shop.store, self.lease, drawn.image, parameters, receipt, &until).await?;
         self.shop.metrics.stage("upload", begun.elapsed());
         Ok(output)
     }

@@ -23,13 +23,13 @@ pub(crate) struct Offer<'a> {
     pub(crate) most_aside: usize,
     /// What it draws at all.
     pub(crate) classes: &'a [Class],
-    /// Whether it leaves bulk work that it could not begin yet to others.
+    /// Whether it leaves bulk work that it cannot begin yet to others.
     pub(crate) leaves_bulk: bool,
 }
 
-/// Jobs for the free slots and one ahead, whose references are fetched meanwhile; and an interactive one
-/// while no interactive one is drawn, for it can start at the next step. One in its last step counts as
-/// drawn.
+/// Jobs for the free slots; once all slots draw, one ahead, whose references are fetched meanwhile; and an
+/// interactive one while no interactive one is drawn, for it can start at the next step. One in its last
+/// step counts as drawn.
 pub(crate) fn wish(held: &[HeldJob], offer: &Offer<'_>) -> Option<Wish> {
     let count = |which: &dyn Fn(&HeldJob) -> bool| held.iter().filter(|job| which(job)).count();
     let ahead = count(&|job| job.stage == Stage::Ahead);
@@ -39,12 +39,13 @@ pub(crate) fn wish(held: &[HeldJob], offer: &Offer<'_>) -> Option<Wish> {
         return None;
     }
     let free = offer.slots.saturating_sub(drawing + aside);
-    let room = (free + 1).saturating_sub(ahead);
-    let bulk_may_wait = !offer.leaves_bulk || room > 1;
-    let any: Vec<Class> =
-        offer.classes.iter().copied().filter(|class| *class == Class::Interactive || bulk_may_wait).collect();
-    if room > 0 && !any.is_empty() {
-        return Some(Wish { classes: any, count: if bulk_may_wait { room } else { 1 } });
+    if free > ahead {
+        return Some(Wish { classes: offer.classes.to_vec(), count: free - ahead });
+    }
+    if free == 0 && ahead == 0 {
+        let may_wait = |class: &Class| *class == Class::Interactive || !offer.leaves_bulk;
+        let classes: Vec<Class> = offer.classes.iter().copied().filter(may_wait).collect();
+        return (!classes.is_empty()).then_some(Wish { classes, count: 1 });
     }
     let urgent = count(&|job| {
         job.rank.interactive && matches!(job.stage, Stage::Ahead | Stage::Drawing { left: 2.. })
@@ -90,19 +91,20 @@ mod tests {
     }
 
     #[test]
-    fn free_slots_and_one_ahead() {
-        assert_eq!(wish(&[], &OFFER), any(2));
+    fn free_slots_and_once_they_draw_one_ahead() {
+        assert_eq!(wish(&[], &OFFER), any(1));
         assert_eq!(wish(&[bulk(FIRST)], &OFFER), any(1));
-        assert_eq!(wish(&[bulk(Stage::Ahead)], &OFFER), any(1));
+        assert_eq!(wish(&[urgent(Stage::Ahead)], &OFFER), None, "others may have nothing to do");
         assert_eq!(wish(&[bulk(FIRST), bulk(Stage::Leaving)], &OFFER), any(1));
-        assert_eq!(wish(&[bulk(FIRST)], &Offer { slots: 3, ..OFFER }), any(3));
+        assert_eq!(wish(&[bulk(FIRST)], &Offer { slots: 3, ..OFFER }), any(2));
         assert_eq!(wish(&[urgent(FIRST), urgent(Stage::Ahead)], &OFFER), None);
+        assert_eq!(wish(&[urgent(LAST), urgent(Stage::Ahead)], &OFFER), None);
     }
 
     #[test]
     fn an_interactive_one_beside_bulk_work() {
         assert_eq!(wish(&[bulk(FIRST), bulk(Stage::Ahead)], &OFFER), interactive());
-        assert_eq!(wish(&[bulk(Stage::Ahead), bulk(Stage::Ahead)], &OFFER), interactive());
+        assert_eq!(wish(&[bulk(Stage::Ahead)], &OFFER), interactive());
         let held = [bulk(FIRST), bulk(Stage::Ahead), urgent(Stage::Ahead)];
         assert_eq!(wish(&held, &OFFER), None);
         let held = [bulk(ASIDE), bulk(Stage::Ahead), urgent(FIRST)];
@@ -131,7 +133,7 @@ mod tests {
     #[test]
     fn a_slow_store_stops_the_claims() {
         let leaving: Vec<_> = (0..8).map(|_| bulk(Stage::Leaving)).collect();
-        assert_eq!(wish(&leaving[..7], &OFFER), any(2));
+        assert_eq!(wish(&leaving[..7], &OFFER), any(1));
         assert_eq!(wish(&leaving, &OFFER), None);
     }
 
@@ -139,6 +141,6 @@ mod tests {
     fn bulk_work_that_others_could_begin_is_left_to_them() {
         let leaves = Offer { leaves_bulk: true, ..OFFER };
         assert_eq!(wish(&[bulk(FIRST)], &leaves), interactive());
-        assert_eq!(wish(&[], &leaves), any(2));
+        assert_eq!(wish(&[], &leaves), any(1));
     }
 }

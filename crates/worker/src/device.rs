@@ -2,6 +2,7 @@
 //! pictures come out.
 
 mod clock;
+mod guard;
 mod policy;
 mod sampling;
 mod table;

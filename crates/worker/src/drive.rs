@@ -47,7 +47,7 @@ impl Workshop {
         let checkpoints = Checkpoints::new(&self.store, &lease);
         let attempt = Attempt::new(self, &lease, &keeper, &ticket, &checkpoints);
         let end = match attempt.make().await {
-            Ok(Made::Picture(output)) => match settle(|| lease.complete(&output)).await {
+            Ok(Made::Picture(output)) => match self.settle(|| lease.complete(&output)).await {
                 Ok(()) => End::Succeeded,
                 Err(()) => End::Lost,
             },
@@ -85,7 +85,7 @@ impl Workshop {
     ) -> End {
         if let Some(half) = half {
             match checkpoints.put(half, fingerprint).await {
-                Ok(checkpoint) if settle(|| lease.record_checkpoint(&checkpoint)).await.is_ok() => {
+                Ok(checkpoint) if self.settle(|| lease.record_checkpoint(&checkpoint)).await.is_ok() => {
                     checkpoints.recorded(checkpoint).await;
                 }
                 Ok(_) => return End::Lost,
@@ -97,14 +97,14 @@ impl Workshop {
 
     async fn too_big(&self, lease: &Lease, need: u64, memory: u64) -> End {
         tracing::warn!(job.id = %lease.id, need, memory, "needs {need} bytes on the device; there are {memory}");
-        match settle(|| lease.release_too_big(need)).await {
+        match self.settle(|| lease.release_too_big(need)).await {
             Ok(()) => End::TooBig,
             Err(()) => End::Lost,
         }
     }
 
     async fn release(&self, lease: &Lease, end: End) -> End {
-        match settle(|| lease.release()).await {
+        match self.settle(|| lease.release()).await {
             Ok(()) => end,
             Err(()) => End::Lost,
         }
@@ -113,18 +113,41 @@ impl Workshop {
     async fn give_up(&self, lease: &Lease, error: Error) -> End {
         tracing::warn!(job.id = %lease.id, fence = lease.fence, attempt = lease.attempt, %error, "attempt failed");
         match verdict(&error) {
-            Verdict::Fail(failure) => match settle(|| lease.fail(&failure)).await {
+            Verdict::Fail(failure) => match self.settle(|| lease.fail(&failure)).await {
                 Ok(()) => End::Failed { for_good: !failure.retryable || lease.attempt >= self.attempts },
                 Err(()) => End::Lost,
             },
             Verdict::FailAndStop(failure) => {
                 // The process ends whether or not the queue still wants to know.
-                let _ = settle(|| lease.fail(&failure)).await;
+                let _ = self.settle(|| lease.fail(&failure)).await;
                 End::DeviceLost(error)
             }
             Verdict::HandBack => self.release(lease, End::HandedBack).await,
             Verdict::AwaitStore => self.release(lease, End::StoreAway).await,
             Verdict::Abandon => End::Lost,
+        }
+    }
+
+    /// Hands a result in until the queue has taken or refused it, or the process is about to end.
+    async fn settle<F>(&self, mut hand_in: impl FnMut() -> F) -> Result<(), ()>
+    where
+        F: Future<Output = Result<(), QueueError>>,
+    {
+        loop {
+            match hand_in().await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.retryable() && !self.leave.is_cancelled() => {
+                    tracing::warn!(%error, "the queue cannot take a result now; trying again");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the queue did not take a result");
+                    return Err(());
+                }
+            }
+            tokio::select! {
+                () = self.leave.cancelled() => {}
+                () = tokio::time::sleep(SETTLE_AGAIN) => {}
+            }
         }
     }
 }
@@ -140,26 +163,6 @@ impl End {
             Self::StoreAway => "store_away",
             Self::Lost => "lost",
             Self::DeviceLost(_) => "device_lost",
-        }
-    }
-}
-
-/// Hands a result in until the queue has taken or refused it.
-async fn settle<F>(mut hand_in: impl FnMut() -> F) -> Result<(), ()>
-where
-    F: Future<Output = Result<(), QueueError>>,
-{
-    loop {
-        match hand_in().await {
-            Ok(()) => return Ok(()),
-            Err(error) if error.retryable() => {
-                tracing::warn!(%error, "the queue cannot take a result now; trying again");
-                tokio::time::sleep(SETTLE_AGAIN).await;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the queue refused a result");
-                return Err(());
-            }
         }
     }
 }

@@ -16,6 +16,8 @@ pub(crate) enum For {
     Work,
     /// It has room for an interactive job.
     Urgent,
+    /// It has room for what nobody is woken for.
+    Time,
 }
 
 type Waiting = Pin<Box<dyn Future<Output = Wakeups> + Send>>;
@@ -42,6 +44,7 @@ impl Ears {
         }
         let wakeups = match what {
             For::Nothing => return std::future::pending().await,
+            For::Time => return tokio::time::sleep(LOOK).await,
             For::Work => &mut self.work,
             For::Urgent => &mut self.urgent,
         };

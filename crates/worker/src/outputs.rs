@@ -18,6 +18,14 @@ const PNG: &str = "image/png";
 /// Pause before a store that is away is tried again.
 const STORE_AGAIN: Duration = Duration::from_secs(1);
 
+/// How long a picture may wait for the store.
+pub(crate) struct Until {
+    /// Tripped when the job is not ours any more.
+    pub(crate) lost: CancellationToken,
+    /// Tripped when the process is about to end.
+    pub(crate) leave: CancellationToken,
+}
+
 /// Uploads the picture, then the sidecar that describes it. Neither counts before the queue has
 /// accepted the output: the keys carry the fence.
 pub(crate) async fn publish(
@@ -26,7 +34,7 @@ pub(crate) async fn publish(
     image: Image,
     parameters: Parameters,
     mut receipt: Receipt,
-    lost: &CancellationToken,
+    until: &Until,
 ) -> Result<Output, Error> {
     let (width, height) = (image.width, image.height);
     let parameters = Arc::new(parameters);
@@ -36,7 +44,7 @@ pub(crate) async fn publish(
 
     let key = |name| output_key(&lease.id, lease.fence, name);
     let begun = Instant::now();
-    let picture = put(store, &key("0.png"), PNG, png.into(), lost).await?;
+    let picture = put(store, &key("0.png"), PNG, png.into(), until).await?;
     receipt.upload_ms = begun.elapsed().as_millis() as u64;
     receipt.stored_bytes = picture.bytes;
     let sidecar = json!({
@@ -53,7 +61,7 @@ pub(crate) async fn publish(
         "receipt": receipt,
         "output": { "uri": picture.uri, "bytes": picture.bytes, "sha256": picture.sha256, "content_type": PNG },
     });
-    let sidecar = put(store, &key("0.json"), "application/json", sidecar.to_string().into(), lost).await?;
+    let sidecar = put(store, &key("0.json"), "application/json", sidecar.to_string().into(), until).await?;
     Ok(Output {
         uri: picture.uri,
         sidecar: sidecar.uri,
@@ -66,27 +74,28 @@ pub(crate) async fn publish(
     })
 }
 
-/// Puts a file. While the store is away it waits, for as long as the job is ours: what is drawn need not be
-/// drawn again. A store that answers now may have been away a moment ago: it is asked once more.
+/// Puts a file. While the store is away it waits, as long as it may: what is drawn need not be drawn again. A store that answers now may have been away a moment ago: it is asked once more.
 async fn put(
     store: &Store,
     key: &str,
     content_type: &str,
     bytes: Bytes,
-    lost: &CancellationToken,
+    until: &Until,
 ) -> Result<Stored, Error> {
     let mut again = true;
     loop {
-        match store.put(key, content_type, bytes.clone()).await {
+        let error = match store.put(key, content_type, bytes.clone()).await {
             Err(error) if error.retryable() && store.ping().await.is_err() => {
                 tracing::warn!(%error, key, "a finished picture waits for the store");
                 again = true;
+                error
             }
-            Err(error) if error.retryable() && std::mem::take(&mut again) => {}
+            Err(error) if error.retryable() && std::mem::take(&mut again) => error,
             answer => return answer.map_err(Error::Upload),
-        }
+        };
         tokio::select! {
-            () = lost.cancelled() => return Err(Error::Abandoned),
+            () = until.lost.cancelled() => return Err(Error::Abandoned),
+            () = until.leave.cancelled() => return Err(Error::StoreAway(error)),
             () = tokio::time::sleep(STORE_AGAIN) => {}
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use uso_queue::{Claim, Lease, Queue, WorkerId, WorkerState};
+use uso_queue::{Claim, Class, Lease, Queue, WorkerId, WorkerState};
 use uso_store::Store;
 
 use crate::claims::{self, Offer, Wish};
@@ -53,7 +53,8 @@ impl Worker {
         settings: Settings,
     ) -> Self {
         let attempts = queue.config().attempts;
-        let shop = Arc::new(Workshop { store, device, metrics, attempts, settings });
+        let leave = CancellationToken::new();
+        let shop = Arc::new(Workshop { store, device, metrics, attempts, settings, leave });
         let (id, held) = (WorkerId::new(), Arc::default());
         Self { queue, shop, id, held, numbers: AtomicU64::new(0), condition: Condition::default() }
     }
@@ -112,10 +113,11 @@ impl Worker {
             {
                 continue;
             }
-            let listen = match wish {
+            let listen = match &wish {
                 None => For::Nothing,
-                Some(_) if held.is_empty() => For::Work,
-                Some(_) => For::Urgent,
+                Some(_) if self.is_idle(&held) => For::Work,
+                Some(wish) if wish.classes.contains(&Class::Interactive) => For::Urgent,
+                Some(_) => For::Time,
             };
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -137,13 +139,18 @@ impl Worker {
         Offer { slots: *slots, most_aside: *most_aside, classes, leaves_bulk }
     }
 
+    /// Whether it may be woken for any job, and be left any. One that draws a single class is never counted on.
+    fn is_idle(&self, held: &[HeldJob]) -> bool {
+        held.is_empty() && Class::ALL.iter().all(|class| self.shop.settings.classes.contains(class))
+    }
+
     /// Claims what is wished for and has it driven; gives how much that was.
     async fn claim(&self, wish: &Wish, held: &[HeldJob], state: &mut Loop) -> usize {
         let claim = Claim {
             worker: &self.id,
             classes: &wish.classes,
             count: wish.count,
-            busy: !held.is_empty(),
+            busy: !self.is_idle(held),
             capacity: self.shop.device.about().memory,
         };
         match self.queue.claim(&claim).await {
@@ -199,6 +206,7 @@ impl Worker {
                 () = tokio::time::sleep(grace) => {}
             }
             self.held.jobs().iter().for_each(|job| job.hand_back.cancel());
+            self.shop.leave.cancel();
             std::future::pending::<()>().await;
         };
         let mut drained = Ok(());

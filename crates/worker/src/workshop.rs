@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use uso_queue::Class;
 use uso_store::Store;
 
@@ -44,4 +45,6 @@ pub(crate) struct Workshop {
     /// Attempts that a job may spend.
     pub(crate) attempts: u32,
     pub(crate) settings: Settings,
+    /// Tripped when nothing is waited for any more: the process is about to end.
+    pub(crate) leave: CancellationToken,
 }

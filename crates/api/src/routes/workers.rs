@@ -17,6 +17,7 @@ struct Worker {
     /// How long ago it last said something.
     heard_ms_ago: u64,
     /// What it said; of the jobs that it holds only the tenant's.
+    #[serde(flatten)]
     report: WorkerReport,
     /// How many more it holds.
     other_jobs: usize,

@@ -27,11 +27,10 @@ async fn workers_are_listed_with_what_they_say_and_hold() {
     let body: Value = answer.json().await.unwrap();
     let listed = &body["workers"][0];
     assert_eq!((&listed["id"], &listed["other_jobs"]), (&json!(worker.as_str()), &json!(0)));
-    assert_eq!(listed["report"], json!(report));
-    assert_eq!(
-        (&listed["report"]["state"], &listed["report"]["jobs"]),
-        (&json!("ready"), &json!([lease.id]))
-    );
+    for (name, said) in json!(report).as_object().unwrap() {
+        assert_eq!(&listed[name], said, "{name}");
+    }
+    assert_eq!((&listed["state"], &listed["jobs"]), (&json!("ready"), &json!([lease.id])));
     assert!(listed["heard_ms_ago"].as_u64().unwrap() < 30_000);
     fixture.queue.leave(&worker).await.unwrap();
     assert_eq!(fixture.get("/v1/workers").await.json::<Value>().await.unwrap(), none);

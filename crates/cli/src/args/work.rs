@@ -29,7 +29,7 @@ pub(crate) struct WorkArgs {
 /// How a worker works.
 #[derive(Args)]
 pub(crate) struct PaceArgs {
-    /// Pictures drawn at once: claims are made for so many, and one ahead.
+    /// Pictures held for the device at once; one more is fetched ahead.
     #[arg(long, env = "USO_SLOTS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     slots: u16,
     /// What is drawn at all: interactive, bulk or both.

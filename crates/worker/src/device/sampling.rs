@@ -39,6 +39,8 @@ pub(super) struct Sampling {
     pub(super) progress: Progress,
     /// Whether what the order was to be resumed from has been looked at.
     pub(super) begun: bool,
+    /// Steps that the newest copy has.
+    copied: u32,
     /// Time in steps since the last preview.
     unseen: Duration,
     tell: watch::Sender<Progress>,
@@ -58,6 +60,7 @@ impl Sampling {
             effort: Effort::default(),
             progress: Progress::default(),
             begun: false,
+            copied: 0,
             unseen: Duration::ZERO,
             tell,
             copies,
@@ -105,13 +108,14 @@ impl Sampling {
         self.tell.send_replace(self.progress);
     }
 
-    /// Whether a copy is wanted; whoever asks must make it.
+    /// Whether a copy is wanted, and would be another than the last; whoever asks must make it.
     pub(super) fn owes_copy(&self) -> bool {
-        self.order.wishes.copy.swap(false, Ordering::Relaxed)
+        self.order.wishes.copy.swap(false, Ordering::Relaxed) && self.progress.step > self.copied
     }
 
-    pub(super) fn copied(&self, copy: Option<HalfDrawn>) {
-        self.copies.send_replace(copy);
+    pub(super) fn copied(&mut self, copy: HalfDrawn) {
+        self.copied = copy.step;
+        self.copies.send_replace(Some(copy));
     }
 
     /// Whether a preview that costs so much is wanted and paid for; whoever asks must make it.

@@ -1,13 +1,13 @@
 //! What lies on the device, and one turn after another.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, TryRecvError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use uso_engine::{Engine, Error as EngineError, Image, Steps};
+use uso_engine::{Engine, Error as EngineError, Image};
 
 use super::clock::{Activity, Clock};
+use super::guard::{Fault, guarded};
 use super::policy::{Candidate, Policy, Turn};
 use super::sampling::{Entry, Sampling};
 use super::{Drawn, HalfDrawn, Outcome, Place, Sharing, Standing, prove};
@@ -26,12 +26,6 @@ pub(super) struct Table<'a, E: Engine> {
     preview_cost: Duration,
     /// Whether the last picture that ended here ended in a panic.
     panicked: bool,
-}
-
-/// Why a turn led nowhere.
-enum Fault {
-    Engine(EngineError),
-    Panic(String),
 }
 
 /// The device can draw no more.
@@ -64,10 +58,11 @@ impl<'a, E: Engine> Table<'a, E> {
                 }
                 None => Ok(()),
             };
-            self.tell();
             if turn.is_err() {
                 break;
             }
+            self.grant_copies();
+            self.tell();
         }
         for entry in self.entries {
             entry.sampling.end(Ok(Outcome::HandedBack(entry.copy)));
@@ -140,7 +135,7 @@ impl<'a, E: Engine> Table<'a, E> {
         let turn = match steps {
             None => self.begin(&mut entry).map(|()| None),
             Some(steps) if steps.is_done() => self.finish(&mut entry).map(Some),
-            Some(steps) => self.step(&mut entry, steps).map(|()| None),
+            Some(steps) => self.step(&mut entry, steps.done).map(|()| None),
         };
         match turn {
             Ok(None) => self.entries.push(entry),
@@ -201,12 +196,7 @@ impl<'a, E: Engine> Table<'a, E> {
         Ok(())
     }
 
-    fn step(&mut self, entry: &mut Entry<E::Sample>, before: Steps) -> Result<(), Fault> {
-        if before.done > 0 && entry.sampling.owes_copy() {
-            let (half, _) =
-                self.work(entry, Activity::Checkpoint, |engine, sample| half_drawn(engine, sample))?;
-            entry.sampling.copied(half);
-        }
+    fn step(&mut self, entry: &mut Entry<E::Sample>, before: u32) -> Result<(), Fault> {
         if entry.sampling.owes_preview(self.preview_cost) {
             let preview = |engine: &mut E, sample: &mut Option<E::Sample>| {
                 sample.as_ref().map_or(Ok(None), |sample| engine.preview(sample))
@@ -216,7 +206,7 @@ impl<'a, E: Engine> Table<'a, E> {
             image.into_iter().for_each(|image| entry.sampling.previewed(image));
         }
         let step = |engine: &mut E, sample: &mut Option<E::Sample>| {
-            sample.as_mut().map_or(Ok(before.done), |sample| {
+            sample.as_mut().map_or(Ok(before), |sample| {
                 engine.step(sample)?;
                 Ok(engine.steps(sample).done)
             })
@@ -258,23 +248,49 @@ impl<'a, E: Engine> Table<'a, E> {
         Ok((result?, took))
     }
 
-    /// Takes pictures off the device; they go on later.
+    /// Makes the copies that are wanted, also of pictures that are set aside: a worker's death costs them too.
+    fn grant_copies(&mut self) {
+        let mut entries = std::mem::take(&mut self.entries);
+        for entry in &mut entries {
+            if entry.sample.is_some()
+                && entry.sampling.owes_copy()
+                && let Some(copy) = self.copy(entry)
+            {
+                entry.sampling.copied(copy);
+            }
+        }
+        self.entries = entries;
+    }
+
+    /// Takes pictures off the device; they go on later, here or after this worker's death elsewhere.
     fn put_off(&mut self, chosen: impl Fn(&Entry<E::Sample>) -> bool) {
         let mut entries = std::mem::take(&mut self.entries);
-        entries.iter_mut().filter(|entry| chosen(entry)).for_each(|entry| self.lift(entry));
+        for entry in entries.iter_mut().filter(|entry| chosen(entry)) {
+            self.lift(entry);
+            if let Some(copy) = &entry.copy {
+                entry.sampling.copied(copy.clone());
+            }
+        }
         self.entries = entries;
     }
 
     /// Takes a picture off the device, with a copy of what it has come to if that can be had.
-    fn lift(&mut self, entry: &mut Entry<E::Sample>) {
-        let Some(sample) = entry.sample.take() else { return };
-        let begun = Instant::now();
-        let sample = Some(sample);
-        match guarded(|| half_drawn(&self.engine, &sample)) {
-            Ok(copy) => entry.copy = copy,
-            Err(_) => tracing::warn!("a half-drawn picture could not be copied: it starts from step 0"),
+    fn lift(&self, entry: &mut Entry<E::Sample>) {
+        if entry.sample.is_some() {
+            entry.copy = self.copy(entry);
+            entry.sample = None;
         }
+    }
+
+    /// A copy of what a picture has come to, if it has come further than its start.
+    fn copy(&self, entry: &mut Entry<E::Sample>) -> Option<HalfDrawn> {
+        let begun = Instant::now();
+        let copy = guarded(|| half_drawn(&self.engine, &entry.sample));
         entry.sampling.effort.device += self.clock.count(Activity::Checkpoint, begun);
+        copy.unwrap_or_else(|fault| {
+            tracing::warn!(%fault, "a half-drawn picture could not be copied");
+            None
+        })
     }
 
     /// After a panic the model is loaded anew, for its tensors may be half written. A second one in a row
@@ -325,16 +341,4 @@ fn half_drawn<E: Engine>(engine: &E, sample: &Option<E::Sample>) -> Result<Optio
         return Ok(None);
     }
     Ok(Some(HalfDrawn { step, bytes: engine.checkpoint(sample)?.into() }))
-}
-
-fn guarded<T>(act: impl FnOnce() -> Result<T, EngineError>) -> Result<T, Fault> {
-    match catch_unwind(AssertUnwindSafe(act)) {
-        Ok(result) => result.map_err(Fault::Engine),
-        Err(panic) => Err(Fault::Panic(words(panic.as_ref()))),
-    }
-}
-
-fn words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
 }

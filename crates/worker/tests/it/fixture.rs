@@ -108,7 +108,7 @@ impl Fixture {
         self.run(DeviceThread::start(load, Sharing::default()).await.unwrap())
     }
 
-    fn run(&self, device: DeviceThread) -> Running {
+    pub(crate) fn run(&self, device: DeviceThread) -> Running {
         let (queue, store, metrics) = (self.queue.clone(), self.store.clone(), self.metrics.clone());
         let worker = Worker::new(queue, store, device, metrics, self.settings.clone());
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());

@@ -5,6 +5,8 @@
 mod fixture;
 mod hand_back;
 mod life;
+mod memory;
+mod panics;
 mod presence;
 mod previews;
 mod references;

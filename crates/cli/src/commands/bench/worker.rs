@@ -45,7 +45,7 @@ impl Sizes {
         kills: 50,
         stops: 20,
         lanes: 10,
-        steps: 4000,
+        steps: 6000,
         crowd: 500,
         crowd_seconds: 300,
     };

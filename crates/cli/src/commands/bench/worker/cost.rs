@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use uso_queue::{EventKind, EventTail};
 use uso_worker::Activity;
 
 use super::Sizes;
@@ -10,13 +11,16 @@ use super::site::Site;
 use crate::commands::bench::report::{Goal, Report, written};
 
 const STEPS: u32 = 100;
+/// Short, or what happens every second anyway would be counted to the steps.
+const SCRIPT: &str = "step=2ms";
 
 pub(super) async fn measure(sizes: &Sizes, report: &mut Report) -> anyhow::Result<()> {
     let site = Site::start().await?;
-    let worker = site.worker(site.store(&site.endpoint()).await?, "step=5ms").await?;
+    let worker = site.worker(site.store(&site.endpoint()).await?, SCRIPT).await?;
     let mut resp = site.server.resp()?;
     let mut redis = || -> anyhow::Result<Duration> { resp.processor_time() };
     let (begun, own_before, redis_before) = (Instant::now(), own()?, redis()?);
+    let mut tail = site.queue.tail(0, None).await?;
     let mut jobs = Vec::new();
     for _ in 0..sizes.steps.div_ceil(STEPS as usize) {
         jobs.push(site.submit("bulk", STEPS, Value::Null).await?.0);
@@ -25,6 +29,10 @@ pub(super) async fn measure(sizes: &Sizes, report: &mut Report) -> anyhow::Resul
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let (wall, own_after, redis_after) = (begun.elapsed(), own()?, redis()?);
+    for job in &jobs {
+        site.ended(job).await?;
+    }
+    let reported = reported(&site, &mut tail, jobs.len() * STEPS as usize).await?;
     let done = worker.clock.times(Activity::Step) as f64;
     let each = |time: Duration| time.as_secs_f64() * 1e3 / done;
     let (own, redis) = (each(own_after - own_before), each(redis_after - redis_before));
@@ -36,13 +44,26 @@ pub(super) async fn measure(sizes: &Sizes, report: &mut Report) -> anyhow::Resul
     );
     let between = each(wall.saturating_sub(worker.clock.spent(Activity::Step)));
     report.note(format!(
-        "cost a step, ms: {} in the worker, {} in Redis; {} pass between two steps, jobs' ends included",
+        "cost a step, ms: {} in the worker, {} in Redis; {} pass between two steps, jobs' ends included; {} % of the steps were reported",
         written(own),
         written(redis),
-        written(between)
+        written(between),
+        written(100.0 * reported)
     ));
     worker.stop().await?;
     site.stop().await
+}
+
+/// The share of all steps that the queue was told of.
+async fn reported(site: &Site, tail: &mut EventTail, all: usize) -> anyhow::Result<f64> {
+    let (mut steps, end) = (0, site.queue.now_ms().await?);
+    loop {
+        let events = tail.next().await?;
+        steps += events.iter().filter(|event| matches!(event.kind, EventKind::Progress { .. })).count();
+        if events.is_empty() || tail.position().at_ms() >= end {
+            return Ok(steps as f64 / all as f64);
+        }
+    }
 }
 
 /// Processor time of this process.

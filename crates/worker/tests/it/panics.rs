@@ -1,0 +1,138 @@
+//! Engines that panic.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use uso_engine::{CacheCounts, Engine, Error, Footprint, Image, Request, Script, Scripted, Steps};
+use uso_queue::State;
+use uso_worker::{DeviceThread, Sharing};
+
+use crate::fixture::Fixture;
+
+/// A scripted engine that panics once, at a picture whose prompt asks for it.
+struct Moody {
+    engine: Scripted,
+    armed: Arc<AtomicBool>,
+}
+
+struct Sample {
+    panics: bool,
+    sample: <Scripted as Engine>::Sample,
+}
+
+impl Moody {
+    fn sample(&self, request: &Request, sample: <Scripted as Engine>::Sample) -> Sample {
+        Sample { panics: request.prompt == "panic", sample }
+    }
+}
+
+impl Engine for Moody {
+    type Sample = Sample;
+
+    fn name(&self) -> &str {
+        self.engine.name()
+    }
+
+    fn device(&self) -> String {
+        self.engine.device()
+    }
+
+    fn precision(&self) -> &str {
+        self.engine.precision()
+    }
+
+    fn fingerprint(&self) -> &str {
+        self.engine.fingerprint()
+    }
+
+    fn self_test(&mut self) -> Result<(), Error> {
+        self.engine.self_test()
+    }
+
+    fn memory(&self) -> Option<u64> {
+        self.engine.memory()
+    }
+
+    fn footprint(&self, request: &Request) -> Footprint {
+        self.engine.footprint(request)
+    }
+
+    fn cache(&self) -> CacheCounts {
+        self.engine.cache()
+    }
+
+    fn encode(&mut self, request: &Request) -> Result<Sample, Error> {
+        let sample = self.engine.encode(request)?;
+        Ok(self.sample(request, sample))
+    }
+
+    fn steps(&self, sample: &Sample) -> Steps {
+        self.engine.steps(&sample.sample)
+    }
+
+    fn step(&mut self, sample: &mut Sample) -> Result<(), Error> {
+        assert!(!(sample.panics && self.armed.swap(false, Ordering::Relaxed)), "the prompt says so");
+        self.engine.step(&mut sample.sample)
+    }
+
+    fn preview(&self, sample: &Sample) -> Result<Option<Image>, Error> {
+        self.engine.preview(&sample.sample)
+    }
+
+    fn checkpoint(&self, sample: &Sample) -> Result<Vec<u8>, Error> {
+        self.engine.checkpoint(&sample.sample)
+    }
+
+    fn resume(&mut self, request: &Request, checkpoint: &[u8]) -> Result<Sample, Error> {
+        let sample = self.engine.resume(request, checkpoint)?;
+        Ok(self.sample(request, sample))
+    }
+
+    fn decode(&mut self, sample: &Sample) -> Result<Image, Error> {
+        self.engine.decode(&sample.sample)
+    }
+}
+
+#[tokio::test]
+async fn a_panic_costs_one_attempt_of_its_own_job_and_no_step_of_another() {
+    let fixture = Fixture::start().await;
+    let armed = Arc::new(AtomicBool::new(true));
+    let (script, its_armed): (Script, _) = ("step=20ms".parse().unwrap(), Arc::clone(&armed));
+    let load = move || Ok(Moody { engine: Scripted::new(script), armed: Arc::clone(&its_armed) });
+    let worker = fixture.run(DeviceThread::start(load, Sharing::default()).await.unwrap());
+
+    let bulk = fixture.submit(&json!({ "prompt": "a red star", "class": "bulk", "steps": 80 })).await;
+    fixture.until(&bulk, |view| view.step >= 5).await;
+    let urgent = fixture.submit(&json!({ "prompt": "panic", "steps": 3 })).await;
+    let view = fixture.ended(&urgent).await;
+    assert!(!armed.load(Ordering::Relaxed), "nothing panicked");
+    assert_eq!((view.state, view.attempt), (State::Succeeded, 2), "{:?}", view.error);
+    let view = fixture.ended(&bulk).await;
+    assert_eq!((view.state, view.attempt), (State::Succeeded, 1), "{:?}", view.error);
+    assert_eq!(view.output.unwrap().receipt.steps, 80, "steps were done twice");
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_device_that_panics_twice_in_a_row_ends_the_worker_and_no_job() {
+    let fixture = Fixture::start().await;
+    let worker = fixture.scripted("step=5ms,panic=1").await;
+    let job = || json!({ "prompt": "a red star", "class": "bulk", "steps": 3 });
+    let jobs = [fixture.submit(&job()).await, fixture.submit(&job()).await];
+    let ended = tokio::time::timeout(Duration::from_secs(60), worker.task).await.expect("it goes on");
+    let error = ended.unwrap().expect_err("it ended well");
+    assert!(matches!(error, uso_worker::Error::DeviceLost(_)), "{error}");
+    for job in jobs {
+        assert_eq!(fixture.view(&job).await.state, State::Queued, "a job died with the device");
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_fails_its_self_test_never_becomes_a_worker() {
+    let script: Script = "selftest=fail".parse().unwrap();
+    let started = DeviceThread::start(move || Ok(Scripted::new(script)), Sharing::default()).await;
+    let Err(error) = started else { panic!("it started") };
+    assert!(error.to_string().starts_with("self-test: "), "{error}");
+}
