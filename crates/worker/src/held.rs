@@ -28,6 +28,18 @@ pub(crate) enum Stage {
     Leaving,
 }
 
+impl Stage {
+    /// What tells the stages apart that claims depend on.
+    fn part(self) -> (u8, bool) {
+        match self {
+            Self::Ahead => (0, false),
+            Self::Drawing { left } => (1, left < 2),
+            Self::SetAside { .. } => (2, false),
+            Self::Leaving => (3, false),
+        }
+    }
+}
+
 /// One of the jobs.
 #[derive(Debug, Clone)]
 pub(crate) struct HeldJob {
@@ -89,12 +101,15 @@ impl Ticket {
         self.held.lock().get(&self.number).is_some_and(|job| job.stage == Stage::Ahead)
     }
 
-    /// Takes note of how far the job is.
+    /// Takes note of how far the job is. A step that changes nothing for others is not told.
     pub(crate) fn stage(&self, stage: Stage) {
-        if let Some(job) = self.held.lock().get_mut(&self.number) {
-            job.stage = stage;
+        let before = match self.held.lock().get_mut(&self.number) {
+            Some(job) => std::mem::replace(&mut job.stage, stage),
+            None => return,
+        };
+        if before.part() != stage.part() {
+            self.held.changed.notify_one();
         }
-        self.held.changed.notify_one();
     }
 }
 

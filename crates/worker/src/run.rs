@@ -39,6 +39,9 @@ struct Loop {
     ears: Ears,
     drives: JoinSet<Result<Next, Error>>,
     store_is_away: bool,
+    /// What was wished for in vain, and whether as an idle worker: it is not asked for again before something
+    /// is heard.
+    fruitless: Option<(Wish, bool)>,
     /// Until when bulk work is left to others.
     leave_until: Option<Instant>,
 }
@@ -90,7 +93,8 @@ impl Worker {
 
     async fn work(&self, stop: &CancellationToken, hurry: &CancellationToken) -> Result<(), Error> {
         let ears = Ears::new(self.queue.clone());
-        let mut state = Loop { ears, drives: JoinSet::new(), store_is_away: false, leave_until: None };
+        let drives = JoinSet::new();
+        let mut state = Loop { ears, drives, store_is_away: false, fruitless: None, leave_until: None };
         let worked = self.claim_until(stop, &mut state).await;
         self.condition.set(WorkerState::Draining);
         let grace = if worked.is_ok() { self.shop.settings.grace } else { Duration::ZERO };
@@ -108,14 +112,19 @@ impl Worker {
             }
             let held = self.held.jobs();
             let wish = claims::wish(&held, &self.offer(state));
+            let idle = self.is_idle(&held);
             if let Some(wish) = &wish
-                && self.claim(wish, &held, state).await > 0
+                && state.fruitless != Some((wish.clone(), idle))
             {
-                continue;
+                state.fruitless = None;
+                if self.claim(wish, idle, state).await > 0 {
+                    continue;
+                }
+                state.fruitless = Some((wish.clone(), idle));
             }
             let listen = match &wish {
                 None => For::Nothing,
-                Some(_) if self.is_idle(&held) => For::Work,
+                Some(_) if idle => For::Work,
                 Some(wish) if wish.classes.contains(&Class::Interactive) => For::Urgent,
                 Some(_) => For::Time,
             };
@@ -127,7 +136,7 @@ impl Worker {
                     Next::Others => state.leave_until = Some(Instant::now() + LEAVE),
                 },
                 () = self.held.changed() => {}
-                () = state.ears.hear(listen) => {}
+                () = state.ears.hear(listen) => state.fruitless = None,
             }
         }
         Ok(())
@@ -145,12 +154,12 @@ impl Worker {
     }
 
     /// Claims what is wished for and has it driven; gives how much that was.
-    async fn claim(&self, wish: &Wish, held: &[HeldJob], state: &mut Loop) -> usize {
+    async fn claim(&self, wish: &Wish, idle: bool, state: &mut Loop) -> usize {
         let claim = Claim {
             worker: &self.id,
             classes: &wish.classes,
             count: wish.count,
-            busy: !self.is_idle(held),
+            busy: !idle,
             capacity: self.shop.device.about().memory,
         };
         match self.queue.claim(&claim).await {
