@@ -1,0 +1,12 @@
+// By which one view asks another for something, without the two knowing each other:
+// "reuse" { spec }, "reference" { role, source, name, thumb }, "open" { id, list }, "compare" { pair }.
+
+const target = new EventTarget();
+
+export function ask(what, detail) {
+  target.dispatchEvent(new CustomEvent(what, { detail }));
+}
+
+export function answer(what, action) {
+  target.addEventListener(what, ({ detail }) => action(detail));
+}

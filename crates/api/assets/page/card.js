@@ -1,0 +1,183 @@
+// One job as a card: from the click to the picture.
+
+import { again, copyCurl, download, pictureOf, resultPath, reuse, useAs } from './actions.js';
+import { ask } from './bus.js';
+import { button, picture } from './controls.js';
+import { fill, h, setText } from './dom.js';
+import { icon } from './icons.js';
+import { cancelJob, retryJob } from './jobs.js';
+import { mine, thumbs } from './memory.js';
+import { complain, say } from './notices.js';
+import { withdraw } from './submit.js';
+import { duration, ended, jobTitle, standing, stateWord } from './words.js';
+
+/** Extreme proportions would make a card a stripe. */
+const NARROWEST = 0.6;
+const WIDEST = 1.8;
+
+export class Card {
+  /** `dismiss()` takes the card away. */
+  constructor(job, dismiss) {
+    this.dismiss = dismiss;
+    this.frame = h('div', { class: 'frame' });
+    this.preview = null;
+    this.shown = 0;
+    this.title = h('h3', { class: 'card-title' });
+    this.references = h('div', { class: 'card-references' });
+    this.status = h('p', { class: 'card-status' });
+    this.progress = h('progress', { max: 1, 'aria-label': 'Progress' });
+    this.actions = h('div', { class: 'card-actions' });
+    this.element = h(
+      'article',
+      { class: 'card' },
+      this.frame,
+      h('div', { class: 'card-body' }, h('div', { class: 'card-head' }, this.title, this.references), this.progress, this.status, this.actions),
+    );
+    this.update(job);
+  }
+
+  update(job) {
+    const before = this.job;
+    this.job = job;
+    this.element.dataset.state = job.state;
+    this.element.dataset.id = job.id;
+    setText(this.title, jobTitle(job.spec));
+    this.title.title = job.spec?.prompt ?? '';
+    setText(this.status, job.state === 'succeeded' ? this.summary() : standing(job));
+    this.shape();
+    this.bar();
+    if (before?.state !== job.state) {
+      this.drawReferences();
+      this.drawActions();
+      if (before) this.tell(before);
+    } else if (before.canceling !== job.canceling) {
+      this.drawActions();
+    }
+    this.drawFrame(before);
+  }
+
+  summary() {
+    const receipt = this.job.output?.receipt;
+    const size = this.job.output ? `${this.job.output.width}×${this.job.output.height}` : '';
+    const took = receipt?.device_ms ?? this.job.finished_ms - this.job.started_ms;
+    return [size, Number.isFinite(took) && `drawn in ${duration(took)}`, `seed ${this.job.spec.seed}`].filter(Boolean).join(' · ');
+  }
+
+  shape() {
+    const { width, height } = this.job.output ?? this.job.spec ?? {};
+    const ratio = width && height ? Math.min(WIDEST, Math.max(NARROWEST, width / height)) : 1;
+    this.frame.style.aspectRatio = ratio;
+  }
+
+  bar() {
+    const { job, progress } = this;
+    progress.hidden = ended(job.state);
+    if (job.state === 'running' && job.of) progress.value = job.step / job.of;
+    else progress.removeAttribute('value');
+  }
+
+  drawReferences() {
+    const sources = [this.job.spec?.content, ...(this.job.spec?.styles ?? [])].filter(Boolean);
+    fill(this.references, sources.map((source) => thumbs.get(source)).filter(Boolean).map((thumb) => h('img', { src: thumb, alt: '' })));
+  }
+
+  drawActions() {
+    const { job } = this;
+    const attempt = (action, what) => () => Promise.resolve(action()).catch((error) => complain(error, what));
+    switch (job.state) {
+      case 'sending':
+        fill(this.actions, button('close', 'Give up', () => withdraw(job.key), { text: true, class: 'quiet' }));
+        break;
+      case 'queued':
+      case 'running':
+        fill(this.actions, button('stop', job.canceling ? 'Canceling' : 'Cancel', attempt(() => cancelJob(job.id), 'Not canceled'), { text: true, class: 'quiet', disabled: Boolean(job.canceling) }));
+        break;
+      case 'succeeded':
+        fill(
+          this.actions,
+          button('download', 'Download', () => download(job)),
+          button('subject', 'Use as content', () => useAs('content', job)),
+          button('style', 'Use as style', () => useAs('style', job)),
+          button('again', 'Same again with another seed', () => again(job)),
+          button('terminal', 'Copy as curl', () => copyCurl(job)),
+          h('span', { class: 'gap' }),
+          button('close', 'Take off this page', () => this.away()),
+        );
+        break;
+      default:
+        fill(
+          this.actions,
+          button('again', 'Try again', attempt(() => retryJob(job.id), 'Not repeated'), { text: true, class: 'quiet' }),
+          button('left', 'Back to the form', () => reuse(job)),
+          h('span', { class: 'gap' }),
+          button('close', 'Take off this page', () => this.away()),
+        );
+    }
+  }
+
+  away() {
+    mine.drop(this.job.id);
+    this.dismiss(this);
+  }
+
+  drawFrame(before) {
+    const { job } = this;
+    if (job.state === 'succeeded') {
+      if (this.result !== job.id) this.drawResult();
+      return;
+    }
+    if (job.state === 'running') {
+      if (job.previews !== this.shown || before?.state !== 'running') this.drawPreview();
+      if (this.preview) return;
+    }
+    if (this.face === job.state && !this.preview) return;
+    if (ended(job.state) && this.preview) {
+      this.frame.classList.add('stopped');
+      return;
+    }
+    this.face = job.state;
+    const mark = { failed: 'warn', expired: 'clock', canceled: 'stop' }[job.state];
+    fill(this.frame, h('div', { class: mark ? 'face' : 'face waiting' }, mark ? icon(mark) : h('span', { class: 'dots', 'aria-hidden': 'true' }, h('i'), h('i'), h('i'))));
+  }
+
+  /** Exchanges previews only once the next is there, so that nothing flickers. */
+  drawPreview() {
+    this.shown = this.job.previews;
+    const next = new Image();
+    next.alt = 'Preview';
+    next.className = 'preview there';
+    next.src = `/v1/jobs/${encodeURIComponent(this.job.id)}/preview?n=${this.shown}`;
+    next.decode().then(
+      () => {
+        if (this.job.state !== 'running') return;
+        next.classList.toggle('pixels', next.naturalWidth <= 64);
+        fill(this.frame, next);
+        this.preview = next;
+      },
+      // There is none yet.
+      () => {},
+    );
+  }
+
+  drawResult() {
+    this.result = this.job.id;
+    const image = picture(pictureOf(this.job), jobTitle(this.job.spec), { other: resultPath(this.job), class: 'result' });
+    const open = h('button', { type: 'button', class: 'open', 'aria-label': `Open ${jobTitle(this.job.spec)}`, onclick: () => ask('open', { id: this.job.id }) }, image);
+    if (this.preview) {
+      // The preview stays under the picture until that is there.
+      const below = this.preview;
+      image.addEventListener('load', () => setTimeout(() => below.remove(), 400), { once: true });
+      this.frame.append(open);
+      this.preview = null;
+    } else {
+      fill(this.frame, open);
+    }
+  }
+
+  tell(before) {
+    const { job } = this;
+    if (!ended(job.state) && job.state !== 'running') return;
+    if (before.state === 'sending' && ended(job.state)) return;
+    say(`${stateWord(job.state)}: ${jobTitle(job.spec)}${job.state === 'failed' ? `. ${job.error?.message ?? ''}` : ''}`);
+  }
+}

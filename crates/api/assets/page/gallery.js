@@ -1,0 +1,191 @@
+// Finished jobs, newest first. One page of them is read at a time, so that ten thousand open as
+// quickly as ten; pictures load when they come into sight.
+
+import { again, copyCurl, pictureOf, remove, resultPath } from './actions.js';
+import { Problem, call } from './api.js';
+import { ask } from './bus.js';
+import { button, picture } from './controls.js';
+import { compare } from './compare.js';
+import { debounce, fill, h, setText } from './dom.js';
+import { icon } from './icons.js';
+import { jobs } from './jobs.js';
+import { mine } from './memory.js';
+import { complain } from './notices.js';
+import { ago, count, ended, jobTitle, stateWord } from './words.js';
+
+const PAGE = 30;
+/** While text is looked for, pages are larger, and so many are read before asking whether to go on. */
+const SEARCH_PAGE = 100;
+const SEARCH_PAGES = 10;
+
+const at = (id) => document.getElementById(id);
+const state = { cursor: null, started: false, reading: null, over: false, read: 0, jobs: [], chosen: [], fresh: 0 };
+
+let watcher;
+
+export function startGallery() {
+  at('gallery-state').addEventListener('change', restart);
+  at('gallery-class').addEventListener('change', restart);
+  at('gallery-search').addEventListener('input', debounce(200, filter));
+  at('gallery-more').addEventListener('click', () => more(true));
+  at('gallery-fresh').addEventListener('click', restart);
+  at('compare-go').addEventListener('click', () => compare(...state.chosen));
+  at('compare-clear').addEventListener('click', () => choose(null));
+  watcher = new IntersectionObserver(
+    (entries) => {
+      if (entries.some((entry) => entry.isIntersecting)) more();
+    },
+    { rootMargin: '600px' },
+  );
+  watcher.observe(at('gallery-end'));
+  jobs.addEventListener('event', ({ detail: { name } }) => {
+    if (name !== 'succeeded' || !state.started) return;
+    state.fresh += 1;
+    at('gallery-fresh').hidden = false;
+    setText(at('gallery-fresh'), `${state.fresh} new`);
+  });
+}
+
+export function enterGallery() {
+  if (!state.started || state.fresh > 0) restart();
+}
+
+export function focusSearch() {
+  at('gallery-search').focus();
+}
+
+function restart() {
+  Object.assign(state, { cursor: null, started: true, over: false, read: 0, jobs: [], fresh: 0, reading: null });
+  at('gallery-fresh').hidden = true;
+  fill(at('tiles'));
+  choose(null);
+  more();
+}
+
+function words() {
+  return at('gallery-search').value.trim().toLowerCase();
+}
+
+function matches(job) {
+  const text = words();
+  return !text || text.split(/\s+/).every((word) => (job.spec.prompt ?? '').toLowerCase().includes(word) || job.id === word);
+}
+
+function filter() {
+  for (const job of state.jobs) {
+    const tile = at(`tile-${job.id}`);
+    if (tile) tile.hidden = !matches(job);
+  }
+  note();
+  more();
+}
+
+/** Reads on; several calls at once are one. */
+async function more(asked = false) {
+  if (!state.started || state.reading || state.over || at('view-gallery').hidden) return;
+  const mark = (state.reading = Symbol('page'));
+  at('view-gallery').setAttribute('aria-busy', 'true');
+  try {
+    let shown = 0;
+    for (let pages = 0; !state.over && shown < PAGE && pages < (words() ? SEARCH_PAGES : 1); pages += 1) {
+      const found = await page();
+      if (state.reading !== mark) return;
+      state.jobs.push(...found);
+      at('tiles').append(...found.map(tile));
+      shown += found.filter(matches).length;
+      note();
+    }
+  } catch (error) {
+    if (asked || state.jobs.length === 0) complain(error, 'The gallery could not be read');
+    at('gallery-more').hidden = false;
+    return;
+  } finally {
+    if (state.reading === mark) state.reading = null;
+    at('view-gallery').removeAttribute('aria-busy');
+  }
+  note();
+  // The observer only tells of changes: if the end is still in sight, it will not call again.
+  if (!state.over && !words() && at('gallery-end').getBoundingClientRect().top < innerHeight + 600) more();
+}
+
+async function page() {
+  const query = new URLSearchParams({ limit: words() ? SEARCH_PAGE : PAGE });
+  if (at('gallery-state').value) query.set('state', at('gallery-state').value);
+  if (at('gallery-class').value) query.set('class', at('gallery-class').value);
+  if (state.cursor) query.set('cursor', state.cursor);
+  try {
+    const told = await call('GET', `/v1/jobs?${query}`);
+    state.cursor = told.next;
+    state.over = !told.next;
+    state.read += told.jobs.length;
+    return told.jobs.filter((job) => !at(`tile-${job.id}`));
+  } catch (error) {
+    if (!(error instanceof Problem && error.noSuchRoute)) throw error;
+    // This server has no list: what was begun in this browser is known all the same.
+    state.over = true;
+    const wanted = at('gallery-state').value;
+    const own = await Promise.all(mine.list().map((id) => jobs.read(id).catch(() => null)));
+    return own.filter((job) => job && (wanted ? job.state === wanted : true));
+  }
+}
+
+function note() {
+  const shown = state.jobs.filter((job) => matches(job)).length;
+  const text = words()
+    ? `${count(shown)} found in the newest ${count(state.read)}`
+    : state.over && shown === 0
+      ? 'Nothing here yet'
+      : '';
+  setText(at('gallery-note'), text);
+  at('gallery-more').hidden = state.over;
+  setText(at('gallery-more'), words() ? 'Search further' : 'Show more');
+}
+
+function tile(job) {
+  const open = () => ask('open', { id: job.id, list: state.jobs.filter(matches).map((other) => other.id) });
+  const chosen = h('input', { type: 'checkbox', 'aria-label': `Choose for comparing: ${jobTitle(job.spec)}`, onchange: () => choose(job) });
+  return h(
+    'li',
+    { class: 'tile', id: `tile-${job.id}`, data: { id: job.id, state: job.state }, hidden: !matches(job) },
+    h(
+      'button',
+      { type: 'button', class: 'tile-face', onclick: open, 'aria-label': `Open ${jobTitle(job.spec)}` },
+      job.output
+        ? picture(pictureOf(job, { small: true }), '', { other: resultPath(job), loading: 'lazy' })
+        : h('span', { class: 'face' }, icon(ended(job.state) ? 'warn' : 'clock'), h('span', {}, stateWord(job.state))),
+    ),
+    job.output && h('label', { class: 'tile-choose' }, chosen),
+    h('p', { class: 'tile-title', title: job.spec.prompt }, jobTitle(job.spec)),
+    h(
+      'p',
+      { class: 'tile-foot' },
+      h('time', {}, ago(job.finished_ms ?? job.submitted_ms)),
+      h('span', { class: 'gap' }),
+      button('again', 'Same again with another seed', () => again(job)),
+      button('terminal', 'Copy as curl', () => copyCurl(job)),
+      button('trash', 'Delete', () => drop(job), { disabled: !ended(job.state) }),
+    ),
+  );
+}
+
+function drop(job) {
+  const element = at(`tile-${job.id}`);
+  const next = element.nextElementSibling ?? element.previousElementSibling;
+  remove(job, { hide: () => (element.hidden = true), show: () => (element.hidden = false) });
+  next?.querySelector('.tile-face')?.focus();
+}
+
+/** Two at most: a third takes the place of the first. */
+function choose(job) {
+  if (!job) state.chosen = [];
+  else if (state.chosen.some((other) => other.id === job.id)) state.chosen = state.chosen.filter((other) => other.id !== job.id);
+  else state.chosen = [...state.chosen, job].slice(-2);
+  for (const box of document.querySelectorAll('.tile-choose input')) {
+    const tile = box.closest('.tile');
+    box.checked = state.chosen.some((other) => other.id === tile.dataset.id);
+    tile.classList.toggle('chosen', box.checked);
+  }
+  at('compare-bar').hidden = state.chosen.length === 0;
+  at('compare-go').disabled = state.chosen.length < 2;
+  setText(at('compare-note'), state.chosen.length < 2 ? 'Choose one more to compare' : 'Two pictures chosen');
+}

@@ -1,0 +1,316 @@
+// The first view: what to draw on one side, what is being drawn on the other.
+
+import { bodyOf } from './actions.js';
+import { Problem, call } from './api.js';
+import { answer } from './bus.js';
+import { Card } from './card.js';
+import { debounce, fill, setText } from './dom.js';
+import { exampleCards, exampleSource } from './examples.js';
+import { jobs } from './jobs.js';
+import { mine, recall, remember } from './memory.js';
+import { complain as complainAloud, notice, say } from './notices.js';
+import { server } from './server.js';
+import { Settings, complain } from './settings.js';
+import { Slots } from './slots.js';
+import { outbox, resume, sentence, submit } from './submit.js';
+import { duration, ended } from './words.js';
+
+const ESTIMATE_MS = 500;
+const DRAFT_MS = 300;
+
+const at = (id) => document.getElementById(id);
+const cards = new Map();
+
+let form, prompt, promptError, slots, settings, estimates;
+
+export function startGenerate() {
+  form = at('form');
+  prompt = at('prompt');
+  promptError = at('prompt-error');
+  slots = new Slots(at('slots'), changed);
+  settings = new Settings(at('settings'), changed);
+  restore();
+
+  prompt.addEventListener('input', () => {
+    complain(prompt, promptError, null);
+    changed();
+  });
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    generate();
+  });
+  at('clear').addEventListener('click', clear);
+  listenForPictures();
+  answer('reuse', ({ spec }) => take(spec));
+  answer('reference', ({ role, reference }) => {
+    location.hash = '';
+    const slot = slots.put(role, reference);
+    slot.element.scrollIntoView({ block: 'nearest', behavior: 'smooth' });
+    say(`Taken as ${slot.kind.name.toLowerCase()}`);
+    notice(`Taken as ${slot.kind.name.toLowerCase()}`);
+  });
+  listenForJobs();
+  drawExamples();
+  resume();
+  for (const id of mine.list()) jobs.read(id).then((job) => job ?? mine.drop(id), () => {});
+}
+
+/** The server has said what it can do, perhaps again after its restart. */
+export function limitsChanged() {
+  const draft = recall('draft', null);
+  settings.reset();
+  if (draft) settings.set(draft);
+  slots.arrange();
+  prompt.maxLength = server.limits.prompt_chars ?? -1;
+  drawExamples();
+  changed();
+}
+
+export async function generate() {
+  if (slots.busy) {
+    setText(at('estimate'), 'Waiting for the upload');
+    await slots.settled();
+  }
+  const broken = slots.slots.find((slot) => !slot.error.hidden && !slot.reference);
+  if (broken) {
+    broken.input.focus();
+    return;
+  }
+  const body = asked();
+  if (!body.prompt.trim() && !body.content && body.styles.length === 0) {
+    complain(prompt, promptError, 'Say what to draw, or give a reference picture.');
+    prompt.focus();
+    return;
+  }
+  const first = body.seed;
+  for (let nth = 0; nth < settings.pictures; nth += 1) {
+    submit(first === undefined ? body : { ...body, seed: first + nth });
+  }
+  say(settings.pictures > 1 ? `${settings.pictures} pictures are on their way` : 'On its way');
+  // On a phone the cards are below the form.
+  if (matchMedia('(max-width: 860px)').matches) at('results').scrollIntoView({ behavior: 'smooth', block: 'start' });
+}
+
+/** What a job would be asked to draw now. */
+function asked() {
+  const body = { prompt: prompt.value, ...settings.get() };
+  if (slots.content) body.content = slots.content;
+  body.styles = slots.styles;
+  return body;
+}
+
+function changed() {
+  // Called while the parts are still being put together.
+  if (!settings) return;
+  settings.content(Boolean(slots.content));
+  prompt.placeholder = slots.content
+    ? 'Leave empty to keep the layout, or say where the subject is: “The man reads by a window”'
+    : 'What should be drawn?';
+  at('generate').classList.toggle('busy', slots.busy);
+  saveSoon();
+  estimateSoon();
+}
+
+const saveSoon = debounce(DRAFT_MS, () => {
+  const { seed = -1, ...body } = asked();
+  remember('draft', { ...body, seed });
+});
+
+function restore() {
+  const draft = recall('draft', null);
+  if (!draft) return;
+  prompt.value = draft.prompt ?? '';
+  slots.set(draft.content, draft.styles ?? []);
+  settings.set(draft);
+}
+
+function clear() {
+  const draft = { ...asked(), seed: settings.fields.seed.get() };
+  prompt.value = '';
+  slots.set(null, []);
+  settings.reset();
+  changed();
+  prompt.focus();
+  notice('The form is empty', { undo: 'Undo', gone: (undone) => undone && take(draft) });
+}
+
+/** Fills the form from a job. */
+function take(spec) {
+  location.hash = '';
+  prompt.value = spec.prompt ?? '';
+  slots.set(spec.content, spec.styles ?? []);
+  settings.set(bodyOf(spec));
+  clearErrors();
+  changed();
+  prompt.focus();
+}
+
+async function takeExample(example) {
+  prompt.value = example.prompt ?? '';
+  slots.set(null, []);
+  settings.set({ keep_size: false, ...example });
+  clearErrors();
+  changed();
+  if (matchMedia('(max-width: 860px)').matches) form.scrollIntoView({ block: 'start' });
+  try {
+    const [content, ...styles] = await Promise.all([example.content ?? null, ...(example.styles ?? [])].map((address) => address && exampleSource(address)));
+    if (content) slots.put('content', content);
+    for (const style of styles) slots.put('style', style);
+    say(`Example ${example.title} is in the form`);
+  } catch (error) {
+    complainAloud(error, 'The example is not complete');
+  }
+  at('generate').focus({ preventScroll: true });
+}
+
+/** Examples are the first thing to see while nothing has been drawn, and out of the way later. */
+function drawExamples() {
+  const place = cards.size === 0 ? at('empty-examples') : at('form-examples');
+  const other = cards.size === 0 ? at('form-examples') : at('empty-examples');
+  if (place.dataset.shown !== String(server.examples.length) || place.childElementCount === 0) {
+    fill(place, exampleCards(takeExample));
+    place.dataset.shown = server.examples.length;
+  }
+  fill(other);
+  at('empty').hidden = cards.size > 0;
+  at('empty-title').textContent = server.examples.length ? 'Begin with an example' : 'Nothing drawn yet';
+  at('examples').hidden = cards.size === 0 || server.examples.length === 0;
+  at('clear-done').hidden = ![...cards.values()].some((card) => ended(card.job.state));
+}
+
+function listenForPictures() {
+  addEventListener('paste', (event) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (files.length === 0 || at('view-generate').hidden || document.querySelector('dialog[open]')) return;
+    event.preventDefault();
+    const focused = slots.slots.find((slot) => slot.element.contains(document.activeElement));
+    slots.take(files, focused);
+  });
+  // A picture that misses its place must not replace the page.
+  for (const name of ['dragover', 'drop']) {
+    addEventListener(name, (event) => {
+      if (!event.dataTransfer?.types.includes('Files')) return;
+      event.preventDefault();
+      if (name === 'drop' && !at('view-generate').hidden) slots.take(event.dataTransfer.files);
+    });
+  }
+}
+
+function listenForJobs() {
+  outbox.addEventListener('sending', ({ detail: { key, body, note } }) => {
+    show({ id: key, key, state: 'sending', spec: body, note, submitted_ms: cards.get(key)?.job.submitted_ms ?? Date.now() });
+  });
+  outbox.addEventListener('accepted', ({ detail: { key, id } }) => {
+    const card = cards.get(key);
+    cards.delete(key);
+    const twin = cards.get(id);
+    if (twin && twin !== card) takeAway(twin);
+    if (card) cards.set(id, card);
+    const job = jobs.get(id);
+    if (job) show(job);
+  });
+  outbox.addEventListener('refused', ({ detail: { key, error } }) => {
+    takeAway(cards.get(key));
+    refused(error);
+  });
+  outbox.addEventListener('dropped', ({ detail: { key } }) => takeAway(cards.get(key)));
+  jobs.addEventListener('change', ({ detail: job }) => {
+    if (cards.has(job.id) || mine.list().includes(job.id)) show(job);
+    title();
+  });
+  jobs.addEventListener('gone', ({ detail: id }) => takeAway(cards.get(id)));
+  at('clear-done').addEventListener('click', () => {
+    for (const card of [...cards.values()]) if (ended(card.job.state)) card.away();
+  });
+}
+
+function show(job) {
+  const known = cards.get(job.id);
+  if (known) {
+    known.update(job);
+  } else {
+    const card = new Card(job, takeAway);
+    cards.set(job.id, card);
+    const after = [...cards.values()].filter((other) => other !== card && other.job.submitted_ms <= job.submitted_ms);
+    const next = after.sort((a, b) => b.job.submitted_ms - a.job.submitted_ms)[0];
+    at('cards').insertBefore(card.element, next?.element ?? null);
+  }
+  drawExamples();
+}
+
+function takeAway(card) {
+  if (!card) return;
+  card.element.remove();
+  for (const [id, other] of cards) if (other === card) cards.delete(id);
+  drawExamples();
+  title();
+}
+
+/** The tab tells how far the newest picture is. */
+function title() {
+  const running = [...cards.values()].map((card) => card.job).filter((job) => !ended(job.state));
+  const ahead = running.find((job) => job.state === 'running' && job.of);
+  const part = ahead ? `${Math.round((ahead.step / ahead.of) * 100)} % · ` : running.length ? '… ' : '';
+  document.title = `${part}uso-fleet`;
+}
+
+function clearErrors() {
+  complain(prompt, promptError, null);
+  for (const field of Object.values(settings.fields)) field.complain(null);
+  for (const slot of slots.slots) slot.complain(null);
+  at('form-error').hidden = true;
+}
+
+/** Puts each fault beside the field it is about; the rest above the button. */
+function refused(error) {
+  clearErrors();
+  const rest = [];
+  let first = null;
+  for (const { pointer, message } of error instanceof Problem ? error.errors : []) {
+    const words = sentence(message ?? 'not as it must be');
+    const name = pointer?.split('/')[1] ?? '';
+    let control = null;
+    if (name === 'prompt') {
+      complain((control = prompt), promptError, words);
+    } else if (name === 'content' || name === 'styles') {
+      const slot = slots.at(pointer);
+      slot.complain(words);
+      control = slot.input;
+    } else if (name === 'priority') {
+      complain((control = settings.priority), at('priority-error'), words);
+    } else if (settings.fields[name]) {
+      settings.fields[name].complain(words);
+      control = settings.fields[name].number;
+    } else {
+      rest.push(pointer ? `${pointer}: ${words}` : words);
+    }
+    first ??= control;
+  }
+  if (!first && rest.length === 0) rest.push(sentence(error.message));
+  const place = at('form-error');
+  place.hidden = rest.length === 0;
+  place.textContent = rest.join(' ');
+  for (let details = first?.closest('details'); details; details = details.parentElement.closest('details')) details.open = true;
+  location.hash = '';
+  (first ?? at('generate')).focus();
+  say(`Refused. ${sentence(error.message)}`);
+}
+
+const estimateSoon = debounce(ESTIMATE_MS, async () => {
+  if (estimates === false || slots.busy || document.hidden) return;
+  try {
+    const told = await call('POST', '/v1/estimate', { body: asked() });
+    const ahead = told.position > 0 ? ` · ${told.position} ahead` : '';
+    const all = (told.wait_ms ?? 0) + (told.run_ms ?? 0);
+    setText(at('estimate'), all > 0 ? `About ${duration(all)}${ahead}` : '');
+  } catch (error) {
+    // An estimate is a courtesy; what is wrong with the form is said when it is sent.
+    if (error instanceof Problem && error.noSuchRoute) estimates = false;
+    setText(at('estimate'), '');
+  }
+});
+
+export function focusPrompt() {
+  prompt.focus();
+  prompt.select();
+}

@@ -1,0 +1,49 @@
+// What this browser remembers. Storage may be full, switched off or filled by an older page, and none
+// of that may break this one.
+
+export function remember(key, value, storage = localStorage) {
+  try {
+    storage.setItem(`uso.${key}`, JSON.stringify(value));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export function recall(key, fallback, storage = localStorage) {
+  try {
+    const value = JSON.parse(storage.getItem(`uso.${key}`));
+    return value ?? fallback;
+  } catch {
+    return fallback;
+  }
+}
+
+const MOST_THUMBS = 80;
+
+/** Small pictures of references by source, so that they are still shown after a reload. */
+export const thumbs = {
+  get(source) {
+    return recall('thumbs', []).find(([known]) => known === source)?.[1];
+  },
+  put(source, picture) {
+    const others = recall('thumbs', []).filter(([known]) => known !== source);
+    remember('thumbs', [[source, picture], ...others].slice(0, MOST_THUMBS));
+  },
+};
+
+const MOST_JOBS = 40;
+
+/** Jobs that were begun in this browser, newest first. */
+export const mine = {
+  list() {
+    const ids = recall('jobs', []);
+    return Array.isArray(ids) ? ids.filter((id) => typeof id === 'string') : [];
+  },
+  add(id) {
+    remember('jobs', [id, ...mine.list().filter((other) => other !== id)].slice(0, MOST_JOBS));
+  },
+  drop(id) {
+    remember('jobs', mine.list().filter((other) => other !== id));
+  },
+};

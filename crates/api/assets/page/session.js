@@ -1,0 +1,67 @@
+// Signing in with an API key. The key goes to the server once and is kept nowhere here; the cookie
+// that comes back is out of this page's reach.
+
+import { Problem, call, onLogin, request } from './api.js';
+import { complain } from './notices.js';
+
+const at = (id) => document.getElementById(id);
+
+/** `changed()` is called once there is a session. */
+export function startSession(changed) {
+  const dialog = at('login');
+  const form = at('login-form');
+  let done = null;
+
+  onLogin(
+    () =>
+      new Promise((resolve) => {
+        done = resolve;
+        if (!dialog.open) dialog.showModal();
+        at('key').focus();
+      }),
+  );
+  // Nothing works without a session, so there is nothing to go back to.
+  dialog.addEventListener('cancel', (event) => event.preventDefault());
+  form.addEventListener('submit', async (event) => {
+    event.preventDefault();
+    const field = at('key');
+    const wrong = at('key-error');
+    const tell = (message) => {
+      wrong.textContent = message;
+      wrong.hidden = !message;
+      if (message) field.setAttribute('aria-invalid', 'true');
+      else field.removeAttribute('aria-invalid');
+    };
+    const key = field.value.trim();
+    if (!key) return tell('Paste your API key.');
+    at('login-go').disabled = true;
+    try {
+      await call('POST', '/v1/session', { body: { key } });
+      tell('');
+      field.value = '';
+      dialog.close();
+      done?.();
+      changed();
+    } catch (error) {
+      tell(error instanceof Problem && error.status === 401 ? 'This key is not known here.' : error.message);
+      field.select();
+    } finally {
+      at('login-go').disabled = false;
+    }
+  });
+  at('leave').addEventListener('click', async () => {
+    try {
+      const response = await request('DELETE', '/v1/session');
+      if (!response.ok && response.status !== 401) throw new Error('the server did not end the session');
+      location.reload();
+    } catch (error) {
+      complain(error, 'Still signed in');
+    }
+  });
+}
+
+/** Shows whose jobs these are, where there is more than one to be. */
+export function showSession({ auth, tenant }) {
+  at('leave').hidden = auth !== 'key';
+  at('leave').title = tenant ? `Sign out ${tenant}` : 'Sign out';
+}

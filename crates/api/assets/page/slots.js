@@ -1,0 +1,256 @@
+// The places for reference pictures: choose, drop, paste, swap, remove.
+
+import { button, picture } from './controls.js';
+import { fill, h } from './dom.js';
+import { icon } from './icons.js';
+import { thumbs } from './memory.js';
+import { prepare, store } from './pictures.js';
+import { say } from './notices.js';
+import { server } from './server.js';
+
+const KINDS = [
+  { role: 'content', name: 'Content reference', hint: 'Subject or layout', icon: 'subject' },
+  { role: 'style', name: 'Style reference', hint: 'Its look is taken over', icon: 'style' },
+  { role: 'style', name: 'Extra style reference', beta: true, hint: 'Blends with the first', icon: 'style' },
+  { role: 'style', name: 'Third style reference', beta: true, hint: 'One more to blend', icon: 'style' },
+  { role: 'style', name: 'Fourth style reference', beta: true, hint: 'One more to blend', icon: 'style' },
+];
+/** Shown even when they are empty. */
+const ALWAYS = 3;
+const DRAGGED = 'application/x-uso-slot';
+
+export class Slots {
+  /** `changed()` is called whenever what a job would refer to is another. */
+  constructor(element, changed) {
+    this.element = element;
+    this.changed = changed;
+    this.slots = KINDS.map((kind, index) => new Slot(kind, index, this));
+    fill(element, this.slots.map((slot) => slot.element));
+    this.arrange();
+  }
+
+  /** Shows as many places as the server takes, and those beyond the usual ones only once they can be used. */
+  arrange() {
+    const styles = server.limits.styles?.[1] ?? 2;
+    const used = this.slots.findLastIndex((slot) => slot.reference) + 1;
+    this.slots.forEach((slot, index) => {
+      slot.element.hidden = index > styles || (index >= ALWAYS && index > used);
+    });
+  }
+
+  get content() {
+    return this.slots[0].source;
+  }
+
+  get styles() {
+    return this.slots.slice(1).map((slot) => slot.source).filter(Boolean);
+  }
+
+  get busy() {
+    return this.slots.some((slot) => slot.reference && !slot.reference.source && !slot.reference.error);
+  }
+
+  /** Resolves once nothing is on its way to the store any more. */
+  settled() {
+    return Promise.allSettled(this.slots.map((slot) => slot.arriving));
+  }
+
+  /** Takes sources as a job has them, with whatever small pictures this browser knows. */
+  set(content, styles) {
+    this.slots.forEach((slot, index) => {
+      const source = index === 0 ? content : styles[index - 1];
+      slot.show(source ? { source, thumb: thumbs.get(source), name: source } : null);
+    });
+    this.notify();
+  }
+
+  put(role, reference) {
+    const slot = this.free(role);
+    slot.show(reference);
+    this.notify();
+    return slot;
+  }
+
+  /** Takes files from a drop or the clipboard: the first empty place first. */
+  take(files, first) {
+    const pictures = [...files];
+    if (first && pictures.length) first.take(pictures.shift());
+    for (const file of pictures) {
+      const slot = this.slots.find((slot) => !slot.element.hidden && !slot.reference);
+      if (!slot) break;
+      slot.take(file);
+    }
+  }
+
+  free(role) {
+    const candidates = this.slots.filter((slot) => slot.kind.role === role && !slot.element.hidden);
+    return candidates.find((slot) => !slot.reference) ?? candidates[0];
+  }
+
+  swap(one, other) {
+    const kept = one.reference;
+    one.show(other.reference);
+    other.show(kept);
+    this.notify();
+    say(`${one.kind.name} and ${other.kind.name.toLowerCase()} swapped`);
+  }
+
+  /** The place that `/content` or `/styles/1` points at; empty places do not count. */
+  at(pointer) {
+    if (pointer.startsWith('/content')) return this.slots[0];
+    const filled = this.slots.slice(1).filter((slot) => slot.source);
+    return filled[Number(pointer.split('/')[2] ?? 0)] ?? this.slots[1];
+  }
+
+  notify() {
+    this.arrange();
+    this.changed();
+  }
+}
+
+class Slot {
+  constructor(kind, index, all) {
+    this.kind = kind;
+    this.all = all;
+    this.index = index;
+    this.reference = null;
+    this.arriving = null;
+    const id = `slot-${index}`;
+    this.input = h('input', {
+      type: 'file',
+      id,
+      class: 'unseen',
+      accept: 'image/*',
+      'aria-describedby': `${id}-error`,
+      onchange: () => {
+        if (this.input.files[0]) this.take(this.input.files[0]);
+        this.input.value = '';
+      },
+    });
+    this.face = h('label', { class: 'slot-face', htmlFor: id });
+    this.tools = h('div', { class: 'slot-tools' });
+    this.error = h('p', { class: 'field-error', id: `${id}-error`, hidden: true });
+    this.name = h('span', { class: 'slot-name' }, kind.name, kind.beta && h('span', { class: 'tag' }, 'beta'));
+    this.element = h('div', { class: 'slot', data: { role: kind.role } }, this.name, h('div', { class: 'slot-box' }, this.input, this.face, this.tools), this.error);
+    this.listen();
+    this.draw();
+  }
+
+  get source() {
+    return this.reference?.source ?? null;
+  }
+
+  listen() {
+    const { element } = this;
+    const over = (on) => element.classList.toggle('over', on);
+    element.addEventListener('dragover', (event) => {
+      event.preventDefault();
+      over(true);
+    });
+    element.addEventListener('dragleave', (event) => {
+      if (!element.contains(event.relatedTarget)) over(false);
+    });
+    element.addEventListener('drop', (event) => {
+      event.preventDefault();
+      event.stopPropagation();
+      over(false);
+      const from = event.dataTransfer.getData(DRAGGED);
+      if (from) this.all.swap(this.all.slots[Number(from)], this);
+      else this.all.take(event.dataTransfer.files, this);
+    });
+    element.addEventListener('dragstart', (event) => {
+      if (!this.reference) return;
+      event.dataTransfer.setData(DRAGGED, this.index);
+      event.dataTransfer.effectAllowed = 'move';
+    });
+  }
+
+  /** Checks a file and stores it; the picture is shown at once. */
+  async take(file) {
+    this.stop?.abort();
+    const stop = new AbortController();
+    this.stop = stop;
+    this.complain(null);
+    const name = file.name || 'Pasted picture';
+    this.arriving = (async () => {
+      try {
+        this.show({ name, progress: 0 }, { keepStop: true });
+        this.all.notify();
+        const ready = await prepare(file);
+        if (stop.signal.aborted) return;
+        this.show({ name, thumb: ready.thumb, progress: 0, size: [ready.width, ready.height] }, { keepStop: true });
+        const source = await store(ready.blob, ready.type, {
+          signal: stop.signal,
+          progress: (part) => {
+            const bar = this.face.querySelector('progress');
+            if (bar) bar.value = part;
+          },
+        });
+        if (stop.signal.aborted) return;
+        thumbs.put(source, ready.thumb);
+        this.show({ name, source, thumb: ready.thumb, size: [ready.width, ready.height] });
+        say(`${this.kind.name}: ${name} is ready${ready.converted ? ', turned into PNG' : ''}`);
+      } catch (error) {
+        if (stop.signal.aborted) return;
+        this.show(null);
+        this.complain(error.message);
+        throw error;
+      } finally {
+        if (!stop.signal.aborted) this.all.notify();
+      }
+    })();
+    // Whoever waits for it hears of the failure; it is shown here already.
+    this.arriving.catch(() => {});
+  }
+
+  show(reference, { keepStop } = {}) {
+    if (!keepStop) {
+      this.stop?.abort();
+      this.stop = null;
+    }
+    this.reference = reference;
+    if (reference?.source) this.complain(null);
+    this.draw();
+  }
+
+  remove() {
+    this.show(null);
+    this.complain(null);
+    this.all.notify();
+    this.input.focus();
+    say(`${this.kind.name} removed`);
+  }
+
+  complain(message) {
+    this.error.textContent = message ?? '';
+    this.error.hidden = !message;
+    this.element.classList.toggle('wrong', Boolean(message));
+    if (message) this.input.setAttribute('aria-invalid', 'true');
+    else this.input.removeAttribute('aria-invalid');
+  }
+
+  draw() {
+    const { reference, kind } = this;
+    this.element.classList.toggle('filled', Boolean(reference));
+    this.element.draggable = Boolean(reference);
+    this.input.setAttribute('aria-label', reference ? `${kind.name}: ${reference.name}. Choose another picture` : `${kind.name}: choose a picture`);
+    if (!reference) {
+      fill(this.face, icon(kind.icon), h('span', { class: 'slot-hint' }, kind.hint), h('span', { class: 'slot-how' }, 'Drop, paste or click'));
+      fill(this.tools);
+      return;
+    }
+    const waiting = !reference.source;
+    fill(
+      this.face,
+      reference.thumb ? picture(reference.thumb, '', { draggable: false }) : h('span', { class: 'slot-hint' }, waiting ? 'Reading…' : 'Picture in the store'),
+      waiting && h('progress', { max: 1, value: reference.progress, 'aria-label': `Uploading ${reference.name}` }),
+    );
+    this.face.title = reference.name;
+    const next = this.all.slots?.slice(this.index + 1).find((slot) => !slot.element.hidden) ?? this.all.slots?.[0];
+    fill(
+      this.tools,
+      next && button('swap', `Swap ${kind.name.toLowerCase()} with ${next.kind.name.toLowerCase()}`, () => this.all.swap(this, next)),
+      button('close', `Remove ${kind.name.toLowerCase()}`, () => this.remove()),
+    );
+  }
+}
