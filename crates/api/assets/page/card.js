@@ -12,7 +12,7 @@ import { withdraw } from './submit.js';
 import { duration, ended, jobTitle, standing, stateWord } from './words.js';
 
 /** Extreme proportions would make a card a stripe. */
-const NARROWEST = 0.6;
+const NARROWEST = 0.75;
 const WIDEST = 1.8;
 
 export class Card {
@@ -22,6 +22,8 @@ export class Card {
     this.frame = h('div', { class: 'frame' });
     this.preview = null;
     this.shown = 0;
+    // A job that was on its way before this page was opened may have a preview that no event tells of.
+    this.late = job.state === 'running';
     this.title = h('h3', { class: 'card-title' });
     this.references = h('div', { class: 'card-references' });
     this.status = h('p', { class: 'card-status' });
@@ -65,6 +67,11 @@ export class Card {
 
   shape() {
     const { width, height } = this.job.output ?? this.job.spec ?? {};
+    if (ended(this.job.state) && !this.job.output) {
+      // Nothing to see here: no more room than a sign needs.
+      this.frame.style.aspectRatio = 4;
+      return;
+    }
     const ratio = width && height ? Math.min(WIDEST, Math.max(NARROWEST, width / height)) : 1;
     this.frame.style.aspectRatio = ratio;
   }
@@ -108,7 +115,7 @@ export class Card {
         fill(
           this.actions,
           button('again', 'Try again', attempt(() => retryJob(job.id), 'Not repeated'), { text: true, class: 'quiet' }),
-          button('left', 'Back to the form', () => reuse(job)),
+          button('edit', 'Edit', () => reuse(job), { text: true, class: 'quiet', title: 'Back into the form' }),
           h('span', { class: 'gap' }),
           button('close', 'Take off this page', () => this.away()),
         );
@@ -127,15 +134,13 @@ export class Card {
       return;
     }
     if (job.state === 'running') {
-      if (job.previews !== this.shown || before?.state !== 'running') this.drawPreview();
+      if (job.previews !== this.shown || this.late) this.drawPreview();
+      this.late = false;
       if (this.preview) return;
     }
     if (this.face === job.state && !this.preview) return;
-    if (ended(job.state) && this.preview) {
-      this.frame.classList.add('stopped');
-      return;
-    }
     this.face = job.state;
+    if (ended(job.state)) this.preview = null;
     const mark = { failed: 'warn', expired: 'clock', canceled: 'stop' }[job.state];
     fill(this.frame, h('div', { class: mark ? 'face' : 'face waiting' }, mark ? icon(mark) : h('span', { class: 'dots', 'aria-hidden': 'true' }, h('i'), h('i'), h('i'))));
   }

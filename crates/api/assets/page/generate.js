@@ -17,9 +17,17 @@ import { duration, ended } from './words.js';
 
 const ESTIMATE_MS = 500;
 const DRAFT_MS = 300;
+/** As in the style sheet. */
+const CARD_ROW = 4;
+const CARD_GAP = 20;
 
 const at = (id) => document.getElementById(id);
 const cards = new Map();
+
+/** Cards of any height without holes between them: each spans as many small rows as it needs. */
+const heights = new ResizeObserver((entries) => {
+  for (const { target } of entries) target.style.gridRowEnd = `span ${Math.ceil((target.offsetHeight + CARD_GAP) / CARD_ROW)}`;
+});
 
 let form, prompt, promptError, slots, settings, estimates;
 
@@ -230,6 +238,7 @@ function show(job) {
     known.update(job);
   } else {
     const card = new Card(job, takeAway);
+    heights.observe(card.element);
     cards.set(job.id, card);
     const after = [...cards.values()].filter((other) => other !== card && other.job.submitted_ms <= job.submitted_ms);
     const next = after.sort((a, b) => b.job.submitted_ms - a.job.submitted_ms)[0];
@@ -240,6 +249,7 @@ function show(job) {
 
 function takeAway(card) {
   if (!card) return;
+  heights.unobserve(card.element);
   card.element.remove();
   for (const [id, other] of cards) if (other === card) cards.delete(id);
   drawExamples();

@@ -3,11 +3,11 @@
 import { fill, h, s } from './dom.js';
 import { count } from './words.js';
 
-const WIDTH = 720;
 const HEIGHT = 180;
 const LEFT = 40;
 const BOTTOM = 22;
 const TOP = 10;
+const SHORTEST_MS = 60_000;
 
 /** Draws `points` ({ at, interactive, bulk }, oldest first) into `element`. */
 export function plot(element, points, names) {
@@ -15,27 +15,30 @@ export function plot(element, points, names) {
     fill(element, h('p', { class: 'muted' }, 'The curve begins in a few seconds.'));
     return;
   }
-  const first = points[0].at;
-  const span = Math.max(60_000, points.at(-1).at - first);
+  // In pixels of the page, so that words keep their size on a narrow one.
+  const width = Math.max(240, element.clientWidth - 28);
+  const last = points.at(-1).at;
+  const span = Math.max(SHORTEST_MS, last - points[0].at);
+  const first = last - span;
   const most = ceiling(Math.max(1, ...points.flatMap((point) => names.map((name) => point[name] ?? 0))));
-  const x = (at) => LEFT + ((at - first) / span) * (WIDTH - LEFT - 8);
+  const x = (at) => LEFT + ((at - first) / span) * (width - LEFT - 8);
   const y = (value) => TOP + (1 - value / most) * (HEIGHT - TOP - BOTTOM);
   const lines = [0, 0.5, 1].map((part) => most * part).filter((value) => Number.isInteger(value));
   fill(
     element,
     s(
       'svg',
-      { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', 'aria-label': summary(points, names) },
+      { viewBox: `0 0 ${width} ${HEIGHT}`, role: 'img', 'aria-label': summary(points, names) },
       ...lines.flatMap((value) => [
-        s('line', { class: 'plot-grid', x1: LEFT, x2: WIDTH - 8, y1: y(value), y2: y(value) }),
+        s('line', { class: 'plot-grid', x1: LEFT, x2: width - 8, y1: y(value), y2: y(value) }),
         s('text', { class: 'plot-text', x: LEFT - 8, y: y(value) + 4, 'text-anchor': 'end' }, count(value)),
       ]),
       s('text', { class: 'plot-text', x: LEFT, y: HEIGHT - 4 }, clock(first)),
-      s('text', { class: 'plot-text', x: WIDTH - 8, y: HEIGHT - 4, 'text-anchor': 'end' }, 'now'),
+      s('text', { class: 'plot-text', x: width - 8, y: HEIGHT - 4, 'text-anchor': 'end' }, 'now'),
       ...names.flatMap((name) => {
         const way = points.map((point, nth) => `${nth ? 'L' : 'M'}${x(point.at).toFixed(1)} ${y(point[name] ?? 0).toFixed(1)}`).join('');
         return [
-          s('path', { class: `plot-area plot-${name}`, d: `${way}L${x(points.at(-1).at).toFixed(1)} ${y(0)}L${x(first)} ${y(0)}Z` }),
+          s('path', { class: `plot-area plot-${name}`, d: `${way}L${x(last).toFixed(1)} ${y(0)}L${x(points[0].at).toFixed(1)} ${y(0)}Z` }),
           s('path', { class: `plot-line plot-${name}`, d: way }),
         ];
       }),

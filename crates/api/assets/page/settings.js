@@ -5,8 +5,8 @@ import { fill, h } from './dom.js';
 import { server } from './server.js';
 
 const NUMBERS = {
-  width: { label: 'Generation width', unit: 'px', step: 16 },
-  height: { label: 'Generation height', unit: 'px', step: 16 },
+  width: { label: 'Generation width', shown: 'Width', step: 16 },
+  height: { label: 'Generation height', shown: 'Height', step: 16 },
   steps: { label: 'Number of steps', step: 1 },
   guidance: { label: 'Guidance', step: 0.1 },
   content_size: { label: 'Content reference size', unit: 'px', step: 16 },
@@ -45,7 +45,7 @@ export class Settings {
     const { width, height, steps, guidance, content_size: contentSize } = this.numbers;
     const group = (label, id, control) => h('div', { class: 'field' }, h('span', { class: 'label', id }, label), control);
     return [
-      h('fieldset', { class: 'group size-group' }, h('legend', {}, 'Size'), this.sizes, h('div', { class: 'pair' }, width.element, this.turn, height.element), h('label', { class: 'check', htmlFor: 'keep_size' }, this.keepSize, h('span', {}, 'Keep input size'), this.keepNote)),
+      h('fieldset', { class: 'group size-group' }, h('legend', {}, 'Generation size'), this.sizes, h('div', { class: 'pair' }, width.element, this.turn, height.element), h('label', { class: 'check', htmlFor: 'keep_size' }, this.keepSize, h('span', {}, 'Keep input size'), this.keepNote)),
       h('fieldset', { class: 'group' }, h('legend', {}, 'Drawing'), steps.element, guidance.element, this.fields.seed.element, group('Pictures', 'count-label', this.count)),
       h(
         'details',
@@ -131,22 +131,22 @@ export class Settings {
     height.enable(!keeps);
     this.turn.disabled = keeps;
     this.keepSize.disabled = !this.hasContent;
-    this.keepNote.textContent = this.hasContent ? 'Proportions of the content reference' : 'Needs a content reference';
+    this.keepNote.textContent = this.hasContent ? 'As the content reference' : 'Needs a content reference';
     this.pickSize(keeps ? '' : `${width.get()}x${height.get()}`, { quiet: true });
   }
 }
 
 class NumberField {
-  constructor(name, { label, unit, step }, changed) {
+  constructor(name, { label, shown = label, unit, step }, changed) {
     this.step = step;
     const id = name;
     this.slider = h('input', { type: 'range', step, 'aria-label': `${label}, slider`, tabIndex: -1, oninput: () => this.input((this.number.value = this.slider.value)) });
-    this.number = h('input', { type: 'number', id, step, inputMode: step < 1 ? 'decimal' : 'numeric', 'aria-describedby': `${id}-error`, oninput: () => this.input(this.number.value), onchange: () => (this.set(this.get()), changed()) });
+    this.number = h('input', { type: 'number', id, step, inputMode: step < 1 ? 'decimal' : 'numeric', 'aria-label': unit ? `${label} in pixels` : label, 'aria-describedby': `${id}-error`, oninput: () => this.input(this.number.value), onchange: () => (this.set(this.get()), changed()) });
     this.error = h('p', { class: 'field-error', id: `${id}-error`, hidden: true });
     this.element = h(
       'div',
       { class: 'field number' },
-      h('label', { class: 'label', htmlFor: id }, label, unit && h('span', { class: 'unit' }, ` ${unit}`)),
+      h('label', { class: 'label', htmlFor: id }, shown, unit && h('span', { class: 'unit' }, ` ${unit}`)),
       this.number,
       this.slider,
       this.error,

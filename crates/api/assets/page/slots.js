@@ -235,7 +235,7 @@ class Slot {
     this.element.draggable = Boolean(reference);
     this.input.setAttribute('aria-label', reference ? `${kind.name}: ${reference.name}. Choose another picture` : `${kind.name}: choose a picture`);
     if (!reference) {
-      fill(this.face, icon(kind.icon), h('span', { class: 'slot-hint' }, kind.hint), h('span', { class: 'slot-how' }, 'Drop, paste or click'));
+      fill(this.face, icon(kind.icon), h('span', { class: 'slot-hint' }, kind.hint));
       fill(this.tools);
       return;
     }

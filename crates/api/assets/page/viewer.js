@@ -115,11 +115,11 @@ function actions(job) {
   return h(
     'div',
     { class: 'viewer-actions' },
-    job.output && button('download', 'Download', () => download(job), { text: true, class: 'primary' }),
+    job.output && button('download', 'Download', () => download(job), { text: true, class: 'primary whole' }),
     job.output && button('subject', 'Use as content', leave(() => useAs('content', job)), { text: true }),
     job.output && button('style', 'Use as style', leave(() => useAs('style', job)), { text: true }),
     button('again', 'Another seed', leave(() => again(job)), { text: true, title: 'Same again with another seed' }),
-    button('left', 'Into the form', leave(() => reuse(job)), { text: true }),
+    button('edit', 'Edit in the form', leave(() => reuse(job)), { text: true }),
     button('terminal', 'Copy as curl', () => copyCurl(job), { text: true }),
     button('trash', 'Delete', leave(() => remove(job, { hide: () => hidden(job, true), show: () => hidden(job, false) })), { text: true, class: 'danger' }),
   );
