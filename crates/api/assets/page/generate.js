@@ -35,7 +35,7 @@ export function startGenerate() {
   form = at('form');
   prompt = at('prompt');
   promptError = at('prompt-error');
-  slots = new Slots(at('slots'), changed);
+  slots = new Slots(at('slots'), at('slot-errors'), changed);
   settings = new Settings(at('settings'), changed);
   restore();
 
@@ -77,13 +77,14 @@ export function limitsChanged() {
 export async function generate() {
   if (slots.busy) {
     setText(at('estimate'), 'Waiting for the upload');
-    await slots.settled();
+    const lost = await slots.settled();
+    // Without a picture that somebody waited for, it would be another job than the one asked for.
+    if (lost) {
+      lost.input.focus();
+      return;
+    }
   }
-  const broken = slots.slots.find((slot) => !slot.error.hidden && !slot.reference);
-  if (broken) {
-    broken.input.focus();
-    return;
-  }
+  clearErrors();
   const body = asked();
   if (!body.prompt.trim() && !body.content && body.styles.length === 0) {
     complain(prompt, promptError, 'Say what to draw, or give a reference picture.');

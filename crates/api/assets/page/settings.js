@@ -12,7 +12,6 @@ const NUMBERS = {
   content_size: { label: 'Content reference size', unit: 'px', step: 16 },
 };
 const MOST_SEED = 2 ** 53 - 1;
-const SEEDS = 2 ** 32;
 const COUNTS = [1, 2, 4, 8];
 
 export class Settings {
@@ -65,7 +64,7 @@ export class Settings {
     this.sizes.hidden = server.sizes.length === 0;
     fill(
       this.class,
-      server.classes.map((name) => radio(name, name === 'interactive' ? 'Now' : name === 'bulk' ? 'When there is room' : name)),
+      server.classes.map((name) => radio(name, name === 'interactive' ? 'Now' : name === 'bulk' ? 'When idle' : name)),
     );
     this.fields.seed.set(-1);
     this.keepSize.checked = false;
@@ -208,8 +207,7 @@ class SeedField {
       h(
         'span',
         { class: 'seed-box' },
-        button('dice', 'Draw a seed and keep it', () => (this.set(Math.floor(Math.random() * SEEDS)), changed())),
-        button('again', 'A random seed each time', () => (this.set(-1), changed())),
+        button('dice', 'A random seed each time', () => (this.set(-1), changed())),
         this.number,
       ),
       this.error,

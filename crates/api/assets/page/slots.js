@@ -21,11 +21,13 @@ const DRAGGED = 'application/x-uso-slot';
 
 export class Slots {
   /** `changed()` is called whenever what a job would refer to is another. */
-  constructor(element, changed) {
+  constructor(element, errors, changed) {
     this.element = element;
     this.changed = changed;
     this.slots = KINDS.map((kind, index) => new Slot(kind, index, this));
     fill(element, this.slots.map((slot) => slot.element));
+    // Below all of them: a slot is too narrow for a sentence.
+    fill(errors, this.slots.map((slot) => slot.error));
     this.arrange();
   }
 
@@ -47,12 +49,14 @@ export class Slots {
   }
 
   get busy() {
-    return this.slots.some((slot) => slot.reference && !slot.reference.source && !slot.reference.error);
+    return this.slots.some((slot) => slot.reference && !slot.source);
   }
 
-  /** Resolves once nothing is on its way to the store any more. */
-  settled() {
-    return Promise.allSettled(this.slots.map((slot) => slot.arriving));
+  /** Resolves once nothing is on its way to the store any more, with the slot that lost its picture if one did. */
+  async settled() {
+    const waiting = this.slots.filter((slot) => slot.reference && !slot.source);
+    await Promise.allSettled(waiting.map((slot) => slot.arriving));
+    return waiting.find((slot) => !slot.reference);
   }
 
   /** Takes sources as a job has them, with whatever small pictures this browser knows. */
@@ -131,7 +135,7 @@ class Slot {
     this.tools = h('div', { class: 'slot-tools' });
     this.error = h('p', { class: 'field-error', id: `${id}-error`, hidden: true });
     this.name = h('span', { class: 'slot-name' }, kind.name, kind.beta && h('span', { class: 'tag' }, 'beta'));
-    this.element = h('div', { class: 'slot', data: { role: kind.role } }, this.name, h('div', { class: 'slot-box' }, this.input, this.face, this.tools), this.error);
+    this.element = h('div', { class: 'slot', data: { role: kind.role } }, this.name, h('div', { class: 'slot-box' }, this.input, this.face, this.tools));
     this.listen();
     this.draw();
   }
@@ -222,7 +226,7 @@ class Slot {
   }
 
   complain(message) {
-    this.error.textContent = message ?? '';
+    this.error.textContent = message ? `${this.kind.name}: ${message.charAt(0).toLowerCase()}${message.slice(1)}` : '';
     this.error.hidden = !message;
     this.element.classList.toggle('wrong', Boolean(message));
     if (message) this.input.setAttribute('aria-invalid', 'true');

@@ -12,8 +12,8 @@ import { bytes, duration, ended, jobTitle, moment, standing, stateWord } from '.
 /** The parts of a job's time, in the order in which they pass. */
 const PARTS = [
   ['wait_ms', 'Waiting'],
-  ['fetch_ms', 'Fetching references'],
-  ['encode_ms', 'Reading them'],
+  ['fetch_ms', 'Fetching'],
+  ['encode_ms', 'Reading'],
   ['sample_ms', 'Drawing'],
   ['decode_ms', 'Developing'],
   ['upload_ms', 'Storing'],

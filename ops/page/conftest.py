@@ -1,0 +1,87 @@
+"""A browser for each test, which fails if the page breaks its own rules while it runs."""
+
+import os
+import pathlib
+import re
+import subprocess
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+BASE = os.environ["USO_BASE_URL"].rstrip("/")
+HERE = pathlib.Path(__file__).parent
+EXAMPLES = HERE.parent.parent / "crates/engine/assets/mini/examples"
+SHOTS = os.environ.get("USO_SHOTS")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", *os.environ.get("USO_CHROMIUM_ARGS", "").split()]
+        browser = playwright.chromium.launch(executable_path=os.environ["USO_CHROMIUM"], args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser, request):
+    """Opens pages; at the end none may have thrown, been refused by its policy or called elsewhere."""
+    contexts, faults = [], []
+
+    def open_page(path="/", ready=True, **options):
+        options = {"viewport": {"width": 1360, "height": 860}, "color_scheme": "light", **options}
+        context = browser.new_context(**options)
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: faults.append(f"threw: {error}"))
+        page.on(
+            "console",
+            lambda message: faults.append(message.text) if "Content Security Policy" in message.text else None,
+        )
+        here = urlsplit(BASE).hostname
+        page.on(
+            "request",
+            lambda asked: faults.append(f"called {asked.url}")
+            if urlsplit(asked.url).scheme in ("http", "https") and urlsplit(asked.url).hostname != here
+            else None,
+        )
+        page.goto(BASE + path)
+        if ready:
+            page.locator("#settings input#steps").wait_for()
+        return page
+
+    yield open_page
+    if SHOTS and contexts:
+        pathlib.Path(SHOTS).mkdir(parents=True, exist_ok=True)
+        for context in contexts:
+            for page in context.pages:
+                page.screenshot(path=f"{SHOTS}/{re.sub(r'[^a-z0-9]+', '-', request.node.name.lower())}.png")
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+@pytest.fixture
+def page(opened):
+    return opened()
+
+
+class Fleet:
+    """Stops the fleet and starts it again at the same address."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def run(self, what):
+        subprocess.run([HERE / "fleet.sh", what, self.folder], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def fleet():
+    folder = os.environ.get("USO_FLEET_DIR")
+    if not folder:
+        pytest.skip("needs a fleet of its own: USO_FLEET_DIR")
+    return Fleet(folder)

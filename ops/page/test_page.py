@@ -1,0 +1,363 @@
+"""The web page on a real fleet with the bundled model, as people use it."""
+
+import re
+
+import pytest
+from conftest import EXAMPLES
+from playwright.sync_api import expect
+
+BLUE_SQUARE = "a blue square in the centre on a sandy beach"
+VIEWS = ["/", "/#queue", "/#gallery"]
+
+
+def generate(page, prompt=BLUE_SQUARE, **settings):
+    page.fill("#prompt", prompt)
+    for name, value in settings.items():
+        page.fill(f"#{name}", str(value))
+    page.keyboard.press("Control+Enter")
+    return page.locator(".card").first
+
+
+def slow(page, prompt=BLUE_SQUARE):
+    """A job of several seconds: the bundled model at a size that it was never made for."""
+    most = int(page.get_attribute("#width", "max"))
+    side = min(most, 640)
+    return generate(page, prompt, width=side, height=side, steps=page.get_attribute("#steps", "max"))
+
+
+def done(card, within=60_000):
+    expect(card).to_have_attribute("data-state", "succeeded", timeout=within)
+    picture = card.locator("img.result")
+    expect(picture).to_have_class(re.compile("there"))
+    return picture
+
+
+def attached(page, slot, file):
+    page.set_input_files(f"#slot-{slot}", EXAMPLES / file)
+    expect(page.locator(".slot").nth(slot).locator("img")).to_be_visible()
+    expect(page.locator(".slot").nth(slot).locator("progress")).to_have_count(0)
+
+
+def test_a_prompt_becomes_a_picture(page):
+    card = generate(page, seed=102)
+    picture = done(card)
+    assert picture.evaluate("image => image.naturalWidth") == int(page.input_value("#width"))
+    expect(card.locator(".card-status")).to_contain_text("seed 102")
+
+
+def test_references_are_uploaded_and_used(page):
+    attached(page, 0, "content_star.png")
+    attached(page, 1, "style_neon.png")
+    attached(page, 2, "style_dots.png")
+    with page.expect_request(lambda asked: asked.url.endswith("/v1/jobs") and asked.method == "POST") as sent:
+        card = generate(page, "the star is in the middle in the blue sky", seed=106)
+    body = sent.value.post_data_json
+    assert body["content"].startswith("upload:") and len(body["styles"]) == 2
+    assert sent.value.headers["idempotency-key"]
+    done(card)
+    expect(card.locator(".card-references img")).to_have_count(3)
+
+
+def test_a_dropped_picture_lands_where_it_falls_and_swaps(page):
+    page.evaluate(
+        """async () => {
+            const canvas = Object.assign(document.createElement('canvas'), { width: 40, height: 30 });
+            canvas.getContext('2d').fillRect(5, 5, 20, 20);
+            const blob = await new Promise((made) => canvas.toBlob(made, 'image/png'));
+            const data = new DataTransfer();
+            data.items.add(new File([blob], 'drawn.png', { type: 'image/png' }));
+            document.querySelectorAll('.slot')[1].dispatchEvent(new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer: data }));
+        }"""
+    )
+    expect(page.locator("#slot-1")).to_have_attribute("aria-label", re.compile("drawn.png"))
+    expect(page.locator(".slot").nth(1).locator("progress")).to_have_count(0)
+    page.get_by_role("button", name="Swap style reference with extra").click()
+    expect(page.locator("#slot-2")).to_have_attribute("aria-label", re.compile("drawn.png"))
+    page.get_by_role("button", name="Remove extra style reference").click()
+    expect(page.locator(".slot.filled")).to_have_count(0)
+
+
+def test_a_pasted_picture_takes_the_first_empty_place(page):
+    page.evaluate(
+        """async () => {
+            const canvas = Object.assign(document.createElement('canvas'), { width: 40, height: 30 });
+            const blob = await new Promise((made) => canvas.toBlob(made, 'image/png'));
+            const data = new DataTransfer();
+            data.items.add(new File([blob], 'pasted.png', { type: 'image/png' }));
+            document.body.dispatchEvent(new ClipboardEvent('paste', { bubbles: true, cancelable: true, clipboardData: data }));
+        }"""
+    )
+    expect(page.locator("#slot-0")).to_have_attribute("aria-label", re.compile("pasted.png"))
+
+
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("notes.png", b"not a picture at all", "not a picture"),
+        ("empty.png", b"", "empty"),
+        ("cut.png", (EXAMPLES / "content_star.png").read_bytes()[:70], "damaged"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_words(page, name, content, words):
+    page.set_input_files("#slot-0", {"name": name, "mimeType": "image/png", "buffer": content})
+    expect(page.locator("#slot-0-error")).to_contain_text(words)
+    expect(page.locator("#slot-0")).to_have_attribute("aria-invalid", "true")
+
+
+def test_progress_and_previews_are_live(page):
+    card = slow(page)
+    expect(card.locator(".card-status")).to_contain_text(re.compile(r"Step \d+ of \d+"), timeout=30_000)
+    expect(card.locator("img.preview")).to_be_visible(timeout=30_000)
+    card.get_by_role("button", name="Cancel").click()
+
+
+def test_a_running_job_is_canceled(page):
+    card = slow(page)
+    expect(card).to_have_attribute("data-state", "running", timeout=30_000)
+    card.get_by_role("button", name="Cancel").click()
+    expect(card).to_have_attribute("data-state", "canceled", timeout=30_000)
+    card.get_by_role("button", name="Take off this page").click()
+    expect(page.locator(".card")).to_have_count(0)
+
+
+def test_a_reload_in_mid_job_loses_nothing(page):
+    attached(page, 1, "style_mosaic.png")
+    card = slow(page)
+    expect(card).to_have_attribute("data-state", "running", timeout=30_000)
+    page.wait_for_timeout(500)
+    page.reload()
+    expect(page.locator(".card")).to_have_count(1)
+    expect(page.locator("#prompt")).to_have_value(BLUE_SQUARE)
+    expect(page.locator(".slot").nth(1).locator("img")).to_be_visible()
+    done(page.locator(".card").first, within=120_000)
+
+
+def test_several_jobs_are_in_flight_at_once(page):
+    page.get_by_role("radio", name="4", exact=True).click()
+    generate(page, seed=500)
+    expect(page.locator(".card")).to_have_count(4)
+    for nth in range(4):
+        done(page.locator(".card").nth(nth))
+    seeds = {page.locator(".card-status").nth(nth).inner_text().split("seed ")[1] for nth in range(4)}
+    assert seeds == {"500", "501", "502", "503"}
+
+
+def test_the_server_goes_away_and_comes_back(page, fleet):
+    running = slow(page, "drawn over a restart")
+    expect(running).to_have_attribute("data-state", "running", timeout=30_000)
+    fleet.run("stop")
+    try:
+        expect(page.locator("#banner")).to_be_visible(timeout=30_000)
+        generate(page, "sent while the server was away", width=64, height=64, steps=10)
+        waiting = page.locator(".card", has_text="sent while")
+        expect(waiting.locator(".card-status")).to_contain_text("away")
+        # Even a page that is closed meanwhile has not lost it.
+    finally:
+        fleet.run("start")
+    expect(page.locator("#banner")).to_be_hidden(timeout=60_000)
+    done(waiting, within=120_000)
+    done(page.locator(".card", has_text="over a restart"), within=120_000)
+    expect(page.locator(".card")).to_have_count(2)
+
+
+def test_a_refusal_is_shown_at_its_field(page):
+    refusal = {
+        "title": "Unprocessable Entity",
+        "status": 422,
+        "code": "invalid_fields",
+        "detail": "2 fields are not as they must be",
+        "retryable": False,
+        "errors": [
+            {"pointer": "/steps", "code": "out_of_range", "message": "must be from 1 to 100"},
+            {"pointer": "/priority", "code": "out_of_range", "message": "must be from -100 to 100"},
+        ],
+    }
+    page.route("**/v1/jobs", lambda route: route.fulfill(status=422, json=refusal, content_type="application/problem+json"))
+    generate(page)
+    expect(page.locator("#steps-error")).to_have_text("Must be from 1 to 100.")
+    expect(page.locator("#steps")).to_be_focused()
+    expect(page.locator("#priority-error")).to_contain_text("Must be from -100")
+    expect(page.locator(".card")).to_have_count(0)
+
+
+def test_a_picture_is_used_again(page):
+    card = generate(page)
+    done(card)
+    card.get_by_role("button", name="Copy as curl").click()
+    expect(page.locator(".notice").first).to_contain_text("curl")
+    command = page.evaluate("navigator.clipboard.readText()")
+    assert command.startswith("curl http") and BLUE_SQUARE in command
+    with page.expect_download() as saved:
+        card.get_by_role("button", name="Download").click()
+    assert saved.value.suggested_filename.startswith("a-blue-square") and saved.value.path().read_bytes()[:4] == b"\x89PNG"
+    card.get_by_role("button", name="Use as style").click()
+    expect(page.locator(".slot").nth(1).locator("img")).to_be_visible()
+    done(generate(page, "the heart is at the right on a sandy beach"))
+    card = page.locator(".card").first
+    card.get_by_role("button", name="Same again").click()
+    expect(page.locator(".card")).to_have_count(3)
+    done(page.locator(".card").first)
+
+
+def test_a_picture_opens_with_all_that_it_was_made_from(page):
+    card = generate(page, seed=77)
+    done(card)
+    card.locator("button.open").click()
+    viewer = page.locator("#viewer")
+    expect(viewer).to_contain_text("77")
+    expect(viewer).to_contain_text("Receipt")
+    expect(page).to_have_url(re.compile("#job/"))
+    page.reload()
+    expect(viewer).to_contain_text("Receipt")
+    page.keyboard.press("Escape")
+    expect(viewer).to_be_hidden()
+
+
+def test_the_gallery_filters_compares_and_deletes(page):
+    for prompt in ("a green ring in the snow", "a red heart in the snow"):
+        done(generate(page, prompt))
+    page.get_by_role("link", name="Gallery").click()
+    page.fill("#gallery-search", "in the snow")
+    tiles = page.locator(".tile:visible")
+    expect(tiles.first.locator("img")).to_have_class(re.compile("there"))
+    expect(page.locator("#gallery-note")).to_contain_text("found")
+    page.fill("#gallery-search", "green ring")
+    expect(tiles.first).to_contain_text("green ring")
+    for nth in (0, 1):
+        page.fill("#gallery-search", ("green ring", "red heart")[nth])
+        tiles.first.locator("input").check()
+    page.get_by_role("button", name="Compare").click()
+    slider = page.get_by_role("slider", name="How much")
+    before = slider.input_value()
+    page.keyboard.press("ArrowRight")
+    assert float(slider.input_value()) > float(before)
+    page.keyboard.press("Escape")
+    count = tiles.count()
+    tiles.first.get_by_role("button", name="Delete").click()
+    expect(tiles).to_have_count(count - 1)
+    page.get_by_role("button", name="Undo").click()
+    expect(tiles).to_have_count(count)
+
+
+def test_the_queue_shows_what_is_being_drawn(page):
+    slow(page, "watched in the queue")
+    page.get_by_role("link", name="Queue").click()
+    row = page.locator("#live .row", has_text="watched in the queue")
+    expect(row).to_be_visible()
+    row.get_by_role("button", name="Cancel").click()
+    expect(row).to_have_count(0, timeout=30_000)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("width", [320, 390, 768])
+def test_nothing_is_wider_than_a_phone(opened, view, width):
+    page = opened(view, ready=view == "/", viewport={"width": width, "height": 800}, has_touch=True, is_mobile=True)
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+# Luminance and contrast as WCAG 2 defines them; colours are drawn, since computed ones come in any notation.
+CONTRAST = """
+() => {
+  const canvas = Object.assign(document.createElement('canvas'), { width: 1, height: 1 });
+  const pen = canvas.getContext('2d', { willReadFrequently: true });
+  const paint = (colours) => {
+    pen.clearRect(0, 0, 1, 1);
+    for (const colour of colours) { pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1); }
+    return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const light = (rgb) => {
+    const [r, g, b] = rgb.map((part) => part / 255).map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const faults = [];
+  for (const element of document.querySelectorAll('body *')) {
+    const words = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!words || !element.checkVisibility() || element.closest('.unseen, .skip, [disabled], .check:has(:disabled)')) continue;
+    const grounds = [];
+    for (let at = element; at; at = at.parentElement) grounds.unshift(getComputedStyle(at).backgroundColor);
+    const ground = paint(['Canvas', ...grounds]);
+    const ink = paint(['Canvas', ...grounds, getComputedStyle(element).color]);
+    const [a, b] = [light(ink), light(ground)].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < 4.5) faults.push(`${element.tagName}.${element.className} "${element.textContent.trim().slice(0, 30)}": ${ratio.toFixed(2)}`);
+  }
+  return faults;
+}
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_word_can_be_read(opened, scheme, view):
+    page = opened(view, ready=view == "/", color_scheme=scheme)
+    page.wait_for_timeout(800)
+    assert page.evaluate(CONTRAST) == []
+
+
+def test_the_theme_follows_the_system_until_it_is_chosen(opened):
+    page = opened(color_scheme="dark")
+    paper = lambda: page.evaluate("getComputedStyle(document.body).backgroundColor")
+    dark = paper()
+    page.locator("#theme").click()
+    light = paper()
+    assert light != dark
+    page.reload()
+    assert paper() == light
+    page.locator("#theme").click()
+    assert paper() == dark
+
+
+def test_everything_can_be_done_with_the_keyboard(page):
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the prompt")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#prompt")).to_be_focused()
+    page.keyboard.type(BLUE_SQUARE)
+    page.keyboard.press("Tab")
+    expect(page.locator("#slot-0")).to_be_focused()
+    outline = page.locator(".slot-face").first.evaluate("face => getComputedStyle(face).outlineStyle")
+    assert outline == "solid"
+    page.get_by_role("radio", name="1", exact=True).focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("radio", name="2", exact=True)).to_have_attribute("aria-checked", "true")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Control+Enter")
+    card = page.locator(".card").first
+    done(card)
+    card.locator("button.open").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#viewer")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(card.locator("button.open")).to_be_focused()
+    page.keyboard.press("q")
+    expect(page.get_by_role("heading", name="Queue")).to_be_focused()
+    page.keyboard.press("l")
+    page.keyboard.press("/")
+    expect(page.locator("#gallery-search")).to_be_focused()
+
+
+def test_every_control_has_a_name(page):
+    done(generate(page))
+    for view in VIEWS:
+        page.goto(page.url.split("#")[0] + view[1:])
+        page.wait_for_timeout(500)
+        nameless = page.evaluate(
+            """() => [...document.querySelectorAll('button, input, select, textarea, a')]
+                .filter((control) => control.checkVisibility())
+                .filter((control) => !(control.ariaLabel || control.textContent.trim() || control.labels?.length))
+                .map((control) => control.outerHTML.slice(0, 100))"""
+        )
+        assert nameless == []
+
+
+def test_progress_is_told_to_screen_readers(page):
+    page.evaluate(
+        """() => {
+            window.heard = [];
+            new MutationObserver(() => window.heard.push(document.getElementById('spoken').textContent))
+                .observe(document.getElementById('spoken'), { childList: true, characterData: true, subtree: true });
+        }"""
+    )
+    done(generate(page))
+    page.wait_for_function("window.heard.some((text) => text.startsWith('Done'))")

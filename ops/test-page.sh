@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Drives the web page of a real fleet with a real browser. Needs target/release/uso; installs the rest.
+#   ops/test-page.sh [arguments of pytest]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+skip() { echo "SKIPPED: page: $*"; exit 0; }
+
+uso=${USO_BIN:-${CARGO_TARGET_DIR:-target}/release/uso}
+[ -x "$uso" ] || { echo "there is no $uso: cargo build --workspace --release --locked" >&2; exit 1; }
+
+browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
+if ! browser >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  # Ubuntu's package only points at another packaging system; what counts is whether there is a browser then.
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } >/dev/null 2>&1 || true
+fi
+USO_CHROMIUM=$(browser) || skip "Chromium is not installed and cannot be"
+export USO_CHROMIUM
+"$USO_CHROMIUM" --version >/dev/null 2>&1 || skip "$USO_CHROMIUM does not run"
+
+# Playwright is only the driver here: its own browsers are not fetched.
+tools=${CARGO_TARGET_DIR:-target}/page-tools
+if ! "$tools/bin/python" -c 'import playwright, pytest' 2>/dev/null; then
+  { python3 -m venv "$tools" && "$tools/bin/pip" install -q playwright==1.* pytest==8.*; } >/dev/null 2>&1 ||
+    skip "the Python packages playwright and pytest cannot be had"
+fi
+
+work=$(mktemp -d)
+stop() {
+  ops/page/fleet.sh stop "$work" || true
+  rm -rf "$work"
+}
+trap stop EXIT
+USO_BASE_URL=$(ops/page/fleet.sh start "$work")
+export USO_BASE_URL USO_FLEET_DIR=$work USO_SHOTS=${USO_SHOTS:-}
+
+"$tools/bin/python" -m pytest -q -p no:cacheprovider ops/page "$@"
