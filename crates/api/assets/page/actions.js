@@ -69,14 +69,15 @@ export async function download(job) {
   link.remove();
 }
 
-export async function useAs(role, job) {
+/** Makes a picture a reference in the form; `slot` is where, if it was put somewhere. */
+export async function useAs(role, job, slot) {
   try {
     const bytes = await pictureBytes(job).catch(() => null);
     const thumb = (bytes && (await thumbFrom(bytes))) ?? pictureOf(job);
     // The picture lies in the fleet's own bucket; only where that is not told it goes the long way.
     const source = job.output.uri ?? (await store(bytes, bytes.type));
     if (thumb.startsWith('data:')) thumbs.put(source, thumb);
-    ask('reference', { role, reference: { source, thumb, name: jobTitle(job.spec) } });
+    ask('reference', { role, slot, reference: { source, thumb, name: jobTitle(job.spec) } });
   } catch (error) {
     complain(error, 'This picture cannot be used as a reference');
   }

@@ -44,6 +44,12 @@ function route() {
   show(name in VIEWS ? name : 'generate');
 }
 
+/** Changes the view at once; the browser tells of a new hash only later, when more may have been typed. */
+function go(hash) {
+  location.hash = hash;
+  route();
+}
+
 function show(name) {
   if (shown === name) return;
   for (const view of Object.keys(VIEWS)) {
@@ -140,11 +146,11 @@ function startKeys() {
     }
     if (!single.checked || event.ctrlKey || event.metaKey || event.altKey || typing(event.target) || document.querySelector('dialog[open]')) return;
     const action = {
-      '/': () => (shown === 'gallery' ? focusSearch() : ((location.hash = ''), show('generate'), focusPrompt())),
+      '/': () => (shown === 'gallery' ? focusSearch() : (go(''), focusPrompt())),
       '?': () => help.showModal(),
-      g: () => (location.hash = ''),
-      q: () => (location.hash = 'queue'),
-      l: () => (location.hash = 'gallery'),
+      g: () => go(''),
+      q: () => go('queue'),
+      l: () => go('gallery'),
     }[event.key];
     if (!action) return;
     event.preventDefault();

@@ -1,5 +1,6 @@
 // By which one view asks another for something, without the two knowing each other:
-// "reuse" { spec }, "reference" { role, source, name, thumb }, "open" { id, list }, "compare" { pair }.
+// "reuse" { spec }, "reference" { role, reference, slot },
+// "take" { id, slot }, "open" { id, list }, "compare" { pair }.
 
 const target = new EventTarget();
 

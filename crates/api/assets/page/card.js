@@ -8,6 +8,7 @@ import { icon } from './icons.js';
 import { cancelJob, retryJob } from './jobs.js';
 import { mine, thumbs } from './memory.js';
 import { complain, say } from './notices.js';
+import { DRAGGED_JOB } from './slots.js';
 import { withdraw } from './submit.js';
 import { duration, ended, jobTitle, standing, stateWord } from './words.js';
 
@@ -155,7 +156,6 @@ export class Card {
     next.decode().then(
       () => {
         if (this.job.state !== 'running') return;
-        next.classList.toggle('pixels', next.naturalWidth <= 64);
         fill(this.frame, next);
         this.preview = next;
       },
@@ -168,6 +168,7 @@ export class Card {
     this.result = this.job.id;
     const image = picture(pictureOf(this.job), jobTitle(this.job.spec), { other: resultPath(this.job), class: 'result' });
     const open = h('button', { type: 'button', class: 'open', 'aria-label': `Open ${jobTitle(this.job.spec)}`, onclick: () => ask('open', { id: this.job.id }) }, image);
+    open.addEventListener('dragstart', (event) => event.dataTransfer.setData(DRAGGED_JOB, this.job.id));
     if (this.preview) {
       // The preview stays under the picture until that is there.
       const below = this.preview;

@@ -72,6 +72,12 @@ export function uuid() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
+/** Scrolls to an element, without the journey where people do not want motion. */
+export function glide(element, block) {
+  const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  element.scrollIntoView({ behavior: still ? 'auto' : 'smooth', block });
+}
+
 /** Whether the keyboard is in use for text now. */
 export function typing(target) {
   return target instanceof HTMLElement && (target.isContentEditable || target.matches('input, textarea, select'));

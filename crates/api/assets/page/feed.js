@@ -6,12 +6,15 @@ import { connection } from './api.js';
 import { sleep } from './dom.js';
 import { jobs } from './jobs.js';
 import { follow } from './stream.js';
+import { mine } from './memory.js';
 import { ended } from './words.js';
 
 const STREAMS = 3;
 /** How often places in the queue are looked at; no event tells of them. */
 const LOOK_MS = 3_000;
 const LOOKED_AT = 12;
+/** Previews are made for those who follow a job; one without any for so long is followed by itself. */
+const NO_PREVIEW_MS = 4_000;
 
 const followed = new Map();
 let single = true;
@@ -20,7 +23,7 @@ let single = true;
 export function startFeed() {
   connection.addEventListener('back', lookAtLive);
   jobs.addEventListener('change', ({ detail: job }) => {
-    if (!single) followOne(job);
+    if (ended(job.state) || (!single && mine.list().includes(job.id))) followOne(job);
   });
   wholeTenant();
   look();
@@ -36,7 +39,7 @@ async function wholeTenant() {
   });
   if (end === 'stopped') return;
   single = false;
-  jobs.all().forEach(followOne);
+  live().forEach(followOne);
 }
 
 function followOne(job) {
@@ -45,7 +48,7 @@ function followOne(job) {
     followed.delete(job.id);
     return;
   }
-  if (followed.has(job.id) || followed.size >= STREAMS) return;
+  if (followed.has(job.id) || followed.size >= (single ? 1 : STREAMS)) return;
   const stop = new AbortController();
   followed.set(job.id, stop);
   follow(`/v1/jobs/${encodeURIComponent(job.id)}/events`, {
@@ -59,8 +62,9 @@ function followOne(job) {
   });
 }
 
+/** Other jobs of the tenant are shown by views that ask for themselves. */
 function live() {
-  return jobs.all().filter((job) => job.submitted_ms && !ended(job.state));
+  return mine.list().map((id) => jobs.get(id)).filter((job) => job && !ended(job.state));
 }
 
 function lookAtLive() {
@@ -73,6 +77,8 @@ async function look() {
     await sleep(LOOK_MS);
     if (connection.away || document.hidden) continue;
     const asked = live().filter((job) => job.state === 'queued' || job.stale || (!single && !followed.has(job.id)));
-    await Promise.allSettled(asked.slice(-LOOKED_AT).map((job) => jobs.read(job.id)));
+    await Promise.allSettled(asked.slice(0, LOOKED_AT).map((job) => jobs.read(job.id)));
+    const unseen = single && live().find((job) => job.state === 'running' && job.previews === 0 && Date.now() - (job.began ?? Date.now()) > NO_PREVIEW_MS);
+    if (unseen) followOne(unseen);
   }
 }

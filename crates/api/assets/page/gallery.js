@@ -142,7 +142,11 @@ function note() {
 }
 
 function tile(job) {
-  const open = () => ask('open', { id: job.id, list: state.jobs.filter(matches).map((other) => other.id) });
+  const open = () => {
+    // What the list said is shown at once; it is read afresh behind that.
+    jobs.put(job);
+    ask('open', { id: job.id, list: state.jobs.filter(matches).map((other) => other.id) });
+  };
   const chosen = h('input', { type: 'checkbox', 'aria-label': `Choose for comparing: ${jobTitle(job.spec)}`, onchange: () => choose(job) });
   return h(
     'li',

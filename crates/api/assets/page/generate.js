@@ -1,17 +1,17 @@
 // The first view: what to draw on one side, what is being drawn on the other.
 
-import { bodyOf } from './actions.js';
+import { bodyOf, useAs } from './actions.js';
 import { Problem, call } from './api.js';
 import { answer } from './bus.js';
 import { Card } from './card.js';
-import { debounce, fill, setText } from './dom.js';
+import { debounce, fill, glide, setText } from './dom.js';
 import { exampleCards, exampleSource } from './examples.js';
 import { jobs } from './jobs.js';
 import { mine, recall, remember } from './memory.js';
 import { complain as complainAloud, notice, say } from './notices.js';
 import { server } from './server.js';
 import { Settings, complain } from './settings.js';
-import { Slots } from './slots.js';
+import { DRAGGED_JOB, Slots } from './slots.js';
 import { outbox, resume, sentence, submit } from './submit.js';
 import { duration, ended } from './words.js';
 
@@ -29,7 +29,9 @@ const heights = new ResizeObserver((entries) => {
   for (const { target } of entries) target.style.gridRowEnd = `span ${Math.ceil((target.offsetHeight + CARD_GAP) / CARD_ROW)}`;
 });
 
-let form, prompt, promptError, slots, settings, estimates;
+let form, prompt, promptError, slots, settings;
+/** False once it is known that this server makes none. */
+let estimates = true;
 
 export function startGenerate() {
   form = at('form');
@@ -43,6 +45,12 @@ export function startGenerate() {
     complain(prompt, promptError, null);
     changed();
   });
+  // Enter in a number settles it. To draw is Ctrl+Enter, or the button.
+  form.addEventListener('keydown', (event) => {
+    if (event.key !== 'Enter' || event.ctrlKey || event.metaKey || !event.target.matches('input')) return;
+    event.preventDefault();
+    event.target.dispatchEvent(new Event('change'));
+  });
   form.addEventListener('submit', (event) => {
     event.preventDefault();
     generate();
@@ -50,11 +58,14 @@ export function startGenerate() {
   at('clear').addEventListener('click', clear);
   listenForPictures();
   answer('reuse', ({ spec }) => take(spec));
-  answer('reference', ({ role, reference }) => {
+  answer('take', ({ id, slot }) => {
+    const job = jobs.get(id);
+    if (job?.output) useAs(slot.kind.role, job, slot);
+  });
+  answer('reference', ({ role, reference, slot: wanted }) => {
     location.hash = '';
-    const slot = slots.put(role, reference);
-    slot.element.scrollIntoView({ block: 'nearest', behavior: 'smooth' });
-    say(`Taken as ${slot.kind.name.toLowerCase()}`);
+    const slot = slots.put(role, reference, wanted);
+    glide(slot.element, 'nearest');
     notice(`Taken as ${slot.kind.name.toLowerCase()}`);
   });
   listenForJobs();
@@ -97,7 +108,7 @@ export async function generate() {
   }
   say(settings.pictures > 1 ? `${settings.pictures} pictures are on their way` : 'On its way');
   // On a phone the cards are below the form.
-  if (matchMedia('(max-width: 860px)').matches) at('results').scrollIntoView({ behavior: 'smooth', block: 'start' });
+  if (matchMedia('(max-width: 860px)').matches) glide(at('results'), 'start');
 }
 
 /** What a job would be asked to draw now. */
@@ -198,7 +209,8 @@ function listenForPictures() {
   // A picture that misses its place must not replace the page.
   for (const name of ['dragover', 'drop']) {
     addEventListener(name, (event) => {
-      if (!event.dataTransfer?.types.includes('Files')) return;
+      const { types } = event.dataTransfer ?? { types: [] };
+      if (!types.includes('Files') || types.includes(DRAGGED_JOB)) return;
       event.preventDefault();
       if (name === 'drop' && !at('view-generate').hidden) slots.take(event.dataTransfer.files);
     });
@@ -308,7 +320,7 @@ function refused(error) {
 }
 
 const estimateSoon = debounce(ESTIMATE_MS, async () => {
-  if (estimates === false || slots.busy || document.hidden) return;
+  if (!estimates || slots.busy || document.hidden) return;
   try {
     const told = await call('POST', '/v1/estimate', { body: asked() });
     const ahead = told.position > 0 ? ` · ${told.position} ahead` : '';
@@ -316,7 +328,10 @@ const estimateSoon = debounce(ESTIMATE_MS, async () => {
     setText(at('estimate'), all > 0 ? `About ${duration(all)}${ahead}` : '');
   } catch (error) {
     // An estimate is a courtesy; what is wrong with the form is said when it is sent.
-    if (error instanceof Problem && error.noSuchRoute) estimates = false;
+    if (error instanceof Problem && error.noSuchRoute) {
+      estimates = false;
+      at('estimate').hidden = true;
+    }
     setText(at('estimate'), '');
   }
 });

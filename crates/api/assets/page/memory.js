@@ -21,14 +21,22 @@ export function recall(key, fallback, storage = localStorage) {
 
 const MOST_THUMBS = 80;
 
+let pictures = null;
+
+function thumbList() {
+  const kept = (pictures ??= recall('thumbs', []));
+  return Array.isArray(kept) ? kept : (pictures = []);
+}
+
 /** Small pictures of references by source, so that they are still shown after a reload. */
 export const thumbs = {
   get(source) {
-    return recall('thumbs', []).find(([known]) => known === source)?.[1];
+    return thumbList().find(([known]) => known === source)?.[1];
   },
   put(source, picture) {
-    const others = recall('thumbs', []).filter(([known]) => known !== source);
-    remember('thumbs', [[source, picture], ...others].slice(0, MOST_THUMBS));
+    pictures = [[source, picture], ...thumbList().filter(([known]) => known !== source)].slice(0, MOST_THUMBS);
+    // Half as many may fit where the whole list does not.
+    if (!remember('thumbs', pictures)) remember('thumbs', pictures.slice(0, MOST_THUMBS / 2));
   },
 };
 

@@ -1,5 +1,6 @@
 // The places for reference pictures: choose, drop, paste, swap, remove.
 
+import { ask } from './bus.js';
 import { button, picture } from './controls.js';
 import { fill, h } from './dom.js';
 import { icon } from './icons.js';
@@ -18,6 +19,8 @@ const KINDS = [
 /** Shown even when they are empty. */
 const ALWAYS = 3;
 const DRAGGED = 'application/x-uso-slot';
+/** Under which a card gives its job's id to whoever it is dropped on. */
+export const DRAGGED_JOB = 'application/x-uso-job';
 
 export class Slots {
   /** `changed()` is called whenever what a job would refer to is another. */
@@ -68,8 +71,8 @@ export class Slots {
     this.notify();
   }
 
-  put(role, reference) {
-    const slot = this.free(role);
+  put(role, reference, wanted) {
+    const slot = wanted ?? this.free(role);
     slot.show(reference);
     this.notify();
     return slot;
@@ -159,7 +162,9 @@ class Slot {
       event.stopPropagation();
       over(false);
       const from = event.dataTransfer.getData(DRAGGED);
-      if (from) this.all.swap(this.all.slots[Number(from)], this);
+      const job = event.dataTransfer.getData(DRAGGED_JOB);
+      if (job) ask('take', { id: job, slot: this });
+      else if (from) this.all.swap(this.all.slots[Number(from)], this);
       else this.all.take(event.dataTransfer.files, this);
     });
     element.addEventListener('dragstart', (event) => {

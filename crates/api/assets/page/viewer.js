@@ -178,7 +178,7 @@ function receipt(job) {
     told.model && ['Model', told.scripted ? `${told.model} (test engine)` : told.model],
     told.worker && ['Drawn on', told.worker],
     ['Device time', duration(told.device_ms)],
-    ['Steps done', told.resumed_from ? `${told.steps}, from step ${told.resumed_from} on by this worker` : told.steps],
+    ['Steps done', told.resumed_from ? `${told.steps}, going on from a copy at step ${told.resumed_from}` : told.steps],
     told.attempts > 1 && ['Attempts', told.attempts],
     told.set_aside > 0 && ['Set aside', `${told.set_aside} times for urgent pictures`],
     told.cache_hits > 0 && ['Found in the cache', told.cache_hits],
