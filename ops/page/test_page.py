@@ -339,6 +339,13 @@ def test_everything_can_be_done_with_the_keyboard(page):
     expect(page.locator("#gallery-search")).to_be_focused()
 
 
+def test_every_module_is_fetched_at_once():
+    # One that is not preloaded is found only after the one that imports it has been read.
+    assets = EXAMPLES.parents[3] / "api/assets/page"
+    index = (assets / "index.html").read_text()
+    assert [module.name for module in assets.glob("*.js") if f'"/page/{module.name}"' not in index] == []
+
+
 def test_every_control_has_a_name(page):
     done(generate(page))
     for view in VIEWS:

@@ -156,7 +156,7 @@ function tile(job) {
       { type: 'button', class: 'tile-face', onclick: open, 'aria-label': `Open ${jobTitle(job.spec)}` },
       job.output
         ? picture(pictureOf(job, { small: true }), '', { other: resultPath(job), loading: 'lazy' })
-        : h('span', { class: 'face' }, icon(ended(job.state) ? 'warn' : 'clock'), h('span', {}, stateWord(job.state))),
+        : h('span', { class: 'face' }, icon(ended(job.state) ? 'warn' : 'clock'), h('b', {}, stateWord(job.state)), job.error && h('span', { class: 'tile-why' }, job.error.message)),
     ),
     job.output && h('label', { class: 'tile-choose' }, chosen),
     h('p', { class: 'tile-title', title: job.spec.prompt }, jobTitle(job.spec)),
