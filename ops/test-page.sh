@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Drives the web page of a real fleet with a real browser. Needs target/release/uso; installs the rest.
-#   ops/test-page.sh [arguments of pytest]
+#   ops/test-page.sh [arguments of pytest]     USO_SHOTS=DIR keeps what each test saw last
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -32,6 +32,6 @@ stop() {
 }
 trap stop EXIT
 USO_BASE_URL=$(ops/page/fleet.sh start "$work")
-export USO_BASE_URL USO_FLEET_DIR=$work USO_SHOTS=${USO_SHOTS:-}
+export USO_BASE_URL USO_FLEET_DIR=$work PYTHONDONTWRITEBYTECODE=1
 
 "$tools/bin/python" -m pytest -q -p no:cacheprovider ops/page "$@"

@@ -12,7 +12,21 @@ import { submit } from './submit.js';
 import { jobTitle } from './words.js';
 
 /** What of a job's spec can be asked for again. */
-const ASKED = ['prompt', 'content', 'styles', 'width', 'height', 'keep_size', 'steps', 'guidance', 'content_size', 'seed', 'class', 'priority', 'metadata'];
+const ASKED = [
+  'prompt',
+  'content',
+  'styles',
+  'width',
+  'height',
+  'keep_size',
+  'steps',
+  'guidance',
+  'content_size',
+  'seed',
+  'class',
+  'priority',
+  'metadata',
+];
 const UNDO_MS = 5_000;
 
 export function bodyOf(spec) {
@@ -85,8 +99,7 @@ export async function useAs(role, job, slot) {
 
 /** The same job once more, with a seed drawn anew. */
 export function again(job) {
-  const { seed, ...body } = bodyOf(job.spec);
-  submit(body);
+  submit({ ...bodyOf(job.spec), seed: -1 });
   say('Another one is on its way');
 }
 
@@ -112,7 +125,8 @@ export async function copyCurl(job) {
 /** Deletes a finished job with its picture, unless it is called back in time. */
 export function remove(job, { hide, show }) {
   hide();
-  const leave = () => request('DELETE', `/v1/jobs/${encodeURIComponent(job.id)}`).catch(() => {});
+  // The page is closed before the time to undo is over: it was meant all the same.
+  const leave = () => request('DELETE', `/v1/jobs/${encodeURIComponent(job.id)}`, { keepalive: true }).catch(() => {});
   addEventListener('pagehide', leave);
   notice('Deleted', {
     undo: 'Undo',
@@ -126,7 +140,10 @@ export function remove(job, { hide, show }) {
         jobs.forget(job.id);
       } catch (error) {
         show();
-        complain(error instanceof Problem && error.noSuchRoute ? new Error('this server cannot delete jobs yet') : error, 'Not deleted');
+        complain(
+          error instanceof Problem && error.noSuchRoute ? new Error('this server cannot delete jobs yet') : error,
+          'Not deleted',
+        );
       }
     },
   });

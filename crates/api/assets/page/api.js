@@ -16,7 +16,10 @@ export class Problem extends Error {
 
   /** Whether the server does not know this path at all, rather than the thing asked for. */
   get noSuchRoute() {
-    return [404, 405, 501].includes(this.status) && (this.code === 'no_such_route' || this.code === 'no_such_method' || !this.code);
+    return (
+      [404, 405, 501].includes(this.status) &&
+      (this.code === 'no_such_route' || this.code === 'no_such_method' || !this.code)
+    );
   }
 }
 
@@ -63,8 +66,12 @@ export async function optional(path, options) {
 }
 
 /** The raw response, for event streams and pictures. */
-export async function request(method, path, { body, headers = {}, signal, patience = PATIENCE } = {}) {
-  const init = { method, headers: { Accept: 'application/json', ...headers }, credentials: 'same-origin' };
+export async function request(
+  method,
+  path,
+  { body, headers = {}, signal, patience = PATIENCE, keepalive = false } = {},
+) {
+  const init = { method, keepalive, headers: { Accept: 'application/json', ...headers }, credentials: 'same-origin' };
   if (body !== undefined) {
     init.body = JSON.stringify(body);
     init.headers['Content-Type'] = 'application/json';

@@ -144,7 +144,15 @@ function startKeys() {
       generate();
       return;
     }
-    if (!single.checked || event.ctrlKey || event.metaKey || event.altKey || typing(event.target) || document.querySelector('dialog[open]')) return;
+    if (
+      !single.checked ||
+      event.ctrlKey ||
+      event.metaKey ||
+      event.altKey ||
+      typing(event.target) ||
+      document.querySelector('dialog[open]')
+    )
+      return;
     const action = {
       '/': () => (shown === 'gallery' ? focusSearch() : (go(''), focusPrompt())),
       '?': () => help.showModal(),

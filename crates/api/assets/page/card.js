@@ -34,7 +34,14 @@ export class Card {
       'article',
       { class: 'card' },
       this.frame,
-      h('div', { class: 'card-body' }, h('div', { class: 'card-head' }, this.title, this.references), this.progress, this.status, this.actions),
+      h(
+        'div',
+        { class: 'card-body' },
+        h('div', { class: 'card-head' }, this.title, this.references),
+        this.progress,
+        this.status,
+        this.actions,
+      ),
     );
     this.update(job);
   }
@@ -56,14 +63,16 @@ export class Card {
     } else if (before.canceling !== job.canceling) {
       this.drawActions();
     }
-    this.drawFrame(before);
+    this.drawFrame();
   }
 
   summary() {
     const receipt = this.job.output?.receipt;
     const size = this.job.output ? `${this.job.output.width}×${this.job.output.height}` : '';
     const took = receipt?.device_ms ?? this.job.finished_ms - this.job.started_ms;
-    return [size, Number.isFinite(took) && `drawn in ${duration(took)}`, `seed ${this.job.spec.seed}`].filter(Boolean).join(' · ');
+    return [size, Number.isFinite(took) && `drawn in ${duration(took)}`, `seed ${this.job.spec.seed}`]
+      .filter(Boolean)
+      .join(' · ');
   }
 
   shape() {
@@ -86,7 +95,13 @@ export class Card {
 
   drawReferences() {
     const sources = [this.job.spec?.content, ...(this.job.spec?.styles ?? [])].filter(Boolean);
-    fill(this.references, sources.map((source) => thumbs.get(source)).filter(Boolean).map((thumb) => h('img', { src: thumb, alt: '' })));
+    fill(
+      this.references,
+      sources
+        .map((source) => thumbs.get(source))
+        .filter(Boolean)
+        .map((thumb) => h('img', { src: thumb, alt: '' })),
+    );
   }
 
   drawActions() {
@@ -94,11 +109,22 @@ export class Card {
     const attempt = (action, what) => () => Promise.resolve(action()).catch((error) => complain(error, what));
     switch (job.state) {
       case 'sending':
-        fill(this.actions, button('close', 'Give up', () => withdraw(job.key), { text: true, class: 'quiet' }));
+        fill(
+          this.actions,
+          button('close', 'Give up', () => withdraw(job.key), { text: true, class: 'quiet' }),
+        );
         break;
       case 'queued':
       case 'running':
-        fill(this.actions, button('stop', job.canceling ? 'Canceling' : 'Cancel', attempt(() => cancelJob(job.id), 'Not canceled'), { text: true, class: 'quiet', disabled: Boolean(job.canceling) }));
+        fill(
+          this.actions,
+          button(
+            'stop',
+            job.canceling ? 'Canceling' : 'Cancel',
+            attempt(() => cancelJob(job.id), 'Not canceled'),
+            { text: true, class: 'quiet', disabled: Boolean(job.canceling) },
+          ),
+        );
         break;
       case 'succeeded':
         fill(
@@ -115,7 +141,12 @@ export class Card {
       default:
         fill(
           this.actions,
-          button('again', 'Try again', attempt(() => retryJob(job.id), 'Not repeated'), { text: true, class: 'quiet' }),
+          button(
+            'again',
+            'Try again',
+            attempt(() => retryJob(job.id), 'Not repeated'),
+            { text: true, class: 'quiet' },
+          ),
           button('edit', 'Edit', () => reuse(job), { text: true, class: 'quiet', title: 'Back into the form' }),
           h('span', { class: 'gap' }),
           button('close', 'Take off this page', () => this.away()),
@@ -128,7 +159,7 @@ export class Card {
     this.dismiss(this);
   }
 
-  drawFrame(before) {
+  drawFrame() {
     const { job } = this;
     if (job.state === 'succeeded') {
       if (this.result !== job.id) this.drawResult();
@@ -143,7 +174,14 @@ export class Card {
     this.face = job.state;
     if (ended(job.state)) this.preview = null;
     const mark = { failed: 'warn', expired: 'clock', canceled: 'stop' }[job.state];
-    fill(this.frame, h('div', { class: mark ? 'face' : 'face waiting' }, mark ? icon(mark) : h('span', { class: 'dots', 'aria-hidden': 'true' }, h('i'), h('i'), h('i'))));
+    fill(
+      this.frame,
+      h(
+        'div',
+        { class: mark ? 'face' : 'face waiting' },
+        mark ? icon(mark) : h('span', { class: 'dots', 'aria-hidden': 'true' }, h('i'), h('i'), h('i')),
+      ),
+    );
   }
 
   /** Exchanges previews only once the next is there, so that nothing flickers. */
@@ -166,8 +204,20 @@ export class Card {
 
   drawResult() {
     this.result = this.job.id;
-    const image = picture(pictureOf(this.job), jobTitle(this.job.spec), { other: resultPath(this.job), class: 'result' });
-    const open = h('button', { type: 'button', class: 'open', 'aria-label': `Open ${jobTitle(this.job.spec)}`, onclick: () => ask('open', { id: this.job.id }) }, image);
+    const image = picture(pictureOf(this.job), jobTitle(this.job.spec), {
+      other: resultPath(this.job),
+      class: 'result',
+    });
+    const open = h(
+      'button',
+      {
+        type: 'button',
+        class: 'open',
+        'aria-label': `Open ${jobTitle(this.job.spec)}`,
+        onclick: () => ask('open', { id: this.job.id }),
+      },
+      image,
+    );
     open.addEventListener('dragstart', (event) => event.dataTransfer.setData(DRAGGED_JOB, this.job.id));
     if (this.preview) {
       // The preview stays under the picture until that is there.
@@ -184,6 +234,8 @@ export class Card {
     const { job } = this;
     if (!ended(job.state) && job.state !== 'running') return;
     if (before.state === 'sending' && ended(job.state)) return;
-    say(`${stateWord(job.state)}: ${jobTitle(job.spec)}${job.state === 'failed' ? `. ${job.error?.message ?? ''}` : ''}`);
+    say(
+      `${stateWord(job.state)}: ${jobTitle(job.spec)}${job.state === 'failed' ? `. ${job.error?.message ?? ''}` : ''}`,
+    );
   }
 }

@@ -8,7 +8,13 @@ import { jobTitle } from './words.js';
 export function compare(one, other) {
   const dialog = document.getElementById('compare');
   const over = h('div', { class: 'compare-over' }, show(other));
-  const pane = h('div', { class: 'compare-pane' }, show(one), over, h('i', { class: 'compare-line', 'aria-hidden': 'true' }));
+  const pane = h(
+    'div',
+    { class: 'compare-pane' },
+    show(one),
+    over,
+    h('i', { class: 'compare-line', 'aria-hidden': 'true' }),
+  );
   const slider = h('input', {
     type: 'range',
     min: 0,
@@ -28,7 +34,12 @@ export function compare(one, other) {
   split();
   fill(
     dialog,
-    h('header', { class: 'compare-head' }, h('h2', {}, 'Compare'), button('close', 'Close', () => dialog.close())),
+    h(
+      'header',
+      { class: 'compare-head' },
+      h('h2', {}, 'Compare'),
+      button('close', 'Close', () => dialog.close()),
+    ),
     pane,
     h('div', { class: 'compare-captions' }, caption('Left', one), caption('Right', other)),
   );
@@ -41,5 +52,12 @@ function show(job) {
 }
 
 function caption(side, job) {
-  return h('p', {}, h('b', {}, side), ' ', jobTitle(job.spec), h('span', { class: 'muted' }, ` · seed ${job.spec.seed}`));
+  return h(
+    'p',
+    {},
+    h('b', {}, side),
+    ' ',
+    jobTitle(job.spec),
+    h('span', { class: 'muted' }, ` · seed ${job.spec.seed}`),
+  );
 }

@@ -7,7 +7,14 @@ import { icon } from './icons.js';
 export function button(iconName, label, onclick, { text = !iconName, class: className = '', ...props } = {}) {
   return h(
     'button',
-    { type: 'button', class: `${text ? '' : 'icon-only '}${className}`.trim(), onclick, title: text ? null : label, 'aria-label': text ? null : label, ...props },
+    {
+      type: 'button',
+      class: `${text ? '' : 'icon-only '}${className}`.trim(),
+      onclick,
+      title: text ? null : label,
+      'aria-label': text ? null : label,
+      ...props,
+    },
     iconName && icon(iconName),
     text && h('span', {}, label),
   );
@@ -71,5 +78,9 @@ export function segmented(element, chosen) {
 }
 
 export function radio(value, ...children) {
-  return h('button', { type: 'button', role: 'radio', 'aria-checked': 'false', tabIndex: -1, data: { value } }, ...children);
+  return h(
+    'button',
+    { type: 'button', role: 'radio', 'aria-checked': 'false', tabIndex: -1, data: { value } },
+    ...children,
+  );
 }

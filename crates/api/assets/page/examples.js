@@ -14,7 +14,12 @@ export function exampleCards(take) {
     return h(
       'button',
       { type: 'button', class: 'example', onclick: () => take(example) },
-      h('span', { class: 'example-pictures', data: { count: pictures.length } }, pictures.map((address) => h('img', { src: address, alt: '', loading: 'lazy', class: 'pixels' })), pictures.length === 0 && h('span', { class: 'example-words', 'aria-hidden': 'true' }, 'Aa')),
+      h(
+        'span',
+        { class: 'example-pictures', data: { count: pictures.length } },
+        pictures.map((address) => h('img', { src: address, alt: '', loading: 'lazy', class: 'pixels' })),
+        pictures.length === 0 && h('span', { class: 'example-words', 'aria-hidden': 'true' }, 'Aa'),
+      ),
       h('span', { class: 'example-title' }, example.title),
       h('span', { class: 'example-prompt' }, example.prompt || 'No prompt: the layout is kept'),
     );

@@ -64,7 +64,10 @@ function followOne(job) {
 
 /** Other jobs of the tenant are shown by views that ask for themselves. */
 function live() {
-  return mine.list().map((id) => jobs.get(id)).filter((job) => job && !ended(job.state));
+  return mine
+    .list()
+    .map((id) => jobs.get(id))
+    .filter((job) => job && !ended(job.state));
 }
 
 function lookAtLive() {
@@ -78,7 +81,12 @@ async function look() {
     if (connection.away || document.hidden) continue;
     const asked = live().filter((job) => job.state === 'queued' || job.stale || (!single && !followed.has(job.id)));
     await Promise.allSettled(asked.slice(0, LOOKED_AT).map((job) => jobs.read(job.id)));
-    const unseen = single && live().find((job) => job.state === 'running' && job.previews === 0 && Date.now() - (job.began ?? Date.now()) > NO_PREVIEW_MS);
+    const unseen =
+      single &&
+      live().find(
+        (job) =>
+          job.state === 'running' && job.previews === 0 && Date.now() - (job.began ?? Date.now()) > NO_PREVIEW_MS,
+      );
     if (unseen) followOne(unseen);
   }
 }

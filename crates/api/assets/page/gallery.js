@@ -68,7 +68,9 @@ function words() {
 
 function matches(job) {
   const text = words();
-  return !text || text.split(/\s+/).every((word) => (job.spec.prompt ?? '').toLowerCase().includes(word) || job.id === word);
+  return (
+    !text || text.split(/\s+/).every((word) => (job.spec.prompt ?? '').toLowerCase().includes(word) || job.id === word)
+  );
 }
 
 function filter() {
@@ -147,7 +149,11 @@ function tile(job) {
     jobs.put(job);
     ask('open', { id: job.id, list: state.jobs.filter(matches).map((other) => other.id) });
   };
-  const chosen = h('input', { type: 'checkbox', 'aria-label': `Choose for comparing: ${jobTitle(job.spec)}`, onchange: () => choose(job) });
+  const chosen = h('input', {
+    type: 'checkbox',
+    'aria-label': `Choose for comparing: ${jobTitle(job.spec)}`,
+    onchange: () => choose(job),
+  });
   return h(
     'li',
     { class: 'tile', id: `tile-${job.id}`, data: { id: job.id, state: job.state }, hidden: !matches(job) },
@@ -156,7 +162,13 @@ function tile(job) {
       { type: 'button', class: 'tile-face', onclick: open, 'aria-label': `Open ${jobTitle(job.spec)}` },
       job.output
         ? picture(pictureOf(job, { small: true }), '', { other: resultPath(job), loading: 'lazy' })
-        : h('span', { class: 'face' }, icon(ended(job.state) ? 'warn' : 'clock'), h('b', {}, stateWord(job.state)), job.error && h('span', { class: 'tile-why' }, job.error.message)),
+        : h(
+            'span',
+            { class: 'face' },
+            icon(ended(job.state) ? 'warn' : 'clock'),
+            h('b', {}, stateWord(job.state)),
+            job.error && h('span', { class: 'tile-why' }, job.error.message),
+          ),
     ),
     job.output && h('label', { class: 'tile-choose' }, chosen),
     h('p', { class: 'tile-title', title: job.spec.prompt }, jobTitle(job.spec)),
@@ -182,7 +194,8 @@ function drop(job) {
 /** Two at most: a third takes the place of the first. */
 function choose(job) {
   if (!job) state.chosen = [];
-  else if (state.chosen.some((other) => other.id === job.id)) state.chosen = state.chosen.filter((other) => other.id !== job.id);
+  else if (state.chosen.some((other) => other.id === job.id))
+    state.chosen = state.chosen.filter((other) => other.id !== job.id);
   else state.chosen = [...state.chosen, job].slice(-2);
   for (const box of document.querySelectorAll('.tile-choose input')) {
     const tile = box.closest('.tile');

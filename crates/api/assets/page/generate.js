@@ -1,37 +1,32 @@
-// The first view: what to draw on one side, what is being drawn on the other.
+// The form of the first view: what to draw, and what became of asking for it.
 
 import { bodyOf, useAs } from './actions.js';
 import { Problem, call } from './api.js';
 import { answer } from './bus.js';
-import { Card } from './card.js';
+import { startCards } from './cards.js';
 import { debounce, fill, glide, setText } from './dom.js';
 import { exampleCards, exampleSource } from './examples.js';
 import { jobs } from './jobs.js';
-import { mine, recall, remember } from './memory.js';
+import { recall, remember } from './memory.js';
 import { complain as complainAloud, notice, say } from './notices.js';
 import { server } from './server.js';
 import { Settings, complain } from './settings.js';
 import { DRAGGED_JOB, Slots } from './slots.js';
-import { outbox, resume, sentence, submit } from './submit.js';
-import { duration, ended } from './words.js';
+import { sentence, submit } from './submit.js';
+import { duration } from './words.js';
 
 const ESTIMATE_MS = 500;
 const DRAFT_MS = 300;
-/** As in the style sheet. */
-const CARD_ROW = 4;
-const CARD_GAP = 20;
 
 const at = (id) => document.getElementById(id);
-const cards = new Map();
-
-/** Cards of any height without holes between them: each spans as many small rows as it needs. */
-const heights = new ResizeObserver((entries) => {
-  for (const { target } of entries) target.style.gridRowEnd = `span ${Math.ceil((target.offsetHeight + CARD_GAP) / CARD_ROW)}`;
-});
 
 let form, prompt, promptError, slots, settings;
+/** What the server allows, as it was last shown; empty before it has said so. */
+let limits = '';
 /** False once it is known that this server makes none. */
 let estimates = true;
+/** Cards on the page. */
+let drawn = 0;
 
 export function startGenerate() {
   form = at('form');
@@ -68,19 +63,28 @@ export function startGenerate() {
     glide(slot.element, 'nearest');
     notice(`Taken as ${slot.kind.name.toLowerCase()}`);
   });
-  listenForJobs();
-  drawExamples();
-  resume();
-  for (const id of mine.list()) jobs.read(id).then((job) => job ?? mine.drop(id), () => {});
+  drawExamples(0);
+  startCards({ changed: drawExamples, refused });
 }
 
 /** The server has said what it can do, perhaps again after its restart. */
 export function limitsChanged() {
+  const told = JSON.stringify([
+    server.model,
+    server.defaults,
+    server.limits,
+    server.sizes,
+    server.classes,
+    server.examples,
+  ]);
+  if (told === limits) return;
+  limits = told;
   const draft = recall('draft', null);
   settings.reset();
-  if (draft) settings.set(draft);
+  // Sizes and steps that were right for one model are not for another.
+  if (draft?.model === server.model) settings.set(draft);
   slots.arrange();
-  prompt.maxLength = server.limits.prompt_chars ?? -1;
+  if (server.limits.prompt_chars > 0) prompt.maxLength = server.limits.prompt_chars;
   drawExamples();
   changed();
 }
@@ -132,8 +136,10 @@ function changed() {
 }
 
 const saveSoon = debounce(DRAFT_MS, () => {
+  // Before the server has spoken, the parameters are nobody's choice.
+  if (!limits) return;
   const { seed = -1, ...body } = asked();
-  remember('draft', { ...body, seed });
+  remember('draft', { ...body, seed, model: server.model });
 });
 
 function restore() {
@@ -141,7 +147,6 @@ function restore() {
   if (!draft) return;
   prompt.value = draft.prompt ?? '';
   slots.set(draft.content, draft.styles ?? []);
-  settings.set(draft);
 }
 
 function clear() {
@@ -173,7 +178,9 @@ async function takeExample(example) {
   changed();
   if (matchMedia('(max-width: 860px)').matches) form.scrollIntoView({ block: 'start' });
   try {
-    const [content, ...styles] = await Promise.all([example.content ?? null, ...(example.styles ?? [])].map((address) => address && exampleSource(address)));
+    const [content, ...styles] = await Promise.all(
+      [example.content ?? null, ...(example.styles ?? [])].map((address) => address && exampleSource(address)),
+    );
     if (content) slots.put('content', content);
     for (const style of styles) slots.put('style', style);
     say(`Example ${example.title} is in the form`);
@@ -184,18 +191,18 @@ async function takeExample(example) {
 }
 
 /** Examples are the first thing to see while nothing has been drawn, and out of the way later. */
-function drawExamples() {
-  const place = cards.size === 0 ? at('empty-examples') : at('form-examples');
-  const other = cards.size === 0 ? at('form-examples') : at('empty-examples');
+function drawExamples(cards = drawn) {
+  drawn = cards;
+  const place = at(cards ? 'form-examples' : 'empty-examples');
+  const other = at(cards ? 'empty-examples' : 'form-examples');
   if (place.dataset.shown !== String(server.examples.length) || place.childElementCount === 0) {
     fill(place, exampleCards(takeExample));
     place.dataset.shown = server.examples.length;
   }
   fill(other);
-  at('empty').hidden = cards.size > 0;
+  at('empty').hidden = cards > 0;
   at('empty-title').textContent = server.examples.length ? 'Begin with an example' : 'Nothing drawn yet';
-  at('examples').hidden = cards.size === 0 || server.examples.length === 0;
-  at('clear-done').hidden = ![...cards.values()].some((card) => ended(card.job.state));
+  at('examples').hidden = cards === 0 || server.examples.length === 0;
 }
 
 function listenForPictures() {
@@ -215,66 +222,6 @@ function listenForPictures() {
       if (name === 'drop' && !at('view-generate').hidden) slots.take(event.dataTransfer.files);
     });
   }
-}
-
-function listenForJobs() {
-  outbox.addEventListener('sending', ({ detail: { key, body, note } }) => {
-    show({ id: key, key, state: 'sending', spec: body, note, submitted_ms: cards.get(key)?.job.submitted_ms ?? Date.now() });
-  });
-  outbox.addEventListener('accepted', ({ detail: { key, id } }) => {
-    const card = cards.get(key);
-    cards.delete(key);
-    const twin = cards.get(id);
-    if (twin && twin !== card) takeAway(twin);
-    if (card) cards.set(id, card);
-    const job = jobs.get(id);
-    if (job) show(job);
-  });
-  outbox.addEventListener('refused', ({ detail: { key, error } }) => {
-    takeAway(cards.get(key));
-    refused(error);
-  });
-  outbox.addEventListener('dropped', ({ detail: { key } }) => takeAway(cards.get(key)));
-  jobs.addEventListener('change', ({ detail: job }) => {
-    if (cards.has(job.id) || mine.list().includes(job.id)) show(job);
-    title();
-  });
-  jobs.addEventListener('gone', ({ detail: id }) => takeAway(cards.get(id)));
-  at('clear-done').addEventListener('click', () => {
-    for (const card of [...cards.values()]) if (ended(card.job.state)) card.away();
-  });
-}
-
-function show(job) {
-  const known = cards.get(job.id);
-  if (known) {
-    known.update(job);
-  } else {
-    const card = new Card(job, takeAway);
-    heights.observe(card.element);
-    cards.set(job.id, card);
-    const after = [...cards.values()].filter((other) => other !== card && other.job.submitted_ms <= job.submitted_ms);
-    const next = after.sort((a, b) => b.job.submitted_ms - a.job.submitted_ms)[0];
-    at('cards').insertBefore(card.element, next?.element ?? null);
-  }
-  drawExamples();
-}
-
-function takeAway(card) {
-  if (!card) return;
-  heights.unobserve(card.element);
-  card.element.remove();
-  for (const [id, other] of cards) if (other === card) cards.delete(id);
-  drawExamples();
-  title();
-}
-
-/** The tab tells how far the newest picture is. */
-function title() {
-  const running = [...cards.values()].map((card) => card.job).filter((job) => !ended(job.state));
-  const ahead = running.find((job) => job.state === 'running' && job.of);
-  const part = ahead ? `${Math.round((ahead.step / ahead.of) * 100)} % · ` : running.length ? '… ' : '';
-  document.title = `${part}uso-fleet`;
 }
 
 function clearErrors() {
@@ -313,7 +260,8 @@ function refused(error) {
   const place = at('form-error');
   place.hidden = rest.length === 0;
   place.textContent = rest.join(' ');
-  for (let details = first?.closest('details'); details; details = details.parentElement.closest('details')) details.open = true;
+  for (let details = first?.closest('details'); details; details = details.parentElement.closest('details'))
+    details.open = true;
   location.hash = '';
   (first ?? at('generate')).focus();
   say(`Refused. ${sentence(error.message)}`);

@@ -21,7 +21,14 @@ class Jobs extends EventTarget {
   put(view) {
     const known = this.#known.get(view.id);
     if (known && (view.version ?? 0) < (known.version ?? 0)) return known;
-    const job = { pace: known?.pace, paceFrom: known?.paceFrom, setAside: known?.setAside, canceling: known?.canceling, previews: known?.previews ?? 0, ...view };
+    const job = {
+      pace: known?.pace,
+      paceFrom: known?.paceFrom,
+      setAside: known?.setAside,
+      canceling: known?.canceling,
+      previews: known?.previews ?? 0,
+      ...view,
+    };
     if (job.state === 'queued') job.note = known?.note;
     if (job.state === 'running') job.began = known?.began ?? Date.now();
     if (ended(job.state)) job.setAside = job.canceling = false;

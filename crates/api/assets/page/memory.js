@@ -52,6 +52,9 @@ export const mine = {
     remember('jobs', [id, ...mine.list().filter((other) => other !== id)].slice(0, MOST_JOBS));
   },
   drop(id) {
-    remember('jobs', mine.list().filter((other) => other !== id));
+    remember(
+      'jobs',
+      mine.list().filter((other) => other !== id),
+    );
   },
 };

@@ -21,12 +21,16 @@ export async function prepare(file) {
   try {
     bitmap = await createImageBitmap(file);
   } catch {
-    throw new Error(sniffed ? 'This picture is damaged or cut off.' : `This is not a picture that can be read. Use ${typeWords()}.`);
+    throw new Error(
+      sniffed ? 'This picture is damaged or cut off.' : `This is not a picture that can be read. Use ${typeWords()}.`,
+    );
   }
   try {
     const { width, height } = bitmap;
     if (width * height > MOST_PIXELS) {
-      throw new Error(`This picture has ${Math.round((width * height) / 1e6)} megapixels; the most is ${MOST_PIXELS / 1e6}.`);
+      throw new Error(
+        `This picture has ${Math.round((width * height) / 1e6)} megapixels; the most is ${MOST_PIXELS / 1e6}.`,
+      );
     }
     const converted = !server.upload_types.includes(sniffed);
     const blob = converted ? await draw(bitmap, width, height, 'image/png') : file;
@@ -103,7 +107,11 @@ async function kind(file) {
 
 function thumbOf(bitmap) {
   const scale = Math.min(1, THUMB_SIDE / Math.max(bitmap.width, bitmap.height));
-  const canvas = canvasOf(bitmap, Math.max(1, Math.round(bitmap.width * scale)), Math.max(1, Math.round(bitmap.height * scale)));
+  const canvas = canvasOf(
+    bitmap,
+    Math.max(1, Math.round(bitmap.width * scale)),
+    Math.max(1, Math.round(bitmap.height * scale)),
+  );
   return scale === 1 ? canvas.toDataURL('image/png') : canvas.toDataURL('image/jpeg', 0.82);
 }
 
@@ -121,6 +129,8 @@ function canvasOf(bitmap, width, height) {
 }
 
 export function typeWords() {
-  const names = server.upload_types.map((type) => type.replace('image/', '').replace('jpeg', 'JPEG').replace('webp', 'WebP').replace('png', 'PNG'));
+  const names = server.upload_types.map((type) =>
+    type.replace('image/', '').replace('jpeg', 'JPEG').replace('webp', 'WebP').replace('png', 'PNG'),
+  );
   return names.length > 1 ? `${names.slice(0, -1).join(', ')} or ${names.at(-1)}` : (names[0] ?? '');
 }

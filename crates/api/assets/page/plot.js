@@ -36,9 +36,14 @@ export function plot(element, points, names) {
       s('text', { class: 'plot-text', x: LEFT, y: HEIGHT - 4 }, clock(first)),
       s('text', { class: 'plot-text', x: width - 8, y: HEIGHT - 4, 'text-anchor': 'end' }, 'now'),
       ...names.flatMap((name) => {
-        const way = points.map((point, nth) => `${nth ? 'L' : 'M'}${x(point.at).toFixed(1)} ${y(point[name] ?? 0).toFixed(1)}`).join('');
+        const way = points
+          .map((point, nth) => `${nth ? 'L' : 'M'}${x(point.at).toFixed(1)} ${y(point[name] ?? 0).toFixed(1)}`)
+          .join('');
         return [
-          s('path', { class: `plot-area plot-${name}`, d: `${way}L${x(last).toFixed(1)} ${y(0)}L${x(points[0].at).toFixed(1)} ${y(0)}Z` }),
+          s('path', {
+            class: `plot-area plot-${name}`,
+            d: `${way}L${x(last).toFixed(1)} ${y(0)}L${x(points[0].at).toFixed(1)} ${y(0)}Z`,
+          }),
           s('path', { class: `plot-line plot-${name}`, d: way }),
         ];
       }),

@@ -54,7 +54,13 @@ async function readDepth() {
   at('depth').hidden = at('figures').hidden = !told;
   if (!told) return;
   const names = Object.keys(told.classes);
-  points = [...points, { at: Date.now(), ...Object.fromEntries(names.map((name) => [name, told.classes[name].queued + (told.classes[name].delayed ?? 0)])) }].slice(-POINTS);
+  points = [
+    ...points,
+    {
+      at: Date.now(),
+      ...Object.fromEntries(names.map((name) => [name, told.classes[name].queued + (told.classes[name].delayed ?? 0)])),
+    },
+  ].slice(-POINTS);
   remember('depth', points, sessionStorage);
   fill(
     at('figures'),
@@ -62,28 +68,50 @@ async function readDepth() {
     single('Workers', told.workers, told.workers === 0 ? 'none is up' : 'up'),
     single('Dead letters', told.dead, told.dead ? 'need a look' : 'all is well', told.dead > 0),
   );
-  fill(at('depth-legend'), names.map((name) => h('span', {}, h('i', { class: `dot plot-${name}`, 'aria-hidden': 'true' }), name)));
+  fill(
+    at('depth-legend'),
+    names.map((name) => h('span', {}, h('i', { class: `dot plot-${name}`, 'aria-hidden': 'true' }), name)),
+  );
   plot(at('depth-plot'), points, names);
 }
 
 function figure(name, numbers) {
-  const more = [numbers.delayed && `${count(numbers.delayed)} delayed`, numbers.paused === true ? 'paused' : numbers.paused > 0 && `${count(numbers.paused)} paused`].filter(Boolean);
+  const more = [
+    numbers.delayed && `${count(numbers.delayed)} delayed`,
+    numbers.paused === true ? 'paused' : numbers.paused > 0 && `${count(numbers.paused)} paused`,
+  ].filter(Boolean);
   return h(
     'div',
     { class: 'figure' },
     h('dt', {}, name),
-    h('dd', {}, h('b', {}, count(numbers.queued)), ' waiting', h('span', { class: 'muted' }, [`${count(numbers.running)} being drawn`, ...more].join(' · '))),
+    h(
+      'dd',
+      {},
+      h('b', {}, count(numbers.queued)),
+      ' waiting',
+      h('span', { class: 'muted' }, [`${count(numbers.running)} being drawn`, ...more].join(' · ')),
+    ),
   );
 }
 
 function single(name, value, words, wrong) {
-  return h('div', { class: wrong ? 'figure wrong' : 'figure' }, h('dt', {}, name), h('dd', {}, h('b', {}, count(value)), h('span', { class: 'muted' }, words)));
+  return h(
+    'div',
+    { class: wrong ? 'figure wrong' : 'figure' },
+    h('dt', {}, name),
+    h('dd', {}, h('b', {}, count(value)), h('span', { class: 'muted' }, words)),
+  );
 }
 
 async function readLive() {
-  const [running, queued] = await Promise.all(['running', 'queued'].map((state) => optional(`/v1/jobs?state=${state}&limit=${SHOWN}`)));
+  const [running, queued] = await Promise.all(
+    ['running', 'queued'].map((state) => optional(`/v1/jobs?state=${state}&limit=${SHOWN}`)),
+  );
   // Oldest of the waiting ones first: that is the order in which they are drawn.
-  live = running && queued ? [...running.jobs, ...queued.jobs.toReversed()] : jobs.all().filter((job) => ['queued', 'running'].includes(job.state));
+  live =
+    running && queued
+      ? [...running.jobs, ...queued.jobs.toReversed()]
+      : jobs.all().filter((job) => ['queued', 'running'].includes(job.state));
   // Only known ones get events; for the time that they are in sight these are known.
   live = live.map((job) => jobs.put(job));
   const wanted = new Set(live.map((job) => job.id));
@@ -97,17 +125,31 @@ async function readLive() {
     at('live').append(rows.get(job.id).element);
   }
   const more = running?.next || queued?.next;
-  setText(at('live-note'), live.length === 0 ? 'Nothing waits and nothing is being drawn.' : more ? `The first ${live.length}.` : '');
+  setText(
+    at('live-note'),
+    live.length === 0 ? 'Nothing waits and nothing is being drawn.' : more ? `The first ${live.length}.` : '',
+  );
 }
 
 class Row {
   constructor(job) {
-    this.title = h('button', { type: 'button', class: 'plain', onclick: () => ask('open', { id: job.id, list: live.map((other) => other.id) }) });
+    this.title = h('button', {
+      type: 'button',
+      class: 'plain',
+      onclick: () => ask('open', { id: job.id, list: live.map((other) => other.id) }),
+    });
     this.status = h('span', { class: 'muted' });
     this.progress = h('progress', { max: 1, 'aria-label': 'Progress' });
     this.stop = button('stop', 'Cancel', () => cancelJob(job.id).catch((error) => complain(error, 'Not canceled')));
     this.kind = h('span', { class: 'tag' }, job.class);
-    this.element = h('li', { class: 'row', data: { id: job.id } }, h('div', { class: 'row-text' }, this.title, this.status), this.kind, this.progress, this.stop);
+    this.element = h(
+      'li',
+      { class: 'row', data: { id: job.id } },
+      h('div', { class: 'row-text' }, this.title, this.status),
+      this.kind,
+      this.progress,
+      this.stop,
+    );
     this.update(job);
   }
 
@@ -136,13 +178,24 @@ function worker(one) {
     one.slots && `${one.running ?? 0} of ${one.slots} ${one.slots === 1 ? 'slot' : 'slots'} in use`,
     one.step_ms > 0 && `${duration(one.step_ms)} a step`,
     one.free_memory > 0 && `${bytes(one.free_memory)} free`,
-    Number.isFinite(one.cache_hit_rate) && one.cache_hit_rate !== null && `${Math.round(one.cache_hit_rate * 100)} % from the cache`,
+    Number.isFinite(one.cache_hit_rate) &&
+      one.cache_hit_rate !== null &&
+      `${Math.round(one.cache_hit_rate * 100)} % from the cache`,
     one.classes?.length && `draws ${one.classes.join(' and ')}`,
   ];
   return h(
     'li',
     { class: 'worker', data: { state: silent ? 'silent' : one.state } },
-    h('div', { class: 'worker-head' }, h('b', {}, one.device || 'worker'), h('span', { class: 'state', data: { state: silent ? 'failed' : one.state } }, silent ? `silent for ${duration(one.heard_ms_ago)}` : one.state)),
+    h(
+      'div',
+      { class: 'worker-head' },
+      h('b', {}, one.device || 'worker'),
+      h(
+        'span',
+        { class: 'state', data: { state: silent ? 'failed' : one.state } },
+        silent ? `silent for ${duration(one.heard_ms_ago)}` : one.state,
+      ),
+    ),
     h('p', {}, [one.model, one.scripted && 'test engine'].filter(Boolean).join(' · ')),
     h('p', { class: 'muted' }, facts.filter(Boolean).join(' · ')),
     h('p', { class: 'muted' }, h('code', { title: one.id }, one.id)),
@@ -175,7 +228,13 @@ function letter(one) {
   return h(
     'li',
     { class: 'row' },
-    h('div', { class: 'row-text' }, h('span', {}, one.message || one.reason), h('span', { class: 'muted' }, `${one.reason} · ${ago(one.at_ms)}`), one.job && h('code', {}, one.job)),
+    h(
+      'div',
+      { class: 'row-text' },
+      h('span', {}, one.message || one.reason),
+      h('span', { class: 'muted' }, `${one.reason} · ${ago(one.at_ms)}`),
+      one.job && h('code', {}, one.job),
+    ),
     one.job && button('again', 'Try again', repeat, { text: true, class: 'quiet' }),
   );
 }

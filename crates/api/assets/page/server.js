@@ -22,7 +22,13 @@ const DEMO = {
     upload_bytes: 32 * 1024 * 1024,
   },
   upload_types: ['image/png', 'image/jpeg', 'image/webp'],
-  sizes: [[1024, 1024], [1152, 896], [896, 1152], [1536, 1024], [1024, 1536]],
+  sizes: [
+    [1024, 1024],
+    [1152, 896],
+    [896, 1152],
+    [1536, 1024],
+    [1024, 1536],
+  ],
   classes: ['interactive', 'bulk'],
   examples: [],
 };

@@ -22,6 +22,10 @@ export function startSession(changed) {
   );
   // Nothing works without a session, so there is nothing to go back to.
   dialog.addEventListener('cancel', (event) => event.preventDefault());
+  // Browsers let a second Escape through.
+  dialog.addEventListener('close', () => {
+    if (done) dialog.showModal();
+  });
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
     const field = at('key');
@@ -39,8 +43,10 @@ export function startSession(changed) {
       await call('POST', '/v1/session', { body: { key } });
       tell('');
       field.value = '';
+      const waiting = done;
+      done = null;
       dialog.close();
-      done?.();
+      waiting?.();
       changed();
     } catch (error) {
       tell(error instanceof Problem && error.status === 401 ? 'This key is not known here.' : error.message);

@@ -18,7 +18,9 @@ export class Settings {
   /** `changed()` is called on every change by hand. */
   constructor(element, changed) {
     this.changed = changed;
-    this.numbers = Object.fromEntries(Object.entries(NUMBERS).map(([name, kind]) => [name, new NumberField(name, kind, () => this.touched(name))]));
+    this.numbers = Object.fromEntries(
+      Object.entries(NUMBERS).map(([name, kind]) => [name, new NumberField(name, kind, () => this.touched(name))]),
+    );
     this.fields = { ...this.numbers, seed: new SeedField(changed) };
     this.sizes = h('div', { class: 'sizes', role: 'radiogroup', 'aria-label': 'Usual sizes' });
     this.pickSize = segmented(this.sizes, (value) => {
@@ -30,11 +32,24 @@ export class Settings {
     this.keepSize = h('input', { type: 'checkbox', id: 'keep_size', onchange: () => (this.reflect(), changed()) });
     this.keepNote = h('span', { class: 'note' });
     this.turn = button('turn', 'Swap width and height', () => this.turnSize());
-    this.count = h('div', { class: 'segments', role: 'radiogroup', 'aria-labelledby': 'count-label' }, COUNTS.map((count) => radio(count, String(count))));
+    this.count = h(
+      'div',
+      { class: 'segments', role: 'radiogroup', 'aria-labelledby': 'count-label' },
+      COUNTS.map((count) => radio(count, String(count))),
+    );
     this.pickCount = segmented(this.count, (value) => ((this.pictures = Number(value)), changed()));
     this.class = h('div', { class: 'segments', role: 'radiogroup', 'aria-labelledby': 'class-label' });
     this.pickClass = segmented(this.class, (value) => ((this.classValue = value), changed()));
-    this.priority = h('input', { type: 'number', id: 'priority', min: -100, max: 100, step: 1, value: 0, oninput: changed, 'aria-describedby': 'priority-error' });
+    this.priority = h('input', {
+      type: 'number',
+      id: 'priority',
+      min: -100,
+      max: 100,
+      step: 1,
+      value: 0,
+      oninput: changed,
+      'aria-describedby': 'priority-error',
+    });
     this.hasContent = false;
     fill(element, this.layout());
     this.reset();
@@ -42,17 +57,45 @@ export class Settings {
 
   layout() {
     const { width, height, steps, guidance, content_size: contentSize } = this.numbers;
-    const group = (label, id, control) => h('div', { class: 'field' }, h('span', { class: 'label', id }, label), control);
+    const group = (label, id, control) =>
+      h('div', { class: 'field' }, h('span', { class: 'label', id }, label), control);
     return [
-      h('fieldset', { class: 'group size-group' }, h('legend', {}, 'Generation size'), this.sizes, h('div', { class: 'pair' }, width.element, this.turn, height.element), h('label', { class: 'check', htmlFor: 'keep_size' }, this.keepSize, h('span', {}, 'Keep input size'), this.keepNote)),
-      h('fieldset', { class: 'group' }, h('legend', {}, 'Drawing'), steps.element, guidance.element, this.fields.seed.element, group('Pictures', 'count-label', this.count)),
+      h(
+        'fieldset',
+        { class: 'group size-group' },
+        h('legend', {}, 'Generation size'),
+        this.sizes,
+        h('div', { class: 'pair' }, width.element, this.turn, height.element),
+        h(
+          'label',
+          { class: 'check', htmlFor: 'keep_size' },
+          this.keepSize,
+          h('span', {}, 'Keep input size'),
+          this.keepNote,
+        ),
+      ),
+      h(
+        'fieldset',
+        { class: 'group' },
+        h('legend', {}, 'Drawing'),
+        steps.element,
+        guidance.element,
+        this.fields.seed.element,
+        group('Pictures', 'count-label', this.count),
+      ),
       h(
         'details',
         { class: 'group' },
         h('summary', {}, 'More settings'),
         contentSize.element,
         group('When', 'class-label', this.class),
-        h('div', { class: 'field number plain-number' }, h('label', { class: 'label', htmlFor: 'priority' }, 'Priority among your own'), this.priority, h('p', { class: 'field-error', id: 'priority-error', hidden: true })),
+        h(
+          'div',
+          { class: 'field number plain-number' },
+          h('label', { class: 'label', htmlFor: 'priority' }, 'Priority among your own'),
+          this.priority,
+          h('p', { class: 'field-error', id: 'priority-error', hidden: true }),
+        ),
       ),
     ];
   }
@@ -60,7 +103,12 @@ export class Settings {
   /** Takes limits and defaults as the server has them now. */
   reset() {
     for (const [name, field] of Object.entries(this.numbers)) field.limit(server.limits[name], server.defaults[name]);
-    fill(this.sizes, server.sizes.map(([width, height]) => radio(`${width}x${height}`, shape(width, height), h('span', {}, `${width}×${height}`))));
+    fill(
+      this.sizes,
+      server.sizes.map(([width, height]) =>
+        radio(`${width}x${height}`, shape(width, height), h('span', {}, `${width}×${height}`)),
+      ),
+    );
     this.sizes.hidden = server.sizes.length === 0;
     fill(
       this.class,
@@ -139,8 +187,23 @@ class NumberField {
   constructor(name, { label, shown = label, unit, step }, changed) {
     this.step = step;
     const id = name;
-    this.slider = h('input', { type: 'range', step, 'aria-label': `${label}, slider`, tabIndex: -1, oninput: () => this.input((this.number.value = this.slider.value)) });
-    this.number = h('input', { type: 'number', id, step, inputMode: step < 1 ? 'decimal' : 'numeric', 'aria-label': unit ? `${label} in pixels` : label, 'aria-describedby': `${id}-error`, oninput: () => this.input(this.number.value), onchange: () => (this.set(this.get()), changed()) });
+    this.slider = h('input', {
+      type: 'range',
+      step,
+      'aria-label': `${label}, slider`,
+      tabIndex: -1,
+      oninput: () => this.input((this.number.value = this.slider.value)),
+    });
+    this.number = h('input', {
+      type: 'number',
+      id,
+      step,
+      inputMode: step < 1 ? 'decimal' : 'numeric',
+      'aria-label': unit ? `${label} in pixels` : label,
+      'aria-describedby': `${id}-error`,
+      oninput: () => this.input(this.number.value),
+      onchange: () => (this.set(this.get()), changed()),
+    });
     this.error = h('p', { class: 'field-error', id: `${id}-error`, hidden: true });
     this.element = h(
       'div',
@@ -198,12 +261,26 @@ class NumberField {
 
 class SeedField {
   constructor(changed) {
-    this.number = h('input', { type: 'number', id: 'seed', min: -1, max: MOST_SEED, step: 1, inputMode: 'numeric', 'aria-describedby': 'seed-error seed-note', oninput: () => (complain(this.number, this.error, null), changed()) });
+    this.number = h('input', {
+      type: 'number',
+      id: 'seed',
+      min: -1,
+      max: MOST_SEED,
+      step: 1,
+      inputMode: 'numeric',
+      'aria-describedby': 'seed-error seed-note',
+      oninput: () => (complain(this.number, this.error, null), changed()),
+    });
     this.error = h('p', { class: 'field-error', id: 'seed-error', hidden: true });
     this.element = h(
       'div',
       { class: 'field number seed' },
-      h('label', { class: 'label', htmlFor: 'seed' }, 'Seed', h('span', { class: 'unit', id: 'seed-note' }, ' -1 is random')),
+      h(
+        'label',
+        { class: 'label', htmlFor: 'seed' },
+        'Seed',
+        h('span', { class: 'unit', id: 'seed-note' }, ' -1 is random'),
+      ),
       h(
         'span',
         { class: 'seed-box' },

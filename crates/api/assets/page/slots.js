@@ -28,9 +28,15 @@ export class Slots {
     this.element = element;
     this.changed = changed;
     this.slots = KINDS.map((kind, index) => new Slot(kind, index, this));
-    fill(element, this.slots.map((slot) => slot.element));
+    fill(
+      element,
+      this.slots.map((slot) => slot.element),
+    );
     // Below all of them: a slot is too narrow for a sentence.
-    fill(errors, this.slots.map((slot) => slot.error));
+    fill(
+      errors,
+      this.slots.map((slot) => slot.error),
+    );
     this.arrange();
   }
 
@@ -48,7 +54,10 @@ export class Slots {
   }
 
   get styles() {
-    return this.slots.slice(1).map((slot) => slot.source).filter(Boolean);
+    return this.slots
+      .slice(1)
+      .map((slot) => slot.source)
+      .filter(Boolean);
   }
 
   get busy() {
@@ -138,7 +147,12 @@ class Slot {
     this.tools = h('div', { class: 'slot-tools' });
     this.error = h('p', { class: 'field-error', id: `${id}-error`, hidden: true });
     this.name = h('span', { class: 'slot-name' }, kind.name, kind.beta && h('span', { class: 'tag' }, 'beta'));
-    this.element = h('div', { class: 'slot', data: { role: kind.role } }, this.name, h('div', { class: 'slot-box' }, this.input, this.face, this.tools));
+    this.element = h(
+      'div',
+      { class: 'slot', data: { role: kind.role } },
+      this.name,
+      h('div', { class: 'slot-box' }, this.input, this.face, this.tools),
+    );
     this.listen();
     this.draw();
   }
@@ -242,7 +256,10 @@ class Slot {
     const { reference, kind } = this;
     this.element.classList.toggle('filled', Boolean(reference));
     this.element.draggable = Boolean(reference);
-    this.input.setAttribute('aria-label', reference ? `${kind.name}: ${reference.name}. Choose another picture` : `${kind.name}: choose a picture`);
+    this.input.setAttribute(
+      'aria-label',
+      reference ? `${kind.name}: ${reference.name}. Choose another picture` : `${kind.name}: choose a picture`,
+    );
     if (!reference) {
       fill(this.face, icon(kind.icon), h('span', { class: 'slot-hint' }, kind.hint));
       fill(this.tools);
@@ -251,14 +268,19 @@ class Slot {
     const waiting = !reference.source;
     fill(
       this.face,
-      reference.thumb ? picture(reference.thumb, '', { draggable: false }) : h('span', { class: 'slot-hint' }, waiting ? 'Reading…' : 'Picture in the store'),
+      reference.thumb
+        ? picture(reference.thumb, '', { draggable: false })
+        : h('span', { class: 'slot-hint' }, waiting ? 'Reading…' : 'Picture in the store'),
       waiting && h('progress', { max: 1, value: reference.progress, 'aria-label': `Uploading ${reference.name}` }),
     );
     this.face.title = reference.name;
     const next = this.all.slots?.slice(this.index + 1).find((slot) => !slot.element.hidden) ?? this.all.slots?.[0];
     fill(
       this.tools,
-      next && button('swap', `Swap ${kind.name.toLowerCase()} with ${next.kind.name.toLowerCase()}`, () => this.all.swap(this, next)),
+      next &&
+        button('swap', `Swap ${kind.name.toLowerCase()} with ${next.kind.name.toLowerCase()}`, () =>
+          this.all.swap(this, next),
+        ),
       button('close', `Remove ${kind.name.toLowerCase()}`, () => this.remove()),
     );
   }

@@ -49,7 +49,15 @@ async function deliver(letter) {
       const accepted = await call('POST', '/v1/jobs', { body, headers: { 'Idempotency-Key': key } });
       drop(key);
       mine.add(accepted.id);
-      jobs.put({ version: 0, step: 0, of: 0, attempt: 0, submitted_ms: Date.now(), class: accepted.spec?.class, ...accepted });
+      jobs.put({
+        version: 0,
+        step: 0,
+        of: 0,
+        attempt: 0,
+        submitted_ms: Date.now(),
+        class: accepted.spec?.class,
+        ...accepted,
+      });
       tell('accepted', { key, id: accepted.id });
       // The record has more than the answer, such as the place in the queue.
       jobs.read(accepted.id).catch(() => {});

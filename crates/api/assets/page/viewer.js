@@ -93,7 +93,9 @@ function drawStage(job) {
       ? picture(pictureOf(job), jobTitle(job.spec), { other: resultPath(job), class: 'result' })
       : h('p', { class: 'viewer-none' }, standing(job)),
     place > 0 && button('left', 'Newer picture', () => go(-1), { class: 'step step-left' }),
-    place >= 0 && place < list.length - 1 && button('right', 'Older picture', () => go(1), { class: 'step step-right' }),
+    place >= 0 &&
+      place < list.length - 1 &&
+      button('right', 'Older picture', () => go(1), { class: 'step step-right' }),
   );
 }
 
@@ -111,17 +113,54 @@ function head(job) {
 function actions(job) {
   const attempt = (action) => () => Promise.resolve(action()).catch((error) => complain(error));
   const leave = (action) => () => (close(), action());
-  if (!ended(job.state)) return h('div', { class: 'viewer-actions' }, button('stop', 'Cancel', attempt(() => cancelJob(job.id)), { text: true, disabled: Boolean(job.canceling) }));
+  if (!ended(job.state))
+    return h(
+      'div',
+      { class: 'viewer-actions' },
+      button(
+        'stop',
+        'Cancel',
+        attempt(() => cancelJob(job.id)),
+        { text: true, disabled: Boolean(job.canceling) },
+      ),
+    );
   return h(
     'div',
     { class: 'viewer-actions' },
     job.output && button('download', 'Download', () => download(job), { text: true, class: 'primary whole' }),
-    job.output && button('subject', 'Use as content', leave(() => useAs('content', job)), { text: true }),
-    job.output && button('style', 'Use as style', leave(() => useAs('style', job)), { text: true }),
-    button('again', 'Another seed', leave(() => again(job)), { text: true, title: 'Same again with another seed' }),
-    button('edit', 'Edit in the form', leave(() => reuse(job)), { text: true }),
+    job.output &&
+      button(
+        'subject',
+        'Use as content',
+        leave(() => useAs('content', job)),
+        { text: true },
+      ),
+    job.output &&
+      button(
+        'style',
+        'Use as style',
+        leave(() => useAs('style', job)),
+        { text: true },
+      ),
+    button(
+      'again',
+      'Another seed',
+      leave(() => again(job)),
+      { text: true, title: 'Same again with another seed' },
+    ),
+    button(
+      'edit',
+      'Edit in the form',
+      leave(() => reuse(job)),
+      { text: true },
+    ),
     button('terminal', 'Copy as curl', () => copyCurl(job), { text: true }),
-    button('trash', 'Delete', leave(() => remove(job, { hide: () => hidden(job, true), show: () => hidden(job, false) })), { text: true, class: 'danger' }),
+    button(
+      'trash',
+      'Delete',
+      leave(() => remove(job, { hide: () => hidden(job, true), show: () => hidden(job, false) })),
+      { text: true, class: 'danger' },
+    ),
   );
 }
 
@@ -140,7 +179,10 @@ function parameters(job) {
     ['Seed', spec.seed],
     spec.content && ['Content reference', reference(spec.content)],
     spec.content && ['Content reference size', `${spec.content_size} px`],
-    ...(spec.styles ?? []).map((source, nth) => [`Style reference${spec.styles.length > 1 ? ` ${nth + 1}` : ''}`, reference(source)]),
+    ...(spec.styles ?? []).map((source, nth) => [
+      `Style reference${spec.styles.length > 1 ? ` ${nth + 1}` : ''}`,
+      reference(source),
+    ]),
     ['Class', spec.class ?? job.class],
     spec.priority ? ['Priority', spec.priority] : null,
     ['Asked for', moment(job.submitted_ms)],
@@ -155,13 +197,19 @@ function parameters(job) {
     'section',
     {},
     h('h3', {}, 'Made from'),
-    h('dl', { class: 'facts' }, rows.filter(Boolean).map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value)))),
+    h(
+      'dl',
+      { class: 'facts' },
+      rows.filter(Boolean).map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))),
+    ),
   );
 }
 
 function reference(source) {
   const thumb = thumbs.get(source);
-  return thumb ? h('img', { src: thumb, alt: source, title: source, class: 'fact-picture' }) : h('code', { title: source }, source);
+  return thumb
+    ? h('img', { src: thumb, alt: source, title: source, class: 'fact-picture' })
+    : h('code', { title: source }, source);
 }
 
 function receipt(job) {
@@ -169,11 +217,15 @@ function receipt(job) {
   if (!told) return null;
   const parts = PARTS.map(([name, label]) => ({ label, ms: told[name] ?? 0 }));
   const whole = parts.reduce((sum, part) => sum + part.ms, 0) || 1;
-  const bar = h('div', { class: 'receipt-bar', 'aria-hidden': 'true' }, parts.map((part, nth) => {
-    const piece = h('i', { class: `part part-${nth}`, title: `${part.label}: ${duration(part.ms)}` });
-    piece.style.flexGrow = part.ms / whole;
-    return piece;
-  }));
+  const bar = h(
+    'div',
+    { class: 'receipt-bar', 'aria-hidden': 'true' },
+    parts.map((part, nth) => {
+      const piece = h('i', { class: `part part-${nth}`, title: `${part.label}: ${duration(part.ms)}` });
+      piece.style.flexGrow = part.ms / whole;
+      return piece;
+    }),
+  );
   const facts = [
     told.model && ['Model', told.scripted ? `${told.model} (test engine)` : told.model],
     told.worker && ['Drawn on', told.worker],
@@ -190,7 +242,23 @@ function receipt(job) {
     {},
     h('h3', {}, 'Receipt'),
     bar,
-    h('ul', { class: 'receipt-parts' }, parts.map((part, nth) => h('li', {}, h('i', { class: `dot part-${nth}`, 'aria-hidden': 'true' }), h('span', {}, part.label), h('b', {}, duration(part.ms))))),
-    h('dl', { class: 'facts' }, facts.filter(Boolean).map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value)))),
+    h(
+      'ul',
+      { class: 'receipt-parts' },
+      parts.map((part, nth) =>
+        h(
+          'li',
+          {},
+          h('i', { class: `dot part-${nth}`, 'aria-hidden': 'true' }),
+          h('span', {}, part.label),
+          h('b', {}, duration(part.ms)),
+        ),
+      ),
+    ),
+    h(
+      'dl',
+      { class: 'facts' },
+      facts.filter(Boolean).map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))),
+    ),
   );
 }
