@@ -21,7 +21,7 @@ def generate(page, prompt=BLUE_SQUARE, **settings):
 def slow(page, prompt=BLUE_SQUARE):
     """A job of several seconds: the bundled model at a size that it was never made for."""
     most = int(page.get_attribute("#width", "max"))
-    side = min(most, 640)
+    side = min(most, 448)
     return generate(page, prompt, width=side, height=side, steps=page.get_attribute("#steps", "max"))
 
 
