@@ -4,6 +4,7 @@
 //! that names each bad field. [`Api::serve`] runs it; `watch.rs` tells how one reader of the event
 //! stream serves any number of clients.
 
+mod eta;
 mod metrics;
 mod problem;
 mod routes;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use uso_queue::{Defaults, Queue, WorkerId};
 use uso_store::Store;
 
+use eta::Paces;
 use metrics::Metrics;
 use watch::Watch;
 
@@ -54,6 +56,7 @@ struct Shared {
     /// One for each shard.
     watches: Vec<Watch>,
     metrics: Metrics,
+    paces: Paces,
 }
 
 /// The API of one fleet.
@@ -72,7 +75,7 @@ impl Api {
     ) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::new(registry)?;
         let watches = queue.shards().map(Watch::new).collect();
-        Ok(Self(Arc::new(Shared { watches, queue, store, config, metrics })))
+        Ok(Self(Arc::new(Shared { watches, queue, store, config, metrics, paces: Paces::default() })))
     }
 
     /// Serves until `stop`, then lets running requests end; event streams are closed.
@@ -111,6 +114,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/jobs/{id}/cancel", post(routes::steer::cancel))
         .route("/v1/jobs/{id}/retry", post(routes::steer::retry))
         .route("/v1/workers", get(routes::workers::list))
+        .route("/v1/estimate", post(routes::estimate::estimate))
         .route("/v1/uploads", post(routes::uploads::create))
         .route("/healthz", get(routes::health::alive))
         .route("/readyz", get(routes::health::ready))

@@ -1,5 +1,6 @@
 //! What each route does, and what they share.
 
+pub(crate) mod estimate;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod jobs;

@@ -26,6 +26,7 @@ mod keeper;
 mod lease;
 mod list;
 mod migrate;
+mod place;
 pub mod private_redis;
 mod reap;
 mod receipt;
@@ -52,6 +53,7 @@ pub use keeper::Keeper;
 pub use lease::{Lease, MAX_CHECKPOINT, MAX_PREVIEW};
 pub use list::{JobPage, ListCursor, ListFilter};
 pub use migrate::LAYOUT;
+pub use place::Place;
 pub use reap::Reaped;
 pub use receipt::Receipt;
 pub use spec::{

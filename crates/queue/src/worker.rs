@@ -38,6 +38,10 @@ pub struct WorkerReport {
     pub capacity: Option<u64>,
     /// How long a step takes of late, on average.
     pub step_ms: Option<f64>,
+    /// How many steps a job has of late, on average.
+    pub job_steps: Option<f64>,
+    /// What a job takes of late beside its steps, from its claim to its result, on average.
+    pub beside_ms: Option<f64>,
     /// Bytes of the device's memory that are free.
     pub free_memory: Option<u64>,
     /// The share of prompts and references whose features were there from earlier jobs, from 0 to 1.

@@ -187,7 +187,7 @@ impl<'a> Attempt<'a> {
     }
 
     async fn publish(&self, request: &Request, drawn: Drawn, receipt: Receipt) -> Result<Output, Error> {
-        let Effort { encode, sample, decode, .. } = drawn.effort;
+        let Effort { encode, sample, decode, steps, .. } = drawn.effort;
         for (stage, spent) in [("encode", encode), ("sample", sample), ("decode", decode)] {
             self.shop.metrics.stage(stage, spent);
         }
@@ -204,6 +204,8 @@ impl<'a> Attempt<'a> {
         let output =
             outputs::publish(&self.shop.store, self.lease, drawn.image, parameters, receipt, &until).await?;
         self.shop.metrics.stage("upload", begun.elapsed());
+        let fetch = Duration::from_millis(output.receipt.fetch_ms);
+        self.shop.pace.note(steps, fetch + encode + decode + begun.elapsed());
         Ok(output)
     }
 }

@@ -14,7 +14,7 @@ use crate::drive::Next;
 use crate::ears::{Ears, For};
 use crate::held::{Held, HeldJob, Stage};
 use crate::presence::{self, Condition};
-use crate::workshop::{Settings, Workshop};
+use crate::workshop::{Pace, Settings, Workshop};
 use crate::{DeviceThread, Error, Metrics, attempt, drain};
 
 /// A worker looks for work at least this often, wake-up or not.
@@ -57,7 +57,8 @@ impl Worker {
     ) -> Self {
         let attempts = queue.config().attempts;
         let leave = CancellationToken::new();
-        let shop = Arc::new(Workshop { store, device, metrics, attempts, settings, leave });
+        let shop =
+            Arc::new(Workshop { store, device, metrics, attempts, settings, pace: Pace::default(), leave });
         let (id, held) = (WorkerId::new(), Arc::default());
         Self { queue, shop, id, held, numbers: AtomicU64::new(0), condition: Condition::default() }
     }

@@ -1,3 +1,4 @@
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,26 @@ impl Default for Settings {
     }
 }
 
+/// What jobs take of late.
+#[derive(Debug, Default)]
+pub(crate) struct Pace(Mutex<Option<(f64, f64)>>);
+
+impl Pace {
+    /// Takes note of a job of so many steps, and of the time it took beside them.
+    pub(crate) fn note(&self, steps: u32, beside: Duration) {
+        let mut pace = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (steps, beside) = (f64::from(steps), beside.as_secs_f64());
+        let towards = |mean: f64, value: f64| mean + (value - mean) / 8.0;
+        let before = pace.unwrap_or((steps, beside));
+        *pace = Some((towards(before.0, steps), towards(before.1, beside)));
+    }
+
+    /// Steps of a job and seconds beside them, as means; none before the first.
+    pub(crate) fn mean(&self) -> Option<(f64, f64)> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What jobs are worked on with.
 pub(crate) struct Workshop {
     pub(crate) store: Store,
@@ -45,6 +66,7 @@ pub(crate) struct Workshop {
     /// Attempts that a job may spend.
     pub(crate) attempts: u32,
     pub(crate) settings: Settings,
+    pub(crate) pace: Pace,
     /// Tripped when nothing is waited for any more: the process is about to end.
     pub(crate) leave: CancellationToken,
 }

@@ -59,7 +59,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 /// Only JSON that says so: other types can be sent by any web page without asking first.
-async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, Problem> {
+pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, Problem> {
     let media_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
@@ -106,7 +106,13 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let view = find(&shared, &id).await?;
-    let body = describe(&shared, &view).await?;
+    let mut body = describe(&shared, &view).await?;
+    if !view.state.is_terminal()
+        && let Some(estimate) = shared.paces.of_job(&shared.queue, &view).await?
+    {
+        body["position"] = estimate.position.into();
+        body["eta_ms"] = estimate.total_ms().into();
+    }
     // The URLs in it are secrets for as long as they live.
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }

@@ -13,6 +13,7 @@ mod leases;
 mod life;
 mod list;
 mod order;
+mod place;
 mod replicas;
 mod rules;
 mod sentinel;

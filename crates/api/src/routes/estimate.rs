@@ -1,0 +1,23 @@
+//! `POST /v1/estimate`: what a job would have before it, without submitting it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use uso_queue::JobSpec;
+
+use super::jobs::read_json;
+use crate::eta::Estimate;
+use crate::{Problem, Shared};
+
+pub(crate) async fn estimate(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Estimate>, Problem> {
+    let body = read_json(&headers, body).await?;
+    let spec = JobSpec::parse(&body, &shared.config.defaults).map_err(Problem::fields)?;
+    Ok(Json(shared.paces.of_prospect(&shared.queue, &shared.config.tenant, &spec).await?))
+}

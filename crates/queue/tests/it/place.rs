@@ -1,0 +1,66 @@
+//! Where waiting jobs stand.
+
+use uso_queue::{Class, JobId, Limits, Place, Scope, Submission};
+
+use crate::fixture::{Fixture, bulk, spec};
+
+async fn submit(fixture: &Fixture, tenant: &str, class: Class, priority: i32) -> JobId {
+    fixture.queue.submit(tenant, &spec(class, priority)).await.unwrap().id
+}
+
+async fn place(fixture: &Fixture, job: &JobId) -> Option<Place> {
+    fixture.queue.place(&fixture.view(job).await).await.unwrap()
+}
+
+async fn ahead(fixture: &Fixture, job: &JobId) -> u64 {
+    place(fixture, job).await.unwrap().ahead
+}
+
+#[tokio::test]
+async fn what_comes_first_is_counted() {
+    let fixture = Fixture::start().await;
+    let first = submit(&fixture, "a", Class::Bulk, 0).await;
+    let second = submit(&fixture, "a", Class::Bulk, 0).await;
+    let high = submit(&fixture, "a", Class::Bulk, 5).await;
+    let urgent = submit(&fixture, "a", Class::Interactive, 0).await;
+    assert_eq!(ahead(&fixture, &first).await, 1);
+    assert_eq!(ahead(&fixture, &second).await, 2);
+    assert_eq!(ahead(&fixture, &high).await, 0);
+    let of_urgent = place(&fixture, &urgent).await.unwrap();
+    assert_eq!((of_urgent.ahead, of_urgent.interactive_waiting), (0, 1));
+    let to_come = fixture.queue.prospect("a", Class::Bulk, 0).await.unwrap();
+    assert_eq!((to_come.ahead, to_come.interactive_waiting), (3, 1));
+
+    let lease = fixture.claim().await.unwrap();
+    assert_eq!(lease.id, urgent);
+    assert_eq!(place(&fixture, &urgent).await, None, "it runs");
+    let of_second = place(&fixture, &second).await.unwrap();
+    assert_eq!((of_second.interactive_waiting, of_second.interactive_running), (0, 1));
+    assert_eq!((of_second.bulk_running, of_second.held), (0, false));
+}
+
+#[tokio::test]
+async fn other_tenants_come_first_by_their_weights_and_by_what_they_have() {
+    let fixture = Fixture::start().await;
+    let heavy = Limits { weight: 3.0, ..Limits::default() };
+    fixture.queue.set_limits("heavy", &heavy).await.unwrap();
+    let spec = bulk();
+    for (tenant, jobs) in [("heavy", 20), ("small", 2), ("own", 4)] {
+        fixture.queue.submit_all(tenant, &vec![Submission::from(&spec); jobs]).await.unwrap();
+    }
+    let last = submit(&fixture, "own", Class::Bulk, 0).await;
+    // 4 own ones, 12 of the heavy tenant meanwhile, and the 2 that the small one has.
+    assert_eq!(ahead(&fixture, &last).await, 4 + 12 + 2);
+}
+
+#[tokio::test]
+async fn a_pause_holds_up() {
+    let fixture = Fixture::start().await;
+    let job = submit(&fixture, "a", Class::Bulk, 0).await;
+    for scope in [Scope::Class(Class::Bulk), Scope::Tenant("a")] {
+        fixture.queue.set_paused(scope, true).await.unwrap();
+        assert!(place(&fixture, &job).await.unwrap().held);
+        fixture.queue.set_paused(scope, false).await.unwrap();
+        assert!(!place(&fixture, &job).await.unwrap().held);
+    }
+}
