@@ -56,6 +56,19 @@ async fn a_benchmark_of_the_queue_writes_each_figure_beside_its_goal() {
 }
 
 #[tokio::test]
+async fn a_benchmark_of_the_api_writes_each_figure_beside_its_goal() {
+    let (report, table) = run(&["api"]).await;
+    let rows = rows(&report, "api", &table);
+    assert_eq!(rows.len(), 9, "{report}");
+    for row in &rows {
+        let needs_a_browser = row["figure"].as_str().unwrap().starts_with("pages");
+        assert_eq!(row["value"].is_null(), needs_a_browser, "{row}");
+    }
+    let connections = rows.iter().find(|row| row["unit"] == "more").unwrap();
+    assert_eq!(connections["value"], 0.0, "a stream has a connection of its own to Redis");
+}
+
+#[tokio::test]
 async fn a_benchmark_of_the_worker_writes_each_figure_beside_its_goal() {
     let (report, table) = run(&["worker"]).await;
     let rows = rows(&report, "worker", &table);

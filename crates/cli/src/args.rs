@@ -15,7 +15,8 @@ use uso_engine::scripted::NotAScript;
 use uso_engine::{PositionShift, Script};
 
 pub(crate) use bench::{
-    BenchArgs, BenchClientArgs, BenchCommand, BenchQueueArgs, BenchWorkerArgs, QueueFigure, WorkerFigure,
+    ApiFigure, BenchApiArgs, BenchArgs, BenchClientArgs, BenchCommand, BenchQueueArgs, BenchWorkerArgs,
+    QueueFigure, WorkerFigure,
 };
 pub(crate) use queue::*;
 pub(crate) use redis::{RedisArgs, RedisOptions};

@@ -17,6 +17,8 @@ pub(crate) enum BenchCommand {
     Queue(BenchQueueArgs),
     /// Measure the worker's step scheduler.
     Worker(BenchWorkerArgs),
+    /// Measure the API.
+    Api(BenchApiArgs),
     /// One side of a measurement, in a process of its own.
     #[command(hide = true)]
     Client(BenchClientArgs),
@@ -71,6 +73,33 @@ pub(crate) enum WorkerFigure {
     Cost,
     /// Many workers on one Redis.
     Crowd,
+}
+
+#[derive(Args)]
+pub(crate) struct BenchApiArgs {
+    /// Write the figures as JSON too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Measure this alone; may be repeated.
+    #[arg(long, value_enum, value_name = "FIGURE")]
+    pub(crate) only: Vec<ApiFigure>,
+    /// Little of everything: shows that it can be measured, not how fast it is.
+    #[arg(long)]
+    pub(crate) quick: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ApiFigure {
+    /// Submissions over HTTP beside calls of the library.
+    Load,
+    /// Many open event streams.
+    Streams,
+    /// How soon a client hears that Redis is gone.
+    Outage,
+    /// What is foretold of a job's end against what happens.
+    Eta,
+    /// How soon a page shows something.
+    Pages,
 }
 
 #[derive(Args)]

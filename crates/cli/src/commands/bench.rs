@@ -1,12 +1,15 @@
 //! Measurements, beside what else there is, in one run on one machine.
 
+mod api;
 mod cores;
 mod machine;
+mod observed;
 mod queue;
 mod report;
 mod resp;
 mod server;
 mod sides;
+mod site;
 mod worker;
 
 use crate::args::{BenchArgs, BenchCommand};
@@ -19,5 +22,6 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
         BenchCommand::Client(args) => queue::client(&one()?, &args),
         // As a worker has them.
         BenchCommand::Worker(args) => tokio::runtime::Runtime::new()?.block_on(worker::run(&args)),
+        BenchCommand::Api(args) => tokio::runtime::Runtime::new()?.block_on(api::run(&args)),
     }
 }

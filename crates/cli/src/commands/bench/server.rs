@@ -59,6 +59,11 @@ impl Server {
         self.resp()?.info("memory", "used_memory")
     }
 
+    /// Ends it as a power cut would.
+    pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
+        Ok(self.redis.kill().await?)
+    }
+
     pub(super) async fn stop(self) -> anyhow::Result<()> {
         Ok(self.redis.stop().await?)
     }

@@ -5,10 +5,8 @@ mod arrivals;
 mod cost;
 mod crowd;
 mod idle;
-mod observed;
 mod recovery;
 mod s3;
-mod site;
 
 use clap::ValueEnum as _;
 

@@ -7,10 +7,10 @@ use anyhow::Context as _;
 use serde_json::Value;
 
 use super::Sizes;
-use super::observed::Seen;
-use super::site::{Running, Site};
+use crate::commands::bench::observed::Seen;
 use crate::commands::bench::report::{Goal, Report, written};
 use crate::commands::bench::sides::quantile;
+use crate::commands::bench::site::{Running, Site};
 
 const SCRIPT: &str = "step=40ms";
 const STEP_MS: f64 = 40.0;

@@ -7,8 +7,8 @@ use uso_queue::{EventKind, EventTail};
 use uso_worker::Activity;
 
 use super::Sizes;
-use super::site::Site;
 use crate::commands::bench::report::{Goal, Report, written};
+use crate::commands::bench::site::Site;
 
 const STEPS: u32 = 100;
 /// Short, or what happens every second anyway would be counted to the steps.

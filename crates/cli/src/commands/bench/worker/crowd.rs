@@ -10,8 +10,8 @@ use uso_worker::Settings;
 
 use super::Sizes;
 use super::s3;
-use super::site::{self, Site};
 use crate::commands::bench::report::{Goal, Report, written};
+use crate::commands::bench::site::{self, Site};
 
 const STEPS: u32 = 100;
 /// Four steps a second.

@@ -8,8 +8,8 @@ use uso_engine::Image;
 
 use super::Sizes;
 use super::s3;
-use super::site::Site;
 use crate::commands::bench::report::{Goal, Report, written};
+use crate::commands::bench::site::Site;
 
 const STEPS: u32 = 25;
 /// Of the reference.

@@ -11,8 +11,8 @@ use tokio::process::{Child, Command};
 use uso_queue::{EventId, EventKind, EventTail, JobId};
 
 use super::Sizes;
-use super::site::{ACCESS_KEY, SECRET_KEY, Site};
 use crate::commands::bench::report::{Goal, Report, written};
+use crate::commands::bench::site::{ACCESS_KEY, SECRET_KEY, Site};
 
 const STEPS: u32 = 100;
 const SCRIPT: &str = "scripted:step=100ms";

@@ -16,9 +16,9 @@ use uso_store::folder::{FolderConfig, FolderServer};
 use uso_store::{Credentials, Store};
 use uso_worker::{Clock, DeviceThread, Metrics, Settings, Sharing, Worker};
 
+use super::cores::Cores;
 use super::observed::{Log, Observed};
-use crate::commands::bench::cores::Cores;
-use crate::commands::bench::server::Server;
+use super::server::Server;
 
 pub(super) const ACCESS_KEY: &str = "bench";
 pub(super) const SECRET_KEY: &str = "not-a-secret";
