@@ -38,6 +38,9 @@ job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes
   <root>:preview:<id>              the newest preview of a running job, for a short time
   <root>:watched:<id>              there for as long as somebody watches the job, and a little longer
   <root>:events                    stream: what happened, capped
+  <root>:keys                      hash: prefixes of API keys, each to a packed KEY; in the first shard alone
+  <root>:session:<digest>          text: prefix of the key with which a browser logged in, for as long as that
+                                   lasts; <digest> is SHA-256 of the browser's token; in the first shard alone
   <root>:dead                      stream: what went aside, with its raw bytes, capped
   <root>:reaper                    the process that reaps, with an expiry
   <root>:mark                      written only to be waited for
@@ -87,6 +90,7 @@ Packed values are MessagePack maps. Times are milliseconds since 1970.
           for each class pass: (of the tenant served last), paused:, due: (no delayed job is due before),
           sized: (whether any may be)
   LIMITS  weight max_queued max_running rate burst paused
+  KEY     digest (SHA-256 of the secret) tenant scopes (words with spaces between) note created expires revoked
   BATCH   tenant created total queued running succeeded failed canceled expired paused stopped
 ]]
 

@@ -117,6 +117,27 @@ local function tenants(keys)
   return answer
 end
 
+-- ARGS: tenant, ids
+-- Gives those of the ids whose jobs are the tenant's.
+local function owned(keys, args)
+  local answer = {}
+  for i = 2, #args do
+    local record = read(keys[1], args[i])
+    if record and record.tenant == args[1] then table.insert(answer, args[i]) end
+  end
+  return answer
+end
+
+-- ARGS: tenant
+-- How fast the tenant may submit: rate, size of its bucket, tokens in it; nothing if there is no limit.
+local function allowance(keys, args)
+  local at = begin(keys[1])
+  local limits = limits_of(at, args[1])
+  if not limits.rate then return false end
+  local tokens, full = tokens_of(at, args[1], limits)
+  return { tostring(limits.rate), tostring(full), tostring(tokens) }
+end
+
 -- ARGS: batch
 local function batch_view(keys, args)
   local at = begin(keys[1])

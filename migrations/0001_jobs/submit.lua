@@ -32,17 +32,22 @@ local function known(at, tenant, job)
   return earlier[1], earlier[2] ~= job.digest
 end
 
+-- What is in a tenant's bucket now, and what it holds at most.
+local function tokens_of(at, tenant, limits)
+  local full = limits.burst or limits.rate
+  local text = redis.call('GET', at.root .. ':bucket:' .. tenant)
+  local bucket = text and unpacked(text) or { tokens = full, filled = at.time }
+  return math.min(full, bucket.tokens + math.max(0, at.time - bucket.filled) / 1000 * limits.rate), full
+end
+
 -- Takes a token for each job out of the tenant's bucket; gives how long until there are enough, 0 if
 -- there are.
 local function take_tokens(at, tenant, limits, jobs)
-  local key, full = at.root .. ':bucket:' .. tenant, limits.burst or limits.rate
-  local text = redis.call('GET', key)
-  local bucket = text and unpacked(text) or { tokens = full, filled = at.time }
-  local tokens = math.min(full, bucket.tokens + math.max(0, at.time - bucket.filled) / 1000 * limits.rate)
+  local tokens, full = tokens_of(at, tenant, limits)
   -- More than ever fits is let through on a full bucket, which then owes the rest.
   local short = math.min(jobs, full) - tokens
   if short > 0 then return math.ceil(short / limits.rate * 1000) end
-  redis.call('SET', key, pack({ tokens = tokens - jobs, filled = at.time }))
+  redis.call('SET', at.root .. ':bucket:' .. tenant, pack({ tokens = tokens - jobs, filled = at.time }))
   return 0
 end
 

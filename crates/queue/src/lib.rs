@@ -9,8 +9,9 @@
 //! token, so what a lost worker still says changes nothing.
 //!
 //! Everything that happens is an event in one stream a shard ([`Queue::tail`]); what is, is a record
-//! ([`Queue::view`]).
+//! ([`Queue::view`]). Who may ask for all this over HTTP is kept here, too ([`Queue::find_key`]).
 
+mod access;
 mod audit;
 mod backoff;
 mod batch;
@@ -38,6 +39,7 @@ mod wake;
 mod window;
 mod worker;
 
+pub use access::{ApiKey, KeyScope, KeyView, MAX_NOTE, NewKey, NotAKey, SessionToken};
 pub use audit::{Audit, Fault, History};
 pub use backoff::Backoff;
 pub use batch::{BatchCounts, BatchOperation, BatchView};
@@ -60,7 +62,7 @@ pub use spec::{
     Class, Defaults, FieldError, Format, JobSpec, MAX_METADATA, MAX_PROMPT, MAX_SEED, MAX_STYLES, Source,
 };
 pub use steer::{Depth, Limits, Scope, Stats, TenantView};
-pub use submit::{MAX_JOBS, MAX_KEY, Rejection, Submission, Submitted};
+pub use submit::{Allowance, MAX_JOBS, MAX_KEY, Rejection, Submission, Submitted};
 pub use wake::Wakeups;
 pub use window::{Window, WindowView};
 pub use worker::{WorkerReport, WorkerState};

@@ -9,6 +9,9 @@ use crate::{BatchId, Class, Error, JobId, JobView, Queue, State};
 /// Calls of Redis that one page takes at most, each of which looks at a few hundred jobs.
 const CALLS: usize = 25;
 
+/// Jobs whose owner one call looks up.
+const OWNED: usize = 200;
+
 /// Which jobs are wanted, and how many; what is not set leaves nothing out.
 #[derive(Debug, Clone, Default)]
 pub struct ListFilter {
@@ -74,6 +77,30 @@ impl Queue {
         page.jobs.sort_by_key(|job| job.id);
         page.jobs.dedup_by_key(|job| job.id);
         Ok(page)
+    }
+
+    /// Those of the ids whose jobs are the tenant's.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] for a name that cannot be a tenant's; [`Error::Unreachable`].
+    pub async fn owned(&self, tenant: &str, ids: &[JobId]) -> Result<Vec<JobId>, Error> {
+        check_tenant(tenant)?;
+        // All jobs of a tenant are in its shard.
+        let shard = self.shard_of(tenant);
+        let near: Vec<&JobId> = ids.iter().filter(|id| id.shard() == shard).collect();
+        let mut owned = Vec::new();
+        for some in near.chunks(OWNED) {
+            let mut command = self.function(shard, "owned");
+            command.arg(tenant);
+            some.iter().for_each(|id| {
+                command.arg(id.bytes());
+            });
+            let found: Vec<Vec<u8>> = self.0.connection.call(&command).await?;
+            for bytes in found {
+                owned.push(JobId::read(shard, &bytes)?);
+            }
+        }
+        Ok(owned)
     }
 
     /// Adds what one call finds; gives the cursor within the shard, 0 at its end.

@@ -136,6 +136,19 @@ impl Queue {
         submitted.into_iter().next().ok_or_else(|| Error::Unreadable("an empty answer".into()))
     }
 
+    /// How fast a tenant may submit now; none if nothing limits it.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] for a name that cannot be a tenant's; [`Error::Unreachable`].
+    pub async fn allowance(&self, tenant: &str) -> Result<Option<Allowance>, Error> {
+        check_tenant(tenant)?;
+        let mut command = self.function(self.shard_of(tenant), "allowance");
+        let Some(mut reply) = Reply::of(self.0.connection.call(command.arg(tenant)).await?)? else {
+            return Ok(None);
+        };
+        Ok(Some(Allowance { per_second: reply.next()?, burst: reply.next()?, left: reply.next()? }))
+    }
+
     /// Accepts all of the jobs, at most [`MAX_JOBS`], or none.
     ///
     /// # Errors
@@ -167,6 +180,17 @@ impl Queue {
         });
         submitted.collect()
     }
+}
+
+/// How fast a tenant may submit, and how much of that is left.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Allowance {
+    /// Jobs per second over time.
+    pub per_second: f64,
+    /// Most jobs at once.
+    pub burst: f64,
+    /// Jobs that are left now; below zero if more than a burst was taken at once.
+    pub left: f64,
 }
 
 impl Submission<'_> {

@@ -1,0 +1,224 @@
+//! Who may come in: keys of the API, and sessions of browsers that logged in with one.
+//!
+//! Of a secret only its SHA-256 is kept. A secret is drawn with 256 bits, so that a hash made to be slow
+//! would protect nothing more.
+
+mod secret;
+
+use std::time::Duration;
+
+use redis::Value;
+use serde::{Deserialize, Serialize};
+
+use crate::reply::Reply;
+use crate::submit::check_tenant;
+use crate::{Error, Queue};
+use secret::same;
+pub use secret::{ApiKey, NotAKey, SessionToken};
+
+/// Longest note of a key in bytes.
+pub const MAX_NOTE: usize = 200;
+
+/// Every key lies in the first shard.
+const SHARD: u16 = 0;
+
+/// What a key allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyScope {
+    /// Everything that changes something: submit, upload, cancel, retry, delete.
+    Submit,
+    /// Everything that looks at the tenant's own.
+    Read,
+    /// What concerns the whole fleet: metrics, the jobs that workers hold.
+    Admin,
+}
+
+impl KeyScope {
+    /// All scopes.
+    pub const ALL: [Self; 3] = [Self::Submit, Self::Read, Self::Admin];
+
+    /// The word used in requests and records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Read => "read",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// A word that this version does not know allows nothing.
+    fn read_all(words: &str) -> Vec<Self> {
+        let known = |word: &str| Self::ALL.into_iter().find(|scope| scope.as_str() == word);
+        words.split(' ').filter_map(known).collect()
+    }
+}
+
+/// What is known of a key. Times are milliseconds since 1970 by Redis' clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyView {
+    /// The part of the key that is no secret.
+    pub prefix: String,
+    /// Whose jobs it submits and sees.
+    pub tenant: String,
+    /// What it allows.
+    pub scopes: Vec<KeyScope>,
+    /// What it is for, in its maker's words.
+    pub note: String,
+    /// When it was made.
+    pub created_ms: u64,
+    /// When it stops working by itself.
+    pub expires_ms: Option<u64>,
+    /// When it was revoked.
+    pub revoked_ms: Option<u64>,
+    #[serde(skip)]
+    digest: [u8; 32],
+}
+
+impl KeyView {
+    /// Whether this is what is known of `key`, and not of another with the same prefix.
+    pub fn is_of(&self, key: &ApiKey) -> bool {
+        same(&self.digest, &key.digest())
+    }
+
+    fn read(mut reply: Reply) -> Result<Self, Error> {
+        Ok(Self {
+            prefix: reply.next()?,
+            digest: reply
+                .next::<Vec<u8>>()?
+                .try_into()
+                .map_err(|_| Error::Unreadable("the digest of a key".into()))?,
+            tenant: reply.next()?,
+            scopes: KeyScope::read_all(&reply.next::<String>()?),
+            note: reply.next()?,
+            created_ms: reply.next()?,
+            expires_ms: reply.next()?,
+            revoked_ms: reply.next()?,
+        })
+    }
+
+    fn read_optional(value: Value) -> Result<Option<Self>, Error> {
+        Reply::of(value)?.map(Self::read).transpose()
+    }
+}
+
+/// A key to be made.
+#[derive(Debug, Clone, Default)]
+pub struct NewKey<'a> {
+    /// Whose jobs it is to submit and see.
+    pub tenant: &'a str,
+    /// What it is to allow.
+    pub scopes: &'a [KeyScope],
+    /// What it is for, at most [`MAX_NOTE`] bytes.
+    pub note: &'a str,
+    /// After how long it stops working; never, if it is not set.
+    pub life: Option<Duration>,
+}
+
+impl Queue {
+    /// Makes a key. It is given this once and never again.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] for a name that cannot be a tenant's; [`Error::Settings`] for a note that is too
+    /// long or no scope; [`Error::Full`], [`Error::Unreachable`].
+    pub async fn create_key(&self, new: &NewKey<'_>) -> Result<(ApiKey, KeyView), Error> {
+        check_tenant(new.tenant)?;
+        if new.note.len() > MAX_NOTE {
+            return Err(Error::Settings(format!("a key's note has at most {MAX_NOTE} bytes")));
+        }
+        if new.scopes.is_empty() {
+            return Err(Error::Settings("a key without a scope opens nothing".into()));
+        }
+        let words: Vec<&str> = new.scopes.iter().map(|scope| scope.as_str()).collect();
+        let life = new.life.map(|life| life.as_millis().to_string()).unwrap_or_default();
+        // A prefix that another key has is as rare as losing a draw among 200 million millions.
+        let key = ApiKey::draw();
+        let mut command = self.function(SHARD, "key_add");
+        command.arg(key.prefix()).arg(&key.digest()[..]).arg(new.tenant).arg(words.join(" "));
+        command.arg(new.note).arg(life);
+        let made = KeyView::read_optional(self.0.connection.accept(&command).await?)?;
+        let view = made.ok_or_else(|| Error::Unreadable("the prefix of a new key is taken".into()))?;
+        Ok((key, view))
+    }
+
+    /// What is known of the key with a prefix, if it opens anything now. Whoever asks for a whole key checks
+    /// [`KeyView::is_of`].
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], or [`Error::Unreadable`] for a broken record.
+    pub async fn find_key(&self, prefix: &str) -> Result<Option<KeyView>, Error> {
+        let mut command = self.function(SHARD, "key_find");
+        KeyView::read_optional(self.0.connection.call(command.arg(prefix)).await?)
+    }
+
+    /// All keys that can be read, the oldest first, and the prefixes of the others.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn keys(&self) -> Result<(Vec<KeyView>, Vec<String>), Error> {
+        let reply = Reply::list(self.0.connection.call(&self.function(SHARD, "key_list")).await?)?;
+        let (mut keys, mut broken) = (Vec::new(), Vec::new());
+        for found in reply.rest() {
+            let prefix = Reply::list(found.clone())?.next()?;
+            match KeyView::read(Reply::list(found)?) {
+                Ok(key) => keys.push(key),
+                Err(_) => broken.push(prefix),
+            }
+        }
+        keys.sort_by(|one, other| (one.created_ms, &one.prefix).cmp(&(other.created_ms, &other.prefix)));
+        Ok((keys, broken))
+    }
+
+    /// Revokes a key, and with it the sessions that it opened: at once for whoever asks the queue. Gives its
+    /// prefix, or none if there is no such key; again gives the same.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`]; it is safe to ask again.
+    pub async fn revoke_key(&self, prefix: &str) -> Result<Option<String>, Error> {
+        let mut command = self.function(SHARD, "key_revoke");
+        let Some(mut reply) = Reply::of(self.0.connection.accept(command.arg(prefix)).await?)? else {
+            return Ok(None);
+        };
+        reply.next().map(Some)
+    }
+
+    /// Opens a session for whoever showed the key with a prefix; none if the key opens nothing now.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Unreachable`].
+    pub async fn open_session(&self, prefix: &str, life: Duration) -> Result<Option<SessionToken>, Error> {
+        let token = SessionToken::draw();
+        let mut command = self.function(SHARD, "session_open");
+        command.arg(&token.digest()[..]).arg(prefix).arg(life.as_millis() as u64);
+        Ok(self.0.connection.accept::<bool>(&command).await?.then_some(token))
+    }
+
+    /// The key that opened a session, as long as both last.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn find_session(&self, token: &SessionToken) -> Result<Option<KeyView>, Error> {
+        let mut command = self.function(SHARD, "session_find");
+        KeyView::read_optional(self.0.connection.call(command.arg(&token.digest()[..])).await?)
+    }
+
+    /// Ends a session, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`]; it is safe to ask again.
+    pub async fn end_session(&self, token: &SessionToken) -> Result<(), Error> {
+        let mut command = self.function(SHARD, "session_end");
+        let _: u8 = self.0.connection.accept(command.arg(&token.digest()[..])).await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KeyScope;
+
+    #[test]
+    fn words_of_a_newer_version_allow_nothing() {
+        assert_eq!(KeyScope::read_all("read everything submit"), [KeyScope::Read, KeyScope::Submit]);
+    }
+}
