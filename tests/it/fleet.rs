@@ -44,6 +44,16 @@ impl Fleet {
         Self { redis, store, api, client: Client::new(), environment, data, _folder: folder }
     }
 
+    /// What every process of the fleet is told of its servers.
+    pub(crate) fn environment(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.environment.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+
+    /// Another API.
+    pub(crate) async fn serve(&self, args: &[&str]) -> Process {
+        Process::start(&[&["serve"], args].concat(), &self.environment).await
+    }
+
     pub(crate) async fn worker(&self) -> Process {
         self.worker_with(&[], &[]).await
     }

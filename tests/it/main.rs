@@ -6,6 +6,7 @@ mod bench;
 mod chaos;
 mod faults;
 mod fleet;
+mod keys;
 mod process;
 mod queue;
 mod references;

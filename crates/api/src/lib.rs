@@ -4,8 +4,12 @@
 //! that names each bad field. [`Api::serve`] runs it; `watch.rs` tells how one reader of the event
 //! stream serves any number of clients.
 
+mod access;
+mod caller;
 mod eta;
+mod limits;
 mod metrics;
+mod places;
 mod problem;
 mod routes;
 mod watch;
@@ -21,11 +25,19 @@ use tokio_util::sync::CancellationToken;
 use uso_queue::{Defaults, Queue, WorkerId};
 use uso_store::Store;
 
+use access::Known;
 use eta::Paces;
+use limits::Unlimited;
 use metrics::Metrics;
 use watch::Watch;
 
+pub use access::Access;
+pub use places::ReferencePlace;
 pub use problem::Problem;
+
+/// How long a queue of an API may wait for Redis: short enough that a client hears within a second that it
+/// is away.
+pub const QUEUE_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// Settings of the API.
 #[derive(Debug, Clone)]
@@ -34,8 +46,13 @@ pub struct Config {
     pub defaults: Defaults,
     /// How long presigned URLs live.
     pub link_lifetime: Duration,
-    /// Whose jobs these are, as long as there are no keys to tell.
+    /// Whom it lets in.
+    pub access: Access,
+    /// Whose jobs these are, if everybody is let in and no key tells.
     pub tenant: String,
+    /// Where references may come from, besides a tenant's own uploads and outputs. While everybody is let
+    /// in, all of the fleet's own bucket is one of these places.
+    pub references: Vec<ReferencePlace>,
 }
 
 impl Default for Config {
@@ -43,7 +60,9 @@ impl Default for Config {
         Self {
             defaults: Defaults::default(),
             link_lifetime: Duration::from_secs(60 * 60),
+            access: Access::default(),
             tenant: "default".to_owned(),
+            references: Vec::new(),
         }
     }
 }
@@ -57,6 +76,8 @@ struct Shared {
     watches: Vec<Watch>,
     metrics: Metrics,
     paces: Paces,
+    known: Known,
+    unlimited: Unlimited,
 }
 
 /// The API of one fleet.
@@ -75,7 +96,8 @@ impl Api {
     ) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::new(registry)?;
         let watches = queue.shards().map(Watch::new).collect();
-        Ok(Self(Arc::new(Shared { watches, queue, store, config, metrics, paces: Paces::default() })))
+        let (known, unlimited, paces) = (Known::new(), Unlimited::new(), Paces::default());
+        Ok(Self(Arc::new(Shared { watches, queue, store, config, metrics, paces, known, unlimited })))
     }
 
     /// Serves until `stop`, then lets running requests end; event streams are closed.
@@ -116,11 +138,17 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/workers", get(routes::workers::list))
         .route("/v1/estimate", post(routes::estimate::estimate))
         .route("/v1/uploads", post(routes::uploads::create))
+        .route(
+            "/v1/session",
+            post(routes::session::open).get(routes::session::show).delete(routes::session::close),
+        )
         .route("/healthz", get(routes::health::alive))
         .route("/readyz", get(routes::health::ready))
         .route("/metrics", get(routes::health::metrics))
         .fallback(routes::no_such_route)
         .method_not_allowed_fallback(routes::no_such_method)
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), limits::tell))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), access::admit))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), metrics::count))
         .with_state(shared)
 }

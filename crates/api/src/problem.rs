@@ -63,7 +63,7 @@ impl Problem {
     }
 
     /// What a client need not and must not know more about; the log does.
-    fn internal(error: &dyn std::fmt::Display) -> Self {
+    pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the fault is ours and has been logged")
     }

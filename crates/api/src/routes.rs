@@ -4,6 +4,7 @@ pub(crate) mod estimate;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod jobs;
+pub(crate) mod session;
 pub(crate) mod steer;
 pub(crate) mod uploads;
 pub(crate) mod workers;

@@ -1,6 +1,8 @@
 //! What can be said on the command line.
 
+mod access;
 mod bench;
+mod keys;
 mod queue;
 mod redis;
 mod work;
@@ -11,13 +13,16 @@ use std::str::FromStr;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use uso_api::ReferencePlace;
 use uso_engine::scripted::NotAScript;
 use uso_engine::{PositionShift, Script};
 
+pub(crate) use access::{AccessArgs, buckets};
 pub(crate) use bench::{
     ApiFigure, BenchApiArgs, BenchArgs, BenchClientArgs, BenchCommand, BenchQueueArgs, BenchWorkerArgs,
     QueueFigure, WorkerFigure,
 };
+pub(crate) use keys::{CreateKeyArgs, KeysArgs, KeysCommand};
 pub(crate) use queue::*;
 pub(crate) use redis::{RedisArgs, RedisOptions};
 pub(crate) use work::{PaceArgs, WorkArgs};
@@ -60,6 +65,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Look at the queue and steer it, straight at Redis: also while the API is down.
     Queue(QueueArgs),
+    /// Make, list and revoke keys of the API, straight at Redis.
+    Keys(KeysArgs),
 }
 
 #[derive(Args)]
@@ -83,6 +90,8 @@ pub(crate) struct UpArgs {
     pub(crate) engine: EngineArgs,
     #[command(flatten)]
     pub(crate) pace: PaceArgs,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 }
 
 #[derive(Args)]
@@ -90,6 +99,8 @@ pub(crate) struct ServeArgs {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:8080", env = "USO_LISTEN")]
     pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
     #[command(flatten)]
     pub(crate) redis: RedisArgs,
     #[command(flatten)]
@@ -120,9 +131,10 @@ pub(crate) struct S3Args {
     /// Bucket of uploads and pictures.
     #[arg(long, env = "USO_S3_BUCKET", default_value = "uso", value_name = "BUCKET")]
     pub(crate) s3_bucket: String,
-    /// Another bucket that references may come from; may be repeated.
-    #[arg(long, env = "USO_S3_REFERENCE_BUCKETS", value_delimiter = ',', value_name = "BUCKET")]
-    pub(crate) s3_reference_bucket: Vec<String>,
+    /// Another bucket, or a folder in one, that references may come from; may be repeated. `{tenant}` in the
+    /// folder stands for the tenant's name.
+    #[arg(long, env = "USO_S3_REFERENCE_BUCKETS", value_delimiter = ',', value_name = "BUCKET[/PREFIX]")]
+    pub(crate) s3_reference_bucket: Vec<ReferencePlace>,
 }
 
 #[derive(Args)]
@@ -225,6 +237,9 @@ pub(crate) struct SubmitArgs {
     /// Address of the fleet's API.
     #[arg(long, env = "USO_API", default_value = "http://127.0.0.1:8080", value_name = "URL")]
     pub(crate) api: String,
+    /// Key for it, where it asks for one.
+    #[arg(long, env = "USO_API_KEY", hide_env_values = true, value_name = "KEY")]
+    pub(crate) api_key: Option<String>,
     #[command(flatten)]
     pub(crate) picture: PictureArgs,
     /// interactive or bulk.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use futures::StreamExt as _;
-use reqwest::{Response, StatusCode, header};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 /// Longest wait for a connection.
@@ -16,6 +16,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Client {
     http: reqwest::Client,
     base: String,
+    /// Sent to the API alone: never along with a presigned URL.
+    key: Option<String>,
 }
 
 /// One event about a job.
@@ -26,9 +28,9 @@ pub(crate) struct Event {
 }
 
 impl Client {
-    pub(crate) fn new(base: &str) -> anyhow::Result<Self> {
+    pub(crate) fn new(base: &str, key: Option<String>) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE).build()?;
-        Ok(Self { http, base: base.trim_end_matches('/').to_owned() })
+        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), key })
     }
 
     /// Uploads a file and gives the source that names it in a job.
@@ -54,13 +56,13 @@ impl Client {
     }
 
     pub(crate) async fn view(&self, id: &str) -> anyhow::Result<Value> {
-        let answer = self.http.get(self.url(&format!("/v1/jobs/{id}"))).send().await;
+        let answer = self.request(Method::GET, &format!("/v1/jobs/{id}")).send().await;
         Ok(self.accepted(answer).await?.json().await?)
     }
 
     /// The finished picture.
     pub(crate) async fn result(&self, id: &str) -> anyhow::Result<Vec<u8>> {
-        let answer = self.http.get(self.url(&format!("/v1/jobs/{id}/result"))).send().await;
+        let answer = self.request(Method::GET, &format!("/v1/jobs/{id}/result")).send().await;
         Ok(self.accepted(answer).await?.bytes().await?.into())
     }
 
@@ -71,7 +73,7 @@ impl Client {
         after: Option<&str>,
         mut hear: impl FnMut(Event),
     ) -> anyhow::Result<()> {
-        let mut request = self.http.get(self.url(&format!("/v1/jobs/{id}/events")));
+        let mut request = self.request(Method::GET, &format!("/v1/jobs/{id}/events"));
         if let Some(after) = after {
             request = request.header("Last-Event-ID", after);
         }
@@ -93,12 +95,16 @@ impl Client {
     }
 
     async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let answer = self.http.post(self.url(path)).json(body).send().await;
+        let answer = self.request(Method::POST, path).json(body).send().await;
         Ok(self.accepted(answer).await?.json().await?)
     }
 
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.base)
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
     }
 
     /// The answer, or what it says is wrong.
@@ -124,6 +130,9 @@ impl Client {
 fn explain(status: StatusCode, problem: &Value) -> String {
     let fields = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
     match (fields, problem["detail"].as_str()) {
+        ([], Some(detail)) if status == StatusCode::UNAUTHORIZED => {
+            format!("{detail}; give a key with --api-key or USO_API_KEY ({status})")
+        }
         ([], Some(detail)) => format!("{detail} ({status})"),
         ([], None) => format!("the API answered {status}"),
         (fields, _) => {

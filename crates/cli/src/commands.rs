@@ -2,12 +2,15 @@
 
 pub(crate) mod bench;
 pub(crate) mod generate;
+pub(crate) mod keys;
 pub(crate) mod migrate;
 pub(crate) mod queue;
 pub(crate) mod serve;
 pub(crate) mod submit;
 pub(crate) mod up;
 pub(crate) mod work;
+
+mod print;
 
 use std::io::Write as _;
 use std::path::Path;

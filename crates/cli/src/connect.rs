@@ -1,14 +1,16 @@
 //! From what was said on the command line to queue, store and model.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use uso_api::{Access, Config};
 use uso_engine::{ModelConfig, ModelFiles, Scripted, Uso, device};
 use uso_queue::{Defaults, Durability, Queue};
 use uso_store::{Credentials, Store};
 use uso_worker::{DeviceThread, Sharing};
 
-use crate::args::{Engine, EngineArgs, ModelArgs, S3Args};
+use crate::args::{AccessArgs, Engine, EngineArgs, ModelArgs, S3Args, buckets};
 
 /// A queue that is ready for work, its durability said aloud.
 pub(crate) async fn queue(config: uso_queue::Config) -> anyhow::Result<Queue> {
@@ -24,6 +26,25 @@ pub(crate) async fn queue(config: uso_queue::Config) -> anyhow::Result<Queue> {
     Ok(queue)
 }
 
+/// Settings of an API that listens at an address; says aloud what an operator may not have meant.
+pub(crate) async fn api(
+    queue: &Queue,
+    access: &AccessArgs,
+    s3: &S3Args,
+    model: Option<&Path>,
+    listen: SocketAddr,
+) -> anyhow::Result<Config> {
+    let access = access.access(listen.ip());
+    if access == Access::Open && !listen.ip().is_loopback() {
+        tracing::warn!("the API lets in everybody who can reach {listen}; --auth keys asks for keys");
+    }
+    if access == Access::Keys && queue.keys().await?.0.iter().all(|key| key.revoked_ms.is_some()) {
+        tracing::warn!("the API asks for keys and there is none: make one with `uso keys create TENANT`");
+    }
+    let references = s3.s3_reference_bucket.clone();
+    Ok(Config { defaults: defaults(model)?, access, references, ..Config::default() })
+}
+
 /// A store whose bucket is there.
 pub(crate) async fn store(args: &S3Args, credentials: Option<Credentials>) -> anyhow::Result<Store> {
     let config = uso_store::Config {
@@ -31,7 +52,7 @@ pub(crate) async fn store(args: &S3Args, credentials: Option<Credentials>) -> an
         public_endpoint: args.s3_public_endpoint.clone(),
         region: args.s3_region.clone(),
         bucket: args.s3_bucket.clone(),
-        extra_buckets: args.s3_reference_bucket.clone(),
+        extra_buckets: buckets(&args.s3_reference_bucket),
         credentials,
         ..uso_store::Config::default()
     };

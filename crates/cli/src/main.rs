@@ -60,6 +60,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Submit(args) => commands::submit::run(args).await,
             Command::Migrate(args) => commands::migrate::run(args).await,
             Command::Queue(args) => commands::queue::run(args).await,
+            Command::Keys(args) => commands::keys::run(args).await,
             Command::Generate(_) | Command::Bench(_) => Ok(()),
         }
     })

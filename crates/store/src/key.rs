@@ -4,9 +4,9 @@ use std::fmt::Display;
 
 use uuid::Uuid;
 
-/// Key of a file that a client uploads.
-pub fn upload_key(upload: &Uuid) -> String {
-    format!("uploads/{upload}")
+/// Key of a file that a client uploads. Whose it is is part of it, so that nobody can use another's by its id.
+pub fn upload_key(tenant: &str, upload: &Uuid) -> String {
+    format!("uploads/{tenant}/{upload}")
 }
 
 /// Key of an output. The fence is part of it, so that an attempt that lost its lease can never

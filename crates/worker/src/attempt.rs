@@ -114,7 +114,7 @@ impl<'a> Attempt<'a> {
     async fn fetch_all(&self) -> Result<References, Error> {
         let (store, mut again) = (&self.shop.store, true);
         loop {
-            match references::fetch(store, &self.lease.spec).await {
+            match references::fetch(store, &self.lease.tenant, &self.lease.spec).await {
                 Err(Error::Fetch { source, .. }) if source.retryable() && store.ping().await.is_err() => {
                     return Err(Error::StoreAway(source));
                 }

@@ -15,21 +15,30 @@ pub(crate) struct References {
     pub(crate) bytes: u64,
 }
 
-/// Fetches and decodes all references of a job at once.
-pub(crate) async fn fetch(store: &Store, spec: &JobSpec) -> Result<References, Error> {
-    let content = try_join_all(spec.content.iter().map(|source| reference(store, "content".into(), source)));
-    let styles =
-        spec.styles.iter().enumerate().map(|(i, source)| reference(store, format!("styles/{i}"), source));
+/// Fetches and decodes all references of a tenant's job at once.
+pub(crate) async fn fetch(store: &Store, tenant: &str, spec: &JobSpec) -> Result<References, Error> {
+    let content =
+        try_join_all(spec.content.iter().map(|source| reference(store, tenant, "content".into(), source)));
+    let styles = spec
+        .styles
+        .iter()
+        .enumerate()
+        .map(|(i, source)| reference(store, tenant, format!("styles/{i}"), source));
     let (content, styles) = try_join(content, try_join_all(styles)).await?;
     let bytes = content.iter().chain(&styles).map(|(_, bytes)| bytes).sum();
     let images = |all: Vec<(Image, u64)>| all.into_iter().map(|(image, _)| image);
     Ok(References { content: images(content).next(), styles: images(styles).collect(), bytes })
 }
 
-async fn reference(store: &Store, field: String, source: &Source) -> Result<(Image, u64), Error> {
+async fn reference(
+    store: &Store,
+    tenant: &str,
+    field: String,
+    source: &Source,
+) -> Result<(Image, u64), Error> {
     let fetched = match source {
         Source::S3 { bucket, key } => store.fetch_image(bucket, key).await,
-        Source::Upload(id) => store.fetch_image(&store.config().bucket, &upload_key(id)).await,
+        Source::Upload(id) => store.fetch_image(&store.config().bucket, &upload_key(tenant, id)).await,
     };
     let bytes = match fetched {
         Ok(bytes) => bytes,

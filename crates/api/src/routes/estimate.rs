@@ -9,15 +9,17 @@ use axum::http::HeaderMap;
 use uso_queue::JobSpec;
 
 use super::jobs::read_json;
+use crate::caller::Caller;
 use crate::eta::Estimate;
 use crate::{Problem, Shared};
 
 pub(crate) async fn estimate(
     State(shared): State<Arc<Shared>>,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Estimate>, Problem> {
     let body = read_json(&headers, body).await?;
     let spec = JobSpec::parse(&body, &shared.config.defaults).map_err(Problem::fields)?;
-    Ok(Json(shared.paces.of_prospect(&shared.queue, &shared.config.tenant, &spec).await?))
+    Ok(Json(shared.paces.of_prospect(&shared.queue, &caller.tenant, &spec).await?))
 }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use uso_queue::{EventId, JobId, Queue};
 
 use super::jobs::{describe, find};
+use crate::caller::Caller;
 use crate::watch::{Follower, Told};
 use crate::{Problem, Shared};
 
@@ -29,12 +30,13 @@ pub(crate) struct Resume {
 
 pub(crate) async fn follow(
     State(shared): State<Arc<Shared>>,
+    caller: Caller,
     Path(id): Path<String>,
     Query(resume): Query<Resume>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let after = resume_from(&headers, resume)?;
-    let view = find(&shared, &id).await?;
+    let view = find(&shared, &caller, &id).await?;
     if view.state.is_terminal() && after.is_some_and(|after| after >= view.last_event) {
         // Tells an EventSource that it need not come back.
         return Ok(StatusCode::NO_CONTENT.into_response());

@@ -9,12 +9,11 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use uso_queue::{
-    FieldError, JobId, JobSpec, JobView, MAX_KEY, Output, Source, State as JobState, Submission,
-};
+use uso_queue::{JobId, JobSpec, JobView, MAX_KEY, Output, Source, State as JobState, Submission};
 
 use super::{job_id, links};
-use crate::{Problem, Shared};
+use crate::caller::Caller;
+use crate::{Problem, Shared, places};
 
 /// Largest body: the longest prompt with every character escaped, and some more.
 const MAX_BODY: usize = 256 * 1024;
@@ -23,18 +22,19 @@ const BODY_TIME: Duration = Duration::from_secs(20);
 
 pub(crate) async fn submit(
     State(shared): State<Arc<Shared>>,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let body = read_json(&headers, body).await?;
     let spec = JobSpec::parse(&body, &shared.config.defaults).map_err(Problem::fields)?;
-    check_places(&shared, &spec).map_err(Problem::fields)?;
+    check_places(&shared, &caller, &spec).await?;
     let key = idempotency_key(&headers)?;
     let job = Submission { key: key.as_deref(), ..(&spec).into() };
-    let submitted = shared.queue.submit(&shared.config.tenant, job).await?;
+    let submitted = shared.queue.submit(&caller.tenant, job).await?;
     if !submitted.fresh {
         // The seed that this request drew is not the one that the job has.
-        let view = find(&shared, &submitted.id.to_string()).await?;
+        let view = find(&shared, &caller, &submitted.id.to_string()).await?;
         return accepted(&submitted.id, view.state, &view.spec);
     }
     accepted(&submitted.id, JobState::Queued, &spec)
@@ -83,29 +83,20 @@ pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, 
     })
 }
 
-/// References may only come from buckets that the fleet reads from.
-fn check_places(shared: &Shared, spec: &JobSpec) -> Result<(), Vec<FieldError>> {
+/// References may only come from where the caller's may.
+async fn check_places(shared: &Shared, caller: &Caller, spec: &JobSpec) -> Result<(), Problem> {
     let content = spec.content.iter().map(|source| ("/content".to_owned(), source));
     let styles = spec.styles.iter().enumerate().map(|(i, source)| (format!("/styles/{i}"), source));
-    let errors: Vec<FieldError> = content
-        .chain(styles)
-        .filter_map(|(pointer, source)| match source {
-            Source::S3 { bucket, .. } if !shared.store.allows(bucket) => Some(FieldError {
-                pointer,
-                code: "not_allowed",
-                message: format!("bucket {bucket} is not one that references may come from"),
-            }),
-            _ => None,
-        })
-        .collect();
-    if errors.is_empty() { Ok(()) } else { Err(errors) }
+    let faults = places::faults(shared, &caller.tenant, content.chain(styles)).await?;
+    if faults.is_empty() { Ok(()) } else { Err(Problem::fields(faults)) }
 }
 
 pub(crate) async fn show(
     State(shared): State<Arc<Shared>>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let view = find(&shared, &id).await?;
+    let view = find(&shared, &caller, &id).await?;
     let mut body = describe(&shared, &view).await?;
     if !view.state.is_terminal()
         && let Some(estimate) = shared.paces.of_job(&shared.queue, &view).await?
@@ -119,9 +110,10 @@ pub(crate) async fn show(
 
 pub(crate) async fn result(
     State(shared): State<Arc<Shared>>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let view = find(&shared, &id).await?;
+    let view = find(&shared, &caller, &id).await?;
     let conflict = |code, detail: String| Problem::new(StatusCode::CONFLICT, code, detail);
     match (&view.output, view.error) {
         (Some(output), _) => {
@@ -143,9 +135,10 @@ pub(crate) async fn result(
 /// The newest picture of how far a job is.
 pub(crate) async fn preview(
     State(shared): State<Arc<Shared>>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let view = find(&shared, &id).await?;
+    let view = find(&shared, &caller, &id).await?;
     let Some(picture) = shared.queue.preview(&view.id).await? else {
         let detail = "there is no preview now; they are made while somebody follows the job's events";
         return Err(Problem::new(StatusCode::NOT_FOUND, "no_preview", detail));
@@ -166,8 +159,10 @@ pub(super) fn word(state: JobState) -> &'static str {
     }
 }
 
-pub(super) async fn find(shared: &Shared, id: &str) -> Result<JobView, Problem> {
-    shared.queue.view(&job_id(id)?).await?.ok_or_else(Problem::no_such_job)
+/// A job of the caller's; another tenant's is as if it were not there.
+pub(super) async fn find(shared: &Shared, caller: &Caller, id: &str) -> Result<JobView, Problem> {
+    let view = shared.queue.view(&job_id(id)?).await?;
+    view.filter(|view| view.tenant == caller.tenant).ok_or_else(Problem::no_such_job)
 }
 
 /// The view with its links, and with fresh URLs for what it ended with.

@@ -8,18 +8,20 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use uso_queue::{Canceled, Retried};
 
-use super::job_id;
 use super::jobs::{accepted, describe, find, word};
+use crate::caller::Caller;
 use crate::{Problem, Shared};
 
 /// Ends a job; again gives the same answer.
 pub(crate) async fn cancel(
     State(shared): State<Arc<Shared>>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    match shared.queue.cancel(&job_id(&id)?).await?.ok_or_else(Problem::no_such_job)? {
+    let job = find(&shared, &caller, &id).await?.id;
+    match shared.queue.cancel(&job).await?.ok_or_else(Problem::no_such_job)? {
         Canceled::Done => {
-            let view = find(&shared, &id).await?;
+            let view = find(&shared, &caller, &id).await?;
             Ok((StatusCode::ACCEPTED, Json(describe(&shared, &view).await?)).into_response())
         }
         Canceled::Ended(state) => {
@@ -32,11 +34,13 @@ pub(crate) async fn cancel(
 /// Makes a new job from one that has ended; again gives the same new job.
 pub(crate) async fn retry(
     State(shared): State<Arc<Shared>>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    match shared.queue.retry(&job_id(&id)?).await?.ok_or_else(Problem::no_such_job)? {
+    let job = find(&shared, &caller, &id).await?.id;
+    match shared.queue.retry(&job).await?.ok_or_else(Problem::no_such_job)? {
         Retried::As(new) => {
-            let view = find(&shared, &new.to_string()).await?;
+            let view = find(&shared, &caller, &new.to_string()).await?;
             accepted(&new, view.state, &view.spec)
         }
         _ => {

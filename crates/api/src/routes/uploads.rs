@@ -11,12 +11,13 @@ use uso_queue::Source;
 use uso_store::upload_key;
 use uuid::Uuid;
 
+use crate::caller::Caller;
 use crate::{Problem, Shared};
 
-pub(crate) async fn create(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+pub(crate) async fn create(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<Response, Problem> {
     let id = Uuid::new_v4();
     let lifetime = shared.config.link_lifetime;
-    let url = shared.store.presign_put(&upload_key(&id), lifetime).await?;
+    let url = shared.store.presign_put(&upload_key(&caller.tenant, &id), lifetime).await?;
     let body = json!({
         "id": id,
         "source": Source::Upload(id),

@@ -1,5 +1,6 @@
 //! `GET /v1/workers`: who draws.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -7,8 +8,9 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use uso_queue::{JobId, WorkerReport};
+use uso_queue::{JobId, KeyScope, WorkerReport};
 
+use crate::caller::Caller;
 use crate::{Problem, Shared};
 
 #[derive(Serialize)]
@@ -16,7 +18,7 @@ struct Worker {
     id: String,
     /// How long ago it last said something.
     heard_ms_ago: u64,
-    /// What it said; of the jobs that it holds only the tenant's.
+    /// What it said; of the jobs that it holds only those that the caller may know of.
     #[serde(flatten)]
     report: WorkerReport,
     /// How many more it holds.
@@ -24,14 +26,16 @@ struct Worker {
 }
 
 /// All workers that are there.
-pub(crate) async fn list(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<Response, Problem> {
     let workers = shared.queue.workers().await?;
     let now_ms = shared.queue.now_ms().await?;
+    let held: Vec<JobId> = workers.iter().flat_map(|(_, _, report)| report.jobs.iter().copied()).collect();
+    let seen = visible(&shared, &caller, held).await?;
     let workers: Vec<Worker> = workers
         .into_iter()
         .map(|(id, seen_ms, mut report)| {
             let held = report.jobs.len();
-            report.jobs.retain(|job| may_see(&shared, job));
+            report.jobs.retain(|job| seen.contains(job));
             let other_jobs = held - report.jobs.len();
             Worker { id, heard_ms_ago: now_ms.saturating_sub(seen_ms), report, other_jobs }
         })
@@ -40,8 +44,10 @@ pub(crate) async fn list(State(shared): State<Arc<Shared>>) -> Result<Response, 
     Ok(([(header::CACHE_CONTROL, "no-store")], body).into_response())
 }
 
-/// Whether the caller may know of a job. There is one tenant for now, and all jobs are its own; once keys
-/// tell tenants apart, this is where a job of another one is found out and left out.
-fn may_see(_shared: &Shared, _job: &JobId) -> bool {
-    true
+/// Those of the jobs that the caller may know of: its own, or all if it runs the fleet.
+async fn visible(shared: &Shared, caller: &Caller, jobs: Vec<JobId>) -> Result<HashSet<JobId>, Problem> {
+    if caller.may(KeyScope::Admin) {
+        return Ok(jobs.into_iter().collect());
+    }
+    Ok(shared.queue.owned(&caller.tenant, &jobs).await?.into_iter().collect())
 }

@@ -7,9 +7,9 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use uso_api::{Api, Config};
+use uso_api::{Access, Api, Config, QUEUE_TIMEOUT};
 use uso_queue::private_redis::PrivateRedis;
-use uso_queue::{Lease, Output, Queue, Receipt, WorkerId};
+use uso_queue::{ApiKey, KeyScope, Lease, NewKey, Output, Queue, Receipt, WorkerId};
 use uso_store::folder::{FolderConfig, FolderServer};
 use uso_store::{Credentials, Store};
 
@@ -20,6 +20,7 @@ pub(crate) struct Fixture {
     pub(crate) client: Client,
     pub(crate) stop: CancellationToken,
     pub(crate) task: JoinHandle<std::io::Result<()>>,
+    config: Config,
     base: String,
     worker: WorkerId,
     _folder: FolderServer,
@@ -27,24 +28,35 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
+    /// An API that lets everybody in.
     pub(crate) async fn start() -> Self {
+        Self::start_as(Config::default()).await
+    }
+
+    /// An API that asks for keys.
+    pub(crate) async fn with_keys() -> Self {
+        Self::start_as(Config { access: Access::Keys, ..Config::default() }).await
+    }
+
+    pub(crate) async fn start_as(config: Config) -> Self {
         let data = tempfile::tempdir().unwrap();
         let redis = PrivateRedis::start(&data.path().join("redis"), None).await.unwrap();
-        let queue = Queue::connect(uso_queue::Config::new(redis.url())).await.unwrap();
+        let settings = uso_queue::Config { timeout: QUEUE_TIMEOUT, ..uso_queue::Config::new(redis.url()) };
+        let queue = Queue::connect(settings).await.unwrap();
         queue.migrate().await.unwrap();
         let (folder, store) = s3(&data).await;
 
-        let (base, stop, task) = serve(&queue, &store).await;
+        let (base, stop, task) = serve(&queue, &store, &config).await;
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         let worker = WorkerId::new();
-        Self { redis, queue, store, client, stop, task, base, worker, _folder: folder, _data: data }
+        Self { redis, queue, store, client, stop, task, config, base, worker, _folder: folder, _data: data }
     }
 
     /// Ends the API process and starts another.
     pub(crate) async fn restart_api(&mut self) {
         self.stop.cancel();
         (&mut self.task).await.unwrap().unwrap();
-        (self.base, self.stop, self.task) = serve(&self.queue, &self.store).await;
+        (self.base, self.stop, self.task) = serve(&self.queue, &self.store, &self.config).await;
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -57,6 +69,19 @@ impl Fixture {
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Response {
         self.client.post(self.url(path)).json(body).send().await.unwrap()
+    }
+
+    /// Makes a key.
+    pub(crate) async fn key(&self, tenant: &str, scopes: &[KeyScope]) -> ApiKey {
+        let new = NewKey { tenant, scopes, ..NewKey::default() };
+        self.queue.create_key(&new).await.unwrap().0
+    }
+
+    /// Stops the process of Redis, or lets it go on: it is there and says nothing.
+    pub(crate) fn signal_redis(&self, signal: &str) {
+        let pid = self.redis.pid().unwrap().to_string();
+        let sent = std::process::Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(sent.success());
     }
 
     /// Submits a job and gives its id.
@@ -99,10 +124,14 @@ impl Fixture {
     }
 }
 
-async fn serve(queue: &Queue, store: &Store) -> (String, CancellationToken, JoinHandle<std::io::Result<()>>) {
+async fn serve(
+    queue: &Queue,
+    store: &Store,
+    config: &Config,
+) -> (String, CancellationToken, JoinHandle<std::io::Result<()>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let api = Api::new(queue.clone(), store.clone(), Config::default(), Registry::new()).unwrap();
+    let api = Api::new(queue.clone(), store.clone(), config.clone(), Registry::new()).unwrap();
     let stop = CancellationToken::new();
     (base, stop.clone(), tokio::spawn(api.serve(listener, stop)))
 }

@@ -2,12 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod access;
 mod estimate;
 mod events;
 mod fixture;
 mod health;
 mod jobs;
+mod limits;
 mod refusals;
+mod session;
 mod steer;
+mod tenants;
 mod uploads;
 mod workers;

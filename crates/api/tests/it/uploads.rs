@@ -19,5 +19,5 @@ async fn a_file_that_was_put_can_be_a_reference() {
     let answer = fixture.post("/v1/jobs", &json!({ "content": upload["source"] })).await;
     assert_eq!(answer.status(), 202);
     let Some(Source::Upload(id)) = fixture.claim().await.spec.content else { panic!("no upload") };
-    assert_eq!(fixture.store.fetch_image("uso", &uso_store::upload_key(&id)).await.unwrap(), png);
+    assert_eq!(fixture.store.fetch_image("uso", &uso_store::upload_key("default", &id)).await.unwrap(), png);
 }

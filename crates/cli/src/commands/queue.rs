@@ -2,14 +2,13 @@
 
 mod dead;
 mod look;
-mod print;
 mod steer;
 
 use anyhow::{Context as _, anyhow};
 use serde::Serialize;
 use uso_queue::Queue;
 
-use super::say;
+use super::{print, say};
 use crate::args::{QueueArgs, QueueCommand};
 
 /// The queue, and the form in which the operator wants answers.

@@ -13,7 +13,7 @@ use crate::progress;
 const RETRIES: u32 = 60;
 
 pub(crate) async fn run(args: SubmitArgs) -> anyhow::Result<()> {
-    let client = Client::new(&args.api)?;
+    let client = Client::new(&args.api, args.api_key.clone())?;
     let job = job(&client, &args).await?;
     let accepted = client.submit(&job).await?;
     let id = accepted["id"].as_str().context("the API's answer names no job")?;

@@ -8,7 +8,8 @@ use anyhow::Context as _;
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use uso_api::{Api, Config};
+use uso_api::{Api, QUEUE_TIMEOUT};
+use uso_queue::Queue;
 use uso_queue::private_redis::PrivateRedis;
 use uso_store::Credentials;
 use uso_store::folder::{FolderConfig, FolderServer};
@@ -138,16 +139,19 @@ async fn run_fleet(
     }
     let registry = Registry::new();
     let device = connect::device(&args.model, &args.engine, args.pace.sharing()).await?;
+    let patient = queue.clone();
     let queue = connect::queue(queue).await?;
+    let for_api = Queue::connect(uso_queue::Config { timeout: QUEUE_TIMEOUT, ..patient }).await?;
     let store = connect::store(&places.s3, places.keys).await?;
 
-    let config = Config { defaults: connect::defaults(args.model.model.as_deref())?, ..Config::default() };
     let address = listener.local_addr()?;
+    let model = args.model.model.as_deref();
+    let config = connect::api(&for_api, &args.access, &args.s3, model, address).await?;
     let model = device.model().to_owned();
     let metrics = Metrics::new(&registry)?;
     metrics.observe(&device)?;
-    let worker = Worker::new(queue.clone(), store.clone(), device, metrics, args.pace.settings());
-    let api = Api::new(queue, store, config, registry)?;
+    let worker = Worker::new(queue, store.clone(), device, metrics, args.pace.settings());
+    let api = Api::new(for_api, store, config, registry)?;
     say(&format!("uso: ready on http://{address} (model {model}, data in {})", args.data.display()))?;
 
     let stop = &shutdown.stop;

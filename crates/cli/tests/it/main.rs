@@ -103,7 +103,7 @@ fn a_test_engine_is_not_let_in_by_accident() {
 #[test]
 fn help_names_every_command() {
     let help = String::from_utf8(uso(&["--help"]).stdout).unwrap();
-    for command in ["up", "serve", "work", "generate", "submit", "migrate", "queue"] {
+    for command in ["up", "serve", "work", "generate", "submit", "migrate", "queue", "keys"] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command}");
     }
 }

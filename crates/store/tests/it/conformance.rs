@@ -47,7 +47,7 @@ async fn what_was_deleted_is_gone(store: &Store) {
 }
 
 async fn links_work_for_anybody(store: &Store) {
-    let key = upload_key(&Uuid::new_v4());
+    let key = upload_key("tenant", &Uuid::new_v4());
     let client = reqwest::Client::new();
     let put = store.presign_put(&key, MINUTE).await.unwrap();
     let answer = client.put(put).header("content-type", "image/png").body(PNG).send().await.unwrap();

@@ -1,0 +1,282 @@
+//! Who asks, and whether they may.
+//!
+//! [`admit`] stands before all routes. It finds out whose request it is, from a key or from the session that
+//! a browser opened with one, and hands the [`Caller`] on to the route; a route can get no tenant from
+//! anywhere else. What a route asks for follows from its path and method alone, so that a new one is closed
+//! until somebody opens it.
+
+mod recent;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use uso_queue::{ApiKey, KeyScope, KeyView, Queue, SessionToken};
+
+use crate::caller::Caller;
+use crate::{Problem, Shared};
+pub(crate) use recent::Recent;
+
+/// For how long a process believes what it has read about a key: a revoked one opens nothing after that.
+const BELIEVED: Duration = Duration::from_secs(3);
+
+/// The cookie with a session's token.
+pub(crate) const SESSION_COOKIE: &str = "uso_session";
+/// The header in which a page repeats what the readable cookie says.
+const CSRF_HEADER: &str = "x-csrf-token";
+
+/// Whom the API lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// Everybody, as the one tenant of the settings and with all scopes. Keys are not looked at.
+    #[default]
+    Open,
+    /// Whoever has a key, as the key's tenant.
+    Keys,
+}
+
+impl Access {
+    /// The word used in settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Keys => "keys",
+        }
+    }
+}
+
+/// What a process has read about keys and sessions lately.
+pub(crate) struct Known(Recent<KeyView>);
+
+impl Known {
+    pub(crate) fn new() -> Self {
+        Self(Recent::new(BELIEVED))
+    }
+
+    /// What is known of a whole key, if it opens anything.
+    pub(crate) async fn key(&self, queue: &Queue, key: &ApiKey) -> Result<Option<KeyView>, Problem> {
+        let name = key.prefix();
+        let found = match self.0.get(name) {
+            Some(view) => Some(view),
+            None => queue.find_key(name).await?.inspect(|view| self.0.put(name, view.clone())),
+        };
+        Ok(found.filter(|view| view.is_of(key)))
+    }
+
+    /// The key that opened a session.
+    async fn session(&self, queue: &Queue, token: &SessionToken) -> Result<Option<KeyView>, Problem> {
+        let name = session_name(token);
+        if let Some(view) = self.0.get(&name) {
+            return Ok(Some(view));
+        }
+        Ok(queue.find_session(token).await?.inspect(|view| self.0.put(&name, view.clone())))
+    }
+
+    pub(crate) fn forget_session(&self, token: &SessionToken) {
+        self.0.forget(&session_name(token));
+    }
+}
+
+/// No key's prefix has a colon.
+fn session_name(token: &SessionToken) -> String {
+    format!("session:{}", token.expose())
+}
+
+/// What a request must come with.
+#[derive(Debug, PartialEq, Eq)]
+enum Need {
+    Nothing,
+    /// A key, whatever it allows.
+    AnyKey,
+    Scope(KeyScope),
+}
+
+impl Need {
+    fn of(method: &Method, route: Option<&str>) -> Self {
+        match route {
+            Some("/v1/session") if *method == Method::POST => Self::Nothing,
+            Some("/v1/session") => Self::AnyKey,
+            Some("/metrics") => Self::Scope(KeyScope::Admin),
+            // It only counts what a job would take.
+            Some("/v1/estimate") => Self::Scope(KeyScope::Read),
+            Some(route) if route.starts_with("/v1/") && method.is_safe() => Self::Scope(KeyScope::Read),
+            Some(route) if route.starts_with("/v1/") => Self::Scope(KeyScope::Submit),
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// Lets a request through to its route with its caller, or refuses it.
+pub(crate) async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let caller = match Need::of(request.method(), route) {
+        Need::Nothing => return next.run(request).await,
+        need => identify(&shared, &need, request.method(), request.headers()).await,
+    };
+    match caller {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// Finds out who asks, and whether the key allows it.
+async fn identify(
+    shared: &Shared,
+    need: &Need,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Caller, Refusal> {
+    if shared.config.access == Access::Open {
+        return Ok(Caller::anybody(&shared.config.tenant));
+    }
+    let caller = match Credential::of(headers) {
+        Credential::None => return Err(Refusal::no_key()),
+        Credential::Unreadable => return Err(Refusal::invalid_key()),
+        Credential::Key(key) => {
+            let view = shared.known.key(&shared.queue, &key).await?;
+            Caller::of(&view.ok_or_else(Refusal::invalid_key)?, None)
+        }
+        Credential::Session(token) => {
+            let view = shared.known.session(&shared.queue, &token).await?;
+            let view = view.ok_or_else(Refusal::session_over)?;
+            check_csrf(&token, method, headers)?;
+            Caller::of(&view, Some(token))
+        }
+    };
+    match need {
+        Need::Scope(scope) if !caller.may(*scope) => Err(Refusal::missing_scope(*scope)),
+        _ => Ok(caller),
+    }
+}
+
+/// A cookie is sent by the browser whoever asked for the request; the header only by a page of ours, which
+/// can read the other cookie.
+fn check_csrf(token: &SessionToken, method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+    let sent = headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok());
+    if method.is_safe() || sent.is_some_and(|sent| token.has_csrf(sent)) {
+        return Ok(());
+    }
+    let detail =
+        "with a session, what changes something needs X-CSRF-Token: the value of the cookie uso_csrf";
+    Err(Problem::new(StatusCode::FORBIDDEN, "csrf", detail).into())
+}
+
+/// What a request shows of itself.
+enum Credential {
+    None,
+    /// An Authorization header that is no key.
+    Unreadable,
+    Key(ApiKey),
+    Session(SessionToken),
+}
+
+impl Credential {
+    fn of(headers: &HeaderMap) -> Self {
+        if let Some(value) = headers.get(header::AUTHORIZATION) {
+            let words = value.to_str().ok().and_then(|text| text.trim().split_once(' '));
+            let key = words.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+            let key = key.and_then(|(_, key)| key.trim().parse().ok());
+            return key.map_or(Self::Unreadable, Self::Key);
+        }
+        cookie(headers, SESSION_COOKIE).map_or(Self::None, |token| Self::Session(token.into()))
+    }
+}
+
+/// The value of a cookie.
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let all = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = all.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(found, _)| *found == name).map(|(_, value)| value)
+}
+
+/// A refusal with what HTTP says must go with it.
+pub(crate) struct Refusal {
+    problem: Box<Problem>,
+    challenge: Option<String>,
+}
+
+impl Refusal {
+    fn no_key() -> Self {
+        let detail = "this needs an API key: send Authorization: Bearer <key>";
+        Self::unauthorized("no_key", detail, String::new())
+    }
+
+    pub(crate) fn invalid_key() -> Self {
+        let detail = "the key is unknown, or has been revoked, or its time is over";
+        Self::unauthorized("invalid_key", detail, ", error=\"invalid_token\"".into())
+    }
+
+    fn session_over() -> Self {
+        let detail = "the session is over, or the key that opened it opens nothing any more";
+        Self::unauthorized("session_over", detail, ", error=\"invalid_token\"".into())
+    }
+
+    fn unauthorized(code: &'static str, detail: &str, more: String) -> Self {
+        let problem = Problem::new(StatusCode::UNAUTHORIZED, code, detail);
+        Self { problem: Box::new(problem), challenge: Some(more) }
+    }
+
+    fn missing_scope(scope: KeyScope) -> Self {
+        let scope = scope.as_str();
+        let detail = format!("the key does not allow this: it needs the scope {scope}");
+        let problem = Problem::new(StatusCode::FORBIDDEN, "missing_scope", detail);
+        Self {
+            problem: Box::new(problem),
+            challenge: Some(format!(", error=\"insufficient_scope\", scope=\"{scope}\"")),
+        }
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self { problem: Box::new(problem), challenge: None }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = self.problem.into_response();
+        let challenge =
+            self.challenge.map(|more| HeaderValue::try_from(format!("Bearer realm=\"uso\"{more}")));
+        if let Some(Ok(challenge)) = challenge {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_closed_unless_it_is_known_to_be_open() {
+        let need = |method: Method, route| Need::of(&method, Some(route));
+        assert_eq!(need(Method::GET, "/healthz"), Need::Nothing);
+        assert_eq!(need(Method::GET, "/readyz"), Need::Nothing);
+        assert_eq!(need(Method::GET, "/metrics"), Need::Scope(KeyScope::Admin));
+        assert_eq!(need(Method::GET, "/v1/anything/new"), Need::Scope(KeyScope::Read));
+        assert_eq!(need(Method::HEAD, "/v1/jobs/{id}"), Need::Scope(KeyScope::Read));
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            assert_eq!(need(method, "/v1/anything/new"), Need::Scope(KeyScope::Submit));
+        }
+        assert_eq!(need(Method::POST, "/v1/session"), Need::Nothing);
+        assert_eq!(need(Method::DELETE, "/v1/session"), Need::AnyKey);
+        assert_eq!(Need::of(&Method::POST, None), Need::Nothing);
+    }
+
+    #[test]
+    fn a_cookie_is_found_among_others_and_by_its_whole_name() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, HeaderValue::from_static("not_uso_session=x; a=b"));
+        headers.append(header::COOKIE, HeaderValue::from_static("c=d;uso_session=token; e=f"));
+        assert_eq!(cookie(&headers, SESSION_COOKIE), Some("token"));
+        assert_eq!(cookie(&headers, "uso"), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! What a tenant is told of how fast it may submit: the fields `RateLimit-Policy` and `RateLimit` of the
+//! IETF draft (draft-ietf-httpapi-ratelimit-headers), on every answer to a submission.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+use uso_queue::Allowance;
+
+use crate::Shared;
+use crate::access::Recent;
+use crate::caller::Caller;
+
+/// Routes that take from what a tenant may submit.
+const TAKING: [&str; 2] = ["/v1/jobs", "/v1/batches"];
+
+/// Longest wait for the numbers: the answer itself is there.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// For how long a tenant without a limit counts as one without asking again.
+const BELIEVED: Duration = Duration::from_secs(3);
+
+/// Tenants that were without a limit lately.
+pub(crate) struct Unlimited(Recent<()>);
+
+impl Unlimited {
+    pub(crate) fn new() -> Self {
+        Self(Recent::new(BELIEVED))
+    }
+}
+
+/// Adds to the answer to a submission how much of the tenant's rate is left.
+pub(crate) async fn tell(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>();
+    let takes =
+        request.method() == Method::POST && route.is_some_and(|route| TAKING.contains(&route.as_str()));
+    let caller = request.extensions().get::<Caller>().filter(|_| takes).cloned();
+    let mut response = next.run(request).await;
+    let Some(caller) = caller else { return response };
+    if response.status().is_server_error() {
+        return response;
+    }
+    if let Some(allowance) = allowance(&shared, &caller.tenant).await {
+        for (name, value) in fields(&allowance) {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+    }
+    response
+}
+
+async fn allowance(shared: &Shared, tenant: &str) -> Option<Allowance> {
+    if shared.unlimited.0.get(tenant).is_some() {
+        return None;
+    }
+    let asked = tokio::time::timeout(PATIENCE, shared.queue.allowance(tenant)).await;
+    let found = asked.ok()?.ok()?;
+    if found.is_none() {
+        shared.unlimited.0.put(tenant, ());
+    }
+    found
+}
+
+/// The two fields: a full bucket as quota, the time it takes to fill as window; then what is left, and when
+/// it is full again.
+fn fields(allowance: &Allowance) -> [(&'static str, String); 2] {
+    let Allowance { per_second, burst, left } = *allowance;
+    let seconds = |jobs: f64| (jobs / per_second).ceil().max(0.0) as u64;
+    let (quota, window) = (burst.max(1.0) as u64, seconds(burst).max(1));
+    [
+        ("ratelimit-policy", format!("\"submit\";q={quota};w={window}")),
+        ("ratelimit", format!("\"submit\";r={};t={}", left.max(0.0) as u64, seconds(burst - left))),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_are_structured_and_whole() {
+        let values = |per_second, burst, left| fields(&Allowance { per_second, burst, left }).map(|(_, v)| v);
+        assert_eq!(values(2.0, 20.0, 12.5), [r#""submit";q=20;w=10"#, r#""submit";r=12;t=4"#]);
+        // More than a burst was taken at once.
+        assert_eq!(values(0.5, 3.0, -7.0), [r#""submit";q=3;w=6"#, r#""submit";r=0;t=20"#]);
+        assert_eq!(values(1e9, 1e9, 1e9), [r#""submit";q=1000000000;w=1"#, r#""submit";r=1000000000;t=0"#]);
+        assert_eq!(values(0.1, 0.1, 0.1), [r#""submit";q=1;w=1"#, r#""submit";r=0;t=0"#]);
+    }
+}

@@ -1,0 +1,104 @@
+//! `POST`, `GET` and `DELETE /v1/session`: a browser logs in with a key, sees who it is, and logs out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{AppendHeaders, IntoResponse, Response};
+use serde_json::{Value, json};
+use uso_queue::{ApiKey, FieldError};
+
+use super::jobs::read_json;
+use crate::access::{Access, Refusal, SESSION_COOKIE};
+use crate::caller::Caller;
+use crate::{Problem, Shared};
+
+/// How long a session lasts.
+const LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// The cookie that pages may read, to repeat it in a header.
+const CSRF_COOKIE: &str = "uso_csrf";
+
+/// Opens a session for whoever shows a key.
+pub(crate) async fn open(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let key = read_key(&read_json(&headers, body).await?).map_err(Problem::fields)?;
+    if shared.config.access == Access::Open {
+        let detail = "this API lets everybody in; there is nothing to log in to";
+        return Err(Problem::new(StatusCode::CONFLICT, "no_keys_needed", detail).into());
+    }
+    let key: ApiKey = key.parse().map_err(|_| Refusal::invalid_key())?;
+    let view = shared.known.key(&shared.queue, &key).await?.ok_or_else(Refusal::invalid_key)?;
+    let token = shared.queue.open_session(&view.prefix, LIFE).await.map_err(Problem::from)?;
+    let token = token.ok_or_else(Refusal::invalid_key)?;
+    tracing::info!(key = view.prefix, tenant = view.tenant, "a browser logged in");
+    let life = LIFE.as_secs();
+    let secure = if over_https(&headers) { "; Secure" } else { "" };
+    let csrf = token.csrf();
+    Ok(with_cookies([
+        format!(
+            "{SESSION_COOKIE}={}; HttpOnly; SameSite=Strict; Path=/; Max-Age={life}{secure}",
+            token.expose()
+        ),
+        format!("{CSRF_COOKIE}={csrf}; SameSite=Strict; Path=/; Max-Age={life}{secure}"),
+    ]))
+}
+
+/// Who the caller is.
+pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> Response {
+    let body = json!({
+        "tenant": caller.tenant,
+        "scopes": caller.scopes,
+        "auth": shared.config.access.as_str(),
+        "session": caller.session.is_some(),
+    });
+    ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
+
+/// Ends the session that the request came with.
+pub(crate) async fn close(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<Response, Problem> {
+    if let Some(token) = &caller.session {
+        shared.queue.end_session(token).await?;
+        shared.known.forget_session(token);
+    }
+    let gone = |name| format!("{name}=; SameSite=Strict; Path=/; Max-Age=0");
+    Ok(with_cookies([gone(SESSION_COOKIE), gone(CSRF_COOKIE)]))
+}
+
+fn read_key(body: &Value) -> Result<String, Vec<FieldError>> {
+    let fault = |pointer: &str, code, message: &str| {
+        vec![FieldError { pointer: pointer.to_owned(), code, message: message.to_owned() }]
+    };
+    let Value::Object(fields) = body else {
+        return Err(fault("", "wrong_type", "the body must be a JSON object"));
+    };
+    if fields.keys().any(|name| name != "key") {
+        return Err(fault("", "unknown_field", "the only field is key"));
+    }
+    match fields.get("key") {
+        Some(Value::String(key)) => Ok(key.clone()),
+        Some(_) => Err(fault("/key", "wrong_type", "must be a string")),
+        None => Err(fault("/key", "missing", "must be there")),
+    }
+}
+
+/// What stands before us may end TLS; whoever lies about it only gets a cookie that fits less often.
+fn over_https(headers: &HeaderMap) -> bool {
+    let proto = headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    proto.split(',').next().unwrap_or_default().trim().eq_ignore_ascii_case("https")
+}
+
+fn with_cookies(cookies: [String; 2]) -> Response {
+    let cookies = cookies.map(|cookie| {
+        // Both are made of characters that a header may have.
+        (header::SET_COOKIE, HeaderValue::try_from(cookie).unwrap_or(HeaderValue::from_static("")))
+    });
+    let no_store = [(header::CACHE_CONTROL, "no-store")];
+    (StatusCode::NO_CONTENT, no_store, AppendHeaders(cookies)).into_response()
+}

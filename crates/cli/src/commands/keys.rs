@@ -1,0 +1,89 @@
+//! Keys of the API, straight at Redis: whoever may reach it may make them.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use serde_json::json;
+use uso_queue::{ApiKey, KeyView, NewKey, Queue};
+
+use super::print::{self, Table};
+use super::say;
+use crate::args::{CreateKeyArgs, KeysArgs, KeysCommand};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(crate) async fn run(args: KeysArgs) -> anyhow::Result<()> {
+    // Notes are others' words.
+    manage(args).await.map_err(|error| anyhow!(print::safe(&format!("{error:#}"))))
+}
+
+async fn manage(args: KeysArgs) -> anyhow::Result<()> {
+    let url = args.redis.context("which Redis? give --redis, or set USO_REDIS")?;
+    let queue = Queue::connect(args.options.config(&url)).await?;
+    match args.command {
+        KeysCommand::Create(new) => create(&queue, new, args.json).await,
+        KeysCommand::List => list(&queue, args.json).await,
+        KeysCommand::Revoke { key } => revoke(&queue, &key, args.json).await,
+    }
+}
+
+async fn create(queue: &Queue, args: CreateKeyArgs, as_json: bool) -> anyhow::Result<()> {
+    let CreateKeyArgs { tenant, scope, note, days } = args;
+    let life = days.map(|days| DAY * days);
+    let new = NewKey { tenant: &tenant, scopes: &scope, note: &note, life };
+    let (key, view) = queue.create_key(&new).await?;
+    if as_json {
+        let mut document = json!(view);
+        document["key"] = key.expose().into();
+        return say(&print::json(&document)?);
+    }
+    // Alone on stdout, so that a script can take it; if nobody reads the rest, nothing is lost.
+    let hint = format!("uso: key {} of tenant {tenant}; it is not shown again", view.prefix);
+    let _ = writeln!(std::io::stderr(), "{hint}");
+    say(&key.expose())
+}
+
+async fn list(queue: &Queue, as_json: bool) -> anyhow::Result<()> {
+    let (keys, broken) = queue.keys().await?;
+    if as_json {
+        return say(&print::json(&json!({ "keys": keys, "unreadable": broken }))?);
+    }
+    if keys.is_empty() && broken.is_empty() {
+        return say("no keys");
+    }
+    let now = queue.now_ms().await?;
+    let mut table = Table::new(&["key", "tenant", "scopes", "created", "stands", "note"]);
+    for key in &keys {
+        table.row(row(key, now));
+    }
+    let mut text = table.to_string();
+    for prefix in broken {
+        text.push_str(&format!("key {} cannot be read; revoking it removes it\n", print::safe(&prefix)));
+    }
+    say(text.trim_end())
+}
+
+fn row(key: &KeyView, now: u64) -> [String; 6] {
+    let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+    let stands = match (key.revoked_ms, key.expires_ms) {
+        (Some(revoked), _) => format!("revoked {}", print::time(revoked)),
+        (None, Some(expires)) if expires <= now => format!("expired {}", print::time(expires)),
+        (None, Some(expires)) => format!("until {}", print::time(expires)),
+        (None, None) => "for good".into(),
+    };
+    let created = print::time(key.created_ms);
+    [key.prefix.clone(), key.tenant.clone(), scopes.join(","), created, stands, key.note.clone()]
+}
+
+async fn revoke(queue: &Queue, key: &str, as_json: bool) -> anyhow::Result<()> {
+    let whole = key.parse::<ApiKey>().ok();
+    let prefix = whole.as_ref().map_or(key, ApiKey::prefix);
+    let prefix = prefix.strip_prefix("uso_").unwrap_or(prefix);
+    let revoked = queue.revoke_key(prefix).await?;
+    let prefix = revoked.with_context(|| format!("there is no key {prefix}"))?;
+    if as_json {
+        return say(&print::json(&json!({ "prefix": prefix, "revoked": true }))?);
+    }
+    say(&format!("key {} opens nothing any more", print::safe(&prefix)))
+}
