@@ -64,6 +64,14 @@ pub enum Error {
         /// Media type of the other image format that it seems to be.
         found: Option<&'static str>,
     },
+    /// The object has another content than the one that was meant.
+    #[error("s3://{bucket}/{key} is no longer the file that it was when the job was accepted")]
+    Changed {
+        /// Bucket of the object.
+        bucket: String,
+        /// Key of the object.
+        key: String,
+    },
     /// The service could not be reached, or the connection was lost before it answered.
     #[error("the object store at {service} cannot be reached")]
     Unreachable {

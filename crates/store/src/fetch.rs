@@ -5,7 +5,11 @@ use image::ImageFormat;
 
 use crate::error::Place;
 use crate::publish::{DIGEST, hexadecimal_sha256};
+use crate::upload::bare_tag;
 use crate::{Error, Store};
+
+/// The answer of a service whose object is not the one that was asked for.
+const PRECONDITION_FAILED: u16 = 412;
 
 impl Store {
     /// The bytes of a reference image. Only its first bytes are looked at here: whether it decodes,
@@ -20,7 +24,19 @@ impl Store {
             return Err(Error::NotAllowed { bucket: bucket.to_owned() });
         }
         let place = Place { bucket, key: Some(key) };
-        let bytes = self.bounded(place, Box::pin(self.fetch(bucket, key))).await?;
+        let bytes = self.bounded(place, Box::pin(self.fetch(bucket, key, None))).await?;
+        check_format(&bytes, bucket, key)?;
+        Ok(bytes)
+    }
+
+    /// The bytes of a file that a client put into our bucket, as they were when [`Store::look`] gave `tag`.
+    ///
+    /// # Errors
+    /// As [`Store::fetch_image`], and [`Error::Changed`].
+    pub async fn fetch_upload(&self, key: &str, tag: Option<&str>) -> Result<Bytes, Error> {
+        let bucket = self.0.config.bucket.as_str();
+        let place = Place { bucket, key: Some(key) };
+        let bytes = self.bounded(place, Box::pin(self.fetch(bucket, key, tag))).await?;
         check_format(&bytes, bucket, key)?;
         Ok(bytes)
     }
@@ -31,16 +47,25 @@ impl Store {
     /// As [`Store::fetch_image`], whatever the bytes are.
     pub async fn get(&self, key: &str) -> Result<Bytes, Error> {
         let bucket = self.0.config.bucket.as_str();
-        self.bounded(Place { bucket, key: Some(key) }, Box::pin(self.fetch(bucket, key))).await
+        self.bounded(Place { bucket, key: Some(key) }, Box::pin(self.fetch(bucket, key, None))).await
     }
 
-    async fn fetch(&self, bucket: &str, key: &str) -> Result<Bytes, Error> {
+    async fn fetch(&self, bucket: &str, key: &str, tag: Option<&str>) -> Result<Bytes, Error> {
         let place = Place { bucket, key: Some(key) };
         let limit = self.0.config.max_bytes;
         let too_large = |size| Error::TooLarge { bucket: bucket.into(), key: key.into(), limit, size };
 
-        let call = self.0.client.get_object().bucket(bucket).key(key).send();
-        let answer = call.await.map_err(|error| self.classify(error, place))?;
+        let changed = || Error::Changed { bucket: bucket.into(), key: key.into() };
+        let get = self.0.client.get_object().bucket(bucket).key(key);
+        let call = get.set_if_match(tag.map(|tag| format!("\"{tag}\""))).send();
+        let answer = call.await.map_err(|error| match self.classify(error, place) {
+            Error::Refused { status: PRECONDITION_FAILED, .. } => changed(),
+            other => other,
+        })?;
+        // Not every service heeds the condition.
+        if tag.is_some_and(|tag| answer.e_tag().is_some_and(|found| bare_tag(found) != tag)) {
+            return Err(changed());
+        }
         let announced = answer.content_length().and_then(|size| u64::try_from(size).ok());
         if announced.is_some_and(|size| size > limit) {
             return Err(too_large(announced));

@@ -5,8 +5,8 @@ use std::fmt::Display;
 use uuid::Uuid;
 
 /// Key of a file that a client uploads. Whose it is is part of it, so that nobody can use another's by its id.
-pub fn upload_key(tenant: &str, upload: &Uuid) -> String {
-    format!("uploads/{tenant}/{upload}")
+/// Nothing here deletes it, because several jobs may name it, and some that were never submitted: a lifecycle
+/// rule of the bucket should, for the prefix `uploads/`, after a few days more than a job may wait.
 }
 
 /// Key of an output. The fence is part of it, so that an attempt that lost its lease can never
@@ -18,4 +18,14 @@ pub fn output_key(job: &impl Display, fence: u64, name: &str) -> String {
 /// Key of a half-drawn picture. A prefix of its own lets the bucket forget what a crash left.
 pub fn checkpoint_key(job: &impl Display, fence: u64, step: u32) -> String {
     format!("checkpoints/{job}/{fence}/{step}")
+}
+
+/// Under this, with a slash at its end, lie all outputs of a job, those that never counted too.
+pub fn output_prefix(job: &impl Display) -> String {
+    format!("jobs/{job}/")
+}
+
+/// Under this lie all half-drawn pictures of a job.
+pub fn checkpoint_prefix(job: &impl Display) -> String {
+    format!("checkpoints/{job}/")
 }

@@ -10,13 +10,17 @@ mod config;
 mod error;
 mod fetch;
 pub mod folder;
+mod header;
 mod key;
 mod publish;
+mod upload;
 
 pub use config::{Config, Credentials, Secret};
 pub use error::Error;
-pub use key::{checkpoint_key, output_key, upload_key};
+pub use header::PictureKind;
+pub use key::{checkpoint_key, checkpoint_prefix, output_key, output_prefix, upload_key};
 pub use publish::{LONGEST_LINK, Stored, hexadecimal_sha256};
+pub use upload::{Look, PresignedPut};
 
 use std::future::Future;
 use std::pin::Pin;
@@ -27,6 +31,8 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{ProvideCredentials, RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
+
+use hyper::Uri;
 
 use error::{Place, classify};
 
@@ -88,6 +94,18 @@ impl Store {
     /// The settings it was connected with.
     pub fn config(&self) -> &Config {
         &self.0.config
+    }
+
+    /// Where clients that were given a link fetch from our bucket: scheme, host and port.
+    pub fn public_origin(&self) -> String {
+        let config = &self.0.config;
+        match config.public_endpoint.as_ref().or(config.endpoint.as_ref()).map(|url| url.parse::<Uri>()) {
+            Some(Ok(url)) => {
+                let host = url.authority().map(|authority| authority.as_str()).unwrap_or_default();
+                format!("{}://{host}", url.scheme_str().unwrap_or("https"))
+            }
+            _ => format!("https://{}.s3.{}.amazonaws.com", config.bucket, config.region),
+        }
     }
 
     /// Whether references may come from `bucket`.

@@ -65,6 +65,29 @@ impl Store {
         }
     }
 
+    /// Forgets all objects of our bucket whose keys begin with `prefix`; that there is none is no fault.
+    ///
+    /// # Errors
+    /// As [`Store::put`]; what was not deleted is found by the same call again.
+    pub async fn delete_all(&self, prefix: &str) -> Result<(), Error> {
+        let bucket = self.0.config.bucket.as_str();
+        let place = Place { bucket, key: Some(prefix) };
+        loop {
+            let call = async {
+                let list = self.0.client.list_objects_v2().bucket(bucket).prefix(prefix).send();
+                list.await.map_err(|error| self.classify(error, place))
+            };
+            let listed = self.bounded(place, Box::pin(call)).await?;
+            for object in listed.contents() {
+                self.delete(object.key().unwrap_or_default()).await?;
+            }
+            // Those that were listed are gone, so the list begins with the next.
+            if listed.is_truncated() != Some(true) {
+                return Ok(());
+            }
+        }
+    }
+
     /// A URL under which anybody can fetch the object for `lifetime`.
     ///
     /// # Errors
@@ -79,19 +102,7 @@ impl Store {
         self.bounded(place, Box::pin(call)).await
     }
 
-    /// A URL under which anybody can put one object into our bucket for `lifetime`.
-    ///
-    /// # Errors
-    /// [`Error::BadLifetime`].
-    pub async fn presign_put(&self, key: &str, lifetime: Duration) -> Result<String, Error> {
-        let bucket = self.0.config.bucket.as_str();
-        let place = Place { bucket, key: Some(key) };
-        let put = self.0.public.put_object().bucket(bucket).key(key);
-        let call = async { self.link(put.presigned(life(lifetime)?).await, place) };
-        self.bounded(place, Box::pin(call)).await
-    }
-
-    fn link<E>(
+    pub(crate) fn link<E>(
         &self,
         signed: Result<
             PresignedRequest,
@@ -107,7 +118,7 @@ impl Store {
     }
 }
 
-fn life(asked: Duration) -> Result<PresigningConfig, Error> {
+pub(crate) fn life(asked: Duration) -> Result<PresigningConfig, Error> {
     let bad = || Error::BadLifetime { asked, limit: LONGEST_LINK };
     if asked < Duration::from_secs(1) || asked > LONGEST_LINK {
         return Err(bad());

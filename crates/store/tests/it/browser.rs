@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reqwest::{Method, header};
+use uso_store::PictureKind;
 
 use crate::fixture::{Folder, PNG};
 
@@ -11,7 +12,9 @@ const PAGE: &str = "http://127.0.0.1:8080";
 #[tokio::test]
 async fn our_page_may_upload() {
     let folder = Folder::start().await;
-    let link = folder.store().await.presign_put("a.png", Duration::from_secs(60)).await.unwrap();
+    let minute = Duration::from_secs(60);
+    let put = folder.store().await.presign_put("a.png", PictureKind::Png, PNG.len() as u64, minute).await;
+    let link = put.unwrap().url;
     let client = reqwest::Client::new();
     let asked = client
         .request(Method::OPTIONS, &link)
@@ -26,7 +29,14 @@ async fn our_page_may_upload() {
     assert_eq!(asked.headers()[header::ACCESS_CONTROL_ALLOW_HEADERS], "content-type");
     assert!(asked.headers()[header::ACCESS_CONTROL_ALLOW_METHODS].to_str().unwrap().contains("PUT"));
 
-    let put = client.put(&link).header(header::ORIGIN, PAGE).body(PNG).send().await.unwrap();
+    let put = client
+        .put(&link)
+        .header(header::ORIGIN, PAGE)
+        .header(header::CONTENT_TYPE, "image/png")
+        .body(PNG)
+        .send()
+        .await
+        .unwrap();
     assert!(put.status().is_success());
     assert_eq!(put.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], PAGE);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use uso_store::{Config, Credentials, Error, Store, checkpoint_key, output_key, upload_key};
+use uso_store::{Config, Credentials, Error, PictureKind, Store, checkpoint_key, output_key, upload_key};
 use uuid::Uuid;
 
 use crate::fixture::{Folder, PNG, config};
@@ -20,6 +20,7 @@ pub(crate) async fn conforms(endpoint: String) {
     what_was_put_comes_back(&store).await;
     what_was_deleted_is_gone(&store).await;
     links_work_for_anybody(&store).await;
+    a_prefix_is_deleted(&store).await;
     missing_things_are_named(&store).await;
     other_keys_are_denied(endpoint).await;
 }
@@ -49,10 +50,22 @@ async fn what_was_deleted_is_gone(store: &Store) {
 async fn links_work_for_anybody(store: &Store) {
     let key = upload_key("tenant", &Uuid::new_v4());
     let client = reqwest::Client::new();
-    let put = store.presign_put(&key, MINUTE).await.unwrap();
-    let answer = client.put(put).header("content-type", "image/png").body(PNG).send().await.unwrap();
+    let put = store.presign_put(&key, PictureKind::Png, PNG.len() as u64, MINUTE).await.unwrap();
+    let signed = put.url.split('&').find(|part| part.starts_with("X-Amz-SignedHeaders=")).unwrap();
+    for header in ["content-length", "content-type"] {
+        assert!(signed.contains(header), "{signed}");
+    }
+    // Another kind or another length than was agreed on is refused, by the service itself.
+    let longer = [PNG, b"!"].concat();
+    for (kind, body) in [("text/html", PNG), ("image/png", &longer), ("image/png", &PNG[1..])] {
+        let answer =
+            client.put(&put.url).header("content-type", kind).body(body.to_vec()).send().await.unwrap();
+        assert_eq!(answer.status(), 403, "{kind}, {} bytes", body.len());
+    }
+    let answer = client.put(&put.url).header("content-type", "image/png").body(PNG).send().await.unwrap();
     assert!(answer.status().is_success(), "{answer:?}");
     assert_eq!(store.fetch_image("uso", &key).await.unwrap(), PNG);
+    an_upload_is_looked_at_and_pinned(store, &key).await;
 
     let get = store.presign_get("uso", &key, MINUTE).await.unwrap();
     let answer = client.get(&get).send().await.unwrap();
@@ -65,10 +78,41 @@ async fn links_work_for_anybody(store: &Store) {
     assert!(client.put(get).body("x").send().await.unwrap().status().is_client_error());
 }
 
+async fn an_upload_is_looked_at_and_pinned(store: &Store, key: &str) {
+    let look = store.look(key).await.unwrap();
+    assert_eq!((look.bytes, look.kind, look.size), (PNG.len() as u64, Some(PictureKind::Png), None));
+    assert_eq!(look.media_type.as_deref(), Some("image/png"));
+    assert_eq!(store.fetch_upload(key, Some(&look.tag)).await.unwrap(), PNG);
+    assert_eq!(store.fetch_upload(key, None).await.unwrap(), PNG);
+
+    let large: Vec<u8> = PNG.iter().copied().chain((0..1_000_000_u32).map(|i| i as u8)).collect();
+    store.put(key, "image/png", large.clone().into()).await.unwrap();
+    assert!(matches!(store.fetch_upload(key, Some(&look.tag)).await, Err(Error::Changed { .. })));
+    let changed = store.look(key).await.unwrap();
+    assert_eq!(changed.bytes, large.len() as u64, "the whole size, though only a part was read");
+    assert_ne!(changed.tag, look.tag);
+    store.put(key, "image/png", PNG.into()).await.unwrap();
+    assert_eq!(store.look(key).await.unwrap().tag, look.tag, "the same content has the same tag");
+}
+
+async fn a_prefix_is_deleted(store: &Store) {
+    for key in ["gone/1/a", "gone/1/b", "gone/2/a", "gone-not/a"] {
+        store.put(key, "text/plain", "x".into()).await.unwrap();
+    }
+    store.delete_all("gone/").await.unwrap();
+    store.delete_all("gone/").await.unwrap();
+    for key in ["gone/1/a", "gone/1/b", "gone/2/a"] {
+        assert!(matches!(store.get(key).await, Err(Error::Missing { .. })), "{key}");
+    }
+    assert_eq!(store.get("gone-not/a").await.unwrap(), "x");
+}
+
 async fn missing_things_are_named(store: &Store) {
     let error = store.fetch_image("uso", "no/such.png").await.unwrap_err();
     assert_eq!(error.to_string(), "there is no object s3://uso/no/such.png");
     assert!(!error.retryable());
+    assert!(matches!(store.look("no/such.png").await, Err(Error::Missing { .. })));
+    assert!(matches!(store.fetch_upload("no/such.png", Some("tag")).await, Err(Error::Missing { .. })));
 }
 
 async fn other_keys_are_denied(endpoint: String) {
@@ -108,7 +152,7 @@ async fn a_link_lives_from_a_second_to_a_week() {
     let folder = Folder::start().await;
     let store = folder.store().await;
     for lifetime in [Duration::ZERO, Duration::from_secs(8 * 24 * 60 * 60)] {
-        let error = store.presign_put("a", lifetime).await.unwrap_err();
+        let error = store.presign_put("a", PictureKind::Png, 9, lifetime).await.unwrap_err();
         assert!(matches!(error, Error::BadLifetime { .. }), "{error}");
     }
 }
@@ -120,4 +164,17 @@ async fn links_are_made_for_the_public_address() {
     let store = Store::connect(config).await.unwrap();
     let link = store.presign_get("uso", "a.png", MINUTE).await.unwrap();
     assert!(link.starts_with("https://pictures.example.org/uso/a.png?"), "{link}");
+    assert_eq!(store.public_origin(), "https://pictures.example.org");
+}
+
+#[tokio::test]
+async fn links_to_aws_need_nothing_but_what_was_agreed_on() {
+    let config = Config { endpoint: None, region: "eu-west-3".into(), ..config(String::new()) };
+    let store = Store::connect(config).await.unwrap();
+    let put = store.presign_put("uploads/a", PictureKind::WebP, 9, MINUTE).await.unwrap();
+    assert!(put.url.starts_with(&format!("{}/uploads/a?", store.public_origin())), "{}", put.url);
+    assert!(put.url.contains("X-Amz-SignedHeaders=content-length%3Bcontent-type%3Bhost&"), "{}", put.url);
+    // A checksum of the SDK's own would be that of no bytes at all.
+    assert!(!put.url.to_lowercase().contains("checksum"), "{}", put.url);
+    assert_eq!(put.headers, [("content-type", "image/webp".into()), ("content-length", "9".into())]);
 }
