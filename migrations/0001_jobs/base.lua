@@ -25,8 +25,11 @@ job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes
   <root>:sized:<class>             sorted set: jobs too big for a worker that had them, by their need
   <root>:deadlines                 sorted set: jobs with start_by or finish_by, by the next of the two
   <root>:key:<t>:<key>             packed id, digest and time of a submission with an idempotency key
+  <root>:batch_key:<t>:<key>       the same of a batch
   <root>:b:<b>                     packed BATCH: counters, whether paused or canceled
   <root>:members:<b>               list: all jobs of a batch, in the order of submission
+  <root>:all:<t>                   list: all jobs of <t>, in the order of acceptance, also those that have ended
+  <root>:shed                      hash: how many ids the front of <root>:all:<t> has lost, for each <t> that has one
   <root>:parked:<class>:<b>        list: jobs of a paused batch that came up for work
   <root>:parked                    set: the names of the lists of parked jobs
   <root>:sweeps                    list: batches of which something is being done to every job
@@ -37,6 +40,7 @@ job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes
   <root>:window                    text: the nightly window of bulk, from which its next times are worked out
   <root>:preview:<id>              the newest preview of a running job, for a short time
   <root>:watched:<id>              there for as long as somebody watches the job, and a little longer
+  <root>:watching:<t>              there for as long as somebody follows all jobs of <t>, and a little longer
   <root>:events                    stream: what happened, capped
   <root>:keys                      hash: prefixes of API keys, each to a packed KEY; in the first shard alone
   <root>:session:<digest>          text: prefix of the key with which a browser logged in, for as long as that
@@ -68,6 +72,8 @@ local KEY_LIFE_MS = 24 * 3600 * 1000
 local LOOKS = 60
 -- Jobs of a batch that one call changes.
 local SWEEP = 40
+-- Ids that a tenant's list of all jobs keeps at most; a job whose id was lost is found by its id alone.
+local MOST_LISTED = 1048576
 -- How far a tenant of weight 1 moves with each claim; others move in proportion.
 local STRIDE = 1000
 
@@ -80,18 +86,20 @@ end
 Packed values are MessagePack maps. Times are milliseconds since 1970.
   RECORD  state tenant class priority spec submitted version event attempt crashes fence started step of
           due (not before this) start_by finish_by batch retry_of retried_by need (what a worker must have
-          free) checkpoint settled (the last settlement taken) error output aborted finished expires
+          free) checkpoint settled (the last settlement taken) error output aborted finished expires letter (its
+          entry among the dead letters)
   LEASE   fence token worker entry class tenant batch attempt claimed first (whether no attempt was before)
           started finish_by version event
   STEP    a list: version, event, step, of. It is written with every step of every worker, and all that is
           written goes to the append-only file: so it is short, and what stays the same lies apart from it
   SHARD   fence, seen and outage (when it was last heard of, and last silent), run_id, streak
-          (interactive claims since the last bulk one), pruned, opens closes fill (the window of bulk), and
+          (interactive claims since the last bulk one), pruned, shed (which tenant's list is looked at next),
+          opens closes fill (the window of bulk), and
           for each class pass: (of the tenant served last), paused:, due: (no delayed job is due before),
           sized: (whether any may be)
   LIMITS  weight max_queued max_running rate burst paused
   KEY     digest (SHA-256 of the secret) tenant scopes (words with spaces between) note created expires revoked
-  BATCH   tenant created total queued running succeeded failed canceled expired paused stopped
+  BATCH   tenant created metadata total queued running succeeded failed canceled expired paused stopped
 ]]
 
 local function invalid(text) error({ err = 'USOINVALID ' .. text }) end
@@ -122,7 +130,7 @@ end
 local function pack(values) return cmsgpack.pack(values) end
 
 -- One call's work: what it has read, and what it counts, until `commit` writes it.
-local function begin(root) return { root = root, time = now(), counts = {}, batches = {} } end
+local function begin(root) return { root = root, time = now(), counts = {}, batches = {}, fresh = {} } end
 
 local function shard_of(at)
   if not at.shard then
@@ -193,7 +201,36 @@ end
 
 local function count_ghost(at, class, by) add(at.counts, 'ghosts:' .. class, by) end
 
+local function job_key(root, id) return root .. ':j:' .. id end
+
+local function all_key(root, tenant) return root .. ':all:' .. tenant end
+
+-- Drops ids from the front of a tenant's list whose records are gone, `most` at most. What was dropped is
+-- counted, so that the place of every other id stays the same.
+local function shed(at, tenant, most)
+  local key, lost = all_key(at.root, tenant), 0
+  while lost < most do
+    local id = redis.call('LINDEX', key, 0)
+    if not id or redis.call('EXISTS', job_key(at.root, id)) == 1 then break end
+    redis.call('LPOP', key)
+    lost = lost + 1
+  end
+  local over = redis.call('LLEN', key) - MOST_LISTED
+  if over > 0 then redis.call('LTRIM', key, over, -1) end
+  lost = lost + math.max(over, 0)
+  if lost > 0 then redis.call('HINCRBY', at.root .. ':shed', tenant, lost) end
+end
+
+-- Lists new jobs of a tenant. A list costs some twenty bytes a job, a sorted set five times as much.
+local function enlist(at, tenant, ids)
+  local length = redis.call('RPUSH', all_key(at.root, tenant), unpack(ids))
+  if length == #ids then redis.call('HSETNX', at.root .. ':shed', tenant, 0) end
+  -- Twice as many as come, so that a list that once was long gets short again.
+  shed(at, tenant, 2 * #ids)
+end
+
 local function commit(at, retention)
+  for tenant, ids in pairs(at.fresh) do enlist(at, tenant, ids) end
   local counts = at.root .. ':counts'
   for name, by in pairs(at.counts) do
     -- Whoever has no jobs leaves no trace.
@@ -212,8 +249,6 @@ local function hear(at, lease_ms)
   if silence > lease_ms / 3 then shard.outage = at.time end
   if not shard.seen or silence > lease_ms / 20 then shard.seen = at.time end
 end
-
-local function job_key(root, id) return root .. ':j:' .. id end
 
 -- The record, or nil and what is wrong with it.
 local function read(root, id)
@@ -238,6 +273,7 @@ local function emit(at, id, job, name, data)
   end
 end
 
+-- Lays something aside; gives its entry.
 local function bury(at, reason, id, raw)
-  redis.call('XADD', at.root .. ':dead', 'MAXLEN', '~', DEAD_KEPT, '*', 'reason', reason, 'j', id or '', 'raw', raw)
+  return redis.call('XADD', at.root .. ':dead', 'MAXLEN', '~', DEAD_KEPT, '*', 'reason', reason, 'j', id or '', 'raw', raw)
 end

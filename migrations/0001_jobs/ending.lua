@@ -98,3 +98,18 @@ local function revive(keys, args)
   commit(at)
   return { 'retried', made }
 end
+
+-- ARGS: id
+-- Forgets a job that has ended, with all that is kept of it here. Gives 1; 0 if it has not ended; or nil if
+-- there is none.
+local function remove(keys, args)
+  local root, id = keys[1], args[1]
+  local record, fault = read(root, id)
+  if fault == 'no record' then return false end
+  if not record then invalid(fault) end
+  -- Also one that failed and waits for its next attempt.
+  if record.state == 'queued' then return 0 end
+  redis.call('DEL', job_key(root, id), root .. ':preview:' .. id, watched_key(root, id))
+  if record.letter then redis.call('XDEL', root .. ':dead', record.letter) end
+  return 1
+end

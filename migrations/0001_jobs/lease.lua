@@ -166,6 +166,15 @@ end
 
 local function watched_key(root, id) return root .. ':watched:' .. id end
 
+local function watching_key(root, tenant) return root .. ':watching:' .. tenant end
+
+-- Whether somebody would look at a preview. Whoever follows all of a tenant's jobs looks at those that are drawn
+-- for people, not at thousands of others.
+local function is_watched(root, id, lease)
+  if redis.call('EXISTS', watched_key(root, id)) == 1 then return true end
+  return lease.class == 'interactive' and redis.call('EXISTS', watching_key(root, lease.tenant)) == 1
+end
+
 -- ARGS: id, life_ms
 -- Notes that somebody watches a job; gives whether there is anything left to see.
 local function watch(keys, args)
@@ -173,6 +182,14 @@ local function watch(keys, args)
   local record = read(root, id)
   if not record or record.state ~= 'queued' then return 0 end
   redis.call('SET', watched_key(root, id), '1', 'PX', life)
+  return 1
+end
+
+-- ARGS: tenant, life_ms
+-- Notes that somebody follows all jobs of a tenant.
+local function watch_tenant(keys, args)
+  if args[1] == '' then invalid('no tenant') end
+  redis.call('SET', watching_key(keys[1], args[1]), '1', 'PX', number(args[2], 'life_ms'))
   return 1
 end
 
@@ -249,6 +266,12 @@ local function end_running(at, id, record, state, retention, data)
   make_room(at, record.tenant)
 end
 
+-- Lays a job that has failed aside. Its record names the letter, so that both can be forgotten together.
+local function bury_job(at, reason, id, record)
+  record.letter = bury(at, reason, id, pack(record))
+  redis.call('SET', job_key(at.root, id), pack(record), 'XX', 'KEEPTTL')
+end
+
 -- ARGS: id, fence, token, step, of, retention_ms
 -- Gives 0 for a lost lease, 1, or 2 if somebody watches the job.
 local function progress(keys, args)
@@ -269,7 +292,7 @@ local function progress(keys, args)
   lease.step, lease.of = step, of
   emit({ root = root }, id, lease, 'progress', step .. '/' .. of)
   note_step(root, id, lease)
-  return 1 + redis.call('EXISTS', watched_key(root, id))
+  return is_watched(root, id, lease) and 2 or 1
 end
 
 -- Runs `act` if the caller holds the lease. A settlement whose answer was lost may be repeated.
@@ -308,7 +331,7 @@ local function fail(keys, args)
       requeue(at, id, record, 'retry')
     else
       end_running(at, id, record, 'failed', retention)
-      if args[6] == '1' then bury(at, 'attempts spent', id, pack(record)) end
+      if args[6] == '1' then bury_job(at, 'attempts spent', id, record) end
     end
     commit(at, retention)
   end)

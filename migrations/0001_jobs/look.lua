@@ -147,7 +147,9 @@ local function batch_view(keys, args)
   for _, name in ipairs({ 'total', 'queued', 'running', 'succeeded', 'failed', 'canceled', 'expired' }) do
     table.insert(values, batch[name] or 0)
   end
-  return { batch.tenant, batch.created, values, batch.paused and 1 or 0, batch.stopped and 1 or 0 }
+  return {
+    batch.tenant, batch.created, values, batch.paused and 1 or 0, batch.stopped and 1 or 0, batch.metadata or false,
+  }
 end
 
 local function window_view(keys)

@@ -7,6 +7,8 @@ local POISON = 2
 local REAP = 50
 local PRUNE_EVERY_MS = 60 * 1000
 local CONSUMER_LIFE_MS = 3600 * 1000
+-- Ids that one call drops from the list of a tenant who submits nothing any more.
+local SHED = 20
 
 -- Redis itself was replaced or restarted: nobody could renew in between.
 local function notice_restart(at)
@@ -53,7 +55,7 @@ local function lose_lease(at, class, entry, blameless, attempts, retention)
     if poison or record.attempt >= attempts then
       record.error = worker_lost(record)
       end_running(at, id, record, 'failed', retention)
-      bury(at, poison and 'poison' or 'attempts spent', id, pack(record))
+      bury_job(at, poison and 'poison' or 'attempts spent', id, record)
       return 'failed'
     end
   end
@@ -89,6 +91,18 @@ local function reap_delays(at, counts)
   end
 end
 
+-- Ids of jobs that are gone leave the lists of some tenants, of others the next time.
+local function shed_idle(at)
+  local shard = shard_of(at)
+  local reply = redis.call('HSCAN', at.root .. ':shed', shard.shed or '0', 'COUNT', 50)
+  shard.shed = reply[1] ~= '0' and reply[1] or nil
+  for i = 1, #reply[2], 2 do
+    local tenant = reply[2][i]
+    shed(at, tenant, SHED)
+    if redis.call('EXISTS', all_key(at.root, tenant)) == 0 then redis.call('HDEL', at.root .. ':shed', tenant) end
+  end
+end
+
 -- Consumers without entries that have gone silent. One with entries must stay: the group would
 -- forget them.
 local function prune(at, lease_ms)
@@ -104,6 +118,7 @@ local function prune(at, lease_ms)
       end
     end
   end
+  shed_idle(at)
   redis.call('ZREMRANGEBYSCORE', at.root .. ':idle', '-inf', at.time - IDLE_MS)
   for _, worker in ipairs(redis.call('ZRANGEBYSCORE', at.root .. ':seen', '-inf', at.time - 3 * lease_ms)) do
     redis.call('ZREM', at.root .. ':seen', worker)

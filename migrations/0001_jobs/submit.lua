@@ -63,6 +63,8 @@ local function accept(at, id, record)
     into_backlog(at, id, record)
   end
   count(at, record, nil, 'queued')
+  at.fresh[record.tenant] = at.fresh[record.tenant] or {}
+  table.insert(at.fresh[record.tenant], id)
 end
 
 local function remember_key(at, tenant, job)
@@ -70,39 +72,40 @@ local function remember_key(at, tenant, job)
   redis.call('SET', key, pack({ job.id, job.digest, at.time }), 'PX', KEY_LIFE_MS)
 end
 
--- ARGS: tenant, 4 or 11, then so many for each job: id, class, priority, spec; key, digest, not_before,
--- start_by, finish_by, batch, retry_of, of which what is not given is empty. All jobs are accepted, or none.
--- Gives `accepted`, then for each job 1 or the id of the earlier job that it repeats; or what refuses
--- all of them.
-local function submit(keys, args)
-  local at, name, width = begin(keys[1]), args[1], tonumber(args[2])
-  if name == '' or (width ~= PLAIN and width ~= SPECIAL) or #args < 2 + width or (#args - 2) % width ~= 0 then
+-- Accepts all jobs that `args` tell from `first` on, or none: tenant, 4 or 11, then so many for each job: id,
+-- class, priority, spec; key, digest, not_before, start_by, finish_by, batch, retry_of, of which what is not
+-- given is empty. Gives `accepted`, then for each job 1 or the id of the earlier job that it repeats; or what
+-- refuses all of them. The second value is how many are new: if any, there is something to commit.
+local function take_in(at, args, first)
+  local name, width, jobs_from = args[first], tonumber(args[first + 1]), first + 2
+  local left = #args - jobs_from + 1
+  if name == '' or (width ~= PLAIN and width ~= SPECIAL) or left < width or left % width ~= 0 then
     invalid('arguments are missing')
   end
   local fresh, answer, keyed = {}, { 'accepted' }, {}
-  for first = 3, #args, width do
-    local job = job_args(args, first, width, name, at.time)
+  for start = jobs_from, #args, width do
+    local job = job_args(args, start, width, name, at.time)
     local index = #answer - 1
     local earlier, other = known(at, name, job)
     if not earlier and job.key and keyed[job.key] then
       earlier, other = keyed[job.key].id, keyed[job.key].digest ~= job.digest
     end
-    if other then return { 'key_reused', index, earlier } end
+    if other then return { 'key_reused', index, earlier }, 0 end
     local batch = job.record.batch and batch_of(at, job.record.batch)
-    if batch and batch.tenant ~= name then return { 'no_such_batch', index } end
-    if batch and batch.stopped and not earlier then return { 'batch_canceled', index } end
+    if batch and batch.tenant ~= name then return { 'no_such_batch', index }, 0 end
+    if batch and batch.stopped and not earlier then return { 'batch_canceled', index }, 0 end
     if job.key then keyed[job.key] = job end
     if not earlier then table.insert(fresh, job) end
     table.insert(answer, earlier or 1)
   end
-  if #fresh == 0 then return answer end
+  if #fresh == 0 then return answer, 0 end
   local limits = limits_of(at, name)
   local queued = limits.max_queued and counted(at, 'queued', name)
   if queued and queued + #fresh > limits.max_queued then
-    return { 'too_many_queued', queued, limits.max_queued }
+    return { 'too_many_queued', queued, limits.max_queued }, 0
   end
   local wait = limits.rate and take_tokens(at, name, limits, #fresh) or 0
-  if wait > 0 then return { 'too_fast', wait, tostring(limits.rate) } end
+  if wait > 0 then return { 'too_fast', wait, tostring(limits.rate) }, 0 end
   local jobs = {}
   for _, job in ipairs(fresh) do
     add(jobs, job.record.class, 1)
@@ -115,6 +118,33 @@ local function submit(keys, args)
     if job.key then remember_key(at, name, job) end
   end
   for class, count in pairs(jobs) do wake(at, count, class) end
+  return answer, #fresh
+end
+
+-- ARGS: as `take_in` reads them; gives what it gives.
+local function submit(keys, args)
+  local at = begin(keys[1])
+  local answer, fresh = take_in(at, args, 1)
+  if fresh > 0 then commit(at) end
+  return answer
+end
+
+-- ARGS: batch, key, digest, metadata, then as for `submit`; the jobs are the batch's. The batch is accepted as a
+-- whole, or repeats an earlier one with the same key: then gives `repeated` and that one's id.
+local function submit_batch(keys, args)
+  local at, id, key, digest = begin(keys[1]), args[1], present(args[2]), args[3]
+  local tenant = args[5]
+  if not tenant or #id ~= 16 then invalid('arguments are missing') end
+  local known_as = key and at.root .. ':batch_key:' .. tenant .. ':' .. key
+  local text = known_as and redis.call('GET', known_as)
+  local earlier = text and cmsgpack.unpack(text)
+  if earlier and earlier[3] + KEY_LIFE_MS > at.time then
+    return { earlier[2] == digest and 'repeated' or 'batch_key_reused', earlier[1] }
+  end
+  local answer, fresh = take_in(at, args, 5)
+  if fresh == 0 then return answer end
+  batch_of(at, id).metadata = present(args[4])
+  if known_as then redis.call('SET', known_as, pack({ id, digest, at.time }), 'PX', KEY_LIFE_MS) end
   commit(at)
   return answer
 end

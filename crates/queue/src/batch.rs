@@ -3,9 +3,10 @@
 use redis::Value;
 use serde::Serialize;
 
+use crate::job::json;
 use crate::reply::Reply;
-use crate::submit::check_tenant;
-use crate::{BatchId, Error, JobId, Queue};
+use crate::submit::{MAX_KEY, add_jobs, check_tenant};
+use crate::{BatchId, Error, JobId, JobSpec, Queue, Rejection, Submission};
 
 /// Jobs of a batch that one call repeats.
 const RETRIES: usize = 40;
@@ -68,6 +69,33 @@ pub struct BatchView {
     pub paused: bool,
     /// Whether it was canceled.
     pub canceled: bool,
+    /// The submitter's own, returned as it came.
+    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    pub metadata: serde_json::Value,
+}
+
+/// A batch to be accepted as a whole.
+#[derive(Debug, Clone, Copy)]
+pub struct NewBatch<'a> {
+    /// Its jobs: 1 to [`MAX_JOBS`](crate::MAX_JOBS).
+    pub jobs: &'a [JobSpec],
+    /// The submitter's own; null for nothing.
+    pub metadata: &'a serde_json::Value,
+    /// Whoever submits the same key and request again within a day gets the same batch.
+    pub key: Option<&'a str>,
+    /// Digest of the request, by which it is told whether it is the same.
+    pub digest: &'a str,
+}
+
+/// What became of a batch's submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchSubmitted {
+    /// The batch.
+    pub id: BatchId,
+    /// Its jobs, in the order of submission.
+    pub jobs: Vec<JobId>,
+    /// Whether this call made it.
+    pub fresh: bool,
 }
 
 impl Queue {
@@ -78,6 +106,43 @@ impl Queue {
     pub fn new_batch(&self, tenant: &str) -> Result<BatchId, Error> {
         check_tenant(tenant)?;
         Ok(BatchId::new(self.shard_of(tenant)))
+    }
+
+    /// Accepts a batch with all its jobs, or nothing of it.
+    ///
+    /// # Errors
+    /// As [`Queue::submit_all`], and [`Rejection::BatchKeyReused`].
+    pub async fn submit_batch(&self, tenant: &str, new: &NewBatch<'_>) -> Result<BatchSubmitted, Error> {
+        let batch = self.new_batch(tenant)?;
+        if new.key.is_some_and(|key| key.is_empty() || key.len() > MAX_KEY) {
+            return Err(Rejection::Key.into());
+        }
+        let metadata = if new.metadata.is_null() { String::new() } else { new.metadata.to_string() };
+        let mut command = self.function(batch.shard(), "submit_batch");
+        command.arg(batch.bytes()).arg(new.key.unwrap_or_default()).arg(new.digest).arg(metadata);
+        let of_batch = |spec| Submission { spec, key: None, batch: Some(batch) };
+        let jobs: Vec<Submission<'_>> = new.jobs.iter().map(of_batch).collect();
+        let jobs = add_jobs(&mut command, batch.shard(), tenant, &jobs)?;
+        let mut reply = Reply::list(self.0.connection.accept(&command).await?)?;
+        let word: String = reply.next()?;
+        match word.as_str() {
+            "accepted" => Ok(BatchSubmitted { id: batch, jobs, fresh: true }),
+            "repeated" => {
+                let id = BatchId::read(batch.shard(), &reply.next::<Vec<u8>>()?)?;
+                let jobs = self.members(&id, jobs.len()).await?;
+                Ok(BatchSubmitted { id, jobs, fresh: false })
+            }
+            _ => Err(Rejection::read(batch.shard(), &word, reply)?.into()),
+        }
+    }
+
+    /// The first `most` jobs of a batch, in the order of submission.
+    async fn members(&self, batch: &BatchId, most: usize) -> Result<Vec<JobId>, Error> {
+        let key = [self.key(batch.shard(), "members:").as_bytes(), batch.bytes()].concat();
+        let mut range = redis::cmd("LRANGE");
+        range.arg(key).arg(0).arg(most as u64 - 1);
+        let ids: Vec<Vec<u8>> = self.0.connection.run(&range).await?;
+        ids.iter().map(|id| JobId::read(batch.shard(), id)).collect()
     }
 
     /// What is known of a batch, or none if there is no such batch.
@@ -99,7 +164,8 @@ impl Queue {
             expired: counts.next()?,
         };
         let (paused, canceled) = (reply.next()?, reply.next()?);
-        Ok(Some(BatchView { id: *id, tenant, created_ms, counts, paused, canceled }))
+        let metadata = reply.next::<Option<String>>()?.as_deref().map(json).transpose()?.unwrap_or_default();
+        Ok(Some(BatchView { id: *id, tenant, created_ms, counts, paused, canceled, metadata }))
     }
 
     /// Does something to all jobs of a batch, whatever their number, and returns when it is done: in

@@ -72,14 +72,32 @@ impl Queue {
     /// # Errors
     /// [`Error::Unreachable`].
     pub async fn dead_letters(&self, most: usize) -> Result<Vec<DeadLetter>, Error> {
+        self.dead_letters_before(None, most).await
+    }
+
+    /// The same, but only those that follow `last` in that order.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn dead_letters_before(
+        &self,
+        last: Option<LetterId>,
+        most: usize,
+    ) -> Result<Vec<DeadLetter>, Error> {
         let mut letters = Vec::new();
         for shard in self.shards() {
+            // Of letters of one moment, the shard with the highest number comes first.
+            let end = match last {
+                None => "+".to_owned(),
+                Some(last) if shard < last.shard => last.entry.to_string(),
+                Some(last) => format!("({}", last.entry),
+            };
             let mut range = redis::cmd("XREVRANGE");
-            range.arg(self.key(shard, "dead")).arg("+").arg("-").arg("COUNT").arg(most);
+            range.arg(self.key(shard, "dead")).arg(end).arg("-").arg("COUNT").arg(most);
             let reply: StreamRangeReply = self.0.connection.run(&range).await?;
             letters.extend(reply.ids.iter().filter_map(|entry| DeadLetter::read(shard, entry)));
         }
-        letters.sort_by_key(|letter| std::cmp::Reverse(letter.id.entry));
+        letters.sort_by_key(|letter| std::cmp::Reverse((letter.id.entry, letter.id.shard)));
         Ok(letters)
     }
 

@@ -26,7 +26,28 @@ pub enum Retried {
     NoJob,
 }
 
+/// What a request to forget a job found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// Its record is gone.
+    Done,
+    /// The job has not ended; nothing was done.
+    Unfinished,
+}
+
 impl Queue {
+    /// Forgets a job that has ended, its dead letter too. What it left in the object store is the caller's, to be
+    /// deleted before. None if there is no such job.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`]; it is safe to ask again.
+    pub async fn remove(&self, id: &JobId) -> Result<Option<Removed>, Error> {
+        let mut command = self.function(id.shard(), "remove");
+        command.arg(id.bytes());
+        let removed: Option<bool> = self.0.connection.accept(&command).await?;
+        Ok(removed.map(|done| if done { Removed::Done } else { Removed::Unfinished }))
+    }
+
     /// Ends a job at once. Its worker, if there is one, learns of it at its next report and no result
     /// of it counts. None if there is no such job.
     ///

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::streams::{StreamId, StreamReadReply};
+use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
 use serde::{Deserialize, Serialize};
 
 use crate::job::json;
@@ -227,7 +227,11 @@ impl EventTail {
         let mut connection = queue.0.connection.waiting(&key).await?;
         let after = match after {
             Some(after) => after,
-            None => newest(&mut connection, &key).await?,
+            None => {
+                let newest = newest(&key);
+                let reply = tokio::time::timeout(BLOCK, newest.query_async(&mut connection)).await;
+                first(&reply.map_err(|_| Error::Unreachable("the event stream does not answer".into()))??)
+            }
         };
         Ok(Self { connection, key, shard, after, batch: None })
     }
@@ -271,12 +275,15 @@ impl EventTail {
     }
 }
 
-async fn newest(connection: &mut MultiplexedConnection, key: &str) -> Result<EventId, Error> {
+/// Asks for the newest event of a stream.
+pub(crate) fn newest(key: &str) -> redis::Cmd {
     let mut read = redis::cmd("XREVRANGE");
     read.arg(key).arg("+").arg("-").arg("COUNT").arg(1);
-    let reply: redis::streams::StreamRangeReply = tokio::time::timeout(BLOCK, read.query_async(connection))
-        .await
-        .map_err(|_| Error::Unreachable("the event stream does not answer".into()))??;
-    let newest = reply.ids.first().and_then(|entry| entry.id.parse().ok());
-    Ok(newest.unwrap_or(EventId { milliseconds: 0, sequence: 0 }))
+    read
+}
+
+/// The id of the first event of an answer, or one before all others.
+pub(crate) fn first(reply: &StreamRangeReply) -> EventId {
+    let id = reply.ids.first().and_then(|entry| entry.id.parse().ok());
+    id.unwrap_or(EventId { milliseconds: 0, sequence: 0 })
 }

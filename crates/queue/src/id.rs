@@ -51,7 +51,8 @@ impl BatchId {
         JobId::read(shard, bytes).map(Self)
     }
 
-    pub(crate) fn shard(&self) -> u16 {
+    /// Where its jobs live.
+    pub fn shard(&self) -> u16 {
         self.0.shard
     }
 

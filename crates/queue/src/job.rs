@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::events::EventId;
 use crate::reply::Reply;
 use crate::spec::{Class, JobSpec};
+use crate::submit::check_tenant;
 use crate::{BatchId, Error, JobId, Queue, Receipt};
 
 /// How long a job counts as watched.
@@ -264,6 +265,17 @@ impl Queue {
     pub async fn watch(&self, id: &JobId) -> Result<(), Error> {
         let mut command = self.function(id.shard(), "watch");
         command.arg(id.bytes()).arg(WATCHED_FOR.as_millis() as u64);
+        self.0.connection.call::<u8>(&command).await.map(|_| ())
+    }
+
+    /// Says the same of all jobs of a tenant, as far as they are drawn for somebody who waits.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], or [`Error::Full`].
+    pub async fn watch_tenant(&self, tenant: &str) -> Result<(), Error> {
+        check_tenant(tenant)?;
+        let mut command = self.function(self.shard_of(tenant), "watch_tenant");
+        command.arg(tenant).arg(WATCHED_FOR.as_millis() as u64);
         self.0.connection.call::<u8>(&command).await.map(|_| ())
     }
 

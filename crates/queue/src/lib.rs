@@ -15,6 +15,7 @@ mod access;
 mod audit;
 mod backoff;
 mod batch;
+mod browse;
 mod claim;
 mod connection;
 mod dead;
@@ -32,6 +33,7 @@ pub mod private_redis;
 mod reap;
 mod receipt;
 mod reply;
+mod source;
 mod spec;
 mod steer;
 mod submit;
@@ -42,11 +44,12 @@ mod worker;
 pub use access::{ApiKey, KeyScope, KeyView, MAX_NOTE, NewKey, NotAKey, SessionToken};
 pub use audit::{Audit, Fault, History};
 pub use backoff::Backoff;
-pub use batch::{BatchCounts, BatchOperation, BatchView};
+pub use batch::{BatchCounts, BatchOperation, BatchSubmitted, BatchView, NewBatch};
+pub use browse::{Browse, BrowseCursor, BrowsePage};
 pub use claim::{Claim, WorkerId};
 pub use connection::{Config, Durability};
 pub use dead::{DeadLetter, LetterId};
-pub use ending::{Canceled, Retried};
+pub use ending::{Canceled, Removed, Retried};
 pub use error::Error;
 pub use events::{EventId, EventKind, EventTail, JobEvent};
 pub use id::{BatchId, JobId, NotAnId};
@@ -58,8 +61,10 @@ pub use migrate::LAYOUT;
 pub use place::Place;
 pub use reap::Reaped;
 pub use receipt::Receipt;
+pub use source::Source;
 pub use spec::{
-    Class, Defaults, FieldError, Format, JobSpec, MAX_METADATA, MAX_PROMPT, MAX_SEED, MAX_STYLES, Source,
+    Class, Defaults, FieldError, Format, GUIDANCE, JobSpec, MAX_METADATA, MAX_PROMPT, MAX_SEED, MAX_STYLES,
+    SIDE, STEPS,
 };
 pub use steer::{Depth, Limits, Scope, Stats, TenantView};
 pub use submit::{Allowance, MAX_JOBS, MAX_KEY, Rejection, Submission, Submitted};
@@ -156,13 +161,22 @@ impl Queue {
         Ok(EventTail::open(self, batch.shard(), after).await?.only(*batch))
     }
 
+    /// The newest event of a shard.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn newest_event(&self, shard: u16) -> Result<EventId, Error> {
+        let range = events::newest(&self.key(shard, "events"));
+        Ok(events::first(&self.0.connection.run(&range).await?))
+    }
+
     /// The shards there are.
     pub fn shards(&self) -> Range<u16> {
         0..self.0.roots.len() as u16
     }
 
     /// Where a tenant's jobs live: all in one shard, so that its limits are exact.
-    fn shard_of(&self, tenant: &str) -> u16 {
+    pub fn shard_of(&self, tenant: &str) -> u16 {
         let digest = Sha256::digest(tenant.as_bytes());
         (u64::from_be_bytes(std::array::from_fn(|i| digest[i])) % self.0.roots.len() as u64) as u16
     }

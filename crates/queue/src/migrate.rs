@@ -24,6 +24,7 @@ const SOURCE: &str = concat!(
     include_str!("../../../migrations/0001_jobs/look.lua"),
     include_str!("../../../migrations/0001_jobs/place.lua"),
     include_str!("../../../migrations/0001_jobs/keys.lua"),
+    include_str!("../../../migrations/0001_jobs/browse.lua"),
     include_str!("../../../migrations/0001_jobs/audit.lua"),
     include_str!("../../../migrations/0001_jobs/mark.lua"),
     include_str!("../../../migrations/0001_jobs/register.lua"),

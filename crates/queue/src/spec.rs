@@ -1,8 +1,6 @@
 //! What a job asks for, checked once at the edge.
 
-use std::fmt;
 use std::ops::RangeInclusive;
-use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,7 +8,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::Error;
+use crate::{Error, Source};
 
 /// Longest prompt in characters.
 pub const MAX_PROMPT: usize = 10_000;
@@ -21,11 +19,14 @@ pub const MAX_STYLES: usize = 4;
 /// Largest seed: the largest whole number that JSON keeps exactly everywhere.
 pub const MAX_SEED: i64 = (1 << 53) - 1;
 
-const SIDE: RangeInclusive<i64> = 16..=2048;
-const STEPS: RangeInclusive<i64> = 1..=100;
+/// Width, height and longest side of the content reference in pixels.
+pub const SIDE: RangeInclusive<i64> = 16..=2048;
+/// Sampling steps.
+pub const STEPS: RangeInclusive<i64> = 1..=100;
 const PRIORITY: RangeInclusive<i64> = -100..=100;
 const SEED: RangeInclusive<i64> = -1..=MAX_SEED;
-const GUIDANCE: RangeInclusive<f64> = 1.0..=10.0;
+/// Guidance strength.
+pub const GUIDANCE: RangeInclusive<f64> = 1.0..=10.0;
 
 /// How urgent a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -56,60 +57,6 @@ impl Class {
 pub enum Format {
     /// PNG with the parameters as text.
     Png,
-}
-
-/// Where a reference image lies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// `s3://bucket/key`.
-    S3 {
-        /// The bucket.
-        bucket: String,
-        /// The key.
-        key: String,
-    },
-    /// `upload:<id>`: a file put through the API.
-    Upload(Uuid),
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::S3 { bucket, key } => write!(f, "s3://{bucket}/{key}"),
-            Self::Upload(id) => write!(f, "upload:{id}"),
-        }
-    }
-}
-
-impl FromStr for Source {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        const FORMS: &str = "must be s3://bucket/key or upload:<id>";
-        if let Some(id) = text.strip_prefix("upload:") {
-            return Uuid::try_parse(id).map(Self::Upload).map_err(|_| FORMS.into());
-        }
-        let (bucket, key) = text.strip_prefix("s3://").and_then(|rest| rest.split_once('/')).ok_or(FORMS)?;
-        if bucket.is_empty() || key.is_empty() || key.len() > 1024 || key.chars().any(char::is_control) {
-            return Err(FORMS.into());
-        }
-        if key.split('/').any(|part| part == ".." || part == ".") {
-            return Err("the key must not contain . or .. as a part".into());
-        }
-        Ok(Self::S3 { bucket: bucket.into(), key: key.into() })
-    }
-}
-
-impl Serialize for Source {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Source {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
 }
 
 /// What a request that leaves a parameter out gets: the model's own opinion.
@@ -202,6 +149,13 @@ pub struct FieldError {
     pub message: String,
 }
 
+impl FieldError {
+    /// A field that there is none of in a request.
+    pub fn unknown(name: &str) -> Self {
+        error(&escaped(name), "unknown_field", "no such field")
+    }
+}
+
 impl JobSpec {
     /// Reads a request body, fills in defaults and draws the seed.
     ///
@@ -244,9 +198,24 @@ impl JobSpec {
         fields.finish().map(|()| spec)
     }
 
+    /// Its references, each with its place as a JSON pointer.
+    pub fn sources_mut(&mut self) -> impl Iterator<Item = (String, &mut Source)> {
+        let content = self.content.iter_mut().map(|source| ("/content".to_owned(), source));
+        let styles = self.styles.iter_mut().enumerate();
+        content.chain(styles.map(|(i, source)| (format!("/styles/{i}"), source)))
+    }
+
+    /// As its submitter would write it: what uploads held when the job was accepted is left out.
+    pub fn unpinned(&self) -> Self {
+        let mut spec = self.clone();
+        spec.sources_mut().for_each(|(_, source)| source.unpin());
+        spec
+    }
+
     /// SHA-256 of what was asked for: equal for requests that mean the same, whatever seed was drawn.
     pub(crate) fn digest(&self) -> Result<[u8; 32], Error> {
-        let mut asked = serde_json::to_value(self).map_err(|error| Error::Unreadable(error.to_string()))?;
+        let mut asked =
+            serde_json::to_value(self.unpinned()).map_err(|error| Error::Unreadable(error.to_string()))?;
         if self.seed_is_drawn.0 {
             asked["seed"] = Value::Null;
         }
@@ -417,7 +386,7 @@ impl Fields {
 
     fn finish(mut self) -> Result<(), Vec<FieldError>> {
         for name in std::mem::take(&mut self.left).into_iter().map(|(name, _)| name) {
-            self.errors.push(error(&escaped(&name), "unknown_field", "no such field"));
+            self.errors.push(FieldError::unknown(&name));
         }
         if self.errors.is_empty() { Ok(()) } else { Err(self.errors) }
     }

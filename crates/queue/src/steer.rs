@@ -219,6 +219,24 @@ impl Queue {
         Ok(tenants.into_values().collect())
     }
 
+    /// How many jobs of a tenant wait, and how many run.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] for a name that cannot be a tenant's; [`Error::Unreachable`].
+    pub async fn tenant_depth(&self, tenant: &str) -> Result<(u64, u64), Error> {
+        check_tenant(tenant)?;
+        let mut get = redis::cmd("HMGET");
+        get.arg(self.key(self.shard_of(tenant), "counts"));
+        for state in [State::Queued, State::Running] {
+            for class in Class::ALL {
+                get.arg(format!("{}:{}:{tenant}", state.as_str(), class.as_str()));
+            }
+        }
+        let counts: [Option<u64>; 4] = self.0.connection.run(&get).await?;
+        let [interactive, bulk, drawn, drawn_bulk] = counts.map(Option::unwrap_or_default);
+        Ok((interactive + bulk, drawn + drawn_bulk))
+    }
+
     /// Says that a worker is there and what it can do; to be repeated with each renewal.
     ///
     /// # Errors

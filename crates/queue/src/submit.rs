@@ -66,6 +66,12 @@ pub enum Rejection {
         /// The job that has the key.
         earlier: JobId,
     },
+    /// The key was used for another batch.
+    #[error("the idempotency key was used for another request, by batch {earlier}")]
+    BatchKeyReused {
+        /// The batch that has the key.
+        earlier: BatchId,
+    },
     /// The tenant has as many waiting jobs as it may.
     #[error("{queued} jobs wait already; the limit is {limit}")]
     TooManyQueued {
@@ -111,12 +117,15 @@ pub enum Rejection {
 
 impl Rejection {
     /// Reads the words with which the function `submit` refuses.
-    fn read(shard: u16, word: &str, mut reply: Reply) -> Result<Self, Error> {
+    pub(crate) fn read(shard: u16, word: &str, mut reply: Reply) -> Result<Self, Error> {
         Ok(match word {
             "key_reused" => Self::KeyReused {
                 index: reply.next()?,
                 earlier: JobId::read(shard, &reply.next::<Vec<u8>>()?)?,
             },
+            "batch_key_reused" => {
+                Self::BatchKeyReused { earlier: BatchId::read(shard, &reply.next::<Vec<u8>>()?)? }
+            }
             "too_many_queued" => Self::TooManyQueued { queued: reply.next()?, limit: reply.next()? },
             "too_fast" => Self::TooFast { retry_after_ms: reply.next()?, per_second: reply.next()? },
             "no_such_batch" => Self::NoSuchBatch { index: reply.next()? },
@@ -156,19 +165,9 @@ impl Queue {
     /// known whether the jobs were accepted: the same call with idempotency keys is safe.
     pub async fn submit_all(&self, tenant: &str, jobs: &[Submission<'_>]) -> Result<Vec<Submitted>, Error> {
         check_tenant(tenant)?;
-        if jobs.is_empty() || jobs.len() > MAX_JOBS {
-            return Err(Rejection::Count(jobs.len()).into());
-        }
         let shard = self.shard_of(tenant);
         let mut command = self.function(shard, "submit");
-        let plain = jobs.iter().all(Submission::is_plain);
-        command.arg(tenant).arg(if plain { PLAIN } else { SPECIAL });
-        let mut ids = Vec::with_capacity(jobs.len());
-        for (index, job) in jobs.iter().enumerate() {
-            ids.push(JobId::new(shard));
-            check(job, index, shard)?;
-            add(&mut command, &ids[index], job, plain)?;
-        }
+        let ids = add_jobs(&mut command, shard, tenant, jobs)?;
         let mut reply = Reply::list(self.0.connection.accept(&command).await?)?;
         let word: String = reply.next()?;
         if word != "accepted" {
@@ -199,6 +198,27 @@ impl Submission<'_> {
         let JobSpec { not_before, start_by, finish_by, .. } = self.spec;
         self.key.is_none() && self.batch.is_none() && not_before.or(*start_by).or(*finish_by).is_none()
     }
+}
+
+/// Appends a tenant and its jobs to a submission; gives the ids that the jobs will have.
+pub(crate) fn add_jobs(
+    command: &mut redis::Cmd,
+    shard: u16,
+    tenant: &str,
+    jobs: &[Submission<'_>],
+) -> Result<Vec<JobId>, Error> {
+    if jobs.is_empty() || jobs.len() > MAX_JOBS {
+        return Err(Rejection::Count(jobs.len()).into());
+    }
+    let plain = jobs.iter().all(Submission::is_plain);
+    command.arg(tenant).arg(if plain { PLAIN } else { SPECIAL });
+    let mut ids = Vec::with_capacity(jobs.len());
+    for (index, job) in jobs.iter().enumerate() {
+        ids.push(JobId::new(shard));
+        check(job, index, shard)?;
+        add(command, &ids[index], job, plain)?;
+    }
+    Ok(ids)
 }
 
 fn check(job: &Submission<'_>, index: usize, shard: u16) -> Result<(), Rejection> {

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 use uso_queue::{
-    BatchCounts, BatchId, BatchOperation, Defaults, Error, JobId, JobSpec, Rejection, State, Submission,
+    BatchCounts, BatchId, BatchOperation, Defaults, Error, JobId, JobSpec, Limits, NewBatch, Rejection,
+    State, Submission,
 };
 
 use crate::fixture::{Fixture, bulk, events, failure, output};
@@ -141,4 +142,48 @@ async fn a_batch_is_its_tenants_alone() {
     let unknown = fixture.queue.new_batch("tenant").unwrap();
     assert_eq!(fixture.queue.batch(&unknown).await.unwrap(), None);
     assert!(!fixture.queue.steer_batch(&unknown, BatchOperation::Pause).await.unwrap());
+}
+
+fn new_batch<'a>(jobs: &'a [JobSpec], key: &'a str, digest: &'a str) -> NewBatch<'a> {
+    NewBatch { jobs, metadata: &serde_json::Value::Null, key: Some(key), digest }
+}
+
+#[tokio::test]
+async fn a_batch_is_accepted_as_a_whole_and_its_repetition_is_the_same() {
+    let fixture = Fixture::start().await;
+    let jobs = vec![bulk(); 1000];
+    let metadata = json!({ "campaign": "autumn" });
+    let first = NewBatch { metadata: &metadata, ..new_batch(&jobs, "k", "a") };
+    let made = fixture.queue.submit_batch("tenant", &first).await.unwrap();
+    assert!(made.fresh && made.jobs.len() == 1000);
+    let view = fixture.queue.batch(&made.id).await.unwrap().unwrap();
+    assert_eq!((view.counts.queued, &view.metadata), (1000, &metadata));
+    assert_eq!(fixture.view(&made.jobs[999]).await.batch, Some(made.id));
+
+    let again = fixture.queue.submit_batch("tenant", &first).await.unwrap();
+    assert_eq!((again.fresh, again.id, &again.jobs), (false, made.id, &made.jobs));
+    let other = fixture.queue.submit_batch("tenant", &new_batch(&jobs, "k", "b")).await.unwrap_err();
+    assert!(
+        matches!(other, Error::Rejected(Rejection::BatchKeyReused { earlier }) if earlier == made.id),
+        "{other}"
+    );
+    assert_eq!(fixture.queue.stats().await.unwrap().bulk.queued, 1000);
+    // A key is one tenant's, for a day.
+    assert!(fixture.queue.submit_batch("another", &new_batch(&jobs[..1], "k", "b")).await.unwrap().fresh);
+    fixture.set_clock(std::time::Duration::from_secs(24 * 3600 + 1)).await;
+    assert!(fixture.queue.submit_batch("tenant", &new_batch(&jobs[..1], "k", "b")).await.unwrap().fresh);
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_much_leaves_nothing_behind() {
+    let fixture = Fixture::start().await;
+    let limits = Limits { max_queued: Some(5), ..Limits::default() };
+    fixture.queue.set_limits("tenant", &limits).await.unwrap();
+    let jobs = vec![bulk(); 6];
+    let refused = fixture.queue.submit_batch("tenant", &new_batch(&jobs, "k", "a")).await.unwrap_err();
+    assert!(matches!(refused, Error::Rejected(Rejection::TooManyQueued { .. })), "{refused}");
+    assert_eq!(fixture.queue.tenant_depth("tenant").await.unwrap(), (0, 0));
+    // The key is still free.
+    assert!(fixture.queue.submit_batch("tenant", &new_batch(&jobs[..5], "k", "b")).await.unwrap().fresh);
+    assert_eq!(fixture.queue.tenant_depth("tenant").await.unwrap(), (5, 0));
 }

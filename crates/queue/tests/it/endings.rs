@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use uso_queue::{
-    Backoff, BatchOperation, Canceled, Class, Config, Defaults, Error, EventKind, JobId, JobSpec, Queue,
-    Retried, State,
+    Backoff, BatchOperation, Browse, Canceled, Class, Config, Defaults, Error, EventKind, JobId, JobSpec,
+    Queue, Removed, Retried, State,
 };
 
 use crate::fixture::{Fixture, bulk, config, events, failure, output};
@@ -276,4 +276,73 @@ async fn lost_leases_and_cancels_do_not_mix_up_the_counters() {
     let depth = fixture.queue.stats().await.unwrap().bulk;
     assert_eq!((depth.queued, depth.running), (0, 0));
     assert!(fixture.queue.tenants().await.unwrap().is_empty(), "whoever has no jobs leaves no trace");
+}
+
+#[tokio::test]
+async fn only_a_job_that_has_ended_can_be_forgotten() {
+    let fixture = Fixture::start().await;
+    let id = fixture.submit(&bulk()).await;
+    let remove = || fixture.queue.remove(&id);
+    assert_eq!(remove().await.unwrap(), Some(Removed::Unfinished), "it waits");
+    let lease = fixture.claim().await.unwrap();
+    assert_eq!(remove().await.unwrap(), Some(Removed::Unfinished), "it runs");
+    lease.fail(&failure(true)).await.unwrap();
+    assert_eq!(remove().await.unwrap(), Some(Removed::Unfinished), "it waits for its next attempt");
+    let lease = fixture.claim().await.unwrap();
+    lease.record_preview(b"preview").await.unwrap();
+    lease.complete(&output("a")).await.unwrap();
+    assert_eq!(remove().await.unwrap(), Some(Removed::Done));
+    assert_eq!(remove().await.unwrap(), None);
+    assert!(fixture.queue.view(&id).await.unwrap().is_none());
+    assert_eq!(fixture.queue.preview(&id).await.unwrap(), None);
+    assert_eq!(fixture.queue.retry(&id).await.unwrap(), None, "nobody can repeat what is gone");
+    let browse = Browse { tenant: "tenant".into(), enough: 9, ..Browse::default() };
+    assert!(fixture.queue.browse(&browse).await.unwrap().jobs.is_empty());
+}
+
+#[tokio::test]
+async fn a_forgotten_job_leaves_no_dead_letter_and_no_gap_in_its_list() {
+    let fixture = Fixture::start().await;
+    let failed = fixture.submit(&bulk()).await;
+    for _ in 0..3 {
+        fixture.claim().await.unwrap().fail(&failure(true)).await.unwrap();
+    }
+    let poison = fixture.submit(&bulk()).await;
+    for _ in 0..2 {
+        let _lost = fixture.claim().await.unwrap();
+        fixture.age_leases(Class::Bulk, LEASE).await;
+        fixture.queue.reap(&fixture.worker).await.unwrap();
+    }
+    let canceled = fixture.submit(&bulk()).await;
+    let waits = fixture.submit(&bulk()).await;
+    fixture.queue.cancel(&canceled).await.unwrap();
+    assert_eq!(fixture.queue.dead_letters(10).await.unwrap().len(), 2);
+    for id in [failed, poison, canceled] {
+        let key = crate::fixture::job_key(&id);
+        assert!(fixture.raw_bytes::<i64>(&[b"PTTL", &key]).await.unwrap() > 0, "the record expires");
+        assert_eq!(fixture.queue.remove(&id).await.unwrap(), Some(Removed::Done));
+    }
+    assert_eq!(fixture.queue.dead_letters(10).await.unwrap(), []);
+    // The canceled job's id still lies in the backlog.
+    assert_eq!(fixture.claim().await.unwrap().id, waits);
+    assert!(fixture.claim().await.is_none());
+    assert_eq!(fixture.queue.audit().await.unwrap().faults, []);
+}
+
+#[tokio::test]
+async fn dead_letters_are_read_a_page_at_a_time() {
+    let fixture = Fixture::start().await;
+    for _ in 0..5 {
+        fixture.submit(&bulk()).await;
+        for _ in 0..3 {
+            fixture.claim().await.unwrap().fail(&failure(true)).await.unwrap();
+        }
+    }
+    let letters = fixture.queue.dead_letters(10).await.unwrap();
+    let mut pages = Vec::new();
+    for _ in 0..3 {
+        let last = pages.last().map(|letter: &uso_queue::DeadLetter| letter.id);
+        pages.extend(fixture.queue.dead_letters_before(last, 2).await.unwrap());
+    }
+    assert_eq!((letters.len(), &pages), (5, &letters));
 }

@@ -147,6 +147,12 @@ async fn a_call_with_wrong_arguments_writes_nothing() {
         vec![b"aside", &job, b"1", b"t"],
         vec![b"aside", &job, b"one", b"t", b"resumed"],
         vec![b"watch", &job, b"long"],
+        vec![b"watch_tenant", b"", b"1000"],
+        vec![b"watch_tenant", b"tenant", b"long"],
+        vec![b"submit_batch", new, b"k", b"digest", b""],
+        vec![b"submit_batch", b"short", b"k", b"digest", b"", b"t", b"4", new, b"bulk", b"0", b"{}"],
+        vec![b"submit_batch", new, b"k", b"digest", b"", b"t", b"4", new, b"nightly", b"0", b"{}"],
+        vec![b"browse", b"t", b"", b"", b"", b"far", b"1"],
         vec![b"workers", b"long"],
         vec![b"steer", b"0123456789abcdef", b"stop"],
     ];

@@ -4,6 +4,7 @@
 
 mod access;
 mod batches;
+mod browse;
 mod cluster;
 mod durability;
 mod endings;

@@ -291,7 +291,7 @@ const LEASES: &[Rule] = &[
 const WATCHING: &[Rule] = &[
     (
         "a worker learns that somebody watches",
-        "return 1 + redis.call('EXISTS', watched_key(root, id))",
+        "return is_watched(root, id, lease) and 2 or 1",
         "return 1",
         "watch::a_worker_learns_with_its_next_step_that_somebody_watches",
     ),
@@ -300,6 +300,12 @@ const WATCHING: &[Rule] = &[
         "redis.call('SET', watched_key(root, id), '1', 'PX', life)",
         "redis.call('SET', watched_key(root, id), '1')",
         "watch::a_worker_learns_with_its_next_step_that_somebody_watches",
+    ),
+    (
+        "whoever follows a tenant does not watch its bulk work",
+        "return lease.class == 'interactive' and redis.call('EXISTS', watching_key",
+        "return redis.call('EXISTS', watching_key",
+        "watch::whoever_follows_a_tenant_watches_what_is_drawn_for_people",
     ),
     (
         "a job that has ended is not watched",
@@ -408,7 +414,7 @@ const LIFE: &[Rule] = &[
     ),
     (
         "spent jobs go to the dead letters",
-        "if args[6] == '1' then bury(at, 'attempts spent', id, pack(record)) end",
+        "if args[6] == '1' then bury_job(at, 'attempts spent', id, record) end",
         "",
         "endings::a_job_whose_attempts_are_spent_is_a_dead_letter_that_can_be_tried_again",
     ),
@@ -435,6 +441,24 @@ const LIFE: &[Rule] = &[
         "if not record.started then record.aborted = true end",
         "",
         "endings::a_waiting_job_is_canceled_at_once_and_again",
+    ),
+    (
+        "only a job that has ended is forgotten",
+        "if record.state == 'queued' then return 0 end",
+        "",
+        "endings::only_a_job_that_has_ended_can_be_forgotten",
+    ),
+    (
+        "its dead letter goes along",
+        "if record.letter then redis.call('XDEL', root .. ':dead', record.letter) end",
+        "",
+        "endings::a_forgotten_job_leaves_no_dead_letter_and_no_gap_in_its_list",
+    ),
+    (
+        "a record that names its letter still expires",
+        "pack(record), 'XX', 'KEEPTTL')\nend\n\n-- ARGS: id, fence, token, step",
+        "pack(record))\nend\n\n-- ARGS: id, fence, token, step",
+        "endings::a_forgotten_job_leaves_no_dead_letter_and_no_gap_in_its_list",
     ),
     (
         "deadlines are kept with no worker alive",
@@ -549,6 +573,63 @@ const SUBMISSIONS: &[Rule] = &[
     ),
 ];
 
+const LISTS: &[Rule] = &[
+    (
+        "every accepted job is listed",
+        "  table.insert(at.fresh[record.tenant], id)\n",
+        "",
+        "browse::the_newest_job_comes_first_and_each_filter_leaves_the_others_out",
+    ),
+    (
+        "a list loses the ids of jobs that are gone",
+        "  shed(at, tenant, 2 * #ids)\n",
+        "",
+        "browse::pages_stay_in_step_while_jobs_come_and_go",
+    ),
+    (
+        "what it lost is counted",
+        "if lost > 0 then redis.call('HINCRBY'",
+        "if false then redis.call('HINCRBY'",
+        "browse::pages_stay_in_step_while_jobs_come_and_go",
+    ),
+    (
+        "also where nothing is submitted any more",
+        "    shed(at, tenant, SHED)\n",
+        "",
+        "browse::the_list_of_a_tenant_who_has_left_is_cleared_by_the_reaper",
+    ),
+    (
+        "a batch is shown to its tenant alone",
+        "if not record or record.tenant ~= tenant then return nil end",
+        "if not record then return nil end",
+        "browse::the_jobs_of_a_batch_are_found_newest_first",
+    ),
+    (
+        "a job that runs does not wait",
+        " or redis.call('HEXISTS', root .. ':leases', id) == 1) then return nil end",
+        ") then return nil end",
+        "browse::the_newest_job_comes_first_and_each_filter_leaves_the_others_out",
+    ),
+    (
+        "a batch with a known key is the earlier one",
+        "if earlier and earlier[3] + KEY_LIFE_MS > at.time then",
+        "if false then",
+        "batches::a_batch_is_accepted_as_a_whole_and_its_repetition_is_the_same",
+    ),
+    (
+        "but only for the same request",
+        "earlier[2] == digest and 'repeated' or 'batch_key_reused'",
+        "'repeated'",
+        "batches::a_batch_is_accepted_as_a_whole_and_its_repetition_is_the_same",
+    ),
+    (
+        "and only for a day",
+        "earlier and earlier[3] + KEY_LIFE_MS > at.time",
+        "earlier",
+        "batches::a_batch_is_accepted_as_a_whole_and_its_repetition_is_the_same",
+    ),
+];
+
 /// Whether the rule's test fails once the rule is broken.
 async fn is_noticed((rule, from, to, test): Rule) -> Result<(), String> {
     let run = Command::new(std::env::current_exe().unwrap())
@@ -572,7 +653,7 @@ async fn is_noticed((rule, from, to, test): Rule) -> Result<(), String> {
 async fn each_broken_rule_is_noticed_by_its_test() {
     let mut faults = Vec::new();
     let mut checks: JoinSet<Result<(), String>> = JoinSet::new();
-    for rule in [ORDER, LEASES, WATCHING, LIFE, SUBMISSIONS].concat() {
+    for rule in [ORDER, LEASES, WATCHING, LIFE, SUBMISSIONS, LISTS].concat() {
         if checks.len() == AT_ONCE {
             faults.extend(checks.join_next().await.unwrap().unwrap().err());
         }

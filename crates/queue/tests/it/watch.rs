@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use uso_queue::{EventKind, JobId, State, WorkerId, WorkerReport, WorkerState};
+use uso_queue::{Class, EventKind, JobId, State, WorkerId, WorkerReport, WorkerState};
 
-use crate::fixture::{Fixture, bulk, bytes, events, output};
+use crate::fixture::{Fixture, bulk, bytes, events, output, spec};
 
 fn watched_key(id: &JobId) -> Vec<u8> {
     [b"{uso:0}:watched:", &bytes(id)[..]].concat()
@@ -86,4 +86,25 @@ async fn a_worker_that_falls_silent_is_not_there() {
     let workers = fixture.queue.workers().await.unwrap();
     assert_eq!(workers.len(), 1);
     assert_eq!((workers[0].0.as_str(), &workers[0].2), (other.as_str(), &report));
+}
+
+#[tokio::test]
+async fn whoever_follows_a_tenant_watches_what_is_drawn_for_people() {
+    let fixture = Fixture::start().await;
+    for class in Class::ALL {
+        fixture.submit(&spec(class, 0)).await;
+        fixture.queue.submit("another", &spec(class, 0)).await.unwrap();
+    }
+    let mut leases = Vec::new();
+    for _ in 0..4 {
+        leases.push(fixture.claim().await.unwrap());
+    }
+    fixture.queue.watch_tenant("tenant").await.unwrap();
+    for lease in &leases {
+        let tenant = fixture.view(&lease.id).await.tenant;
+        let expected = tenant == "tenant" && lease.class() == Class::Interactive;
+        assert_eq!(lease.progress(1, 9).await.unwrap(), expected, "{tenant} {:?}", lease.class());
+    }
+    let left: i64 = fixture.raw(&["PTTL", "{uso:0}:watching:tenant"]).await.unwrap();
+    assert!((25_000..=30_000).contains(&left), "{left}");
 }

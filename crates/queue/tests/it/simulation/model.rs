@@ -142,6 +142,11 @@ impl Model {
         id
     }
 
+    /// A tenant's jobs by number.
+    pub(super) fn jobs_of(&self, tenant: usize) -> impl Iterator<Item = usize> {
+        self.jobs.iter().enumerate().filter(move |(_, job)| job.tenant == tenant).map(|(number, _)| number)
+    }
+
     pub(super) fn takes(&self, batch: usize) -> bool {
         !self.batches.get(&batch).is_some_and(|batch| batch.stopped)
     }

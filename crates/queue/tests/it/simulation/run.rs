@@ -4,8 +4,8 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use uso_queue::{
-    BatchId, BatchOperation, Canceled, Checkpoint, Claim, Class, Config, Error, History, JobId, JobSpec,
-    Lease, Limits, Queue, Retried, Scope, State, Submission, WorkerId,
+    BatchId, BatchOperation, Browse, Canceled, Checkpoint, Claim, Class, Config, Error, History, JobId,
+    JobSpec, Lease, Limits, Queue, Retried, Scope, State, Submission, WorkerId,
 };
 
 use super::model::{LEASE, Model, TICK};
@@ -333,10 +333,23 @@ impl Run<'_> {
             same(&format!("batch {number}"), view.counts, self.model.counts(*number))?;
             same("paused", (view.paused, view.canceled), (batch.paused, batch.stopped))?;
         }
+        self.check_lists().await?;
         let audit = self.queue().audit().await.unwrap();
         same("audited jobs", audit.jobs, self.ids.len() as u64)?;
         same("faults", audit.faults, Vec::new())?;
         self.check_history().await
+    }
+
+    /// Each tenant's jobs, in the order in which they were accepted.
+    async fn check_lists(&self) -> Checked {
+        for (tenant, name) in TENANTS.iter().enumerate() {
+            let browse = Browse { tenant: (*name).to_owned(), enough: 1000, ..Browse::default() };
+            let page = self.queue().browse(&browse).await.unwrap();
+            let listed: Vec<JobId> = page.jobs.iter().rev().map(|job| job.id).collect();
+            let expected: Vec<JobId> = self.model.jobs_of(tenant).map(|number| self.ids[number]).collect();
+            same(&format!("jobs of {name}"), listed, expected)?;
+        }
+        Ok(())
     }
 
     async fn check_history(&self) -> Checked {

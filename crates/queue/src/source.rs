@@ -1,0 +1,114 @@
+//! Where a reference image lies.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Longest tag of an object's content; services give 32 to 70 characters.
+const MAX_TAG: usize = 128;
+
+/// Where a reference image lies.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    /// `s3://bucket/key`.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// The key.
+        key: String,
+    },
+    /// `upload:<id>`, or `upload:<id>@<tag>`: a file put through the API.
+    Upload {
+        /// The upload.
+        id: Uuid,
+        /// The entity tag that its content had when the job was accepted: another content is not this reference.
+        tag: Option<String>,
+    },
+}
+
+impl Source {
+    /// An upload, whatever it holds.
+    pub fn upload(id: Uuid) -> Self {
+        Self::Upload { id, tag: None }
+    }
+
+    /// Forgets what an upload held.
+    pub(crate) fn unpin(&mut self) {
+        if let Self::Upload { tag, .. } = self {
+            *tag = None;
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::S3 { bucket, key } => write!(f, "s3://{bucket}/{key}"),
+            Self::Upload { id, tag: None } => write!(f, "upload:{id}"),
+            Self::Upload { id, tag: Some(tag) } => write!(f, "upload:{id}@{tag}"),
+        }
+    }
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const FORMS: &str = "must be s3://bucket/key or upload:<id>";
+        if let Some(name) = text.strip_prefix("upload:") {
+            return upload(name).ok_or_else(|| FORMS.into());
+        }
+        let (bucket, key) = text.strip_prefix("s3://").and_then(|rest| rest.split_once('/')).ok_or(FORMS)?;
+        if bucket.is_empty() || key.is_empty() || key.len() > 1024 || key.chars().any(char::is_control) {
+            return Err(FORMS.into());
+        }
+        if key.split('/').any(|part| part == ".." || part == ".") {
+            return Err("the key must not contain . or .. as a part".into());
+        }
+        Ok(Self::S3 { bucket: bucket.into(), key: key.into() })
+    }
+}
+
+fn upload(name: &str) -> Option<Source> {
+    let (id, tag) = match name.split_once('@') {
+        Some((id, tag)) => (id, Some(tag)),
+        None => (name, None),
+    };
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"';
+    if tag.is_some_and(|tag| tag.is_empty() || tag.len() > MAX_TAG || !tag.bytes().all(plain)) {
+        return None;
+    }
+    Some(Source::Upload { id: Uuid::try_parse(id).ok()?, tag: tag.map(str::to_owned) })
+}
+
+impl Serialize for Source {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Source {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Source;
+
+    #[test]
+    fn a_pinned_upload_reads_back_and_a_strange_tag_does_not() {
+        let id = "0198a0b0-0000-7000-8000-00000000000a";
+        let pinned = format!("upload:{id}@5d41402abc4b2a76b9719d911017c592-2");
+        let mut source: Source = pinned.parse().unwrap();
+        assert_eq!(source.to_string(), pinned);
+        source.unpin();
+        assert_eq!(source.to_string(), format!("upload:{id}"));
+        for tag in ["", "a b", "\"a\"", "ä", &"x".repeat(129)] {
+            assert!(format!("upload:{id}@{tag}").parse::<Source>().is_err(), "{tag:?}");
+        }
+    }
+}
