@@ -38,7 +38,7 @@ async fn reference(
 ) -> Result<(Image, u64), Error> {
     let fetched = match source {
         Source::S3 { bucket, key } => store.fetch_image(bucket, key).await,
-        Source::Upload(id) => store.fetch_image(&store.config().bucket, &upload_key(tenant, id)).await,
+        Source::Upload { id, tag } => store.fetch_upload(&upload_key(tenant, id), tag.as_deref()).await,
     };
     let bytes = match fetched {
         Ok(bytes) => bytes,

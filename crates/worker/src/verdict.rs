@@ -68,6 +68,7 @@ fn reference_code(error: &StoreError) -> &'static str {
         StoreError::NotAllowed { .. } => "reference_not_allowed",
         StoreError::TooLarge { .. } => "reference_too_large",
         StoreError::NotAnImage { .. } => "reference_not_an_image",
+        StoreError::Changed { .. } => "reference_changed",
         _ => "reference_not_fetched",
     }
 }
