@@ -14,6 +14,7 @@ mod config;
 pub mod device;
 mod engine;
 mod error;
+mod examples;
 mod files;
 mod fingerprint;
 mod image;
@@ -35,6 +36,7 @@ pub use config::{
 };
 pub use engine::{CacheCounts, Engine, Footprint, PREVIEW_SIDE, Steps};
 pub use error::Error;
+pub use examples::{EXAMPLE_PICTURES, Example, examples};
 pub use files::ModelFiles;
 pub use image::{DecodeLimits, Image};
 pub use reference::Reference;
