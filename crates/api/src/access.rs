@@ -99,7 +99,8 @@ impl Need {
         match route {
             Some("/v1/session") if *method == Method::POST => Self::Nothing,
             Some("/v1/session") => Self::AnyKey,
-            Some("/metrics") => Self::Scope(KeyScope::Admin),
+            // Dead letters are of all tenants.
+            Some("/metrics" | "/v1/dead") => Self::Scope(KeyScope::Admin),
             // It only counts what a job would take.
             Some("/v1/estimate") => Self::Scope(KeyScope::Read),
             Some(route) if route.starts_with("/v1/") && method.is_safe() => Self::Scope(KeyScope::Read),
@@ -261,6 +262,8 @@ mod tests {
         assert_eq!(need(Method::GET, "/healthz"), Need::Nothing);
         assert_eq!(need(Method::GET, "/readyz"), Need::Nothing);
         assert_eq!(need(Method::GET, "/metrics"), Need::Scope(KeyScope::Admin));
+        assert_eq!(need(Method::GET, "/v1/dead"), Need::Scope(KeyScope::Admin));
+        assert_eq!(need(Method::GET, "/page/{*name}"), Need::Nothing);
         assert_eq!(need(Method::GET, "/v1/anything/new"), Need::Scope(KeyScope::Read));
         assert_eq!(need(Method::HEAD, "/v1/jobs/{id}"), Need::Scope(KeyScope::Read));
         for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {

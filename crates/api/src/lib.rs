@@ -5,13 +5,19 @@
 //! stream serves any number of clients.
 
 mod access;
+mod body;
 mod caller;
 mod eta;
+mod files;
+mod follow;
 mod limits;
 mod metrics;
 mod places;
 mod problem;
+mod query;
+mod references;
 mod routes;
+mod serve;
 mod watch;
 
 use std::io;
@@ -27,13 +33,16 @@ use uso_store::Store;
 
 use access::Known;
 use eta::Paces;
+use files::Files;
 use limits::Unlimited;
 use metrics::Metrics;
+use routes::page::Page;
 use watch::Watch;
 
 pub use access::Access;
 pub use places::ReferencePlace;
 pub use problem::Problem;
+pub use routes::capabilities::{Example, Examples};
 
 /// How long a queue of an API may wait for Redis: short enough that a client hears within a second that it
 /// is away.
@@ -53,6 +62,16 @@ pub struct Config {
     /// Where references may come from, besides a tenant's own uploads and outputs. While everybody is let
     /// in, all of the fleet's own bucket is one of these places.
     pub references: Vec<ReferencePlace>,
+    /// What is drawn with, by name.
+    pub model: String,
+    /// Whether what is drawn is not real.
+    pub scripted: bool,
+    /// Most pixels of a reference image.
+    pub max_pixels: u64,
+    /// Longest side of a reference image in pixels.
+    pub max_side: u32,
+    /// What a newcomer can begin with.
+    pub examples: Examples,
 }
 
 impl Default for Config {
@@ -63,6 +82,11 @@ impl Default for Config {
             access: Access::default(),
             tenant: "default".to_owned(),
             references: Vec::new(),
+            model: String::new(),
+            scripted: false,
+            max_pixels: 50_000_000,
+            max_side: 16_384,
+            examples: Examples::default(),
         }
     }
 }
@@ -73,11 +97,14 @@ struct Shared {
     store: Store,
     config: Config,
     /// One for each shard.
-    watches: Vec<Watch>,
+    watches: Vec<Arc<Watch>>,
     metrics: Metrics,
     paces: Paces,
     known: Known,
     unlimited: Unlimited,
+    page: Page,
+    /// Pictures of the examples.
+    examples: Files,
 }
 
 /// The API of one fleet.
@@ -95,15 +122,19 @@ impl Api {
         registry: prometheus::Registry,
     ) -> Result<Self, prometheus::Error> {
         let metrics = Metrics::new(registry)?;
-        let watches = queue.shards().map(Watch::new).collect();
+        let watches = queue.shards().map(|shard| Arc::new(Watch::new(shard))).collect();
+        let page = Page::new(&store.public_origin());
+        let examples = Files::new(config.examples.pictures.iter().cloned());
         let (known, unlimited, paces) = (Known::new(), Unlimited::new(), Paces::default());
-        Ok(Self(Arc::new(Shared { watches, queue, store, config, metrics, paces, known, unlimited })))
+        let shared =
+            Shared { watches, queue, store, config, metrics, paces, known, unlimited, page, examples };
+        Ok(Self(Arc::new(shared)))
     }
 
-    /// Serves until `stop`, then lets running requests end; event streams are closed.
+    /// Serves until `stop`, then lets running requests end; event streams tell when to come back, and end.
     ///
     /// # Errors
-    /// If the listener fails.
+    /// None for now: what fails is a connection or a request.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
         let reaper = {
             let (queue, stop) = (self.0.queue.clone(), stop.clone());
@@ -116,32 +147,40 @@ impl Api {
                 futures::future::join_all(reads).await
             })
         };
-        let served = axum::serve(listener, router(self.0))
-            .with_graceful_shutdown(stop.clone().cancelled_owned())
-            .await;
-        stop.cancel();
+        serve::serve(listener, router(self.0), stop).await;
         // The tasks only fail by a panic, which has been reported where it happened.
         let _ = tokio::join!(reaper, watching);
-        served
+        Ok(())
     }
 }
 
 fn router(shared: Arc<Shared>) -> Router {
     Router::new()
-        .route("/v1/jobs", post(routes::jobs::submit))
-        .route("/v1/jobs/{id}", get(routes::jobs::show))
-        .route("/v1/jobs/{id}/events", get(routes::events::follow))
+        .route("/v1/jobs", post(routes::jobs::submit).get(routes::list::list))
+        .route("/v1/jobs/{id}", get(routes::jobs::show).delete(routes::remove::remove))
+        .route("/v1/jobs/{id}/events", get(routes::events::of_job))
         .route("/v1/jobs/{id}/preview", get(routes::jobs::preview))
         .route("/v1/jobs/{id}/result", get(routes::jobs::result))
         .route("/v1/jobs/{id}/cancel", post(routes::steer::cancel))
         .route("/v1/jobs/{id}/retry", post(routes::steer::retry))
-        .route("/v1/workers", get(routes::workers::list))
         .route("/v1/estimate", post(routes::estimate::estimate))
+        .route("/v1/batches", post(routes::batches::submit))
+        .route("/v1/batches/{id}", get(routes::batches::show))
+        .route("/v1/batches/{id}/events", get(routes::batches::events))
+        .route("/v1/batches/{id}/{operation}", post(routes::batches::steer))
+        .route("/v1/events", get(routes::events::of_tenant))
         .route("/v1/uploads", post(routes::uploads::create))
         .route(
             "/v1/session",
             post(routes::session::open).get(routes::session::show).delete(routes::session::close),
         )
+        .route("/v1/capabilities", get(routes::capabilities::show))
+        .route("/v1/queue", get(routes::queue::depth))
+        .route("/v1/dead", get(routes::queue::dead))
+        .route("/v1/workers", get(routes::workers::list))
+        .route("/examples/{name}", get(routes::capabilities::example))
+        .route("/", get(routes::page::index))
+        .route("/page/{*name}", get(routes::page::file))
         .route("/healthz", get(routes::health::alive))
         .route("/readyz", get(routes::health::ready))
         .route("/metrics", get(routes::health::metrics))

@@ -51,11 +51,23 @@ impl Problem {
     }
 
     pub(crate) fn fields(errors: Vec<FieldError>) -> Self {
-        let detail = match errors.as_slice() {
-            [only] => format!("{}: {}", only.pointer, only.message),
-            several => format!("{} fields are not as they must be", several.len()),
-        };
+        let detail = summary(&errors, "fields");
         Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields", detail) }
+    }
+
+    pub(crate) fn parameters(errors: Vec<FieldError>) -> Self {
+        let detail = summary(&errors, "parameters");
+        Self { errors, ..Self::new(StatusCode::BAD_REQUEST, "invalid_parameters", detail) }
+    }
+
+    pub(crate) fn no_such_batch() -> Self {
+        let detail = "there is no such batch, or its record's time is over";
+        Self::new(StatusCode::NOT_FOUND, "no_such_batch", detail)
+    }
+
+    pub(crate) fn stopping() -> Self {
+        let detail = "this process is about to stop";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail).later(Duration::from_secs(1))
     }
 
     pub(crate) fn no_such_job() -> Self {
@@ -66,6 +78,13 @@ impl Problem {
     pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the fault is ours and has been logged")
+    }
+}
+
+fn summary(errors: &[FieldError], what: &str) -> String {
+    match errors {
+        [only] => format!("{}: {}", only.pointer, only.message),
+        several => format!("{} {what} are not as they must be", several.len()),
     }
 }
 
@@ -89,7 +108,9 @@ impl From<Rejection> for Problem {
         let refuse = |code| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, &detail);
         let wait = |code, time| Self::new(StatusCode::TOO_MANY_REQUESTS, code, &detail).later(time);
         match rejection {
-            Rejection::KeyReused { .. } => refuse("idempotency_key_reused"),
+            Rejection::KeyReused { .. } | Rejection::BatchKeyReused { .. } => {
+                refuse("idempotency_key_reused")
+            }
             Rejection::TooManyQueued { .. } => wait("too_many_queued", Duration::from_secs(30)),
             Rejection::TooFast { retry_after_ms, .. } => {
                 wait("too_fast", Duration::from_secs(retry_after_ms.div_ceil(1000)))

@@ -1,12 +1,19 @@
 //! What each route does, and what they share.
 
+pub(crate) mod batches;
+pub(crate) mod capabilities;
 pub(crate) mod estimate;
 pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod jobs;
+pub(crate) mod list;
+pub(crate) mod page;
+pub(crate) mod queue;
+pub(crate) mod remove;
 pub(crate) mod session;
 pub(crate) mod steer;
 pub(crate) mod uploads;
+mod wait;
 pub(crate) mod workers;
 
 use axum::http::StatusCode;

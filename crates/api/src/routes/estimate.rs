@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use uso_queue::JobSpec;
 
-use super::jobs::read_json;
+use crate::body::{MAX_BODY, read_json};
 use crate::caller::Caller;
 use crate::eta::Estimate;
 use crate::{Problem, Shared};
@@ -19,7 +19,7 @@ pub(crate) async fn estimate(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Estimate>, Problem> {
-    let body = read_json(&headers, body).await?;
+    let body = read_json(&headers, body, MAX_BODY).await?;
     let spec = JobSpec::parse(&body, &shared.config.defaults).map_err(Problem::fields)?;
     Ok(Json(shared.paces.of_prospect(&shared.queue, &caller.tenant, &spec).await?))
 }

@@ -11,14 +11,11 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use uso_queue::{JobId, JobSpec, JobView, MAX_KEY, Output, Source, State as JobState, Submission};
 
+use super::wait::Wait;
 use super::{job_id, links};
+use crate::body::{MAX_BODY, read_json};
 use crate::caller::Caller;
-use crate::{Problem, Shared, places};
-
-/// Largest body: the longest prompt with every character escaped, and some more.
-const MAX_BODY: usize = 256 * 1024;
-/// Longest time a client may take to send it.
-const BODY_TIME: Duration = Duration::from_secs(20);
+use crate::{Problem, Shared, references};
 
 pub(crate) async fn submit(
     State(shared): State<Arc<Shared>>,
@@ -26,28 +23,38 @@ pub(crate) async fn submit(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let body = read_json(&headers, body).await?;
-    let spec = JobSpec::parse(&body, &shared.config.defaults).map_err(Problem::fields)?;
-    check_places(&shared, &caller, &spec).await?;
+    let wait = Wait::asked(&headers)?;
+    let body = read_json(&headers, body, MAX_BODY).await?;
+    let mut spec = JobSpec::parse(&body, &shared.config.defaults).map_err(Problem::fields)?;
+    references::check(&shared, &caller, std::slice::from_mut(&mut spec), |_| String::new()).await?;
     let key = idempotency_key(&headers)?;
     let job = Submission { key: key.as_deref(), ..(&spec).into() };
     let submitted = shared.queue.submit(&caller.tenant, job).await?;
+    if let Some(wait) = wait {
+        return wait.for_job(&shared, submitted.id).await;
+    }
     if !submitted.fresh {
         // The seed that this request drew is not the one that the job has.
-        let view = find(&shared, &caller, &submitted.id.to_string()).await?;
+        let view = shared.queue.view(&submitted.id).await?.ok_or_else(|| deleted(&submitted.id))?;
         return accepted(&submitted.id, view.state, &view.spec);
     }
     accepted(&submitted.id, JobState::Queued, &spec)
 }
 
+/// The job that has this request's key is there no more.
+pub(super) fn deleted(id: &JobId) -> Problem {
+    let detail = format!("the job {id}, which was made with this idempotency key, was deleted");
+    Problem::new(StatusCode::CONFLICT, "job_deleted", detail)
+}
+
 /// The answer that tells where to find a job.
 pub(super) fn accepted(id: &JobId, state: JobState, spec: &JobSpec) -> Result<Response, Problem> {
     let location = format!("/v1/jobs/{id}");
-    let body = json!({ "id": id, "state": state, "spec": spec, "links": links(id) });
+    let body = json!({ "id": id, "state": state, "spec": spec.unpinned(), "links": links(id) });
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(body)).into_response())
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     match value.to_str() {
         Ok(key) if (1..=MAX_KEY).contains(&key.len()) => Ok(Some(key.to_owned())),
@@ -56,39 +63,6 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
             Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_idempotency_key", detail))
         }
     }
-}
-
-/// Only JSON that says so: other types can be sent by any web page without asking first.
-pub(super) async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, Problem> {
-    let media_type =
-        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
-        let detail = "the body must be sent with Content-Type: application/json";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
-    }
-    let read = tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, MAX_BODY)).await;
-    let bytes = match read {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(_)) => {
-            let detail = format!("the body must arrive whole and have at most {MAX_BODY} bytes");
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail));
-        }
-        Err(_) => {
-            let detail = format!("the body did not arrive within {} s", BODY_TIME.as_secs());
-            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail));
-        }
-    };
-    serde_json::from_slice(&bytes).map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not JSON: {error}"))
-    })
-}
-
-/// References may only come from where the caller's may.
-async fn check_places(shared: &Shared, caller: &Caller, spec: &JobSpec) -> Result<(), Problem> {
-    let content = spec.content.iter().map(|source| ("/content".to_owned(), source));
-    let styles = spec.styles.iter().enumerate().map(|(i, source)| (format!("/styles/{i}"), source));
-    let faults = places::faults(shared, &caller.tenant, content.chain(styles)).await?;
-    if faults.is_empty() { Ok(()) } else { Err(Problem::fields(faults)) }
 }
 
 pub(crate) async fn show(
@@ -168,6 +142,7 @@ pub(super) async fn find(shared: &Shared, caller: &Caller, id: &str) -> Result<J
 /// The view with its links, and with fresh URLs for what it ended with.
 pub(super) async fn describe(shared: &Shared, view: &JobView) -> Result<Value, Problem> {
     let mut body = json!(view);
+    body["spec"] = json!(view.spec.unpinned());
     body["links"] = links(&view.id);
     if let Some(Output { uri, sidecar, .. }) = &view.output {
         body["output"]["url"] = link(shared, uri).await?.into();

@@ -11,8 +11,8 @@ use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde_json::{Value, json};
 use uso_queue::{ApiKey, FieldError};
 
-use super::jobs::read_json;
 use crate::access::{Access, Refusal, SESSION_COOKIE};
+use crate::body::{MAX_BODY, read_json};
 use crate::caller::Caller;
 use crate::{Problem, Shared};
 
@@ -28,7 +28,7 @@ pub(crate) async fn open(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let key = read_key(&read_json(&headers, body).await?).map_err(Problem::fields)?;
+    let key = read_key(&read_json(&headers, body, MAX_BODY).await?).map_err(Problem::fields)?;
     if shared.config.access == Access::Open {
         let detail = "this API lets everybody in; there is nothing to log in to";
         return Err(Problem::new(StatusCode::CONFLICT, "no_keys_needed", detail).into());

@@ -9,7 +9,7 @@ use uso_queue::KeyScope::{Admin, Read, Submit};
 use crate::fixture::{Fixture, problem};
 
 /// Every route that asks for a key, with what each method needs.
-const ROUTES: [(&str, &str, &str); 13] = [
+const ROUTES: [(&str, &str, &str); 23] = [
     ("POST", "/v1/jobs", "submit"),
     ("GET", "/v1/jobs/x", "read"),
     ("GET", "/v1/jobs/x/events", "read"),
@@ -17,6 +17,16 @@ const ROUTES: [(&str, &str, &str); 13] = [
     ("GET", "/v1/jobs/x/result", "read"),
     ("POST", "/v1/jobs/x/cancel", "submit"),
     ("POST", "/v1/jobs/x/retry", "submit"),
+    ("GET", "/v1/jobs", "read"),
+    ("DELETE", "/v1/jobs/x", "submit"),
+    ("POST", "/v1/batches", "submit"),
+    ("GET", "/v1/batches/x", "read"),
+    ("GET", "/v1/batches/x/events", "read"),
+    ("POST", "/v1/batches/x/cancel", "submit"),
+    ("GET", "/v1/events", "read"),
+    ("GET", "/v1/capabilities", "read"),
+    ("GET", "/v1/queue", "read"),
+    ("GET", "/v1/dead", "admin"),
     ("GET", "/v1/workers", "read"),
     ("POST", "/v1/uploads", "submit"),
     ("GET", "/v1/session", ""),

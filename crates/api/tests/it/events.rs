@@ -10,14 +10,14 @@ use crate::fixture::{Fixture, problem};
 
 /// One server-sent event.
 #[derive(Debug, Clone)]
-struct Sent {
-    id: String,
-    name: String,
-    data: Value,
+pub(crate) struct Sent {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) data: Value,
 }
 
 /// Reads a stream of events until it ends.
-async fn read(answer: Response) -> Vec<Sent> {
+pub(crate) async fn read(answer: Response) -> Vec<Sent> {
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["content-type"], "text/event-stream");
     let text = tokio::time::timeout(Duration::from_secs(20), answer.text()).await.unwrap().unwrap();
@@ -32,7 +32,7 @@ fn parse(block: &str) -> Sent {
     Sent { id: field("id"), name: field("event"), data: serde_json::from_str(&field("data")).unwrap() }
 }
 
-fn names(events: &[Sent]) -> Vec<&str> {
+pub(crate) fn names(events: &[Sent]) -> Vec<&str> {
     events.iter().map(|event| event.name.as_str()).collect()
 }
 
@@ -146,8 +146,78 @@ async fn a_stop_ends_streams_and_then_the_server() {
     let id = fixture.submit("a cat").await;
     let mut stream = fixture.get(&format!("/v1/jobs/{id}/events")).await.bytes_stream();
     assert!(stream.next().await.is_some());
+    // Whoever connects and says nothing holds up nobody.
+    let silent = tokio::net::TcpStream::connect(fixture.address()).await.unwrap();
+    let mut all = fixture.get("/v1/events").await.bytes_stream();
+    assert!(all.next().await.is_some());
     fixture.stop.cancel();
-    let end = async { while stream.next().await.is_some() {} };
-    tokio::time::timeout(Duration::from_secs(10), end).await.unwrap();
+    for stream in [&mut stream as &mut (dyn futures::Stream<Item = _> + Unpin + Send), &mut all] {
+        let mut last = String::new();
+        let end = async {
+            while let Some(chunk) = stream.next().await {
+                last = String::from_utf8(chunk.unwrap().to_vec()).unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), end).await.unwrap();
+        let retry: u64 = last.trim().strip_prefix("retry:").unwrap().trim().parse().unwrap();
+        assert!((500..2500).contains(&retry), "{retry}");
+    }
     tokio::time::timeout(Duration::from_secs(10), fixture.task).await.unwrap().unwrap().unwrap();
+    drop(silent);
+}
+
+/// The next events of a stream that goes on.
+async fn next(
+    stream: &mut (impl futures::Stream<Item = reqwest::Result<bytes::Bytes>> + Unpin),
+    most: usize,
+) -> Vec<Sent> {
+    let mut text = String::new();
+    let reading = async {
+        while text.matches("\n\n").count() < most {
+            let chunk = stream.next().await.expect("the stream goes on").unwrap();
+            text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), reading).await.unwrap();
+    text.split("\n\n").filter(|block| block.contains("event:")).map(parse).collect()
+}
+
+#[tokio::test]
+async fn one_stream_tells_of_all_jobs_of_a_tenant() {
+    let fixture = Fixture::start().await;
+    fixture.submit("a dog").await;
+    let mut stream = fixture.get("/v1/events").await.bytes_stream();
+    let first = next(&mut stream, 1).await;
+    assert_eq!((names(&first), &first[0].data["queued"]), (vec!["snapshot"], &1.into()));
+    let id = fixture.submit("a cat").await;
+    let spec = uso_queue::JobSpec::parse(&serde_json::json!({}), &uso_queue::Defaults::default()).unwrap();
+    fixture.queue.submit("another", &spec).await.unwrap();
+    fixture.queue.cancel(&id.parse().unwrap()).await.unwrap();
+    let told = next(&mut stream, 2).await;
+    assert_eq!(names(&told), ["queued", "canceled"]);
+    assert!(told.iter().all(|event| event.data["id"] == id.as_str()), "{told:?}");
+
+    // Whoever comes back hears the rest, and from another process how things are.
+    let after = format!("/v1/events?after={}", told[0].id);
+    let mut stream = fixture.get(&after).await.bytes_stream();
+    assert_eq!(names(&next(&mut stream, 1).await), ["canceled"]);
+    let mut fixture = fixture;
+    fixture.restart_api().await;
+    let mut stream = fixture.get("/v1/events?after=1-0").await.bytes_stream();
+    assert_eq!(names(&next(&mut stream, 1).await), ["snapshot"]);
+}
+
+#[tokio::test]
+async fn whoever_follows_all_jobs_has_previews_made() {
+    let fixture = Fixture::start().await;
+    let mut stream = fixture.get("/v1/events").await.bytes_stream();
+    next(&mut stream, 1).await;
+    fixture.submit("a cat").await;
+    let lease = fixture.claim().await;
+    let watched = async {
+        while !lease.progress(1, 2).await.unwrap() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), watched).await.unwrap();
 }

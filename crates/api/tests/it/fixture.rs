@@ -1,5 +1,7 @@
 //! The API on a free port, with its servers.
 
+use std::time::Duration;
+
 use prometheus::Registry;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
@@ -7,9 +9,9 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use uso_api::{Access, Api, Config, QUEUE_TIMEOUT};
+use uso_api::{Access, Api, Config, Example, Examples, QUEUE_TIMEOUT};
 use uso_queue::private_redis::PrivateRedis;
-use uso_queue::{ApiKey, KeyScope, Lease, NewKey, Output, Queue, Receipt, WorkerId};
+use uso_queue::{ApiKey, Backoff, KeyScope, Lease, NewKey, Output, Queue, Receipt, WorkerId};
 use uso_store::folder::{FolderConfig, FolderServer};
 use uso_store::{Credentials, Store};
 
@@ -41,7 +43,10 @@ impl Fixture {
     pub(crate) async fn start_as(config: Config) -> Self {
         let data = tempfile::tempdir().unwrap();
         let redis = PrivateRedis::start(&data.path().join("redis"), None).await.unwrap();
-        let settings = uso_queue::Config { timeout: QUEUE_TIMEOUT, ..uso_queue::Config::new(redis.url()) };
+        // No pauses between attempts, so that nothing has to be waited for.
+        let backoff = Backoff { base: Duration::ZERO, cap: Duration::ZERO };
+        let settings = uso_queue::Config::new(redis.url());
+        let settings = uso_queue::Config { timeout: QUEUE_TIMEOUT, backoff, ..settings };
         let queue = Queue::connect(settings).await.unwrap();
         queue.migrate().await.unwrap();
         let (folder, store) = s3(&data).await;
@@ -61,6 +66,11 @@ impl Fixture {
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
+    }
+
+    /// Host and port.
+    pub(crate) fn address(&self) -> &str {
+        self.base.strip_prefix("http://").unwrap()
     }
 
     pub(crate) async fn get(&self, path: &str) -> Response {
@@ -134,6 +144,22 @@ async fn serve(
     let api = Api::new(queue.clone(), store.clone(), config.clone(), Registry::new()).unwrap();
     let stop = CancellationToken::new();
     (base, stop.clone(), tokio::spawn(api.serve(listener, stop)))
+}
+
+/// Something to begin with.
+pub(crate) fn examples() -> Examples {
+    let dot = Example {
+        title: "A dot".into(),
+        prompt: "a dot".into(),
+        content: Some("dot.png".into()),
+        styles: Vec::new(),
+        width: 64,
+        height: 64,
+        seed: 1,
+        steps: 10,
+        keep_size: false,
+    };
+    Examples { sets: vec![dot], pictures: vec![("dot.png".into(), b"dot")] }
 }
 
 async fn s3(data: &TempDir) -> (FolderServer, Store) {

@@ -94,5 +94,5 @@ async fn what_is_not_there_is_a_problem_document_too() {
         }
     }
     problem(fixture.get("/v2").await, 404, "no_such_route").await;
-    problem(fixture.get("/v1/jobs").await, 405, "no_such_method").await;
+    problem(fixture.get("/v1/uploads").await, 405, "no_such_method").await;
 }

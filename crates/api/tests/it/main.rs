@@ -3,15 +3,21 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod access;
+mod batches;
 mod estimate;
 mod events;
 mod fixture;
+mod fleet;
 mod health;
 mod jobs;
 mod limits;
+mod list;
+mod page;
 mod refusals;
+mod remove;
 mod session;
 mod steer;
 mod tenants;
 mod uploads;
+mod wait;
 mod workers;

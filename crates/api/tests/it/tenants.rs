@@ -8,12 +8,14 @@ use uso_queue::{ApiKey, WorkerId, WorkerReport};
 use uso_store::upload_key;
 
 use crate::fixture::{Fixture, problem};
+use crate::uploads::{png, put};
 
 const UNKNOWN: &str = "0-0198a0b0-0000-7000-8000-000000000000";
 
 /// All routes to one job.
-const ROUTES: [(&str, &str); 6] = [
+const ROUTES: [(&str, &str); 7] = [
     ("GET", ""),
+    ("DELETE", ""),
     ("GET", "/events"),
     ("GET", "/preview"),
     ("GET", "/result"),
@@ -124,16 +126,20 @@ async fn workers_show_each_tenant_its_own_jobs_and_count_the_others() {
 async fn an_upload_is_found_among_its_tenants_own_only() {
     let fixture = Fixture::with_keys().await;
     let (ours, theirs) = (Tenant::new(&fixture, "ours").await, Tenant::new(&fixture, "theirs").await);
-    let upload: Value = theirs.send("POST", "/v1/uploads", &json!({})).await.json().await.unwrap();
-    let put = fixture.client.put(upload["url"].as_str().unwrap()).body("a picture").send().await.unwrap();
-    assert!(put.status().is_success());
+    let picture = png(64, 64);
+    let asked = json!({ "content_type": "image/png", "bytes": picture.len() });
+    let upload: Value = theirs.send("POST", "/v1/uploads", &asked).await.json().await.unwrap();
+    assert!(put(&fixture, &upload, &picture).await.status().is_success());
     let id = upload["id"].as_str().unwrap().parse().unwrap();
-    let fetch = async |tenant: &str| fixture.store.get(&upload_key(tenant, &id)).await;
-    assert_eq!(fetch("theirs").await.unwrap(), "a picture");
+    assert_eq!(fixture.store.get(&upload_key("theirs", &id)).await.unwrap(), picture);
 
+    // Nobody else has an upload of this name.
+    let answer = ours.send("POST", "/v1/jobs", &json!({ "content": upload["source"] })).await;
+    let body = problem(answer, 422, "invalid_fields").await;
+    assert_eq!(body["errors"][0]["code"], "upload_missing");
+    theirs.submit(&json!({ "content": upload["source"] })).await;
     // The worker looks for it under the tenant of the job that names it.
-    ours.submit(&json!({ "content": upload["source"] })).await;
-    assert!(fetch(&fixture.claim().await.tenant).await.is_err());
+    assert_eq!(fixture.claim().await.tenant, "theirs");
     let place = format!("s3://uso/{}", upload_key("theirs", &id));
     assert!(ours.refused(&place).await.unwrap().contains("not where references of yours may come from"));
     assert_eq!(theirs.refused(&place).await, None);
@@ -173,4 +179,34 @@ async fn references_come_from_ones_own_places_only() {
     ] {
         assert!(ours.refused(&refused).await.is_some(), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn lists_streams_and_batches_are_each_tenants_own() {
+    let fixture = Fixture::with_keys().await;
+    let (ours, theirs) = (Tenant::new(&fixture, "ours").await, Tenant::new(&fixture, "theirs").await);
+    let mine = ours.submit(&json!({})).await;
+    theirs.submit(&json!({})).await;
+    let listed: Value = ours.send("GET", "/v1/jobs", &json!({})).await.json().await.unwrap();
+    let ids: Vec<&Value> = listed["jobs"].as_array().unwrap().iter().map(|job| &job["id"]).collect();
+    assert_eq!(ids, [&json!(mine)]);
+
+    let body = json!({ "jobs": [{}, {}] });
+    let batch: Value = theirs.send("POST", "/v1/batches", &body).await.json().await.unwrap();
+    let batch = batch["id"].as_str().unwrap();
+    for (method, route) in [("GET", ""), ("GET", "/events"), ("POST", "/cancel"), ("POST", "/pause")] {
+        let at = |batch: &str| format!("/v1/batches/{batch}{route}");
+        let refused = problem(ours.send(method, &at(batch), &json!({})).await, 404, "no_such_batch").await;
+        let unknown = ours.send(method, &at(UNKNOWN), &json!({})).await;
+        assert_eq!(refused, unknown.json::<Value>().await.unwrap(), "{method} {route}");
+    }
+    let listed = ours.send("GET", &format!("/v1/jobs?batch={batch}"), &json!({})).await;
+    assert_eq!(listed.json::<Value>().await.unwrap()["jobs"], json!([]));
+
+    let stream = ours.send("GET", "/v1/events", &json!({})).await;
+    theirs.submit(&json!({})).await;
+    let last = ours.submit(&json!({})).await;
+    fixture.stop.cancel();
+    let text = stream.text().await.unwrap();
+    assert!(text.contains(&last) && text.matches("event: queued").count() == 1, "{text}");
 }

@@ -1,0 +1,173 @@
+//! `GET /v1/capabilities`: what this fleet can do and allows.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::json;
+use uso_queue::{
+    Class, Defaults, Durability, GUIDANCE, MAX_METADATA, MAX_PROMPT, MAX_STYLES, SIDE, STEPS,
+    State as JobState,
+};
+use uso_store::PictureKind;
+
+use crate::caller::Caller;
+use crate::{Problem, Shared};
+
+/// A set of parameters and pictures to begin with.
+#[derive(Debug, Clone, Serialize)]
+pub struct Example {
+    /// What it shows, in a few words.
+    pub title: String,
+    /// What is drawn.
+    pub prompt: String,
+    /// Name of the content reference among the pictures of [`Examples`].
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_address")]
+    pub content: Option<String>,
+    /// Names of the style references.
+    #[serde(serialize_with = "addresses")]
+    pub styles: Vec<String>,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Seed of the start noise.
+    pub seed: u64,
+    /// Sampling steps.
+    pub steps: u32,
+    /// Whether the proportions of the content reference are taken instead.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub keep_size: bool,
+}
+
+/// Sets of parameters to begin with, and the pictures that they name.
+#[derive(Debug, Clone, Default)]
+pub struct Examples {
+    /// The sets.
+    pub sets: Vec<Example>,
+    /// Name and bytes of each picture.
+    pub pictures: Vec<(String, &'static [u8])>,
+}
+
+fn address(name: &str) -> String {
+    format!("/examples/{name}")
+}
+
+fn optional_address<S: serde::Serializer>(name: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    name.as_deref().map(address).serialize(serializer)
+}
+
+fn addresses<S: serde::Serializer>(names: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(names.iter().map(|name| address(name)))
+}
+
+pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<Response, Problem> {
+    let config = &shared.config;
+    let Defaults { width, height, content_size, steps, guidance } = config.defaults;
+    // Workers say themselves whether what they draw is real.
+    let workers = shared.queue.workers().await?;
+    let scripted = config.scripted || workers.iter().any(|(_, _, report)| report.scripted);
+    let (side, steps_range, guidance_range) = (ends(&SIDE), ends(&STEPS), ends(&GUIDANCE));
+    let body = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "model": config.model,
+        "scripted": scripted,
+        "durability": durability(shared.queue.durability()),
+        "auth": config.access.as_str(),
+        "tenant": caller.tenant,
+        "scopes": caller.scopes,
+        "defaults": {
+            "width": width, "height": height, "steps": steps, "guidance": guidance, "content_size": content_size,
+        },
+        "limits": {
+            "width": side,
+            "height": side,
+            "steps": steps_range,
+            "guidance": guidance_range,
+            "content_size": side,
+            "styles": [0, MAX_STYLES],
+            "prompt_chars": MAX_PROMPT,
+            "metadata_bytes": MAX_METADATA,
+            "upload_bytes": shared.store.config().max_bytes,
+            "images": [1, 1],
+        },
+        "upload_types": PictureKind::ALL.map(PictureKind::media_type),
+        "sizes": sizes(width, height),
+        "classes": Class::ALL.map(Class::as_str),
+        "formats": ["png"],
+        "states": JobState::ALL.map(JobState::as_str),
+        "examples": config.examples.sets,
+    });
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}
+
+fn ends<T: Copy>(range: &RangeInclusive<T>) -> [T; 2] {
+    [*range.start(), *range.end()]
+}
+
+/// A picture of an example.
+pub(crate) async fn example(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    match shared.examples.answer(&name, &headers) {
+        Some(response) => response,
+        None => super::no_such_route().await.into_response(),
+    }
+}
+
+/// The promise in one word.
+fn durability(durability: Durability) -> String {
+    match durability {
+        Durability::Fsync => "fsync".into(),
+        Durability::EverySecond => "everysec".into(),
+        Durability::Volatile => "none".into(),
+        Durability::Replicas(count) => format!("replica:{count}"),
+        Durability::Unknown => "unknown".into(),
+    }
+}
+
+/// Sizes to recommend: the model's own, and others of as many pixels. A toy model knows only its own.
+fn sizes(width: u32, height: u32) -> Vec<[u32; 2]> {
+    const SIDES: RangeInclusive<u32> = 512..=1536;
+    const SHAPES: [(f64, f64); 6] =
+        [(4.0, 3.0), (3.0, 4.0), (3.0, 2.0), (2.0, 3.0), (16.0, 9.0), (9.0, 16.0)];
+    let mut sizes = vec![[width, height]];
+    let pixels = f64::from(width) * f64::from(height);
+    if width.min(height) < *SIDES.start() {
+        return sizes;
+    }
+    for (wide, high) in SHAPES {
+        let side = |part: f64, whole: f64| ((pixels * part / whole).sqrt() / 16.0).round() as u32 * 16;
+        let size = [side(wide, high), side(high, wide)];
+        if size.iter().all(|side| SIDES.contains(side)) && !sizes.contains(&size) {
+            sizes.push(size);
+        }
+    }
+    sizes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sizes;
+
+    #[test]
+    fn a_real_model_has_many_sizes_of_about_as_many_pixels() {
+        let sizes = sizes(1024, 1024);
+        assert!(sizes.len() == 7 && sizes[0] == [1024, 1024], "{sizes:?}");
+        for [width, height] in sizes {
+            assert!(width % 16 == 0 && height % 16 == 0 && width.max(height) <= 1536);
+            assert!((900_000..1_150_000).contains(&(width * height)), "{width}x{height}");
+        }
+    }
+
+    #[test]
+    fn a_toy_model_has_its_own_size() {
+        assert_eq!(sizes(64, 64), [[64, 64]]);
+    }
+}

@@ -1,0 +1,41 @@
+//! `GET /v1/jobs`: a tenant's jobs, the newest first.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures::future::try_join_all;
+use serde_json::json;
+use uso_queue::{Browse, Class, State as JobState};
+
+use super::jobs::describe;
+use crate::caller::Caller;
+use crate::query::Params;
+use crate::{Problem, Shared};
+
+/// Most jobs of a page, and how many it has if nothing is asked for.
+const MOST: usize = 100;
+const USUAL: usize = 20;
+
+pub(crate) async fn list(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    mut params: Params,
+) -> Result<Response, Problem> {
+    let wanted = Browse {
+        tenant: caller.tenant,
+        state: params.choice("state", &JobState::ALL.map(|state| (state.as_str(), state))),
+        class: params.choice("class", &Class::ALL.map(|class| (class.as_str(), class))),
+        batch: params.given("batch", "must be the id of a batch"),
+        enough: params.number("limit", 1..=MOST, USUAL),
+        after: params.given("cursor", "must be the `next` of the page before"),
+    };
+    params.finish()?;
+    let page = shared.queue.browse(&wanted).await?;
+    let jobs = try_join_all(page.jobs.iter().map(|view| describe(&shared, view))).await?;
+    let body = json!({ "jobs": jobs, "next": page.next.map(|next| next.to_string()) });
+    // The URLs in it are secrets for as long as they live.
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}

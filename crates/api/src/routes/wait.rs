@@ -1,0 +1,88 @@
+//! `Prefer: wait=N` (RFC 7240): the answer to a submission may be the finished job.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tokio::time::{Instant, timeout_at};
+use uso_queue::{JobId, JobView};
+
+use super::jobs::{accepted, deleted, describe};
+use crate::follow::Follower;
+use crate::{Problem, Shared};
+
+/// Longest wait in seconds: proxies in between lose patience soon after.
+const LONGEST: u64 = 60;
+
+/// How long a client wishes to wait.
+pub(super) struct Wait {
+    seconds: u64,
+}
+
+impl Wait {
+    /// What the request's headers ask for. Preferences of other kinds are not for us.
+    pub(super) fn asked(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
+        let lines = headers.get_all("prefer").into_iter().filter_map(|value| value.to_str().ok());
+        for preference in lines.flat_map(|line| line.split(',')) {
+            let Some((name, value)) = preference.split_once('=') else { continue };
+            if !name.trim().eq_ignore_ascii_case("wait") {
+                continue;
+            }
+            return match value.trim().trim_matches('"').parse::<u64>() {
+                Ok(seconds) => Ok(Some(Self { seconds: seconds.min(LONGEST) })),
+                Err(_) => {
+                    let detail = format!("Prefer: wait=N takes whole seconds, {LONGEST} at most");
+                    Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_preference", detail))
+                }
+            };
+        }
+        Ok(None)
+    }
+
+    /// The finished job, or where to find it if it does not end in time. It has been accepted either way,
+    /// so no fault from here on is the answer.
+    pub(super) async fn for_job(self, shared: &Arc<Shared>, id: JobId) -> Result<Response, Problem> {
+        let view = shared.queue.view(&id).await?.ok_or_else(|| deleted(&id))?;
+        let until = Instant::now() + Duration::from_secs(self.seconds);
+        let ended = match timeout_at(until, end_of(shared, view.clone())).await {
+            Ok(Ok(ended)) => ended,
+            Ok(Err(error)) => {
+                tracing::warn!(job.id = %id, %error, "a client does not hear how its job ended");
+                None
+            }
+            Err(_) => None,
+        };
+        let mut response = match ended {
+            Some(view) => {
+                let headers = [
+                    (header::LOCATION, format!("/v1/jobs/{id}")),
+                    (header::CACHE_CONTROL, "no-store".into()),
+                ];
+                (headers, Json(describe(shared, &view).await?)).into_response()
+            }
+            None => accepted(&id, view.state, &view.spec)?,
+        };
+        let applied = format!("wait={}", self.seconds);
+        if let Ok(applied) = applied.parse() {
+            response.headers_mut().insert("preference-applied", applied);
+        }
+        Ok(response)
+    }
+}
+
+/// The job once it has ended; none if this process stops before.
+async fn end_of(shared: &Shared, view: JobView) -> Result<Option<JobView>, uso_queue::Error> {
+    if view.state.is_terminal() {
+        return Ok(Some(view));
+    }
+    let id = view.id;
+    let Some(watch) = shared.watches.get(usize::from(id.shard())) else { return Ok(None) };
+    let Some(mut follower) = Follower::new(watch, &shared.queue, view, None).await? else { return Ok(None) };
+    while follower.next().await.is_some() {}
+    if !follower.is_over() {
+        return Ok(None);
+    }
+    shared.queue.view(&id).await
+}
