@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use futures::StreamExt as _;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde_json::{Value, json};
+use uso_store::PictureKind;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -36,14 +37,18 @@ impl Client {
     /// Uploads a file and gives the source that names it in a job.
     pub(crate) async fn upload(&self, path: &Path) -> anyhow::Result<String> {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let upload = self.post("/v1/uploads", &json!({})).await?;
+        let kind = PictureKind::of_bytes(&bytes)
+            .with_context(|| format!("{} is not a png, jpeg or webp image", path.display()))?;
+        let asked = json!({ "content_type": kind.media_type(), "bytes": bytes.len() });
+        let upload = self.post("/v1/uploads", &asked).await.with_context(|| path.display().to_string())?;
         let (Some(url), Some(source)) = (upload["url"].as_str(), upload["source"].as_str()) else {
             bail!("the API's answer to an upload makes no sense: {upload}");
         };
-        if upload["max_bytes"].as_u64().is_some_and(|limit| bytes.len() as u64 > limit) {
-            bail!("{} has {} bytes, at most {} are taken", path.display(), bytes.len(), upload["max_bytes"]);
+        let mut put = self.http.put(url);
+        for (name, value) in upload["headers"].as_object().into_iter().flatten() {
+            put = put.header(name, value.as_str().unwrap_or_default());
         }
-        let put = self.http.put(url).body(bytes).send().await.context("the upload failed")?;
+        let put = put.body(bytes).send().await.context("the upload failed")?;
         if !put.status().is_success() {
             bail!("the upload of {} was refused: {}", path.display(), put.status());
         }
@@ -140,7 +145,7 @@ fn explain(status: StatusCode, problem: &Value) -> String {
                 let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
                 format!("\n  {}: {}", text("pointer").trim_start_matches('/'), text("message"))
             };
-            format!("the job was refused:{}", fields.iter().map(line).collect::<String>())
+            format!("the request was refused:{}", fields.iter().map(line).collect::<String>())
         }
     }
 }
@@ -180,7 +185,7 @@ mod tests {
         let text = explain(StatusCode::UNPROCESSABLE_ENTITY, &problem);
         assert_eq!(
             text,
-            "the job was refused:\n  steps: 101 is not within 1 to 100\n  styles/0: must be a string"
+            "the request was refused:\n  steps: 101 is not within 1 to 100\n  styles/0: must be a string"
         );
         assert_eq!(explain(StatusCode::BAD_GATEWAY, &json!({})), "the API answered 502 Bad Gateway");
     }

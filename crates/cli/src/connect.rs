@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use uso_api::{Access, Config};
-use uso_engine::{ModelConfig, ModelFiles, Scripted, Uso, device};
+use uso_api::{Access, Config, Example, Examples};
+use uso_engine::{DecodeLimits, EXAMPLE_PICTURES, ModelConfig, ModelFiles, Scripted, Uso, device};
 use uso_queue::{Defaults, Durability, Queue};
 use uso_store::{Credentials, Store};
 use uso_worker::{DeviceThread, Sharing};
@@ -42,7 +42,7 @@ pub(crate) async fn api(
         tracing::warn!("the API asks for keys and there is none: make one with `uso keys create TENANT`");
     }
     let references = s3.s3_reference_bucket.clone();
-    Ok(Config { defaults: defaults(model)?, access, references, ..Config::default() })
+    Ok(Config { access, references, ..of_model(model)? })
 }
 
 /// A store whose bucket is there.
@@ -93,14 +93,42 @@ async fn load(args: &ModelArgs, sharing: Sharing) -> anyhow::Result<DeviceThread
     Ok(thread)
 }
 
-/// What jobs get that leave a parameter out.
-pub(crate) fn defaults(model: Option<&Path>) -> anyhow::Result<Defaults> {
-    let config = ModelConfig::read(&ModelFiles::new(model)).context("cannot read the model's defaults")?;
-    Ok(Defaults {
-        width: config.defaults.width,
-        height: config.defaults.height,
-        content_size: config.defaults.content_size,
-        steps: config.defaults.steps,
-        guidance: config.defaults.guidance,
+/// What the API says of the model, and what jobs get that leave a parameter out.
+fn of_model(model: Option<&Path>) -> anyhow::Result<Config> {
+    let files = ModelFiles::new(model);
+    let config = ModelConfig::read(&files).context("cannot read the model's defaults")?;
+    let limits = DecodeLimits::default();
+    Ok(Config {
+        defaults: Defaults {
+            width: config.defaults.width,
+            height: config.defaults.height,
+            content_size: config.defaults.content_size,
+            steps: config.defaults.steps,
+            guidance: config.defaults.guidance,
+        },
+        model: files.name(),
+        max_pixels: limits.max_pixels,
+        max_side: limits.max_side,
+        examples: if model.is_none() { bundled_examples() } else { Examples::default() },
+        ..Config::default()
     })
+}
+
+/// Another model would make nothing of them.
+fn bundled_examples() -> Examples {
+    let set = |example: uso_engine::Example| Example {
+        title: example.title(),
+        prompt: example.prompt,
+        content: example.content,
+        styles: example.styles,
+        width: example.width,
+        height: example.height,
+        seed: example.seed,
+        steps: example.steps,
+        keep_size: false,
+    };
+    Examples {
+        sets: uso_engine::examples().into_iter().map(set).collect(),
+        pictures: EXAMPLE_PICTURES.iter().map(|(name, bytes)| ((*name).to_owned(), *bytes)).collect(),
+    }
 }

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use uso_api::{Api, QUEUE_TIMEOUT};
+use uso_api::{Api, Config, QUEUE_TIMEOUT};
 use uso_queue::Queue;
 use uso_queue::private_redis::PrivateRedis;
 use uso_store::Credentials;
@@ -16,7 +16,7 @@ use uso_store::folder::{FolderConfig, FolderServer};
 use uso_worker::{Metrics, Worker};
 
 use super::say;
-use crate::args::{S3Args, UpArgs};
+use crate::args::{Engine, S3Args, UpArgs};
 use crate::connect;
 use crate::shutdown::Shutdown;
 
@@ -147,6 +147,7 @@ async fn run_fleet(
     let address = listener.local_addr()?;
     let model = args.model.model.as_deref();
     let config = connect::api(&for_api, &args.access, &args.s3, model, address).await?;
+    let config = Config { scripted: matches!(args.engine.engine, Engine::Scripted(_)), ..config };
     let model = device.model().to_owned();
     let metrics = Metrics::new(&registry)?;
     metrics.observe(&device)?;

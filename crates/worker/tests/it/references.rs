@@ -13,14 +13,14 @@ async fn each_bad_reference_is_named_and_the_worker_goes_on() {
     fixture.store.put("text", "image/png", "hello".into()).await.unwrap();
     fixture.store.put("torn", "image/png", torn[..torn.len() / 2].to_vec().into()).await.unwrap();
     let upload = "0198a0b0-0000-7000-8000-00000000000a";
-    fixture.store.put(&format!("uploads/{upload}"), "image/png", torn.clone().into()).await.unwrap();
+    fixture.store.put(&format!("uploads/tenant/{upload}"), "image/png", torn.clone().into()).await.unwrap();
     let worker = fixture.worker().await;
 
     let cases = [
         (
             json!({ "styles": [format!("upload:{upload}@another")] }),
             "reference_changed",
-            "styles/0: s3://uso/uploads/0198a0b0-0000-7000-8000-00000000000a is no longer the file",
+            "styles/0: s3://uso/uploads/tenant/0198a0b0-0000-7000-8000-00000000000a is no longer the file",
         ),
         (json!({ "content": "s3://uso/none.png" }), "reference_missing", "content: there is no object"),
         (
