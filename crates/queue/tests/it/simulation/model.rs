@@ -31,6 +31,10 @@ pub(super) struct Job {
     pub(super) checkpoint: Option<u32>,
     pub(super) retry_of: Option<usize>,
     pub(super) retried_by: Option<usize>,
+    /// Its record is gone.
+    pub(super) removed: bool,
+    /// Whether it is a dead letter.
+    buried: bool,
     place: Place,
     tenant: usize,
     class: Class,
@@ -118,6 +122,8 @@ impl Model {
             checkpoint: None,
             retry_of: None,
             retried_by: None,
+            removed: false,
+            buried: false,
             place: Place::Ended,
             tenant,
             class,
@@ -142,9 +148,10 @@ impl Model {
         id
     }
 
-    /// A tenant's jobs by number.
+    /// The jobs of a tenant that are still there, by number.
     pub(super) fn jobs_of(&self, tenant: usize) -> impl Iterator<Item = usize> {
-        self.jobs.iter().enumerate().filter(move |(_, job)| job.tenant == tenant).map(|(number, _)| number)
+        let here = move |job: &Job| job.tenant == tenant && !job.removed;
+        self.jobs.iter().enumerate().filter(move |(_, job)| here(job)).map(|(number, _)| number)
     }
 
     pub(super) fn takes(&self, batch: usize) -> bool {
@@ -203,6 +210,16 @@ impl Model {
             self.finish(id, State::Canceled);
         }
         self.jobs[id].state
+    }
+
+    /// Whether the job was forgotten: only one that has ended can be.
+    pub(super) fn remove(&mut self, id: usize) -> bool {
+        let job = &mut self.jobs[id];
+        if job.state.is_terminal() {
+            self.dead -= usize::from(job.buried);
+            (job.removed, job.buried, job.settled) = (true, false, None);
+        }
+        job.removed
     }
 
     /// The new job and whether it is new; none if the old one has not ended.
@@ -265,6 +282,7 @@ impl Model {
                     job.crashes += 1;
                     if job.crashes >= 2 || job.attempt >= ATTEMPTS {
                         self.dead += 1;
+                        job.buried = true;
                         self.finish(id, State::Failed);
                         continue;
                     }

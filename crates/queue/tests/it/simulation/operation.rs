@@ -50,6 +50,10 @@ pub(super) enum Operation {
     Retry {
         job: usize,
     },
+    /// What is left of it is forgotten, if it has ended.
+    Remove {
+        job: usize,
+    },
     Reap,
     /// Time passes while others talk to the shard.
     Tick,
@@ -129,6 +133,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         6 => (number(), prop::option::weighted(0.4, 1u64..4)).prop_map(|(lease, need)| Operation::Release { lease, need }),
         6 => number().prop_map(|job| Operation::Cancel { job }),
         4 => number().prop_map(|job| Operation::Retry { job }),
+        5 => number().prop_map(|job| Operation::Remove { job }),
         10 => Just(Operation::Reap),
         16 => Just(Operation::Tick),
         3 => Just(Operation::Outage),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uso_queue::{
     BatchId, BatchOperation, Browse, Canceled, Checkpoint, Claim, Class, Config, Error, History, JobId,
-    JobSpec, Lease, Limits, Queue, Retried, Scope, State, Submission, WorkerId,
+    JobSpec, Lease, Limits, Queue, Removed, Retried, Scope, State, Submission, WorkerId,
 };
 
 use super::model::{LEASE, Model, TICK};
@@ -99,7 +99,8 @@ impl Run<'_> {
             }
             Operation::Cancel { job } if !self.ids.is_empty() => self.cancel(job % self.ids.len()).await,
             Operation::Retry { job } if !self.ids.is_empty() => self.retry(job % self.ids.len()).await,
-            Operation::Cancel { .. } | Operation::Retry { .. } => Ok(()),
+            Operation::Remove { job } if !self.ids.is_empty() => self.remove(job % self.ids.len()).await,
+            Operation::Cancel { .. } | Operation::Retry { .. } | Operation::Remove { .. } => Ok(()),
             Operation::Renew { lease }
             | Operation::Progress { lease }
             | Operation::Aside { lease, .. }
@@ -255,7 +256,9 @@ impl Run<'_> {
     }
 
     async fn cancel(&mut self, number: usize) -> Checked {
-        let answer = self.queue().cancel(&self.ids[number]).await.unwrap().unwrap();
+        let Some(answer) = self.queue().cancel(&self.ids[number]).await.unwrap() else {
+            return same("gone", true, self.model.jobs[number].removed);
+        };
         let state = match answer {
             Canceled::Done => State::Canceled,
             Canceled::Ended(state) => state,
@@ -263,8 +266,20 @@ impl Run<'_> {
         same("canceled", state, self.model.cancel(number))
     }
 
+    async fn remove(&mut self, number: usize) -> Checked {
+        let gone = self.model.jobs[number].removed;
+        let answer = self.queue().remove(&self.ids[number]).await.unwrap();
+        let removed = match answer {
+            Some(removed) => removed == Removed::Done,
+            None => return same("gone", true, gone),
+        };
+        same("removed", (removed, gone), (self.model.remove(number), false))
+    }
+
     async fn retry(&mut self, number: usize) -> Checked {
-        let answer = self.queue().retry(&self.ids[number]).await.unwrap().unwrap();
+        let Some(answer) = self.queue().retry(&self.ids[number]).await.unwrap() else {
+            return same("gone", true, self.model.jobs[number].removed);
+        };
         let expected = self.model.retry(number);
         if let (Retried::As(new), Some((_, true))) = (answer, expected) {
             self.ids.push(new);
@@ -312,8 +327,11 @@ impl Run<'_> {
     /// Everything there is, once the list is done.
     async fn compare(&mut self) -> Checked {
         for (number, id) in self.ids.iter().enumerate() {
-            let view = self.queue().view(id).await.unwrap().unwrap();
             let job = &self.model.jobs[number];
+            let Some(view) = self.queue().view(id).await.unwrap() else {
+                same(&format!("job {number} gone"), true, job.removed)?;
+                continue;
+            };
             let what = |field: &str| format!("job {number}'s {field}");
             same(&what("state"), view.state, job.state)?;
             same(&what("attempt"), view.attempt, job.attempt)?;
@@ -335,7 +353,8 @@ impl Run<'_> {
         }
         self.check_lists().await?;
         let audit = self.queue().audit().await.unwrap();
-        same("audited jobs", audit.jobs, self.ids.len() as u64)?;
+        let here = self.model.jobs.iter().filter(|job| !job.removed).count();
+        same("audited jobs", audit.jobs, here as u64)?;
         same("faults", audit.faults, Vec::new())?;
         self.check_history().await
     }

@@ -81,6 +81,7 @@ impl Model {
             } else {
                 self.finish(id, State::Failed);
                 self.dead += usize::from(retryable);
+                self.jobs[id].buried = retryable;
             }
         }
         true

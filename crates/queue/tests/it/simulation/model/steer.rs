@@ -46,8 +46,10 @@ impl Model {
                 Vec::new()
             }
             BatchOperation::RetryFailed => {
-                let failed =
-                    |id: &usize| self.jobs[*id].state == State::Failed && self.jobs[*id].retried_by.is_none();
+                let failed = |id: &usize| {
+                    let job = &self.jobs[*id];
+                    job.state == State::Failed && job.retried_by.is_none() && !job.removed
+                };
                 let failed: Vec<usize> = members.into_iter().filter(failed).collect();
                 failed.into_iter().filter_map(|id| self.retry(id)).map(|(new, _)| new).collect()
             }
