@@ -138,11 +138,16 @@ impl FollowerOfMany {
         let Some(Following { ear, replay, position }) = watch.follow(topic, after).await? else {
             return Ok(None);
         };
+        let told = match (&replay, after) {
+            // The process that told it before may be ahead of this one.
+            (Some(_), Some(after)) => position.max(after),
+            _ => position,
+        };
         let waiting = match replay {
             Some(replay) => replay.into_iter().map(ToldOfMany::Event).collect(),
             None => VecDeque::from([ToldOfMany::Anew(position)]),
         };
-        Ok(Some(Self { ear, waiting, told: position }))
+        Ok(Some(Self { ear, waiting, told }))
     }
 
     /// The next thing to tell; none when the process stops.
