@@ -13,6 +13,12 @@ async fn up(data: &Path) -> Process {
     Process::start(&["up", "--port", "0", "--data", data.to_str().unwrap()], &[]).await
 }
 
+/// Where the page may fetch pictures from.
+async fn policy(up: &Process) -> String {
+    let page = reqwest::get(up.address()).await.unwrap();
+    page.headers()["content-security-policy"].to_str().unwrap().to_owned()
+}
+
 #[tokio::test]
 async fn one_command_runs_a_fleet_and_another_gets_a_picture_from_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -40,10 +46,12 @@ async fn a_job_and_its_picture_are_still_there_after_a_kill_and_a_new_start() {
         .args(["submit", "--api", &first.address(), "--prompt", "a red circle", "--steps", "2", "--no-wait"])
         .output();
     let id = String::from_utf8(submit.await.unwrap().stdout).unwrap().trim().to_owned();
+    let before = policy(&first).await;
     first.signal("KILL").await;
     assert!(!first.ended().await);
 
     let second = up(&data).await;
+    assert_eq!(policy(&second).await, before, "a page that is open finds the store no more");
     let job = format!("{}/v1/jobs/{id}", second.address());
     let view = loop {
         let view: Value = reqwest::get(&job).await.unwrap().json().await.unwrap();

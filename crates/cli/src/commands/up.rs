@@ -173,13 +173,23 @@ async fn run_fleet(
 
 async fn start_folder(data: &Path, port: u16) -> anyhow::Result<(FolderServer, Credentials)> {
     let credentials = keys(&data.join("s3-keys.json"))?;
-    let config = FolderConfig {
+    let config = |own: Option<u16>| FolderConfig {
         root: data.join("s3"),
-        port: None,
+        port: own,
         credentials: credentials.clone(),
         origins: vec![format!("http://127.0.0.1:{port}"), format!("http://localhost:{port}")],
     };
-    Ok((FolderServer::start(config).await?, credentials))
+    // The same port as the last time: pages that are open and links that were given out go on working.
+    let place = data.join("s3-port");
+    let last = std::fs::read_to_string(&place).ok().and_then(|text| text.trim().parse().ok());
+    let folder = match FolderServer::start(config(last)).await {
+        // Somebody else has it now.
+        Err(uso_store::Error::Listen { .. }) if last.is_some() => FolderServer::start(config(None)).await?,
+        started => started?,
+    };
+    let own = folder.endpoint().rsplit(':').next().unwrap_or_default().to_owned();
+    std::fs::write(&place, own).with_context(|| format!("cannot write {}", place.display()))?;
+    Ok((folder, credentials))
 }
 
 #[derive(Serialize, Deserialize)]
