@@ -182,3 +182,40 @@ impl FollowerOfMany {
         self.ear.position().is_some_and(|position| position >= event)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio_util::sync::CancellationToken;
+    use uso_queue::private_redis::PrivateRedis;
+    use uso_queue::{Config, Defaults, JobSpec, Queue};
+
+    use super::{FollowerOfMany, ToldOfMany};
+    use crate::watch::{Topic, Watch};
+
+    #[tokio::test]
+    async fn what_a_process_that_was_ahead_has_told_is_not_told_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let redis = PrivateRedis::start(folder.path(), None).await.unwrap();
+        let queue = Queue::connect(Config::new(redis.url())).await.unwrap();
+        let spec = JobSpec::parse(&serde_json::json!({}), &Defaults::default()).unwrap();
+        let (watch, stop) = (Arc::new(Watch::new(0)), CancellationToken::new());
+        let follow = |after: Option<&str>| {
+            let after = after.map(|after| after.parse().unwrap());
+            FollowerOfMany::new(&watch, Topic::Tenant("default".into()), after)
+        };
+        let follows = async {
+            let mut all = follow(None).await.unwrap().unwrap();
+            let mut ahead = follow(Some("99999999999999-0")).await.unwrap().unwrap();
+            queue.submit("default", &spec).await.unwrap();
+            assert!(matches!(all.next().await, Some(ToldOfMany::Anew(_))));
+            assert!(matches!(all.next().await, Some(ToldOfMany::Event(_))));
+            let told = tokio::time::timeout(Duration::from_millis(200), ahead.next()).await;
+            assert!(told.is_err(), "it was told before");
+            stop.cancel();
+        };
+        tokio::join!(watch.run(&queue, stop.clone()), follows);
+    }
+}
