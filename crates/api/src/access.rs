@@ -10,10 +10,12 @@ mod recent;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
 use uso_queue::{ApiKey, KeyScope, KeyView, Queue, SessionToken};
 
 use crate::caller::Caller;
@@ -113,14 +115,19 @@ impl Need {
 /// Lets a request through to its route with its caller, or refuses it.
 pub(crate) async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let caller = match Need::of(request.method(), route) {
-        Need::Nothing => return next.run(request).await,
-        need => identify(&shared, &need, request.method(), request.headers()).await,
-    };
-    match caller {
+    let need = Need::of(request.method(), route);
+    if need == Need::Nothing {
+        return next.run(request).await;
+    }
+    if shared.config.access == Access::Open {
+        request.extensions_mut().insert(Caller::anybody(&shared.config.tenant));
+        return next.run(request).await;
+    }
+    let credential = Credential::of(request.headers());
+    match identify(&shared, &credential, &need, request.method(), request.headers()).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            cut_off(shared, credential, next.run(request).await)
         }
         Err(refusal) => refusal.into_response(),
     }
@@ -129,31 +136,41 @@ pub(crate) async fn admit(State(shared): State<Arc<Shared>>, mut request: Reques
 /// Finds out who asks, and whether the key allows it.
 async fn identify(
     shared: &Shared,
+    credential: &Credential,
     need: &Need,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Caller, Refusal> {
-    if shared.config.access == Access::Open {
-        return Ok(Caller::anybody(&shared.config.tenant));
+    let caller = credential.caller(shared).await?;
+    if let Some(token) = &caller.session {
+        check_csrf(token, method, headers)?;
     }
-    let caller = match Credential::of(headers) {
-        Credential::None => return Err(Refusal::no_key()),
-        Credential::Unreadable => return Err(Refusal::invalid_key()),
-        Credential::Key(key) => {
-            let view = shared.known.key(&shared.queue, &key).await?;
-            Caller::of(&view.ok_or_else(Refusal::invalid_key)?, None)
-        }
-        Credential::Session(token) => {
-            let view = shared.known.session(&shared.queue, &token).await?;
-            let view = view.ok_or_else(Refusal::session_over)?;
-            check_csrf(&token, method, headers)?;
-            Caller::of(&view, Some(token))
-        }
-    };
     match need {
         Need::Scope(scope) if !caller.may(*scope) => Err(Refusal::missing_scope(*scope)),
         _ => Ok(caller),
     }
+}
+
+/// An answer that goes on and on ends when what it was asked for with opens nothing any more.
+fn cut_off(shared: Arc<Shared>, credential: Credential, answer: Response) -> Response {
+    let media_type = answer.headers().get(header::CONTENT_TYPE);
+    if !media_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream")) {
+        return answer;
+    }
+    let over = async move {
+        loop {
+            tokio::time::sleep(BELIEVED).await;
+            let asked = credential.caller(&shared).await;
+            // While the queue is away nothing is known against it.
+            if asked.is_err_and(|refusal| refusal.problem.status == StatusCode::UNAUTHORIZED.as_u16()) {
+                return;
+            }
+        }
+    };
+    let (parts, body) = answer.into_parts();
+    // Boxed, because a stream can be asked again only if it stays where it is.
+    let body = body.into_data_stream().take_until(Box::pin(over));
+    Response::from_parts(parts, Body::from_stream(body))
 }
 
 /// A cookie is sent by the browser whoever asked for the request; the header only by a page of ours, which
@@ -178,6 +195,22 @@ enum Credential {
 }
 
 impl Credential {
+    /// Whoever has this, if it opens anything now.
+    async fn caller(&self, shared: &Shared) -> Result<Caller, Refusal> {
+        match self {
+            Self::None => Err(Refusal::no_key()),
+            Self::Unreadable => Err(Refusal::invalid_key()),
+            Self::Key(key) => {
+                let view = shared.known.key(&shared.queue, key).await?;
+                Ok(Caller::of(&view.ok_or_else(Refusal::invalid_key)?, None))
+            }
+            Self::Session(token) => {
+                let view = shared.known.session(&shared.queue, token).await?;
+                Ok(Caller::of(&view.ok_or_else(Refusal::session_over)?, Some(token.clone())))
+            }
+        }
+    }
+
     fn of(headers: &HeaderMap) -> Self {
         if let Some(value) = headers.get(header::AUTHORIZATION) {
             let words = value.to_str().ok().and_then(|text| text.trim().split_once(' '));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use uso_queue::KeyScope::{Admin, Read, Submit};
@@ -124,4 +125,21 @@ async fn while_everybody_is_let_in_keys_are_not_looked_at() {
             (&json!("default"), &all, &json!("open"))
         );
     }
+}
+
+#[tokio::test]
+async fn an_event_stream_ends_when_its_key_is_revoked() {
+    let fixture = Fixture::with_keys().await;
+    let key = fixture.key("studio", &[Submit, Read]).await;
+    let bearer = format!("Bearer {}", key.expose());
+    let submitted: Value = send(&fixture, "POST", "/v1/jobs", Some(&bearer)).await.json().await.unwrap();
+    let events = format!("/v1/jobs/{}/events", submitted["id"].as_str().unwrap());
+    let mut stream = send(&fixture, "GET", &events, Some(&bearer)).await.bytes_stream();
+    assert!(stream.next().await.is_some(), "no snapshot");
+    // Longer than the process believes what it has read: a key that opens goes on doing so.
+    let quiet = tokio::time::timeout(Duration::from_secs(4), stream.next()).await;
+    assert!(quiet.is_err(), "the stream ended by itself");
+    fixture.queue.revoke_key(key.prefix()).await.unwrap();
+    let end = async { while stream.next().await.is_some() {} };
+    tokio::time::timeout(Duration::from_secs(14), end).await.expect("the stream goes on");
 }
