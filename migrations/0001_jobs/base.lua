@@ -45,6 +45,10 @@ job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes
   <root>:keys                      hash: prefixes of API keys, each to a packed KEY; in the first shard alone
   <root>:session:<digest>          text: prefix of the key with which a browser logged in, for as long as that
                                    lasts; <digest> is SHA-256 of the browser's token; in the first shard alone
+  <root>:hooks:<t>                 hash: endpoints that are told when jobs of <t> end, each a packed HOOK
+  <root>:delivery:<event>.<hook>   packed DELIVERY of one end of a job to one endpoint, kept for a week
+  <root>:due                       sorted set: deliveries that are to be made, by when
+  <root>:deliveries:<t>:<hook>     list: the newest deliveries to an endpoint, capped
   <root>:dead                      stream: what went aside, with its raw bytes, capped
   <root>:reaper                    the process that reaps, with an expiry
   <root>:mark                      written only to be waited for
@@ -99,6 +103,9 @@ Packed values are MessagePack maps. Times are milliseconds since 1970.
           sized: (whether any may be)
   LIMITS  weight max_queued max_running rate burst paused
   KEY     digest (SHA-256 of the secret) tenant scopes (words with spaces between) note created expires revoked
+  HOOK    url events (words with spaces around) secret old old_until (the secret before signs too until then)
+          created disabled (why)
+  DELIVERY  tenant hook job state made attempts claims due ended log (of the last attempts)
   BATCH   tenant created metadata total queued running succeeded failed canceled expired paused stopped
 ]]
 

@@ -97,6 +97,7 @@ local function finish(at, id, record, from, state, retention, data)
   record.state, record.finished, record.expires = state, at.time, at.time + retention
   if not record.started then record.aborted = true end
   emit(at, id, record, state, data)
+  notify(at, id, record)
   redis.call('SET', job_key(at.root, id), pack(record), 'PXAT', record.expires)
   if record.start_by or record.finish_by then redis.call('ZREM', at.root .. ':deadlines', id) end
   count(at, record, from, state)

@@ -15,6 +15,7 @@ use crate::submit::check_tenant;
 use crate::{Error, Queue};
 use secret::same;
 pub use secret::{ApiKey, NotAKey, SessionToken};
+pub(crate) use secret::{draw, draw_name};
 
 /// Longest note of a key in bytes.
 pub const MAX_NOTE: usize = 200;

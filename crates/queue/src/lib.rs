@@ -38,6 +38,7 @@ mod spec;
 mod steer;
 mod submit;
 mod wake;
+mod webhook;
 mod window;
 mod worker;
 
@@ -69,6 +70,7 @@ pub use spec::{
 pub use steer::{Depth, Limits, Scope, Stats, TenantView};
 pub use submit::{Allowance, MAX_JOBS, MAX_KEY, Rejection, Submission, Submitted};
 pub use wake::Wakeups;
+pub use webhook::{Attempt, ClaimedDelivery, Delivery, Next, Webhook, WebhookSecret};
 pub use window::{Window, WindowView};
 pub use worker::{WorkerReport, WorkerState};
 

@@ -14,6 +14,7 @@ const LIBRARY: &str = "uso_1";
 /// One library in several files, each on top of those before it.
 const SOURCE: &str = concat!(
     include_str!("../../../migrations/0001_jobs/base.lua"),
+    include_str!("../../../migrations/0001_jobs/webhooks.lua"),
     include_str!("../../../migrations/0001_jobs/order.lua"),
     include_str!("../../../migrations/0001_jobs/submit.lua"),
     include_str!("../../../migrations/0001_jobs/lease.lua"),

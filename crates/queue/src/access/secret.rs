@@ -24,7 +24,7 @@ pub struct ApiKey {
 
 impl ApiKey {
     pub(super) fn draw() -> Self {
-        Self { prefix: base62(&draw()[..8], PREFIX), secret: base62(&draw(), SECRET) }
+        Self { prefix: draw_name(), secret: base62(&draw(), SECRET) }
     }
 
     /// The part that is no secret: it names the key.
@@ -123,12 +123,17 @@ pub(super) fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
 }
 
 /// 256 bits that nobody can foresee: four UUIDs hold nearly 500 bits of the operating system's generator.
-fn draw() -> [u8; 32] {
+pub(crate) fn draw() -> [u8; 32] {
     let mut hash = Sha256::new();
     for _ in 0..4 {
         hash.update(Uuid::new_v4().as_bytes());
     }
     hash.finalize().into()
+}
+
+/// A short name that nothing else is likely to have.
+pub(crate) fn draw_name() -> String {
+    base62(&draw()[..8], PREFIX)
 }
 
 /// Bytes as one number in base 62, its last `length` digits.

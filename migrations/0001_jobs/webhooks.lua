@@ -1,0 +1,192 @@
+
+-- Who is told that a job has ended: endpoints of tenants, and deliveries to them.
+
+-- Endpoints of a tenant: each is looked at whenever one of its jobs ends.
+local MOST_HOOKS = 10
+-- Deliveries that an endpoint's log keeps, and attempts that a delivery keeps.
+local LOG_KEPT, ATTEMPTS_KEPT = 100, 12
+-- How long a delivery is kept: longer than the last attempt can be away.
+local DELIVERY_LIFE_MS = 7 * 24 * 3600 * 1000
+-- Deliveries to endpoints that are gone or disabled that one call drops.
+local DROPS = 50
+
+local function hooks_key(root, tenant) return root .. ':hooks:' .. tenant end
+local function delivery_key(root, id) return root .. ':delivery:' .. id end
+local function log_key(root, tenant, hook) return root .. ':deliveries:' .. tenant .. ':' .. hook end
+
+local function hook_of(root, tenant, hook)
+  local text = redis.call('HGET', hooks_key(root, tenant), hook)
+  return text and unpacked(text) or nil
+end
+
+local function keep_hook(root, tenant, hook, values)
+  redis.call('HSET', hooks_key(root, tenant), hook, pack(values))
+end
+
+local function delivery_of(root, id)
+  local text = redis.call('GET', delivery_key(root, id))
+  return text and unpacked(text) or nil
+end
+
+local function keep_delivery(root, id, delivery)
+  redis.call('SET', delivery_key(root, id), pack(delivery), 'PX', DELIVERY_LIFE_MS)
+end
+
+-- Has an ended job told to all endpoints of its tenant that ask for it; in the call that ends it.
+local function notify(at, id, record)
+  local all = redis.call('HGETALL', hooks_key(at.root, record.tenant))
+  for i = 1, #all, 2 do
+    local hook, values = all[i], unpacked(all[i + 1])
+    if values and not values.disabled and string.find(values.events, ' ' .. record.state .. ' ', 1, true) then
+      local name, log = record.event .. '.' .. hook, log_key(at.root, record.tenant, hook)
+      keep_delivery(at.root, name, {
+        tenant = record.tenant, hook = hook, job = id, state = record.state, made = at.time, attempts = 0,
+        claims = 0, due = at.time, log = {},
+      })
+      redis.call('ZADD', at.root .. ':due', at.time, name)
+      redis.call('LPUSH', log, name)
+      redis.call('LTRIM', log, 0, LOG_KEPT - 1)
+      redis.call('PEXPIRE', log, DELIVERY_LIFE_MS)
+    end
+  end
+end
+
+local function hook_values(hook, values)
+  local old = values.old_until and values.old_until > now() and values.old or false
+  return { hook, values.url, values.events, values.secret, old, values.created, values.disabled or false }
+end
+
+-- ARGS: tenant, id, url, events (words with a space before and after each), secret
+-- Gives the endpoint, or nil if the tenant has as many as it may.
+local function hook_add(keys, args)
+  local root, tenant, hook = keys[1], args[1], args[2]
+  if tenant == '' or hook == '' or args[3] == '' or #args[5] ~= 32 then invalid('not an endpoint') end
+  if redis.call('HLEN', hooks_key(root, tenant)) >= MOST_HOOKS then return false end
+  local values = { url = args[3], events = args[4], secret = args[5], created = now() }
+  keep_hook(root, tenant, hook, values)
+  return hook_values(hook, values)
+end
+
+-- ARGS: tenant
+local function hook_list(keys, args)
+  local answer, all = {}, redis.call('HGETALL', hooks_key(keys[1], args[1]))
+  for i = 1, #all, 2 do
+    local values = unpacked(all[i + 1])
+    if values then table.insert(answer, hook_values(all[i], values)) end
+  end
+  return answer
+end
+
+-- ARGS: tenant, id
+-- What is on its way is dropped when it is due.
+local function hook_drop(keys, args)
+  redis.call('DEL', log_key(keys[1], args[1], args[2]))
+  return redis.call('HDEL', hooks_key(keys[1], args[1]), args[2])
+end
+
+-- ARGS: tenant, id, new secret, for how long the old one signs too
+-- Gives the endpoint, or nil if there is none.
+local function hook_rotate(keys, args)
+  local root, life = keys[1], number(args[4], 'life')
+  local values = hook_of(root, args[1], args[2])
+  if #args[3] ~= 32 then invalid('not a secret') end
+  if not values then return false end
+  values.old, values.old_until, values.secret = values.secret, now() + life, args[3]
+  keep_hook(root, args[1], args[2], values)
+  return hook_values(args[2], values)
+end
+
+-- ARGS: tenant, id, why it is disabled, or empty to enable it
+-- Gives the endpoint, or nil if there is none.
+local function hook_switch(keys, args)
+  local root = keys[1]
+  local values = hook_of(root, args[1], args[2])
+  if not values then return false end
+  values.disabled = present(args[3])
+  keep_hook(root, args[1], args[2], values)
+  return hook_values(args[2], values)
+end
+
+local function delivery_values(id, delivery)
+  local log = {}
+  for i, attempt in ipairs(delivery.log) do
+    log[i] = { attempt.at, attempt.status or false, attempt.error or false, attempt.took }
+  end
+  return {
+    id, delivery.hook, delivery.tenant, delivery.job, delivery.state, delivery.made, delivery.attempts,
+    delivery.due or false, delivery.ended or false, log,
+  }
+end
+
+-- ARGS: for how long nobody else gets it
+-- Gives a delivery that is due and how it is to be made: its values, how often it was claimed, url, secret,
+-- the secret before or nil; nil if none is due. Whoever claims it and dies leaves it to the next.
+local function delivery_claim(keys, args)
+  local root, time, lease = keys[1], now(), number(args[1], 'lease')
+  local due = root .. ':due'
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', time, 'LIMIT', 0, DROPS)) do
+    local delivery = delivery_of(root, id)
+    local hook = delivery and hook_of(root, delivery.tenant, delivery.hook)
+    if hook and not hook.disabled then
+      delivery.claims = delivery.claims + 1
+      keep_delivery(root, id, delivery)
+      redis.call('ZADD', due, time + lease, id)
+      local values = hook_values(delivery.hook, hook)
+      return { delivery_values(id, delivery), delivery.claims, values[2], values[4], values[5] }
+    end
+    redis.call('ZREM', due, id)
+    if delivery then
+      delivery.due, delivery.ended = nil, 'dropped'
+      keep_delivery(root, id, delivery)
+    end
+  end
+  return false
+end
+
+-- ARGS: id, how often it was claimed, `delivered`, `failed` or empty for another attempt, when that is due in
+-- milliseconds from now, status or empty, what went wrong or empty, how long it took
+-- Gives 0 if somebody else has claimed it since, and nothing of this counts.
+local function delivery_settle(keys, args)
+  local root, id, time = keys[1], args[1], now()
+  local delivery, again = delivery_of(root, id), number(args[4], 'again')
+  if not delivery or delivery.claims ~= number(args[2], 'claims') then return 0 end
+  delivery.attempts = delivery.attempts + 1
+  local attempt = {
+    at = time, status = optional(args[5], 'status'), error = present(args[6]), took = number(args[7], 'took'),
+  }
+  table.insert(delivery.log, attempt)
+  if #delivery.log > ATTEMPTS_KEPT then table.remove(delivery.log, 1) end
+  delivery.ended = present(args[3])
+  delivery.due = not delivery.ended and time + again or nil
+  if delivery.due then
+    redis.call('ZADD', root .. ':due', delivery.due, id)
+  else
+    redis.call('ZREM', root .. ':due', id)
+  end
+  keep_delivery(root, id, delivery)
+  return 1
+end
+
+-- ARGS: tenant, endpoint
+-- Deliveries to an endpoint, the newest first.
+local function delivery_list(keys, args)
+  local root, answer = keys[1], {}
+  for _, id in ipairs(redis.call('LRANGE', log_key(root, args[1], args[2]), 0, -1)) do
+    local delivery = delivery_of(root, id)
+    if delivery then table.insert(answer, delivery_values(id, delivery)) end
+  end
+  return answer
+end
+
+-- ARGS: tenant, endpoint, id
+-- Makes a delivery once more, from its first attempt on. Gives it, or nil if there is none.
+local function delivery_replay(keys, args)
+  local root, id = keys[1], args[3]
+  local delivery = delivery_of(root, id)
+  if not delivery or delivery.tenant ~= args[1] or delivery.hook ~= args[2] then return false end
+  -- What is under way does not count any more.
+  delivery.claims, delivery.attempts, delivery.ended, delivery.due = delivery.claims + 1, 0, nil, now()
+  keep_delivery(root, id, delivery)
+  redis.call('ZADD', root .. ':due', delivery.due, id)
+  return delivery_values(id, delivery)
+end
