@@ -12,6 +12,7 @@ mod files;
 mod follow;
 mod limits;
 mod metrics;
+mod notify;
 mod places;
 mod problem;
 mod query;
@@ -36,6 +37,7 @@ use eta::Paces;
 use files::Files;
 use limits::Unlimited;
 use metrics::Metrics;
+use notify::Notifier;
 use routes::page::Page;
 use watch::Watch;
 
@@ -72,6 +74,8 @@ pub struct Config {
     pub max_side: u32,
     /// What a newcomer can begin with.
     pub examples: Examples,
+    /// Whether webhooks may lead to private addresses, and over plain http.
+    pub private_webhooks: bool,
 }
 
 impl Default for Config {
@@ -87,8 +91,20 @@ impl Default for Config {
             max_pixels: 50_000_000,
             max_side: 16_384,
             examples: Examples::default(),
+            private_webhooks: false,
         }
     }
+}
+
+/// Why an API cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The registry has an API's metrics already.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The client that tells endpoints cannot be made.
+    #[error("webhooks: {0}")]
+    Webhooks(#[from] reqwest::Error),
 }
 
 /// Everything that a request may need.
@@ -105,6 +121,7 @@ struct Shared {
     page: Page,
     /// Pictures of the examples.
     examples: Files,
+    notifier: Notifier,
 }
 
 /// The API of one fleet.
@@ -114,20 +131,32 @@ impl Api {
     /// Puts the API together; `registry` is what `/metrics` shows.
     ///
     /// # Errors
-    /// If `registry` already has an API's metrics.
+    /// If `registry` already has an API's metrics, or TLS cannot be set up.
     pub fn new(
         queue: Queue,
         store: Store,
         config: Config,
         registry: prometheus::Registry,
-    ) -> Result<Self, prometheus::Error> {
+    ) -> Result<Self, Error> {
         let metrics = Metrics::new(registry)?;
         let watches = queue.shards().map(|shard| Arc::new(Watch::new(shard))).collect();
         let page = Page::new(&store.public_origin());
         let examples = Files::new(config.examples.pictures.iter().cloned());
+        let notifier = Notifier::new(queue.clone(), config.private_webhooks)?;
         let (known, unlimited, paces) = (Known::new(), Unlimited::new(), Paces::default());
-        let shared =
-            Shared { watches, queue, store, config, metrics, paces, known, unlimited, page, examples };
+        let shared = Shared {
+            watches,
+            queue,
+            store,
+            config,
+            metrics,
+            paces,
+            known,
+            unlimited,
+            notifier,
+            page,
+            examples,
+        };
         Ok(Self(Arc::new(shared)))
     }
 
@@ -147,9 +176,10 @@ impl Api {
                 futures::future::join_all(reads).await
             })
         };
+        let notifying = tokio::spawn(self.0.notifier.clone().run(stop.clone()));
         serve::serve(listener, router(self.0), stop).await;
         // The tasks only fail by a panic, which has been reported where it happened.
-        let _ = tokio::join!(reaper, watching);
+        let _ = tokio::join!(reaper, watching, notifying);
         Ok(())
     }
 }
@@ -181,6 +211,13 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/examples/{name}", get(routes::capabilities::example))
         .route("/", get(routes::page::index))
         .route("/page/{*name}", get(routes::page::file))
+        .route("/v1/webhooks", post(routes::webhooks::create).get(routes::webhooks::list))
+        .route("/v1/webhooks/{id}", axum::routing::delete(routes::webhooks::delete))
+        .route("/v1/webhooks/{id}/rotate", post(routes::webhooks::rotate))
+        .route("/v1/webhooks/{id}/disable", post(routes::webhooks::disable))
+        .route("/v1/webhooks/{id}/enable", post(routes::webhooks::enable))
+        .route("/v1/webhooks/{id}/deliveries", get(routes::webhooks::deliveries))
+        .route("/v1/webhooks/{id}/deliveries/{delivery}/replay", post(routes::webhooks::replay))
         .route("/healthz", get(routes::health::alive))
         .route("/readyz", get(routes::health::ready))
         .route("/metrics", get(routes::health::metrics))

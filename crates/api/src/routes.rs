@@ -14,6 +14,7 @@ pub(crate) mod session;
 pub(crate) mod steer;
 pub(crate) mod uploads;
 mod wait;
+pub(crate) mod webhooks;
 pub(crate) mod workers;
 
 use axum::http::StatusCode;
@@ -28,7 +29,7 @@ fn job_id(text: &str) -> Result<JobId, Problem> {
 }
 
 /// Where everything about a job is found.
-fn links(id: &JobId) -> Value {
+pub(crate) fn links(id: &JobId) -> Value {
     json!({
         "self": format!("/v1/jobs/{id}"),
         "events": format!("/v1/jobs/{id}/events"),

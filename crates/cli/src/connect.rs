@@ -34,6 +34,7 @@ pub(crate) async fn api(
     model: Option<&Path>,
     listen: SocketAddr,
 ) -> anyhow::Result<Config> {
+    let private_webhooks = access.allow_private_webhooks;
     let access = access.access(listen.ip());
     if access == Access::Open && !listen.ip().is_loopback() {
         tracing::warn!("the API lets in everybody who can reach {listen}; --auth keys asks for keys");
@@ -42,7 +43,7 @@ pub(crate) async fn api(
         tracing::warn!("the API asks for keys and there is none: make one with `uso keys create TENANT`");
     }
     let references = s3.s3_reference_bucket.clone();
-    Ok(Config { access, references, ..of_model(model)? })
+    Ok(Config { access, references, private_webhooks, ..of_model(model)? })
 }
 
 /// A store whose bucket is there.

@@ -20,4 +20,5 @@ mod steer;
 mod tenants;
 mod uploads;
 mod wait;
+mod webhooks;
 mod workers;

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use uso_api::{Access, ReferencePlace};
 
@@ -11,6 +12,9 @@ pub(crate) struct AccessArgs {
     /// can reach it. Without it: open if only this machine can, else keys.
     #[arg(long, env = "USO_AUTH", value_enum, value_name = "open|keys")]
     pub(crate) auth: Option<Auth>,
+    /// Let webhooks lead to private addresses, and over plain http.
+    #[arg(long, env = "USO_ALLOW_PRIVATE_WEBHOOKS", value_parser = BoolishValueParser::new())]
+    pub(crate) allow_private_webhooks: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -45,7 +49,9 @@ mod tests {
 
     #[test]
     fn nobody_is_let_in_from_elsewhere_unless_it_is_asked_for() {
-        let access = |auth, listen: &str| AccessArgs { auth }.access(listen.parse().unwrap());
+        let access = |auth, listen: &str| {
+            AccessArgs { auth, allow_private_webhooks: false }.access(listen.parse().unwrap())
+        };
         for listen in ["127.0.0.1", "127.9.9.9", "::1"] {
             assert_eq!(access(None, listen), Access::Open, "{listen}");
         }

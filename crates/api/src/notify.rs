@@ -1,0 +1,178 @@
+//! Tells endpoints that jobs have ended, as Standard Webhooks says: one task in each process takes deliveries
+//! that are due, and makes some of them at once.
+//!
+//! What it sends holds no secret and no presigned URL: retries go on for days, and an answer may be read by
+//! whoever the endpoint's owner trusts. A delivery that is cut short is due again after a minute, so an
+//! endpoint may hear of an event twice, under the same `webhook-id`.
+
+mod guard;
+mod schedule;
+mod sign;
+
+use std::time::Duration;
+
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uso_queue::{Attempt, ClaimedDelivery, Delivery, Next, Queue};
+use uuid::Uuid;
+
+pub(crate) use guard::check_url;
+pub(crate) use sign::secret_text;
+
+/// Longest time an endpoint may take.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// Deliveries that a process makes at once.
+const AT_ONCE: usize = 16;
+/// Pause before the queue is asked again when nothing is due.
+const PAUSE: Duration = Duration::from_secs(1);
+/// What deliveries under way get when the process stops.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Makes deliveries.
+#[derive(Clone)]
+pub(crate) struct Notifier {
+    queue: Queue,
+    client: Client,
+    allow_private: bool,
+}
+
+impl Notifier {
+    pub(crate) fn new(queue: Queue, allow_private: bool) -> reqwest::Result<Self> {
+        let client = Client::builder()
+            .user_agent(concat!("uso-fleet/", env!("CARGO_PKG_VERSION")))
+            .timeout(TIMEOUT)
+            .connect_timeout(TIMEOUT)
+            // Where a redirect leads has not been checked, and a proxy would look names up again.
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .dns_resolver(guard::Resolver { allow_private })
+            .build()?;
+        Ok(Self { queue, client, allow_private })
+    }
+
+    /// Makes deliveries until `stop`.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut sending = JoinSet::new();
+        while !stop.is_cancelled() {
+            while sending.try_join_next().is_some() {}
+            self.take(&mut sending).await;
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(_) = sending.join_next(), if sending.len() >= AT_ONCE => {}
+                () = tokio::time::sleep(PAUSE), if sending.len() < AT_ONCE => {}
+            }
+        }
+        let last = async { while sending.join_next().await.is_some() {} };
+        if tokio::time::timeout(FAREWELL, last).await.is_err() {
+            sending.shutdown().await;
+        }
+    }
+
+    /// Starts as many deliveries as are due and there is room for.
+    async fn take(&self, sending: &mut JoinSet<()>) {
+        for shard in self.queue.shards() {
+            while sending.len() < AT_ONCE {
+                match self.queue.claim_delivery(shard).await {
+                    Ok(Some(claimed)) => {
+                        let notifier = self.clone();
+                        sending.spawn(async move { notifier.deliver(&claimed).await });
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::debug!(%error, "no deliveries can be claimed now");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes one attempt and says what became of it.
+    async fn deliver(&self, claimed: &ClaimedDelivery) {
+        let begun = Instant::now();
+        let answer = self.send(claimed).await;
+        let took_ms = begun.elapsed().as_millis() as u64;
+        let (status, error) = match &answer {
+            Ok(status) if status.is_success() => (Some(status.as_u16()), None),
+            Ok(status) => (Some(status.as_u16()), Some(format!("it answered {status}"))),
+            Err(reason) => (None, Some(reason.clone())),
+        };
+        let delivery = &claimed.delivery;
+        let next = match answer {
+            Ok(status) if status.is_success() => Next::Delivered,
+            Ok(StatusCode::GONE) => Next::Failed,
+            _ => schedule::after(delivery.attempts + 1, random()).map_or(Next::Failed, Next::Again),
+        };
+        tracing::debug!(job.id = %delivery.job, webhook = delivery.webhook, ?status, ?next, took_ms, "told an endpoint");
+        let attempt = Attempt { at_ms: 0, status, error, took_ms };
+        if let Err(error) = self.settle(claimed, next, &attempt).await {
+            // It is due again in a minute.
+            tracing::warn!(%error, webhook = delivery.webhook, "what became of a delivery was not recorded");
+        }
+    }
+
+    async fn settle(
+        &self,
+        claimed: &ClaimedDelivery,
+        next: Next,
+        attempt: &Attempt,
+    ) -> Result<(), uso_queue::Error> {
+        let counts = self.queue.settle_delivery(claimed, next, attempt).await?;
+        if counts && attempt.status == Some(StatusCode::GONE.as_u16()) {
+            let Delivery { tenant, webhook, .. } = &claimed.delivery;
+            self.queue.switch_webhook(tenant, webhook, Some("it answered 410 Gone")).await?;
+        }
+        Ok(())
+    }
+
+    /// The status of the endpoint's answer, or what went wrong in words that tell nothing of our network.
+    async fn send(&self, claimed: &ClaimedDelivery) -> Result<StatusCode, String> {
+        // The settings may have changed since it was made.
+        let url = check_url(&claimed.url, self.allow_private)?;
+        let body = body(&claimed.delivery).to_string();
+        let request = self.client.post(url).header("content-type", "application/json");
+        let signed = sign::headers(claimed.delivery.message(), now_s(), &body, &claimed.secrets);
+        let request = signed.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        let answer = request.body(body).send().await.map_err(|error| in_words(&error))?;
+        Ok(answer.status())
+    }
+}
+
+/// The same for all attempts.
+fn body(delivery: &Delivery) -> Value {
+    let Delivery { job, state, made_ms, .. } = delivery;
+    json!({
+        "type": format!("job.{}", state.as_str()),
+        "timestamp": made_ms,
+        "data": { "id": job, "state": state, "links": crate::routes::links(job) },
+    })
+}
+
+fn in_words(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return format!("no answer within {} s", TIMEOUT.as_secs());
+    }
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(current) = cause {
+        if current.is::<guard::Refused>() {
+            return current.to_string();
+        }
+        cause = current.source();
+    }
+    let reason = if error.is_connect() { "no connection could be made" } else { "the request failed" };
+    reason.to_owned()
+}
+
+/// By this machine's clock: endpoints compare it with theirs.
+fn now_s() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// From 0 to 1.
+fn random() -> f64 {
+    f64::from(Uuid::new_v4().as_u128() as u32) / f64::from(u32::MAX)
+}

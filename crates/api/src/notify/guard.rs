@@ -1,0 +1,186 @@
+//! Where webhooks may go: a tenant names the address, and must not reach what only the fleet can reach.
+//!
+//! Names are looked up by [`Resolver`] alone, which hands on only addresses that it has checked; the client
+//! connects to those, so a name that means something else a moment later gains nothing.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use reqwest::Url;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+/// An address that nothing is sent to.
+#[derive(Debug, thiserror::Error)]
+#[error("the name has no public address")]
+pub(super) struct Refused;
+
+/// Looks names up.
+pub(super) struct Resolver {
+    pub(super) allow_private: bool,
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let allow_private = self.allow_private;
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let allowed: Vec<SocketAddr> =
+                found.filter(|address| allow_private || is_public(address.ip())).collect();
+            if allowed.is_empty() {
+                return Err(Refused.into());
+            }
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Reads an endpoint's address; a name in it is looked up only when something is sent.
+pub(crate) fn check_url(text: &str, allow_private: bool) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|_| "must be a URL".to_owned())?;
+    match url.scheme() {
+        "https" => {}
+        "http" if allow_private => {}
+        _ => return Err("must begin with https://".into()),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not carry a user name or a password".into());
+    }
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    match host.parse::<IpAddr>() {
+        Ok(address) if !allow_private && !is_public(address) => Err("must be a public address".into()),
+        _ => Ok(url),
+    }
+}
+
+/// Whether an address is one of the internet's, and not this machine's, a private network's, or a way around
+/// to one of these.
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    let special = address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || address.is_documentation()
+        || address.is_multicast()
+        // This network; shared by carriers; protocol assignments; benchmarks; reserved and broadcast.
+        || a == 0
+        || (a == 100 && b & 0b1100_0000 == 64)
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 198 && b & 0b1111_1110 == 18)
+        || a >= 240;
+    !special
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let s = address.segments();
+    let v4 = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
+    if let Some(mapped) = address.to_ipv4_mapped() {
+        return is_public_v4(mapped);
+    }
+    match s {
+        // Addresses of version 4 in other clothes: NAT64 and 6to4.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => is_public_v4(v4(high, low)),
+        [0x2002, high, low, ..] => is_public_v4(v4(high, low)),
+        // Teredo and other protocol assignments; documentation.
+        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
+        // All that is handed out to networks begins with 001.
+        [first, ..] => first & 0xe000 == 0x2000,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_the_internet_are_public() {
+        for public in
+            ["1.1.1.1", "100.63.0.1", "172.32.0.1", "198.20.0.1", "2606:4700::1111", "::ffff:1.1.1.1"]
+        {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+        for other in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "10.0.0.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "0.1.2.3",
+            "100.64.0.1",
+            "100.127.255.255",
+            "192.0.0.1",
+            "192.0.2.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "203.0.113.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "fe80::1",
+            "fec0::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "ff02::1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::1",
+            "2002:7f00:1::",
+            "2002:a9fe:a9fe::",
+            "2001::1",
+            "2001:db8::1",
+            "3fff::1",
+        ] {
+            assert!(!is_public(other.parse().unwrap()), "{other}");
+        }
+    }
+
+    #[test]
+    fn urls_that_lead_inside_are_refused_however_they_are_written() {
+        for bad in [
+            "",
+            "x",
+            "ftp://example.com",
+            "http://example.com",
+            "file:///etc/passwd",
+            "https://127.0.0.1/",
+            "https://127.1/",
+            "https://0x7f000001/",
+            "https://2130706433/",
+            "https://0177.0.0.1/",
+            "https://[::1]/",
+            "https://[::ffff:7f00:1]/",
+            "https://169.254.169.254/latest",
+            "https://user@example.com/",
+            "https://a:b@example.com/",
+        ] {
+            assert!(check_url(bad, false).is_err(), "{bad}");
+        }
+        for good in ["https://example.com/hook?a=b", "https://1.1.1.1:8443/", "https://[2606:4700::1111]/"] {
+            assert!(check_url(good, false).is_ok(), "{good}");
+        }
+        assert!(check_url("http://127.0.0.1:9/", true).is_ok());
+        assert!(check_url("http://a:b@127.0.0.1:9/", true).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_name_that_means_this_machine_is_not_handed_on() {
+        let resolve = async |allow_private| {
+            let name = "localhost".parse::<Name>().unwrap();
+            Resolver { allow_private }.resolve(name).await.map(Iterator::count)
+        };
+        assert!(resolve(false).await.err().unwrap().is::<Refused>());
+        assert!(resolve(true).await.unwrap() > 0);
+    }
+}

@@ -1,0 +1,187 @@
+//! `/v1/webhooks`: endpoints that are told when jobs end, and what became of it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+use uso_queue::{FieldError, State as JobState, Webhook};
+
+use crate::body::{MAX_BODY, read_json};
+use crate::caller::Caller;
+use crate::notify::{check_url, secret_text};
+use crate::{Problem, Shared};
+
+/// Longest address of an endpoint.
+const MAX_URL: usize = 2000;
+
+/// What events are called: these, with `job.` before them.
+const ENDS: [JobState; 4] = [JobState::Succeeded, JobState::Failed, JobState::Canceled, JobState::Expired];
+
+pub(crate) async fn create(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let body = read_json(&headers, body, MAX_BODY).await?;
+    let (url, events) = read(&body, shared.config.private_webhooks).map_err(Problem::fields)?;
+    let made = shared.queue.add_webhook(&caller.tenant, &url, &events).await?;
+    let hook = made.ok_or_else(|| {
+        let detail = "there are as many webhooks as a tenant may have; delete one first";
+        Problem::new(StatusCode::CONFLICT, "too_many_webhooks", detail)
+    })?;
+    Ok((StatusCode::CREATED, with_secret(&hook)).into_response())
+}
+
+pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<Response, Problem> {
+    let hooks = shared.queue.webhooks(&caller.tenant).await?;
+    let hooks: Vec<Value> = hooks.iter().map(describe).collect();
+    Ok(Json(json!({ "webhooks": hooks })).into_response())
+}
+
+pub(crate) async fn delete(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    match shared.queue.drop_webhook(&caller.tenant, &id).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(no_such_webhook()),
+    }
+}
+
+/// Draws a new secret; the one before goes on signing for a day.
+pub(crate) async fn rotate(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let hook = shared.queue.rotate_webhook(&caller.tenant, &id).await?;
+    Ok(with_secret(&hook.ok_or_else(no_such_webhook)?).into_response())
+}
+
+pub(crate) async fn disable(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    switch(&shared, &caller, &id, Some("its owner asked for it")).await
+}
+
+pub(crate) async fn enable(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    switch(&shared, &caller, &id, None).await
+}
+
+async fn switch(
+    shared: &Shared,
+    caller: &Caller,
+    id: &str,
+    disabled: Option<&str>,
+) -> Result<Response, Problem> {
+    let hook = shared.queue.switch_webhook(&caller.tenant, id, disabled).await?;
+    Ok(Json(describe(&hook.ok_or_else(no_such_webhook)?)).into_response())
+}
+
+/// What was sent to an endpoint lately, and what became of it.
+pub(crate) async fn deliveries(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let hooks = shared.queue.webhooks(&caller.tenant).await?;
+    if !hooks.iter().any(|hook| hook.id == id) {
+        return Err(no_such_webhook());
+    }
+    let deliveries = shared.queue.deliveries(&caller.tenant, &id).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(json!({ "deliveries": deliveries }))).into_response())
+}
+
+/// Makes a delivery once more.
+pub(crate) async fn replay(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+    Path((id, delivery)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let replayed = shared.queue.replay_delivery(&caller.tenant, &id, &delivery).await?;
+    let replayed = replayed.ok_or_else(|| {
+        let detail = "there is no such delivery, or its time is over";
+        Problem::new(StatusCode::NOT_FOUND, "no_such_delivery", detail)
+    })?;
+    Ok((StatusCode::ACCEPTED, Json(replayed)).into_response())
+}
+
+/// Reads a request for an endpoint: its address, and the events it asks for, which are all if it names none.
+fn read(body: &Value, allow_private: bool) -> Result<(String, Vec<JobState>), Vec<FieldError>> {
+    let fault = |pointer: String, code, message: String| FieldError { pointer, code, message };
+    let Value::Object(fields) = body else {
+        return Err(vec![fault(String::new(), "wrong_type", "the body must be a JSON object".into())]);
+    };
+    let mut errors: Vec<FieldError> = unknown(fields);
+    let url = fields.get("url").and_then(Value::as_str).unwrap_or_default();
+    if url.len() > MAX_URL {
+        errors.push(fault("/url".into(), "too_long", format!("at most {MAX_URL} bytes are allowed")));
+    } else if let Err(message) = check_url(url, allow_private) {
+        errors.push(fault("/url".into(), "invalid_url", message));
+    }
+    let mut events = Vec::new();
+    match fields.get("events") {
+        None | Some(Value::Null) => events.extend(ENDS),
+        Some(Value::Array(words)) if !words.is_empty() => {
+            for (i, word) in words.iter().enumerate() {
+                match ENDS.into_iter().find(|end| word.as_str() == Some(event_name(*end).as_str())) {
+                    Some(end) => events.push(end),
+                    None => {
+                        let names = ENDS.map(event_name).join(", ");
+                        let message = format!("must be one of: {names}");
+                        errors.push(fault(format!("/events/{i}"), "not_a_choice", message));
+                    }
+                }
+            }
+        }
+        Some(_) => {
+            let message = "must be an array of at least one event's name".into();
+            errors.push(fault("/events".into(), "wrong_type", message));
+        }
+    }
+    if errors.is_empty() { Ok((url.to_owned(), events)) } else { Err(errors) }
+}
+
+fn unknown(fields: &Map<String, Value>) -> Vec<FieldError> {
+    let names = fields.keys().filter(|name| !matches!(name.as_str(), "url" | "events"));
+    names
+        .map(|name| FieldError {
+            pointer: format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+            code: "unknown_field",
+            message: "no such field".into(),
+        })
+        .collect()
+}
+
+fn event_name(end: JobState) -> String {
+    format!("job.{}", end.as_str())
+}
+
+fn describe(hook: &Webhook) -> Value {
+    let mut body = json!(hook);
+    body["events"] = hook.events.iter().map(|end| event_name(*end)).collect();
+    body
+}
+
+/// The only answers that hold a secret.
+fn with_secret(hook: &Webhook) -> impl IntoResponse {
+    let mut body = describe(hook);
+    body["secret"] = secret_text(&hook.secret).into();
+    ([(header::CACHE_CONTROL, "no-store")], Json(body))
+}
+
+fn no_such_webhook() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "no_such_webhook", "there is no such webhook")
+}

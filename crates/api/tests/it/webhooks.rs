@@ -1,0 +1,247 @@
+//! Endpoints are told when jobs end.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tokio::net::TcpListener;
+use uso_api::Config;
+use uso_queue::Failure;
+
+use crate::fixture::{Fixture, problem};
+
+/// One message as it came.
+#[derive(Debug, Clone)]
+struct Message {
+    headers: HeaderMap,
+    body: String,
+}
+
+/// Somebody who listens, and answers what the test wants.
+#[derive(Clone)]
+struct Endpoint {
+    heard: Arc<Mutex<Vec<Message>>>,
+    answer: Arc<Mutex<StatusCode>>,
+    url: String,
+}
+
+impl Endpoint {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let endpoint = Self { heard: Arc::default(), answer: Arc::new(Mutex::new(StatusCode::OK)), url };
+        let router = Router::new().route("/hook", post(hear)).with_state(endpoint.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        endpoint
+    }
+
+    fn answer(&self, status: StatusCode) {
+        *self.answer.lock().unwrap() = status;
+    }
+
+    /// All messages, once there are so many.
+    async fn messages(&self, count: usize) -> Vec<Message> {
+        let wait = async {
+            loop {
+                let heard = self.heard.lock().unwrap().clone();
+                if heard.len() >= count {
+                    return heard;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), wait).await.expect("nobody told us")
+    }
+}
+
+async fn hear(State(endpoint): State<Endpoint>, headers: HeaderMap, body: String) -> StatusCode {
+    endpoint.heard.lock().unwrap().push(Message { headers, body });
+    *endpoint.answer.lock().unwrap()
+}
+
+impl Message {
+    fn header(&self, name: &str) -> &str {
+        self.headers[name].to_str().unwrap()
+    }
+
+    /// Whether one of its signatures was made with a secret.
+    fn is_signed_with(&self, secret: &str) -> bool {
+        let key = BASE64_STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
+        let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
+        let (id, time) = (self.header("webhook-id"), self.header("webhook-timestamp"));
+        mac.update(format!("{id}.{time}.{}", self.body).as_bytes());
+        let expected = format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()));
+        self.header("webhook-signature").split(' ').any(|signature| signature == expected)
+    }
+}
+
+async fn fixture() -> Fixture {
+    Fixture::start_as(Config { private_webhooks: true, ..Config::default() }).await
+}
+
+async fn create(fixture: &Fixture, body: &Value) -> Value {
+    let answer = fixture.post("/v1/webhooks", body).await;
+    assert_eq!(answer.status(), 201);
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    answer.json().await.unwrap()
+}
+
+/// The deliveries of an endpoint, once `reached` holds for the newest.
+async fn delivery(fixture: &Fixture, hook: &str, reached: impl Fn(&Value) -> bool) -> Value {
+    let wait = async {
+        loop {
+            let path = format!("/v1/webhooks/{hook}/deliveries");
+            let body: Value = fixture.get(&path).await.json().await.unwrap();
+            if reached(&body["deliveries"][0]) {
+                return body["deliveries"][0].clone();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("the delivery did not get there")
+}
+
+#[tokio::test]
+async fn the_end_of_a_job_is_told_signed_and_with_links_alone() {
+    let fixture = fixture().await;
+    let endpoint = Endpoint::start().await;
+    let hook = create(&fixture, &json!({ "url": endpoint.url })).await;
+    let id = fixture.submit("a cat").await;
+    fixture.complete(&fixture.claim().await).await;
+    let message = endpoint.messages(1).await.remove(0);
+    assert!(message.is_signed_with(hook["secret"].as_str().unwrap()));
+    let body: Value = serde_json::from_str(&message.body).unwrap();
+    assert_eq!((&body["type"], &body["data"]["id"]), (&json!("job.succeeded"), &json!(id)));
+    assert_eq!(body["data"]["links"]["result"], format!("/v1/jobs/{id}/result"));
+    assert!(!message.body.contains("X-Amz") && !message.body.contains("s3://"), "{}", message.body);
+
+    let told = delivery(&fixture, hook["id"].as_str().unwrap(), |told| told["ended"] == "delivered").await;
+    assert_eq!(
+        (&told["job"], &told["attempts"], &told["log"][0]["status"]),
+        (&json!(id), &json!(1), &json!(200))
+    );
+    let list: Value = fixture.get("/v1/webhooks").await.json().await.unwrap();
+    assert_eq!(list["webhooks"][0]["id"], hook["id"]);
+    assert!(list["webhooks"][0].get("secret").is_none(), "a secret is shown once");
+}
+
+#[tokio::test]
+async fn only_what_is_asked_for_is_told() {
+    let fixture = fixture().await;
+    let endpoint = Endpoint::start().await;
+    create(&fixture, &json!({ "url": endpoint.url, "events": ["job.failed"] })).await;
+    fixture.submit("a cat").await;
+    fixture.complete(&fixture.claim().await).await;
+    let id = fixture.submit("a dog").await;
+    let failure = Failure { code: "broke".into(), message: "it broke".into(), retryable: false };
+    fixture.claim().await.fail(&failure).await.unwrap();
+    let messages = endpoint.messages(1).await;
+    assert_eq!(messages.len(), 1);
+    assert!(messages[0].body.contains(&id) && messages[0].body.contains("job.failed"), "{messages:?}");
+}
+
+#[tokio::test]
+async fn what_was_not_taken_is_sent_again_under_the_same_id() {
+    let fixture = fixture().await;
+    let endpoint = Endpoint::start().await;
+    let hook = create(&fixture, &json!({ "url": endpoint.url })).await;
+    let hook = hook["id"].as_str().unwrap();
+    endpoint.answer(StatusCode::INTERNAL_SERVER_ERROR);
+    fixture.submit("a cat").await;
+    fixture.complete(&fixture.claim().await).await;
+    let told = delivery(&fixture, hook, |told| told["attempts"] == 1).await;
+    assert_eq!((&told["ended"], &told["log"][0]["status"]), (&Value::Null, &json!(500)));
+    assert!(told["due_ms"].as_u64() > told["made_ms"].as_u64());
+    endpoint.answer(StatusCode::NO_CONTENT);
+    delivery(&fixture, hook, |told| told["ended"] == "delivered").await;
+    // And once more when its owner asks for it.
+    let path = format!("/v1/webhooks/{hook}/deliveries/{}/replay", told["id"].as_str().unwrap());
+    assert_eq!(fixture.post(&path, &json!({})).await.status(), 202);
+    let messages = endpoint.messages(3).await;
+    let ids: Vec<&str> = messages.iter().map(|message| message.header("webhook-id")).collect();
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+}
+
+#[tokio::test]
+async fn an_old_secret_signs_beside_the_new_one() {
+    let fixture = fixture().await;
+    let endpoint = Endpoint::start().await;
+    let hook = create(&fixture, &json!({ "url": endpoint.url })).await;
+    let path = format!("/v1/webhooks/{}/rotate", hook["id"].as_str().unwrap());
+    let rotated: Value = fixture.post(&path, &json!({})).await.json().await.unwrap();
+    assert_ne!(rotated["secret"], hook["secret"]);
+    fixture.submit("a cat").await;
+    fixture.complete(&fixture.claim().await).await;
+    let message = endpoint.messages(1).await.remove(0);
+    for secret in [&hook["secret"], &rotated["secret"]] {
+        assert!(message.is_signed_with(secret.as_str().unwrap()));
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_gone_is_disabled_until_it_is_enabled() {
+    let fixture = fixture().await;
+    let endpoint = Endpoint::start().await;
+    let hook = create(&fixture, &json!({ "url": endpoint.url })).await;
+    let id = hook["id"].as_str().unwrap();
+    endpoint.answer(StatusCode::GONE);
+    fixture.submit("a cat").await;
+    fixture.complete(&fixture.claim().await).await;
+    delivery(&fixture, id, |told| told["ended"] == "failed").await;
+    let disabled = async || {
+        let list: Value = fixture.get("/v1/webhooks").await.json().await.unwrap();
+        list["webhooks"][0]["disabled"].clone()
+    };
+    while disabled().await.is_null() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(disabled().await.as_str().unwrap().contains("410"));
+    // What ends meanwhile is not told.
+    fixture.submit("a dog").await;
+    fixture.complete(&fixture.claim().await).await;
+    endpoint.answer(StatusCode::OK);
+    let enabled = fixture.post(&format!("/v1/webhooks/{id}/enable"), &json!({})).await;
+    assert_eq!(enabled.json::<Value>().await.unwrap()["disabled"], Value::Null);
+    let last = fixture.submit("a fox").await;
+    fixture.complete(&fixture.claim().await).await;
+    let messages = endpoint.messages(2).await;
+    assert_eq!(messages.len(), 2);
+    assert!(messages[1].body.contains(&last));
+}
+
+#[tokio::test]
+async fn a_webhook_is_its_tenants_own_and_leads_outside() {
+    let fixture = Fixture::start().await;
+    for bad in [json!({}), json!({ "url": "http://example.com" }), json!({ "url": "https://127.0.0.1" })] {
+        let body = problem(fixture.post("/v1/webhooks", &bad).await, 422, "invalid_fields").await;
+        assert_eq!(body["errors"][0]["pointer"], "/url");
+    }
+    let bad = json!({ "url": "https://example.com", "events": ["job.queued"], "secret": "x" });
+    let body = problem(fixture.post("/v1/webhooks", &bad).await, 422, "invalid_fields").await;
+    let pointers: Vec<&Value> =
+        body["errors"].as_array().unwrap().iter().map(|error| &error["pointer"]).collect();
+    assert_eq!(pointers, [&json!("/secret"), &json!("/events/0")]);
+
+    let theirs = fixture.queue.add_webhook("theirs", "https://example.com", &[]).await.unwrap().unwrap().id;
+    let list: Value = fixture.get("/v1/webhooks").await.json().await.unwrap();
+    assert_eq!(list, json!({ "webhooks": [] }));
+    for action in ["rotate", "disable", "enable"] {
+        let answer = fixture.post(&format!("/v1/webhooks/{theirs}/{action}"), &json!({})).await;
+        problem(answer, 404, "no_such_webhook").await;
+    }
+    let answer = fixture.get(&format!("/v1/webhooks/{theirs}/deliveries")).await;
+    problem(answer, 404, "no_such_webhook").await;
+    let delete = |id: &str| fixture.client.delete(fixture.url(&format!("/v1/webhooks/{id}"))).send();
+    problem(delete(&theirs).await.unwrap(), 404, "no_such_webhook").await;
+    let ours = create(&fixture, &json!({ "url": "https://example.com" })).await;
+    assert_eq!(delete(ours["id"].as_str().unwrap()).await.unwrap().status(), 204);
+    assert_eq!(fixture.queue.webhooks("theirs").await.unwrap().len(), 1);
+}
