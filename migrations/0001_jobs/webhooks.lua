@@ -150,7 +150,8 @@ local function delivery_settle(keys, args)
   local root, id, time = keys[1], args[1], now()
   local delivery, again = delivery_of(root, id), number(args[4], 'again')
   if not delivery or delivery.claims ~= number(args[2], 'claims') then return 0 end
-  delivery.attempts = delivery.attempts + 1
+  -- Who says the same again, because the answer was lost, changes nothing.
+  delivery.claims, delivery.attempts = delivery.claims + 1, delivery.attempts + 1
   local attempt = {
     at = time, status = optional(args[5], 'status'), error = present(args[6]), took = number(args[7], 'took'),
   }

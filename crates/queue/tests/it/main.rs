@@ -27,4 +27,5 @@ mod tls;
 mod volume;
 mod wanted;
 mod watch;
+mod webhooks;
 mod window;

@@ -1,0 +1,148 @@
+//! Endpoints that are told when jobs end.
+
+use std::time::Duration;
+
+use uso_queue::{Attempt, ClaimedDelivery, JobId, Next, State};
+
+use crate::fixture::{Fixture, bulk, failure, output, spec};
+
+const URL: &str = "https://example.com/hook";
+
+async fn hook(fixture: &Fixture, tenant: &str, events: &[State]) -> String {
+    fixture.queue.add_webhook(tenant, URL, events).await.unwrap().unwrap().id
+}
+
+async fn claim(fixture: &Fixture) -> Option<ClaimedDelivery> {
+    fixture.queue.claim_delivery(0).await.unwrap()
+}
+
+async fn settle(fixture: &Fixture, claimed: &ClaimedDelivery, next: Next) -> bool {
+    let attempt = Attempt { at_ms: 0, status: Some(500), error: Some("it broke".into()), took_ms: 7 };
+    fixture.queue.settle_delivery(claimed, next, &attempt).await.unwrap()
+}
+
+async fn canceled(fixture: &Fixture) -> JobId {
+    let id = fixture.submit(&bulk()).await;
+    fixture.queue.cancel(&id).await.unwrap();
+    id
+}
+
+#[tokio::test]
+async fn every_end_is_written_down_once_for_each_endpoint_that_asks_for_it() {
+    let fixture = Fixture::start().await;
+    let all = [State::Succeeded, State::Failed, State::Canceled, State::Expired];
+    let every = hook(&fixture, "tenant", &all).await;
+    let some = hook(&fixture, "tenant", &[State::Failed]).await;
+    hook(&fixture, "another", &all).await;
+
+    fixture.submit(&bulk()).await;
+    fixture.claim().await.unwrap().complete(&output("a")).await.unwrap();
+    fixture.submit(&bulk()).await;
+    let lease = fixture.claim().await.unwrap();
+    // An attempt that is not the last is no end.
+    lease.fail(&failure(true)).await.unwrap();
+    fixture.claim().await.unwrap().fail(&failure(false)).await.unwrap();
+    canceled(&fixture).await;
+    let mut late = spec(uso_queue::Class::Bulk, 0);
+    late.start_by = Some("2026-01-01T00:00:00Z".parse().unwrap());
+    fixture.submit(&late).await;
+    fixture.queue.reap(&fixture.worker).await.unwrap();
+
+    let mut told = Vec::new();
+    while let Some(claimed) = claim(&fixture).await {
+        assert_eq!((claimed.url.as_str(), claimed.secrets.len()), (URL, 1));
+        assert!(settle(&fixture, &claimed, Next::Delivered).await);
+        told.push((claimed.delivery.webhook, claimed.delivery.state));
+    }
+    let states = |name: &str| -> Vec<State> {
+        told.iter().filter(|(hook, _)| hook == name).map(|(_, state)| *state).collect()
+    };
+    let mut ends = states(&every);
+    ends.sort_by_key(|state| all.iter().position(|known| known == state));
+    assert_eq!((ends, states(&some), told.len()), (all.to_vec(), vec![State::Failed], 5));
+}
+
+#[tokio::test]
+async fn a_delivery_of_a_process_that_died_is_due_again_and_what_it_still_says_does_not_count() {
+    let fixture = Fixture::start().await;
+    hook(&fixture, "tenant", &[State::Canceled]).await;
+    canceled(&fixture).await;
+    let first = claim(&fixture).await.unwrap();
+    assert!(claim(&fixture).await.is_none(), "two processes make the same delivery");
+    fixture.set_clock(Duration::from_secs(61)).await;
+    let second = claim(&fixture).await.unwrap();
+    assert_eq!(second.delivery.message(), first.delivery.message());
+    assert!(!settle(&fixture, &first, Next::Delivered).await);
+    assert!(settle(&fixture, &second, Next::Delivered).await);
+    assert!(!settle(&fixture, &second, Next::Again(Duration::ZERO)).await, "it was settled twice");
+    fixture.move_clock(Duration::from_secs(3600)).await;
+    assert!(claim(&fixture).await.is_none());
+}
+
+#[tokio::test]
+async fn another_attempt_is_due_when_its_time_has_come_and_is_kept_in_the_log() {
+    let fixture = Fixture::start().await;
+    let hook = hook(&fixture, "tenant", &[State::Canceled]).await;
+    let job = canceled(&fixture).await;
+    fixture.set_clock(Duration::ZERO).await;
+    let claimed = claim(&fixture).await.unwrap();
+    assert!(settle(&fixture, &claimed, Next::Again(Duration::from_secs(300))).await);
+    fixture.move_clock(Duration::from_secs(299)).await;
+    assert!(claim(&fixture).await.is_none());
+    fixture.move_clock(Duration::from_secs(301)).await;
+    let again = claim(&fixture).await.unwrap();
+    assert_eq!(again.delivery.attempts, 1);
+    settle(&fixture, &again, Next::Failed).await;
+    let logged = fixture.queue.deliveries("tenant", &hook).await.unwrap();
+    let told = &logged[0];
+    assert_eq!((logged.len(), told.job, told.ended.as_deref()), (1, job, Some("failed")));
+    assert_eq!((told.log.len(), told.log[0].status, told.log[0].took_ms), (2, Some(500), 7));
+
+    let replayed = fixture.queue.replay_delivery("tenant", &hook, &told.id).await.unwrap().unwrap();
+    assert_eq!((replayed.attempts, replayed.ended), (0, None));
+    assert!(claim(&fixture).await.is_some());
+    assert!(fixture.queue.replay_delivery("another", &hook, &told.id).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn nothing_is_sent_to_an_endpoint_that_is_gone_or_disabled() {
+    let fixture = Fixture::start().await;
+    let hook = hook(&fixture, "tenant", &[State::Canceled]).await;
+    canceled(&fixture).await;
+    fixture.queue.switch_webhook("tenant", &hook, Some("asked for")).await.unwrap().unwrap();
+    assert!(claim(&fixture).await.is_none());
+    let dropped = &fixture.queue.deliveries("tenant", &hook).await.unwrap()[0];
+    assert_eq!((dropped.ended.as_deref(), dropped.due_ms), (Some("dropped"), None));
+    // What ends now is not told later either.
+    canceled(&fixture).await;
+    fixture.queue.switch_webhook("tenant", &hook, None).await.unwrap().unwrap();
+    assert!(claim(&fixture).await.is_none());
+    canceled(&fixture).await;
+    assert!(fixture.queue.drop_webhook("tenant", &hook).await.unwrap());
+    assert!(!fixture.queue.drop_webhook("tenant", &hook).await.unwrap());
+    assert!(claim(&fixture).await.is_none());
+}
+
+#[tokio::test]
+async fn an_old_secret_signs_for_a_day() {
+    let fixture = Fixture::start().await;
+    let hook = hook(&fixture, "tenant", &[State::Canceled]).await;
+    let first = fixture.queue.webhooks("tenant").await.unwrap().remove(0).secret;
+    let second = fixture.queue.rotate_webhook("tenant", &hook).await.unwrap().unwrap().secret;
+    assert_ne!(first, second);
+    canceled(&fixture).await;
+    assert_eq!(claim(&fixture).await.unwrap().secrets, [second.clone(), first]);
+    fixture.set_clock(Duration::from_secs(25 * 3600)).await;
+    assert_eq!(claim(&fixture).await.unwrap().secrets, [second]);
+}
+
+#[tokio::test]
+async fn a_tenant_has_a_bounded_number_of_endpoints() {
+    let fixture = Fixture::start().await;
+    for _ in 0..10 {
+        hook(&fixture, "tenant", &[State::Failed]).await;
+    }
+    assert!(fixture.queue.add_webhook("tenant", URL, &[State::Failed]).await.unwrap().is_none());
+    assert_eq!(fixture.queue.webhooks("tenant").await.unwrap().len(), 10);
+    hook(&fixture, "another", &[State::Failed]).await;
+}
