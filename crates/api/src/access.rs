@@ -5,6 +5,7 @@
 //! anywhere else. What a route asks for follows from its path and method alone, so that a new one is closed
 //! until somebody opens it.
 
+mod here;
 mod recent;
 
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub enum Access {
     /// Everybody, as the one tenant of the settings and with all scopes. Keys are not looked at.
     #[default]
     Open,
+    /// As `Open`, but only who asks on this machine, and not through a proxy.
+    Local,
     /// Whoever has a key, as the key's tenant.
     Keys,
 }
@@ -44,7 +47,7 @@ impl Access {
     /// The word used in settings.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Open => "open",
+            Self::Open | Self::Local => "open",
             Self::Keys => "keys",
         }
     }
@@ -119,7 +122,10 @@ pub(crate) async fn admit(State(shared): State<Arc<Shared>>, mut request: Reques
     if need == Need::Nothing {
         return next.run(request).await;
     }
-    if shared.config.access == Access::Open {
+    if shared.config.access == Access::Local && !here::asked_here(request.uri(), request.headers()) {
+        return not_here().into_response();
+    }
+    if shared.config.access != Access::Keys {
         request.extensions_mut().insert(Caller::anybody(&shared.config.tenant));
         return next.run(request).await;
     }
@@ -131,6 +137,12 @@ pub(crate) async fn admit(State(shared): State<Arc<Shared>>, mut request: Reques
         }
         Err(refusal) => refusal.into_response(),
     }
+}
+
+fn not_here() -> Problem {
+    let detail = "this API lets in everybody on its own machine and nobody else; start it with --auth keys, or with \
+                  --auth open to let in all who can reach it";
+    Problem::new(StatusCode::FORBIDDEN, "not_here", detail)
 }
 
 /// Finds out who asks, and whether the key allows it.

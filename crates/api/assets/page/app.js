@@ -78,7 +78,7 @@ async function readCapabilities() {
         server.version && `uso-fleet ${server.version}`,
         server.model && `model ${server.model}`,
         server.durability && `durability ${server.durability}`,
-        server.auth === 'key' && server.tenant && `tenant ${server.tenant}`,
+        server.auth === 'keys' && server.tenant && `tenant ${server.tenant}`,
       ]
         .filter(Boolean)
         .map((text) => h('span', {}, text)),

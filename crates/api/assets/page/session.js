@@ -68,6 +68,6 @@ export function startSession(changed) {
 
 /** Shows whose jobs these are, where there is more than one to be. */
 export function showSession({ auth, tenant }) {
-  at('leave').hidden = auth !== 'key';
+  at('leave').hidden = auth !== 'keys';
   at('leave').title = tenant ? `Sign out ${tenant}` : 'Sign out';
 }

@@ -29,7 +29,7 @@ pub(crate) async fn open(
     body: Body,
 ) -> Result<Response, Refusal> {
     let key = read_key(&read_json(&headers, body, MAX_BODY).await?).map_err(Problem::fields)?;
-    if shared.config.access == Access::Open {
+    if shared.config.access != Access::Keys {
         let detail = "this API lets everybody in; there is nothing to log in to";
         return Err(Problem::new(StatusCode::CONFLICT, "no_keys_needed", detail).into());
     }

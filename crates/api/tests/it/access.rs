@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
+use uso_api::{Access, Config};
 use uso_queue::KeyScope::{Admin, Read, Submit};
 
 use crate::fixture::{Fixture, problem};
@@ -125,6 +126,19 @@ async fn while_everybody_is_let_in_keys_are_not_looked_at() {
             (&json!("default"), &all, &json!("open"))
         );
     }
+}
+
+#[tokio::test]
+async fn what_is_open_to_this_machine_alone_is_not_reached_by_another_name() {
+    let fixture = Fixture::start_as(Config { access: Access::Local, ..Config::default() }).await;
+    assert_eq!(fixture.get("/v1/workers").await.status(), 200);
+    let ask = |name: &'static str, value: &'static str| {
+        fixture.client.get(fixture.url("/v1/workers")).header(name, value).send()
+    };
+    for (name, value) in [("host", "example.com"), ("x-forwarded-for", "192.0.2.1")] {
+        problem(ask(name, value).await.unwrap(), 403, "not_here").await;
+    }
+    assert_eq!(fixture.get("/healthz").await.status(), 200);
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use uso_api::{Access, ReferencePlace};
 #[derive(Args)]
 pub(crate) struct AccessArgs {
     /// Whom the API lets in: `keys` asks for a key made with `uso keys create`, `open` lets in everybody who
-    /// can reach it. Without it: open if only this machine can, else keys.
+    /// can reach it. Without it: at a loopback address whoever asks on this machine, not through a proxy; at
+    /// any other, keys.
     #[arg(long, env = "USO_AUTH", value_enum, value_name = "open|keys")]
     pub(crate) auth: Option<Auth>,
     /// Let webhooks lead to private addresses, and over plain http.
@@ -29,7 +30,7 @@ impl AccessArgs {
         match self.auth {
             Some(Auth::Open) => Access::Open,
             Some(Auth::Keys) => Access::Keys,
-            None if listen.is_loopback() => Access::Open,
+            None if listen.is_loopback() => Access::Local,
             None => Access::Keys,
         }
     }
@@ -53,7 +54,7 @@ mod tests {
             AccessArgs { auth, allow_private_webhooks: false }.access(listen.parse().unwrap())
         };
         for listen in ["127.0.0.1", "127.9.9.9", "::1"] {
-            assert_eq!(access(None, listen), Access::Open, "{listen}");
+            assert_eq!(access(None, listen), Access::Local, "{listen}");
         }
         for listen in ["0.0.0.0", "::", "192.168.1.2", "::ffff:127.0.0.1"] {
             assert_eq!(access(None, listen), Access::Keys, "{listen}");
