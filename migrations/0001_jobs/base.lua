@@ -284,3 +284,13 @@ end
 local function bury(at, reason, id, raw)
   return redis.call('XADD', at.root .. ':dead', 'MAXLEN', '~', DEAD_KEPT, '*', 'reason', reason, 'j', id or '', 'raw', raw)
 end
+
+-- Lua has room for 200 local names at a time: a file whose names no other needs keeps them to itself, in a
+-- block, and registers its functions there.
+
+-- Only new work may be refused when memory is full; whatever ends work must run, or nothing frees it.
+local function register(name, callback, flags)
+  redis.register_function({ function_name = 'uso_1_' .. name, callback = callback, flags = flags })
+end
+
+local NEW_WORK, ALWAYS, READ = {}, { 'allow-oom' }, { 'no-writes' }

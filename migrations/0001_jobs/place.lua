@@ -1,58 +1,61 @@
 
 -- Where a job stands. An estimate: the work of a call is bounded, and ghosts count as jobs.
+do
+  -- Most places of one priority that are looked through, and most tenants that are looked at.
+  local PLACE_LOOKS, PLACE_TENANTS = 10000, 100
 
--- Most places of one priority that are looked through, and most tenants that are looked at.
-local PLACE_LOOKS, PLACE_TENANTS = 10000, 100
-
--- The tenant's own jobs that come first: those of higher priorities, and those in front of it in its own. One
--- that is still to come is the last.
-local function own_ahead(at, class, tenant, priority, id)
-  local ahead = 0
-  for _, text in ipairs(redis.call('ZRANGE', levels_key(at.root, class, tenant), 0, -1)) do
-    local level, key = tonumber(text), backlog_key(at.root, class, tenant, text)
-    local rank = level == priority and id ~= '' and redis.call('LPOS', key, id, 'MAXLEN', PLACE_LOOKS)
-    if level >= priority then ahead = ahead + (rank or redis.call('LLEN', key)) end
-  end
-  return ahead
-end
-
-local function waiting(at, class, tenant)
-  return tonumber(redis.call('HGET', at.root .. ':counts', 'queued:' .. class .. ':' .. tenant) or 0)
-end
-
--- What other tenants get served meanwhile: each by its weight, but no more than it has.
-local function others_ahead(at, class, tenant, own)
-  local ahead, weight = 0, limits_of(at, tenant).weight or 1
-  for _, other in ipairs(redis.call('ZRANGE', at.root .. ':ring:' .. class, 0, PLACE_TENANTS - 1)) do
-    if other ~= tenant then
-      local share = math.floor(own * (limits_of(at, other).weight or 1) / weight)
-      ahead = ahead + math.min(share, waiting(at, class, other))
+  -- The tenant's own jobs that come first: those of higher priorities, and those in front of it in its own. One
+  -- that is still to come is the last.
+  local function own_ahead(at, class, tenant, priority, id)
+    local ahead = 0
+    for _, text in ipairs(redis.call('ZRANGE', levels_key(at.root, class, tenant), 0, -1)) do
+      local level, key = tonumber(text), backlog_key(at.root, class, tenant, text)
+      local rank = level == priority and id ~= '' and redis.call('LPOS', key, id, 'MAXLEN', PLACE_LOOKS)
+      if level >= priority then ahead = ahead + (rank or redis.call('LLEN', key)) end
     end
+    return ahead
   end
-  return ahead
-end
 
-local function all_waiting(at, class)
-  local jobs = 0
-  for _, tenant in ipairs(redis.call('ZRANGE', at.root .. ':ring:' .. class, 0, PLACE_TENANTS - 1)) do
-    jobs = jobs + waiting(at, class, tenant)
+  local function waiting(at, class, tenant)
+    return tonumber(redis.call('HGET', at.root .. ':counts', 'queued:' .. class .. ':' .. tenant) or 0)
   end
-  return jobs
-end
 
--- ARGS: tenant, class, priority, id; an empty one for a job that is to come
--- Gives how many jobs of its class come first, how many interactive ones wait, how many of each class run,
--- interactive first, and whether it is held up by a pause or the nightly window.
-local function place(keys, args)
-  local tenant, class, priority, id = args[1], args[2], number(args[3], 'priority'), args[4]
-  if not id then invalid('arguments are missing') end
-  local at = begin(keys[1])
-  local own = own_ahead(at, class, tenant, priority, id)
-  local held = shard_of(at)['paused:' .. class] or limits_of(at, tenant).paused
-    or (class == 'bulk' and not bulk_is_open(at))
-  return {
-    own + others_ahead(at, class, tenant, own), all_waiting(at, 'interactive'),
-    redis.call('XLEN', at.root .. ':ready:interactive'), redis.call('XLEN', at.root .. ':ready:bulk'),
-    held and 1 or 0,
-  }
+  -- What other tenants get served meanwhile: each by its weight, but no more than it has.
+  local function others_ahead(at, class, tenant, own)
+    local ahead, weight = 0, limits_of(at, tenant).weight or 1
+    for _, other in ipairs(redis.call('ZRANGE', at.root .. ':ring:' .. class, 0, PLACE_TENANTS - 1)) do
+      if other ~= tenant then
+        local share = math.floor(own * (limits_of(at, other).weight or 1) / weight)
+        ahead = ahead + math.min(share, waiting(at, class, other))
+      end
+    end
+    return ahead
+  end
+
+  local function all_waiting(at, class)
+    local jobs = 0
+    for _, tenant in ipairs(redis.call('ZRANGE', at.root .. ':ring:' .. class, 0, PLACE_TENANTS - 1)) do
+      jobs = jobs + waiting(at, class, tenant)
+    end
+    return jobs
+  end
+
+  -- ARGS: tenant, class, priority, id; an empty one for a job that is to come
+  -- Gives how many jobs of its class come first, how many interactive ones wait, how many of each class run,
+  -- interactive first, and whether it is held up by a pause or the nightly window.
+  local function place(keys, args)
+    local tenant, class, priority, id = args[1], args[2], number(args[3], 'priority'), args[4]
+    if not id then invalid('arguments are missing') end
+    local at = begin(keys[1])
+    local own = own_ahead(at, class, tenant, priority, id)
+    local held = shard_of(at)['paused:' .. class] or limits_of(at, tenant).paused
+      or (class == 'bulk' and not bulk_is_open(at))
+    return {
+      own + others_ahead(at, class, tenant, own), all_waiting(at, 'interactive'),
+      redis.call('XLEN', at.root .. ':ready:interactive'), redis.call('XLEN', at.root .. ':ready:bulk'),
+      held and 1 or 0,
+    }
+  end
+
+  register('place', place, READ)
 end
