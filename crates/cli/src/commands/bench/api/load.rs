@@ -12,7 +12,7 @@ use super::http::Connection;
 use super::process::Process;
 use crate::commands::bench::report::{Goal, Report, written};
 use crate::commands::bench::sides::{Sides, quantile};
-use crate::commands::bench::site::{Site, spec};
+use crate::commands::bench::site::{Site, TENANT, spec};
 
 /// Connections, and calls at once.
 const AT_ONCE: usize = 64;
@@ -55,7 +55,7 @@ async fn library(site: &Site, time: Duration) -> anyhow::Result<f64> {
     let (spec, count, begun) = (spec("bulk", 25, 1, Value::Null)?, AtomicU64::new(0), Instant::now());
     let caller = || async {
         while begun.elapsed() < time {
-            site.queue.submit("bench", &spec).await?;
+            site.queue.submit(TENANT, &spec).await?;
             count.fetch_add(1, Ordering::Relaxed);
         }
         anyhow::Ok(())
