@@ -1,5 +1,6 @@
 //! Servers and workers to measure.
 
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,6 +9,8 @@ use anyhow::Context as _;
 use prometheus::Registry;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uso_engine::{Script, Scripted};
@@ -20,10 +23,10 @@ use super::cores::Cores;
 use super::observed::{Log, Observed};
 use super::server::Server;
 
-pub(super) const ACCESS_KEY: &str = "bench";
+const ACCESS_KEY: &str = "bench";
 /// Whose jobs an open API takes all to be.
 pub(super) const TENANT: &str = "default";
-pub(super) const SECRET_KEY: &str = "not-a-secret";
+const SECRET_KEY: &str = "not-a-secret";
 
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -96,6 +99,27 @@ impl Site {
             }
         };
         tokio::time::timeout(PATIENCE, wait).await.context("a job does not end")?
+    }
+
+    /// Runs this program on the site's servers, in a process of its own; gives what it says once it is ready.
+    pub(super) async fn run(&self, args: &[&str]) -> anyhow::Result<(Child, String)> {
+        let mut child = Command::new(std::env::current_exe().context("where is this program?")?)
+            .args(args)
+            .env("USO_REDIS", self.server.url())
+            .env("USO_S3_ENDPOINT", self.endpoint())
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+            .env("USO_LOG", "error")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start a process")?;
+        let said = child.stdout.take().context("a process has no stdout")?;
+        let mut lines = BufReader::new(said).lines();
+        let ready = tokio::time::timeout(PATIENCE, lines.next_line()).await;
+        let ready = ready.context("a process is not ready")??.context("a process ended at once")?;
+        Ok((child, ready))
     }
 
     pub(super) async fn stop(self) -> anyhow::Result<()> {

@@ -1,15 +1,11 @@
 //! An API process that is measured.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
-use crate::commands::bench::site::{ACCESS_KEY, SECRET_KEY, Site};
-
-const START: Duration = Duration::from_secs(30);
+use crate::commands::bench::site::Site;
 
 /// Ends with this value.
 pub(super) struct Process {
@@ -20,23 +16,7 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) async fn start(site: &Site) -> anyhow::Result<Self> {
-        let mut child = Command::new(std::env::current_exe().context("where is this program?")?)
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .env("USO_REDIS", site.server.url())
-            .env("USO_S3_ENDPOINT", site.endpoint())
-            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-            .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-            .env("USO_LOG", "error")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start the API")?;
-        let said = child.stdout.take().context("the API has no stdout")?;
-        let mut lines = BufReader::new(said).lines();
-        let ready =
-            tokio::time::timeout(START, lines.next_line()).await.context("the API is not ready")??;
-        let ready = ready.context("the API ended at once")?;
+        let (child, ready) = site.run(&["serve", "--listen", "127.0.0.1:0"]).await?;
         let address = ready.split_whitespace().find_map(|word| word.strip_prefix("http://"));
         Ok(Self { address: address.context("the API does not say where it is")?.to_owned(), child })
     }

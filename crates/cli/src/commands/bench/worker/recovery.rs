@@ -1,18 +1,16 @@
 //! Steps done twice when workers die or are told to stop in the middle of a picture.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use futures::future::try_join_all;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use uso_queue::{EventId, EventKind, EventTail, JobId};
 
 use super::Sizes;
 use crate::commands::bench::report::{Goal, Report, written};
-use crate::commands::bench::site::{ACCESS_KEY, SECRET_KEY, Site};
+use crate::commands::bench::site::Site;
 
 const STEPS: u32 = 100;
 const SCRIPT: &str = "scripted:step=100ms";
@@ -50,7 +48,7 @@ async fn repeated(sizes: &Sizes, times: usize, signal: &str) -> anyhow::Result<V
 async fn run_lane(times: usize, signal: &str) -> anyhow::Result<Vec<f64>> {
     let site = Site::start().await?;
     let mut tail = site.queue.tail(0, None).await?;
-    let mut worker = start(&site, &work_args()).await?;
+    let mut worker = site.run(&work_args()).await?.0;
     let mut repeated = Vec::new();
     for _ in 0..times {
         let (job, _) = site.submit("bulk", STEPS, Value::Null).await?;
@@ -59,7 +57,7 @@ async fn run_lane(times: usize, signal: &str) -> anyhow::Result<Vec<f64>> {
         step_after(&mut tail, &job, at, 1).await?;
         end(&mut worker, signal).await?;
         let done = last_step(&site, &mut tail, &job).await?;
-        worker = start(&site, &work_args()).await?;
+        worker = site.run(&work_args()).await?.0;
         let next = step_after(&mut tail, &job, 0, 1).await?;
         repeated.push(f64::from(done + 1) - f64::from(next));
         site.queue.cancel(&job).await?;
@@ -116,7 +114,7 @@ pub(super) async fn same_bytes(report: &mut Report) -> anyhow::Result<()> {
     let site = Site::start().await?;
     let args = ["work", "--lease-ms", LEASE_MS, "--checkpoint-every", "100ms"];
     let picture = serde_json::json!({ "width": 256, "height": 256, "seed": 7 });
-    let mut worker = start(&site, &args).await?;
+    let mut worker = site.run(&args).await?.0;
     let (whole, _) = site.submit("bulk", STEPS, picture.clone()).await?;
     let whole = site.ended(&whole).await?.output.context("no picture")?;
     let (job, _) = site.submit("bulk", STEPS, picture).await?;
@@ -131,7 +129,7 @@ pub(super) async fn same_bytes(report: &mut Report) -> anyhow::Result<()> {
     };
     tokio::time::timeout(PATIENCE, copied).await.context("no copy is kept")??;
     end(&mut worker, "KILL").await?;
-    let mut worker = start(&site, &args).await?;
+    let mut worker = site.run(&args).await?.0;
     let resumed = site.ended(&job).await?.output.context("no picture")?;
     ensure!(resumed.receipt.resumed_from > 0, "the job was not gone on with");
     let same = f64::from(u8::from(resumed.sha256 == whole.sha256));
@@ -159,28 +157,6 @@ fn work_args() -> [&'static str; 10] {
         "--grace",
         "1s",
     ]
-}
-
-/// A worker in a process of its own, once it is ready.
-async fn start(site: &Site, args: &[&str]) -> anyhow::Result<Child> {
-    let mut child = Command::new(std::env::current_exe().context("where is this program?")?)
-        .args(args)
-        .env("USO_REDIS", site.server.url())
-        .env("USO_S3_ENDPOINT", site.endpoint())
-        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-        .env("USO_LOG", "error")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .context("cannot start a worker")?;
-    let said = child.stdout.take().context("a worker has no stdout")?;
-    let mut lines = BufReader::new(said).lines();
-    let ready =
-        tokio::time::timeout(PATIENCE, lines.next_line()).await.context("a worker is not ready")??;
-    ready.context("a worker ended at once")?;
-    Ok(child)
 }
 
 /// Sends a signal that ends a worker, and waits for its end.
