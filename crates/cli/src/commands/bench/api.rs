@@ -4,6 +4,7 @@ mod eta;
 mod http;
 mod load;
 mod outage;
+mod pages;
 mod process;
 mod streams;
 
@@ -11,12 +12,12 @@ use clap::ValueEnum as _;
 
 use super::cores::Cores;
 use super::machine::{Machine, version};
-use super::report::{Goal, Report};
+use super::report::Report;
 use crate::args::{ApiFigure, BenchApiArgs};
 
 /// How much makes a figure.
 struct Sizes {
-    /// Rounds of load, and seconds each takes.
+    /// Rounds of load, and of a browser; seconds each of load takes.
     rounds: usize,
     seconds: u64,
     /// Open event streams, and events sent to them.
@@ -53,10 +54,6 @@ async fn measure(figure: ApiFigure, sizes: &Sizes, report: &mut Report) -> anyho
         ApiFigure::Streams => Box::pin(streams::measure(sizes, report)).await,
         ApiFigure::Outage => Box::pin(outage::measure(report)).await,
         ApiFigure::Eta => Box::pin(eta::measure(sizes, report)).await,
-        // A browser is needed: ops/test-page.sh has one, this program has not.
-        ApiFigure::Pages => {
-            report.row("pages with 10,000 jobs: first useful paint", None, "s", Goal::AtMost(1.0));
-            Ok(())
-        }
+        ApiFigure::Pages => Box::pin(pages::measure(sizes, report)).await,
     }
 }
