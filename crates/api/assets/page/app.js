@@ -4,7 +4,7 @@ import { connection } from './api.js';
 import { fill, h, setText, typing } from './dom.js';
 import { startFeed } from './feed.js';
 import { enterGallery, focusSearch, startGallery } from './gallery.js';
-import { focusPrompt, generate, limitsChanged, startGenerate } from './generate.js';
+import { enterGenerate, focusPrompt, generate, limitsChanged, startGenerate } from './generate.js';
 import { icon } from './icons.js';
 import { recall, remember } from './memory.js';
 import { complain, say } from './notices.js';
@@ -13,7 +13,7 @@ import { readServer, server } from './server.js';
 import { showSession, startSession } from './session.js';
 import { close, open, startViewer } from './viewer.js';
 
-const VIEWS = { generate: null, queue: enterQueue, gallery: enterGallery };
+const VIEWS = { generate: enterGenerate, queue: enterQueue, gallery: enterGallery };
 const THEME_WORDS = { auto: 'as the system', light: 'light', dark: 'dark' };
 
 const at = (id) => document.getElementById(id);
@@ -64,7 +64,7 @@ function show(name) {
     at(`view-${name}`).querySelector('h1').focus({ preventScroll: true });
   }
   shown = name;
-  VIEWS[name]?.();
+  VIEWS[name]();
 }
 
 async function readCapabilities() {
@@ -104,7 +104,7 @@ function startConnection() {
       if (!connection.away) banner.hidden = true;
     }, 2500);
     readCapabilities();
-    if (shown) VIEWS[shown]?.();
+    if (shown) VIEWS[shown]();
   });
 }
 

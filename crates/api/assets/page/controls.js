@@ -20,11 +20,16 @@ export function button(iconName, label, onclick, { text = !iconName, class: clas
   );
 }
 
+/** A picture that comes within this time is shown at once: fading in would only make it late. */
+const SOON_MS = 400;
+
 /** A picture that says when it is small enough to show its pixels, and tries `other` if it fails. */
 export function picture(src, alt, { other, ...props } = {}) {
   const image = h('img', { alt, decoding: 'async', ...props });
+  const asked = performance.now();
   image.addEventListener('load', () => {
     image.classList.toggle('pixels', image.naturalWidth <= 192);
+    image.classList.toggle('soon', performance.now() - asked < SOON_MS);
     image.classList.add('there');
   });
   image.addEventListener('error', () => {

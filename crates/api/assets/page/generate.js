@@ -268,7 +268,7 @@ function refused(error) {
 }
 
 const estimateSoon = debounce(ESTIMATE_MS, async () => {
-  if (!estimates || slots.busy || document.hidden) return;
+  if (!estimates || slots.busy || document.hidden || at('view-generate').hidden) return;
   try {
     const told = await call('POST', '/v1/estimate', { body: asked() });
     const ahead = told.position > 0 ? ` · ${told.position} ahead` : '';
@@ -283,6 +283,11 @@ const estimateSoon = debounce(ESTIMATE_MS, async () => {
     setText(at('estimate'), '');
   }
 });
+
+/** The queue may have moved on since the form was last in sight. */
+export function enterGenerate() {
+  estimateSoon();
+}
 
 export function focusPrompt() {
   prompt.focus();
