@@ -6,11 +6,12 @@ import { answer } from './bus.js';
 import { startCards } from './cards.js';
 import { debounce, fill, glide, setText } from './dom.js';
 import { exampleCards, exampleSource } from './examples.js';
+import { complain } from './fields.js';
 import { jobs } from './jobs.js';
 import { recall, remember } from './memory.js';
 import { complain as complainAloud, notice, say } from './notices.js';
 import { server } from './server.js';
-import { Settings, complain } from './settings.js';
+import { Settings } from './settings.js';
 import { DRAGGED_JOB, Slots } from './slots.js';
 import { sentence, submit } from './submit.js';
 import { duration } from './words.js';
@@ -51,6 +52,8 @@ export function startGenerate() {
     generate();
   });
   at('clear').addEventListener('click', clear);
+  // Words typed just before the page is left are not lost to the pause of `saveSoon`.
+  addEventListener('pagehide', save);
   listenForPictures();
   answer('reuse', ({ spec }) => take(spec));
   answer('take', ({ id, slot }) => {
@@ -78,11 +81,14 @@ export function limitsChanged() {
     server.examples,
   ]);
   if (told === limits) return;
+  // What is set while the page is still waiting for the server's first word is meant for it.
+  const typed = limits ? {} : settings.typed;
   limits = told;
   const draft = recall('draft', null);
   settings.reset();
   // Sizes and steps that were right for one model are not for another.
   if (draft?.model === server.model) settings.set(draft);
+  settings.set(typed);
   slots.arrange();
   if (server.limits.prompt_chars > 0) prompt.maxLength = server.limits.prompt_chars;
   drawExamples();
@@ -106,6 +112,8 @@ export async function generate() {
     prompt.focus();
     return;
   }
+  const fault = settings.fault();
+  if (fault) return reveal(fault.control);
   const first = body.seed;
   for (let nth = 0; nth < settings.pictures; nth += 1) {
     submit(first === undefined ? body : { ...body, seed: first + nth });
@@ -135,12 +143,14 @@ function changed() {
   estimateSoon();
 }
 
-const saveSoon = debounce(DRAFT_MS, () => {
+const saveSoon = debounce(DRAFT_MS, save);
+
+function save() {
   // Before the server has spoken, the parameters are nobody's choice.
   if (!limits) return;
   const { seed = -1, ...body } = asked();
   remember('draft', { ...body, seed, model: server.model });
-});
+}
 
 function restore() {
   const draft = recall('draft', null);
@@ -164,7 +174,7 @@ function take(spec) {
   location.hash = '';
   prompt.value = spec.prompt ?? '';
   slots.set(spec.content, spec.styles ?? []);
-  settings.set(bodyOf(spec));
+  settings.set({ ...bodyOf(spec), start_by: spec.start_by ?? null, finish_by: spec.finish_by ?? null });
   clearErrors();
   changed();
   prompt.focus();
@@ -246,11 +256,9 @@ function refused(error) {
       const slot = slots.at(pointer);
       slot.complain(words);
       control = slot.input;
-    } else if (name === 'priority') {
-      complain((control = settings.priority), at('priority-error'), words);
     } else if (settings.fields[name]) {
       settings.fields[name].complain(words);
-      control = settings.fields[name].number;
+      ({ control } = settings.fields[name]);
     } else {
       rest.push(pointer ? `${pointer}: ${words}` : words);
     }
@@ -260,11 +268,15 @@ function refused(error) {
   const place = at('form-error');
   place.hidden = rest.length === 0;
   place.textContent = rest.join(' ');
-  for (let details = first?.closest('details'); details; details = details.parentElement.closest('details'))
-    details.open = true;
   location.hash = '';
-  (first ?? at('generate')).focus();
+  reveal(first ?? at('generate'));
   say(`Refused. ${sentence(error.message)}`);
+}
+
+function reveal(control) {
+  for (let details = control.closest('details'); details; details = details.parentElement.closest('details'))
+    details.open = true;
+  control.focus();
 }
 
 const estimateSoon = debounce(ESTIMATE_MS, async () => {
@@ -286,7 +298,7 @@ const estimateSoon = debounce(ESTIMATE_MS, async () => {
 
 /** The queue may have moved on since the form was last in sight. */
 export function enterGenerate() {
-  estimateSoon();
+  if (limits) estimateSoon();
 }
 
 export function focusPrompt() {
