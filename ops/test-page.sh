@@ -12,16 +12,18 @@ uso=${USO_BIN:-${CARGO_TARGET_DIR:-target}/release/uso}
 browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 if ! browser >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   # Ubuntu's package only points at another packaging system; what counts is whether there is a browser then.
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } >/dev/null 2>&1 || true
+  { apt-get update -qq -o Acquire::Retries=0 && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } >/dev/null 2>&1 || true
 fi
 USO_CHROMIUM=$(browser) || skip "Chromium is not installed and cannot be"
 export USO_CHROMIUM
-"$USO_CHROMIUM" --version >/dev/null 2>&1 || skip "$USO_CHROMIUM does not run"
+# Its version can be had where it lacks what a page needs.
+timeout 120 "$USO_CHROMIUM" --headless --no-sandbox --disable-dev-shm-usage --dump-dom about:blank >/dev/null 2>&1 ||
+  skip "$USO_CHROMIUM does not run"
 
 # Playwright is only the driver here: its own browsers are not fetched.
 tools=${CARGO_TARGET_DIR:-target}/page-tools
 if ! "$tools/bin/python" -c 'import playwright, pytest' 2>/dev/null; then
-  { python3 -m venv "$tools" && "$tools/bin/pip" install -q playwright==1.* pytest==8.*; } >/dev/null 2>&1 ||
+  { python3 -m venv "$tools" && "$tools/bin/pip" install -q --retries 1 playwright==1.* pytest==8.*; } >/dev/null 2>&1 ||
     skip "the Python packages playwright and pytest cannot be had"
 fi
 

@@ -7,18 +7,23 @@ import subprocess
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 BASE = os.environ["USO_BASE_URL"].rstrip("/")
 HERE = pathlib.Path(__file__).parent
 EXAMPLES = HERE.parent.parent / "crates/engine/assets/mini/examples"
 SHOTS = os.environ.get("USO_SHOTS")
 
+# How long a busy machine may take over what is a matter of milliseconds on an idle one.
+PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)
+
 
 @pytest.fixture(scope="session")
 def browser():
     with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", *os.environ.get("USO_CHROMIUM_ARGS", "").split()]
+        # Containers have little shared memory, and a browser that runs out of it loses its pages.
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage", *os.environ.get("USO_CHROMIUM_ARGS", "").split()]
         browser = playwright.chromium.launch(executable_path=os.environ["USO_CHROMIUM"], args=arguments)
         yield browser
         browser.close()
@@ -29,13 +34,13 @@ def opened(browser, request):
     """Opens pages; at the end none may have thrown, been refused by its policy or called elsewhere."""
     contexts, faults = [], []
 
-    def open_page(path="/", ready=True, **options):
+    def open_page(path="/", **options):
         options = {"viewport": {"width": 1360, "height": 860}, "color_scheme": "light", **options}
         context = browser.new_context(**options)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: faults.append(f"threw: {error}"))
         page.on(
             "console",
@@ -49,8 +54,8 @@ def opened(browser, request):
             else None,
         )
         page.goto(BASE + path)
-        if ready:
-            page.locator("#settings input#steps").wait_for()
+        # Said once the page knows what the server can do, and has fitted itself to that.
+        page.locator("#about span").first.wait_for()
         return page
 
     yield open_page

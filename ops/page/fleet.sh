@@ -6,26 +6,38 @@ dir=${2:?usage: fleet.sh start|stop DIR}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 uso=${USO_BIN:-${CARGO_TARGET_DIR:-$root/target}/release/uso}
 
+free_port() {
+  local port
+  for port in $(shuf -i 20000-29999 -n 50); do
+    (: < "/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
+  done
+}
+
 case ${1:-} in
   start)
     mkdir -p "$dir"
-    # The first start takes any free port, later ones the same again.
-    port=$(cat "$dir/port" 2>/dev/null || echo 0)
+    # The first start takes any free port, later ones the same again. It is none of those that the system
+    # gives to outgoing connections: one of them could have it while the fleet is down.
+    port=$(cat "$dir/port" 2>/dev/null || free_port)
+    echo "$port" > "$dir/port"
+    # What an earlier start said must not pass for this one's.
+    rm -f "$dir/up.out"
     nohup "$uso" up --port "$port" --data "$dir/data" > "$dir/up.out" 2>> "$dir/up.log" &
     echo $! > "$dir/pid"
-    for _ in $(seq 300); do
-      grep -q 'ready on' "$dir/up.out" && break
-      kill -0 "$(cat "$dir/pid")" 2>/dev/null || { tail "$dir/up.log" >&2; exit 1; }
+    for _ in $(seq 900); do
+      grep -so 'http://[0-9.:]*' "$dir/up.out" && exit 0
+      kill -0 "$(cat "$dir/pid")" 2>/dev/null || break
       sleep 0.1
     done
-    address=$(grep -o 'http://[0-9.:]*' "$dir/up.out")
-    echo "${address##*:}" > "$dir/port"
-    echo "$address"
+    echo "the fleet did not start:" >&2
+    tail "$dir/up.log" >&2
+    exit 1
     ;;
   stop)
     pid=$(cat "$dir/pid")
     kill -TERM "$pid" 2>/dev/null || exit 0
-    for _ in $(seq 300); do
+    # It finishes what it draws for 20 s, and a busy machine may be slow to do even that.
+    for _ in $(seq 900); do
       kill -0 "$pid" 2>/dev/null || exit 0
       sleep 0.1
     done
