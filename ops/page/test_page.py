@@ -54,7 +54,7 @@ def settled(page, view):
         expect(page.locator("#workers .worker").first).to_be_visible()
         until(page, "document.querySelector('#live .row') || document.querySelector('#live-note').textContent", view)
     elif view == "/#gallery":
-        expect(page.locator(".tile").first.or_(page.get_by_text("Nothing here yet"))).to_be_visible()
+        expect(page.locator(".tile, #gallery-none:not([hidden])").first).to_be_visible()
         expect(page.locator("#view-gallery")).not_to_have_attribute("aria-busy", "true")
     else:
         expect(page.locator(".example:visible, .card").first).to_be_visible()
@@ -305,6 +305,11 @@ def test_the_gallery_filters_compares_and_deletes(page):
     expect(page.locator("#gallery-note")).to_contain_text("found")
     page.fill("#gallery-search", "green ring")
     expect(tiles.first).to_contain_text("green ring")
+    page.fill("#gallery-search", "nothing is called this")
+    expect(page.get_by_role("heading", name="Nothing found")).to_be_visible()
+    page.get_by_role("button", name="Show everything").click()
+    expect(page.locator("#gallery-search")).to_have_value("")
+    expect(tiles.first).to_be_visible()
     for words in ("green ring", "red heart"):
         page.fill("#gallery-search", words)
         expect(tiles.first).to_contain_text(words)

@@ -79,6 +79,7 @@ async function readCapabilities() {
         server.model && `model ${server.model}`,
         server.durability && `durability ${server.durability}`,
         server.auth === 'keys' && server.tenant && `tenant ${server.tenant}`,
+        server.scripted && 'test engine: pictures are noise',
       ]
         .filter(Boolean)
         .map((text) => h('span', {}, text)),

@@ -53,11 +53,9 @@ function show(job) {
 
 function caption(side, job) {
   return h(
-    'p',
+    'div',
     {},
-    h('b', {}, side),
-    ' ',
-    jobTitle(job.spec),
-    h('span', { class: 'muted' }, ` · seed ${job.spec.seed}`),
+    h('p', { title: job.spec.prompt }, h('b', {}, side), ' ', jobTitle(job.spec)),
+    h('span', { class: 'muted' }, `seed ${job.spec.seed}`),
   );
 }

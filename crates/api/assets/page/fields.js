@@ -159,7 +159,7 @@ class BoxField {
     this.error = h('p', { class: 'field-error', id: `${name}-error`, hidden: true });
     this.element = h(
       'div',
-      { class: 'field number box-field' },
+      { class: `field number ${props.type === 'datetime-local' ? 'time-field' : ''}` },
       h('label', { class: 'label', htmlFor: name }, label, note && h('span', { class: 'unit' }, ` ${note}`)),
       this.control,
       this.error,

@@ -11,7 +11,7 @@ import { icon } from './icons.js';
 import { jobs } from './jobs.js';
 import { mine } from './memory.js';
 import { complain } from './notices.js';
-import { ago, count, ended, jobTitle, stateWord } from './words.js';
+import { ago, count, ended, jobTitle, moment, stateWord } from './words.js';
 
 const PAGE = 30;
 /** While text is looked for, pages are larger, and so many are read before asking whether to go on. */
@@ -29,6 +29,7 @@ export function startGallery() {
   at('gallery-search').addEventListener('input', debounce(200, filter));
   at('gallery-more').addEventListener('click', () => more(true));
   at('gallery-fresh').addEventListener('click', restart);
+  at('gallery-none-go').addEventListener('click', leaveNone);
   at('compare-go').addEventListener('click', () => compare(...state.chosen));
   at('compare-clear').addEventListener('click', () => choose(null));
   watcher = new IntersectionObserver(
@@ -58,6 +59,7 @@ function restart() {
   Object.assign(state, { cursor: null, started: true, over: false, read: 0, jobs: [], fresh: 0, reading: null });
   at('gallery-fresh').hidden = true;
   fill(at('tiles'));
+  none(false);
   choose(null);
   more();
 }
@@ -133,14 +135,33 @@ async function page() {
 
 function note() {
   const shown = state.jobs.filter((job) => matches(job)).length;
-  const text = words()
-    ? `${count(shown)} found in the newest ${count(state.read)}`
-    : state.over && shown === 0
-      ? 'Nothing here yet'
-      : '';
-  setText(at('gallery-note'), text);
+  setText(at('gallery-note'), words() ? `${count(shown)} found in the newest ${count(state.read)}` : '');
+  none(state.over && shown === 0);
   at('gallery-more').hidden = state.over;
   setText(at('gallery-more'), words() ? 'Search further' : 'Show more');
+}
+
+function none(on) {
+  at('gallery-none').hidden = !on;
+  if (!on) return;
+  const everything = !words() && !at('gallery-class').value && at('gallery-state').value === 'succeeded';
+  setText(at('gallery-none-title'), everything ? 'No pictures yet' : 'Nothing found');
+  setText(
+    at('gallery-none-text'),
+    everything ? 'What is drawn comes here, the newest first.' : 'No job matches. Look for fewer words, or at everything.',
+  );
+  setText(at('gallery-none-go'), everything ? 'Draw one' : 'Show everything');
+}
+
+/** The way out of an empty view. */
+function leaveNone() {
+  if (!words() && !at('gallery-class').value && at('gallery-state').value === 'succeeded') {
+    location.hash = '';
+    return;
+  }
+  at('gallery-search').value = at('gallery-class').value = '';
+  at('gallery-state').value = 'succeeded';
+  restart();
 }
 
 function tile(job) {
@@ -175,7 +196,8 @@ function tile(job) {
     h(
       'p',
       { class: 'tile-foot' },
-      h('time', {}, ago(job.finished_ms ?? job.submitted_ms)),
+      // By this they are in order.
+      h('time', { title: moment(job.submitted_ms) }, ago(job.submitted_ms)),
       h('span', { class: 'gap' }),
       button('again', 'Same again with another seed', () => again(job)),
       button('terminal', 'Copy as curl', () => copyCurl(job)),

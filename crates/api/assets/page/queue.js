@@ -43,7 +43,7 @@ async function refresh() {
   if (refreshing) return;
   refreshing = true;
   try {
-    await Promise.allSettled([readDepth(), readWorkers(), readLive(), readLetters()]);
+    await Promise.allSettled([readDepth(), readLive(), readWorkers(), readLetters()]);
   } finally {
     refreshing = false;
   }
@@ -53,7 +53,9 @@ async function readDepth() {
   const told = await optional('/v1/queue');
   at('depth').hidden = at('figures').hidden = !told;
   if (!told) return;
-  const names = Object.keys(told.classes);
+  const names = Object.keys(told.classes).sort((a, b) => server.classes.indexOf(a) - server.classes.indexOf(b));
+  const own = told.tenant;
+  setText(at('live-count'), own ? `${count(own.running)} being drawn · ${count(own.queued)} waiting` : '');
   points = [
     ...points,
     {
@@ -107,7 +109,7 @@ async function readLive() {
   const [running, queued] = await Promise.all(
     ['running', 'queued'].map((state) => optional(`/v1/jobs?state=${state}&limit=${SHOWN}`)),
   );
-  // Oldest of the waiting ones first: that is the order in which they are drawn.
+  // Oldest of the waiting ones first: that is nearly the order in which they are drawn.
   live =
     running && queued
       ? [...running.jobs, ...queued.jobs.toReversed()]
@@ -124,11 +126,8 @@ async function readLive() {
     if (!rows.has(job.id)) rows.set(job.id, new Row(job));
     at('live').append(rows.get(job.id).element);
   }
-  const more = running?.next || queued?.next;
-  setText(
-    at('live-note'),
-    live.length === 0 ? 'Nothing waits and nothing is being drawn.' : more ? `The first ${live.length}.` : '',
-  );
+  const none = live.length === 0 && 'Nothing waits and nothing is being drawn.';
+  setText(at('live-note'), none || (queued?.next ? `Of those that wait, these are the newest ${SHOWN}.` : ''));
 }
 
 class Row {
@@ -156,7 +155,7 @@ class Row {
   update(job) {
     this.element.dataset.state = job.state;
     setText(this.title, jobTitle(job.spec));
-    setText(this.status, standing(job));
+    setText(this.status, job.state === 'queued' ? `${standing(job)} · asked for ${ago(job.submitted_ms)}` : standing(job));
     if (job.state === 'running' && job.of) this.progress.value = job.step / job.of;
     else this.progress.removeAttribute('value');
     this.progress.classList.toggle('idle', job.state !== 'running');

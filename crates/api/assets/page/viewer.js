@@ -9,6 +9,8 @@ import { thumbs } from './memory.js';
 import { complain } from './notices.js';
 import { bytes, duration, ended, jobTitle, moment, standing, stateWord } from './words.js';
 
+/** Characters of a prompt beyond which it is a text and no title. */
+const LONG = 120;
 /** The parts of a job's time, in the order in which they pass. */
 const PARTS = [
   ['wait_ms', 'Waiting'],
@@ -105,7 +107,7 @@ function head(job) {
     { class: 'viewer-head' },
     h('span', { class: 'state', data: { state: job.state } }, stateWord(job.state)),
     button('close', 'Close', close),
-    h('h2', {}, jobTitle(job.spec)),
+    h('h2', { class: jobTitle(job.spec).length > LONG ? 'long' : '' }, jobTitle(job.spec)),
     job.error && job.state === 'failed' && h('p', { class: 'field-error' }, job.error.message),
   );
 }

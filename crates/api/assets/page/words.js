@@ -95,7 +95,7 @@ function waiting(job) {
 function drawing(job) {
   if (job.canceling) return 'Stopping at the end of this step';
   if (job.setAside) return 'Set aside: an urgent picture goes first';
-  if (!job.of) return 'Reading the references';
+  if (!job.of) return job.spec?.content || job.spec?.styles?.length ? 'Reading the references' : 'Getting ready';
   if (job.step >= job.of) return 'Finishing the picture';
   const left = job.pace ? ` · ${duration(job.pace * (job.of - job.step))} left` : '';
   return `Step ${job.step} of ${job.of}${left}`;
