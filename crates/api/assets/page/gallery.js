@@ -200,7 +200,7 @@ function tile(job) {
       h('time', { title: moment(job.submitted_ms) }, ago(job.submitted_ms)),
       h('span', { class: 'gap' }),
       button('again', 'Same again with another seed', () => again(job)),
-      button('terminal', 'Copy as curl', () => copyCurl(job)),
+      button('terminal', 'Copy as curl', () => copyCurl(job), { class: 'roomy' }),
       button('trash', 'Delete', () => drop(job), { disabled: !ended(job.state) }),
     ),
   );
