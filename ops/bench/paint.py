@@ -82,7 +82,7 @@ def main():
     if not chromium:
         sys.exit("Chromium is not installed")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"])
         # The first page of a browser pays for the browser's own start.
         browser.new_context().new_page().goto(f"{base}/page/icon.svg")
         times = {f"{view}_ms": [first_useful_paint(browser, base, view) for _ in range(rounds)] for view in USEFUL}
