@@ -15,11 +15,12 @@ free_port() {
 
 case ${1:-} in
   start)
-    mkdir -p "$dir"
-    # The first start takes any free port, later ones the same again. It is none of those that the system
-    # gives to outgoing connections: one of them could have it while the fleet is down.
-    port=$(cat "$dir/port" 2>/dev/null || free_port)
-    echo "$port" > "$dir/port"
+    mkdir -p "$dir/data"
+    # The first start takes any free ports, later ones the same again. They are none of those that the system
+    # gives to outgoing connections: one of these could have them while the fleet is down.
+    [ -e "$dir/port" ] || free_port > "$dir/port"
+    [ -e "$dir/data/s3-port" ] || free_port > "$dir/data/s3-port"
+    port=$(cat "$dir/port")
     # What an earlier start said must not pass for this one's.
     rm -f "$dir/up.out"
     nohup "$uso" up --port "$port" --data "$dir/data" > "$dir/up.out" 2>> "$dir/up.log" &
