@@ -144,18 +144,24 @@ function note() {
 function none(on) {
   at('gallery-none').hidden = !on;
   if (!on) return;
-  const everything = !words() && !at('gallery-class').value && at('gallery-state').value === 'succeeded';
+  const everything = unfiltered();
   setText(at('gallery-none-title'), everything ? 'No pictures yet' : 'Nothing found');
   setText(
     at('gallery-none-text'),
-    everything ? 'What is drawn comes here, the newest first.' : 'No job matches. Look for fewer words, or at everything.',
+    everything
+      ? 'What is drawn comes here, the newest first.'
+      : 'No job matches. Look for fewer words, or at everything.',
   );
   setText(at('gallery-none-go'), everything ? 'Draw one' : 'Show everything');
 }
 
+function unfiltered() {
+  return !words() && !at('gallery-class').value && at('gallery-state').value === 'succeeded';
+}
+
 /** The way out of an empty view. */
 function leaveNone() {
-  if (!words() && !at('gallery-class').value && at('gallery-state').value === 'succeeded') {
+  if (unfiltered()) {
     location.hash = '';
     return;
   }

@@ -155,7 +155,8 @@ class Row {
   update(job) {
     this.element.dataset.state = job.state;
     setText(this.title, jobTitle(job.spec));
-    setText(this.status, job.state === 'queued' ? `${standing(job)} · asked for ${ago(job.submitted_ms)}` : standing(job));
+    const since = job.state === 'queued' ? ` · asked for ${ago(job.submitted_ms)}` : '';
+    setText(this.status, standing(job) + since);
     if (job.state === 'running' && job.of) this.progress.value = job.step / job.of;
     else this.progress.removeAttribute('value');
     this.progress.classList.toggle('idle', job.state !== 'running');
