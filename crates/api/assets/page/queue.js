@@ -155,7 +155,7 @@ class Row {
   update(job) {
     this.element.dataset.state = job.state;
     setText(this.title, jobTitle(job.spec));
-    const since = job.state === 'queued' ? ` · asked for ${ago(job.submitted_ms)}` : '';
+    const since = job.state === 'queued' ? ` · ${ago(job.submitted_ms)}` : '';
     setText(this.status, standing(job) + since);
     if (job.state === 'running' && job.of) this.progress.value = job.step / job.of;
     else this.progress.removeAttribute('value');
