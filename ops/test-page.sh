@@ -29,11 +29,11 @@ fi
 
 work=$(mktemp -d)
 stop() {
-  ops/page/fleet.sh stop "$work" || true
+  ops/fleet.sh stop "$work" || true
   rm -rf "$work"
 }
 trap stop EXIT
-USO_BASE_URL=$(ops/page/fleet.sh start "$work")
+USO_BASE_URL=$(ops/fleet.sh start "$work")
 export USO_BASE_URL USO_FLEET_DIR=$work PYTHONDONTWRITEBYTECODE=1
 
 "$tools/bin/python" -m pytest -q -p no:cacheprovider ops/page "$@"

@@ -81,7 +81,7 @@ class Fleet:
         self.folder = folder
 
     def run(self, what):
-        subprocess.run([HERE / "fleet.sh", what, self.folder], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([HERE.parent / "fleet.sh", what, self.folder], check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture

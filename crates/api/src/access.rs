@@ -29,7 +29,7 @@ const BELIEVED: Duration = Duration::from_secs(3);
 /// The cookie with a session's token.
 pub(crate) const SESSION_COOKIE: &str = "uso_session";
 /// The header in which a page repeats what the readable cookie says.
-const CSRF_HEADER: &str = "x-csrf-token";
+pub(crate) const CSRF_HEADER: &str = "x-csrf-token";
 
 /// Whom the API lets in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -92,7 +92,7 @@ fn session_name(token: &SessionToken) -> String {
 
 /// What a request must come with.
 #[derive(Debug, PartialEq, Eq)]
-enum Need {
+pub(crate) enum Need {
     Nothing,
     /// A key, whatever it allows.
     AnyKey,
@@ -100,7 +100,7 @@ enum Need {
 }
 
 impl Need {
-    fn of(method: &Method, route: Option<&str>) -> Self {
+    pub(crate) fn of(method: &Method, route: Option<&str>) -> Self {
         match route {
             Some("/v1/session") if *method == Method::POST => Self::Nothing,
             Some("/v1/session") => Self::AnyKey,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::Mutex;
 use uso_queue::{Class, Error, JobView, Place, Queue, State, WorkerReport, WorkerState};
@@ -10,7 +11,7 @@ use uso_queue::{Class, Error, JobView, Place, Queue, State, WorkerReport, Worker
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Where a job stands and how long it will take. What nobody can know is left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Estimate {
     /// Jobs ahead of it.
     pub(crate) position: u64,

@@ -1,7 +1,8 @@
-//! Small files that travel inside the binary.
+//! Small files that are there from the start.
 
 use std::collections::BTreeMap;
 
+use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -9,16 +10,17 @@ use axum::response::{IntoResponse, Response};
 pub(crate) struct Files(BTreeMap<String, File>);
 
 struct File {
-    bytes: &'static [u8],
+    bytes: Bytes,
     media_type: &'static str,
     /// Changes with the bytes: a browser asks each time, and is mostly told that it has the newest.
     tag: HeaderValue,
 }
 
 impl Files {
-    pub(crate) fn new(files: impl IntoIterator<Item = (String, &'static [u8])>) -> Self {
-        let file = |(name, bytes): (String, &'static [u8])| {
-            let tag = format!("\"{}\"", &uso_store::hexadecimal_sha256(bytes)[..32]);
+    pub(crate) fn new<B: Into<Bytes>>(files: impl IntoIterator<Item = (String, B)>) -> Self {
+        let file = |(name, bytes): (String, B)| {
+            let bytes: Bytes = bytes.into();
+            let tag = format!("\"{}\"", &uso_store::hexadecimal_sha256(&bytes)[..32]);
             let tag = HeaderValue::try_from(tag).unwrap_or(HeaderValue::from_static("\"\""));
             (name.clone(), File { bytes, media_type: media_type(&name), tag })
         };
@@ -41,7 +43,7 @@ impl Files {
             return Some((StatusCode::NOT_MODIFIED, headers).into_response());
         }
         let kind = [(header::CONTENT_TYPE, HeaderValue::from_static(media_type))];
-        Some((headers, kind, *bytes).into_response())
+        Some((headers, kind, bytes.clone()).into_response())
     }
 }
 

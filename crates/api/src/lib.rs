@@ -13,6 +13,8 @@ mod follow;
 mod limits;
 mod metrics;
 mod notify;
+mod openapi;
+mod path;
 mod places;
 mod problem;
 mod query;
@@ -26,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uso_queue::{Defaults, Queue, WorkerId};
@@ -121,11 +123,16 @@ struct Shared {
     page: Page,
     /// Pictures of the examples.
     examples: Files,
+    /// What describes the API.
+    document: Files,
     notifier: Notifier,
 }
 
 /// The API of one fleet.
-pub struct Api(Arc<Shared>);
+pub struct Api {
+    shared: Arc<Shared>,
+    operations: Router<Arc<Shared>>,
+}
 
 impl Api {
     /// Puts the API together; `registry` is what `/metrics` shows.
@@ -143,6 +150,7 @@ impl Api {
         let page = Page::new(&store.public_origin());
         let examples = Files::new(config.examples.pictures.iter().cloned());
         let notifier = Notifier::new(queue.clone(), config.private_webhooks)?;
+        let (operations, document) = openapi::routes(&config, store.config().max_bytes);
         let (known, unlimited, paces) = (Known::new(), Unlimited::new(), Paces::default());
         let shared = Shared {
             watches,
@@ -156,8 +164,9 @@ impl Api {
             notifier,
             page,
             examples,
+            document,
         };
-        Ok(Self(Arc::new(shared)))
+        Ok(Self { shared: Arc::new(shared), operations })
     }
 
     /// Serves until `stop`, then lets running requests end; event streams tell when to come back, and end.
@@ -166,61 +175,30 @@ impl Api {
     /// None for now: what fails is a connection or a request.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
         let reaper = {
-            let (queue, stop) = (self.0.queue.clone(), stop.clone());
+            let (queue, stop) = (self.shared.queue.clone(), stop.clone());
             tokio::spawn(async move { queue.reap_until(&WorkerId::new(), stop).await })
         };
         let watching = {
-            let (shared, stop) = (Arc::clone(&self.0), stop.clone());
+            let (shared, stop) = (Arc::clone(&self.shared), stop.clone());
             tokio::spawn(async move {
                 let reads = shared.watches.iter().map(|watch| watch.run(&shared.queue, stop.clone()));
                 futures::future::join_all(reads).await
             })
         };
-        let notifying = tokio::spawn(self.0.notifier.clone().run(stop.clone()));
-        serve::serve(listener, router(self.0), stop).await;
+        let notifying = tokio::spawn(self.shared.notifier.clone().run(stop.clone()));
+        serve::serve(listener, router(self.shared, self.operations), stop).await;
         // The tasks only fail by a panic, which has been reported where it happened.
         let _ = tokio::join!(reaper, watching, notifying);
         Ok(())
     }
 }
 
-fn router(shared: Arc<Shared>) -> Router {
-    Router::new()
-        .route("/v1/jobs", post(routes::jobs::submit).get(routes::list::list))
-        .route("/v1/jobs/{id}", get(routes::jobs::show).delete(routes::remove::remove))
-        .route("/v1/jobs/{id}/events", get(routes::events::of_job))
-        .route("/v1/jobs/{id}/preview", get(routes::jobs::preview))
-        .route("/v1/jobs/{id}/result", get(routes::jobs::result))
-        .route("/v1/jobs/{id}/cancel", post(routes::steer::cancel))
-        .route("/v1/jobs/{id}/retry", post(routes::steer::retry))
-        .route("/v1/estimate", post(routes::estimate::estimate))
-        .route("/v1/batches", post(routes::batches::submit))
-        .route("/v1/batches/{id}", get(routes::batches::show))
-        .route("/v1/batches/{id}/events", get(routes::batches::events))
-        .route("/v1/batches/{id}/{operation}", post(routes::batches::steer))
-        .route("/v1/events", get(routes::events::of_tenant))
-        .route("/v1/uploads", post(routes::uploads::create))
-        .route(
-            "/v1/session",
-            post(routes::session::open).get(routes::session::show).delete(routes::session::close),
-        )
-        .route("/v1/capabilities", get(routes::capabilities::show))
-        .route("/v1/queue", get(routes::queue::depth))
-        .route("/v1/dead", get(routes::queue::dead))
-        .route("/v1/workers", get(routes::workers::list))
+/// All routes: `operations`, which the document describes, and the files of the page.
+fn router(shared: Arc<Shared>, operations: Router<Arc<Shared>>) -> Router {
+    operations
         .route("/examples/{name}", get(routes::capabilities::example))
         .route("/", get(routes::page::index))
         .route("/page/{*name}", get(routes::page::file))
-        .route("/v1/webhooks", post(routes::webhooks::create).get(routes::webhooks::list))
-        .route("/v1/webhooks/{id}", axum::routing::delete(routes::webhooks::delete))
-        .route("/v1/webhooks/{id}/rotate", post(routes::webhooks::rotate))
-        .route("/v1/webhooks/{id}/disable", post(routes::webhooks::disable))
-        .route("/v1/webhooks/{id}/enable", post(routes::webhooks::enable))
-        .route("/v1/webhooks/{id}/deliveries", get(routes::webhooks::deliveries))
-        .route("/v1/webhooks/{id}/deliveries/{delivery}/replay", post(routes::webhooks::replay))
-        .route("/healthz", get(routes::health::alive))
-        .route("/readyz", get(routes::health::ready))
-        .route("/metrics", get(routes::health::metrics))
         .fallback(routes::no_such_route)
         .method_not_allowed_fallback(routes::no_such_method)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), limits::tell))

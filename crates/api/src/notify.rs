@@ -147,7 +147,7 @@ fn body(delivery: &Delivery) -> Value {
     json!({
         "type": format!("job.{}", state.as_str()),
         "timestamp": made_ms,
-        "data": { "id": job, "state": state, "links": crate::routes::links(job) },
+        "data": { "id": job, "state": state, "links": crate::routes::JobLinks::new(job) },
     })
 }
 

@@ -13,12 +13,13 @@ pub(crate) mod remove;
 pub(crate) mod session;
 pub(crate) mod steer;
 pub(crate) mod uploads;
-mod wait;
+pub(crate) mod wait;
 pub(crate) mod webhooks;
 pub(crate) mod workers;
 
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 use uso_queue::JobId;
 
 use crate::Problem;
@@ -29,14 +30,32 @@ fn job_id(text: &str) -> Result<JobId, Problem> {
 }
 
 /// Where everything about a job is found.
-pub(crate) fn links(id: &JobId) -> Value {
-    json!({
-        "self": format!("/v1/jobs/{id}"),
-        "events": format!("/v1/jobs/{id}/events"),
-        "preview": format!("/v1/jobs/{id}/preview"),
-        "result": format!("/v1/jobs/{id}/result"),
-        "cancel": format!("/v1/jobs/{id}/cancel"),
-    })
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct JobLinks {
+    /// The job itself.
+    #[serde(rename = "self")]
+    this: String,
+    /// What happens to it.
+    events: String,
+    /// How far it is, as a picture.
+    preview: String,
+    /// The picture.
+    result: String,
+    /// Where it is canceled.
+    cancel: String,
+}
+
+impl JobLinks {
+    pub(crate) fn new(id: &JobId) -> Self {
+        let under = |name: &str| format!("/v1/jobs/{id}/{name}");
+        Self {
+            this: format!("/v1/jobs/{id}"),
+            events: under("events"),
+            preview: under("preview"),
+            result: under("result"),
+            cancel: under("cancel"),
+        }
+    }
 }
 
 pub(crate) async fn no_such_route() -> Problem {

@@ -8,6 +8,7 @@ mod secret;
 use std::time::Duration;
 
 use redis::Value;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::reply::Reply;
@@ -24,7 +25,7 @@ pub const MAX_NOTE: usize = 200;
 const SHARD: u16 = 0;
 
 /// What a key allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyScope {
     /// Everything that changes something: submit, upload, cancel, retry, delete.

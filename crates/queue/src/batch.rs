@@ -1,6 +1,7 @@
 //! Many jobs that are looked at and steered as one.
 
 use redis::Value;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::job::json;
@@ -36,7 +37,7 @@ impl BatchOperation {
 }
 
 /// How many jobs of a batch are in each state; a repeated job counts as its newest repetition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
 pub struct BatchCounts {
     /// All of them.
     pub total: u64,
@@ -55,7 +56,7 @@ pub struct BatchCounts {
 }
 
 /// Everything others see of a batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BatchView {
     /// The batch.
     pub id: BatchId,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use redis::Value;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::events::EventId;
@@ -15,7 +16,7 @@ use crate::{BatchId, Error, JobId, Queue, Receipt};
 const WATCHED_FOR: Duration = Duration::from_secs(30);
 
 /// Where a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Waits for a worker.
@@ -61,7 +62,7 @@ impl State {
 }
 
 /// The picture a job ended with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// Where the picture lies: `s3://bucket/key`.
     pub uri: String,
@@ -83,7 +84,7 @@ pub struct Output {
 }
 
 /// Why a job, or an attempt at it, failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// A word for programs, for example `reference_missing`.
     pub code: String,
@@ -94,7 +95,7 @@ pub struct Failure {
 }
 
 /// Where a half-drawn picture lies: its bytes are in the object store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Checkpoint {
     /// Steps done.
     pub step: u32,
@@ -107,7 +108,7 @@ pub struct Checkpoint {
 }
 
 /// Why a waiting job waits for other workers than those there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Blocked {
     /// What the job needs, in the unit in which workers state what they have free.
     pub need: u64,
@@ -116,7 +117,7 @@ pub struct Blocked {
 }
 
 /// Everything others see of a job. Times are milliseconds since 1970 by Redis' clock.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct JobView {
     /// The job.
     pub id: JobId,

@@ -33,6 +33,7 @@ pub mod private_redis;
 mod reap;
 mod receipt;
 mod reply;
+mod schema;
 mod source;
 mod spec;
 mod steer;

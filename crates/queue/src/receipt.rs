@@ -1,9 +1,10 @@
 //! What a picture took.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where the time of the attempt that succeeded went, and what it was made on. Times are milliseconds.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Receipt {
     /// From the job's acceptance to the attempt's claim.

@@ -1,13 +1,17 @@
 //! What a job asks for, checked once at the edge.
 
+mod request;
+
 use std::ops::RangeInclusive;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::schema::Time;
 use crate::{Error, Source};
 
 /// Longest prompt in characters.
@@ -29,7 +33,7 @@ const SEED: RangeInclusive<i64> = -1..=MAX_SEED;
 pub const GUIDANCE: RangeInclusive<f64> = 1.0..=10.0;
 
 /// How urgent a job is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// Somebody waits for it.
@@ -52,7 +56,7 @@ impl Class {
 }
 
 /// File format of the picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// PNG with the parameters as text.
@@ -81,7 +85,7 @@ impl Default for Defaults {
 }
 
 /// A job with nothing left open: every default is filled in and the seed is drawn.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobSpec {
     /// What to draw; empty to keep the content reference's layout.
@@ -112,12 +116,15 @@ pub struct JobSpec {
     pub priority: i32,
     /// Not to be worked on before this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
     pub not_before: Option<Timestamp>,
     /// Ended as expired if no attempt has begun by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
     pub start_by: Option<Timestamp>,
     /// Ended as expired if it is not done by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
     pub finish_by: Option<Timestamp>,
     /// Whether the seed was drawn here rather than asked for.
     #[serde(skip)]
@@ -139,7 +146,7 @@ impl PartialEq for SeedIsDrawn {
 }
 
 /// One thing wrong with a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldError {
     /// JSON pointer (RFC 6901) of the field.
     pub pointer: String,

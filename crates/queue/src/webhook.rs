@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use redis::Value;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::access::{draw, draw_name};
@@ -61,7 +62,7 @@ pub struct Webhook {
 }
 
 /// One end of a job that one endpoint is told of. Times are milliseconds since 1970 by Redis' clock.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Delivery {
     /// Its name: the event's, then the endpoint's.
     pub id: String,
@@ -94,7 +95,7 @@ impl Delivery {
 }
 
 /// What became of one attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Attempt {
     /// When it was over.
     pub at_ms: u64,

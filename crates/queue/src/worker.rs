@@ -1,11 +1,12 @@
 //! What a worker says of itself.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Class, JobId};
 
 /// What others see of a worker. What it does not say has the value of [`WorkerReport::default`].
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct WorkerReport {
     /// Its machine.
@@ -49,7 +50,7 @@ pub struct WorkerReport {
 }
 
 /// Whether a worker takes work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerState {
     /// It loads its model.

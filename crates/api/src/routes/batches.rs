@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use futures::stream;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 use uso_queue::{
-    BatchId, BatchOperation, BatchView, EventId, FieldError, JobSpec, MAX_JOBS, MAX_METADATA, NewBatch,
+    BatchId, BatchOperation, BatchView, EventId, FieldError, JobId, JobSpec, MAX_JOBS, MAX_METADATA, NewBatch,
 };
 
 use super::events::{answer, come_back, happened, resume_from};
@@ -20,6 +22,7 @@ use super::jobs::idempotency_key;
 use crate::body::read_json;
 use crate::caller::Caller;
 use crate::follow::{FollowerOfMany, ToldOfMany};
+use crate::path::Path;
 use crate::query::Params;
 use crate::watch::Topic;
 use crate::{Problem, Shared, references};
@@ -29,6 +32,58 @@ const MAX_BATCH_BODY: usize = 16 * 1024 * 1024;
 
 /// Pause of a stream that is about to end while this process still reads what has happened.
 const CATCHES_UP: Duration = Duration::from_millis(20);
+
+/// A batch that has been accepted.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct AcceptedBatch {
+    id: BatchId,
+    links: BatchLinks,
+    /// Its jobs, in the order of the request.
+    jobs: Vec<JobId>,
+}
+
+/// Everything about a batch.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Batch {
+    #[serde(flatten)]
+    view: BatchView,
+    links: BatchLinks,
+}
+
+/// Where everything about a batch is found.
+#[derive(Serialize, JsonSchema)]
+struct BatchLinks {
+    /// The batch itself.
+    #[serde(rename = "self")]
+    this: String,
+    /// What happens to its jobs.
+    events: String,
+    /// Its jobs, a page at a time.
+    jobs: String,
+    /// Where it is canceled.
+    cancel: String,
+    /// Where it is paused.
+    pause: String,
+    /// Where it is resumed.
+    resume: String,
+    /// Where its failed jobs are made anew.
+    retry_failed: String,
+}
+
+impl BatchLinks {
+    fn new(id: &BatchId) -> Self {
+        let under = |name: &str| format!("/v1/batches/{id}/{name}");
+        Self {
+            this: format!("/v1/batches/{id}"),
+            events: under("events"),
+            jobs: format!("/v1/jobs?batch={id}"),
+            cancel: under("cancel"),
+            pause: under("pause"),
+            resume: under("resume"),
+            retry_failed: under("retry-failed"),
+        }
+    }
+}
 
 /// Accepts all jobs, or none.
 pub(crate) async fn submit(
@@ -46,7 +101,8 @@ pub(crate) async fn submit(
     let new = NewBatch { jobs: &jobs, metadata: &metadata, key: key.as_deref(), digest: &digest };
     let submitted = shared.queue.submit_batch(&caller.tenant, &new).await?;
     let location = format!("/v1/batches/{}", submitted.id);
-    let body = json!({ "id": submitted.id, "links": links(&submitted.id), "jobs": submitted.jobs });
+    let body =
+        AcceptedBatch { id: submitted.id, links: BatchLinks::new(&submitted.id), jobs: submitted.jobs };
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(body)).into_response())
 }
 
@@ -87,20 +143,6 @@ fn read(shared: &Shared, body: &Value) -> Result<(Vec<JobSpec>, Value), Vec<Fiel
     if errors.is_empty() { Ok((jobs, metadata)) } else { Err(errors) }
 }
 
-/// Where everything about a batch is found.
-fn links(id: &BatchId) -> Value {
-    let under = |name: &str| format!("/v1/batches/{id}/{name}");
-    json!({
-        "self": format!("/v1/batches/{id}"),
-        "events": under("events"),
-        "jobs": format!("/v1/jobs?batch={id}"),
-        "cancel": under("cancel"),
-        "pause": under("pause"),
-        "resume": under("resume"),
-        "retry_failed": under("retry-failed"),
-    })
-}
-
 /// The caller's batch of this name; anybody else's is not there.
 async fn find(shared: &Shared, caller: &Caller, id: &str) -> Result<BatchView, Problem> {
     let id: BatchId = id.parse().map_err(|_| Problem::no_such_batch())?;
@@ -108,10 +150,8 @@ async fn find(shared: &Shared, caller: &Caller, id: &str) -> Result<BatchView, P
     view.filter(|view| view.tenant == caller.tenant).ok_or_else(Problem::no_such_batch)
 }
 
-fn describe(view: &BatchView) -> Value {
-    let mut body = json!(view);
-    body["links"] = links(&view.id);
-    body
+fn describe(view: BatchView) -> Batch {
+    Batch { links: BatchLinks::new(&view.id), view }
 }
 
 pub(crate) async fn show(
@@ -120,26 +160,42 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let view = find(&shared, &caller, &id).await?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(describe(&view))).into_response())
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(describe(view))).into_response())
 }
 
+/// Ends all jobs of a batch.
+pub(crate) async fn cancel(shared: State<Arc<Shared>>, caller: Caller, id: Path<String>) -> Steered {
+    steer(shared, caller, id, BatchOperation::Cancel).await
+}
+
+/// Lets no more jobs of a batch begin.
+pub(crate) async fn pause(shared: State<Arc<Shared>>, caller: Caller, id: Path<String>) -> Steered {
+    steer(shared, caller, id, BatchOperation::Pause).await
+}
+
+/// Lets the jobs of a batch begin again.
+pub(crate) async fn resume(shared: State<Arc<Shared>>, caller: Caller, id: Path<String>) -> Steered {
+    steer(shared, caller, id, BatchOperation::Resume).await
+}
+
+/// Makes the failed jobs of a batch anew.
+pub(crate) async fn retry_failed(shared: State<Arc<Shared>>, caller: Caller, id: Path<String>) -> Steered {
+    steer(shared, caller, id, BatchOperation::RetryFailed).await
+}
+
+type Steered = Result<Response, Problem>;
+
 /// Does something to all jobs of a batch; again does no harm.
-pub(crate) async fn steer(
+async fn steer(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Path((id, operation)): Path<(String, String)>,
-) -> Result<Response, Problem> {
-    let operation = match operation.as_str() {
-        "cancel" => BatchOperation::Cancel,
-        "pause" => BatchOperation::Pause,
-        "resume" => BatchOperation::Resume,
-        "retry-failed" => BatchOperation::RetryFailed,
-        _ => return Err(super::no_such_route().await),
-    };
+    Path(id): Path<String>,
+    operation: BatchOperation,
+) -> Steered {
     let view = find(&shared, &caller, &id).await?;
     shared.queue.steer_batch(&view.id, operation).await?;
     let view = find(&shared, &caller, &id).await?;
-    Ok((StatusCode::ACCEPTED, Json(describe(&view))).into_response())
+    Ok((StatusCode::ACCEPTED, Json(describe(view))).into_response())
 }
 
 /// The events of a batch's jobs, until all have ended.
@@ -193,7 +249,7 @@ impl Story {
             if let Some(last) = self.ends_at.filter(|_| self.follower.is_idle()) {
                 if self.follower.has_heard(last) {
                     self.over = true;
-                    return Some(snapshot(&self.view().await?, last));
+                    return snapshot(self.view().await?, last);
                 }
                 tokio::time::sleep(CATCHES_UP).await;
                 continue;
@@ -202,7 +258,7 @@ impl Story {
                 ToldOfMany::Anew(at) => {
                     let view = self.view().await?;
                     self.over = has_ended(&view);
-                    return Some(snapshot(&view, at));
+                    return snapshot(view, at);
                 }
                 ToldOfMany::Event(event) => {
                     self.ends_at = None;
@@ -221,6 +277,7 @@ impl Story {
     }
 }
 
-fn snapshot(view: &BatchView, at: EventId) -> Event {
-    Event::default().id(at.to_string()).event("snapshot").data(describe(view).to_string())
+fn snapshot(view: BatchView, at: EventId) -> Option<Event> {
+    let data = serde_json::to_string(&describe(view)).ok()?;
+    Some(Event::default().id(at.to_string()).event("snapshot").data(data))
 }

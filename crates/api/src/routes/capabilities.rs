@@ -4,22 +4,23 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::json;
 use uso_queue::{
-    Class, Defaults, Durability, GUIDANCE, MAX_METADATA, MAX_PROMPT, MAX_STYLES, SIDE, STEPS,
-    State as JobState,
+    Class, Defaults, Durability, Format, GUIDANCE, KeyScope, MAX_METADATA, MAX_PROMPT, MAX_STYLES, SIDE,
+    STEPS, State as JobState,
 };
 use uso_store::PictureKind;
 
 use crate::caller::Caller;
+use crate::path::Path;
 use crate::{Problem, Shared};
 
 /// A set of parameters and pictures to begin with.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Example {
     /// What it shows, in a few words.
     pub title: String,
@@ -53,6 +54,80 @@ pub struct Examples {
     pub pictures: Vec<(String, &'static [u8])>,
 }
 
+/// What this fleet can do and allows.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Capabilities {
+    /// The version of the program.
+    version: &'static str,
+    /// What is drawn with.
+    model: String,
+    /// Whether what is drawn is not real.
+    scripted: bool,
+    /// What an accepted job survives: `fsync`, `everysec`, `none`, `replica:N` or `unknown`.
+    durability: String,
+    /// Whether keys are asked for.
+    #[schemars(extend("enum" = ["open", "keys"]))]
+    auth: &'static str,
+    /// Whose jobs the caller submits and sees.
+    tenant: String,
+    /// What the caller may do.
+    scopes: Vec<KeyScope>,
+    defaults: Parameters,
+    limits: Bounds,
+    /// Media types that references may have.
+    upload_types: [&'static str; PictureKind::ALL.len()],
+    /// Recommended widths and heights, the model's own first.
+    sizes: Vec<[u32; 2]>,
+    /// How urgent jobs may be.
+    classes: [Class; 2],
+    /// File formats of pictures.
+    formats: [Format; 1],
+    /// Where jobs may stand.
+    states: [JobState; 6],
+    /// What a newcomer can begin with.
+    examples: Vec<Example>,
+}
+
+/// What a job that leaves a parameter out gets.
+#[derive(Serialize, JsonSchema)]
+struct Parameters {
+    /// Width in pixels.
+    width: u32,
+    /// Height in pixels.
+    height: u32,
+    /// Sampling steps.
+    steps: u32,
+    /// Guidance strength.
+    guidance: f64,
+    /// Longest side of the content reference in pixels.
+    content_size: u32,
+}
+
+/// What a job may ask for: pairs are the smallest and the largest value.
+#[derive(Serialize, JsonSchema)]
+struct Bounds {
+    /// Width in pixels.
+    width: [i64; 2],
+    /// Height in pixels.
+    height: [i64; 2],
+    /// Sampling steps.
+    steps: [i64; 2],
+    /// Guidance strength.
+    guidance: [f64; 2],
+    /// Longest side of the content reference in pixels.
+    content_size: [i64; 2],
+    /// Style references.
+    styles: [usize; 2],
+    /// Most characters of a prompt.
+    prompt_chars: usize,
+    /// Most bytes of metadata as JSON.
+    metadata_bytes: usize,
+    /// Most bytes of a reference.
+    upload_bytes: u64,
+    /// Pictures.
+    images: [u32; 2],
+}
+
 fn address(name: &str) -> String {
     format!("/examples/{name}")
 }
@@ -71,37 +146,34 @@ pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> R
     // Workers say themselves whether what they draw is real.
     let workers = shared.queue.workers().await?;
     let scripted = config.scripted || workers.iter().any(|(_, _, report)| report.scripted);
-    let (side, steps_range, guidance_range) = (ends(&SIDE), ends(&STEPS), ends(&GUIDANCE));
-    let body = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "model": config.model,
-        "scripted": scripted,
-        "durability": durability(shared.queue.durability()),
-        "auth": config.access.as_str(),
-        "tenant": caller.tenant,
-        "scopes": caller.scopes,
-        "defaults": {
-            "width": width, "height": height, "steps": steps, "guidance": guidance, "content_size": content_size,
+    let body = Capabilities {
+        version: env!("CARGO_PKG_VERSION"),
+        model: config.model.clone(),
+        scripted,
+        durability: durability(shared.queue.durability()),
+        auth: config.access.as_str(),
+        tenant: caller.tenant,
+        scopes: caller.scopes,
+        defaults: Parameters { width, height, steps, guidance, content_size },
+        limits: Bounds {
+            width: ends(&SIDE),
+            height: ends(&SIDE),
+            steps: ends(&STEPS),
+            guidance: ends(&GUIDANCE),
+            content_size: ends(&SIDE),
+            styles: [0, MAX_STYLES],
+            prompt_chars: MAX_PROMPT,
+            metadata_bytes: MAX_METADATA,
+            upload_bytes: shared.store.config().max_bytes,
+            images: [1, 1],
         },
-        "limits": {
-            "width": side,
-            "height": side,
-            "steps": steps_range,
-            "guidance": guidance_range,
-            "content_size": side,
-            "styles": [0, MAX_STYLES],
-            "prompt_chars": MAX_PROMPT,
-            "metadata_bytes": MAX_METADATA,
-            "upload_bytes": shared.store.config().max_bytes,
-            "images": [1, 1],
-        },
-        "upload_types": PictureKind::ALL.map(PictureKind::media_type),
-        "sizes": sizes(width, height),
-        "classes": Class::ALL.map(Class::as_str),
-        "formats": ["png"],
-        "states": JobState::ALL.map(JobState::as_str),
-        "examples": config.examples.sets,
-    });
+        upload_types: PictureKind::ALL.map(PictureKind::media_type),
+        sizes: sizes(width, height),
+        classes: Class::ALL,
+        formats: [Format::Png],
+        states: JobState::ALL,
+        examples: config.examples.sets.clone(),
+    };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
 

@@ -4,18 +4,19 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt, stream};
-use serde_json::json;
 use uso_queue::{EventId, JobEvent, JobId, Queue};
 use uuid::Uuid;
 
 use super::jobs::{describe, find};
+use super::queue::TenantDepth;
 use crate::caller::Caller;
 use crate::follow::{Follower, FollowerOfMany, Told, ToldOfMany};
+use crate::path::Path;
 use crate::query::Params;
 use crate::watch::Topic;
 use crate::{Problem, Shared};
@@ -92,7 +93,7 @@ pub(crate) async fn of_tenant(
 /// How much a tenant has to do: whatever its jobs were is to be read anew.
 async fn anew(shared: &Shared, tenant: &str, at: EventId) -> Option<Event> {
     let (queued, running) = shared.queue.tenant_depth(tenant).await.ok()?;
-    let data = json!({ "queued": queued, "running": running }).to_string();
+    let data = serde_json::to_string(&TenantDepth { queued, running }).ok()?;
     Some(Event::default().id(at.to_string()).event("snapshot").data(data))
 }
 
@@ -147,8 +148,8 @@ pub(super) fn resume_from(headers: &HeaderMap, mut params: Params) -> Result<Opt
 async fn frame(shared: &Shared, told: Told) -> Option<Event> {
     match told {
         Told::Snapshot(view) => {
-            let body = describe(shared, &view).await.ok()?;
-            Some(Event::default().id(view.last_event.to_string()).event("snapshot").data(body.to_string()))
+            let body = serde_json::to_string(&describe(shared, &view).await.ok()?).ok()?;
+            Some(Event::default().id(view.last_event.to_string()).event("snapshot").data(body))
         }
         Told::Event(event) => happened(&event),
     }

@@ -1,21 +1,98 @@
 //! `POST /v1/jobs`, `GET /v1/jobs/{id}`, `GET /v1/jobs/{id}/result`, `GET /v1/jobs/{id}/preview`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use uso_queue::{JobId, JobSpec, JobView, MAX_KEY, Output, Source, State as JobState, Submission};
 
 use super::wait::Wait;
-use super::{job_id, links};
+use super::{JobLinks, job_id};
 use crate::body::{MAX_BODY, read_json};
 use crate::caller::Caller;
+use crate::path::Path;
 use crate::{Problem, Shared, references};
+
+/// A job that has been accepted.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct AcceptedJob {
+    id: JobId,
+    /// Where it stands.
+    state: JobState,
+    /// What was asked for, with every default filled in and the seed drawn.
+    spec: JobSpec,
+    links: JobLinks,
+}
+
+/// Everything about a job. Times are milliseconds since 1970.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Job {
+    #[serde(flatten)]
+    view: WithoutOutput,
+    /// The picture, once it succeeded.
+    output: Option<Picture>,
+    links: JobLinks,
+    #[serde(flatten)]
+    remaining: Option<Remaining>,
+}
+
+/// The picture of a job, and for a while where it can be fetched.
+#[derive(Serialize, JsonSchema)]
+struct Picture {
+    #[serde(flatten)]
+    output: Output,
+    /// Where the picture can be fetched: a secret for as long as it lives.
+    url: String,
+    /// Where the sidecar can be fetched.
+    sidecar_url: String,
+}
+
+/// What a job that is looked at still has before it.
+#[derive(Serialize, JsonSchema)]
+struct Remaining {
+    /// Jobs ahead of it.
+    position: u64,
+    /// Until its end in milliseconds, where that can be told.
+    eta_ms: Option<u64>,
+}
+
+/// All of a view but the output, which is answered with its URLs.
+struct WithoutOutput(JobView);
+
+impl Serialize for WithoutOutput {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = json!(self.0);
+        if let Some(fields) = fields.as_object_mut() {
+            fields.remove("output");
+        }
+        fields.serialize(serializer)
+    }
+}
+
+impl JsonSchema for WithoutOutput {
+    fn schema_name() -> Cow<'static, str> {
+        "JobWithoutOutput".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = JobView::json_schema(generator);
+        if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+            properties.remove("output");
+        }
+        if let Some(Value::Array(required)) = schema.get_mut("required") {
+            required.retain(|name| name != "output");
+        }
+        schema
+    }
+}
 
 pub(crate) async fn submit(
     State(shared): State<Arc<Shared>>,
@@ -50,7 +127,7 @@ pub(super) fn deleted(id: &JobId) -> Problem {
 /// The answer that tells where to find a job.
 pub(super) fn accepted(id: &JobId, state: JobState, spec: &JobSpec) -> Result<Response, Problem> {
     let location = format!("/v1/jobs/{id}");
-    let body = json!({ "id": id, "state": state, "spec": spec.unpinned(), "links": links(id) });
+    let body = AcceptedJob { id: *id, state, spec: spec.unpinned(), links: JobLinks::new(id) };
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(body)).into_response())
 }
 
@@ -72,11 +149,10 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let view = find(&shared, &caller, &id).await?;
     let mut body = describe(&shared, &view).await?;
-    if !view.state.is_terminal()
-        && let Some(estimate) = shared.paces.of_job(&shared.queue, &view).await?
-    {
-        body["position"] = estimate.position.into();
-        body["eta_ms"] = estimate.total_ms().into();
+    if !view.state.is_terminal() {
+        let estimate = shared.paces.of_job(&shared.queue, &view).await?;
+        body.remaining =
+            estimate.map(|estimate| Remaining { position: estimate.position, eta_ms: estimate.total_ms() });
     }
     // The URLs in it are secrets for as long as they live.
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
@@ -140,15 +216,16 @@ pub(super) async fn find(shared: &Shared, caller: &Caller, id: &str) -> Result<J
 }
 
 /// The view with its links, and with fresh URLs for what it ended with.
-pub(super) async fn describe(shared: &Shared, view: &JobView) -> Result<Value, Problem> {
-    let mut body = json!(view);
-    body["spec"] = json!(view.spec.unpinned());
-    body["links"] = links(&view.id);
-    if let Some(Output { uri, sidecar, .. }) = &view.output {
-        body["output"]["url"] = link(shared, uri).await?.into();
-        body["output"]["sidecar_url"] = link(shared, sidecar).await?.into();
-    }
-    Ok(body)
+pub(super) async fn describe(shared: &Shared, view: &JobView) -> Result<Job, Problem> {
+    let output = match view.output.clone() {
+        Some(output) => {
+            let (url, sidecar_url) = (link(shared, &output.uri).await?, link(shared, &output.sidecar).await?);
+            Some(Picture { output, url, sidecar_url })
+        }
+        None => None,
+    };
+    let view = JobView { spec: view.spec.unpinned(), ..view.clone() };
+    Ok(Job { links: JobLinks::new(&view.id), view: WithoutOutput(view), output, remaining: None })
 }
 
 async fn link(shared: &Shared, uri: &str) -> Result<String, Problem> {

@@ -7,17 +7,27 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures::future::try_join_all;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 use uso_queue::{Browse, Class, State as JobState};
 
-use super::jobs::describe;
+use super::jobs::{Job, describe};
 use crate::caller::Caller;
 use crate::query::Params;
 use crate::{Problem, Shared};
 
 /// Most jobs of a page, and how many it has if nothing is asked for.
-const MOST: usize = 100;
-const USUAL: usize = 20;
+pub(crate) const MOST: usize = 100;
+pub(crate) const USUAL: usize = 20;
+
+/// A page of jobs.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct JobPage {
+    /// The jobs, the newest first; a page may have fewer than asked for although more follow.
+    jobs: Vec<Job>,
+    /// The `cursor` of the next page; none at the end.
+    next: Option<String>,
+}
 
 pub(crate) async fn list(
     State(shared): State<Arc<Shared>>,
@@ -35,7 +45,7 @@ pub(crate) async fn list(
     params.finish()?;
     let page = shared.queue.browse(&wanted).await?;
     let jobs = try_join_all(page.jobs.iter().map(|view| describe(&shared, view))).await?;
-    let body = json!({ "jobs": jobs, "next": page.next.map(|next| next.to_string()) });
+    let body = JobPage { jobs, next: page.next.map(|next| next.to_string()) };
     // The URLs in it are secrets for as long as they live.
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }

@@ -7,16 +7,89 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures::future::join_all;
-use serde_json::{Value, json};
-use uso_queue::{DeadLetter, Depth};
+use schemars::JsonSchema;
+use serde::Serialize;
+use uso_queue::{DeadLetter, Depth, JobId};
 
 use crate::caller::Caller;
 use crate::query::Params;
 use crate::{Problem, Shared};
 
 /// Most letters of a page, and how many it has if nothing is asked for.
-const MOST: usize = 100;
-const USUAL: usize = 20;
+pub(crate) const MOST: usize = 100;
+pub(crate) const USUAL: usize = 20;
+
+/// How much there is to do, over all tenants.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct QueueDepth {
+    classes: ClassDepths,
+    /// Dead letters.
+    dead: u64,
+    /// Workers that are there.
+    workers: usize,
+    tenant: TenantDepth,
+}
+
+/// Jobs by class.
+#[derive(Serialize, JsonSchema)]
+struct ClassDepths {
+    /// Jobs somebody waits for.
+    interactive: ClassDepth,
+    /// Overnight work.
+    bulk: ClassDepth,
+}
+
+/// Jobs of one class.
+#[derive(Serialize, JsonSchema)]
+struct ClassDepth {
+    /// Jobs that wait, delayed ones included.
+    queued: u64,
+    /// Jobs that workers hold.
+    running: u64,
+    /// Jobs that wait for a time.
+    delayed: u64,
+    /// Whether none of them is begun for now.
+    paused: bool,
+}
+
+impl From<Depth> for ClassDepth {
+    fn from(Depth { queued, running, delayed, paused, .. }: Depth) -> Self {
+        Self { queued, running, delayed, paused }
+    }
+}
+
+/// The caller's own jobs.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct TenantDepth {
+    /// Jobs that wait.
+    pub(crate) queued: u64,
+    /// Jobs that workers hold.
+    pub(crate) running: u64,
+}
+
+/// A page of dead letters.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct LetterPage {
+    /// The letters, the newest first.
+    letters: Vec<Letter>,
+    /// The `cursor` of the next page; none at the end.
+    next: Option<String>,
+}
+
+/// Something that went aside: an entry that nobody understood, or a job that no attempt could finish.
+#[derive(Serialize, JsonSchema)]
+struct Letter {
+    /// Its name.
+    id: String,
+    /// The job, if it is known.
+    job: Option<JobId>,
+    /// Why it went aside.
+    reason: String,
+    /// When, in milliseconds since 1970.
+    at_ms: u64,
+    /// What the job's last attempt said, if its record can be read.
+    message: Option<String>,
+}
 
 /// The queue's own numbers, of all tenants together, and the caller's.
 pub(crate) async fn depth(
@@ -29,16 +102,12 @@ pub(crate) async fn depth(
     let (stats, workers, own) =
         tokio::join!(queue.stats(), queue.workers(), queue.tenant_depth(&caller.tenant));
     let (stats, workers, (queued, running)) = (stats?, workers?, own?);
-    let class = |depth: Depth| {
-        let Depth { queued, running, delayed, paused, .. } = depth;
-        json!({ "queued": queued, "running": running, "delayed": delayed, "paused": paused })
+    let body = QueueDepth {
+        classes: ClassDepths { interactive: stats.interactive.into(), bulk: stats.bulk.into() },
+        dead: stats.dead,
+        workers: workers.len(),
+        tenant: TenantDepth { queued, running },
     };
-    let body = json!({
-        "classes": { "interactive": class(stats.interactive), "bulk": class(stats.bulk) },
-        "dead": stats.dead,
-        "workers": workers.len(),
-        "tenant": { "queued": queued, "running": running },
-    });
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
 
@@ -53,21 +122,20 @@ pub(crate) async fn dead(State(shared): State<Arc<Shared>>, mut params: Params) 
     letters.truncate(limit);
     let next = letters.last().filter(|_| more).map(|letter| letter.id.to_string());
     let letters = join_all(letters.iter().map(|letter| show(&shared, letter))).await;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(json!({ "letters": letters, "next": next })))
-        .into_response())
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(LetterPage { letters, next })).into_response())
 }
 
-async fn show(shared: &Shared, letter: &DeadLetter) -> Value {
+async fn show(shared: &Shared, letter: &DeadLetter) -> Letter {
     let record = match &letter.job {
         // A record that cannot be read is often why the letter is here.
         Some(job) => shared.queue.view(job).await.ok().flatten(),
         None => None,
     };
-    json!({
-        "id": letter.id.to_string(),
-        "job": letter.job,
-        "reason": letter.reason,
-        "at_ms": letter.id.at_ms(),
-        "message": record.and_then(|view| view.error).map(|failure| failure.message),
-    })
+    Letter {
+        id: letter.id.to_string(),
+        job: letter.job,
+        reason: letter.reason.clone(),
+        at_ms: letter.id.at_ms(),
+        message: record.and_then(|view| view.error).map(|failure| failure.message),
+    }
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use uso_queue::Removed;
 use uso_store::{checkpoint_prefix, output_prefix};
 
 use super::jobs::{find, word};
 use crate::caller::Caller;
+use crate::path::Path;
 use crate::{Problem, Shared};
 
 /// Deletes a job's pictures, sidecars and half-drawn pictures, then its record. In this order, so that a process

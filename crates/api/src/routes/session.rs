@@ -8,8 +8,10 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
-use serde_json::{Value, json};
-use uso_queue::{ApiKey, FieldError};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+use uso_queue::{ApiKey, FieldError, KeyScope};
 
 use crate::access::{Access, Refusal, SESSION_COOKIE};
 use crate::body::{MAX_BODY, read_json};
@@ -21,6 +23,20 @@ const LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// The cookie that pages may read, to repeat it in a header.
 const CSRF_COOKIE: &str = "uso_csrf";
+
+/// Who the caller is.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Session {
+    /// Whose jobs it submits and sees.
+    tenant: String,
+    /// What it may do.
+    scopes: Vec<KeyScope>,
+    /// Whether keys are asked for.
+    #[schemars(extend("enum" = ["open", "keys"]))]
+    auth: &'static str,
+    /// Whether it is a browser's session that let it in.
+    session: bool,
+}
 
 /// Opens a session for whoever shows a key.
 pub(crate) async fn open(
@@ -52,12 +68,9 @@ pub(crate) async fn open(
 
 /// Who the caller is.
 pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> Response {
-    let body = json!({
-        "tenant": caller.tenant,
-        "scopes": caller.scopes,
-        "auth": shared.config.access.as_str(),
-        "session": caller.session.is_some(),
-    });
+    let auth = shared.config.access.as_str();
+    let body =
+        Session { session: caller.session.is_some(), tenant: caller.tenant, scopes: caller.scopes, auth };
     ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use uso_queue::{Canceled, Retried};
 
 use super::jobs::{accepted, describe, find, word};
 use crate::caller::Caller;
+use crate::path::Path;
 use crate::{Problem, Shared};
 
 /// Ends a job; again gives the same answer.

@@ -8,7 +8,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 use uso_queue::{FieldError, Source};
 use uso_store::{PictureKind, upload_key};
 use uuid::Uuid;
@@ -16,6 +18,27 @@ use uuid::Uuid;
 use crate::body::{MAX_BODY, read_json};
 use crate::caller::Caller;
 use crate::{Problem, Shared};
+
+/// The request that puts a file.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Upload {
+    /// The upload.
+    #[schemars(with = "String", extend("format" = "uuid"))]
+    id: Uuid,
+    /// What a job names it by.
+    source: Source,
+    /// The request's method.
+    #[schemars(extend("enum" = ["PUT"]))]
+    method: &'static str,
+    /// Where to.
+    url: String,
+    /// Headers that must be sent with it.
+    headers: BTreeMap<&'static str, String>,
+    /// For how many seconds it will be taken.
+    expires_in_s: u64,
+    /// Largest file that the fleet takes.
+    max_bytes: u64,
+}
 
 /// Gives a request that puts one file of the kind and size that are asked for, and no other. Nothing deletes
 /// what is uploaded and never used: a lifecycle rule of the bucket must, for the prefix `uploads/`.
@@ -31,15 +54,15 @@ pub(crate) async fn create(
     let id = Uuid::new_v4();
     let lifetime = shared.config.link_lifetime;
     let put = shared.store.presign_put(&upload_key(&caller.tenant, &id), kind, bytes, lifetime).await?;
-    let body = json!({
-        "id": id,
-        "source": Source::upload(id),
-        "method": "PUT",
-        "url": put.url,
-        "headers": put.headers.into_iter().collect::<BTreeMap<_, _>>(),
-        "expires_in_s": lifetime.as_secs(),
-        "max_bytes": max_bytes,
-    });
+    let body = Upload {
+        id,
+        source: Source::upload(id),
+        method: "PUT",
+        url: put.url,
+        headers: put.headers.into_iter().collect(),
+        expires_in_s: lifetime.as_secs(),
+        max_bytes,
+    };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
 

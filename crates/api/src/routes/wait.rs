@@ -14,7 +14,7 @@ use crate::follow::Follower;
 use crate::{Problem, Shared};
 
 /// Longest wait in seconds: proxies in between lose patience soon after.
-const LONGEST: u64 = 60;
+pub(crate) const LONGEST: u64 = 60;
 
 /// How long a client wishes to wait.
 pub(super) struct Wait {

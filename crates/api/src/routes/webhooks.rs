@@ -1,25 +1,83 @@
 //! `/v1/webhooks`: endpoints that are told when jobs end, and what became of it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
-use uso_queue::{FieldError, State as JobState, Webhook};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use uso_queue::{Delivery, FieldError, State as JobState, Webhook};
 
 use crate::body::{MAX_BODY, read_json};
 use crate::caller::Caller;
 use crate::notify::{check_url, secret_text};
+use crate::path::Path;
 use crate::{Problem, Shared};
 
 /// Longest address of an endpoint.
-const MAX_URL: usize = 2000;
+pub(crate) const MAX_URL: usize = 2000;
 
 /// What events are called: these, with `job.` before them.
 const ENDS: [JobState; 4] = [JobState::Succeeded, JobState::Failed, JobState::Canceled, JobState::Expired];
+
+/// A tenant's endpoints.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct WebhookList {
+    /// The oldest first.
+    webhooks: Vec<Endpoint>,
+}
+
+/// An endpoint that is told when jobs end.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Webhook")]
+pub(crate) struct Endpoint {
+    /// Its name.
+    id: String,
+    /// Where it is.
+    url: String,
+    /// What it is told of.
+    #[schemars(with = "Vec<EventName>")]
+    events: Vec<String>,
+    /// When it was made, in milliseconds since 1970.
+    created_ms: u64,
+    /// Why nothing is sent to it for now.
+    disabled: Option<String>,
+}
+
+/// An endpoint with the secret that what is sent to it is signed with.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WebhookWithSecret")]
+pub(crate) struct EndpointWithSecret {
+    #[serde(flatten)]
+    endpoint: Endpoint,
+    /// As Standard Webhooks writes it; it is shown this once.
+    secret: String,
+}
+
+/// What was sent to an endpoint lately.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct DeliveryList {
+    /// The newest first.
+    deliveries: Vec<Delivery>,
+}
+
+/// The name of an event that endpoints are told of.
+pub(crate) struct EventName;
+
+impl JsonSchema for EventName {
+    fn schema_name() -> Cow<'static, str> {
+        "WebhookEvent".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "description": "How a job ended.", "type": "string", "enum": ENDS.map(event_name) })
+    }
+}
 
 pub(crate) async fn create(
     State(shared): State<Arc<Shared>>,
@@ -39,8 +97,7 @@ pub(crate) async fn create(
 
 pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<Response, Problem> {
     let hooks = shared.queue.webhooks(&caller.tenant).await?;
-    let hooks: Vec<Value> = hooks.iter().map(describe).collect();
-    Ok(Json(json!({ "webhooks": hooks })).into_response())
+    Ok(Json(WebhookList { webhooks: hooks.iter().map(describe).collect() }).into_response())
 }
 
 pub(crate) async fn delete(
@@ -101,7 +158,7 @@ pub(crate) async fn deliveries(
         return Err(no_such_webhook());
     }
     let deliveries = shared.queue.deliveries(&caller.tenant, &id).await?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(json!({ "deliveries": deliveries }))).into_response())
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(DeliveryList { deliveries })).into_response())
 }
 
 /// Makes a delivery once more.
@@ -169,16 +226,19 @@ fn event_name(end: JobState) -> String {
     format!("job.{}", end.as_str())
 }
 
-fn describe(hook: &Webhook) -> Value {
-    let mut body = json!(hook);
-    body["events"] = hook.events.iter().map(|end| event_name(*end)).collect();
-    body
+fn describe(hook: &Webhook) -> Endpoint {
+    Endpoint {
+        id: hook.id.clone(),
+        url: hook.url.clone(),
+        events: hook.events.iter().map(|end| event_name(*end)).collect(),
+        created_ms: hook.created_ms,
+        disabled: hook.disabled.clone(),
+    }
 }
 
 /// The only answers that hold a secret.
 fn with_secret(hook: &Webhook) -> impl IntoResponse {
-    let mut body = describe(hook);
-    body["secret"] = secret_text(&hook.secret).into();
+    let body = EndpointWithSecret { endpoint: describe(hook), secret: secret_text(&hook.secret) };
     ([(header::CACHE_CONTROL, "no-store")], Json(body))
 }
 

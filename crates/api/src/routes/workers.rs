@@ -7,14 +7,23 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use uso_queue::{JobId, KeyScope, WorkerReport};
 
 use crate::caller::Caller;
 use crate::{Problem, Shared};
 
-#[derive(Serialize)]
+/// The workers of the fleet.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct WorkerList {
+    workers: Vec<Worker>,
+}
+
+/// A worker, and what it says of itself.
+#[derive(Serialize, JsonSchema)]
 struct Worker {
+    /// Its name.
     id: String,
     /// How long ago it last said something.
     heard_ms_ago: u64,
@@ -40,8 +49,7 @@ pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> R
             Worker { id, heard_ms_ago: now_ms.saturating_sub(seen_ms), report, other_jobs }
         })
         .collect();
-    let body = Json(serde_json::json!({ "workers": workers }));
-    Ok(([(header::CACHE_CONTROL, "no-store")], body).into_response())
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(WorkerList { workers })).into_response())
 }
 
 /// Those of the jobs that the caller may know of: its own, or all if it runs the fleet.

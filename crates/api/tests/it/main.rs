@@ -12,6 +12,7 @@ mod health;
 mod jobs;
 mod limits;
 mod list;
+mod openapi;
 mod page;
 mod refusals;
 mod remove;

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A fleet for the page's tests that can be stopped and started again at the same address.
-#   fleet.sh start DIR     prints its address; fleet.sh stop DIR
+# A fleet for tests that can be stopped and started again at the same address.
+#   fleet.sh start DIR [arguments of uso up]     prints its address; fleet.sh stop DIR
 set -euo pipefail
 dir=${2:?usage: fleet.sh start|stop DIR}
-root=$(cd "$(dirname "$0")/../.." && pwd)
+root=$(cd "$(dirname "$0")/.." && pwd)
 uso=${USO_BIN:-${CARGO_TARGET_DIR:-$root/target}/release/uso}
 
 free_port() {
@@ -15,6 +15,7 @@ free_port() {
 
 case ${1:-} in
   start)
+    shift 2
     mkdir -p "$dir/data"
     # The first start takes any free ports, later ones the same again. They are none of those that the system
     # gives to outgoing connections: one of these could have them while the fleet is down.
@@ -23,7 +24,7 @@ case ${1:-} in
     port=$(cat "$dir/port")
     # What an earlier start said must not pass for this one's.
     rm -f "$dir/up.out"
-    nohup "$uso" up --port "$port" --data "$dir/data" > "$dir/up.out" 2>> "$dir/up.log" &
+    nohup "$uso" up --port "$port" --data "$dir/data" "$@" > "$dir/up.out" 2>> "$dir/up.log" &
     echo $! > "$dir/pid"
     for _ in $(seq 900); do
       grep -so 'http://[0-9.:]*' "$dir/up.out" && exit 0

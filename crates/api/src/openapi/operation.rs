@@ -1,0 +1,212 @@
+//! One operation, as the document describes it.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::http::{Method, StatusCode};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use super::parts::{self, Header};
+use super::reference;
+use crate::Problem;
+use crate::access::Need;
+
+/// What an operation takes and answers.
+pub(super) struct Operation {
+    id: &'static str,
+    summary: &'static str,
+    description: Cow<'static, str>,
+    parameters: Vec<Value>,
+    body: Option<Value>,
+    answers: Vec<Answer>,
+    /// Codes of problems by status.
+    refusals: BTreeMap<StatusCode, BTreeSet<&'static str>>,
+}
+
+/// An answer that is no refusal.
+struct Answer {
+    status: StatusCode,
+    description: &'static str,
+    headers: Vec<Header>,
+    /// Media type and schema.
+    content: Option<(&'static str, SchemaOf)>,
+}
+
+type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+impl Operation {
+    pub(super) fn new(id: &'static str, summary: &'static str) -> Self {
+        Self {
+            id,
+            summary,
+            description: Cow::Borrowed(""),
+            parameters: Vec::new(),
+            body: None,
+            answers: Vec::new(),
+            refusals: BTreeMap::new(),
+        }
+    }
+
+    /// What there is to say beyond the summary.
+    pub(super) fn says(mut self, description: impl Into<Cow<'static, str>>) -> Self {
+        self.description = description.into();
+        self
+    }
+
+    /// Takes a parameter: of the path, behind the `?` or a header.
+    pub(super) fn parameter(mut self, parameter: Value) -> Self {
+        self = match parameter["in"].as_str() {
+            Some("path") => self
+                .refuses(StatusCode::BAD_REQUEST, &["invalid_path"])
+                // A part of the path that is empty leads elsewhere.
+                .refuses(StatusCode::NOT_FOUND, &["no_such_route"]),
+            Some("query") => self.refuses(StatusCode::BAD_REQUEST, &["invalid_parameters"]),
+            _ => self,
+        };
+        self.parameters.push(parameter);
+        self
+    }
+
+    pub(super) fn parameters(self, parameters: impl IntoIterator<Item = Value>) -> Self {
+        parameters.into_iter().fold(self, Self::parameter)
+    }
+
+    /// Takes a body of JSON.
+    pub(super) fn takes<const N: usize>(mut self, schema: Value, examples: [(&str, Value); N]) -> Self {
+        let examples: Map<String, Value> = examples
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), json!({ "summary": name, "value": value })))
+            .collect();
+        let content = json!({ "application/json": { "schema": schema, "examples": examples } });
+        self.body = Some(json!({ "required": true, "content": content }));
+        self.refuses(StatusCode::BAD_REQUEST, &["invalid_json"])
+            .refuses(StatusCode::REQUEST_TIMEOUT, &["body_too_slow"])
+            .refuses(StatusCode::PAYLOAD_TOO_LARGE, &["body_too_large"])
+            .refuses(StatusCode::UNSUPPORTED_MEDIA_TYPE, &["not_json"])
+            .refuses(StatusCode::UNPROCESSABLE_ENTITY, &["invalid_fields"])
+    }
+
+    /// Answers with JSON.
+    pub(super) fn gives<T: JsonSchema>(
+        self,
+        status: StatusCode,
+        description: &'static str,
+        headers: &[Header],
+    ) -> Self {
+        let content = Some(("application/json", SchemaGenerator::subschema_for::<T> as SchemaOf));
+        self.answers(Answer { status, description, headers: headers.to_vec(), content })
+    }
+
+    /// Answers with something else than JSON.
+    pub(super) fn gives_other(mut self, media_type: &'static str, description: &'static str) -> Self {
+        let schema: SchemaOf = match media_type.starts_with("text/") {
+            true => SchemaGenerator::subschema_for::<String>,
+            false => |_| Schema::default(),
+        };
+        let content = Some((media_type, schema));
+        self.answers.push(Answer { status: StatusCode::OK, description, headers: Vec::new(), content });
+        self
+    }
+
+    /// Answers without a body.
+    pub(super) fn gives_nothing(
+        self,
+        status: StatusCode,
+        description: &'static str,
+        headers: &[Header],
+    ) -> Self {
+        self.answers(Answer { status, description, headers: headers.to_vec(), content: None })
+    }
+
+    fn answers(mut self, answer: Answer) -> Self {
+        self.answers.push(answer);
+        self
+    }
+
+    /// May answer with one of these problems.
+    pub(super) fn refuses(mut self, status: StatusCode, codes: &[&'static str]) -> Self {
+        self.refusals.entry(status).or_default().extend(codes);
+        self
+    }
+
+    /// Adds what every request that needs something may be refused with.
+    pub(super) fn under(self, need: &Need, method: &Method) -> Self {
+        if *need == Need::Nothing {
+            return self;
+        }
+        // Who calls is read from the queue, whatever else is.
+        let mut operation = self
+            .refuses(StatusCode::UNAUTHORIZED, &["no_key", "invalid_key", "session_over"])
+            .refuses(StatusCode::FORBIDDEN, &["not_here"])
+            .refuses(StatusCode::INTERNAL_SERVER_ERROR, &["internal"])
+            .refuses(StatusCode::SERVICE_UNAVAILABLE, &["queue_unavailable"]);
+        if !method.is_safe() {
+            operation = operation
+                .refuses(StatusCode::FORBIDDEN, &["csrf"])
+                .refuses(StatusCode::SERVICE_UNAVAILABLE, &["not_durable"]);
+        }
+        match need {
+            Need::Scope(_) => operation.refuses(StatusCode::FORBIDDEN, &["missing_scope"]),
+            _ => operation,
+        }
+    }
+
+    /// As the document has it.
+    pub(super) fn describe(self, schemas: &mut SchemaGenerator) -> Value {
+        let mut responses = Map::new();
+        for answer in self.answers {
+            responses.insert(answer.status.as_str().to_owned(), answer.describe(schemas));
+        }
+        for (status, codes) in self.refusals {
+            responses.insert(status.as_str().to_owned(), refusal(status, &codes));
+        }
+        let mut described = json!({
+            "operationId": self.id,
+            "summary": self.summary,
+            "responses": responses,
+        });
+        if !self.description.is_empty() {
+            described["description"] = self.description.into();
+        }
+        if !self.parameters.is_empty() {
+            described["parameters"] = self.parameters.into();
+        }
+        if let Some(body) = self.body {
+            described["requestBody"] = body;
+        }
+        described
+    }
+}
+
+impl Answer {
+    fn describe(&self, schemas: &mut SchemaGenerator) -> Value {
+        let mut described = json!({ "description": self.description });
+        if let Some((media_type, schema)) = self.content {
+            described["content"] = json!({ media_type: { "schema": schema(schemas) } });
+        }
+        with_headers(described, &self.headers)
+    }
+}
+
+fn refusal(status: StatusCode, codes: &BTreeSet<&str>) -> Value {
+    let words = codes.iter().map(|code| format!("`{code}`")).collect::<Vec<_>>().join(", ");
+    let title = status.canonical_reason().unwrap_or_default();
+    let these =
+        json!({ "properties": { "status": { "const": status.as_u16() }, "code": { "enum": codes } } });
+    let schema = json!({ "allOf": [reference::<Problem>(), these] });
+    let described = json!({
+        "description": format!("{title}: {words}."),
+        "content": { "application/problem+json": { "schema": schema } },
+    });
+    with_headers(described, parts::of_refusal(status))
+}
+
+fn with_headers(mut described: Value, headers: &[Header]) -> Value {
+    for header in headers {
+        let Header { description, always, kind, .. } = header;
+        described["headers"][header.name] =
+            json!({ "description": description, "required": always, "schema": { "type": kind } });
+    }
+    described
+}

@@ -1,0 +1,107 @@
+//! Parameters and headers that several operations have in common.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use uso_queue::{BatchId, JobId, MAX_KEY};
+
+use super::reference;
+
+/// A header of an answer.
+#[derive(Clone, Copy)]
+pub(super) struct Header {
+    pub(super) name: &'static str,
+    pub(super) description: &'static str,
+    /// Whether it is always there.
+    pub(super) always: bool,
+    /// Of the schema.
+    pub(super) kind: &'static str,
+}
+
+impl Header {
+    const fn always(name: &'static str, description: &'static str) -> Self {
+        Self { name, description, always: true, kind: "string" }
+    }
+
+    const fn sometimes(name: &'static str, description: &'static str) -> Self {
+        Self { always: false, ..Self::always(name, description) }
+    }
+}
+
+pub(super) const LOCATION: Header = Header::always("Location", "Where it is.");
+pub(super) const PREFERENCE_APPLIED: Header =
+    Header::sometimes("Preference-Applied", "For how long it was waited: `wait=N`.");
+pub(super) const RATE_LIMIT: Header = Header::sometimes(
+    "RateLimit",
+    "What is left of the tenant's rate: jobs, and seconds until it is full again; if it has a limit.",
+);
+pub(super) const RATE_LIMIT_POLICY: Header =
+    Header::sometimes("RateLimit-Policy", "The tenant's rate: jobs, and the seconds for which they are.");
+pub(super) const ETAG: Header = Header::always("ETag", "Changes with what is answered.");
+pub(super) const SET_COOKIE: Header =
+    Header::always("Set-Cookie", "The session, which pages cannot read, and `uso_csrf`, which they can.");
+const RETRY_AFTER: Header = Header {
+    kind: "integer",
+    ..Header::always("Retry-After", "Seconds after which the same request may succeed.")
+};
+const CHALLENGE: Header = Header::always("WWW-Authenticate", "What is missing.");
+
+/// The headers of refusals with a status.
+pub(super) fn of_refusal(status: StatusCode) -> &'static [Header] {
+    match status {
+        StatusCode::UNAUTHORIZED => &[CHALLENGE],
+        StatusCode::SERVICE_UNAVAILABLE => &[RETRY_AFTER],
+        StatusCode::TOO_MANY_REQUESTS => &[RETRY_AFTER, RATE_LIMIT, RATE_LIMIT_POLICY],
+        _ => &[],
+    }
+}
+
+pub(super) fn in_path(name: &str, description: &str, schema: Value) -> Value {
+    json!({ "in": "path", "name": name, "description": description, "required": true, "schema": schema })
+}
+
+pub(super) fn in_query(name: &str, description: &str, schema: Value) -> Value {
+    json!({ "in": "query", "name": name, "description": description, "schema": schema })
+}
+
+pub(super) fn in_header(name: &str, description: &str, schema: Value) -> Value {
+    json!({ "in": "header", "name": name, "description": description, "schema": schema })
+}
+
+pub(super) fn job_id() -> Value {
+    in_path("id", "The job.", reference::<JobId>())
+}
+
+pub(super) fn batch_id() -> Value {
+    in_path("id", "The batch.", reference::<BatchId>())
+}
+
+pub(super) fn idempotency_key() -> Value {
+    let description = "Whoever submits the same key and request again within a day gets the same answer, not a \
+                       second job.";
+    // Visible characters; blanks only between them.
+    let pattern = "^[!-~]([ -~]*[!-~])?$";
+    let schema = json!({ "type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": pattern });
+    in_header("Idempotency-Key", description, schema)
+}
+
+/// Parameters of a list of pages.
+pub(super) fn limit(most: usize, usual: usize) -> Value {
+    let schema = json!({ "type": "integer", "minimum": 1, "maximum": most, "default": usual });
+    in_query("limit", "How many make a page.", schema)
+}
+
+pub(super) fn cursor(pattern: &str) -> Value {
+    let description = "Where the page before ended: its `next`, under the same filter.";
+    in_query("cursor", description, json!({ "type": "string", "pattern": pattern }))
+}
+
+/// Parameters of a stream of events.
+pub(super) fn resume_from() -> [Value; 2] {
+    let description = "The id of the last event that was heard: what followed is told first. An EventSource \
+                       sends it by itself.";
+    let after = "The same for a page that was reloaded, which cannot send the header; the header counts.";
+    [
+        in_header("Last-Event-ID", description, reference::<uso_queue::EventId>()),
+        in_query("after", after, reference::<uso_queue::EventId>()),
+    ]
+}
