@@ -90,6 +90,8 @@ impl Queue {
             let end = match last {
                 None => "+".to_owned(),
                 Some(last) if shard < last.shard => last.entry.to_string(),
+                // Redis takes no range that ends before all entries.
+                Some(LetterId { entry: EventId::ZERO, .. }) => continue,
                 Some(last) => format!("({}", last.entry),
             };
             let mut range = redis::cmd("XREVRANGE");

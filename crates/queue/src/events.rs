@@ -25,6 +25,9 @@ pub struct EventId {
 }
 
 impl EventId {
+    /// Before all events.
+    pub(crate) const ZERO: Self = Self { milliseconds: 0, sequence: 0 };
+
     /// When it happened, in milliseconds since 1970, by Redis' clock.
     pub fn at_ms(&self) -> u64 {
         self.milliseconds
@@ -285,5 +288,5 @@ pub(crate) fn newest(key: &str) -> redis::Cmd {
 /// The id of the first event of an answer, or one before all others.
 pub(crate) fn first(reply: &StreamRangeReply) -> EventId {
     let id = reply.ids.first().and_then(|entry| entry.id.parse().ok());
-    id.unwrap_or(EventId { milliseconds: 0, sequence: 0 })
+    id.unwrap_or(EventId::ZERO)
 }

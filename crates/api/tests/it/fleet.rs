@@ -97,6 +97,8 @@ async fn dead_letters_say_what_went_wrong_a_page_at_a_time() {
     let second: Value = fixture.get(&format!("/v1/dead?limit=2&cursor={cursor}")).await.json().await.unwrap();
     assert_eq!((&second["letters"][0]["job"], &second["next"]), (&json!(ids[2]), &Value::Null));
     assert_eq!(second["letters"].as_array().unwrap().len(), 1);
+    let before_all: Value = fixture.get("/v1/dead?cursor=0-0-0").await.json().await.unwrap();
+    assert_eq!(before_all, json!({ "letters": [], "next": null }));
     problem(fixture.get("/v1/dead?cursor=x").await, 400, "invalid_parameters").await;
 }
 
