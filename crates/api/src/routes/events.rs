@@ -137,11 +137,15 @@ pub(super) fn resume_from(headers: &HeaderMap, mut params: Params) -> Result<Opt
     params.finish()?;
     let header =
         headers.get("last-event-id").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    let Some(text) = header.or(parameter).filter(|text| !text.is_empty()) else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| {
-        let detail = "Last-Event-ID and ?after= take the id of an event, like 1700000000000-0";
-        Problem::new(StatusCode::BAD_REQUEST, "invalid_event_id", detail)
-    })
+    let read = |text: Option<String>| {
+        let id = text.filter(|text| !text.is_empty()).map(|text| text.parse());
+        id.transpose().map_err(|_: String| {
+            let detail = "Last-Event-ID and ?after= take the id of an event, like 1700000000000-0";
+            Problem::new(StatusCode::BAD_REQUEST, "invalid_event_id", detail)
+        })
+    };
+    let (header, parameter) = (read(header)?, read(parameter)?);
+    Ok(header.or(parameter))
 }
 
 /// One event of a job's stream; none, and with it the stream's end, if it cannot be made.

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use uso_queue::{FieldError, Source};
+use uso_queue::{FieldError, MAX_SEED, Source};
 use uso_store::{PictureKind, upload_key};
 use uuid::Uuid;
 
@@ -78,7 +78,7 @@ fn read(body: &Value, max_bytes: u64) -> Result<(PictureKind, u64), Vec<FieldErr
         let kinds = PictureKind::ALL.map(PictureKind::media_type).join(", ");
         errors.push(fault("/content_type", "not_a_choice", format!("must be one of: {kinds}")));
     }
-    let bytes = fields.get("bytes").and_then(Value::as_u64).filter(|bytes| (1..=max_bytes).contains(bytes));
+    let bytes = fields.get("bytes").and_then(whole).filter(|bytes| (1..=max_bytes).contains(bytes));
     if bytes.is_none() {
         let message = format!("must be the file's size in bytes, within 1 to {max_bytes}");
         errors.push(fault("/bytes", "out_of_range", message));
@@ -90,4 +90,10 @@ fn read(body: &Value, max_bytes: u64) -> Result<(PictureKind, u64), Vec<FieldErr
         (Some(kind), Some(bytes)) if errors.is_empty() => Ok((kind, bytes)),
         _ => Err(errors),
     }
+}
+
+/// To JSON, 64.0 is a whole number.
+fn whole(value: &Value) -> Option<u64> {
+    let exact = |number: &f64| number.fract() == 0.0 && (0.0..=MAX_SEED as f64).contains(number);
+    value.as_u64().or_else(|| value.as_f64().filter(exact).map(|number| number as u64))
 }

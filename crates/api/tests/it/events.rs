@@ -95,6 +95,12 @@ async fn history_out_of_reach_begins_with_a_snapshot() {
     }
     let bad = fixture.get(&format!("/v1/jobs/{id}/events?after=yesterday")).await;
     problem(bad, 400, "invalid_event_id").await;
+    // A header beside it hides nothing.
+    for header in ["", "1-0"] {
+        let url = fixture.url(&format!("/v1/jobs/{id}/events?after=yesterday"));
+        let bad = fixture.client.get(url).header("last-event-id", header).send().await.unwrap();
+        problem(bad, 400, "invalid_event_id").await;
+    }
 }
 
 #[tokio::test]

@@ -36,6 +36,13 @@ async fn references_may_only_come_from_known_buckets() {
 }
 
 #[tokio::test]
+async fn a_path_that_cannot_be_read_is_refused_as_all_else() {
+    let fixture = Fixture::start().await;
+    problem(fixture.get("/v1/jobs/%FF").await, 400, "invalid_path").await;
+    problem(fixture.get("/page/%FF").await, 400, "invalid_path").await;
+}
+
+#[tokio::test]
 async fn what_is_not_json_is_refused_as_such() {
     let fixture = Fixture::start().await;
     let post = |media_type: &'static str, body: String| {
