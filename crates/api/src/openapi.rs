@@ -11,6 +11,7 @@ mod jobs;
 mod operation;
 mod parts;
 mod session;
+mod streams;
 mod webhooks;
 
 use std::sync::Arc;
@@ -66,13 +67,13 @@ pub(crate) fn routes(config: &Config, max_upload: u64) -> (Router<Arc<Shared>>, 
     };
     let request = JobSpec::request_schema(&mut table.schemas, &config.defaults);
     table.define("JobRequest", request.into());
-    // What the data of events are is only told in words.
+    // Streams only name what their events have.
     table.schemas.subschema_for::<JobEvent>();
     table.schemas.subschema_for::<routes::queue::TenantDepth>();
     jobs::add(&mut table);
     batches::add(&mut table);
     fleet::add_uploads(&mut table, max_upload);
-    webhooks::add(&mut table);
+    webhooks::add(&mut table, config.private_webhooks);
     session::add(&mut table);
     fleet::add(&mut table);
     table.finish()

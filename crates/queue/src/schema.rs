@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::{BatchId, EventId, JobEvent, JobId, Source};
+use crate::{BatchId, BrowseCursor, EventId, JobEvent, JobId, LetterId, Source};
 
 macro_rules! text {
     ($($type:ident: $description:literal, $pattern:literal, $example:literal;)*) => {$(
@@ -32,14 +32,20 @@ macro_rules! text {
 
 text! {
     JobId: "A job's name: its shard, then a UUID whose order is the order of submission.",
-        "^(0|[1-9][0-9]{0,4})-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+        "^(0|[1-9][0-9]{0,3})-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
         "0-0198a0b0-0000-7000-8000-00000000000a";
     BatchId: "A batch's name, made like a job's.",
-        "^(0|[1-9][0-9]{0,4})-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+        "^(0|[1-9][0-9]{0,3})-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
         "0-0198a0b0-0000-7000-8000-00000000000b";
     EventId: "An event's place in its stream: milliseconds since 1970, then a number.",
-        "^[0-9]{1,20}-[0-9]{1,20}$",
+        "^[0-9]{1,19}-[0-9]{1,19}$",
         "1700000000000-0";
+    LetterId: "A dead letter's name: its shard, then its place in the shard's stream.",
+        "^(0|[1-9][0-9]{0,3})-[0-9]{1,19}-[0-9]{1,19}$",
+        "0-1700000000000-0";
+    BrowseCursor: "Where a page of jobs ended; what it means is nobody else's business.",
+        "^(p[0-9]{1,15}|j(0|[1-9][0-9]{0,3})-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$",
+        "p17";
     Source: "Where a reference image lies: an object, its key without `.` and `..` as parts and at most 1024 \
              bytes long, or a file that was put through the API.",
         "^(s3://[^/]+/[^\\x00-\\x1f\\x7f-\\x9f]+|\
@@ -110,6 +116,8 @@ mod tests {
         assert!(JobId::EXAMPLE.parse::<JobId>().is_ok());
         assert!(BatchId::EXAMPLE.parse::<BatchId>().is_ok());
         assert!(EventId::EXAMPLE.parse::<EventId>().is_ok());
+        assert!(LetterId::EXAMPLE.parse::<LetterId>().is_ok());
+        assert!(BrowseCursor::EXAMPLE.parse::<BrowseCursor>().is_ok());
         assert!(Source::EXAMPLE.parse::<Source>().is_ok());
     }
 }

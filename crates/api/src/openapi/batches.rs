@@ -4,10 +4,9 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use uso_queue::{MAX_JOBS, MAX_METADATA};
 
-use super::jobs::stream;
 use super::operation::Operation;
 use super::parts::{self, LOCATION, RATE_LIMIT, RATE_LIMIT_POLICY};
-use super::{Table, named};
+use super::{Table, named, streams};
 use crate::routes::batches::{self, AcceptedBatch, Batch};
 
 pub(super) fn add(table: &mut Table) {
@@ -45,6 +44,10 @@ fn request() -> Value {
     })
 }
 
+/// What can be done to a batch.
+const ON_BATCH: [&str; 6] =
+    ["getBatch", "followBatch", "cancelBatch", "pauseBatch", "resumeBatch", "retryFailedJobs"];
+
 /// An operation on one batch.
 fn on_batch(id: &'static str, summary: &'static str) -> Operation {
     Operation::new(id, summary)
@@ -66,6 +69,7 @@ fn submit() -> Operation {
             "The batch is accepted.",
             &[LOCATION, RATE_LIMIT, RATE_LIMIT_POLICY],
         )
+        .leads_to(&ON_BATCH)
         .refuses(StatusCode::BAD_REQUEST, &["invalid_idempotency_key"])
         .refuses(StatusCode::UNPROCESSABLE_ENTITY, &["idempotency_key_reused"])
         .refuses(StatusCode::TOO_MANY_REQUESTS, &["too_many_queued", "too_fast"])
@@ -78,10 +82,10 @@ fn show() -> Operation {
 
 fn follow() -> Operation {
     let operation = on_batch("followBatch", "Follow a batch").says(
-        "Server-sent events as of a single job, of all of its jobs. At the beginning, at the end and whenever \
-         something may have been missed, `snapshot` with a `Batch`.",
+        "What happens to any of its jobs. At the beginning, at the end and whenever something may have been \
+         missed, `snapshot` with a `Batch`.",
     );
-    stream(operation, "The events of its jobs, until all have ended.").gives_nothing(
+    streams::stream::<Batch>(operation, "The events of its jobs, until all have ended.").gives_nothing(
         StatusCode::NO_CONTENT,
         "Nothing follows: all jobs had ended with the event that was named.",
         &[],

@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use schemars::json_schema;
 use serde_json::json;
+use uso_queue::LetterId;
 use uso_store::PictureKind;
 
 use super::operation::Operation;
@@ -53,19 +54,22 @@ pub(super) fn add(table: &mut Table) {
     let dead = Operation::new("listDeadLetters", "List dead letters")
         .says("Of all tenants: entries that nobody understood, and jobs that no attempt could finish.")
         .parameter(parts::limit(MOST, USUAL))
-        .parameter(parts::cursor("^[0-9]{1,5}-[0-9]{1,20}-[0-9]{1,20}$"))
+        .parameter(parts::cursor::<LetterId>())
         .gives::<LetterPage>(StatusCode::OK, "A page.", &[]);
     table.get("/v1/dead", queue::dead, dead);
-    let alive =
-        Operation::new("isAlive", "Ask whether the process runs").gives_other("text/plain", "It runs.");
+    let alive = Operation::new("isAlive", "Ask whether the process runs").gives_other(
+        "text/plain",
+        json!({ "type": "string" }),
+        "It runs.",
+    );
     table.get("/healthz", health::alive, alive);
     let ready = Operation::new("isReady", "Ask whether requests make sense")
-        .gives_other("text/plain", "Queue and object store are there.")
+        .gives_other("text/plain", json!({ "type": "string" }), "Queue and object store are there.")
         .refuses(StatusCode::SERVICE_UNAVAILABLE, &["not_ready"]);
     table.get("/readyz", health::ready, ready);
     let metrics = Operation::new("getMetrics", "Read the metrics")
         .says("In the text format of Prometheus.")
-        .gives_other("text/plain", "The metrics.")
+        .gives_other("text/plain", json!({ "type": "string" }), "The metrics.")
         .refuses(StatusCode::INTERNAL_SERVER_ERROR, &["no_metrics"]);
     table.get("/metrics", health::metrics, metrics);
     table.get("/openapi.json", show, document());

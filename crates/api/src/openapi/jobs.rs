@@ -2,14 +2,15 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use uso_queue::{BatchId, Class, State};
+use uso_queue::{BatchId, BrowseCursor, Class, State};
 
 use super::operation::Operation;
 use super::parts::{self, LOCATION, PREFERENCE_APPLIED, RATE_LIMIT, RATE_LIMIT_POLICY};
-use super::{Table, named, reference};
+use super::{Table, named, reference, streams};
 use crate::eta::Estimate;
 use crate::routes::jobs::{AcceptedJob, Job};
 use crate::routes::list::{JobPage, MOST, USUAL};
+use crate::routes::queue::TenantDepth;
 use crate::routes::{estimate, events, jobs, list, remove, steer, wait};
 
 pub(super) fn add(table: &mut Table) {
@@ -51,6 +52,10 @@ pub(super) fn examples() -> [(&'static str, Value); 3] {
     ]
 }
 
+/// What can be done to a job.
+const ON_JOB: [&str; 7] =
+    ["getJob", "followJob", "getPreview", "getResult", "cancelJob", "retryJob", "deleteJob"];
+
 /// An operation on one job.
 fn on_job(id: &'static str, summary: &'static str) -> Operation {
     Operation::new(id, summary).parameter(parts::job_id()).refuses(StatusCode::NOT_FOUND, &["no_such_job"])
@@ -70,6 +75,7 @@ fn submit() -> Operation {
         .takes(named("JobRequest"), examples())
         .gives::<Job>(StatusCode::OK, "The job, which ended within the time of `Prefer`.", &headers)
         .gives::<AcceptedJob>(StatusCode::ACCEPTED, "The job is accepted.", &headers)
+        .leads_to(&ON_JOB)
         .refuses(StatusCode::BAD_REQUEST, &["invalid_idempotency_key", "invalid_preference"])
         .refuses(StatusCode::CONFLICT, &["job_deleted"])
         .refuses(StatusCode::UNPROCESSABLE_ENTITY, &["idempotency_key_reused"])
@@ -93,7 +99,7 @@ fn list_jobs() -> Operation {
         ))
         .parameter(parts::in_query("batch", "Only those of this batch.", reference::<BatchId>()))
         .parameter(parts::limit(MOST, USUAL))
-        .parameter(parts::cursor("^(p[0-9]{1,15}|j.*)$"))
+        .parameter(parts::cursor::<BrowseCursor>())
         .gives::<JobPage>(StatusCode::OK, "A page.", &[])
 }
 
@@ -125,26 +131,16 @@ fn result() -> Operation {
 fn preview() -> Operation {
     on_job("getPreview", "Fetch the newest preview")
         .says("Previews are made while somebody follows the job's events, which tell of each.")
-        .gives_other("image/jpeg", "How far the picture is.")
+        .gives_other("image/jpeg", json!({}), "How far the picture is.")
         .refuses(StatusCode::NOT_FOUND, &["no_preview"])
-}
-
-/// An operation that answers with a stream of events.
-pub(super) fn stream(operation: Operation, description: &'static str) -> Operation {
-    operation
-        .parameters(parts::resume_from())
-        .gives_other("text/event-stream", description)
-        .refuses(StatusCode::BAD_REQUEST, &["invalid_event_id"])
-        .refuses(StatusCode::SERVICE_UNAVAILABLE, &["stopping"])
 }
 
 fn follow() -> Operation {
     let operation = on_job("followJob", "Follow a job").says(
-        "Server-sent events: first, and whenever something may have been missed, `snapshot` with a `Job`; then \
-         `queued`, `started`, `progress`, `preview`, `set_aside`, `resumed`, `requeued`, and as the last one \
-         `succeeded`, `failed`, `canceled` or `expired`, each with a `JobEvent`.",
+        "First, and whenever something may have been missed, `snapshot` with a `Job`; then what happens, up to \
+         `succeeded`, `failed`, `canceled` or `expired`.",
     );
-    stream(operation, "The job's events, until it has ended.").gives_nothing(
+    streams::stream::<Job>(operation, "The job's events, until it has ended.").gives_nothing(
         StatusCode::NO_CONTENT,
         "Nothing follows: the job ended with the event that was named.",
         &[],
@@ -153,10 +149,10 @@ fn follow() -> Operation {
 
 fn follow_all() -> Operation {
     let operation = Operation::new("followJobs", "Follow all your jobs").says(
-        "Server-sent events as of a single job, without end. Here a `snapshot` has a `TenantDepth` and says that \
-         something may have been missed.",
+        "What happens to any of them, without end. A `snapshot` says that something may have been missed, and \
+         how much there is to do.",
     );
-    stream(operation, "The events of all jobs.")
+    streams::stream::<TenantDepth>(operation, "The events of all jobs.")
 }
 
 fn cancel() -> Operation {
@@ -170,6 +166,7 @@ fn retry() -> Operation {
     on_job("retryJob", "Repeat a job that has ended")
         .says("Makes a new job, once: again gives the same one.")
         .gives::<AcceptedJob>(StatusCode::ACCEPTED, "The new job.", &[LOCATION])
+        .leads_to(&ON_JOB)
         .refuses(StatusCode::CONFLICT, &["not_finished"])
 }
 

@@ -29,11 +29,17 @@ struct Answer {
     status: StatusCode,
     description: &'static str,
     headers: Vec<Header>,
-    /// Media type and schema.
-    content: Option<(&'static str, SchemaOf)>,
+    content: Content,
+    /// Operations on what is answered, by its id.
+    links: &'static [&'static str],
 }
 
-type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+enum Content {
+    Nothing,
+    Json(fn(&mut SchemaGenerator) -> Schema),
+    /// Of another media type, with its schema.
+    Other(&'static str, Value),
+}
 
 impl Operation {
     pub(super) fn new(id: &'static str, summary: &'static str) -> Self {
@@ -94,19 +100,17 @@ impl Operation {
         description: &'static str,
         headers: &[Header],
     ) -> Self {
-        let content = Some(("application/json", SchemaGenerator::subschema_for::<T> as SchemaOf));
-        self.answers(Answer { status, description, headers: headers.to_vec(), content })
+        self.answers(status, description, headers, Content::Json(SchemaGenerator::subschema_for::<T>))
     }
 
     /// Answers with something else than JSON.
-    pub(super) fn gives_other(mut self, media_type: &'static str, description: &'static str) -> Self {
-        let schema: SchemaOf = match media_type.starts_with("text/") {
-            true => SchemaGenerator::subschema_for::<String>,
-            false => |_| Schema::default(),
-        };
-        let content = Some((media_type, schema));
-        self.answers.push(Answer { status: StatusCode::OK, description, headers: Vec::new(), content });
-        self
+    pub(super) fn gives_other(
+        self,
+        media_type: &'static str,
+        schema: Value,
+        description: &'static str,
+    ) -> Self {
+        self.answers(StatusCode::OK, description, &[], Content::Other(media_type, schema))
     }
 
     /// Answers without a body.
@@ -116,11 +120,25 @@ impl Operation {
         description: &'static str,
         headers: &[Header],
     ) -> Self {
-        self.answers(Answer { status, description, headers: headers.to_vec(), content: None })
+        self.answers(status, description, headers, Content::Nothing)
     }
 
-    fn answers(mut self, answer: Answer) -> Self {
-        self.answers.push(answer);
+    fn answers(
+        mut self,
+        status: StatusCode,
+        description: &'static str,
+        headers: &[Header],
+        content: Content,
+    ) -> Self {
+        self.answers.push(Answer { status, description, headers: headers.to_vec(), content, links: &[] });
+        self
+    }
+
+    /// What was answered last has an id, by which these operations are done to it.
+    pub(super) fn leads_to(mut self, operations: &'static [&'static str]) -> Self {
+        if let Some(answer) = self.answers.last_mut() {
+            answer.links = operations;
+        }
         self
     }
 
@@ -180,10 +198,20 @@ impl Operation {
 }
 
 impl Answer {
-    fn describe(&self, schemas: &mut SchemaGenerator) -> Value {
+    fn describe(self, schemas: &mut SchemaGenerator) -> Value {
         let mut described = json!({ "description": self.description });
-        if let Some((media_type, schema)) = self.content {
-            described["content"] = json!({ media_type: { "schema": schema(schemas) } });
+        match self.content {
+            Content::Nothing => {}
+            Content::Json(schema) => {
+                described["content"] = json!({ "application/json": { "schema": schema(schemas) } });
+            }
+            Content::Other(media_type, schema) => {
+                described["content"] = json!({ media_type: { "schema": schema } });
+            }
+        }
+        for operation in self.links {
+            described["links"][operation] =
+                json!({ "operationId": operation, "parameters": { "id": "$response.body#/id" } });
         }
         with_headers(described, &self.headers)
     }

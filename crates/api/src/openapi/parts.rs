@@ -1,8 +1,9 @@
 //! Parameters and headers that several operations have in common.
 
 use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde_json::{Value, json};
-use uso_queue::{BatchId, JobId, MAX_KEY};
+use uso_queue::{BatchId, EventId, JobId, MAX_KEY};
 
 use super::reference;
 
@@ -60,7 +61,10 @@ pub(super) fn in_path(name: &str, description: &str, schema: Value) -> Value {
 }
 
 pub(super) fn in_query(name: &str, description: &str, schema: Value) -> Value {
-    json!({ "in": "query", "name": name, "description": description, "schema": schema })
+    // An empty one counts as left out.
+    json!({
+        "in": "query", "name": name, "description": description, "allowEmptyValue": true, "schema": schema,
+    })
 }
 
 pub(super) fn in_header(name: &str, description: &str, schema: Value) -> Value {
@@ -90,9 +94,8 @@ pub(super) fn limit(most: usize, usual: usize) -> Value {
     in_query("limit", "How many make a page.", schema)
 }
 
-pub(super) fn cursor(pattern: &str) -> Value {
-    let description = "Where the page before ended: its `next`, under the same filter.";
-    in_query("cursor", description, json!({ "type": "string", "pattern": pattern }))
+pub(super) fn cursor<T: JsonSchema>() -> Value {
+    in_query("cursor", "Where the page before ended: its `next`, under the same filter.", reference::<T>())
 }
 
 /// Parameters of a stream of events.
@@ -101,7 +104,7 @@ pub(super) fn resume_from() -> [Value; 2] {
                        sends it by itself.";
     let after = "The same for a page that was reloaded, which cannot send the header; the header counts.";
     [
-        in_header("Last-Event-ID", description, reference::<uso_queue::EventId>()),
-        in_query("after", after, reference::<uso_queue::EventId>()),
+        in_header("Last-Event-ID", description, reference::<EventId>()),
+        in_query("after", after, reference::<EventId>()),
     ]
 }

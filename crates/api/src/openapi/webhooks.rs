@@ -8,8 +8,9 @@ use super::operation::Operation;
 use super::{Table, named, parts};
 use crate::routes::webhooks::{self, DeliveryList, Endpoint, EndpointWithSecret, MAX_URL, WebhookList};
 
-pub(super) fn add(table: &mut Table) {
-    let request = request(table);
+/// `private` is whether they may lead to private addresses, and over plain http.
+pub(super) fn add(table: &mut Table, private: bool) {
+    let request = request(table, private);
     table.define("WebhookRequest", request);
     table.tag("Webhooks", "Endpoints that are told when jobs end, as Standard Webhooks says.");
     table.post("/v1/webhooks", webhooks::create, create());
@@ -34,16 +35,21 @@ pub(super) fn add(table: &mut Table) {
     table.post("/v1/webhooks/{id}/deliveries/{delivery}/replay", webhooks::replay, replay());
 }
 
-fn request(table: &mut Table) -> Value {
+fn request(table: &mut Table, private: bool) -> Value {
+    let (description, pattern) = match private {
+        true => ("Where it is, without a name and a password.", "^https?://"),
+        false => ("Where it is: a public address, without a name and a password.", "^https://"),
+    };
     json!({
         "description": "An endpoint to be told when jobs end.",
         "type": "object",
         "additionalProperties": false,
         "properties": {
             "url": {
-                "description": "Where it is: `https://`, a public address, no name and password in it.",
+                "description": description,
                 "type": "string",
                 "format": "uri",
+                "pattern": pattern,
                 "maxLength": MAX_URL,
             },
             "events": {
@@ -57,12 +63,17 @@ fn request(table: &mut Table) -> Value {
     })
 }
 
+/// What can be done to a webhook.
+const ON_WEBHOOK: [&str; 5] =
+    ["listDeliveries", "rotateSecret", "disableWebhook", "enableWebhook", "deleteWebhook"];
+
 /// An operation on one webhook.
 fn on_webhook(id: &'static str, summary: &'static str) -> Operation {
-    let name = json!({ "type": "string", "pattern": "^[0-9A-Za-z]{8}$" });
-    Operation::new(id, summary)
-        .parameter(parts::in_path("id", "The webhook.", name))
-        .refuses(StatusCode::NOT_FOUND, &["no_such_webhook"])
+    Operation::new(id, summary).parameter(webhook_id()).refuses(StatusCode::NOT_FOUND, &["no_such_webhook"])
+}
+
+fn webhook_id() -> Value {
+    parts::in_path("id", "The webhook.", json!({ "type": "string", "pattern": "^[0-9A-Za-z]{8}$" }))
 }
 
 fn create() -> Operation {
@@ -71,14 +82,14 @@ fn create() -> Operation {
     Operation::new("createWebhook", "Create a webhook")
         .takes(named("WebhookRequest"), [("All ends", json!({ "url": url })), ("Failures", failures)])
         .gives::<EndpointWithSecret>(StatusCode::CREATED, "The webhook with its secret.", &[])
+        .leads_to(&ON_WEBHOOK)
         .refuses(StatusCode::CONFLICT, &["too_many_webhooks"])
 }
 
 fn replay() -> Operation {
     let name = json!({ "type": "string", "minLength": 1 });
-    let webhook = json!({ "type": "string", "pattern": "^[0-9A-Za-z]{8}$" });
     Operation::new("replayDelivery", "Make a delivery once more")
-        .parameter(parts::in_path("id", "The webhook.", webhook))
+        .parameter(webhook_id())
         .parameter(parts::in_path("delivery", "The delivery.", name))
         .gives::<Delivery>(StatusCode::ACCEPTED, "The delivery, which is due again.", &[])
         .refuses(StatusCode::NOT_FOUND, &["no_such_delivery"])

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures::future::try_join_all;
 use schemars::JsonSchema;
 use serde::Serialize;
-use uso_queue::{Browse, Class, State as JobState};
+use uso_queue::{Browse, BrowseCursor, Class, State as JobState};
 
 use super::jobs::{Job, describe};
 use crate::caller::Caller;
@@ -26,6 +26,7 @@ pub(crate) struct JobPage {
     /// The jobs, the newest first; a page may have fewer than asked for although more follow.
     jobs: Vec<Job>,
     /// The `cursor` of the next page; none at the end.
+    #[schemars(with = "Option<BrowseCursor>")]
     next: Option<String>,
 }
 

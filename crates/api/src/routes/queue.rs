@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures::future::join_all;
 use schemars::JsonSchema;
 use serde::Serialize;
-use uso_queue::{DeadLetter, Depth, JobId};
+use uso_queue::{DeadLetter, Depth, JobId, LetterId};
 
 use crate::caller::Caller;
 use crate::query::Params;
@@ -73,6 +73,7 @@ pub(crate) struct LetterPage {
     /// The letters, the newest first.
     letters: Vec<Letter>,
     /// The `cursor` of the next page; none at the end.
+    #[schemars(with = "Option<LetterId>")]
     next: Option<String>,
 }
 
@@ -80,6 +81,7 @@ pub(crate) struct LetterPage {
 #[derive(Serialize, JsonSchema)]
 struct Letter {
     /// Its name.
+    #[schemars(with = "LetterId")]
     id: String,
     /// The job, if it is known.
     job: Option<JobId>,

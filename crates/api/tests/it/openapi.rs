@@ -89,6 +89,8 @@ async fn the_document_is_whole() {
         let pointer = reference.as_str().unwrap().strip_prefix('#').unwrap();
         assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
     }
+    let mut linked = Vec::new();
+    under(&document, "operationId", &mut linked);
     let mut required = Vec::new();
     under(&document, "required", &mut required);
     for names in required.into_iter().filter_map(Value::as_array) {
@@ -101,6 +103,9 @@ async fn the_document_is_whole() {
     let operations = operations(&document);
     let names: BTreeSet<&str> = operations.iter().map(Described::name).collect();
     assert_eq!(names.len(), operations.len(), "two operations have one name");
+    for name in linked {
+        assert!(names.contains(name.as_str().unwrap()), "{name} is linked but not there");
+    }
     for described in &operations {
         let in_path = described.path.matches('{').count();
         let parameters = described.operation["parameters"].as_array().cloned().unwrap_or_default();
@@ -182,6 +187,8 @@ async fn described_limits_are_those_that_are_held() {
     let upload = |bytes| json!({ "content_type": "image/png", "bytes": bytes });
     assert_eq!(fixture.post("/v1/uploads", &upload(most)).await.status(), StatusCode::CREATED);
     problem(fixture.post("/v1/uploads", &upload(most + 1)).await, 422, "invalid_fields").await;
+    let whole = json!({ "content_type": "image/png", "bytes": 1000.0 });
+    assert_eq!(fixture.post("/v1/uploads", &whole).await.status(), StatusCode::CREATED);
 
     let list = document["paths"]["/v1/jobs"]["get"]["parameters"].as_array().unwrap();
     let limit = list.iter().find(|parameter| parameter["name"] == "limit").unwrap();
