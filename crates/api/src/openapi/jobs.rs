@@ -52,9 +52,8 @@ pub(super) fn examples() -> [(&'static str, Value); 3] {
     ]
 }
 
-/// What can be done to a job.
-const ON_JOB: [&str; 7] =
-    ["getJob", "followJob", "getPreview", "getResult", "cancelJob", "retryJob", "deleteJob"];
+/// What can be done to a job, whichever it is.
+const ON_JOB: [&str; 6] = ["getJob", "followJob", "getResult", "cancelJob", "retryJob", "deleteJob"];
 
 /// An operation on one job.
 fn on_job(id: &'static str, summary: &'static str) -> Operation {

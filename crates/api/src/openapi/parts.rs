@@ -103,8 +103,7 @@ pub(super) fn resume_from() -> [Value; 2] {
     let description = "The id of the last event that was heard: what followed is told first. An EventSource \
                        sends it by itself.";
     let after = "The same for a page that was reloaded, which cannot send the header; the header counts.";
-    [
-        in_header("Last-Event-ID", description, reference::<EventId>()),
-        in_query("after", after, reference::<EventId>()),
-    ]
+    // As with a parameter, an empty one counts as left out.
+    let header = json!({ "anyOf": [reference::<EventId>(), { "const": "" }] });
+    [in_header("Last-Event-ID", description, header), in_query("after", after, reference::<EventId>())]
 }

@@ -134,7 +134,7 @@ pub(super) fn accepted(id: &JobId, state: JobState, spec: &JobSpec) -> Result<Re
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     match value.to_str() {
-        Ok(key) if (1..=MAX_KEY).contains(&key.len()) => Ok(Some(key.to_owned())),
+        Ok(key) if (1..=MAX_KEY).contains(&key.len()) && !key.contains('\t') => Ok(Some(key.to_owned())),
         _ => {
             let detail = format!("Idempotency-Key takes 1 to {MAX_KEY} visible ASCII characters");
             Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_idempotency_key", detail))

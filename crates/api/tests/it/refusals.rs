@@ -57,3 +57,16 @@ async fn what_is_not_json_is_refused_as_such() {
     let large = problem(post(json, " ".repeat(300_000)).await.unwrap(), 413, "body_too_large").await;
     assert!(large["detail"].as_str().unwrap().contains("262144"), "{large}");
 }
+
+#[tokio::test]
+async fn an_idempotency_key_is_visible_and_bounded() {
+    let fixture = Fixture::start().await;
+    let submit = |key: String| {
+        let request = fixture.client.post(fixture.url("/v1/jobs")).json(&json!({}));
+        request.header("idempotency-key", key).send()
+    };
+    assert_eq!(submit("a b".into()).await.unwrap().status(), 202);
+    for key in [String::new(), "a\tb".into(), "ä".into(), "x".repeat(256)] {
+        problem(submit(key).await.unwrap(), 400, "invalid_idempotency_key").await;
+    }
+}
