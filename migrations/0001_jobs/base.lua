@@ -89,8 +89,8 @@ end
 --[[
 Packed values are MessagePack maps. Times are milliseconds since 1970.
   RECORD  state tenant class priority spec submitted version event attempt crashes fence started step of
-          due (not before this) start_by finish_by batch retry_of retried_by need (what a worker must have
-          free) checkpoint settled (the last settlement taken) error output aborted finished expires letter (its
+          due (not before this) start_by finish_by batch retry_of retried_by webhook (in which shape its end is
+          told, and to whom) need (what a worker must have free) checkpoint settled (the last settlement taken) error output aborted finished expires letter (its
           entry among the dead letters)
   LEASE   fence token worker entry class tenant batch attempt claimed first (whether no attempt was before)
           started finish_by version event
@@ -105,7 +105,8 @@ Packed values are MessagePack maps. Times are milliseconds since 1970.
   KEY     digest (SHA-256 of the secret) tenant scopes (words with spaces between) note created expires revoked
   HOOK    url events (words with spaces around) secret old old_until (the secret before signs too until then)
           created disabled (why)
-  DELIVERY  tenant hook job state made attempts claims due ended log (of the last attempts)
+  DELIVERY  tenant hook job state made attempts claims due ended log (of the last attempts) url and shape (the
+          job's own)
   BATCH   tenant created metadata total queued running succeeded failed canceled expired paused stopped
 ]]
 

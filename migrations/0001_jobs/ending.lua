@@ -54,6 +54,7 @@ local function reissue(at, id, record, new)
   accept(at, new, {
     state = 'queued', tenant = record.tenant, class = record.class, priority = record.priority,
     spec = record.spec, submitted = at.time, batch = batch and record.batch or nil, retry_of = id,
+    webhook = record.webhook,
   })
   wake(at, 1, record.class)
   if batch then

@@ -2,7 +2,7 @@
 -- Work into the queue.
 
 -- Arguments of a job that asks for nothing special, and of one that does.
-local PLAIN, SPECIAL = 4, 11
+local PLAIN, SPECIAL = 4, 13
 
 -- A job as it is asked for: its id and key, and the record it will have.
 local function job_args(args, first, width, tenant, time)
@@ -19,7 +19,11 @@ local function job_args(args, first, width, tenant, time)
   record.start_by = optional(args[first + 7], 'start_by')
   record.finish_by = optional(args[first + 8], 'finish_by')
   record.batch, record.retry_of = present(args[first + 9]), present(args[first + 10])
-  return { id = id, record = record, key = present(args[first + 4]), digest = args[first + 5] }
+  record.webhook = present(args[first + 11])
+  if record.webhook and #args[first + 12] ~= 32 then invalid('not a secret') end
+  return {
+    id = id, record = record, key = present(args[first + 4]), digest = args[first + 5], secret = args[first + 12],
+  }
 end
 
 -- The id that a job with this idempotency key has, or nil; the second value tells of another body.
@@ -72,9 +76,9 @@ local function remember_key(at, tenant, job)
   redis.call('SET', key, pack({ job.id, job.digest, at.time }), 'PX', KEY_LIFE_MS)
 end
 
--- Accepts all jobs that `args` tell from `first` on, or none: tenant, 4 or 11, then so many for each job: id,
--- class, priority, spec; key, digest, not_before, start_by, finish_by, batch, retry_of, of which what is not
--- given is empty. Gives `accepted`, then for each job 1 or the id of the earlier job that it repeats; or what
+-- Accepts all jobs that `args` tell from `first` on, or none: tenant, 4 or 13, then so many for each job: id,
+-- class, priority, spec; key, digest, not_before, start_by, finish_by, batch, retry_of, webhook (shape and
+-- address), secret of the endpoint `default` in case it is not there, of which what is not given is empty. Gives `accepted`, then for each job 1 or the id of the earlier job that it repeats; or what
 -- refuses all of them. The second value is how many are new: if any, there is something to commit.
 local function take_in(at, args, first)
   local name, width, jobs_from = args[first], tonumber(args[first + 1]), first + 2
@@ -114,6 +118,7 @@ local function take_in(at, args, first)
       at.batches[id] = batch_of(at, id) or { tenant = name, created = at.time }
       add(at.batches[id], 'total', 1)
     end
+    if job.record.webhook then keep_default_hook(at.root, name, job.secret) end
     accept(at, job.id, job.record)
     if job.key then remember_key(at, name, job) end
   end

@@ -9,6 +9,8 @@ local LOG_KEPT, ATTEMPTS_KEPT = 100, 12
 local DELIVERY_LIFE_MS = 7 * 24 * 3600 * 1000
 -- Deliveries to endpoints that are gone or disabled that one call drops.
 local DROPS = 50
+-- Stands for all addresses that jobs name themselves: its secret signs, it asks for no events.
+local DEFAULT_HOOK = 'default'
 
 local function hooks_key(root, tenant) return root .. ':hooks:' .. tenant end
 local function delivery_key(root, id) return root .. ':delivery:' .. id end
@@ -32,22 +34,38 @@ local function keep_delivery(root, id, delivery)
   redis.call('SET', delivery_key(root, id), pack(delivery), 'PX', DELIVERY_LIFE_MS)
 end
 
--- Has an ended job told to all endpoints of its tenant that ask for it; in the call that ends it.
+-- The endpoint `default` of a tenant is there once it is needed, and keeps the secret that it got then.
+local function keep_default_hook(root, tenant, secret)
+  if redis.call('HEXISTS', hooks_key(root, tenant), DEFAULT_HOOK) == 1 then return end
+  keep_hook(root, tenant, DEFAULT_HOOK, { url = '', events = ' ', secret = secret, created = now() })
+end
+
+-- Makes a delivery; `url` and `shape` are the job's own, nil for an endpoint that has an address.
+local function deliver(at, id, record, hook, url, shape)
+  local name, log = record.event .. '.' .. hook, log_key(at.root, record.tenant, hook)
+  keep_delivery(at.root, name, {
+    tenant = record.tenant, hook = hook, job = id, state = record.state, made = at.time, attempts = 0,
+    claims = 0, due = at.time, log = {}, url = url, shape = shape,
+  })
+  redis.call('ZADD', at.root .. ':due', at.time, name)
+  redis.call('LPUSH', log, name)
+  redis.call('LTRIM', log, 0, LOG_KEPT - 1)
+  redis.call('PEXPIRE', log, DELIVERY_LIFE_MS)
+end
+
+-- Has an ended job told to all endpoints of its tenant that ask for it, and to the address that it names
+-- itself; in the call that ends it.
 local function notify(at, id, record)
   local all = redis.call('HGETALL', hooks_key(at.root, record.tenant))
   for i = 1, #all, 2 do
     local hook, values = all[i], unpacked(all[i + 1])
     if values and not values.disabled and string.find(values.events, ' ' .. record.state .. ' ', 1, true) then
-      local name, log = record.event .. '.' .. hook, log_key(at.root, record.tenant, hook)
-      keep_delivery(at.root, name, {
-        tenant = record.tenant, hook = hook, job = id, state = record.state, made = at.time, attempts = 0,
-        claims = 0, due = at.time, log = {},
-      })
-      redis.call('ZADD', at.root .. ':due', at.time, name)
-      redis.call('LPUSH', log, name)
-      redis.call('LTRIM', log, 0, LOG_KEPT - 1)
-      redis.call('PEXPIRE', log, DELIVERY_LIFE_MS)
+      deliver(at, id, record, hook)
     end
+  end
+  if record.webhook then
+    local shape, url = string.match(record.webhook, '^(%S+) (.+)$')
+    deliver(at, id, record, DEFAULT_HOOK, url, shape)
   end
 end
 
@@ -61,10 +79,20 @@ end
 local function hook_add(keys, args)
   local root, tenant, hook = keys[1], args[1], args[2]
   if tenant == '' or hook == '' or args[3] == '' or #args[5] ~= 32 then invalid('not an endpoint') end
-  if redis.call('HLEN', hooks_key(root, tenant)) >= MOST_HOOKS then return false end
+  local hooks = hooks_key(root, tenant)
+  if redis.call('HLEN', hooks) - redis.call('HEXISTS', hooks, DEFAULT_HOOK) >= MOST_HOOKS then return false end
   local values = { url = args[3], events = args[4], secret = args[5], created = now() }
   keep_hook(root, tenant, hook, values)
   return hook_values(hook, values)
+end
+
+-- ARGS: tenant, secret
+-- Gives the endpoint `default`, which gets this secret if it was not there.
+local function hook_default(keys, args)
+  local root, tenant = keys[1], args[1]
+  if tenant == '' or #args[2] ~= 32 then invalid('not a secret') end
+  keep_default_hook(root, tenant, args[2])
+  return hook_values(DEFAULT_HOOK, hook_of(root, tenant, DEFAULT_HOOK))
 end
 
 -- ARGS: tenant
@@ -114,13 +142,14 @@ local function delivery_values(id, delivery)
   end
   return {
     id, delivery.hook, delivery.tenant, delivery.job, delivery.state, delivery.made, delivery.attempts,
-    delivery.due or false, delivery.ended or false, log,
+    delivery.due or false, delivery.ended or false, log, delivery.url or false,
   }
 end
 
 -- ARGS: for how long nobody else gets it
 -- Gives a delivery that is due and how it is to be made: its values, how often it was claimed, url, secret,
--- the secret before or nil; nil if none is due. Whoever claims it and dies leaves it to the next.
+-- the secret before or nil, in which shape or nil; nil if none is due. Whoever claims it and dies leaves it to
+-- the next.
 local function delivery_claim(keys, args)
   local root, time, lease = keys[1], now(), number(args[1], 'lease')
   local due = root .. ':due'
@@ -132,7 +161,10 @@ local function delivery_claim(keys, args)
       keep_delivery(root, id, delivery)
       redis.call('ZADD', due, time + lease, id)
       local values = hook_values(delivery.hook, hook)
-      return { delivery_values(id, delivery), delivery.claims, values[2], values[4], values[5] }
+      return {
+        delivery_values(id, delivery), delivery.claims, delivery.url or values[2], values[4], values[5],
+        delivery.shape or false,
+      }
     end
     redis.call('ZREM', due, id)
     if delivery then

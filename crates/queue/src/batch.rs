@@ -121,7 +121,7 @@ impl Queue {
         let metadata = if new.metadata.is_null() { String::new() } else { new.metadata.to_string() };
         let mut command = self.function(batch.shard(), "submit_batch");
         command.arg(batch.bytes()).arg(new.key.unwrap_or_default()).arg(new.digest).arg(metadata);
-        let of_batch = |spec| Submission { spec, key: None, batch: Some(batch) };
+        let of_batch = |spec| Submission { batch: Some(batch), ..Submission::from(spec) };
         let jobs: Vec<Submission<'_>> = new.jobs.iter().map(of_batch).collect();
         let jobs = add_jobs(&mut command, batch.shard(), tenant, &jobs)?;
         let mut reply = Reply::list(self.0.connection.accept(&command).await?)?;

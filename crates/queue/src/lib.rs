@@ -63,15 +63,18 @@ pub use migrate::LAYOUT;
 pub use place::Place;
 pub use reap::Reaped;
 pub use receipt::Receipt;
+pub use schema::Time;
 pub use source::Source;
 pub use spec::{
     Class, Defaults, FieldError, Format, GUIDANCE, JobSpec, MAX_METADATA, MAX_PROMPT, MAX_SEED, MAX_STYLES,
-    SIDE, STEPS,
+    MAX_URL, SIDE, STEPS,
 };
 pub use steer::{Depth, Limits, Scope, Stats, TenantView};
 pub use submit::{Allowance, MAX_JOBS, MAX_KEY, Rejection, Submission, Submitted};
 pub use wake::Wakeups;
-pub use webhook::{Attempt, ClaimedDelivery, Delivery, Next, Webhook, WebhookSecret};
+pub use webhook::{
+    Attempt, ClaimedDelivery, DEFAULT_WEBHOOK, Delivery, Next, Webhook, WebhookSecret, WebhookShape,
+};
 pub use window::{Window, WindowView};
 pub use worker::{WorkerReport, WorkerState};
 

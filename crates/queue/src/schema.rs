@@ -47,14 +47,17 @@ text! {
         "^(p[0-9]{1,15}|j(0|[1-9][0-9]{0,3})-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$",
         "p17";
     Source: "Where a reference image lies: an object, its key without `.` and `..` as parts and at most 1024 \
-             bytes long, or a file that was put through the API.",
+             bytes long, a file that was put through the API, or, where the fleet takes those, an address of the \
+             web.",
         "^(s3://[^/]+/[^\\x00-\\x1f\\x7f-\\x9f]+|\
-         upload:[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(@[!#-~]{1,128})?)$",
+         upload:[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(@[!#-~]{1,128})?|\
+         https?://[!-~]{1,1990})$",
         "s3://uso/references/cat.png";
 }
 
-/// A time as RFC 3339 writes it.
-pub(crate) struct Time;
+/// A time as RFC 3339 writes it: only its schema.
+#[derive(Debug)]
+pub struct Time;
 
 impl JsonSchema for Time {
     fn schema_name() -> Cow<'static, str> {

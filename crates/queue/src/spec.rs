@@ -20,6 +20,8 @@ pub const MAX_PROMPT: usize = 10_000;
 pub const MAX_METADATA: usize = 4096;
 /// Style references of one job.
 pub const MAX_STYLES: usize = 4;
+/// Longest address of a webhook in bytes.
+pub const MAX_URL: usize = 2000;
 /// Largest seed: the largest whole number that JSON keeps exactly everywhere.
 pub const MAX_SEED: i64 = (1 << 53) - 1;
 
@@ -126,6 +128,9 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub finish_by: Option<Timestamp>,
+    /// Who is told that it has ended, besides the tenant's endpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
     /// Whether the seed was drawn here rather than asked for.
     #[serde(skip)]
     seed_is_drawn: SeedIsDrawn,
@@ -193,6 +198,7 @@ impl JobSpec {
             not_before: fields.time("not_before"),
             start_by: fields.time("start_by"),
             finish_by: fields.time("finish_by"),
+            webhook: fields.webhook(),
             metadata: fields.metadata(),
         };
         fields.in_order(("not_before", spec.not_before), ("start_by", spec.start_by));
@@ -366,6 +372,25 @@ impl Fields {
             Some(_) => {
                 self.fault(name, "wrong_type", "must be true or false");
                 false
+            }
+        }
+    }
+
+    /// Whether it may be called is for those to say who call it.
+    fn webhook(&mut self) -> Option<String> {
+        match self.take("webhook")? {
+            Value::String(url) if url.len() > MAX_URL => {
+                self.fault("webhook", "too_long", format!("at most {MAX_URL} bytes are allowed"));
+                None
+            }
+            Value::String(url) if url.starts_with("https://") || url.starts_with("http://") => Some(url),
+            Value::String(_) => {
+                self.fault("webhook", "invalid_url", "must begin with https://");
+                None
+            }
+            _ => {
+                self.fault("webhook", "wrong_type", "must be a string");
+                None
             }
         }
     }

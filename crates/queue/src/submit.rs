@@ -2,9 +2,10 @@
 
 use redis::Value;
 
+use crate::access::draw;
 use crate::job::to_json;
 use crate::reply::Reply;
-use crate::{BatchId, Error, JobId, JobSpec, Queue};
+use crate::{BatchId, Error, JobId, JobSpec, Queue, WebhookShape};
 
 /// Most jobs of one call: bounds how long Redis is busy with it.
 pub const MAX_JOBS: usize = 1000;
@@ -14,7 +15,7 @@ pub const MAX_KEY: usize = 255;
 
 /// How many arguments a job has that asks for nothing special, and one that does.
 const PLAIN: usize = 4;
-const SPECIAL: usize = 11;
+const SPECIAL: usize = 13;
 
 /// Longest name of a tenant.
 const MAX_TENANT: usize = 64;
@@ -28,11 +29,13 @@ pub struct Submission<'a> {
     pub key: Option<&'a str>,
     /// The batch it belongs to.
     pub batch: Option<BatchId>,
+    /// How its end is told to the address that the spec names, if it names one.
+    pub shape: WebhookShape,
 }
 
 impl<'a> From<&'a JobSpec> for Submission<'a> {
     fn from(spec: &'a JobSpec) -> Self {
-        Self { spec, key: None, batch: None }
+        Self { spec, key: None, batch: None, shape: WebhookShape::Job }
     }
 }
 
@@ -195,8 +198,9 @@ pub struct Allowance {
 impl Submission<'_> {
     /// Whether it asks for nothing beyond its spec, as most do: Redis is then sent less.
     fn is_plain(&self) -> bool {
-        let JobSpec { not_before, start_by, finish_by, .. } = self.spec;
-        self.key.is_none() && self.batch.is_none() && not_before.or(*start_by).or(*finish_by).is_none()
+        let JobSpec { not_before, start_by, finish_by, webhook, .. } = self.spec;
+        let timeless = not_before.or(*start_by).or(*finish_by).is_none();
+        self.key.is_none() && self.batch.is_none() && timeless && webhook.is_none()
     }
 }
 
@@ -247,6 +251,10 @@ fn add(command: &mut redis::Cmd, id: &JobId, job: &Submission<'_>, plain: bool) 
     };
     command.arg(time(spec.not_before)).arg(time(spec.start_by)).arg(time(spec.finish_by));
     command.arg(job.batch.as_ref().map_or(&b""[..], |batch| batch.bytes())).arg("");
+    match &spec.webhook {
+        Some(url) => command.arg(format!("{} {url}", job.shape.as_str())).arg(&draw()[..]),
+        None => command.arg("").arg(""),
+    };
     Ok(())
 }
 

@@ -21,6 +21,33 @@ const CLAIMED_FOR: Duration = Duration::from_secs(60);
 /// For how long the secret before signs too after a new one was drawn.
 const OLD_SECRET: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The endpoint that stands for all addresses that jobs name themselves: its secret signs what is sent there.
+pub const DEFAULT_WEBHOOK: &str = "default";
+
+/// In which shape a job is told of at the address that it names itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WebhookShape {
+    /// As endpoints are told of it.
+    #[default]
+    Job,
+    /// As a prediction of Replicate's API.
+    Prediction,
+}
+
+impl WebhookShape {
+    /// The word used in records.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Job => "job",
+            Self::Prediction => "prediction",
+        }
+    }
+
+    fn read(word: Option<&str>) -> Self {
+        if word == Some(Self::Prediction.as_str()) { Self::Prediction } else { Self::Job }
+    }
+}
+
 /// What signatures are made with. Debug output hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WebhookSecret([u8; 32]);
@@ -68,6 +95,8 @@ pub struct Delivery {
     pub id: String,
     /// The endpoint.
     pub webhook: String,
+    /// Where to, if the job named the address itself.
+    pub url: Option<String>,
     /// Whose job it is.
     #[serde(skip)]
     pub tenant: String,
@@ -114,6 +143,8 @@ pub struct ClaimedDelivery {
     pub delivery: Delivery,
     /// Where to.
     pub url: String,
+    /// What is sent.
+    pub shape: WebhookShape,
     /// What to sign it with: the newest secret first.
     pub secrets: Vec<WebhookSecret>,
     claims: u64,
@@ -148,7 +179,18 @@ impl Queue {
         Webhook::read_optional(self.0.connection.accept(&command).await?)
     }
 
-    /// A tenant's endpoints, the oldest first.
+    /// The endpoint [`DEFAULT_WEBHOOK`] of a tenant.
+    ///
+    /// # Errors
+    /// As [`Queue::add_webhook`].
+    pub async fn default_webhook(&self, tenant: &str) -> Result<Webhook, Error> {
+        check_tenant(tenant)?;
+        let mut command = self.function(self.shard_of(tenant), "hook_default");
+        let value: Value = self.0.connection.accept(command.arg(tenant).arg(&draw()[..])).await?;
+        Webhook::read(Reply::list(value)?)
+    }
+
+    /// A tenant's endpoints, the oldest first, with [`DEFAULT_WEBHOOK`] if it was ever needed.
     ///
     /// # Errors
     /// As [`Queue::add_webhook`].
@@ -242,7 +284,8 @@ impl Queue {
         let (claims, url) = (reply.next()?, reply.next()?);
         let secrets = [Some(reply.next()?), reply.next::<Option<Vec<u8>>>()?];
         let secrets = secrets.into_iter().flatten().map(WebhookSecret::read).collect::<Result<_, _>>()?;
-        Ok(Some(ClaimedDelivery { delivery, url, secrets, claims }))
+        let shape = WebhookShape::read(reply.next::<Option<String>>()?.as_deref());
+        Ok(Some(ClaimedDelivery { delivery, url, shape, secrets, claims }))
     }
 
     /// Says what became of an attempt; whether that counts: it does not if the delivery took too long and is
@@ -285,9 +328,10 @@ impl Webhook {
 
 impl Delivery {
     fn read(shard: u16, mut reply: Reply) -> Result<Self, Error> {
-        Ok(Self {
+        let mut delivery = Self {
             id: reply.next()?,
             webhook: reply.next()?,
+            url: None,
             tenant: reply.next()?,
             job: JobId::read(shard, &reply.next::<Vec<u8>>()?)?,
             state: State::read(&reply.next::<String>()?)?,
@@ -299,7 +343,9 @@ impl Delivery {
                 .rest()
                 .map(|attempt| Attempt::read(Reply::list(attempt)?))
                 .collect::<Result<_, _>>()?,
-        })
+        };
+        delivery.url = reply.next()?;
+        Ok(delivery)
     }
 }
 

@@ -172,7 +172,7 @@ async fn submit_batches(queue: &Queue, ledger: &Ledger, batches: usize, mut dice
         let spec = |body| JobSpec::parse(body, &Defaults::default()).unwrap();
         let specs: Vec<JobSpec> = bodies.iter().map(spec).collect();
         let jobs = specs.iter().zip(&keys);
-        let jobs = jobs.map(|(spec, key)| Submission { spec, key: Some(key), batch: Some(batch) });
+        let jobs = jobs.map(|(spec, key)| Submission { key: Some(key), batch: Some(batch), ..spec.into() });
         let jobs: Vec<_> = jobs.collect();
         let submitted = insist(|| queue.submit_all(tenant, &jobs)).await;
         let again = insist(|| queue.submit_all(tenant, &jobs)).await;

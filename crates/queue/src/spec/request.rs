@@ -4,8 +4,8 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::{
-    Class, Defaults, Format, GUIDANCE, JobSpec, MAX_METADATA, MAX_PROMPT, MAX_STYLES, PRIORITY, SEED, SIDE,
-    STEPS,
+    Class, Defaults, Format, GUIDANCE, JobSpec, MAX_METADATA, MAX_PROMPT, MAX_STYLES, MAX_URL, PRIORITY,
+    SEED, SIDE, STEPS,
 };
 use crate::Source;
 use crate::schema::Time;
@@ -73,6 +73,13 @@ impl JobSpec {
                     generator,
                     "Ended as expired if it is not done by then; not before `not_before` and `start_by`.",
                 ),
+                "webhook": {
+                    "description": "Who is told that it has ended, besides the tenant's endpoints; signed with the \
+                                    tenant's secret.",
+                    "type": ["string", "null"],
+                    "pattern": "^https?://",
+                    "maxLength": MAX_URL,
+                },
                 "metadata": {
                     "description": format!(
                         "The submitter's own, returned as it came; at most {MAX_METADATA} bytes of JSON."
@@ -130,6 +137,7 @@ mod tests {
         let time = "2100-01-01T00:00:00Z";
         let body = json!({
             "content": Source::EXAMPLE, "not_before": time, "start_by": time, "finish_by": time, "metadata": 1,
+            "webhook": "https://example.com/hook",
         });
         let spec = JobSpec::parse(&body, &Defaults::default()).unwrap();
         for name in json!(spec).as_object().unwrap().keys() {

@@ -108,17 +108,18 @@ async fn a_call_with_wrong_arguments_writes_nothing() {
     let job = bytes(&id);
     let before = everything(&fixture).await;
     let new: &[u8; 16] = b"0123456789abcdef";
-    let submit = |class: &'static [u8], priority: &'static [u8], spec: bool| {
-        let mut words: Vec<&[u8]> = vec![b"submit", b"t", b"11", new, class, priority];
+    let submit = |class: &'static [u8], priority: &'static [u8], spec: bool, webhook: &'static [u8]| {
+        let mut words: Vec<&[u8]> = vec![b"submit", b"t", b"13", new, class, priority];
         if spec {
-            words.extend([&b"{}"[..], b"", b"", b"", b"", b"", b"", b""]);
+            words.extend([&b"{}"[..], b"", b"", b"", b"", b"", b"", b"", webhook, b"short"]);
         }
         words
     };
     let calls: Vec<Vec<&[u8]>> = vec![
-        submit(b"nightly", b"0", true),
-        submit(b"bulk", b"high", true),
-        submit(b"bulk", b"0", false),
+        submit(b"nightly", b"0", true, b""),
+        submit(b"bulk", b"high", true, b""),
+        submit(b"bulk", b"0", false, b""),
+        submit(b"bulk", b"0", true, b"job https://example.com"),
         vec![b"claim", b"w", b"t", b"soon", b"1000", b"20", b"1", b"1", b"0", b"bulk"],
         vec![b"complete", &job, b"1", b"t", b"long", b"{}"],
         vec![b"complete", &job, b"1", b"t", b"1000"],

@@ -39,7 +39,7 @@ fn seeds_are_drawn_or_kept() {
 #[test]
 fn every_bad_field_is_named_at_once() {
     let body = json!({
-        "prompt": 7, "content": "http://x/y", "styles": ["s3://b/k", "nonsense", 3], "width": 8, "height": "tall",
+        "prompt": 7, "content": "ftp://x/y", "styles": ["s3://b/k", "nonsense", 3], "width": 8, "height": "tall",
         "steps": 1.5, "guidance": 11, "content_size": 4096, "keep_size": "yes", "format": "gif", "class": "slow",
         "priority": 101, "stepz": 3, "a/b": 1,
     });

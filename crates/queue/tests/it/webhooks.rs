@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use uso_queue::{Attempt, ClaimedDelivery, JobId, Next, State};
+use uso_queue::{Attempt, ClaimedDelivery, DEFAULT_WEBHOOK, JobId, Next, State, Submission, WebhookShape};
 
 use crate::fixture::{Fixture, bulk, failure, output, spec};
 
@@ -145,4 +145,40 @@ async fn a_tenant_has_a_bounded_number_of_endpoints() {
     assert!(fixture.queue.add_webhook("tenant", URL, &[State::Failed]).await.unwrap().is_none());
     assert_eq!(fixture.queue.webhooks("tenant").await.unwrap().len(), 10);
     hook(&fixture, "another", &[State::Failed]).await;
+}
+
+#[tokio::test]
+async fn the_address_that_a_job_names_itself_is_told_too_signed_with_the_tenants_secret() {
+    let fixture = Fixture::start().await;
+    hook(&fixture, "tenant", &[State::Canceled]).await;
+    let mut own = bulk();
+    own.webhook = Some("https://own.example/a b?c=d".into());
+    let (tenant, shape) = ("tenant", WebhookShape::Prediction);
+    let job = fixture.queue.submit(tenant, Submission { shape, ..(&own).into() }).await.unwrap().id;
+    let default = fixture.queue.default_webhook("tenant").await.unwrap();
+    fixture.queue.cancel(&job).await.unwrap();
+
+    let (one, other) = (claim(&fixture).await.unwrap(), claim(&fixture).await.unwrap());
+    assert!(claim(&fixture).await.is_none());
+    let (named, endpoint) = if one.delivery.webhook == DEFAULT_WEBHOOK { (one, other) } else { (other, one) };
+    assert_eq!((endpoint.url.as_str(), endpoint.shape), (URL, WebhookShape::Job));
+    assert_eq!((Some(&named.url), named.shape), (own.webhook.as_ref(), WebhookShape::Prediction));
+    assert_eq!(named.secrets, std::slice::from_ref(&default.secret));
+    assert_eq!(named.delivery.message(), endpoint.delivery.message());
+
+    // What is made from it again tells the same address.
+    let again = fixture.queue.retry(&job).await.unwrap();
+    let Some(uso_queue::Retried::As(again)) = again else { panic!("{again:?}") };
+    fixture.queue.cancel(&again).await.unwrap();
+    let told = fixture.queue.deliveries("tenant", DEFAULT_WEBHOOK).await.unwrap();
+    assert_eq!(told.iter().map(|told| told.job).collect::<Vec<_>>(), [again, job]);
+    assert!(told.iter().all(|told| told.url == own.webhook));
+
+    // It is not one of those that a tenant may have so many of, and has no address of its own.
+    for _ in 1..10 {
+        hook(&fixture, "tenant", &[State::Failed]).await;
+    }
+    assert_eq!((default.url.as_str(), default.events.len()), ("", 0));
+    assert_eq!(fixture.queue.default_webhook("tenant").await.unwrap().secret, default.secret);
+    assert_ne!(fixture.queue.default_webhook("another").await.unwrap().secret, default.secret);
 }

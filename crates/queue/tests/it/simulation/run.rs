@@ -186,7 +186,7 @@ impl Run<'_> {
         let mut asked: JobSpec = spec(class, priority);
         (asked.not_before, asked.start_by, asked.finish_by) =
             (stamp(not_before), stamp(start_by), stamp(finish_by));
-        let job = Submission { spec: &asked, key: None, batch: batch.map(|number| self.batches[number]) };
+        let job = Submission { batch: batch.map(|number| self.batches[number]), ..(&asked).into() };
         let answer = self.queue().submit_all(TENANTS[tenant], &vec![job; count]).await;
         let takes = batch.is_none_or(|batch| self.model.takes(batch));
         same("accepted", answer.is_ok(), takes)?;
