@@ -5,23 +5,30 @@
 //! anywhere else. What a route asks for follows from its path and method alone, so that a new one is closed
 //! until somebody opens it.
 
+mod credential;
 mod here;
+mod links;
+mod page;
 mod recent;
+mod refusal;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use uso_queue::{ApiKey, KeyScope, KeyView, Queue, SessionToken};
 
 use crate::caller::Caller;
-use crate::{Problem, Shared};
+use crate::{Config, Problem, Shared};
+use credential::Credential;
+pub(crate) use links::Links;
 pub(crate) use recent::Recent;
+pub(crate) use refusal::Refusal;
 
 /// For how long a process believes what it has read about a key: a revoked one opens nothing after that.
 const BELIEVED: Duration = Duration::from_secs(3);
@@ -108,6 +115,8 @@ impl Need {
             Some("/metrics" | "/v1/dead") => Self::Scope(KeyScope::Admin),
             // It only counts what a job would take.
             Some("/v1/estimate") => Self::Scope(KeyScope::Read),
+            // It is a secret.
+            Some("/v1/webhooks/default/secret") => Self::Scope(KeyScope::Submit),
             Some(route) if route.starts_with("/v1/") && method.is_safe() => Self::Scope(KeyScope::Read),
             Some(route) if route.starts_with("/v1/") => Self::Scope(KeyScope::Submit),
             _ => Self::Nothing,
@@ -117,7 +126,8 @@ impl Need {
 
 /// Lets a request through to its route with its caller, or refuses it.
 pub(crate) async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map(MatchedPath::as_str);
     let need = Need::of(request.method(), route);
     if need == Need::Nothing {
         return next.run(request).await;
@@ -126,10 +136,26 @@ pub(crate) async fn admit(State(shared): State<Arc<Shared>>, mut request: Reques
         return not_here().into_response();
     }
     if shared.config.access != Access::Keys {
+        // With keys a page of others has none to show, and the session's header is out of its reach.
+        let Config { cors_origins, public_url, .. } = &shared.config;
+        let own = cors_origins.iter().chain(public_url);
+        if !request.method().is_safe() && page::is_foreign(request.uri(), request.headers(), own) {
+            return foreign_page().into_response();
+        }
         request.extensions_mut().insert(Caller::anybody(&shared.config.tenant));
         return next.run(request).await;
     }
     let credential = Credential::of(request.headers());
+    if matches!(credential, Credential::None) {
+        match shared.links.caller(&shared, request.method(), route, request.uri()).await {
+            Ok(None) => {}
+            Ok(Some(caller)) => {
+                request.extensions_mut().insert(caller);
+                return next.run(request).await;
+            }
+            Err(problem) => return problem.into_response(),
+        }
+    }
     match identify(&shared, &credential, &need, request.method(), request.headers()).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
@@ -137,6 +163,11 @@ pub(crate) async fn admit(State(shared): State<Arc<Shared>>, mut request: Reques
         }
         Err(refusal) => refusal.into_response(),
     }
+}
+
+fn foreign_page() -> Problem {
+    let detail = "a page of another site may change nothing here; --cors-origin lets one in";
+    Problem::new(StatusCode::FORBIDDEN, "foreign_page", detail)
 }
 
 fn not_here() -> Problem {
@@ -197,106 +228,6 @@ fn check_csrf(token: &SessionToken, method: &Method, headers: &HeaderMap) -> Res
     Err(Problem::new(StatusCode::FORBIDDEN, "csrf", detail).into())
 }
 
-/// What a request shows of itself.
-enum Credential {
-    None,
-    /// An Authorization header that is no key.
-    Unreadable,
-    Key(ApiKey),
-    Session(SessionToken),
-}
-
-impl Credential {
-    /// Whoever has this, if it opens anything now.
-    async fn caller(&self, shared: &Shared) -> Result<Caller, Refusal> {
-        match self {
-            Self::None => Err(Refusal::no_key()),
-            Self::Unreadable => Err(Refusal::invalid_key()),
-            Self::Key(key) => {
-                let view = shared.known.key(&shared.queue, key).await?;
-                Ok(Caller::of(&view.ok_or_else(Refusal::invalid_key)?, None))
-            }
-            Self::Session(token) => {
-                let view = shared.known.session(&shared.queue, token).await?;
-                Ok(Caller::of(&view.ok_or_else(Refusal::session_over)?, Some(token.clone())))
-            }
-        }
-    }
-
-    fn of(headers: &HeaderMap) -> Self {
-        if let Some(value) = headers.get(header::AUTHORIZATION) {
-            let words = value.to_str().ok().and_then(|text| text.trim().split_once(' '));
-            let key = words.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-            let key = key.and_then(|(_, key)| key.trim().parse().ok());
-            return key.map_or(Self::Unreadable, Self::Key);
-        }
-        cookie(headers, SESSION_COOKIE).map_or(Self::None, |token| Self::Session(token.into()))
-    }
-}
-
-/// The value of a cookie.
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let all = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = all.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(found, _)| *found == name).map(|(_, value)| value)
-}
-
-/// A refusal with what HTTP says must go with it.
-pub(crate) struct Refusal {
-    problem: Box<Problem>,
-    challenge: Option<String>,
-}
-
-impl Refusal {
-    fn no_key() -> Self {
-        let detail = "this needs an API key: send Authorization: Bearer <key>";
-        Self::unauthorized("no_key", detail, String::new())
-    }
-
-    pub(crate) fn invalid_key() -> Self {
-        let detail = "the key is unknown, or has been revoked, or its time is over";
-        Self::unauthorized("invalid_key", detail, ", error=\"invalid_token\"".into())
-    }
-
-    fn session_over() -> Self {
-        let detail = "the session is over, or the key that opened it opens nothing any more";
-        Self::unauthorized("session_over", detail, ", error=\"invalid_token\"".into())
-    }
-
-    fn unauthorized(code: &'static str, detail: &str, more: String) -> Self {
-        let problem = Problem::new(StatusCode::UNAUTHORIZED, code, detail);
-        Self { problem: Box::new(problem), challenge: Some(more) }
-    }
-
-    fn missing_scope(scope: KeyScope) -> Self {
-        let scope = scope.as_str();
-        let detail = format!("the key does not allow this: it needs the scope {scope}");
-        let problem = Problem::new(StatusCode::FORBIDDEN, "missing_scope", detail);
-        Self {
-            problem: Box::new(problem),
-            challenge: Some(format!(", error=\"insufficient_scope\", scope=\"{scope}\"")),
-        }
-    }
-}
-
-impl From<Problem> for Refusal {
-    fn from(problem: Problem) -> Self {
-        Self { problem: Box::new(problem), challenge: None }
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let mut response = self.problem.into_response();
-        let challenge =
-            self.challenge.map(|more| HeaderValue::try_from(format!("Bearer realm=\"uso\"{more}")));
-        if let Some(Ok(challenge)) = challenge {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        }
-        response
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,17 +245,9 @@ mod tests {
         for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             assert_eq!(need(method, "/v1/anything/new"), Need::Scope(KeyScope::Submit));
         }
+        assert_eq!(need(Method::GET, "/v1/webhooks/default/secret"), Need::Scope(KeyScope::Submit));
         assert_eq!(need(Method::POST, "/v1/session"), Need::Nothing);
         assert_eq!(need(Method::DELETE, "/v1/session"), Need::AnyKey);
         assert_eq!(Need::of(&Method::POST, None), Need::Nothing);
-    }
-
-    #[test]
-    fn a_cookie_is_found_among_others_and_by_its_whole_name() {
-        let mut headers = HeaderMap::new();
-        headers.append(header::COOKIE, HeaderValue::from_static("not_uso_session=x; a=b"));
-        headers.append(header::COOKIE, HeaderValue::from_static("c=d;uso_session=token; e=f"));
-        assert_eq!(cookie(&headers, SESSION_COOKIE), Some("token"));
-        assert_eq!(cookie(&headers, "uso"), None);
     }
 }

@@ -201,7 +201,7 @@ mod tests {
         let redis = PrivateRedis::start(folder.path(), None).await.unwrap();
         let queue = Queue::connect(Config::new(redis.url())).await.unwrap();
         let spec = JobSpec::parse(&serde_json::json!({}), &Defaults::default()).unwrap();
-        let (watch, stop) = (Arc::new(Watch::new(0)), CancellationToken::new());
+        let (watch, stop) = (Arc::new(Watch::new(0, Arc::default())), CancellationToken::new());
         let follow = |after: Option<&str>| {
             let after = after.map(|after| after.parse().unwrap());
             FollowerOfMany::new(&watch, Topic::Tenant("default".into()), after)

@@ -7,39 +7,45 @@
 mod access;
 mod body;
 mod caller;
+mod cors;
 mod eta;
 mod files;
 mod follow;
+mod intake;
 mod limits;
 mod metrics;
 mod notify;
 mod openapi;
+mod origin;
 mod path;
 mod places;
 mod problem;
 mod query;
 mod references;
+mod replicate;
 mod routes;
 mod serve;
 mod watch;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uso_queue::{Defaults, Queue, WorkerId};
 use uso_store::Store;
 
-use access::Known;
+use access::{Known, Links};
 use eta::Paces;
 use files::Files;
 use limits::Unlimited;
 use metrics::Metrics;
-use notify::Notifier;
+use notify::{Notifier, Teller};
+use replicate::Shape;
 use routes::page::Page;
 use watch::Watch;
 
@@ -78,6 +84,11 @@ pub struct Config {
     pub examples: Examples,
     /// Whether webhooks may lead to private addresses, and over plain http.
     pub private_webhooks: bool,
+    /// Where clients reach the API: scheme, host and port. Without it, links say what the request said, and those
+    /// in webhooks are paths alone.
+    pub public_url: Option<String>,
+    /// Origins of pages of others that may ask and read answers.
+    pub cors_origins: Vec<String>,
 }
 
 impl Default for Config {
@@ -94,6 +105,8 @@ impl Default for Config {
             max_side: 16_384,
             examples: Examples::default(),
             private_webhooks: false,
+            public_url: None,
+            cors_origins: Vec::new(),
         }
     }
 }
@@ -119,6 +132,11 @@ struct Shared {
     metrics: Metrics,
     paces: Paces,
     known: Known,
+    links: Links,
+    /// The fleet's model as Replicate's clients know it.
+    shape: Shape,
+    /// When this process began, in milliseconds since 1970.
+    begun_ms: u64,
     unlimited: Unlimited,
     page: Page,
     /// Pictures of the examples.
@@ -146,12 +164,16 @@ impl Api {
         registry: prometheus::Registry,
     ) -> Result<Self, Error> {
         let metrics = Metrics::new(registry)?;
-        let watches = queue.shards().map(|shard| Arc::new(Watch::new(shard))).collect();
+        let ended = Arc::new(Notify::new());
+        let watches = queue.shards().map(|shard| Arc::new(Watch::new(shard, Arc::clone(&ended)))).collect();
         let page = Page::new(&store.public_origin());
         let examples = Files::new(config.examples.pictures.iter().cloned());
-        let notifier = Notifier::new(queue.clone(), config.private_webhooks)?;
+        let shape = Shape::new(&config.model);
+        let teller = Teller::new(config.public_url.as_deref(), shape.clone());
+        let notifier = Notifier::new(queue.clone(), config.private_webhooks, teller, ended)?;
         let (operations, document) = openapi::routes(&config, store.config().max_bytes);
         let (known, unlimited, paces) = (Known::new(), Unlimited::new(), Paces::default());
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let shared = Shared {
             watches,
             queue,
@@ -160,6 +182,9 @@ impl Api {
             metrics,
             paces,
             known,
+            links: Links::new(),
+            shape,
+            begun_ms: since.as_millis() as u64,
             unlimited,
             notifier,
             page,
@@ -195,14 +220,16 @@ impl Api {
 
 /// All routes: `operations`, which the document describes, and the files of the page.
 fn router(shared: Arc<Shared>, operations: Router<Arc<Shared>>) -> Router {
-    operations
+    let router = operations
         .route("/examples/{name}", get(routes::capabilities::example))
         .route("/", get(routes::page::index))
         .route("/page/{*name}", get(routes::page::file))
         .fallback(routes::no_such_route)
         .method_not_allowed_fallback(routes::no_such_method)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), limits::tell))
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), access::admit))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), access::admit));
+    // Outside of all that refuses: refusals too are to be read.
+    cors::let_in(router, &shared.config.cors_origins)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), metrics::count))
         .with_state(shared)
 }

@@ -15,7 +15,8 @@ use crate::access::Recent;
 use crate::caller::Caller;
 
 /// Routes that take from what a tenant may submit.
-const TAKING: [&str; 2] = ["/v1/jobs", "/v1/batches"];
+const TAKING: [&str; 4] =
+    ["/v1/jobs", "/v1/batches", "/v1/predictions", "/v1/models/{owner}/{name}/predictions"];
 
 /// Longest wait for the numbers: the answer itself is there.
 const PATIENCE: Duration = Duration::from_millis(200);

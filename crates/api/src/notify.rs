@@ -1,25 +1,28 @@
 //! Tells endpoints that jobs have ended, as Standard Webhooks says: one task in each process takes deliveries
-//! that are due, and makes some of them at once.
+//! that are due, and makes some of them at once. It looks for them when it hears that a job has ended, and once
+//! a second for those that are to be tried again.
 //!
 //! What it sends holds no secret and no presigned URL: retries go on for days, and an answer may be read by
 //! whoever the endpoint's owner trusts. A delivery that is cut short is due again after a minute, so an
 //! endpoint may hear of an event twice, under the same `webhook-id`.
 
-mod guard;
+mod message;
 mod schedule;
 mod sign;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
-use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use uso_queue::{Attempt, ClaimedDelivery, Delivery, Next, Queue};
+use uso_queue::{Attempt, ClaimedDelivery, DEFAULT_WEBHOOK, Delivery, FieldError, JobSpec, Next, Queue};
+use uso_store::outside;
 use uuid::Uuid;
 
-pub(crate) use guard::check_url;
+pub(crate) use message::Teller;
 pub(crate) use sign::secret_text;
 
 /// Longest time an endpoint may take.
@@ -37,20 +40,21 @@ pub(crate) struct Notifier {
     queue: Queue,
     client: Client,
     allow_private: bool,
+    teller: Teller,
+    /// Told when a delivery may be due.
+    due: Arc<Notify>,
 }
 
 impl Notifier {
-    pub(crate) fn new(queue: Queue, allow_private: bool) -> reqwest::Result<Self> {
-        let client = Client::builder()
-            .user_agent(concat!("uso-fleet/", env!("CARGO_PKG_VERSION")))
-            .timeout(TIMEOUT)
-            .connect_timeout(TIMEOUT)
-            // Where a redirect leads has not been checked, and a proxy would look names up again.
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .dns_resolver(guard::Resolver { allow_private })
-            .build()?;
-        Ok(Self { queue, client, allow_private })
+    /// Hears from `due` when there may be something to tell.
+    pub(crate) fn new(
+        queue: Queue,
+        allow_private: bool,
+        teller: Teller,
+        due: Arc<Notify>,
+    ) -> reqwest::Result<Self> {
+        let client = outside::client(allow_private, TIMEOUT)?;
+        Ok(Self { queue, client, allow_private, teller, due })
     }
 
     /// Makes deliveries until `stop`.
@@ -62,6 +66,7 @@ impl Notifier {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(_) = sending.join_next(), if sending.len() >= AT_ONCE => {}
+                () = self.due.notified(), if sending.len() < AT_ONCE => {}
                 () = tokio::time::sleep(PAUSE), if sending.len() < AT_ONCE => {}
             }
         }
@@ -121,8 +126,10 @@ impl Notifier {
         attempt: &Attempt,
     ) -> Result<(), uso_queue::Error> {
         let counts = self.queue.settle_delivery(claimed, next, attempt).await?;
-        if counts && attempt.status == Some(StatusCode::GONE.as_u16()) {
-            let Delivery { tenant, webhook, .. } = &claimed.delivery;
+        let Delivery { tenant, webhook, .. } = &claimed.delivery;
+        let gone = attempt.status == Some(StatusCode::GONE.as_u16());
+        // An address that one job named says nothing about those of others.
+        if counts && gone && webhook != DEFAULT_WEBHOOK {
             self.queue.switch_webhook(tenant, webhook, Some("it answered 410 Gone")).await?;
         }
         Ok(())
@@ -131,39 +138,32 @@ impl Notifier {
     /// The status of the endpoint's answer, or what went wrong in words that tell nothing of our network.
     async fn send(&self, claimed: &ClaimedDelivery) -> Result<StatusCode, String> {
         // The settings may have changed since it was made.
-        let url = check_url(&claimed.url, self.allow_private)?;
-        let body = body(&claimed.delivery).to_string();
+        let url = outside::check_url(&claimed.url, self.allow_private)?;
+        let body = self.teller.body(&self.queue, claimed).await?.to_string();
         let request = self.client.post(url).header("content-type", "application/json");
         let signed = sign::headers(claimed.delivery.message(), now_s(), &body, &claimed.secrets);
         let request = signed.into_iter().fold(request, |request, (name, value)| request.header(name, value));
-        let answer = request.body(body).send().await.map_err(|error| in_words(&error))?;
+        let answer = request.body(body).send().await.map_err(|error| outside::in_words(&error))?;
         Ok(answer.status())
     }
 }
 
-/// The same for all attempts.
-fn body(delivery: &Delivery) -> Value {
-    let Delivery { job, state, made_ms, .. } = delivery;
-    json!({
-        "type": format!("job.{}", state.as_str()),
-        "timestamp": made_ms,
-        "data": { "id": job, "state": state, "links": crate::routes::JobLinks::new(job) },
-    })
-}
-
-fn in_words(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return format!("no answer within {} s", TIMEOUT.as_secs());
-    }
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(current) = cause {
-        if current.is::<guard::Refused>() {
-            return current.to_string();
-        }
-        cause = current.source();
-    }
-    let reason = if error.is_connect() { "no connection could be made" } else { "the request failed" };
-    reason.to_owned()
+/// What is wrong with the addresses that jobs name themselves. `prefix` gives what stands before the pointers of
+/// a job's fields.
+pub(crate) fn faults(
+    specs: &[JobSpec],
+    allow_private: bool,
+    prefix: impl Fn(usize) -> String,
+) -> Vec<FieldError> {
+    let named = specs.iter().enumerate().filter_map(|(index, spec)| Some((index, spec.webhook.as_deref()?)));
+    let wrong = named.filter_map(|(index, url)| Some((index, outside::check_url(url, allow_private).err()?)));
+    wrong
+        .map(|(index, message)| FieldError {
+            pointer: prefix(index) + "/webhook",
+            code: "invalid_url",
+            message,
+        })
+        .collect()
 }
 
 /// By this machine's clock: endpoints compare it with theirs.

@@ -10,6 +10,7 @@ mod fleet;
 mod jobs;
 mod operation;
 mod parts;
+mod predictions;
 mod session;
 mod streams;
 mod webhooks;
@@ -74,6 +75,7 @@ pub(crate) fn routes(config: &Config, max_upload: u64) -> (Router<Arc<Shared>>, 
     batches::add(&mut table);
     fleet::add_uploads(&mut table, max_upload);
     webhooks::add(&mut table, config.private_webhooks);
+    predictions::add(&mut table, config);
     session::add(&mut table);
     fleet::add(&mut table);
     table.finish()

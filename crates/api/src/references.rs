@@ -1,4 +1,4 @@
-//! References of a job, looked at before it is accepted: a refusal now is kinder than a failed job.
+//! References of a job, looked at before it is accepted.
 
 use std::collections::BTreeMap;
 
@@ -13,16 +13,16 @@ use crate::{Config, Problem, Shared, places};
 /// Uploads of one request that are looked at at once.
 const AT_ONCE: usize = 16;
 
-/// Checks where the references of some jobs lie and what their uploads hold, and pins each job to what they
-/// hold now. `prefix` gives what stands before the pointers of a job's fields.
-pub(crate) async fn check(
+/// What is wrong with where the references of some jobs lie and with what their uploads hold; pins each job to
+/// what they hold now. `prefix` gives what stands before the pointers of a job's fields.
+pub(crate) async fn faults(
     shared: &Shared,
     caller: &Caller,
     specs: &mut [JobSpec],
-    prefix: impl Fn(usize) -> String,
-) -> Result<(), Problem> {
+    prefix: &impl Fn(usize) -> String,
+) -> Result<Vec<FieldError>, Problem> {
     let looks = look(&shared.store, &caller.tenant, uploads(specs)).await?;
-    let named = named(specs, &prefix);
+    let named = named(specs, prefix);
     let mut errors = places::faults(shared, &caller.tenant, named.iter().map(borrowed)).await?;
     for (index, spec) in specs.iter_mut().enumerate() {
         for (pointer, source) in spec.sources_mut() {
@@ -31,7 +31,7 @@ pub(crate) async fn check(
             }
         }
     }
-    if errors.is_empty() { Ok(()) } else { Err(Problem::fields(errors)) }
+    Ok(errors)
 }
 
 /// All references, each with its place in the request.
@@ -54,7 +54,7 @@ fn uploads(specs: &mut [JobSpec]) -> Vec<Uuid> {
     let mut ids: Vec<Uuid> = sources
         .filter_map(|(_, source)| match source {
             Source::Upload { id, .. } => Some(*id),
-            Source::S3 { .. } => None,
+            Source::S3 { .. } | Source::Web { .. } => None,
         })
         .collect();
     ids.sort_unstable();
@@ -89,6 +89,7 @@ fn check_one(
     match source {
         // Where it may lie has been checked; what it is the worker finds out.
         Source::S3 { .. } => Ok(()),
+        Source::Web { url } => shared.store.config().web.check(url).map_err(|reason| ("not_allowed", reason)),
         Source::Upload { id, tag } => {
             let Some(Some(look)) = looks.get(id) else {
                 let message = "nothing was uploaded under this name, or its time is over";

@@ -47,9 +47,14 @@ pub(crate) struct JobLinks {
 
 impl JobLinks {
     pub(crate) fn new(id: &JobId) -> Self {
-        let under = |name: &str| format!("/v1/jobs/{id}/{name}");
+        Self::at("", id)
+    }
+
+    /// Where somebody finds it who is not here already.
+    pub(crate) fn at(origin: &str, id: &JobId) -> Self {
+        let under = |name: &str| format!("{origin}/v1/jobs/{id}/{name}");
         Self {
-            this: format!("/v1/jobs/{id}"),
+            this: format!("{origin}/v1/jobs/{id}"),
             events: under("events"),
             preview: under("preview"),
             result: under("result"),

@@ -10,7 +10,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use uso_queue::{BatchId, EventId, EventTail, JobEvent, JobId, Queue};
 
@@ -52,6 +52,8 @@ pub(crate) struct Watch {
     inner: Mutex<Inner>,
     /// Whether the stream has been opened: what happened before is not heard.
     opened: watch::Sender<bool>,
+    /// Told whenever a job has ended.
+    ended: Arc<Notify>,
 }
 
 struct Inner {
@@ -68,7 +70,8 @@ struct Inner {
 }
 
 impl Watch {
-    pub(crate) fn new(shard: u16) -> Self {
+    /// A reader of a shard's events that tells `ended` whenever a job has ended.
+    pub(crate) fn new(shard: u16, ended: Arc<Notify>) -> Self {
         let inner = Inner {
             window: VecDeque::new(),
             floor: None,
@@ -77,7 +80,7 @@ impl Watch {
             tenants: HashMap::new(),
             over: false,
         };
-        Self { shard, inner: Mutex::new(inner), opened: watch::Sender::new(false) }
+        Self { shard, inner: Mutex::new(inner), opened: watch::Sender::new(false), ended }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -114,7 +117,13 @@ impl Watch {
         loop {
             *position = Some(tail.position());
             match tail.next().await {
-                Ok(events) => self.lock().publish(events),
+                Ok(events) => {
+                    let any_ended = events.iter().any(JobEvent::is_terminal);
+                    self.lock().publish(events);
+                    if any_ended {
+                        self.ended.notify_one();
+                    }
+                }
                 Err(error) => return error,
             }
         }
@@ -318,7 +327,7 @@ mod tests {
         let spec = JobSpec::parse(&serde_json::json!({}), &Defaults::default()).unwrap();
         let id = queue.submit("default", &spec).await.unwrap().id;
         let view = queue.view(&id).await.unwrap().unwrap();
-        let (watch, stop) = (Arc::new(Watch::new(0)), CancellationToken::new());
+        let (watch, stop) = (Arc::new(Watch::new(0, Arc::default())), CancellationToken::new());
         let opens_late = async {
             // A follower that did not wait would have its snapshot by now.
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -339,7 +348,7 @@ mod tests {
     async fn a_topic_that_nobody_follows_any_more_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let (_redis, queue) = queue(&folder).await;
-        let (watch, stop) = (Arc::new(Watch::new(0)), CancellationToken::new());
+        let (watch, stop) = (Arc::new(Watch::new(0, Arc::default())), CancellationToken::new());
         let follows = async {
             let batch = queue.new_batch("default").unwrap();
             let mut ears = Vec::new();

@@ -16,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use uso_api::ReferencePlace;
 use uso_engine::scripted::NotAScript;
 use uso_engine::{PositionShift, Script};
+use uso_store::WebReferences;
 
 pub(crate) use access::{AccessArgs, buckets};
 pub(crate) use bench::{
@@ -135,6 +136,28 @@ pub(crate) struct S3Args {
     /// folder stands for the tenant's name.
     #[arg(long, env = "USO_S3_REFERENCE_BUCKETS", value_delimiter = ',', value_name = "BUCKET[/PREFIX]")]
     pub(crate) s3_reference_bucket: Vec<ReferencePlace>,
+    /// Whether references may be https:// addresses, for API and workers alike: `public` takes those of the
+    /// internet; `any` also private ones and plain http, so that whoever submits can make a worker call anything
+    /// in its network.
+    #[arg(long, env = "USO_WEB_REFERENCES", value_enum, default_value_t = WebName::Off)]
+    web_references: WebName,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum WebName {
+    Off,
+    Public,
+    Any,
+}
+
+impl S3Args {
+    pub(crate) fn web_references(&self) -> WebReferences {
+        match self.web_references {
+            WebName::Off => WebReferences::Off,
+            WebName::Public => WebReferences::Public,
+            WebName::Any => WebReferences::Any,
+        }
+    }
 }
 
 #[derive(Args)]

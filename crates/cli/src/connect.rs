@@ -35,6 +35,7 @@ pub(crate) async fn api(
     listen: SocketAddr,
 ) -> anyhow::Result<Config> {
     let private_webhooks = access.allow_private_webhooks;
+    let (public_url, cors_origins) = (access.public_url(listen), access.cors_origin.clone());
     let access = access.access(listen.ip());
     if access == Access::Open && !listen.ip().is_loopback() {
         tracing::warn!("the API lets in everybody who can reach {listen}; --auth keys asks for keys");
@@ -43,7 +44,7 @@ pub(crate) async fn api(
         tracing::warn!("the API asks for keys and there is none: make one with `uso keys create TENANT`");
     }
     let references = s3.s3_reference_bucket.clone();
-    Ok(Config { access, references, private_webhooks, ..of_model(model)? })
+    Ok(Config { access, references, private_webhooks, public_url, cors_origins, ..of_model(model)? })
 }
 
 /// A store whose bucket is there.
@@ -54,6 +55,7 @@ pub(crate) async fn store(args: &S3Args, credentials: Option<Credentials>) -> an
         region: args.s3_region.clone(),
         bucket: args.s3_bucket.clone(),
         extra_buckets: buckets(&args.s3_reference_bucket),
+        web: args.web_references(),
         credentials,
         ..uso_store::Config::default()
     };

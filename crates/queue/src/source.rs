@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::spec::MAX_URL;
+
 /// Longest tag of an object's content; services give 32 to 70 characters.
 const MAX_TAG: usize = 128;
 
@@ -26,12 +28,25 @@ pub enum Source {
         /// The entity tag that its content had when the job was accepted: another content is not this reference.
         tag: Option<String>,
     },
+    /// `https://...`: a file on the web, where the fleet takes those.
+    Web {
+        /// The whole address.
+        url: String,
+    },
 }
 
 impl Source {
     /// An upload, whatever it holds.
     pub fn upload(id: Uuid) -> Self {
         Self::Upload { id, tag: None }
+    }
+
+    /// As it may be written down for others: what stands behind the `?` of an address may be a secret.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Web { url } => url.split(['?', '#']).next().unwrap_or_default().to_owned(),
+            other => other.to_string(),
+        }
     }
 
     /// Forgets what an upload held.
@@ -48,6 +63,7 @@ impl fmt::Display for Source {
             Self::S3 { bucket, key } => write!(f, "s3://{bucket}/{key}"),
             Self::Upload { id, tag: None } => write!(f, "upload:{id}"),
             Self::Upload { id, tag: Some(tag) } => write!(f, "upload:{id}@{tag}"),
+            Self::Web { url } => f.write_str(url),
         }
     }
 }
@@ -56,7 +72,11 @@ impl FromStr for Source {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const FORMS: &str = "must be s3://bucket/key or upload:<id>";
+        const FORMS: &str = "must be s3://bucket/key, upload:<id> or https://...";
+        if text.starts_with("https://") || text.starts_with("http://") {
+            let plain = text.len() <= MAX_URL && !text.chars().any(|c| c.is_control() || c.is_whitespace());
+            return if plain { Ok(Self::Web { url: text.into() }) } else { Err(FORMS.into()) };
+        }
         if let Some(name) = text.strip_prefix("upload:") {
             return upload(name).ok_or_else(|| FORMS.into());
         }
@@ -98,6 +118,17 @@ impl<'de> Deserialize<'de> for Source {
 #[cfg(test)]
 mod tests {
     use super::Source;
+
+    #[test]
+    fn an_address_of_the_web_is_written_down_without_what_may_be_a_secret() {
+        let source: Source = "https://example.com/a.png?token=x".parse().unwrap();
+        assert_eq!(source.to_string(), "https://example.com/a.png?token=x");
+        assert_eq!(source.shown(), "https://example.com/a.png");
+        let long = format!("https://example.com/{}", "x".repeat(2000));
+        for bad in ["https://a b", "https://a\nb", "ftp://example.com/a.png", &long] {
+            assert!(bad.parse::<Source>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_pinned_upload_reads_back_and_a_strange_tag_does_not() {

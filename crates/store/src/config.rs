@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hyper::Uri;
 
-use crate::Error;
+use crate::{Error, outside};
 
 /// Settings of a [`Store`](crate::Store).
 #[derive(Debug, Clone)]
@@ -27,6 +27,35 @@ pub struct Config {
     pub timeout: Duration,
     /// Buckets besides `bucket` that references may come from.
     pub extra_buckets: Vec<String>,
+    /// Whether references may come from the web.
+    pub web: WebReferences,
+}
+
+/// Which addresses of the web references may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WebReferences {
+    /// None.
+    #[default]
+    Off,
+    /// Those of the internet, over https.
+    Public,
+    /// All that this machine can reach, over plain http too. Whoever may submit jobs can then make it call anything
+    /// in its network.
+    Any,
+}
+
+impl WebReferences {
+    /// Looks at an address that a job names; what it means is found out when it is fetched.
+    ///
+    /// # Errors
+    /// Why it is not taken, in words.
+    pub fn check(self, url: &str) -> Result<(), String> {
+        match self {
+            Self::Off => Err("references do not come from the web here".into()),
+            Self::Public => outside::check_url(url, false).map(|_| ()),
+            Self::Any => outside::check_url(url, true).map(|_| ()),
+        }
+    }
 }
 
 impl Default for Config {
@@ -40,6 +69,7 @@ impl Default for Config {
             max_bytes: 32 * 1024 * 1024,
             timeout: Duration::from_secs(30),
             extra_buckets: Vec::new(),
+            web: WebReferences::Off,
         }
     }
 }

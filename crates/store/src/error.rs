@@ -155,6 +155,12 @@ pub enum Error {
         /// The longest life there is.
         limit: Duration,
     },
+    /// A reference from the web.
+    #[error(transparent)]
+    Web(#[from] WebError),
+    /// The client for references from the web cannot be made.
+    #[error("tls cannot be set up")]
+    Tls(#[source] reqwest::Error),
     /// The folder to serve cannot be used.
     #[error("cannot serve {} as an object store", path.display())]
     Folder {
@@ -183,7 +189,69 @@ impl Error {
                 | Self::Corrupt { .. }
                 | Self::TimedOut { .. }
                 | Self::Busy { .. }
-        )
+        ) || matches!(self, Self::Web(error) if error.retryable())
+    }
+}
+
+/// Why a reference from the web did not come. Addresses are shown without what stands behind a `?`: it may be a
+/// secret.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    /// It leads, or was redirected, to where nothing is fetched from.
+    #[error("{url} is not fetched: {reason}")]
+    NotAllowed {
+        /// The address.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
+    /// There is nothing, or only an error.
+    #[error("{url} answered with status {status}")]
+    Status {
+        /// The address.
+        url: String,
+        /// HTTP status.
+        status: u16,
+    },
+    /// It leads from one address to the next for too long.
+    #[error("{url} is redirected more than {limit} times")]
+    TooManyRedirects {
+        /// The address.
+        url: String,
+        /// How often it may be.
+        limit: usize,
+    },
+    /// The file is larger than references may be.
+    #[error("{url} is larger than the limit of {limit} bytes")]
+    TooLarge {
+        /// The address.
+        url: String,
+        /// Most bytes that are taken.
+        limit: u64,
+    },
+    /// The file's first bytes are not those of a PNG, JPEG or WebP file.
+    #[error("{url} is not a png, jpeg or webp image")]
+    NotAnImage {
+        /// The address.
+        url: String,
+    },
+    /// No answer, or only a part of one.
+    #[error("{url} could not be fetched: {reason}")]
+    Unreachable {
+        /// The address.
+        url: String,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+impl WebError {
+    fn retryable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..),
+            _ => false,
+        }
     }
 }
 

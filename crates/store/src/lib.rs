@@ -1,6 +1,7 @@
 //! Reference images in, outputs out: the part of S3 that the fleet needs.
 //!
-//! [`Store::fetch_image`] brings a reference, bounded in bytes, time and allowed buckets;
+//! [`Store::fetch_image`] brings a reference, bounded in bytes, time and allowed buckets, and
+//! [`Store::fetch_web`] one from the web where that is allowed;
 //! [`Store::put`] keeps an output, [`Store::get`] and [`Store::delete`] bring back and forget what was
 //! put; [`Store::presign_get`] and [`Store::presign_put`] let clients
 //! fetch and upload without passing through us. [`folder`] serves the same protocol from a folder,
@@ -12,11 +13,14 @@ mod fetch;
 pub mod folder;
 mod header;
 mod key;
+pub mod outside;
 mod publish;
+mod sweep;
 mod upload;
+mod web;
 
-pub use config::{Config, Credentials, Secret};
-pub use error::Error;
+pub use config::{Config, Credentials, Secret, WebReferences};
+pub use error::{Error, WebError};
 pub use header::PictureKind;
 pub use key::{checkpoint_key, checkpoint_prefix, output_key, output_prefix, upload_key};
 pub use publish::{LONGEST_LINK, Stored, hexadecimal_sha256};
@@ -47,6 +51,8 @@ struct Inner {
     client: Client,
     /// Signs for the address under which clients reach the service.
     public: Client,
+    /// For references from the web.
+    web: reqwest::Client,
     config: Config,
     service: String,
 }
@@ -55,7 +61,7 @@ impl Store {
     /// Prepares clients. Nothing is sent yet but what the AWS chain needs to find keys.
     ///
     /// # Errors
-    /// [`Error::BadEndpoint`], or [`Error::NoCredentials`] if no keys are given or found.
+    /// [`Error::BadEndpoint`], [`Error::Tls`], or [`Error::NoCredentials`] if no keys are given or found.
     pub async fn connect(config: Config) -> Result<Self, Error> {
         config.check()?;
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
@@ -87,6 +93,7 @@ impl Store {
             client: client(config.endpoint.as_ref()),
             public: client(config.public_endpoint.as_ref().or(config.endpoint.as_ref())),
             service: config.service(),
+            web: outside::client(config.web == WebReferences::Any, config.timeout).map_err(Error::Tls)?,
             config,
         })))
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use uso_engine::{PositionShift, Request};
-use uso_queue::{Class, JobSpec, Keeper, Lease, Output, Receipt};
+use uso_queue::{Class, JobSpec, Keeper, Lease, Output, Receipt, Source};
 
 use crate::checkpoints::{self, Checkpoints};
 use crate::device::{Drawing, Drawn, Effort, Order, Outcome, Rank};
@@ -196,8 +196,8 @@ impl<'a> Attempt<'a> {
             self.shop.device.model(),
             request,
             &drawn.image,
-            spec.content.as_ref().map(ToString::to_string),
-            spec.styles.iter().map(ToString::to_string).collect(),
+            spec.content.as_ref().map(Source::shown),
+            spec.styles.iter().map(Source::shown).collect(),
         );
         let begun = Instant::now();
         let until = Until { lost: self.keeper.lost(), leave: self.shop.leave.clone() };

@@ -39,6 +39,7 @@ async fn reference(
     let fetched = match source {
         Source::S3 { bucket, key } => store.fetch_image(bucket, key).await,
         Source::Upload { id, tag } => store.fetch_upload(&upload_key(tenant, id), tag.as_deref()).await,
+        Source::Web { url } => store.fetch_web(url).await,
     };
     let bytes = match fetched {
         Ok(bytes) => bytes,

@@ -2,7 +2,7 @@
 
 use uso_engine::Error as EngineError;
 use uso_queue::Failure;
-use uso_store::Error as StoreError;
+use uso_store::{Error as StoreError, WebError};
 
 use crate::Error;
 
@@ -69,6 +69,11 @@ fn reference_code(error: &StoreError) -> &'static str {
         StoreError::TooLarge { .. } => "reference_too_large",
         StoreError::NotAnImage { .. } => "reference_not_an_image",
         StoreError::Changed { .. } => "reference_changed",
+        StoreError::Web(WebError::NotAllowed { .. }) => "reference_not_allowed",
+        StoreError::Web(WebError::TooLarge { .. }) => "reference_too_large",
+        StoreError::Web(WebError::NotAnImage { .. }) => "reference_not_an_image",
+        StoreError::Web(WebError::Status { status: 404 | 410, .. }) => "reference_missing",
+        StoreError::Web(WebError::Status { status: 401 | 403, .. }) => "reference_denied",
         _ => "reference_not_fetched",
     }
 }

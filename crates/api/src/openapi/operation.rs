@@ -93,6 +93,17 @@ impl Operation {
             .refuses(StatusCode::UNPROCESSABLE_ENTITY, &["invalid_fields"])
     }
 
+    /// Takes a form with a file.
+    pub(super) fn takes_form(mut self, schema: Value) -> Self {
+        self.body =
+            Some(json!({ "required": true, "content": { "multipart/form-data": { "schema": schema } } }));
+        self.refuses(StatusCode::BAD_REQUEST, &["invalid_form"])
+            .refuses(StatusCode::REQUEST_TIMEOUT, &["body_too_slow"])
+            .refuses(StatusCode::PAYLOAD_TOO_LARGE, &["body_too_large"])
+            .refuses(StatusCode::UNSUPPORTED_MEDIA_TYPE, &["not_a_form"])
+            .refuses(StatusCode::UNPROCESSABLE_ENTITY, &["invalid_fields"])
+    }
+
     /// Answers with JSON.
     pub(super) fn gives<T: JsonSchema>(
         self,
@@ -161,7 +172,7 @@ impl Operation {
             .refuses(StatusCode::SERVICE_UNAVAILABLE, &["queue_unavailable"]);
         if !method.is_safe() {
             operation = operation
-                .refuses(StatusCode::FORBIDDEN, &["csrf"])
+                .refuses(StatusCode::FORBIDDEN, &["csrf", "foreign_page"])
                 .refuses(StatusCode::SERVICE_UNAVAILABLE, &["not_durable"]);
         }
         match need {

@@ -2,11 +2,14 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use uso_queue::Delivery;
+use uso_queue::{Delivery, MAX_URL};
 
 use super::operation::Operation;
 use super::{Table, named, parts};
-use crate::routes::webhooks::{self, DeliveryList, Endpoint, EndpointWithSecret, MAX_URL, WebhookList};
+use crate::routes::webhooks::{self, DefaultSecret, DeliveryList, Endpoint, EndpointWithSecret, WebhookList};
+
+/// Which webhook an operation is on.
+const WHICH: &str = "The webhook; `default` stands for all addresses that jobs name themselves.";
 
 /// `private` is whether they may lead to private addresses, and over plain http.
 pub(super) fn add(table: &mut Table, private: bool) {
@@ -18,7 +21,9 @@ pub(super) fn add(table: &mut Table, private: bool) {
     let list = list.gives::<WebhookList>(StatusCode::OK, "All of them.", &[]);
     table.get("/v1/webhooks", webhooks::list, list);
     let delete = on_webhook("deleteWebhook", "Delete a webhook");
-    let delete = delete.gives_nothing(StatusCode::NO_CONTENT, "It is gone.", &[]);
+    let delete = delete
+        .gives_nothing(StatusCode::NO_CONTENT, "It is gone.", &[])
+        .refuses(StatusCode::CONFLICT, &["default_webhook"]);
     table.delete("/v1/webhooks/{id}", webhooks::delete, delete);
     let rotate = on_webhook("rotateSecret", "Draw a new secret")
         .says("The one before goes on signing for a day.")
@@ -33,6 +38,10 @@ pub(super) fn add(table: &mut Table, private: bool) {
     let deliveries = deliveries.gives::<DeliveryList>(StatusCode::OK, "The newest deliveries.", &[]);
     table.get("/v1/webhooks/{id}/deliveries", webhooks::deliveries, deliveries);
     table.post("/v1/webhooks/{id}/deliveries/{delivery}/replay", webhooks::replay, replay());
+    let secret = Operation::new("getDefaultSecret", "Show the secret of the webhook `default`")
+        .says("It signs what is sent to the addresses that jobs name themselves.")
+        .gives::<DefaultSecret>(StatusCode::OK, "The secret.", &[]);
+    table.get("/v1/webhooks/default/secret", webhooks::default_secret, secret);
 }
 
 fn request(table: &mut Table, private: bool) -> Value {
@@ -73,7 +82,7 @@ fn on_webhook(id: &'static str, summary: &'static str) -> Operation {
 }
 
 fn webhook_id() -> Value {
-    parts::in_path("id", "The webhook.", json!({ "type": "string", "pattern": "^[0-9A-Za-z]{8}$" }))
+    parts::in_path("id", WHICH, json!({ "type": "string", "pattern": "^([0-9A-Za-z]{8}|default)$" }))
 }
 
 fn create() -> Operation {

@@ -25,7 +25,7 @@ use crate::follow::{FollowerOfMany, ToldOfMany};
 use crate::path::Path;
 use crate::query::Params;
 use crate::watch::Topic;
-use crate::{Problem, Shared, references};
+use crate::{Problem, Shared, intake};
 
 /// Largest body of a batch.
 const MAX_BATCH_BODY: usize = 16 * 1024 * 1024;
@@ -94,7 +94,7 @@ pub(crate) async fn submit(
 ) -> Result<Response, Problem> {
     let body = read_json(&headers, body, MAX_BATCH_BODY).await?;
     let (mut jobs, metadata) = read(&shared, &body).map_err(Problem::fields)?;
-    references::check(&shared, &caller, &mut jobs, |index| format!("/jobs/{index}")).await?;
+    intake::check(&shared, &caller, &mut jobs, |index| format!("/jobs/{index}")).await?;
     let key = idempotency_key(&headers)?;
     // The seeds that are drawn for it are not part of the request.
     let digest = uso_store::hexadecimal_sha256(body.to_string().as_bytes());

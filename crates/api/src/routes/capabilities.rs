@@ -13,7 +13,7 @@ use uso_queue::{
     Class, Defaults, Durability, Format, GUIDANCE, KeyScope, MAX_METADATA, MAX_PROMPT, MAX_STYLES, SIDE,
     STEPS, State as JobState,
 };
-use uso_store::PictureKind;
+use uso_store::{PictureKind, WebReferences};
 
 use crate::caller::Caller;
 use crate::path::Path;
@@ -74,6 +74,8 @@ pub(crate) struct Capabilities {
     scopes: Vec<KeyScope>,
     defaults: Parameters,
     limits: Bounds,
+    /// Whether references may be addresses of the web.
+    https_references: bool,
     /// Media types that references may have.
     upload_types: [&'static str; PictureKind::ALL.len()],
     /// Recommended widths and heights, the model's own first.
@@ -167,6 +169,7 @@ pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> R
             upload_bytes: shared.store.config().max_bytes,
             images: [1, 1],
         },
+        https_references: shared.store.config().web != WebReferences::Off,
         upload_types: PictureKind::ALL.map(PictureKind::media_type),
         sizes: sizes(width, height),
         classes: Class::ALL,

@@ -98,13 +98,13 @@ async fn anew(shared: &Shared, tenant: &str, at: EventId) -> Option<Event> {
 }
 
 /// A stream of events as an answer.
-pub(super) fn answer(events: impl Stream<Item = Event> + Send + 'static) -> Response {
+pub(crate) fn answer(events: impl Stream<Item = Event> + Send + 'static) -> Response {
     let events = events.map(Ok::<_, Infallible>);
     Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response()
 }
 
 /// The last thing that a client hears of a process that stops: when to come back.
-pub(super) fn come_back() -> Event {
+pub(crate) fn come_back() -> Event {
     let spread = Uuid::new_v4().as_u128() % BACK_WITHIN;
     Event::default().retry(Duration::from_millis(BACK_AFTER + spread as u64))
 }

@@ -19,7 +19,7 @@ use super::{JobLinks, job_id};
 use crate::body::{MAX_BODY, read_json};
 use crate::caller::Caller;
 use crate::path::Path;
-use crate::{Problem, Shared, references};
+use crate::{Problem, Shared, intake};
 
 /// A job that has been accepted.
 #[derive(Serialize, JsonSchema)]
@@ -103,7 +103,7 @@ pub(crate) async fn submit(
     let wait = Wait::asked(&headers)?;
     let body = read_json(&headers, body, MAX_BODY).await?;
     let mut spec = JobSpec::parse(&body, &shared.config.defaults).map_err(Problem::fields)?;
-    references::check(&shared, &caller, std::slice::from_mut(&mut spec), |_| String::new()).await?;
+    intake::check(&shared, &caller, std::slice::from_mut(&mut spec), |_| String::new()).await?;
     let key = idempotency_key(&headers)?;
     let job = Submission { key: key.as_deref(), ..(&spec).into() };
     let submitted = shared.queue.submit(&caller.tenant, job).await?;
@@ -131,7 +131,7 @@ pub(super) fn accepted(id: &JobId, state: JobState, spec: &JobSpec) -> Result<Re
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(body)).into_response())
 }
 
-pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     match value.to_str() {
         Ok(key) if (1..=MAX_KEY).contains(&key.len()) && !key.contains('\t') => Ok(Some(key.to_owned())),
@@ -210,7 +210,7 @@ pub(super) fn word(state: JobState) -> &'static str {
 }
 
 /// A job of the caller's; another tenant's is as if it were not there.
-pub(super) async fn find(shared: &Shared, caller: &Caller, id: &str) -> Result<JobView, Problem> {
+pub(crate) async fn find(shared: &Shared, caller: &Caller, id: &str) -> Result<JobView, Problem> {
     let view = shared.queue.view(&job_id(id)?).await?;
     view.filter(|view| view.tenant == caller.tenant).ok_or_else(Problem::no_such_job)
 }

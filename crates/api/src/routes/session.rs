@@ -16,6 +16,7 @@ use uso_queue::{ApiKey, FieldError, KeyScope};
 use crate::access::{Access, Refusal, SESSION_COOKIE};
 use crate::body::{MAX_BODY, read_json};
 use crate::caller::Caller;
+use crate::origin::over_https;
 use crate::{Problem, Shared};
 
 /// How long a session lasts.
@@ -99,12 +100,6 @@ fn read_key(body: &Value) -> Result<String, Vec<FieldError>> {
         Some(_) => Err(fault("/key", "wrong_type", "must be a string")),
         None => Err(fault("/key", "missing", "must be there")),
     }
-}
-
-/// What stands before us may end TLS; whoever lies about it only gets a cookie that fits less often.
-fn over_https(headers: &HeaderMap) -> bool {
-    let proto = headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    proto.split(',').next().unwrap_or_default().trim().eq_ignore_ascii_case("https")
 }
 
 fn with_cookies(cookies: [String; 2]) -> Response {

@@ -17,20 +17,25 @@ use crate::{Problem, Shared};
 pub(crate) const LONGEST: u64 = 60;
 
 /// How long a client wishes to wait.
-pub(super) struct Wait {
+pub(crate) struct Wait {
     seconds: u64,
 }
 
 impl Wait {
     /// What the request's headers ask for. Preferences of other kinds are not for us.
-    pub(super) fn asked(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
+    pub(crate) fn asked(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
         let lines = headers.get_all("prefer").into_iter().filter_map(|value| value.to_str().ok());
         for preference in lines.flat_map(|line| line.split(',')) {
-            let Some((name, value)) = preference.split_once('=') else { continue };
+            let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
             if !name.trim().eq_ignore_ascii_case("wait") {
                 continue;
             }
-            return match value.trim().trim_matches('"').parse::<u64>() {
+            let value = value.trim().trim_matches('"');
+            // Some clients do not say how long.
+            if value.is_empty() {
+                return Ok(Some(Self { seconds: LONGEST }));
+            }
+            return match value.parse::<u64>() {
                 Ok(seconds) => Ok(Some(Self { seconds: seconds.min(LONGEST) })),
                 Err(_) => {
                     let detail = format!("Prefer: wait=N takes whole seconds, {LONGEST} at most");
@@ -41,31 +46,37 @@ impl Wait {
         Ok(None)
     }
 
-    /// The finished job, or where to find it if it does not end in time. It has been accepted either way,
+    /// What the answer says of it.
+    pub(crate) fn applied(&self) -> String {
+        format!("wait={}", self.seconds)
+    }
+
+    /// The job once it has ended, or as it was if it does not end in time. It has been accepted either way,
     /// so no fault from here on is the answer.
-    pub(super) async fn for_job(self, shared: &Arc<Shared>, id: JobId) -> Result<Response, Problem> {
+    pub(crate) async fn until_end(&self, shared: &Arc<Shared>, id: JobId) -> Result<JobView, Problem> {
         let view = shared.queue.view(&id).await?.ok_or_else(|| deleted(&id))?;
         let until = Instant::now() + Duration::from_secs(self.seconds);
-        let ended = match timeout_at(until, end_of(shared, view.clone())).await {
-            Ok(Ok(ended)) => ended,
+        match timeout_at(until, end_of(shared, view.clone())).await {
+            Ok(Ok(Some(ended))) => return Ok(ended),
             Ok(Err(error)) => {
                 tracing::warn!(job.id = %id, %error, "a client does not hear how its job ended");
-                None
             }
-            Err(_) => None,
+            Ok(Ok(None)) | Err(_) => {}
+        }
+        Ok(view)
+    }
+
+    /// The finished job, or where to find it if it does not end in time.
+    pub(super) async fn for_job(self, shared: &Arc<Shared>, id: JobId) -> Result<Response, Problem> {
+        let view = self.until_end(shared, id).await?;
+        let mut response = if view.state.is_terminal() {
+            let headers =
+                [(header::LOCATION, format!("/v1/jobs/{id}")), (header::CACHE_CONTROL, "no-store".into())];
+            (headers, Json(describe(shared, &view).await?)).into_response()
+        } else {
+            accepted(&id, view.state, &view.spec)?
         };
-        let mut response = match ended {
-            Some(view) => {
-                let headers = [
-                    (header::LOCATION, format!("/v1/jobs/{id}")),
-                    (header::CACHE_CONTROL, "no-store".into()),
-                ];
-                (headers, Json(describe(shared, &view).await?)).into_response()
-            }
-            None => accepted(&id, view.state, &view.spec)?,
-        };
-        let applied = format!("wait={}", self.seconds);
-        if let Ok(applied) = applied.parse() {
+        if let Ok(applied) = self.applied().parse() {
             response.headers_mut().insert("preference-applied", applied);
         }
         Ok(response)

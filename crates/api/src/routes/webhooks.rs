@@ -11,16 +11,14 @@ use axum::response::{IntoResponse, Response};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use uso_queue::{Delivery, FieldError, State as JobState, Webhook};
+use uso_queue::{DEFAULT_WEBHOOK, Delivery, FieldError, MAX_URL, State as JobState, Webhook};
+use uso_store::outside;
 
 use crate::body::{MAX_BODY, read_json};
 use crate::caller::Caller;
-use crate::notify::{check_url, secret_text};
+use crate::notify::secret_text;
 use crate::path::Path;
 use crate::{Problem, Shared};
-
-/// Longest address of an endpoint.
-pub(crate) const MAX_URL: usize = 2000;
 
 /// What events are called: these, with `job.` before them.
 const ENDS: [JobState; 4] = [JobState::Succeeded, JobState::Failed, JobState::Canceled, JobState::Expired];
@@ -57,6 +55,13 @@ pub(crate) struct EndpointWithSecret {
     endpoint: Endpoint,
     /// As Standard Webhooks writes it; it is shown this once.
     secret: String,
+}
+
+/// What signs what is sent to addresses that jobs name themselves.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct DefaultSecret {
+    /// As Standard Webhooks writes it.
+    key: String,
 }
 
 /// What was sent to an endpoint lately.
@@ -97,7 +102,8 @@ pub(crate) async fn create(
 
 pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<Response, Problem> {
     let hooks = shared.queue.webhooks(&caller.tenant).await?;
-    Ok(Json(WebhookList { webhooks: hooks.iter().map(describe).collect() }).into_response())
+    let hooks = hooks.iter().filter(|hook| hook.id != DEFAULT_WEBHOOK);
+    Ok(Json(WebhookList { webhooks: hooks.map(describe).collect() }).into_response())
 }
 
 pub(crate) async fn delete(
@@ -105,6 +111,11 @@ pub(crate) async fn delete(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
+    if id == DEFAULT_WEBHOOK {
+        let detail =
+            "its secret signs what jobs ask for themselves; it can be rotated or disabled, not deleted";
+        return Err(Problem::new(StatusCode::CONFLICT, "default_webhook", detail));
+    }
     match shared.queue.drop_webhook(&caller.tenant, &id).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(no_such_webhook()),
@@ -117,6 +128,7 @@ pub(crate) async fn rotate(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
+    have_default(&shared, &caller, &id).await?;
     let hook = shared.queue.rotate_webhook(&caller.tenant, &id).await?;
     Ok(with_secret(&hook.ok_or_else(no_such_webhook)?).into_response())
 }
@@ -143,6 +155,7 @@ async fn switch(
     id: &str,
     disabled: Option<&str>,
 ) -> Result<Response, Problem> {
+    have_default(shared, caller, id).await?;
     let hook = shared.queue.switch_webhook(&caller.tenant, id, disabled).await?;
     Ok(Json(describe(&hook.ok_or_else(no_such_webhook)?)).into_response())
 }
@@ -153,12 +166,31 @@ pub(crate) async fn deliveries(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
+    have_default(&shared, &caller, &id).await?;
     let hooks = shared.queue.webhooks(&caller.tenant).await?;
     if !hooks.iter().any(|hook| hook.id == id) {
         return Err(no_such_webhook());
     }
     let deliveries = shared.queue.deliveries(&caller.tenant, &id).await?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(DeliveryList { deliveries })).into_response())
+}
+
+/// What signs all that is sent to addresses that jobs name themselves.
+pub(crate) async fn default_secret(
+    State(shared): State<Arc<Shared>>,
+    caller: Caller,
+) -> Result<Response, Problem> {
+    let hook = shared.queue.default_webhook(&caller.tenant).await?;
+    let body = DefaultSecret { key: secret_text(&hook.secret) };
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}
+
+/// Every tenant has the endpoint that stands for those addresses, whether it was needed before or not.
+async fn have_default(shared: &Shared, caller: &Caller, id: &str) -> Result<(), Problem> {
+    if id == DEFAULT_WEBHOOK {
+        shared.queue.default_webhook(&caller.tenant).await?;
+    }
+    Ok(())
 }
 
 /// Makes a delivery once more.
@@ -185,7 +217,7 @@ fn read(body: &Value, allow_private: bool) -> Result<(String, Vec<JobState>), Ve
     let url = fields.get("url").and_then(Value::as_str).unwrap_or_default();
     if url.len() > MAX_URL {
         errors.push(fault("/url".into(), "too_long", format!("at most {MAX_URL} bytes are allowed")));
-    } else if let Err(message) = check_url(url, allow_private) {
+    } else if let Err(message) = outside::check_url(url, allow_private) {
         errors.push(fault("/url".into(), "invalid_url", message));
     }
     let mut events = Vec::new();

@@ -4,6 +4,7 @@
 
 mod access;
 mod batches;
+mod cors;
 mod estimate;
 mod events;
 mod fixture;
@@ -14,6 +15,7 @@ mod limits;
 mod list;
 mod openapi;
 mod page;
+mod predictions;
 mod refusals;
 mod remove;
 mod session;

@@ -134,6 +134,65 @@ async fn the_end_of_a_job_is_told_signed_and_with_links_alone() {
 }
 
 #[tokio::test]
+async fn a_job_tells_the_address_that_it_names_signed_with_the_tenants_secret() {
+    let public_url = Some("https://pictures.example".to_owned());
+    let config = Config { model: "toy".into(), private_webhooks: true, public_url, ..Config::default() };
+    let fixture = Fixture::start_as(config).await;
+    let endpoint = Endpoint::start().await;
+    let secret: Value = fixture.get("/v1/webhooks/default/secret").await.json().await.unwrap();
+    let answer = fixture.post("/v1/jobs", &json!({ "steps": 2, "webhook": endpoint.url })).await;
+    let accepted: Value = answer.json().await.unwrap();
+    assert_eq!(accepted["spec"]["webhook"], endpoint.url);
+    fixture.complete(&fixture.claim().await).await;
+    let body = json!({ "version": "uso/toy", "input": {}, "webhook": endpoint.url });
+    let prediction: Value = fixture.post("/v1/predictions", &body).await.json().await.unwrap();
+    fixture.complete(&fixture.claim().await).await;
+
+    let messages = endpoint.messages(2).await;
+    assert!(messages.iter().all(|message| message.is_signed_with(secret["key"].as_str().unwrap())));
+    let told: Vec<Value> =
+        messages.iter().map(|message| serde_json::from_str(&message.body).unwrap()).collect();
+    let as_job = told.iter().find(|told| told["type"] == "job.succeeded").unwrap();
+    let id = accepted["id"].as_str().unwrap();
+    assert_eq!(as_job["data"]["links"]["result"], format!("https://pictures.example/v1/jobs/{id}/result"));
+    let as_prediction = told.iter().find(|told| told["id"] == prediction["id"]).unwrap();
+    assert_eq!(as_prediction["status"], "succeeded");
+    let output = as_prediction["output"][0].as_str().unwrap();
+    assert!(
+        output.starts_with("https://pictures.example/v1/predictions/") && !output.contains('?'),
+        "{output}"
+    );
+
+    // They are in the log of the endpoint that stands for all such addresses, which is none of the tenant's own.
+    let told = delivery(&fixture, "default", |told| told["ended"] == "delivered").await;
+    assert_eq!(told["url"], endpoint.url);
+    let list: Value = fixture.get("/v1/webhooks").await.json().await.unwrap();
+    assert_eq!(list["webhooks"], json!([]));
+    let delete = fixture.client.delete(fixture.url("/v1/webhooks/default")).send().await.unwrap();
+    problem(delete, 409, "default_webhook").await;
+    let rotated: Value = fixture.post("/v1/webhooks/default/rotate", &json!({})).await.json().await.unwrap();
+    assert_ne!(rotated["secret"], secret["key"]);
+}
+
+#[tokio::test]
+async fn a_job_can_name_no_address_inside() {
+    let fixture = Fixture::start().await;
+    let body = problem(
+        fixture.post("/v1/jobs", &json!({ "webhook": "https://127.0.0.1" })).await,
+        422,
+        "invalid_fields",
+    )
+    .await;
+    assert_eq!(
+        (&body["errors"][0]["pointer"], &body["errors"][0]["code"]),
+        (&json!("/webhook"), &json!("invalid_url"))
+    );
+    let batch = json!({ "jobs": [{}, { "webhook": "http://example.com" }] });
+    let body = problem(fixture.post("/v1/batches", &batch).await, 422, "invalid_fields").await;
+    assert_eq!(body["errors"][0]["pointer"], "/jobs/1/webhook");
+}
+
+#[tokio::test]
 async fn only_what_is_asked_for_is_told() {
     let fixture = fixture().await;
     let endpoint = Endpoint::start().await;

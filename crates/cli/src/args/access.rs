@@ -1,6 +1,6 @@
 //! Whom the API lets in.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
@@ -16,6 +16,14 @@ pub(crate) struct AccessArgs {
     /// Let webhooks lead to private addresses, and over plain http.
     #[arg(long, env = "USO_ALLOW_PRIVATE_WEBHOOKS", value_parser = BoolishValueParser::new())]
     pub(crate) allow_private_webhooks: bool,
+    /// Where clients reach the API, for links in webhooks and to Replicate's clients. Without it: the address that
+    /// it listens on, if that is one.
+    #[arg(long, env = "USO_PUBLIC_URL", value_parser = origin, value_name = "URL")]
+    public_url: Option<String>,
+    /// Origin of somebody else's page that may ask the API and read its answers; may be repeated. The bucket's
+    /// CORS rule must name it too.
+    #[arg(long, env = "USO_CORS_ORIGINS", value_delimiter = ',', value_parser = origin, value_name = "ORIGIN")]
+    pub(crate) cors_origin: Vec<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -34,6 +42,25 @@ impl AccessArgs {
             None => Access::Keys,
         }
     }
+
+    /// What is said, or what is known.
+    pub(crate) fn public_url(&self, listen: SocketAddr) -> Option<String> {
+        self.public_url
+            .clone()
+            .or_else(|| (!listen.ip().is_unspecified()).then(|| format!("http://{listen}")))
+    }
+}
+
+/// Reads `https://example.com:8443`: scheme, host and port, as browsers write an origin.
+fn origin(text: &str) -> Result<String, String> {
+    let wrong = || "must be like https://example.com or http://localhost:3000".to_owned();
+    let url = reqwest::Url::parse(text).map_err(|_| wrong())?;
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let anonymous = url.username().is_empty() && url.password().is_none();
+    if !matches!(url.scheme(), "http" | "https") || !bare || !anonymous {
+        return Err(wrong());
+    }
+    Ok(url.origin().ascii_serialization())
 }
 
 /// The buckets of some places, each once: what the store may read from at all.
@@ -48,11 +75,30 @@ pub(crate) fn buckets(places: &[ReferencePlace]) -> Vec<String> {
 mod tests {
     use super::*;
 
+    fn args() -> AccessArgs {
+        AccessArgs { auth: None, allow_private_webhooks: false, public_url: None, cors_origin: Vec::new() }
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        assert_eq!(origin("https://example.com/").unwrap(), "https://example.com");
+        assert_eq!(origin("http://localhost:3000").unwrap(), "http://localhost:3000");
+        for bad in ["example.com", "ftp://a", "https://a/b", "https://a?b", "https://u@a", "*", "null"] {
+            assert!(origin(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn links_lead_to_where_it_listens_unless_that_is_everywhere() {
+        let url = |listen: &str| args().public_url(listen.parse().unwrap());
+        assert_eq!(url("127.0.0.1:8080").unwrap(), "http://127.0.0.1:8080");
+        assert_eq!(url("[::1]:80").unwrap(), "http://[::1]:80");
+        assert_eq!(url("0.0.0.0:8080"), None);
+    }
+
     #[test]
     fn nobody_is_let_in_from_elsewhere_unless_it_is_asked_for() {
-        let access = |auth, listen: &str| {
-            AccessArgs { auth, allow_private_webhooks: false }.access(listen.parse().unwrap())
-        };
+        let access = |auth, listen: &str| AccessArgs { auth, ..args() }.access(listen.parse().unwrap());
         for listen in ["127.0.0.1", "127.9.9.9", "::1"] {
             assert_eq!(access(None, listen), Access::Local, "{listen}");
         }

@@ -3,22 +3,29 @@ use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use uso_api::{Api, Config, QUEUE_TIMEOUT};
 use uso_queue::Queue;
 use uso_queue::private_redis::PrivateRedis;
-use uso_store::Credentials;
 use uso_store::folder::{FolderConfig, FolderServer};
+use uso_store::{Credentials, Store};
 use uso_worker::{Metrics, Worker};
 
 use super::say;
 use crate::args::{Engine, S3Args, UpArgs};
 use crate::connect;
 use crate::shutdown::Shutdown;
+
+/// How long uploads and half-drawn pictures are kept: a day longer than a job may wait.
+const KEPT: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+/// Pause before it is looked again for older ones.
+const SWEEP_AGAIN: Duration = Duration::from_secs(60 * 60);
 
 pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
@@ -66,7 +73,7 @@ impl Servers {
         };
         let folder = match args.s3.s3_endpoint {
             Some(_) => None,
-            None => Some(start_folder(&args.data, port).await?),
+            None => Some(start_folder(&args.data, port, &args.access.cors_origin).await?),
         };
         Ok(Self { redis, folder })
     }
@@ -138,6 +145,7 @@ async fn run_fleet(
         queue.ca = None;
     }
     let registry = Registry::new();
+    let own_folder = places.keys.is_some();
     let device = connect::device(&args.model, &args.engine, args.pace.sharing()).await?;
     let patient = queue.clone();
     let queue = connect::queue(queue).await?;
@@ -152,6 +160,7 @@ async fn run_fleet(
     let metrics = Metrics::new(&registry)?;
     metrics.observe(&device)?;
     let worker = Worker::new(queue, store.clone(), device, metrics, args.pace.settings());
+    let sweeps = Box::pin(sweep(own_folder.then(|| store.clone()), shutdown.stop.clone()));
     let api = Api::new(for_api, store, config, registry)?;
     say(&format!("uso: ready on http://{address} (model {model}, data in {})", args.data.display()))?;
 
@@ -167,17 +176,42 @@ async fn run_fleet(
         stop.cancel();
         worked
     };
-    let (served, worked) = tokio::join!(api, worker);
+    let (served, worked, ()) = tokio::join!(api, worker, sweeps);
     worked.and(served)
 }
 
-async fn start_folder(data: &Path, port: u16) -> anyhow::Result<(FolderServer, Credentials)> {
+/// Until `stop`, deletes what was uploaded and what was half-drawn once it is so old that no job can want it: a
+/// folder has no lifecycle rules.
+async fn sweep(store: Option<Store>, stop: CancellationToken) {
+    let Some(store) = store else { return };
+    loop {
+        for prefix in ["uploads/", "checkpoints/"] {
+            match store.delete_older(prefix, KEPT).await {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(prefix, count, "deleted what nobody can want any more"),
+                Err(error) => tracing::warn!(%error, prefix, "what is old could not be deleted"),
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SWEEP_AGAIN) => {}
+        }
+    }
+}
+
+async fn start_folder(
+    data: &Path,
+    port: u16,
+    others: &[String],
+) -> anyhow::Result<(FolderServer, Credentials)> {
+    let own = [format!("http://127.0.0.1:{port}"), format!("http://localhost:{port}")];
+    let origins: Vec<String> = own.into_iter().chain(others.iter().cloned()).collect();
     let credentials = keys(&data.join("s3-keys.json"))?;
     let config = |own: Option<u16>| FolderConfig {
         root: data.join("s3"),
         port: own,
         credentials: credentials.clone(),
-        origins: vec![format!("http://127.0.0.1:{port}"), format!("http://localhost:{port}")],
+        origins: origins.clone(),
     };
     // The same port as the last time: pages that are open and links that were given out go on working.
     let place = data.join("s3-port");

@@ -21,6 +21,7 @@ pub(crate) async fn conforms(endpoint: String) {
     what_was_deleted_is_gone(&store).await;
     links_work_for_anybody(&store).await;
     a_prefix_is_deleted(&store).await;
+    what_is_old_is_deleted(&store).await;
     missing_things_are_named(&store).await;
     other_keys_are_denied(endpoint).await;
 }
@@ -105,6 +106,20 @@ async fn a_prefix_is_deleted(store: &Store) {
         assert!(matches!(store.get(key).await, Err(Error::Missing { .. })), "{key}");
     }
     assert_eq!(store.get("gone-not/a").await.unwrap(), "x");
+}
+
+async fn what_is_old_is_deleted(store: &Store) {
+    for key in ["old/1", "old/2", "older/1"] {
+        store.put(key, "text/plain", "x".into()).await.unwrap();
+    }
+    assert_eq!(store.delete_older("old/", Duration::from_secs(3600)).await.unwrap(), 0);
+    let mut deleted = 0;
+    // Times are whole seconds.
+    while deleted < 2 {
+        deleted += store.delete_older("old/", Duration::ZERO).await.unwrap();
+    }
+    assert!(matches!(store.get("old/1").await, Err(Error::Missing { .. })));
+    assert_eq!(store.get("older/1").await.unwrap(), "x");
 }
 
 async fn missing_things_are_named(store: &Store) {

@@ -7,3 +7,4 @@ mod browser;
 mod conformance;
 mod fixture;
 mod seaweed;
+mod web;

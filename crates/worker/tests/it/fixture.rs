@@ -12,7 +12,7 @@ use uso_engine::{ModelFiles, Script, Scripted, Uso};
 use uso_queue::private_redis::PrivateRedis;
 use uso_queue::{Defaults, JobId, JobSpec, JobView, Queue, Window};
 use uso_store::folder::{FolderConfig, FolderServer};
-use uso_store::{Config, Credentials, Store};
+use uso_store::{Config, Credentials, Store, WebReferences};
 use uso_worker::{DeviceThread, Error, Metrics, Settings, Sharing, Worker};
 
 pub(crate) struct Fixture {
@@ -62,6 +62,7 @@ impl Fixture {
             endpoint: Some(folder.endpoint()),
             credentials: Some(credentials),
             timeout: Duration::from_secs(5),
+            web: WebReferences::Any,
             ..Config::default()
         };
         let store = Store::connect(config).await.unwrap();

@@ -1,6 +1,9 @@
 //! References that cannot be used: the job fails with the field's name, and the worker goes on.
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use uso_engine::{DecodeLimits, Image};
 use uso_queue::{Failure, State};
 
 use crate::fixture::Fixture;
@@ -45,6 +48,51 @@ async fn each_bad_reference_is_named_and_the_worker_goes_on() {
     assert_eq!(fixture.ended(&job).await.state, State::Succeeded);
     worker.stop.cancel();
     worker.task.await.unwrap().unwrap();
+}
+
+/// A server that has one picture.
+async fn somebodys_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let star = std::fs::read("../engine/assets/mini/examples/content_star.png").unwrap();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            let found = request[..length].starts_with(b"GET /star.png");
+            let head = if found { "HTTP/1.1 200 OK" } else { "HTTP/1.1 404 Not Found" };
+            stream.write_all(format!("{head}\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
+            stream.write_all(if found { &star } else { b"" }).await.unwrap();
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn a_reference_from_the_web_draws_what_the_same_file_draws_from_the_store() {
+    let fixture = Fixture::start().await;
+    let star = fixture.example("content_star.png").await;
+    let server = somebodys_server().await;
+    let worker = fixture.worker().await;
+    let mut pictures = Vec::new();
+    for content in [star, format!("{server}/star.png?token=secret")] {
+        let body = json!({ "content": content, "steps": 2, "seed": 7, "prompt": "a star" });
+        let view = fixture.ended(&fixture.submit(&body).await).await;
+        assert_eq!(view.state, State::Succeeded);
+        let key = |uri: &str| uri.strip_prefix("s3://uso/").unwrap().to_owned();
+        let output = view.output.unwrap();
+        let picture = fixture.store.get(&key(&output.uri)).await.unwrap();
+        let sidecar = fixture.store.get(&key(&output.sidecar)).await.unwrap();
+        for file in [&picture, &sidecar] {
+            assert!(!file.windows(6).any(|part| part == b"secret"), "a token is written down");
+        }
+        pictures.push(Image::decode(&picture, &DecodeLimits::default()).unwrap().rgb);
+    }
+    assert_eq!(pictures[0], pictures[1]);
+    let missing = json!({ "styles": [format!("{server}/none.png")] });
+    let view = fixture.ended(&fixture.submit(&missing).await).await;
+    assert_eq!((view.attempt, view.error.unwrap().code), (1, "reference_missing".to_owned()));
+    worker.stop().await;
 }
 
 #[tokio::test]

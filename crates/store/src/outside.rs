@@ -1,21 +1,24 @@
-//! Where webhooks may go: a tenant names the address, and must not reach what only the fleet can reach.
+//! Calls to addresses that a tenant names, who must not reach what only the fleet can reach.
 //!
-//! Names are looked up by [`Resolver`] alone, which hands on only addresses that it has checked; the client
-//! connects to those, so a name that means something else a moment later gains nothing.
+//! Names are looked up by a resolver of ours, which hands on only addresses that it has checked; the client
+//! connects to those, so a name that means something else a moment later gains nothing. Where a redirect leads
+//! is for the caller to look at: [`client`] follows none.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use reqwest::Url;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use std::time::Duration;
 
-/// An address that nothing is sent to.
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Client, Url};
+
+/// A name that nothing is sent to.
 #[derive(Debug, thiserror::Error)]
 #[error("the name has no public address")]
-pub(super) struct Refused;
+struct Refused;
 
 /// Looks names up.
-pub(super) struct Resolver {
-    pub(super) allow_private: bool,
+struct Resolver {
+    allow_private: bool,
 }
 
 impl Resolve for Resolver {
@@ -33,8 +36,43 @@ impl Resolve for Resolver {
     }
 }
 
-/// Reads an endpoint's address; a name in it is looked up only when something is sent.
-pub(crate) fn check_url(text: &str, allow_private: bool) -> Result<Url, String> {
+/// A client for such calls, each of which is over within `timeout`.
+///
+/// # Errors
+/// If TLS cannot be set up.
+pub fn client(allow_private: bool, timeout: Duration) -> reqwest::Result<Client> {
+    Client::builder()
+        .user_agent(concat!("uso-fleet/", env!("CARGO_PKG_VERSION")))
+        .timeout(timeout)
+        .connect_timeout(timeout)
+        // Where a redirect leads has not been checked, and a proxy would look names up again.
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .dns_resolver(Resolver { allow_private })
+        .build()
+}
+
+/// What went wrong with such a call, in words that tell nothing of our network.
+pub fn in_words(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer in time".into();
+    }
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(current) = cause {
+        if current.is::<Refused>() {
+            return current.to_string();
+        }
+        cause = current.source();
+    }
+    let reason = if error.is_connect() { "no connection could be made" } else { "the request failed" };
+    reason.to_owned()
+}
+
+/// Reads such an address; a name in it is looked up only when something is sent.
+///
+/// # Errors
+/// What it must be, in words.
+pub fn check_url(text: &str, allow_private: bool) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|_| "must be a URL".to_owned())?;
     match url.scheme() {
         "https" => {}

@@ -1,0 +1,68 @@
+//! What a request shows of whoever sent it.
+
+use axum::http::{HeaderMap, header};
+use uso_queue::{ApiKey, SessionToken};
+
+use super::{Refusal, SESSION_COOKIE};
+use crate::Shared;
+use crate::caller::Caller;
+
+/// What a request shows of itself.
+pub(super) enum Credential {
+    None,
+    /// An Authorization header that is no key.
+    Unreadable,
+    Key(ApiKey),
+    Session(SessionToken),
+}
+
+impl Credential {
+    /// Whoever has this, if it opens anything now.
+    pub(super) async fn caller(&self, shared: &Shared) -> Result<Caller, Refusal> {
+        match self {
+            Self::None => Err(Refusal::no_key()),
+            Self::Unreadable => Err(Refusal::invalid_key()),
+            Self::Key(key) => {
+                let view = shared.known.key(&shared.queue, key).await?;
+                Ok(Caller::of(&view.ok_or_else(Refusal::invalid_key)?, None))
+            }
+            Self::Session(token) => {
+                let view = shared.known.session(&shared.queue, token).await?;
+                Ok(Caller::of(&view.ok_or_else(Refusal::session_over)?, Some(token.clone())))
+            }
+        }
+    }
+
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        if let Some(value) = headers.get(header::AUTHORIZATION) {
+            let words = value.to_str().ok().and_then(|text| text.trim().split_once(' '));
+            let key = words.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+            let key = key.and_then(|(_, key)| key.trim().parse().ok());
+            return key.map_or(Self::Unreadable, Self::Key);
+        }
+        cookie(headers, SESSION_COOKIE).map_or(Self::None, |token| Self::Session(token.into()))
+    }
+}
+
+/// The value of a cookie.
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let all = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = all.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(found, _)| *found == name).map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_found_among_others_and_by_its_whole_name() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, HeaderValue::from_static("not_uso_session=x; a=b"));
+        headers.append(header::COOKIE, HeaderValue::from_static("c=d;uso_session=token; e=f"));
+        assert_eq!(cookie(&headers, SESSION_COOKIE), Some("token"));
+        assert_eq!(cookie(&headers, "uso"), None);
+    }
+}

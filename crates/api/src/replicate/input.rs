@@ -1,0 +1,231 @@
+//! From the body of a prediction to a job.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use futures::future::try_join_all;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use uso_queue::{FieldError, JobSpec, MAX_URL, Source};
+use uso_store::{PictureKind, outside, upload_key};
+use uuid::Uuid;
+
+use crate::caller::Caller;
+use crate::{Problem, Shared};
+
+/// What a client may send beside the input.
+const FIELDS: [&str; 6] =
+    ["version", "input", "webhook", "webhook_completed", "webhook_events_filter", "stream"];
+/// Events that a client may ask to be told of; of these, only the last is told.
+const EVENTS: [&str; 4] = ["start", "output", "logs", "completed"];
+
+/// A prediction that is asked for, and the pictures that came with it.
+pub(super) struct Asked {
+    pub(super) spec: JobSpec,
+    pictures: Vec<Picture>,
+}
+
+struct Picture {
+    upload: Uuid,
+    kind: PictureKind,
+    bytes: Bytes,
+}
+
+impl Asked {
+    /// Reads a body. `own` are the addresses under which clients reach this API.
+    pub(super) fn read(shared: &Shared, own: &[&str], body: &Value) -> Result<Self, Vec<FieldError>> {
+        let Value::Object(fields) = body else {
+            return Err(vec![fault("", "wrong_type", "the body must be a JSON object")]);
+        };
+        let mut errors: Vec<FieldError> = fields
+            .keys()
+            .filter(|name| !FIELDS.contains(&name.as_str()))
+            .map(|name| FieldError::unknown(name))
+            .collect();
+        let mut input = match fields.get("input") {
+            Some(Value::Object(input)) => input.clone(),
+            Some(_) => {
+                errors.push(fault("/input", "wrong_type", "must be a JSON object"));
+                Map::new()
+            }
+            None => {
+                errors.push(fault("/input", "missing", "must be there"));
+                Map::new()
+            }
+        };
+        let mut files = Files { own, most: shared.store.config().max_bytes, pictures: Vec::new() };
+        files.replace(&mut input, &mut errors);
+        let webhook = webhook(fields, shared.config.private_webhooks, &mut errors);
+        let spec = JobSpec::parse(&Value::Object(input), &shared.config.defaults);
+        match spec {
+            Ok(mut spec) if errors.is_empty() => {
+                spec.webhook = webhook.or(spec.webhook);
+                Ok(Self { spec, pictures: files.pictures })
+            }
+            Ok(_) => Err(errors),
+            Err(others) => {
+                let others = others.into_iter();
+                errors.extend(
+                    others.map(|error| FieldError { pointer: format!("/input{}", error.pointer), ..error }),
+                );
+                Err(errors)
+            }
+        }
+    }
+
+    /// Puts the pictures that came with it where other uploads are.
+    pub(super) async fn keep_pictures(&mut self, shared: &Shared, caller: &Caller) -> Result<(), Problem> {
+        let puts = std::mem::take(&mut self.pictures).into_iter().map(|picture| async move {
+            let key = upload_key(&caller.tenant, &picture.upload);
+            shared.store.put(&key, picture.kind.media_type(), picture.bytes).await
+        });
+        try_join_all(puts).await?;
+        Ok(())
+    }
+}
+
+fn fault(pointer: &str, code: &'static str, message: impl Into<String>) -> FieldError {
+    FieldError { pointer: pointer.to_owned(), code, message: message.into() }
+}
+
+/// Who is told of the end, if the client wishes that.
+fn webhook(fields: &Map<String, Value>, allow_private: bool, errors: &mut Vec<FieldError>) -> Option<String> {
+    let mut address = |name: &str| {
+        let url = fields.get(name).filter(|value| !value.is_null())?;
+        let checked = match url.as_str() {
+            Some(url) if url.len() <= MAX_URL => outside::check_url(url, allow_private),
+            _ => Err(format!("must be a string of at most {MAX_URL} bytes")),
+        };
+        if let Err(message) = checked {
+            errors.push(fault(&format!("/{name}"), "invalid_url", message));
+        }
+        url.as_str().map(str::to_owned)
+    };
+    let (webhook, completed) = (address("webhook"), address("webhook_completed"));
+    let wanted = match fields.get("webhook_events_filter") {
+        None | Some(Value::Null) => true,
+        Some(Value::Array(events)) => {
+            for (index, event) in events.iter().enumerate() {
+                if !EVENTS.iter().any(|known| event == known) {
+                    let message = format!("must be one of: {}", EVENTS.join(", "));
+                    let pointer = format!("/webhook_events_filter/{index}");
+                    errors.push(fault(&pointer, "not_a_choice", message));
+                }
+            }
+            events.is_empty() || events.iter().any(|event| event == "completed")
+        }
+        Some(_) => {
+            errors.push(fault("/webhook_events_filter", "wrong_type", "must be an array of strings"));
+            true
+        }
+    };
+    webhook.filter(|_| wanted).or(completed)
+}
+
+/// Takes files out of an input.
+struct Files<'a> {
+    own: &'a [&'a str],
+    most: u64,
+    pictures: Vec<Picture>,
+}
+
+impl Files<'_> {
+    /// Puts names of uploads where there are files, or links to files here.
+    fn replace(&mut self, input: &mut Map<String, Value>, errors: &mut Vec<FieldError>) {
+        if let Some(Value::String(text)) = input.get_mut("content") {
+            self.replace_one(text, "/input/content", errors);
+        }
+        if let Some(Value::Array(styles)) = input.get_mut("styles") {
+            for (index, style) in styles.iter_mut().enumerate() {
+                if let Value::String(text) = style {
+                    self.replace_one(text, &format!("/input/styles/{index}"), errors);
+                }
+            }
+        }
+    }
+
+    fn replace_one(&mut self, text: &mut String, pointer: &str, errors: &mut Vec<FieldError>) {
+        let upload = if text.starts_with("data:") {
+            match self.decode(text) {
+                Ok(upload) => Some(upload),
+                Err((code, message)) => {
+                    errors.push(fault(pointer, code, message));
+                    // So that it is not refused once more for what it is not.
+                    Some(Uuid::nil())
+                }
+            }
+        } else {
+            own_file(self.own, text)
+        };
+        if let Some(upload) = upload {
+            *text = Source::upload(upload).to_string();
+        }
+    }
+
+    fn decode(&mut self, text: &str) -> Result<Uuid, (&'static str, String)> {
+        let encoded = text.split_once(";base64,").map(|(_, encoded)| encoded);
+        let encoded = encoded.ok_or(("invalid_source", "a data: URL must be in base64".to_owned()))?;
+        let bytes = BASE64_STANDARD.decode(encoded);
+        let bytes =
+            bytes.map_err(|error| ("invalid_source", format!("the base64 cannot be read: {error}")))?;
+        if bytes.len() as u64 > self.most {
+            let message = format!("the file has {} bytes; the most is {}", bytes.len(), self.most);
+            return Err(("too_large", message));
+        }
+        let kind = PictureKind::of_bytes(&bytes);
+        let kind = kind.ok_or(("not_an_image", "the file is not a png, jpeg or webp image".to_owned()))?;
+        // The same picture has the same name: a request that is repeated means the same.
+        let digest: [u8; 32] = Sha256::digest(&bytes).into();
+        let mut name = [0; 16];
+        name.copy_from_slice(&digest[..16]);
+        let upload = uuid::Builder::from_custom_bytes(name).into_uuid();
+        self.pictures.push(Picture { upload, kind, bytes: bytes.into() });
+        Ok(upload)
+    }
+}
+
+/// The upload that a link to one of our files means.
+fn own_file(own: &[&str], text: &str) -> Option<Uuid> {
+    let path = own.iter().find_map(|origin| text.strip_prefix(origin))?;
+    path.strip_prefix("/v1/files/")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_links_to_our_own_files_are_uploads() {
+        let own = ["http://here:1", "https://there"];
+        let id = "0198a0b0-0000-7000-8000-00000000000a";
+        for origin in own {
+            assert!(own_file(&own, &format!("{origin}/v1/files/{id}")).is_some());
+        }
+        for other in
+            ["http://here:12/v1/files/", "http://else/v1/files/", "http://here:1/v1/jobs/", "/v1/files/"]
+        {
+            assert_eq!(own_file(&own, &format!("{other}{id}")), None, "{other}");
+        }
+        assert_eq!(own_file(&own, "http://here:1/v1/files/x"), None);
+    }
+
+    #[test]
+    fn only_who_wishes_to_hear_of_the_end_does() {
+        let heard = |body: Value| {
+            let mut errors = Vec::new();
+            let found = webhook(body.as_object().unwrap(), false, &mut errors);
+            (found.is_some(), errors.len())
+        };
+        assert_eq!(heard(json!({})), (false, 0));
+        assert_eq!(heard(json!({ "webhook": "https://u" })), (true, 0));
+        assert_eq!(heard(json!({ "webhook_completed": "https://u" })), (true, 0));
+        assert_eq!(
+            heard(json!({ "webhook": "https://u", "webhook_events_filter": ["start", "completed"] })),
+            (true, 0)
+        );
+        assert_eq!(heard(json!({ "webhook": "https://u", "webhook_events_filter": ["start"] })), (false, 0));
+        assert_eq!(heard(json!({ "webhook": 1, "webhook_events_filter": ["end", 2] })), (false, 3));
+    }
+}
