@@ -24,7 +24,11 @@ case ${1:-} in
     port=$(cat "$dir/port")
     # What an earlier start said must not pass for this one's.
     rm -f "$dir/up.out"
-    nohup "$uso" up --port "$port" --data "$dir/data" "$@" > "$dir/up.out" 2>> "$dir/up.log" &
+    # Later starts have the arguments of the first.
+    [ $# -eq 0 ] || printf '%s\n' "$@" > "$dir/arguments"
+    arguments=()
+    [ ! -e "$dir/arguments" ] || mapfile -t arguments < "$dir/arguments"
+    nohup "$uso" up --port "$port" --data "$dir/data" "${arguments[@]}" > "$dir/up.out" 2>> "$dir/up.log" &
     echo $! > "$dir/pid"
     for _ in $(seq 900); do
       grep -so 'http://[0-9.:]*' "$dir/up.out" && exit 0

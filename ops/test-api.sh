@@ -5,16 +5,15 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+. ops/tools.sh
 skip() { echo "SKIPPED: api: $*"; exit 0; }
 
 uso=${USO_BIN:-${CARGO_TARGET_DIR:-target}/release/uso}
 [ -x "$uso" ] || { echo "there is no $uso: cargo build --workspace --release --locked" >&2; exit 1; }
 
 tools=${CARGO_TARGET_DIR:-target}/api-tools
-if ! "$tools/bin/python" -c 'import schemathesis' 2>/dev/null; then
-  { python3 -m venv "$tools" && "$tools/bin/pip" install -q 'schemathesis==4.*'; } >/dev/null 2>&1 ||
-    skip "the Python package schemathesis cannot be had"
-fi
+python_tools "$tools" 'import schemathesis' 'schemathesis==4.*' ||
+  skip "the Python package schemathesis cannot be had"
 
 here=$PWD/ops/api
 schemathesis=$(cd "$tools/bin" && pwd)/schemathesis

@@ -4,16 +4,15 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+. ops/tools.sh
 skip() { echo "SKIPPED: page: $*"; exit 0; }
 
 uso=${USO_BIN:-${CARGO_TARGET_DIR:-target}/release/uso}
 [ -x "$uso" ] || { echo "there is no $uso: cargo build --workspace --release --locked" >&2; exit 1; }
 
 browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
-if ! browser >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-  # Ubuntu's package only points at another packaging system; what counts is whether there is a browser then.
-  { apt-get update -qq -o Acquire::Retries=0 && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } >/dev/null 2>&1 || true
-fi
+# Ubuntu's package only points at another packaging system; what counts is whether there is a browser then.
+browser >/dev/null || install_package chromium || true
 USO_CHROMIUM=$(browser) || skip "Chromium is not installed and cannot be"
 export USO_CHROMIUM
 # Its version can be had where it lacks what a page needs.
@@ -22,10 +21,8 @@ timeout 120 "$USO_CHROMIUM" --headless --no-sandbox --disable-dev-shm-usage --du
 
 # Playwright is only the driver here: its own browsers are not fetched.
 tools=${CARGO_TARGET_DIR:-target}/page-tools
-if ! "$tools/bin/python" -c 'import playwright, pytest' 2>/dev/null; then
-  { python3 -m venv "$tools" && "$tools/bin/pip" install -q --retries 1 playwright==1.* pytest==8.*; } >/dev/null 2>&1 ||
-    skip "the Python packages playwright and pytest cannot be had"
-fi
+python_tools "$tools" 'import playwright, pytest' 'playwright==1.*' 'pytest==8.*' ||
+  skip "the Python packages playwright and pytest cannot be had"
 
 work=$(mktemp -d)
 stop() {
@@ -33,7 +30,9 @@ stop() {
   rm -rf "$work"
 }
 trap stop EXIT
-USO_BASE_URL=$(ops/fleet.sh start "$work")
-export USO_BASE_URL USO_FLEET_DIR=$work PYTHONDONTWRITEBYTECODE=1
+# Somebody else's page is at this origin.
+USO_ELSEWHERE=http://127.0.0.1:$("$tools/bin/python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
+USO_BASE_URL=$(ops/fleet.sh start "$work" --cors-origin "$USO_ELSEWHERE")
+export USO_BASE_URL USO_ELSEWHERE USO_FLEET_DIR=$work PYTHONDONTWRITEBYTECODE=1
 
 "$tools/bin/python" -m pytest -q -p no:cacheprovider ops/page "$@"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything a change must pass: format, lints, tests, documentation. Installs what it needs.
+# Everything a change must pass: format, lints, tests, the API from outside, the page in a browser, documentation.
+# Installs what it needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ops/setup.sh
@@ -25,6 +26,17 @@ if cargo nextest --version >/dev/null 2>&1; then
 else
   cargo test "${flags[@]}" --all-targets --no-fail-fast
 fi
+
+# Against a real fleet: the document of the API, other people's clients, the page in a browser. Where what they need
+# cannot be had, they say SKIPPED.
+step "the API is what its document says"
+ops/test-api.sh
+
+step "other people's clients"
+ops/test-clients.sh
+
+step page
+ops/test-page.sh
 
 step documentation
 RUSTDOCFLAGS="-D warnings" cargo doc "${flags[@]}" --no-deps
