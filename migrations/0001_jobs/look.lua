@@ -147,8 +147,10 @@ local function batch_view(keys, args)
   for _, name in ipairs({ 'total', 'queued', 'running', 'succeeded', 'failed', 'canceled', 'expired' }) do
     table.insert(values, batch[name] or 0)
   end
+  local expires = redis.call('PEXPIRETIME', at.root .. ':b:' .. args[1])
   return {
     batch.tenant, batch.created, values, batch.paused and 1 or 0, batch.stopped and 1 or 0, batch.metadata or false,
+    expires > 0 and expires or false,
   }
 end
 

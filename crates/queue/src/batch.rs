@@ -70,6 +70,8 @@ pub struct BatchView {
     pub paused: bool,
     /// Whether it was canceled.
     pub canceled: bool,
+    /// Until when this record is kept, once all its jobs have ended, in milliseconds since 1970.
+    pub expires_ms: Option<u64>,
     /// The submitter's own, returned as it came.
     #[serde(skip_serializing_if = "serde_json::Value::is_null")]
     pub metadata: serde_json::Value,
@@ -166,7 +168,8 @@ impl Queue {
         };
         let (paused, canceled) = (reply.next()?, reply.next()?);
         let metadata = reply.next::<Option<String>>()?.as_deref().map(json).transpose()?.unwrap_or_default();
-        Ok(Some(BatchView { id: *id, tenant, created_ms, counts, paused, canceled, metadata }))
+        let expires_ms = reply.next()?;
+        Ok(Some(BatchView { id: *id, tenant, created_ms, counts, paused, canceled, expires_ms, metadata }))
     }
 
     /// Does something to all jobs of a batch, whatever their number, and returns when it is done: in

@@ -76,7 +76,8 @@ async fn a_batch_is_paused_resumed_canceled_and_repeated() {
     let id = batch["id"].as_str().unwrap();
     let paused = post(&fixture, id, "pause").await;
     assert_eq!(paused.status(), 202);
-    assert_eq!(paused.json::<Value>().await.unwrap()["paused"], true);
+    let paused: Value = paused.json().await.unwrap();
+    assert_eq!((&paused["paused"], &paused["expires_ms"]), (&json!(true), &Value::Null));
     assert!(fixture.queue.claim_one(&uso_queue::WorkerId::new()).await.unwrap().is_none());
     let resumed: Value = post(&fixture, id, "resume").await.json().await.unwrap();
     assert_eq!(resumed["paused"], false);
@@ -84,6 +85,8 @@ async fn a_batch_is_paused_resumed_canceled_and_repeated() {
     fixture.claim().await.fail(&failure).await.unwrap();
     let canceled: Value = post(&fixture, id, "cancel").await.json().await.unwrap();
     assert_eq!((&canceled["canceled"], &canceled["counts"]["canceled"]), (&json!(true), &json!(2)));
+    // A batch is kept as long as its jobs.
+    assert!(canceled["expires_ms"].as_u64() > canceled["created_ms"].as_u64(), "{canceled}");
     let repeated: Value = post(&fixture, id, "retry-failed").await.json().await.unwrap();
     assert_eq!((&repeated["counts"]["failed"], &repeated["counts"]["queued"]), (&json!(0), &json!(1)));
 
