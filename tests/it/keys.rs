@@ -29,7 +29,9 @@ async fn refuses(fleet: &Fleet, args: &[&str]) -> String {
 async fn keys_are_made_shown_once_listed_and_revoked() {
     let fleet = Fleet::start().await;
     assert_eq!(says(&fleet, &["keys", "list"]).await, "no keys\n");
-    let key = says(&fleet, &["keys", "create", "studio", "--note", "night\u{1b}[2J", "--days", "30"]).await;
+    let create =
+        ["keys", "create", "studio", "--note", "night\u{1b}[2J", "--days", "30", "--per-second", "5"];
+    let key = says(&fleet, &create).await;
     let key = key.trim_end();
     let parts: Vec<&str> = key.split('_').collect();
     assert_eq!((parts[0], parts[1].len(), parts[2].len()), ("uso", 8, 43), "{key}");
@@ -46,6 +48,12 @@ async fn keys_are_made_shown_once_listed_and_revoked() {
     for secret in [parts[2], admin["key"].as_str().unwrap().rsplit('_').next().unwrap()] {
         assert!(!list.contains(secret) && !document.contains(secret));
     }
+
+    let limits = says(&fleet, &["queue", "limits", "studio", "--json"]).await;
+    let limits: Value = serde_json::from_str(&limits).unwrap();
+    assert_eq!((&limits["limits"]["per_second"], &limits["limits"]["weight"]), (&5.0.into(), &1.0.into()));
+    let wrong = uso(&fleet, &["keys", "create", "studio", "--weight", "0.0001"]).await;
+    assert_eq!((wrong.status.code(), wrong.stdout.len()), (Some(2), 0));
 
     // By the key itself, by what the list shows, and again.
     for name in [key, parts[1], &format!("uso_{}", parts[1])] {

@@ -5,7 +5,7 @@ use clap::builder::TypedValueParser as _;
 use clap::{Args, Subcommand};
 use uso_queue::KeyScope;
 
-use super::RedisOptions;
+use super::{LimitChanges, RedisOptions};
 
 #[derive(Args)]
 pub(crate) struct KeysArgs {
@@ -51,4 +51,7 @@ pub(crate) struct CreateKeyArgs {
     /// Days after which it stops working; without it, it works until it is revoked.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     pub(crate) days: Option<u32>,
+    /// Limits that the tenant gets with it, for all of its keys: the same as `uso queue limits` sets.
+    #[command(flatten)]
+    pub(crate) limits: LimitChanges,
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use jiff::civil::Time;
-use uso_queue::{Class, State};
+use uso_queue::{Class, Limits, State};
 
 use super::RedisOptions;
 
@@ -123,6 +123,13 @@ pub(crate) struct WindowArgs {
 pub(crate) struct LimitsArgs {
     /// The tenant.
     pub(crate) tenant: String,
+    #[command(flatten)]
+    pub(crate) changes: LimitChanges,
+}
+
+/// What a tenant may do from now on; what is left out stays as it is.
+#[derive(Args)]
+pub(crate) struct LimitChanges {
     /// Its share beside other tenants, 0.001 to 1000: one of weight 3 gets three claims for each of one of weight 1.
     #[arg(long, value_parser = weight)]
     pub(crate) weight: Option<f64>,
@@ -138,6 +145,19 @@ pub(crate) struct LimitsArgs {
     /// Most submissions at once, or `none` for as many as per second.
     #[arg(long, value_name = "N", value_parser = rate)]
     pub(crate) burst: Option<Limit<f64>>,
+}
+
+impl LimitChanges {
+    /// The limits as they are then.
+    pub(crate) fn apply(&self, before: &Limits) -> Limits {
+        Limits {
+            weight: self.weight.unwrap_or(before.weight),
+            max_queued: self.max_queued.map_or(before.max_queued, |limit| limit.0),
+            max_running: self.max_running.map_or(before.max_running, |limit| limit.0),
+            per_second: self.per_second.map_or(before.per_second, |limit| limit.0),
+            burst: self.burst.map_or(before.burst, |limit| limit.0),
+        }
+    }
 }
 
 #[derive(Subcommand)]

@@ -29,7 +29,13 @@ async fn manage(args: KeysArgs) -> anyhow::Result<()> {
 }
 
 async fn create(queue: &Queue, args: CreateKeyArgs, as_json: bool) -> anyhow::Result<()> {
-    let CreateKeyArgs { tenant, scope, note, days } = args;
+    let CreateKeyArgs { tenant, scope, note, days, limits } = args;
+    let known = queue.tenants().await?.into_iter().find(|known| known.name == tenant);
+    let before = known.map(|known| known.limits).unwrap_or_default();
+    let limits = limits.apply(&before);
+    if limits != before {
+        queue.set_limits(&tenant, &limits).await?;
+    }
     let life = days.map(|days| DAY * days);
     let new = NewKey { tenant: &tenant, scopes: &scope, note: &note, life };
     let (key, view) = queue.create_key(&new).await?;

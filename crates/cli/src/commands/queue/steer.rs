@@ -72,14 +72,8 @@ impl Operator {
 
     pub(super) async fn limits(&self, args: LimitsArgs) -> anyhow::Result<()> {
         let before = self.tenant(&args.tenant).await?;
-        let LimitsArgs { tenant, weight, max_queued, max_running, per_second, burst } = args;
-        let limits = Limits {
-            weight: weight.unwrap_or(before.limits.weight),
-            max_queued: max_queued.map_or(before.limits.max_queued, |limit| limit.0),
-            max_running: max_running.map_or(before.limits.max_running, |limit| limit.0),
-            per_second: per_second.map_or(before.limits.per_second, |limit| limit.0),
-            burst: burst.map_or(before.limits.burst, |limit| limit.0),
-        };
+        let limits = args.changes.apply(&before.limits);
+        let tenant = args.tenant;
         if limits != before.limits {
             self.queue.set_limits(&tenant, &limits).await?;
         }
