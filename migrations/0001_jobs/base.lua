@@ -90,8 +90,8 @@ end
 Packed values are MessagePack maps. Times are milliseconds since 1970.
   RECORD  state tenant class priority spec submitted version event attempt crashes fence started step of
           due (not before this) start_by finish_by batch retry_of retried_by webhook (in which shape its end is
-          told, and to whom) need (what a worker must have free) checkpoint settled (the last settlement taken) error output aborted finished expires letter (its
-          entry among the dead letters)
+          told, and to whom) need (what a worker must have free) checkpoint settled (the last settlement taken)
+          error output aborted finished expires letter (its entry among the dead letters)
   LEASE   fence token worker entry class tenant batch attempt claimed first (whether no attempt was before)
           started finish_by version event
   STEP    a list: version, event, step, of. It is written with every step of every worker, and all that is

@@ -186,6 +186,8 @@ async fn a_full_server_refuses_new_work_and_finishes_the_old() {
     let second = fixture.submit(&bulk()).await;
     let lease = fixture.claim().await.unwrap();
     fixture.raw::<redis::Value>(&["CONFIG", "SET", "maxmemory", "1"]).await.unwrap();
+    // Pictures are looked at by links that its secret signs.
+    fixture.queue.default_webhook("tenant").await.unwrap();
     let refused = fixture.queue.submit("tenant", &bulk()).await.unwrap_err();
     assert!(matches!(refused, Error::Full) && refused.retryable(), "{refused}");
     lease.progress(1, 1).await.unwrap();
