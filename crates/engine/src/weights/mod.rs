@@ -1,5 +1,7 @@
 //! Named tensors of a model file, mapped rather than read, and an account of which were used.
 
+mod stored;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +12,7 @@ use candle_core::{DType, Device, Result, Shape, Tensor, bail};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 
+pub use self::stored::StoredType;
 use crate::files::missing;
 use crate::{Error, ModelFiles};
 
