@@ -1,11 +1,11 @@
 //! Where a model's files come from: a folder of the user's, or the binary itself.
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::{self, Cursor, Read, Seek};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::weights::Source;
 
 macro_rules! bundled {
     ($path:literal) => {
@@ -93,7 +93,7 @@ impl ModelFiles {
         match self {
             Self::Bundled => paths.extend(BUNDLED.iter().map(|(path, _)| (*path).to_owned())),
             Self::Folder(folder) => {
-                walk(folder, String::new(), &mut paths)
+                walk(folder, String::new(), DEPTH, &mut paths)
                     .map_err(|error| missing(folder, error.to_string()))?;
             }
         }
@@ -104,13 +104,10 @@ impl ModelFiles {
     }
 
     /// A file to be read in parts.
-    pub(crate) fn open(&self, path: &str) -> io::Result<Box<dyn ReadSeek>> {
+    pub(crate) fn source(&self, path: &str) -> io::Result<Source> {
         match self {
-            Self::Folder(folder) => Ok(Box::new(File::open(folder.join(path))?)),
-            Self::Bundled => {
-                let bytes = bundled_file(path).ok_or(io::ErrorKind::NotFound)?;
-                Ok(Box::new(Cursor::new(bytes)))
-            }
+            Self::Folder(folder) => Source::open(&folder.join(path)),
+            Self::Bundled => bundled_file(path).map(Source::Bundled).ok_or(io::ErrorKind::NotFound.into()),
         }
     }
 
@@ -123,12 +120,12 @@ impl ModelFiles {
     }
 }
 
-/// What a file on disk and one in the binary have in common.
-pub(crate) trait ReadSeek: Read + Seek {}
-impl<T: Read + Seek> ReadSeek for T {}
+/// Folders inside each other at most: no published layout has as many, and links may go round in circles.
+const DEPTH: usize = 8;
 
-/// Collects files as they may be part of a model; a model folder may be a checked-out repository.
-fn walk(folder: &Path, above: String, paths: &mut Vec<String>) -> io::Result<()> {
+/// Collects files as they may be part of a model; a model folder may be a checked-out repository, or a cache whose files
+/// are links.
+fn walk(folder: &Path, above: String, depth: usize, paths: &mut Vec<String>) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -137,13 +134,17 @@ fn walk(folder: &Path, above: String, paths: &mut Vec<String>) -> io::Result<()>
             continue;
         }
         if entry.path().is_dir() {
-            walk(&entry.path(), format!("{path}/"), paths)?;
-        } else if [".safetensors", ".bin", ".json"].iter().any(|end| name.ends_with(end)) {
+            if depth > 1 {
+                walk(&entry.path(), format!("{path}/"), depth - 1, paths)?;
+            }
+        } else if ENDINGS.iter().any(|end| name.ends_with(end)) {
             paths.push(path);
         }
     }
     Ok(())
 }
+
+const ENDINGS: [&str; 7] = [".safetensors", ".sft", ".gguf", ".bin", ".pt", ".pth", ".json"];
 
 pub(crate) fn missing(path: impl Into<PathBuf>, reason: impl Into<String>) -> Error {
     Error::ModelFile { file: path.into(), reason: reason.into() }

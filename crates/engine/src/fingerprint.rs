@@ -1,46 +1,32 @@
 //! What weights, build and requests are known by.
 
-use std::io::{self, Read, Seek, SeekFrom};
-
 use candle_core::{DType, Device};
 use sha2::{Digest, Sha256};
 
-use crate::files::missing;
-use crate::{Error, ModelFiles, Request, device};
+use crate::model::{Model, Part};
+use crate::{Error, Request, device};
 
-/// A file is looked at in this many places, each so long: enough to tell two trainings apart without
-/// reading all of their 30 GB. A short file is read whole.
-const PLACES: u64 = 16;
-const LENGTH: u64 = 4096;
-
-/// Weights, precision, kind of device and version of this program.
-pub(crate) fn engine(files: &ModelFiles, device: &Device, dtype: DType) -> Result<String, Error> {
+/// What is loaded of a model: its tensors, sizes and tokenizers; precision, kind of device and version of this program.
+pub(crate) fn engine(model: &Model, device: &Device, dtype: DType) -> Result<String, Error> {
     let mut digest = Sha256::new();
     let kind = device::name(device);
     let kind = kind.split(':').next().unwrap_or_default();
     for part in [env!("CARGO_PKG_VERSION"), kind, dtype.as_str()] {
         add(&mut digest, part.as_bytes());
     }
-    for path in files.paths()? {
-        add(&mut digest, path.as_bytes());
-        let probed = files.open(&path).and_then(|mut file| probe(&mut digest, &mut file));
-        probed.map_err(|error| missing(path, error.to_string()))?;
+    add(&mut digest, format!("{:?}", model.config()).as_bytes());
+    add(&mut digest, format!("{:?} {:?} {:?}", model.t5()?, model.clip()?, model.siglip()?).as_bytes());
+    for part in Part::ALL {
+        let weights = model.weights(part)?;
+        for (name, located) in weights.all() {
+            add(&mut digest, name.as_bytes());
+            located.probe(&mut digest).map_err(|error| weights.fault(&error))?;
+        }
+    }
+    for file in model.small_files() {
+        add(&mut digest, &model.files().read(&file)?);
     }
     Ok(hexadecimal(digest))
-}
-
-fn probe(digest: &mut Sha256, file: &mut (impl Read + Seek)) -> io::Result<()> {
-    let size = file.seek(SeekFrom::End(0))?;
-    digest.update(size.to_le_bytes());
-    for place in 0..PLACES {
-        file.seek(SeekFrom::Start(size / PLACES * place))?;
-        let mut bytes = Vec::new();
-        // The last place reaches the end, whatever the division left over.
-        let most = if place + 1 == PLACES { LENGTH + PLACES } else { LENGTH };
-        file.by_ref().take(most).read_to_end(&mut bytes)?;
-        add(digest, &bytes);
-    }
-    Ok(())
 }
 
 impl Request {

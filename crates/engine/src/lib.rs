@@ -19,6 +19,7 @@ mod files;
 mod fingerprint;
 mod image;
 mod memory;
+pub mod model;
 pub mod noise;
 pub mod preprocess;
 mod reference;
@@ -31,7 +32,7 @@ pub mod uso;
 pub mod weights;
 
 pub use config::{
-    AutoencoderConfig, Defaults, FluxConfig, LoraConfig, ModelConfig, PreviewConfig, ProjectorConfig,
+    AutoencoderConfig, ClipConfig, Defaults, FluxConfig, LoraConfig, ModelConfig, PreviewConfig, ProjectorConfig, SiglipConfig, T5Config,
     TextLengths,
 };
 pub use engine::{CacheCounts, Engine, Footprint, PREVIEW_SIDE, Steps};
@@ -39,11 +40,12 @@ pub use error::Error;
 pub use examples::{EXAMPLE_PICTURES, Example, examples};
 pub use files::ModelFiles;
 pub use image::{DecodeLimits, Image};
+pub use model::Model;
 pub use reference::Reference;
 pub use request::Request;
 pub use scripted::{Script, Scripted};
 pub use uso::positions::PositionShift;
-pub use uso::{GUIDANCE, MAX_STYLES, SIDE, STEPS, Sample, Uso};
+pub use uso::{GUIDANCE, MAX_STYLES, Place, SIDE, STEPS, Sample, Uso};
 
 // The matmul crate takes its AVX-512 kernels from a feature; nothing here calls it by name.
 use gemm as _;

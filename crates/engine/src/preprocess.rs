@@ -84,6 +84,11 @@ impl Normalisation {
         files.read_json(file)
     }
 
+    /// What the published SigLIP's processor does.
+    pub fn published() -> Self {
+        Self { image_mean: [0.5; 3], image_std: [0.5; 3], rescale_factor: 1.0 / 255.0 }
+    }
+
     /// The value of each byte of a channel. Rounded to single precision after the rescaling, as the
     /// processor does.
     pub fn values(&self, channel: usize) -> [f32; 256] {

@@ -1,95 +1,139 @@
-//! The parts of a model folder, each from its file.
+//! The parts of a model, each from its weights.
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Result as CandleResult};
+use candle_nn::VarBuilder;
 
 use super::autoencoder::Autoencoder;
+use super::clip::Clip;
 use super::flux::Flux;
-use super::siglip::{self, Siglip};
+use super::lora::{self, Changes};
+use super::siglip::Siglip;
 use super::style::StyleProjector;
-use super::{lora, text};
+use super::t5::T5;
+use crate::model::{Model, Origin, Part};
 use crate::preprocess::Normalisation;
-use crate::weights::Weights;
-use crate::{Error, ModelConfig, ModelFiles};
+use crate::tokenize::{ClipTokenizer, T5Tokenizer};
+use crate::Error;
 
-/// The transformer with the LoRA merged in.
-///
-/// # Errors
-/// [`Error::Weights`] for a tensor that is missing, misshapen or left over in either file.
-pub fn load_flux(
-    files: &ModelFiles,
-    config: &ModelConfig,
-    dtype: DType,
-    device: &Device,
-) -> Result<Flux, Error> {
-    let base = Weights::open(files, "FLUX.1-dev/flux1-dev.safetensors")?;
-    let lora = Weights::open(files, "USO/uso_flux_v1.0/dit_lora.safetensors")?;
-    let flux = Flux::new(&config.flux, lora::merged(&base, &lora, &config.lora, dtype, device))
-        .map_err(|error| base.fault(&error))?;
-    base.refuse_unused()?;
-    lora.refuse_unused()?;
-    Ok(flux)
+/// Where and in which precision a model is built.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The device.
+    pub device: Device,
+    /// The type of its numbers.
+    pub dtype: DType,
 }
 
-/// The autoencoder.
-///
-/// # Errors
-/// [`Error::Weights`] for a tensor that is missing, misshapen or left over.
-pub fn load_autoencoder(
-    files: &ModelFiles,
-    config: &ModelConfig,
-    dtype: DType,
-    device: &Device,
-) -> Result<Autoencoder, Error> {
-    let weights = Weights::open(files, "FLUX.1-dev/ae.safetensors")?;
-    let autoencoder = Autoencoder::new(&config.ae, weights.builder(dtype, device))
-        .map_err(|error| weights.fault(&error))?;
-    weights.refuse_unused()?;
-    Ok(autoencoder)
+impl Model {
+    /// The transformer, with USO's LoRA merged in.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] for a tensor that is missing, misshapen or left over in either file.
+    pub fn flux(&self, place: &Place) -> Result<Flux, Error> {
+        let config = self.config();
+        let changes = Changes::read(self.lora()?, &config.lora).map_err(|error| lora_fault(self, &error))?;
+        let base = self.weights(Part::Transformer)?;
+        let builder = lora::merged(&base, changes, place.dtype, &place.device);
+        Flux::new(&config.flux, builder).map_err(|error| base.fault(&error))
+    }
+
+    /// The autoencoder.
+    ///
+    /// # Errors
+    /// As [`Model::flux`].
+    pub fn autoencoder(&self, place: &Place) -> Result<Autoencoder, Error> {
+        self.build(Part::Autoencoder, place, |vb| Autoencoder::new(&self.config().ae, vb))
+    }
+
+    /// The style projector.
+    ///
+    /// # Errors
+    /// As [`Model::flux`].
+    pub fn projector(&self, place: &Place) -> Result<StyleProjector, Error> {
+        self.build(Part::Projector, place, |vb| StyleProjector::new(&self.config().projector, vb))
+    }
+
+    /// The T5 encoder. In half precision its states overflow: it is then kept in float32.
+    ///
+    /// # Errors
+    /// As [`Model::flux`].
+    pub fn t5_encoder(&self, place: &Place) -> Result<T5, Error> {
+        let dtype = if place.dtype == DType::F16 { DType::F32 } else { place.dtype };
+        let place = Place { dtype, ..place.clone() };
+        let config = self.t5()?;
+        self.build(Part::T5, &place, |vb| T5::new(config, vb))
+    }
+
+    /// The text half of CLIP.
+    ///
+    /// # Errors
+    /// As [`Model::flux`].
+    pub fn clip_encoder(&self, place: &Place) -> Result<Clip, Error> {
+        let config = self.clip()?;
+        self.build(Part::Clip, place, |vb| Clip::new(config, vb))
+    }
+
+    /// The SigLIP vision encoder.
+    ///
+    /// # Errors
+    /// As [`Model::flux`].
+    pub fn siglip_encoder(&self, place: &Place) -> Result<Siglip, Error> {
+        let config = self.siglip()?;
+        self.build(Part::Siglip, place, |vb| Siglip::new(config, vb.pp("vision_model")))
+    }
+
+    /// The tokenizers of T5 and CLIP.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] or [`Error::ModelFile`] naming the file that cannot be used.
+    pub fn tokenizers(&self) -> Result<(T5Tokenizer, ClipTokenizer), Error> {
+        Ok((
+            T5Tokenizer::load(self.files(), &self.folder(Part::T5)?)?,
+            ClipTokenizer::load(self.files(), &self.folder(Part::Clip)?)?,
+        ))
+    }
+
+    /// What SigLIP's processor does to pixels.
+    ///
+    /// # Errors
+    /// [`Error::ModelFile`] if the file beside the encoder cannot be read.
+    pub fn normalisation(&self) -> Result<Normalisation, Error> {
+        let file = format!("{}/preprocessor_config.json", self.folder(Part::Siglip)?);
+        let is_published = self.origin(Part::Siglip) == Some(&Origin::Embedded);
+        if is_published && !self.files().contains(&file) {
+            return Ok(Normalisation::published());
+        }
+        Normalisation::read(self.files(), &file)
+    }
+
+    /// Small files that pictures depend on and that lie beside the weights.
+    pub(crate) fn small_files(&self) -> Vec<String> {
+        let beside = [
+            (Part::T5, &["tokenizer.json"][..]),
+            (Part::Clip, &["tokenizer.json", "vocab.json", "merges.txt"]),
+            (Part::Siglip, &["preprocessor_config.json"]),
+        ];
+        let paths = beside.into_iter().flat_map(|(part, names)| {
+            let folder = self.folder(part).unwrap_or_default();
+            names.iter().map(move |name| format!("{folder}/{name}"))
+        });
+        paths.filter(|path| self.files().contains(path)).collect()
+    }
+
+    fn build<T>(
+        &self,
+        part: Part,
+        place: &Place,
+        new: impl FnOnce(VarBuilder) -> CandleResult<T>,
+    ) -> Result<T, Error> {
+        let weights = self.weights(part)?;
+        new(weights.builder(place.dtype, &place.device)).map_err(|error| weights.fault(&error))
+    }
 }
 
-/// The style projector.
-///
-/// # Errors
-/// [`Error::Weights`] for a tensor that is missing, misshapen or left over.
-pub fn load_projector(
-    files: &ModelFiles,
-    config: &ModelConfig,
-    dtype: DType,
-    device: &Device,
-) -> Result<StyleProjector, Error> {
-    let weights = Weights::open(files, "USO/uso_flux_v1.0/projector.safetensors")?;
-    let projector =
-        StyleProjector::new(&config.projector, weights.builder(dtype, device).pp("feature_embedder"))
-            .map_err(|error| weights.fault(&error))?;
-    weights.refuse_unused()?;
-    Ok(projector)
-}
-
-/// The SigLIP vision encoder and what its processor does to pixels.
-///
-/// # Errors
-/// [`Error::ModelFile`] or [`Error::Weights`] naming what is missing or misshapen.
-pub fn load_siglip(
-    files: &ModelFiles,
-    dtype: DType,
-    device: &Device,
-) -> Result<(Siglip, Normalisation), Error> {
-    let config = siglip::read_config(files, "siglip/config.json")?;
-    let weights = text::open(files, "siglip")?;
-    let encoder = Siglip::new(&config, weights.builder(dtype, device).pp("vision_model"))
-        .map_err(|error| weights.fault(&error))?;
-    report_unused(&weights);
-    Ok((encoder, Normalisation::read(files, "siglip/preprocessor_config.json")?))
-}
-
-/// Encoder checkpoints carry towers, heads and buffers that USO does not use.
-pub(super) fn report_unused(weights: &Weights) {
-    let unused = weights.unused().len();
-    tracing::info!(
-        file = %weights.file().display(),
-        tensors = weights.names().len(),
-        unused,
-        "loaded {} tensors, {unused} not used",
-        weights.names().len() - unused
-    );
+fn lora_fault(model: &Model, error: &candle_core::Error) -> Error {
+    match model.weights(Part::Lora) {
+        Ok(weights) => weights.fault(error),
+        Err(error) => error,
+    }
 }

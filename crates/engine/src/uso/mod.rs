@@ -1,6 +1,7 @@
 //! USO on FLUX: a request becomes a picture.
 
 pub mod autoencoder;
+pub mod clip;
 mod encode;
 pub mod flux;
 mod footprint;
@@ -14,19 +15,21 @@ mod sample;
 mod self_test;
 pub mod siglip;
 pub mod style;
-pub mod text;
+pub mod t5;
 
 use candle_core::{DType, Device, Tensor};
 
 use self::autoencoder::Autoencoder;
+use self::clip::Clip;
 use self::flux::Flux;
-pub use self::load::{load_autoencoder, load_flux, load_projector, load_siglip};
+pub use self::load::Place;
 pub use self::sample::Sample;
 use self::siglip::Siglip;
 use self::style::StyleProjector;
-use self::text::{Clip, T5};
+use self::t5::T5;
 use crate::cache::Cache;
 use crate::config::{Defaults, ModelConfig};
+use crate::model::Model;
 use crate::preprocess::Normalisation;
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
 use crate::{
@@ -78,26 +81,30 @@ impl Uso {
     /// [`Error::ModelFile`] and [`Error::Weights`] name the file and the tensor that is missing,
     /// misshapen or left over.
     pub fn load(files: &ModelFiles, device: &Device, dtype: DType) -> Result<Self, Error> {
-        let config = ModelConfig::read(files)?;
-        let (siglip, normalisation) = load_siglip(files, dtype, device)?;
+        let model = Model::open(files)?;
+        model.check()?;
+        let (t5_tokenizer, clip_tokenizer) = model.tokenizers()?;
+        let normalisation = model.normalisation()?;
+        let fingerprint = fingerprint::engine(&model, device, dtype)?;
+        let place = Place { device: device.clone(), dtype };
         let mut uso = Self {
             name: files.name(),
-            t5: T5::load(files, "t5-xxl", dtype, device)?,
-            t5_tokenizer: T5Tokenizer::load(files, "t5-xxl")?,
-            clip: Clip::load(files, "clip-vit-l14", dtype, device)?,
-            clip_tokenizer: ClipTokenizer::load(files, "clip-vit-l14")?,
-            siglip,
+            t5: model.t5_encoder(&place)?,
+            t5_tokenizer,
+            clip: model.clip_encoder(&place)?,
+            clip_tokenizer,
+            siglip: model.siglip_encoder(&place)?,
             normalisation,
-            projector: load_projector(files, &config, dtype, device)?,
-            autoencoder: load_autoencoder(files, &config, dtype, device)?,
-            flux: load_flux(files, &config, dtype, device)?,
+            projector: model.projector(&place)?,
+            autoencoder: model.autoencoder(&place)?,
+            flux: model.flux(&place)?,
             files: files.clone(),
             device: device.clone(),
             dtype,
-            fingerprint: fingerprint::engine(files, device, dtype)?,
+            fingerprint,
+            config: model.config(),
             features: Cache::new(0),
             free: None,
-            config,
         };
         uso.free = memory::free(device);
         let share = uso.free.map_or(CACHE_BYTES, |free| free / CACHE_SHARE);

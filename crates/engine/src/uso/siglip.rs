@@ -4,77 +4,9 @@ use candle_core::{D, Device, Result, Tensor};
 use candle_nn::{
     Activation, Conv2d, Conv2dConfig, LayerNorm, Linear, Module, VarBuilder, conv2d, layer_norm, linear,
 };
-use serde::Deserialize;
 
 use super::layers::attention;
-use crate::{Error, ModelFiles};
-
-/// Positions of the hidden states, counted from the end as the reference does; entry 0 of the list
-/// they are taken from is the embedding, so -2 is the output of the last but one layer.
-const HIDDEN_STATES: [usize; 3] = [2, 11, 20];
-
-/// `vision_config` of a SigLIP `config.json`; the fields that published files leave out have the
-/// library's defaults.
-#[derive(Debug, Clone, Deserialize)]
-pub struct SiglipConfig {
-    /// Width of a token.
-    pub hidden_size: usize,
-    /// Side of the square input in pixels.
-    pub image_size: usize,
-    /// Width of the feed-forward layers.
-    pub intermediate_size: usize,
-    /// Attention heads.
-    pub num_attention_heads: usize,
-    /// Layers in the file.
-    pub num_hidden_layers: usize,
-    /// Side of a patch in pixels.
-    pub patch_size: usize,
-    /// Colour channels.
-    #[serde(default = "three")]
-    pub num_channels: usize,
-    /// Epsilon of the layer norms.
-    #[serde(default = "millionth")]
-    pub layer_norm_eps: f64,
-    /// Activation of the feed-forward layers.
-    #[serde(default = "gelu_tanh")]
-    pub hidden_act: Activation,
-}
-
-fn three() -> usize {
-    3
-}
-
-fn millionth() -> f64 {
-    1e-6
-}
-
-fn gelu_tanh() -> Activation {
-    Activation::GeluPytorchTanh
-}
-
-#[derive(Deserialize)]
-struct ConfigFile {
-    vision_config: Option<SiglipConfig>,
-    #[serde(flatten)]
-    flat: Option<SiglipConfig>,
-}
-
-/// Reads a `config.json` that nests the vision model's sizes, or holds nothing else.
-///
-/// # Errors
-/// [`Error::ModelFile`] if it is missing or has neither form.
-pub fn read_config(files: &ModelFiles, file: &str) -> std::result::Result<SiglipConfig, Error> {
-    let ConfigFile { vision_config, flat } = files.read_json(file)?;
-    vision_config.or(flat).ok_or_else(|| crate::files::missing(file, "has no SigLIP vision configuration"))
-}
-
-impl SiglipConfig {
-    /// Tokens of a hidden state.
-    pub fn tokens(&self) -> usize {
-        let side = self.image_size / self.patch_size;
-        side * side
-    }
-}
+use crate::config::SiglipConfig;
 
 /// The three hidden states of a style image, each (1, tokens, width).
 pub struct HiddenStates {
@@ -99,15 +31,10 @@ impl Siglip {
     /// Builds the encoder from a builder at `vision_model`.
     ///
     /// # Errors
-    /// If a tensor is missing or misshapen, or the model has fewer than 20 hidden states.
+    /// If a tensor is missing or misshapen.
     pub fn new(config: &SiglipConfig, vb: VarBuilder) -> Result<Self> {
-        let (states, deepest) = (config.num_hidden_layers + 1, HIDDEN_STATES[2]);
-        if states < deepest {
-            candle_core::bail!("num_hidden_layers {} is too few for hidden state -{deepest}", states - 1);
-        }
         let embeddings = vb.pp("embeddings");
         let stride = Conv2dConfig { stride: config.patch_size, ..Default::default() };
-        let used_layers = states - HIDDEN_STATES[0];
         Ok(Self {
             patch_embedding: conv2d(
                 config.num_channels,
@@ -118,7 +45,7 @@ impl Siglip {
             )?,
             position_embedding: embeddings
                 .get((config.tokens(), config.hidden_size), "position_embedding.weight")?,
-            layers: (0..used_layers)
+            layers: (0..config.used_layers())
                 .map(|i| Layer::new(config, vb.pp("encoder.layers").pp(i)))
                 .collect::<Result<_>>()?,
             config: config.clone(),
@@ -148,7 +75,7 @@ impl Siglip {
         }
         states.push(state);
         let all = self.config.num_hidden_layers + 1;
-        let [high, mid, low] = HIDDEN_STATES.map(|from_end| states[all - from_end].clone());
+        let [high, mid, low] = SiglipConfig::HIDDEN_STATES.map(|from_end| states[all - from_end].clone());
         Ok(HiddenStates { high, mid, low })
     }
 }

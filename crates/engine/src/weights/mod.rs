@@ -1,105 +1,105 @@
-//! Named tensors of a model file, mapped rather than read, and an account of which were used.
+//! Named tensors of one part of a model, read from whatever file holds them.
 
+mod gguf;
+mod header;
+mod pickle;
+mod read;
+mod safetensors;
+mod source;
 mod stored;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use candle_core::pickle::PthTensors;
-use candle_core::safetensors::{MmapedSafetensors, SliceSafetensors};
 use candle_core::{DType, Device, Result, Shape, Tensor, bail};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 
+pub use self::header::{Container, Entry, Header};
+pub(crate) use self::source::Source;
 pub use self::stored::StoredType;
-use crate::files::missing;
-use crate::{Error, ModelFiles};
+use crate::Error;
 
-/// The tensors of one checkpoint: a safetensors file, its shards, or a PyTorch pickle.
+/// An open weight file and its header.
+#[derive(Debug)]
+pub(crate) struct WeightFile {
+    /// Its path inside the model.
+    pub(crate) path: String,
+    pub(crate) source: Source,
+    pub(crate) header: Header,
+}
+
+impl WeightFile {
+    /// Opens a file and reads its header; `place` is where it lies on disk.
+    pub(crate) fn open(path: String, source: Source, place: &Path) -> std::result::Result<Self, String> {
+        let header = Header::read(&source, place)?;
+        Ok(Self { path, source, header })
+    }
+}
+
+/// A tensor in one of the files of a part.
+#[derive(Debug, Clone)]
+pub(crate) struct Located {
+    /// The file that it is in.
+    pub(crate) file: Arc<WeightFile>,
+    /// Its name there.
+    pub(crate) name: String,
+    pub(crate) entry: Entry,
+    /// The factor of its numbers, where the file has one: a single number, or one a row.
+    pub(crate) scale: Option<Box<Located>>,
+}
+
+/// The tensors of one part of a model, under the names that the part knows them by.
 #[derive(Clone)]
-pub struct Weights(Arc<Inner>);
-
-struct Inner {
-    file: PathBuf,
-    tensors: Tensors,
-    names: BTreeSet<String>,
-    used: Mutex<BTreeSet<String>>,
-}
-
-enum Tensors {
-    Mapped(MmapedSafetensors),
-    Bundled(SliceSafetensors<'static>),
-    Pickled(Vec<PthTensors>),
-}
-
-#[derive(serde::Deserialize)]
-struct ShardIndex {
-    weight_map: BTreeMap<String, String>,
-}
+pub struct Weights(Arc<BTreeMap<String, Located>>, PathBuf);
 
 impl Weights {
-    /// Opens `path` inside the model, or the shards that `path.index.json` lists.
-    ///
-    /// # Errors
-    /// [`Error::ModelFile`] if neither is there or the header does not parse.
-    pub fn open(files: &ModelFiles, path: &str) -> std::result::Result<Self, Error> {
-        Self::open_first(files, &[path])
+    pub(crate) fn new(file: impl Into<PathBuf>, tensors: BTreeMap<String, Located>) -> Self {
+        Self(Arc::new(tensors), file.into())
     }
 
-    /// Opens the first of several names for the same checkpoint that is there.
-    ///
-    /// # Errors
-    /// [`Error::ModelFile`], naming the first, if none is there or a header does not parse.
-    pub fn open_first(files: &ModelFiles, paths: &[&str]) -> std::result::Result<Self, Error> {
-        for path in paths {
-            if files.contains(path) {
-                return Self::read(files, path, &[(*path).to_owned()]);
-            }
-            let index = format!("{path}.index.json");
-            if files.contains(&index) {
-                return Self::read(files, path, &shards(files, &index)?);
-            }
-        }
-        Err(missing(paths.join(" or "), "not found"))
-    }
-
-    fn read(files: &ModelFiles, path: &str, parts: &[String]) -> std::result::Result<Self, Error> {
-        let unreadable = |error: candle_core::Error| missing(path, error.to_string());
-        let tensors = match files {
-            ModelFiles::Bundled => bundled(files, path)?,
-            ModelFiles::Folder(folder) if path.ends_with(".bin") => Tensors::Pickled(
-                parts
-                    .iter()
-                    .map(|part| PthTensors::new(folder.join(part), None).map_err(unreadable))
-                    .collect::<std::result::Result<_, _>>()?,
-            ),
-            ModelFiles::Folder(folder) => map(folder, parts).map_err(unreadable)?,
-        };
-        let names = tensors.names();
-        let (file, used) = (PathBuf::from(path), Mutex::default());
-        Ok(Self(Arc::new(Inner { file, tensors, names, used })))
-    }
-
-    /// The checkpoint's path inside the model.
+    /// The path of the part's first file inside the model.
     pub fn file(&self) -> &Path {
-        &self.0.file
+        &self.1
     }
 
-    /// All names in the checkpoint.
-    pub fn names(&self) -> &BTreeSet<String> {
-        &self.0.names
+    /// All names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 
-    /// A tensor of any shape, marked as used.
+    /// Whether there is a tensor of that name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// How a tensor is stored, if it is there.
+    pub fn stored(&self, name: &str) -> Option<StoredType> {
+        self.0.get(name)?.entry.stored
+    }
+
+    /// Shape of a tensor, if it is there.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.0.get(name).map(|located| located.entry.shape.as_slice())
+    }
+
+    /// All tensors by their names.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&String, &Located)> {
+        self.0.iter()
+    }
+
+    pub(crate) fn located(&self, name: &str) -> Result<&Located> {
+        let Some(located) = self.0.get(name) else { bail!("tensor {name} is missing") };
+        Ok(located)
+    }
+
+    /// A tensor of any shape as plain numbers, whatever it is stored as.
     ///
     /// # Errors
-    /// If the name is not in the checkpoint or its data cannot be read.
+    /// If the name is not there or its bytes cannot be read.
     pub fn tensor(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
-        let tensor = self.0.tensors.load(name, device)?;
-        let Some(tensor) = tensor else { bail!("tensor {name} is missing") };
-        self.used().insert(name.to_owned());
-        tensor.to_dtype(dtype)
+        self.located(name)?.tensor(dtype)?.to_device(device)
     }
 
     /// A builder whose tensors come from here.
@@ -107,39 +107,15 @@ impl Weights {
         VarBuilder::from_backend(Box::new(self.clone()), dtype, device.clone())
     }
 
-    /// Names that nothing has asked for.
-    pub fn unused(&self) -> Vec<String> {
-        let used = self.used();
-        self.0.names.iter().filter(|name| !used.contains(*name)).cloned().collect()
-    }
-
     /// Turns a failure to build a part from these weights into one that names the file.
     pub fn fault(&self, error: &candle_core::Error) -> Error {
         // Candle wraps each error in backtraces of the builder; the innermost says what is wrong.
         let reason = error.to_string();
         let reason = reason.lines().next().unwrap_or(&reason).to_owned();
-        Error::Weights { file: self.0.file.clone(), reason }
-    }
-
-    /// Refuses a checkpoint with tensors that no part of the model uses.
-    ///
-    /// # Errors
-    /// [`Error::Weights`] naming the first of them.
-    pub fn refuse_unused(&self) -> std::result::Result<(), Error> {
-        const SHOWN: usize = 5;
-        let unused = self.unused();
-        if unused.is_empty() {
-            return Ok(());
+        match Error::from(candle_core::Error::msg(&reason)) {
+            full @ Error::OutOfMemory { .. } => full,
+            _ => Error::Weights { file: self.1.clone(), reason },
         }
-        let names = unused.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-        let more = unused.len().saturating_sub(SHOWN);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let reason = format!("the model has no place for tensor {names}{more}");
-        Err(Error::Weights { file: self.0.file.clone(), reason })
-    }
-
-    fn used(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
-        self.0.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -168,68 +144,6 @@ impl SimpleBackend for Weights {
     }
 
     fn contains_tensor(&self, name: &str) -> bool {
-        self.0.names.contains(name)
+        self.contains(name)
     }
-}
-
-impl Tensors {
-    fn names(&self) -> BTreeSet<String> {
-        match self {
-            Self::Mapped(file) => file.tensors().into_iter().map(|(name, _)| name).collect(),
-            Self::Bundled(file) => file.tensors().into_iter().map(|(name, _)| name).collect(),
-            Self::Pickled(files) => {
-                files.iter().flat_map(|file| file.tensor_infos().keys().cloned()).collect()
-            }
-        }
-    }
-
-    fn load(&self, name: &str, device: &Device) -> Result<Option<Tensor>> {
-        match self {
-            Self::Mapped(file) if file.get(name).is_ok() => file.load(name, device).map(Some),
-            Self::Bundled(file) if file.get(name).is_ok() => file.load(name, device).map(Some),
-            Self::Pickled(files) => {
-                for file in files {
-                    if let Some(tensor) = file.get(name)? {
-                        return tensor.to_device(device).map(Some);
-                    }
-                }
-                Ok(None)
-            }
-            Self::Mapped(_) | Self::Bundled(_) => Ok(None),
-        }
-    }
-}
-
-fn shards(files: &ModelFiles, index: &str) -> std::result::Result<Vec<String>, Error> {
-    let ShardIndex { weight_map } = files.read_json(index)?;
-    let folder = Path::new(index).parent().unwrap_or(Path::new(""));
-    let parts: BTreeSet<String> = weight_map.into_values().collect();
-    parts
-        .into_iter()
-        .map(|part| {
-            // An index names files beside itself: anything else would read outside the model.
-            if Path::new(&part).components().count() != 1 || part.starts_with('.') {
-                return Err(missing(index, format!("shard {part:?} is not a file name")));
-            }
-            let part = folder.join(part).to_string_lossy().into_owned();
-            if files.contains(&part) { Ok(part) } else { Err(missing(part, "shard not found")) }
-        })
-        .collect()
-}
-
-fn bundled(files: &ModelFiles, path: &str) -> std::result::Result<Tensors, Error> {
-    let bytes = match files.read(path)? {
-        std::borrow::Cow::Borrowed(bytes) => bytes,
-        std::borrow::Cow::Owned(_) => return Err(missing(path, "not part of the bundled model")),
-    };
-    let file = SliceSafetensors::new(bytes).map_err(|error| missing(path, error.to_string()))?;
-    Ok(Tensors::Bundled(file))
-}
-
-#[expect(unsafe_code, reason = "mapping a file is unsafe in candle's interface")]
-fn map(folder: &Path, parts: &[String]) -> Result<Tensors> {
-    let paths: Vec<PathBuf> = parts.iter().map(|part| folder.join(part)).collect();
-    // SAFETY: model files are replaced as a whole by users, not written in place while a worker
-    // holds them; the README says so.
-    Ok(Tensors::Mapped(unsafe { MmapedSafetensors::multi(&paths)? }))
 }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use uso_engine::tokenize::T5Tokenizer;
-use uso_engine::uso::text;
-use uso_engine::{Defaults, ModelConfig, ModelFiles, Uso};
+use uso_engine::{Defaults, Model, ModelConfig, ModelFiles, Place, Uso};
 
 use crate::golden::{fixture, tiny, values};
 
 const CPU: Device = Device::Cpu;
+const PLACE: Place = Place { device: CPU, dtype: DType::F32 };
 pub(crate) const FLUX: &str = "FLUX.1-dev/flux1-dev.safetensors";
 pub(crate) const AE: &str = "FLUX.1-dev/ae.safetensors";
 const LORA: &str = "USO/uso_flux_v1.0/dit_lora.safetensors";
@@ -163,49 +163,61 @@ fn a_file_that_is_no_checkpoint_is_named() {
     assert_names(&model.refusal(), &[LORA]);
 }
 
+/// A folder of the alternative layouts by itself.
+fn alternative(folder: &str) -> Copy {
+    let copy = Copy(tempfile::tempdir().unwrap());
+    std::fs::create_dir(copy.path(folder)).unwrap();
+    self::copy(&fixture("alt").join(folder), &copy.path(folder));
+    copy
+}
+
 #[test]
 fn shards_and_pickles_hold_the_same_text_encoder() {
-    let alt = ModelFiles::Folder(fixture("alt"));
     let ids: Vec<u32> = (0..40).map(|i| i * 7 % 500).collect();
-    let states = |files: &ModelFiles, folder: &str| {
-        values(&text::T5::load(files, folder, DType::F32, &CPU).unwrap().encode(&ids).unwrap())
+    let states = |files: &ModelFiles| {
+        let encoder = Model::open(files).unwrap().t5_encoder(&PLACE).unwrap();
+        values(&encoder.encode(&ids).unwrap())
     };
-    let whole = states(&tiny(), "t5-xxl");
-    assert_eq!(states(&alt, "text_encoder_2"), whole);
-    assert_eq!(states(&alt, "text_encoder_2_bin"), whole);
+    let whole = states(&tiny());
+    for folder in ["text_encoder_2", "text_encoder_2_bin"] {
+        assert_eq!(states(&alternative(folder).files()), whole, "{folder}");
+    }
 }
 
 #[test]
 fn a_flat_clip_configuration_reads_like_the_nested_one() {
     let ids: Vec<u32> = (0..77).map(|i| (i * 13 + 5) % 734).collect();
-    let pooled = |files: &ModelFiles, folder: &str| {
-        values(&text::Clip::load(files, folder, DType::F32, &CPU).unwrap().encode(&ids).unwrap())
+    let pooled = |files: &ModelFiles| {
+        let encoder = Model::open(files).unwrap().clip_encoder(&PLACE).unwrap();
+        values(&encoder.encode(&ids).unwrap())
     };
-    let alt = ModelFiles::Folder(fixture("alt"));
-    assert_eq!(pooled(&alt, "text_encoder"), pooled(&tiny(), "clip-vit-l14"));
+    assert_eq!(pooled(&alternative("text_encoder").files()), pooled(&tiny()));
 }
 
 #[test]
 fn a_missing_shard_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    copy(&fixture("alt"), folder.path());
+    let copy = alternative("text_encoder_2");
     let shard = "text_encoder_2/model-00002-of-00002.safetensors";
-    std::fs::remove_file(folder.path().join(shard)).unwrap();
-    let files = ModelFiles::Folder(folder.path().to_owned());
-    let error = text::T5::load(&files, "text_encoder_2", DType::F32, &CPU).err().unwrap().to_string();
-    assert_names(&error, &[shard]);
+    std::fs::remove_file(copy.path(shard)).unwrap();
+    for index in [true, false] {
+        if !index {
+            std::fs::remove_file(copy.path("text_encoder_2/model.safetensors.index.json")).unwrap();
+        }
+        let error = Model::open(&copy.files()).unwrap().t5().err().unwrap().to_string();
+        assert_names(&error, &[shard, "shard not found"]);
+    }
 }
 
 #[test]
 fn a_shard_index_cannot_point_out_of_its_folder() {
-    let folder = tempfile::tempdir().unwrap();
-    copy(&fixture("alt"), folder.path());
-    let index = folder.path().join("text_encoder_2/model.safetensors.index.json");
+    let copy = alternative("text_encoder_2");
+    let index = copy.path("text_encoder_2/model.safetensors.index.json");
     std::fs::write(index, r#"{"weight_map": {"shared.weight": "../text_encoder/model.safetensors"}}"#)
         .unwrap();
-    let files = ModelFiles::Folder(folder.path().to_owned());
-    let error = text::T5::load(&files, "text_encoder_2", DType::F32, &CPU).err().unwrap().to_string();
-    assert_names(&error, &["../text_encoder/model.safetensors"]);
+    std::fs::remove_file(copy.path("text_encoder_2/model-00002-of-00002.safetensors")).unwrap();
+    let inspection = Model::open(&copy.files()).unwrap().inspect();
+    let reason = &inspection.unreadable["text_encoder_2/model.safetensors.index.json"];
+    assert_names(reason, &["../text_encoder/model.safetensors", "not a file name"]);
 }
 
 #[test]

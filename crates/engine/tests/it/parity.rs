@@ -2,10 +2,11 @@
 
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
-use uso_engine::preprocess::{self, Normalisation};
+use uso_engine::model::Part;
+use uso_engine::preprocess;
 use uso_engine::tokenize::{ClipTokenizer, T5Tokenizer};
-use uso_engine::uso::{self, autoencoder, latents, positions, siglip::HiddenStates, text};
-use uso_engine::{Engine, Image, ModelConfig, Request, Uso, schedule};
+use uso_engine::uso::{self, autoencoder, latents, positions, siglip::HiddenStates};
+use uso_engine::{Engine, Image, Model, ModelConfig, Place, Request, Uso, schedule};
 
 use crate::golden::{Golden, assert_same_picture, fixture, image, input, tiny, values};
 
@@ -52,6 +53,7 @@ impl Case {
 
 const CPU: Device = Device::Cpu;
 const F32: DType = DType::F32;
+const PLACE: Place = Place { device: CPU, dtype: F32 };
 
 fn check(name: &str) {
     let case = Case::read(name);
@@ -74,18 +76,18 @@ fn check_text(case: &Case, golden: &mut Golden) {
     golden.exact("t5_input_ids", &widen(&t5_ids));
     golden.exact("clip_input_ids", &widen(&clip_ids));
 
-    let states = text::T5::load(&files, "t5-xxl", F32, &CPU).unwrap().encode(&t5_ids).unwrap();
+    let model = Model::open(&files).unwrap();
+    let states = model.t5_encoder(&PLACE).unwrap().encode(&t5_ids).unwrap();
     golden.near("t5_hidden", &states);
-    let pooled = text::Clip::load(&files, "clip-vit-l14", F32, &CPU).unwrap().encode(&clip_ids).unwrap();
+    let pooled = model.clip_encoder(&PLACE).unwrap().encode(&clip_ids).unwrap();
     golden.near("clip_pooled", &pooled);
     golden.exact("txt_ids", &flat(&positions::text(t5_ids.len())));
 }
 
 fn check_styles(case: &Case, golden: &mut Golden) {
-    let files = tiny();
-    let config = ModelConfig::read(&files).unwrap();
-    let (siglip, normalisation) = uso::load_siglip(&files, F32, &CPU).unwrap();
-    let projector = uso::load_projector(&files, &config, F32, &CPU).unwrap();
+    let model = Model::open(&tiny()).unwrap();
+    let (siglip, normalisation) = (model.siglip_encoder(&PLACE).unwrap(), model.normalisation().unwrap());
+    let projector = model.projector(&PLACE).unwrap();
     let mut tokens = Vec::new();
     for (i, path) in case.style_images.iter().enumerate() {
         let pixels = preprocess::siglip(&input(path), siglip.image_size() as u32, &normalisation);
@@ -105,8 +107,8 @@ fn check_styles(case: &Case, golden: &mut Golden) {
 
 fn check_reference(case: &Case, golden: &mut Golden) {
     let Some(path) = &case.content_image else { return };
-    let files = tiny();
-    let config = ModelConfig::read(&files).unwrap();
+    let model = Model::open(&tiny()).unwrap();
+    let config = model.config();
     let reference = preprocess::reference(&input(path), case.content_long_size).unwrap();
     let theirs: Vec<u8> = values(&golden.take("ref0_uint8")).into_iter().map(|x| x as u8).collect();
     assert_eq!(reference.rgb.len(), theirs.len(), "{}: size of the reference", case.name);
@@ -115,7 +117,7 @@ fn check_reference(case: &Case, golden: &mut Golden) {
 
     // From here on the recorded pixels go in, so that a rounding of the resizer is not counted twice.
     let recorded = Image { rgb: theirs, ..reference };
-    let autoencoder = uso::load_autoencoder(&files, &config, F32, &CPU).unwrap();
+    let autoencoder = model.autoencoder(&PLACE).unwrap();
     let (mean, logvar) = autoencoder.posterior(&recorded).unwrap();
     golden.near("ref0_mean", &mean);
     golden.near("ref0_logvar", &logvar);
@@ -162,8 +164,8 @@ fn check_sampling(case: &Case, golden: &mut Golden) {
     let latent = sample.latent().unwrap();
     golden.near("latent_final", &latent);
 
-    let config = ModelConfig::read(&tiny()).unwrap();
-    let decoded = uso::load_autoencoder(&tiny(), &config, F32, &CPU).unwrap().decode(&latent).unwrap();
+    let autoencoder = Model::open(&tiny()).unwrap().autoencoder(&PLACE).unwrap();
+    let decoded = autoencoder.decode(&latent).unwrap();
     let picture = uso.decode(&sample).unwrap();
     if golden.has("decoded") {
         golden.near("decoded", &decoded);
@@ -232,11 +234,11 @@ fn every_recorded_case_has_a_test() {
 
 #[test]
 fn one_transformer_call_with_every_intermediate() {
-    let files = tiny();
-    let config = ModelConfig::read(&files).unwrap();
+    let model = Model::open(&tiny()).unwrap();
+    let config = model.config();
     let mut golden = Golden::open(fixture("golden/dit_single.safetensors"));
-    let with_lora = uso::load_flux(&files, &config, F32, &CPU).unwrap();
-    let base = uso_engine::weights::Weights::open(&files, "FLUX.1-dev/flux1-dev.safetensors").unwrap();
+    let with_lora = model.flux(&PLACE).unwrap();
+    let base = model.weights(Part::Transformer).unwrap();
     let without = uso::flux::Flux::new(&config.flux, base.builder(F32, &CPU)).unwrap();
 
     let inputs = Inputs::take(&mut golden, &config);
@@ -259,8 +261,9 @@ struct Inputs {
 
 impl Inputs {
     fn take(golden: &mut Golden, config: &ModelConfig) -> Self {
-        let (siglip, _): (_, Normalisation) = uso::load_siglip(&tiny(), F32, &CPU).unwrap();
-        let projector = uso::load_projector(&tiny(), config, F32, &CPU).unwrap();
+        let model = Model::open(&tiny()).unwrap();
+        let siglip = model.siglip_encoder(&PLACE).unwrap();
+        let projector = model.projector(&PLACE).unwrap();
         let style: Vec<Tensor> = (0..2)
             .map(|i| {
                 let pixels = golden.take(&format!("in_style{i}_pixel_values"));

@@ -1,8 +1,7 @@
 //! Previews: the bundled model's map is the one its autoencoder asks for, and they show what will come.
 
 use candle_core::{DType, Device};
-use uso_engine::uso::load_autoencoder;
-use uso_engine::{Engine, Image, ModelConfig, ModelFiles, PreviewConfig};
+use uso_engine::{Engine, Image, Model, ModelConfig, ModelFiles, Place, PreviewConfig};
 
 use crate::engines::{draw, mini, request};
 use crate::golden::values;
@@ -49,7 +48,8 @@ fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
 /// mean colours of their cells.
 fn learned() -> PreviewConfig {
     let config = ModelConfig::read(&ModelFiles::Bundled).unwrap();
-    let autoencoder = load_autoencoder(&ModelFiles::Bundled, &config, DType::F32, &Device::Cpu).unwrap();
+    let place = Place { device: Device::Cpu, dtype: DType::F32 };
+    let autoencoder = Model::open(&ModelFiles::Bundled).unwrap().autoencoder(&place).unwrap();
     let mut files: Vec<_> =
         std::fs::read_dir(example_file("")).unwrap().map(|file| file.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "png"));

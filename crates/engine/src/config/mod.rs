@@ -1,8 +1,12 @@
 //! `config.json` of a model folder: every size the engine uses, FLUX.1-dev's where it is silent.
 
+mod encoders;
+
 use candle_transformers::models::flux::{autoencoder, model as flux};
 use serde::Deserialize;
 
+pub(crate) use self::encoders::Nested;
+pub use self::encoders::{ClipConfig, SiglipConfig, T5Config};
 use crate::{Error, ModelFiles};
 
 /// Sizes and defaults of a model.

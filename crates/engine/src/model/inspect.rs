@@ -1,0 +1,126 @@
+//! What a model folder holds, as a report for people and programs.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::{Candidate, Found, Model, Part};
+
+/// What a model folder holds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Inspection {
+    /// Name of the folder.
+    pub model: String,
+    /// Whether every part is there and as it must be.
+    pub complete: bool,
+    /// What FLUX's transformer is: with guidance as FLUX.1-dev has it, or without as FLUX.1-schnell.
+    pub guidance: bool,
+    /// Each part in the order in which a picture needs them.
+    pub parts: Vec<PartInspection>,
+    /// Weight files that hold no part of a USO model; other LoRAs are among them.
+    pub other_files: Vec<String>,
+    /// Files that could not be read as weights, and why.
+    pub unreadable: BTreeMap<String, String>,
+}
+
+/// What is known of a part.
+#[derive(Debug, Clone, Serialize)]
+pub struct PartInspection {
+    /// The part's name.
+    pub part: String,
+    /// Its files; none if it is missing.
+    pub files: Vec<String>,
+    /// What kind of file it is.
+    pub container: Option<String>,
+    /// How many of its tensors are stored in each type.
+    pub types: BTreeMap<String, usize>,
+    /// Bytes of its tensors.
+    pub bytes: u64,
+    /// Tensors that are used, scales included.
+    pub used: usize,
+    /// Tensors of known use elsewhere: towers, decoders, heads and buffers.
+    pub unused: usize,
+    /// Names of tensors that nobody knows.
+    pub added: Vec<String>,
+    /// Where its configuration comes from.
+    pub configuration: Option<String>,
+    /// SHA-256 of its files' headers.
+    pub digest: Option<String>,
+    /// Files that hold the part, too, and were not chosen.
+    pub passed_over: Vec<String>,
+    /// What is missing or wrong.
+    pub fault: Option<String>,
+}
+
+impl Model {
+    /// What the folder holds, by headers and small files alone.
+    pub fn inspect(&self) -> Inspection {
+        let parts: Vec<PartInspection> = Part::ALL.into_iter().map(|part| self.inspect_part(part)).collect();
+        Inspection {
+            model: self.files.name(),
+            complete: parts.iter().all(|part| part.fault.is_none()),
+            guidance: self.config().flux.guidance_embed,
+            parts,
+            other_files: self.others.clone(),
+            unreadable: self.unreadable.clone(),
+        }
+    }
+
+    fn inspect_part(&self, part: Part) -> PartInspection {
+        let (fit, fault) = match self.fit(part) {
+            Ok(fit) => (Some(fit), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let found = self.parts.get(&part);
+        let account = fit.map(|fit| fit.account.clone()).unwrap_or_default();
+        let configuration = self.origin(part).map(ToString::to_string);
+        let files = found.map(|found| found.candidate.files()).unwrap_or_default();
+        PartInspection {
+            part: part.to_string(),
+            files: files.iter().map(|file| file.path.clone()).collect(),
+            container: files.first().map(|file| file.header.container.to_string()),
+            types: found.map(types).unwrap_or_default(),
+            bytes: found.map(bytes).unwrap_or_default(),
+            used: account.used,
+            unused: account.unused,
+            added: account.added,
+            configuration,
+            digest: found.map(digest),
+            passed_over: found.map(|found| found.passed_over.clone()).unwrap_or_default(),
+            fault,
+        }
+    }
+}
+
+/// The tensors of the part alone, where its files hold others, too.
+fn entries(found: &Found) -> Vec<&crate::weights::Entry> {
+    match &found.candidate {
+        Candidate::Tensors(checkpoint) => checkpoint.tensors.values().map(|located| &located.entry).collect(),
+        Candidate::Lora(adapter) => adapter.file.header.tensors.values().collect(),
+    }
+}
+
+fn types(found: &Found) -> BTreeMap<String, usize> {
+    let mut types = BTreeMap::new();
+    for entry in entries(found) {
+        let name = entry.stored.map_or_else(|| entry.type_name.clone(), |stored| stored.to_string());
+        *types.entry(name).or_default() += 1;
+    }
+    types
+}
+
+fn bytes(found: &Found) -> u64 {
+    entries(found).iter().map(|entry| entry.bytes).sum()
+}
+
+fn digest(found: &Found) -> String {
+    let mut digest = Sha256::new();
+    for file in found.candidate.files() {
+        for (name, entry) in &file.header.tensors {
+            let text = format!("{name} {} {:?} {} {}\n", entry.type_name, entry.shape, entry.start, entry.bytes);
+            digest.update(text.as_bytes());
+        }
+    }
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,338 @@
+//! What a model folder holds: each part is recognised by the keys of its tensors, whatever its file is called and
+//! wherever it lies.
+//!
+//! Where several files hold a part, one wins: the one in this project's own place; else, in this order, one that is as
+//! it must be, one that holds nothing else, the one with the most bits a number (16 are enough), safetensors before GGUF
+//! before a pickle, the shorter path, the first by name.
+
+mod adapter;
+mod catalogue;
+mod checkpoint;
+mod expected;
+mod inspect;
+pub(crate) mod lora;
+mod names;
+mod part;
+mod recognise;
+pub(crate) mod small;
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub(crate) use self::adapter::Adapter;
+use self::catalogue::Catalogue;
+pub use self::checkpoint::Account;
+pub(crate) use self::checkpoint::Checkpoint;
+use self::expected::Expected;
+pub use self::inspect::{Inspection, PartInspection};
+pub use self::part::Part;
+pub use self::small::Origin;
+use self::small::{Published, configuration};
+use crate::config::{ClipConfig, FluxConfig, ModelConfig, SiglipConfig, T5Config};
+use crate::files::missing;
+use crate::weights::{WeightFile, Weights};
+use crate::{Error, ModelFiles};
+
+/// A model folder whose weight files have been looked through, by their headers alone.
+pub struct Model {
+    files: ModelFiles,
+    config: ModelConfig,
+    parts: BTreeMap<Part, Found>,
+    unreadable: BTreeMap<String, String>,
+    /// Weight files that hold no part of a model that was chosen, LoRAs among them.
+    others: Vec<String>,
+}
+
+/// The file that was chosen for a part.
+struct Found {
+    candidate: Candidate,
+    /// None if its tensors are not as they must be.
+    fit: Option<Fit>,
+    /// Files that hold the part, too.
+    passed_over: Vec<String>,
+}
+
+/// A file, or the shards of one, that holds a part.
+enum Candidate {
+    Tensors(Checkpoint),
+    Lora(Adapter),
+}
+
+/// What is known of a part whose tensors are as they must be.
+struct Fit {
+    account: Account,
+    sizes: Sizes,
+    /// What is used of it.
+    weights: Weights,
+}
+
+/// Sizes that do not come from the model's own configuration.
+enum Sizes {
+    Model,
+    Flux(FluxConfig),
+    T5(T5Config, Origin),
+    Clip(ClipConfig, Origin),
+    Siglip(SiglipConfig, Origin),
+}
+
+impl Model {
+    /// Looks through a model folder. Reads headers and small files, no weights.
+    ///
+    /// # Errors
+    /// [`Error::ModelFile`] if the folder or its own `config.json` cannot be read. A part that is missing or faulty
+    /// is an error for whoever asks for it.
+    pub fn open(files: &ModelFiles) -> Result<Self, Error> {
+        let config = ModelConfig::read(files)?;
+        let Catalogue { groups, unreadable } = Catalogue::open(files, &files.paths()?);
+        let mut model = Self { files: files.clone(), config, parts: BTreeMap::new(), unreadable, others: Vec::new() };
+        let mut candidates: BTreeMap<Part, Vec<Candidate>> = BTreeMap::new();
+        for group in &groups {
+            let held = held(&model.config.flux, group);
+            if held.is_empty() {
+                model.others.extend(group.iter().map(|file| file.path.clone()));
+            }
+            for (part, candidate) in held {
+                candidates.entry(part).or_default().push(candidate);
+            }
+        }
+        for (part, candidates) in candidates {
+            let found = model.choose(part, candidates);
+            model.parts.extend(found.map(|found| (part, found)));
+        }
+        Ok(model)
+    }
+
+    /// The folder, or the model inside the binary.
+    pub fn files(&self) -> &ModelFiles {
+        &self.files
+    }
+
+    /// Sizes and defaults of the model, the transformer's as its file has them.
+    pub fn config(&self) -> ModelConfig {
+        let found = self.parts.get(&Part::Transformer).and_then(|found| found.fit.as_ref());
+        let flux = match found.map(|fit| &fit.sizes) {
+            Some(Sizes::Flux(flux)) => flux.clone(),
+            _ => self.config.flux.clone(),
+        };
+        ModelConfig { flux, ..self.config.clone() }
+    }
+
+    /// Whether every part is there and as it must be; what is found is logged.
+    ///
+    /// # Errors
+    /// The first fault: [`Error::ModelFile`] for a part that is missing, [`Error::Weights`] for a tensor.
+    pub fn check(&self) -> Result<(), Error> {
+        for part in Part::ALL {
+            let account = &self.fit(part)?.account;
+            let found = &self.parts[&part];
+            tracing::info!(
+                %part,
+                file = found.candidate.path(),
+                used = account.used,
+                unused = account.unused,
+                passed_over = ?found.passed_over,
+                "found the {part}"
+            );
+            if !account.added.is_empty() {
+                tracing::warn!(%part, names = ?account.added, "tensors that nobody knows are left alone");
+            }
+        }
+        Ok(())
+    }
+
+    /// Tensors of a part.
+    ///
+    /// # Errors
+    /// If the part is missing or faulty.
+    pub fn weights(&self, part: Part) -> Result<Weights, Error> {
+        Ok(self.fit(part)?.weights.clone())
+    }
+
+    /// The folder, inside the model, in which a part's first file lies; without a slash at its end.
+    ///
+    /// # Errors
+    /// If the part is missing or faulty.
+    pub fn folder(&self, part: Part) -> Result<String, Error> {
+        self.fit(part)?;
+        Ok(small::folder(self.parts[&part].candidate.path()).trim_end_matches('/').to_owned())
+    }
+
+    /// USO's LoRA.
+    ///
+    /// # Errors
+    /// If it is missing or faulty.
+    pub(crate) fn lora(&self) -> Result<&Adapter, Error> {
+        self.fit(Part::Lora)?;
+        match &self.parts[&Part::Lora].candidate {
+            Candidate::Lora(adapter) => Ok(adapter),
+            Candidate::Tensors(_) => Err(self.lost(Part::Lora)),
+        }
+    }
+
+    /// What is known of the encoders' configurations, and where each comes from.
+    pub(crate) fn origin(&self, part: Part) -> Option<&Origin> {
+        match &self.fit(part).ok()?.sizes {
+            Sizes::T5(_, origin) | Sizes::Clip(_, origin) | Sizes::Siglip(_, origin) => Some(origin),
+            Sizes::Model | Sizes::Flux(_) => None,
+        }
+    }
+
+    /// Sizes of the T5 encoder.
+    ///
+    /// # Errors
+    /// If the encoder is missing or faulty.
+    pub fn t5(&self) -> Result<&T5Config, Error> {
+        match &self.fit(Part::T5)?.sizes {
+            Sizes::T5(config, _) => Ok(config),
+            _ => Err(self.lost(Part::T5)),
+        }
+    }
+
+    /// Sizes of the text half of CLIP.
+    ///
+    /// # Errors
+    /// If the encoder is missing or faulty.
+    pub fn clip(&self) -> Result<&ClipConfig, Error> {
+        match &self.fit(Part::Clip)?.sizes {
+            Sizes::Clip(config, _) => Ok(config),
+            _ => Err(self.lost(Part::Clip)),
+        }
+    }
+
+    /// Sizes of the SigLIP vision encoder.
+    ///
+    /// # Errors
+    /// If the encoder is missing or faulty.
+    pub fn siglip(&self) -> Result<&SiglipConfig, Error> {
+        match &self.fit(Part::Siglip)?.sizes {
+            Sizes::Siglip(config, _) => Ok(config),
+            _ => Err(self.lost(Part::Siglip)),
+        }
+    }
+
+    fn fit(&self, part: Part) -> Result<&Fit, Error> {
+        let Some(found) = self.parts.get(&part) else { return Err(self.lost(part)) };
+        match &found.fit {
+            Some(fit) => Ok(fit),
+            None => Err(self.check_candidate(&found.candidate).err().unwrap_or_else(|| self.lost(part))),
+        }
+    }
+
+    fn choose(&self, part: Part, candidates: Vec<Candidate>) -> Option<Found> {
+        let looked_at = candidates.into_iter().map(|candidate| {
+            let fit = self.check_candidate(&candidate).ok();
+            (candidate.rank(part, fit.is_some()), candidate, fit)
+        });
+        let mut looked_at: Vec<_> = looked_at.collect();
+        looked_at.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+        let mut looked_at = looked_at.into_iter();
+        let (_, candidate, fit) = looked_at.next()?;
+        let passed_over = looked_at.map(|(_, candidate, _)| candidate.path().to_owned()).collect();
+        Some(Found { candidate, fit, passed_over })
+    }
+
+    fn check_candidate(&self, candidate: &Candidate) -> Result<Fit, Error> {
+        match candidate {
+            Candidate::Tensors(checkpoint) => fit(&self.files, &self.config, checkpoint),
+            Candidate::Lora(adapter) => {
+                let account = adapter.check_uso(&self.config.flux)?;
+                Ok(Fit { account, sizes: Sizes::Model, weights: adapter.weights() })
+            }
+        }
+    }
+
+    /// Says that a part is missing, and why it may be.
+    fn lost(&self, part: Part) -> Error {
+        let mut unreadable = self.unreadable.iter();
+        if let Some((path, reason)) = unreadable.find(|(path, _)| part.is_at_home(path)) {
+            return missing(path, reason);
+        }
+        let mut reason = format!("not found, and no other file here has the keys of the {part}");
+        if let Some((path, fault)) = self.unreadable.iter().next() {
+            reason = format!("{reason}; {path} could not be read: {fault}");
+        }
+        missing(part.place(), reason)
+    }
+}
+
+impl Candidate {
+    fn path(&self) -> &str {
+        match self {
+            Self::Tensors(checkpoint) => checkpoint.path(),
+            Self::Lora(adapter) => &adapter.file.path,
+        }
+    }
+
+    fn files(&self) -> &[Arc<WeightFile>] {
+        match self {
+            Self::Tensors(checkpoint) => &checkpoint.files,
+            Self::Lora(adapter) => std::slice::from_ref(&adapter.file),
+        }
+    }
+
+    /// What decides between files that hold the same part; the smallest wins.
+    fn rank(&self, part: Part, is_fit: bool) -> impl Ord + use<> {
+        const ENOUGH_BITS: u64 = 16;
+        let (shared, bits) = match self {
+            Self::Tensors(checkpoint) => (checkpoint.shared, checkpoint.bits()),
+            Self::Lora(_) => (false, ENOUGH_BITS),
+        };
+        let container = self.files().first().map(|file| file.header.container);
+        let path = self.path().to_owned();
+        (!part.is_at_home(&path), !is_fit, shared, Reverse(bits.min(ENOUGH_BITS)), container, path.len(), path)
+    }
+}
+
+/// Every part that a group of files holds.
+fn held(flux: &FluxConfig, group: &[Arc<WeightFile>]) -> Vec<(Part, Candidate)> {
+    if let [file] = group
+        && let Some(adapter) = Adapter::read(file, flux)
+    {
+        let is_wanted = adapter.is_uso(flux) || Part::Lora.is_at_home(&file.path);
+        return if is_wanted { vec![(Part::Lora, Candidate::Lora(adapter))] } else { Vec::new() };
+    }
+    let tensors = group.iter().flat_map(|file| file.header.tensors.clone()).collect();
+    let held = recognise::parts(&tensors);
+    held.iter()
+        .map(|one| {
+            let others: Vec<&str> = held.iter().filter(|other| *other != one).map(|other| other.prefix).collect();
+            (one.part, Candidate::Tensors(Checkpoint::new(*one, group, &others)))
+        })
+        .collect()
+}
+
+fn fit(files: &ModelFiles, config: &ModelConfig, checkpoint: &Checkpoint) -> Result<Fit, Error> {
+    let fit = |expected: Vec<Expected>, sizes| {
+        let account = checkpoint.check(&expected)?;
+        Ok(Fit { account, sizes, weights: checkpoint.weights(&expected) })
+    };
+    match checkpoint.part {
+        Part::Transformer => {
+            // FLUX.1-schnell was distilled to do without guidance, and has no tensors for it.
+            let guidance_embed = checkpoint.tensors.keys().any(|name| name.starts_with("guidance_in."));
+            let flux = FluxConfig { guidance_embed, ..config.flux.clone() };
+            fit(expected::transformer(&flux), Sizes::Flux(flux))
+        }
+        Part::Autoencoder => fit(expected::autoencoder(&config.ae), Sizes::Model),
+        Part::Projector => fit(expected::projector(&config.projector), Sizes::Model),
+        Part::T5 => {
+            let (config, origin) = sizes::<T5Config>(files, checkpoint)?;
+            fit(expected::t5(&config), Sizes::T5(config, origin))
+        }
+        Part::Clip => {
+            let (config, origin) = sizes::<ClipConfig>(files, checkpoint)?;
+            fit(expected::clip(&config), Sizes::Clip(config, origin))
+        }
+        Part::Siglip => {
+            let (config, origin) = sizes::<SiglipConfig>(files, checkpoint)?;
+            fit(expected::siglip(&config), Sizes::Siglip(config, origin))
+        }
+        Part::Lora => Err(missing(checkpoint.path(), "holds no LoRA")),
+    }
+}
+
+fn sizes<C: Published>(files: &ModelFiles, checkpoint: &Checkpoint) -> Result<(C, Origin), Error> {
+    let shape = |name: &str| checkpoint.tensors.get(name).map(|located| located.entry.shape.clone());
+    configuration(files, checkpoint.part, checkpoint.path(), shape)
+}

@@ -1,0 +1,105 @@
+//! Small files beside the weights: configurations and tokenizers, or the published ones that the engine carries.
+
+use std::fmt;
+
+use super::Part;
+use crate::config::{ClipConfig, Nested, SiglipConfig, T5Config};
+use crate::files::missing;
+use crate::{Error, ModelFiles};
+
+/// Where a small file came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// This file of the model.
+    File(String),
+    /// The published one, which the engine carries.
+    Embedded,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => formatter.write_str(path),
+            Self::Embedded => formatter.write_str("the published one, embedded"),
+        }
+    }
+}
+
+/// An encoder whose sizes the engine knows from publication.
+pub(crate) trait Published: Nested {
+    /// The published configuration.
+    const JSON: &'static [u8];
+    /// A tensor whose shape tells whether weights are the published ones.
+    const TELLTALE: &'static str;
+
+    /// The shape that the configuration gives that tensor.
+    fn telltale(&self) -> [usize; 2];
+}
+
+impl Published for T5Config {
+    const JSON: &'static [u8] = include_bytes!("../../assets/published/t5.json");
+    const TELLTALE: &'static str = "shared.weight";
+
+    fn telltale(&self) -> [usize; 2] {
+        [self.vocab_size, self.d_model]
+    }
+}
+
+impl Published for ClipConfig {
+    const JSON: &'static [u8] = include_bytes!("../../assets/published/clip.json");
+    const TELLTALE: &'static str = "text_model.embeddings.token_embedding.weight";
+
+    fn telltale(&self) -> [usize; 2] {
+        [self.vocab_size, self.hidden_size]
+    }
+}
+
+impl Published for SiglipConfig {
+    const JSON: &'static [u8] = include_bytes!("../../assets/published/siglip.json");
+    const TELLTALE: &'static str = "vision_model.embeddings.position_embedding.weight";
+
+    fn telltale(&self) -> [usize; 2] {
+        [self.tokens(), self.hidden_size]
+    }
+}
+
+/// Folder of a path inside the model, with its slash; empty for the model's own.
+pub(crate) fn folder(path: &str) -> &str {
+    path.rfind('/').map_or("", |slash| &path[..=slash])
+}
+
+/// The configuration beside an encoder's weights; where there is none, the published one if the weights have its
+/// shape.
+pub(crate) fn configuration<C: Published>(
+    files: &ModelFiles,
+    part: Part,
+    path: &str,
+    shape: impl Fn(&str) -> Option<Vec<usize>>,
+) -> Result<(C, Origin), Error> {
+    let beside = format!("{}config.json", folder(path));
+    if files.contains(&beside) {
+        match parse::<C>(&beside, &files.read(&beside)?) {
+            Ok(config) => return Ok((config, Origin::File(beside))),
+            // A folder that holds several parts has one configuration at most, maybe of another part.
+            Err(error) if part.is_at_home(path) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    let published = parse::<C>("the published configuration", C::JSON)?;
+    let asked = published.telltale();
+    // A tensor that is missing is named when all are looked through.
+    let Some(shape) = shape(C::TELLTALE).filter(|shape| *shape != asked) else {
+        return Ok((published, Origin::Embedded));
+    };
+    let tensor = C::TELLTALE;
+    let reason = format!(
+        "not found, and the published one does not fit: tensor {tensor} of {path} has shape {shape:?}, it asks for {asked:?}"
+    );
+    Err(missing(beside, reason))
+}
+
+fn parse<C: Nested>(path: &str, bytes: &[u8]) -> Result<C, Error> {
+    let config = C::from_json(bytes).map_err(|error| missing(path, error.to_string()))?;
+    config.check().map_err(|reason| missing(path, reason))?;
+    Ok(config)
+}

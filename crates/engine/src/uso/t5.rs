@@ -1,0 +1,177 @@
+//! The T5 encoder (Raffel et al., arXiv 1910.10683; version 1.1 with gated GELU): states for the transformer's text
+//! stream. No attention mask: padding takes part, as in the reference.
+
+use candle_core::{D, DType, Device, Result, Tensor};
+use candle_nn::{Linear, Module, VarBuilder, linear_no_bias};
+
+use crate::config::T5Config;
+
+/// The encoder's weights.
+pub struct T5 {
+    embedding: Tensor,
+    /// A bias a head for each range of distances: (ranges, heads).
+    distances: Tensor,
+    blocks: Vec<Block>,
+    norm: RmsNorm,
+    config: T5Config,
+    device: Device,
+}
+
+impl T5 {
+    /// Builds the encoder from weights under Hugging Face's names.
+    ///
+    /// # Errors
+    /// If a tensor is missing or misshapen.
+    pub fn new(config: &T5Config, vb: VarBuilder) -> Result<Self> {
+        let encoder = vb.pp("encoder");
+        let blocks = (0..config.num_layers).map(|i| Block::new(config, encoder.pp("block").pp(i).pp("layer")));
+        let biases = (config.relative_attention_num_buckets, config.num_heads);
+        Ok(Self {
+            embedding: vb.get((config.vocab_size, config.d_model), "shared.weight")?,
+            distances: encoder.get(biases, "block.0.layer.0.SelfAttention.relative_attention_bias.weight")?,
+            blocks: blocks.collect::<Result<_>>()?,
+            norm: RmsNorm::new(config, encoder.pp("final_layer_norm"))?,
+            config: config.clone(),
+            device: vb.device().clone(),
+        })
+    }
+
+    /// States of padded token ids: (1, tokens, width).
+    ///
+    /// # Errors
+    /// If an id is outside the vocabulary or the device fails.
+    pub fn encode(&self, ids: &[u32]) -> Result<Tensor> {
+        let tokens = Tensor::from_slice(ids, ids.len(), &self.device)?;
+        let mut states = self.embedding.index_select(&tokens, 0)?.unsqueeze(0)?;
+        let bias = self.position_bias(ids.len())?.to_dtype(states.dtype())?;
+        for block in &self.blocks {
+            states = block.forward(&states, &bias)?;
+        }
+        self.norm.forward(&states)
+    }
+
+    /// What is added to the scores of each head: (1, heads, tokens, tokens).
+    fn position_bias(&self, tokens: usize) -> Result<Tensor> {
+        let ranges: Vec<u32> = (0..tokens)
+            .flat_map(|query| (0..tokens).map(move |key| key as i64 - query as i64))
+            .map(|distance| range_of(distance, &self.config))
+            .collect();
+        let ranges = Tensor::from_vec(ranges, tokens * tokens, &self.device)?;
+        let biases = self.distances.index_select(&ranges, 0)?.reshape((tokens, tokens, ()))?;
+        biases.permute((2, 0, 1))?.unsqueeze(0)?.contiguous()
+    }
+}
+
+/// The range that a distance from query to key lies in (`_relative_position_bucket` of the reference's encoder): half
+/// of them are for keys that come later; of each half, the first half are exact, the others grow with the logarithm.
+fn range_of(distance: i64, config: &T5Config) -> u32 {
+    let half = config.relative_attention_num_buckets as u32 / 2;
+    let exact = (half / 2).max(1);
+    let later = if distance > 0 { half } else { 0 };
+    let far = distance.unsigned_abs().min(u64::from(u32::MAX)) as u32;
+    if far < exact {
+        return later + far;
+    }
+    let growth = (config.relative_attention_max_distance as f32 / exact as f32).ln();
+    let beyond = (far as f32 / exact as f32).ln() / growth * half.saturating_sub(exact) as f32;
+    later + (exact + beyond as u32).min(half.saturating_sub(1))
+}
+
+/// Attention and a gated feed-forward layer, each after a norm and added to its input.
+struct Block {
+    norm1: RmsNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    out: Linear,
+    norm2: RmsNorm,
+    gate: Linear,
+    expand: Linear,
+    contract: Linear,
+    heads: usize,
+}
+
+impl Block {
+    fn new(config: &T5Config, vb: VarBuilder) -> Result<Self> {
+        let (width, inner) = (config.d_model, config.num_heads * config.d_kv);
+        let (attention, dense) = (vb.pp("0.SelfAttention"), vb.pp("1.DenseReluDense"));
+        Ok(Self {
+            norm1: RmsNorm::new(config, vb.pp("0.layer_norm"))?,
+            query: linear_no_bias(width, inner, attention.pp("q"))?,
+            key: linear_no_bias(width, inner, attention.pp("k"))?,
+            value: linear_no_bias(width, inner, attention.pp("v"))?,
+            out: linear_no_bias(inner, width, attention.pp("o"))?,
+            norm2: RmsNorm::new(config, vb.pp("1.layer_norm"))?,
+            gate: linear_no_bias(width, config.d_ff, dense.pp("wi_0"))?,
+            expand: linear_no_bias(width, config.d_ff, dense.pp("wi_1"))?,
+            contract: linear_no_bias(config.d_ff, width, dense.pp("wo"))?,
+            heads: config.num_heads,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        let x = (x + self.attend(&self.norm1.forward(x)?, bias)?)?;
+        let normed = self.norm2.forward(&x)?;
+        let gated = (self.gate.forward(&normed)?.gelu()? * self.expand.forward(&normed)?)?;
+        x + self.contract.forward(&gated)?
+    }
+
+    /// T5 does not scale its scores: its training did.
+    fn attend(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        let (batch, tokens, _) = x.dims3()?;
+        let heads = |projected: Tensor| {
+            projected.reshape((batch, tokens, self.heads, ()))?.transpose(1, 2)?.contiguous()
+        };
+        let (query, key) = (heads(self.query.forward(x)?)?, heads(self.key.forward(x)?)?);
+        let scores = query.matmul(&key.t()?)?.broadcast_add(bias)?;
+        let attended = candle_nn::ops::softmax_last_dim(&scores)?.matmul(&heads(self.value.forward(x)?)?)?;
+        self.out.forward(&attended.transpose(1, 2)?.flatten_from(D::Minus2)?)
+    }
+}
+
+/// A norm without mean and bias, in float32.
+struct RmsNorm {
+    weight: Tensor,
+    epsilon: f64,
+}
+
+impl RmsNorm {
+    fn new(config: &T5Config, vb: VarBuilder) -> Result<Self> {
+        Ok(Self { weight: vb.get(config.d_model, "weight")?, epsilon: config.layer_norm_epsilon })
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let wide = x.to_dtype(DType::F32)?;
+        let variance = wide.sqr()?.mean_keepdim(D::Minus1)?;
+        let normed = wide.broadcast_div(&(variance + self.epsilon)?.sqrt()?)?;
+        normed.to_dtype(x.dtype())?.broadcast_mul(&self.weight)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_fall_into_the_ranges_of_the_reference() {
+        let config = T5Config {
+            vocab_size: 1,
+            d_model: 1,
+            d_kv: 1,
+            d_ff: 1,
+            num_layers: 1,
+            num_heads: 1,
+            relative_attention_num_buckets: 32,
+            relative_attention_max_distance: 128,
+            layer_norm_epsilon: 1e-6,
+            feed_forward_proj: "gated-gelu".into(),
+        };
+        // `T5Attention._relative_position_bucket` of transformers, bidirectional.
+        for (distance, range) in [
+            (0, 0), (-1, 1), (-7, 7), (-8, 8), (-15, 9), (-16, 10), (-31, 11), (-64, 14), (-127, 15), (-511, 15),
+            (1, 17), (7, 23), (8, 24), (16, 26), (127, 31), (511, 31),
+        ] {
+            assert_eq!(range_of(distance, &config), range, "distance {distance}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What a weight file says it holds, read without its numbers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use super::source::Source;
+use super::{StoredType, gguf, pickle, safetensors};
+
+/// The container of a weight file, recognised by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Container {
+    /// A JSON header before the numbers.
+    Safetensors,
+    /// Ggml's format for quantised weights.
+    Gguf,
+    /// `torch.save`: a zip file with a pickle in it.
+    Pickle,
+}
+
+impl fmt::Display for Container {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Safetensors => "safetensors",
+            Self::Gguf => "GGUF",
+            Self::Pickle => "PyTorch pickle",
+        })
+    }
+}
+
+/// A tensor as its header describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// How its numbers are stored; None if that is a type this program has no reader for.
+    pub stored: Option<StoredType>,
+    /// The file's own name for that type.
+    pub type_name: String,
+    /// Rows before columns, as torch has them.
+    pub shape: Vec<usize>,
+    /// Where its bytes begin, counted from the file's first byte.
+    pub start: u64,
+    /// How many bytes there are.
+    pub bytes: u64,
+}
+
+/// The header of a weight file.
+#[derive(Debug, Clone)]
+pub struct Header {
+    /// What kind of file it is.
+    pub container: Container,
+    /// Every tensor by its name in the file.
+    pub tensors: BTreeMap<String, Entry>,
+    /// Texts beside the tensors.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Enough to tell what a file is.
+const BEGINNING: u64 = 512;
+
+impl Header {
+    /// Reads the header of `source`; `path` is where a pickle is opened once more.
+    pub(crate) fn read(source: &Source, path: &Path) -> Result<Self, String> {
+        let beginning = source.beginning(BEGINNING).map_err(|error| error.to_string())?;
+        match container(&beginning)? {
+            Container::Safetensors => safetensors::header(source),
+            Container::Gguf => gguf::header(source),
+            Container::Pickle => pickle::header(source, path),
+        }
+    }
+
+    /// What is wrong with the bytes of a tensor, if something is: less of them than its shape asks for, or a file
+    /// that ends before they do.
+    pub fn fault(&self, name: &str, file_bytes: u64) -> Option<String> {
+        let entry = self.tensors.get(name)?;
+        let wanted = entry.stored.map(|stored| stored.bytes(&entry.shape));
+        match wanted {
+            Some(None) => {
+                return Some(format!("tensor {name} has shape {:?}, no whole blocks of {}", entry.shape, entry.type_name));
+            }
+            Some(Some(wanted)) if wanted != entry.bytes => {
+                return Some(format!(
+                    "tensor {name} has {} bytes, its shape {:?} in {} asks for {wanted}",
+                    entry.bytes, entry.shape, entry.type_name
+                ));
+            }
+            _ => {}
+        }
+        let end = entry.start.checked_add(entry.bytes);
+        match end {
+            Some(end) if end <= file_bytes => None,
+            _ => Some(format!(
+                "the file is cut short: tensor {name} needs bytes {} to {}, there are {file_bytes}",
+                entry.start,
+                entry.start.saturating_add(entry.bytes)
+            )),
+        }
+    }
+}
+
+fn container(beginning: &[u8]) -> Result<Container, String> {
+    if beginning.is_empty() {
+        return Err("is empty".into());
+    }
+    if beginning.starts_with(b"version https://git-lfs") {
+        return Err("is a git-lfs pointer, not the file itself: fetch it with `git lfs pull`".into());
+    }
+    if beginning.starts_with(gguf::MAGIC) {
+        return Ok(Container::Gguf);
+    }
+    if beginning.starts_with(b"PK\x03\x04") {
+        return Ok(Container::Pickle);
+    }
+    if beginning.get(8) == Some(&b'{') {
+        return Ok(Container::Safetensors);
+    }
+    let text = String::from_utf8_lossy(beginning).trim_start().to_ascii_lowercase();
+    if text.starts_with("<!doctype") || text.starts_with("<html") || text.starts_with("<?xml") {
+        return Err("is a web page, not weights: the download was answered by a page".into());
+    }
+    if beginning.starts_with(b"\x80\x02") {
+        return Err("is a pickle of PyTorch before 1.6: save it again with a newer one".into());
+    }
+    Err("is none of safetensors, GGUF and a PyTorch pickle".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_weight_file_is_called_what_it_is() {
+        let refused = |bytes: &'static [u8]| Header::read(&Source::Bundled(bytes), Path::new("x")).unwrap_err();
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+        assert!(refused(pointer).contains("git-lfs pointer"));
+        assert!(refused(b"\n <!DOCTYPE html><html>Please log in</html>").contains("web page"));
+        assert!(refused(b"<HTML><head>").contains("web page"));
+        assert!(refused(b"").contains("empty"));
+        assert!(refused(b"\x80\x02\x8a\nl\xfc").contains("before 1.6"));
+        assert!(refused(b"hello, this is a text").contains("none of"));
+    }
+}

@@ -1,0 +1,75 @@
+//! From stored bytes to plain numbers.
+
+use std::borrow::Cow;
+
+use candle_core::quantized::{QStorage, QTensor};
+use candle_core::{D, DType, Device, Result, Tensor, bail};
+
+use sha2::{Digest, Sha256};
+
+use super::{Entry, Located, StoredType};
+
+/// A large tensor is looked at in this many places, each so long.
+const PLACES: u64 = 16;
+const LENGTH: u64 = 4096;
+
+impl Located {
+    /// Its bytes as they are stored. What they come to was checked against the file before.
+    pub(crate) fn bytes(&self) -> Result<Vec<u8>> {
+        let Entry { start, bytes, .. } = &self.entry;
+        let mut buffer = vec![0; usize::try_from(*bytes)?];
+        self.file.source.read_at(&mut buffer, *start)?;
+        Ok(buffer)
+    }
+
+    /// Adds enough of its bytes to a digest to tell two trainings apart: all of a small tensor, and of a large one
+    /// some in many places, so that 30 GB need not be read.
+    pub(crate) fn probe(&self, digest: &mut Sha256) -> Result<()> {
+        let Entry { start, bytes, type_name, shape, .. } = &self.entry;
+        digest.update(format!("{type_name} {shape:?} {bytes}"));
+        let step = if *bytes <= PLACES * LENGTH { LENGTH } else { bytes / PLACES };
+        let mut buffer = [0; LENGTH as usize];
+        for place in (0..*bytes).step_by(usize::try_from(step)?) {
+            let length = LENGTH.min(bytes - place) as usize;
+            self.file.source.read_at(&mut buffer[..length], start + place)?;
+            digest.update(&buffer[..length]);
+        }
+        self.scale.as_ref().map_or(Ok(()), |scale| scale.probe(digest))
+    }
+
+    /// Its numbers in host memory, scaled.
+    pub(super) fn tensor(&self, dtype: DType) -> Result<Tensor> {
+        let Some(stored) = self.entry.stored else { bail!("tensor {} is {}", self.name, self.entry.type_name) };
+        let plain = plain(stored, &self.entry.shape, &self.bytes()?)?;
+        match self.scales()? {
+            None => plain.to_dtype(dtype),
+            // The product is rounded once, to the type that is asked for.
+            Some(scales) => plain.to_dtype(DType::F32)?.broadcast_mul(&scales)?.to_dtype(dtype),
+        }
+    }
+
+    /// The factors of its numbers in float32: of shape (1) or (rows, 1).
+    pub(crate) fn scales(&self) -> Result<Option<Tensor>> {
+        let Some(scale) = &self.scale else { return Ok(None) };
+        let scales = scale.tensor(DType::F32)?.flatten_all()?;
+        if scales.elem_count() == 1 { Ok(Some(scales)) } else { scales.unsqueeze(D::Minus1).map(Some) }
+    }
+}
+
+fn plain(stored: StoredType, shape: &[usize], bytes: &[u8]) -> Result<Tensor> {
+    if let Some(blocks) = stored.quantised() {
+        let storage = QStorage::from_data(Cow::Borrowed(bytes), &Device::Cpu, blocks)?;
+        return QTensor::new(storage, shape)?.dequantize(&Device::Cpu);
+    }
+    let dtype = match stored {
+        StoredType::U8 | StoredType::Bool => DType::U8,
+        StoredType::I64 => DType::I64,
+        StoredType::F8E4M3 => DType::F8E4M3,
+        StoredType::F16 => DType::F16,
+        StoredType::BF16 => DType::BF16,
+        StoredType::F32 => DType::F32,
+        StoredType::F64 => DType::F64,
+        other => bail!("numbers of type {other} cannot be read"),
+    };
+    Tensor::from_raw_buffer(bytes, dtype, shape, &Device::Cpu)
+}
