@@ -3,6 +3,7 @@
 mod access;
 mod bench;
 mod keys;
+mod model;
 mod queue;
 mod redis;
 mod work;
@@ -24,6 +25,7 @@ pub(crate) use bench::{
     QueueFigure, WorkerFigure,
 };
 pub(crate) use keys::{CreateKeyArgs, KeysArgs, KeysCommand};
+pub(crate) use model::{InspectArgs, ModelCommand};
 pub(crate) use queue::*;
 pub(crate) use redis::{RedisArgs, RedisOptions};
 pub(crate) use work::{PaceArgs, WorkArgs};
@@ -62,6 +64,9 @@ pub(crate) enum Command {
     Submit(SubmitArgs),
     /// Load the queue's functions into Redis.
     Migrate(MigrateArgs),
+    /// Look at model folders.
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// Measure what this machine and this build can do.
     Bench(BenchArgs),
     /// Look at the queue and steer it, straight at Redis: also while the API is down.

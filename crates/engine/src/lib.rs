@@ -32,8 +32,8 @@ pub mod uso;
 pub mod weights;
 
 pub use config::{
-    AutoencoderConfig, ClipConfig, Defaults, FluxConfig, LoraConfig, ModelConfig, PreviewConfig, ProjectorConfig, SiglipConfig, T5Config,
-    TextLengths,
+    AutoencoderConfig, ClipConfig, Defaults, FluxConfig, LoraConfig, ModelConfig, PreviewConfig,
+    ProjectorConfig, SiglipConfig, T5Config, TextLengths,
 };
 pub use engine::{CacheCounts, Engine, Footprint, PREVIEW_SIDE, Steps};
 pub use error::Error;

@@ -191,5 +191,9 @@ impl Nested for SiglipConfig {
 /// A number of layers, heads or pixels: at least one, and no more than any model has.
 fn count(name: &str, value: usize) -> Result<(), String> {
     const MOST: usize = 1024;
-    if (1..=MOST).contains(&value) { Ok(()) } else { Err(format!("{name} {value} is not within 1 to {MOST}")) }
+    if (1..=MOST).contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("{name} {value} is not within 1 to {MOST}"))
+    }
 }

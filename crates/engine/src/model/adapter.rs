@@ -52,7 +52,9 @@ impl Adapter {
             let ranges = self.pairs().iter().filter(|pair| pair.layer == *layer).flat_map(|pair| &pair.rows);
             let covered: usize = ranges.map(ExactSizeIterator::len).sum();
             if covered < *rows {
-                return Err(self.fault(format!("tensors for layer {layer} are missing: {covered} of {rows} rows are changed")));
+                return Err(self.fault(format!(
+                    "tensors for layer {layer} are missing: {covered} of {rows} rows are changed"
+                )));
             }
         }
         let beyond = self.pairs().iter().filter(|pair| {
@@ -71,25 +73,29 @@ impl Adapter {
     pub(crate) fn check_extra(&self) -> Result<Account, Error> {
         self.check_tensors()?;
         if self.pairs().is_empty() {
-            let reason = format!("no key fits a layer of the transformer, such as {}", self.read.unknown.join(", "));
+            let reason =
+                format!("no key fits a layer of the transformer, such as {}", self.read.unknown.join(", "));
             return Err(self.fault(shortened(reason)));
         }
         Ok(Account { added: self.read.unknown.clone(), ..self.account() })
     }
 
     fn check_tensors(&self) -> Result<(), Error> {
-        let (header, bytes) = (&self.file.header, self.file.source.len());
-        if let Some(reason) = header.tensors.keys().find_map(|name| header.fault(name, bytes)) {
+        if let Some(reason) = self.file.fault() {
             return Err(self.fault(reason));
         }
+        let header = &self.file.header;
         if let Some(reason) = self.read.faults.first() {
             return Err(self.fault(reason.clone()));
         }
-        let names = self.pairs().iter().flat_map(|pair| [&pair.down, &pair.up].into_iter().chain(&pair.alpha));
+        let names =
+            self.pairs().iter().flat_map(|pair| [&pair.down, &pair.up].into_iter().chain(&pair.alpha));
         for name in names {
             let entry = &header.tensors[name];
             if !entry.stored.is_some_and(StoredType::is_wide_float) {
-                return Err(self.fault(format!("tensor {name} is {}, which LoRAs never are", entry.type_name)));
+                return Err(
+                    self.fault(format!("tensor {name} is {}, which LoRAs never are", entry.type_name))
+                );
             }
         }
         Ok(())

@@ -89,7 +89,8 @@ fn shard_groups(
         }
     }
     groups.extend(numbered);
-    let whole: BTreeSet<BTreeSet<String>> = groups.into_values().filter(|shards| !shards.is_empty()).collect();
+    let whole: BTreeSet<BTreeSet<String>> =
+        groups.into_values().filter(|shards| !shards.is_empty()).collect();
     let mut complete = Vec::new();
     for shards in whole {
         match shards.iter().find(|shard| !known.contains(shard)) {
@@ -138,7 +139,9 @@ mod tests {
         let all = shards("t5-xxl/model-00002-of-00002.safetensors").unwrap();
         let names = ["t5-xxl/model-00001-of-00002.safetensors", "t5-xxl/model-00002-of-00002.safetensors"];
         assert_eq!(all, names.map(String::from).into());
-        for other in ["flux1-dev.safetensors", "model-1-of-2.bin", "model-00001-of-99999.bin", "a-00001-of-00000.bin"] {
+        for other in
+            ["flux1-dev.safetensors", "model-1-of-2.bin", "model-00001-of-99999.bin", "a-00001-of-00000.bin"]
+        {
             assert_eq!(shards(other), None, "{other}");
         }
     }

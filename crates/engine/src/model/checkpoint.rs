@@ -66,7 +66,8 @@ impl Checkpoint {
                 }
             }
         }
-        let mut checkpoint = Self { part, files: files.to_vec(), shared: !others.is_empty(), tensors, companions };
+        let mut checkpoint =
+            Self { part, files: files.to_vec(), shared: !others.is_empty(), tensors, companions };
         checkpoint.give_scales();
         checkpoint.tie_embedding();
         checkpoint
@@ -79,7 +80,8 @@ impl Checkpoint {
 
     /// What the part needs of it, for reading.
     pub(crate) fn weights(&self, expected: &[Expected]) -> Weights {
-        let used = expected.iter().filter_map(|(name, _)| Some((name.clone(), self.tensors.get(name)?.clone())));
+        let used =
+            expected.iter().filter_map(|(name, _)| Some((name.clone(), self.tensors.get(name)?.clone())));
         Weights::new(self.path(), used.collect())
     }
 
@@ -91,7 +93,8 @@ impl Checkpoint {
     /// Bits a number, on average.
     pub(super) fn bits(&self) -> u64 {
         let entries = || self.tensors.values().map(|located| &located.entry);
-        let numbers: u64 = entries().map(|entry| entry.shape.iter().map(|side| *side as u64).product::<u64>()).sum();
+        let numbers: u64 =
+            entries().map(|entry| entry.shape.iter().map(|side| *side as u64).product::<u64>()).sum();
         let bytes: u64 = entries().map(|entry| entry.bytes).sum();
         8 * bytes / numbers.max(1)
     }
@@ -135,35 +138,37 @@ impl Checkpoint {
 
     /// Every byte that a header promises is there, whoever uses it: a file that is cut was not copied whole.
     fn check_bytes(&self) -> Result<(), Error> {
-        for file in &self.files {
-            let bytes = file.source.len();
-            let fault = file.header.tensors.keys().find_map(|name| file.header.fault(name, bytes));
-            if let Some(reason) = fault {
-                return Err(self.fault(&file.path, reason));
-            }
-        }
-        Ok(())
+        let fault = self.files.iter().find_map(|file| Some((file, file.fault()?)));
+        fault.map_or(Ok(()), |(file, reason)| Err(self.fault(&file.path, reason)))
     }
 
     fn check_tensor(&self, located: &Located, shape: &[usize]) -> Result<(), Error> {
         let Located { file, name, entry, scale } = located;
         if entry.shape != shape {
-            let reason = format!("tensor {name} has shape {:?}, the configuration asks for {shape:?}", entry.shape);
+            let reason =
+                format!("tensor {name} has shape {:?}, the configuration asks for {shape:?}", entry.shape);
             return Err(self.fault(&file.path, reason));
         }
         if !self.may_be(entry, file.header.container) {
-            let reason = format!("tensor {name} is {}, which weights of the {} never are", entry.type_name, self.part);
+            let reason =
+                format!("tensor {name} is {}, which weights of the {} never are", entry.type_name, self.part);
             return Err(self.fault(&file.path, reason));
         }
         let Some(scale) = scale else { return Ok(()) };
         if !entry.stored.is_some_and(StoredType::is_fp8) {
-            let reason = format!("tensor {} scales {name}, which is {} and needs none", scale.name, entry.type_name);
+            let reason =
+                format!("tensor {} scales {name}, which is {} and needs none", scale.name, entry.type_name);
             return Err(self.fault(&file.path, reason));
         }
         let rows = shape.first().copied().unwrap_or(1);
-        let fits = matches!(scale.entry.shape.as_slice(), [] | [1]) || scale.entry.shape == [rows] || scale.entry.shape == [rows, 1];
+        let fits = matches!(scale.entry.shape.as_slice(), [] | [1])
+            || scale.entry.shape == [rows]
+            || scale.entry.shape == [rows, 1];
         let reason = if !fits {
-            format!("tensor {} has shape {:?}, a single number or [{rows}] was expected", scale.name, scale.entry.shape)
+            format!(
+                "tensor {} has shape {:?}, a single number or [{rows}] was expected",
+                scale.name, scale.entry.shape
+            )
         } else if !scale.entry.stored.is_some_and(StoredType::is_wide_float) {
             format!("tensor {} is {}, which scales never are", scale.name, scale.entry.type_name)
         } else {
@@ -188,9 +193,12 @@ impl Checkpoint {
     /// noise. And none describes a format that is not known here.
     fn check_scales(&self, expected: &[Expected]) -> Result<(), Error> {
         for (name, located) in self.companions.iter().filter(|(name, _)| name.ends_with(DESCRIPTION)) {
-            let bytes = located.bytes().map_err(|error| self.fault(&located.file.path, format!("tensor {name}: {error}")))?;
-            check_description(&String::from_utf8_lossy(&bytes))
-                .map_err(|reason| self.fault(&located.file.path, format!("tensor {}: {reason}", located.name)))?;
+            let bytes = located
+                .bytes()
+                .map_err(|error| self.fault(&located.file.path, format!("tensor {name}: {error}")))?;
+            check_description(&String::from_utf8_lossy(&bytes)).map_err(|reason| {
+                self.fault(&located.file.path, format!("tensor {}: {reason}", located.name))
+            })?;
         }
         for file in &self.files {
             if let Some(text) = file.header.metadata.get("_quantization_metadata") {
@@ -200,14 +208,17 @@ impl Checkpoint {
         if self.companions.keys().all(|name| !SCALES.iter().any(|ending| name.ends_with(ending))) {
             return Ok(());
         }
-        let bare = expected.iter().filter(|(name, shape)| shape.len() == 2 && is_linear(name)).find_map(|(name, _)| {
-            let located = self.tensors.get(name)?;
-            (located.scale.is_none() && located.entry.stored?.is_fp8()).then_some(located)
-        });
+        let bare = expected.iter().filter(|(name, shape)| shape.len() == 2 && is_linear(name)).find_map(
+            |(name, _)| {
+                let located = self.tensors.get(name)?;
+                (located.scale.is_none() && located.entry.stored?.is_fp8()).then_some(located)
+            },
+        );
         match bare {
             Some(Located { file, name, entry, .. }) => {
                 let stem = name.strip_suffix(".weight").unwrap_or(name);
-                let ending = SCALES.iter().find(|ending| self.companions.keys().any(|name| name.ends_with(**ending)));
+                let ending =
+                    SCALES.iter().find(|ending| self.companions.keys().any(|name| name.ends_with(**ending)));
                 let reason = format!(
                     "tensor {stem}{} is missing: {name} is {}, and the file's other matrices have a scale",
                     ending.unwrap_or(&SCALES[0]),
@@ -220,13 +231,18 @@ impl Checkpoint {
     }
 
     fn account(&self, expected: &[Expected], used: usize) -> Result<Account, Error> {
-        let expected: std::collections::BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
+        let expected: std::collections::BTreeSet<&str> =
+            expected.iter().map(|(name, _)| name.as_str()).collect();
         let mut account = Account { used, ..Account::default() };
         for (name, located) in &self.tensors {
             if expected.contains(name.as_str()) {
                 continue;
             }
-            if is_spare(self.part, name) { account.unused += 1 } else { account.added.push(located.name.clone()) }
+            if is_spare(self.part, name) {
+                account.unused += 1
+            } else {
+                account.added.push(located.name.clone())
+            }
         }
         for (name, located) in &self.companions {
             let stem = SCALES.iter().chain(&BESIDE).find_map(|ending| name.strip_suffix(ending));
@@ -250,7 +266,8 @@ impl Checkpoint {
     /// What a tensor of the part is called in its file, also if it is not there.
     fn name_in_file(&self, name: &str) -> String {
         let neighbour = self.tensors.iter().find(|(own, located)| located.name.ends_with(own.as_str()));
-        let prefix = neighbour.and_then(|(own, located)| located.name.strip_suffix(own.as_str())).unwrap_or("");
+        let prefix =
+            neighbour.and_then(|(own, located)| located.name.strip_suffix(own.as_str())).unwrap_or("");
         match self.container() {
             Some(Container::Gguf) if self.part == Part::T5 => gguf_name(name),
             _ => format!("{prefix}{name}"),
@@ -289,7 +306,9 @@ fn check_description(text: &str) -> Result<(), String> {
 
 /// Whether a matrix belongs to a linear layer: embeddings are looked up, not multiplied.
 fn is_linear(name: &str) -> bool {
-    !["shared.weight", "relative_attention_bias.weight", "embedding.weight"].iter().any(|ending| name.ends_with(ending))
+    !["shared.weight", "relative_attention_bias.weight", "embedding.weight"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
 }
 
 /// Whether a tensor belongs to what published files carry and USO does not use.
@@ -301,7 +320,9 @@ fn is_spare(part: Part, name: &str) -> bool {
         Part::Clip => is_buffer || begins(&["vision_model.", "visual_projection.", "text_projection."]),
         Part::Siglip => {
             let layer = begins(&["vision_model.encoder.layers."]) && name.contains("layers.");
-            is_buffer || layer || begins(&["text_model.", "vision_model.head.", "vision_model.post_layernorm."])
+            is_buffer
+                || layer
+                || begins(&["text_model.", "vision_model.head.", "vision_model.post_layernorm."])
         }
         _ => false,
     }

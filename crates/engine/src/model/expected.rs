@@ -178,7 +178,12 @@ pub(crate) fn clip(sizes: &ClipConfig) -> Vec<Expected> {
     list.tensor("text_model.embeddings.token_embedding.weight", &[sizes.vocab_size, width]);
     list.tensor("text_model.embeddings.position_embedding.weight", &[sizes.max_position_embeddings, width]);
     for layer in 0..sizes.num_hidden_layers {
-        encoder_layer(&mut list, &format!("text_model.encoder.layers.{layer}"), width, sizes.intermediate_size);
+        encoder_layer(
+            &mut list,
+            &format!("text_model.encoder.layers.{layer}"),
+            width,
+            sizes.intermediate_size,
+        );
     }
     list.norm("text_model.final_layer_norm", width);
     list.0
@@ -191,7 +196,12 @@ pub(crate) fn siglip(sizes: &SiglipConfig) -> Vec<Expected> {
     list.convolution("vision_model.embeddings.patch_embedding", sizes.num_channels, width, sizes.patch_size);
     list.tensor("vision_model.embeddings.position_embedding.weight", &[sizes.tokens(), width]);
     for layer in 0..sizes.used_layers() {
-        encoder_layer(&mut list, &format!("vision_model.encoder.layers.{layer}"), width, sizes.intermediate_size);
+        encoder_layer(
+            &mut list,
+            &format!("vision_model.encoder.layers.{layer}"),
+            width,
+            sizes.intermediate_size,
+        );
     }
     list.0
 }

@@ -45,6 +45,8 @@ pub struct PartInspection {
     pub added: Vec<String>,
     /// Where its configuration comes from.
     pub configuration: Option<String>,
+    /// Where its tokenizer comes from.
+    pub tokenizer: Option<String>,
     /// SHA-256 of its files' headers.
     pub digest: Option<String>,
     /// Files that hold the part, too, and were not chosen.
@@ -86,6 +88,7 @@ impl Model {
             unused: account.unused,
             added: account.added,
             configuration,
+            tokenizer: None,
             digest: found.map(digest),
             passed_over: found.map(|found| found.passed_over.clone()).unwrap_or_default(),
             fault,
@@ -118,7 +121,8 @@ fn digest(found: &Found) -> String {
     let mut digest = Sha256::new();
     for file in found.candidate.files() {
         for (name, entry) in &file.header.tensors {
-            let text = format!("{name} {} {:?} {} {}\n", entry.type_name, entry.shape, entry.start, entry.bytes);
+            let text =
+                format!("{name} {} {:?} {} {}\n", entry.type_name, entry.shape, entry.start, entry.bytes);
             digest.update(text.as_bytes());
         }
     }

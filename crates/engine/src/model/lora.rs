@@ -49,7 +49,8 @@ const SIDES: [[&str; 2]; 6] = [
 const ALPHA: &str = ".alpha";
 
 /// What writers put before names with dots.
-const PREFIXES: [&str; 5] = ["base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.", "unet."];
+const PREFIXES: [&str; 5] =
+    ["base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.", "unet."];
 
 /// The tensors of one stem.
 #[derive(Default)]
@@ -130,7 +131,10 @@ fn pair(
     if let Some(alpha) = &group.alpha
         && tensors[alpha].shape.iter().product::<usize>() != 1
     {
-        return Err(format!("tensor {alpha} has shape {:?}, a single number was expected", tensors[alpha].shape));
+        return Err(format!(
+            "tensor {alpha} has shape {:?}, a single number was expected",
+            tensors[alpha].shape
+        ));
     }
     let rows = target.rows(&down, &up, tensors)?;
     Ok(Pair { layer: target.layer.clone(), rows, down, up, alpha: group.alpha })
@@ -148,7 +152,12 @@ struct Target {
 }
 
 impl Target {
-    fn rows(&self, down: &str, up: &str, tensors: &BTreeMap<String, Entry>) -> Result<Vec<Range<usize>>, String> {
+    fn rows(
+        &self,
+        down: &str,
+        up: &str,
+        tensors: &BTreeMap<String, Entry>,
+    ) -> Result<Vec<Range<usize>>, String> {
         let shape = |name: &str| tensors[name].shape.as_slice();
         let misshapen = |name: &str, asked: String| {
             Err(format!("tensor {name} has shape {:?}, the layer asks for {asked}", shape(name)))
@@ -201,9 +210,12 @@ type Stem = (String, String, Vec<Range<usize>>);
 fn processors(flux: &FluxConfig) -> Vec<Stem> {
     let mut stems = Vec::new();
     for block in 0..flux.depth {
-        for (processor, layer) in
-            [("qkv_lora1", "img_attn.qkv"), ("proj_lora1", "img_attn.proj"), ("qkv_lora2", "txt_attn.qkv"), ("proj_lora2", "txt_attn.proj")]
-        {
+        for (processor, layer) in [
+            ("qkv_lora1", "img_attn.qkv"),
+            ("proj_lora1", "img_attn.proj"),
+            ("qkv_lora2", "txt_attn.qkv"),
+            ("proj_lora2", "txt_attn.proj"),
+        ] {
             let at = format!("double_blocks.{block}");
             stems.push((format!("{at}.processor.{processor}"), format!("{at}.{layer}"), Vec::new()));
         }
@@ -241,9 +253,10 @@ fn diffusers(flux: &FluxConfig) -> Vec<Stem> {
     stems.push(("norm_out.linear".into(), "final_layer.adaLN_modulation.1".into(), swapped));
     for block in 0..flux.depth {
         let (from, to) = (format!("transformer_blocks.{block}"), format!("double_blocks.{block}"));
-        for (names, layer) in
-            [(["to_q", "to_k", "to_v"], "img_attn.qkv"), (["add_q_proj", "add_k_proj", "add_v_proj"], "txt_attn.qkv")]
-        {
+        for (names, layer) in [
+            (["to_q", "to_k", "to_v"], "img_attn.qkv"),
+            (["add_q_proj", "add_k_proj", "add_v_proj"], "txt_attn.qkv"),
+        ] {
             for (i, name) in names.into_iter().enumerate() {
                 stems.push((format!("{from}.attn.{name}"), format!("{to}.{layer}"), third(i)));
             }
@@ -283,8 +296,10 @@ pub(crate) fn uso_layers(flux: &FluxConfig) -> Vec<(String, usize)> {
         [("img_attn.qkv", 3), ("img_attn.proj", 1), ("txt_attn.qkv", 3), ("txt_attn.proj", 1)]
             .map(|(layer, rows)| (format!("{at}.{layer}"), rows * hidden))
     });
-    let single = (0..flux.depth_single_blocks)
-        .flat_map(|block| [("linear1", 3), ("linear2", 1)].map(|(layer, rows)| (format!("single_blocks.{block}.{layer}"), rows * hidden)));
+    let single = (0..flux.depth_single_blocks).flat_map(|block| {
+        [("linear1", 3), ("linear2", 1)]
+            .map(|(layer, rows)| (format!("single_blocks.{block}.{layer}"), rows * hidden))
+    });
     double.chain(single).collect()
 }
 
@@ -316,21 +331,84 @@ mod tests {
     fn a_stem_in_each_style_means_its_layer() {
         let (h, mlp) = (3072, 12288);
         for (down, up, rows, layer, at) in [
-            ("double_blocks.7.processor.qkv_lora1.down.weight", "double_blocks.7.processor.qkv_lora1.up.weight", 3 * h, "double_blocks.7.img_attn.qkv", 0..3 * h),
-            ("diffusion_model.double_blocks.7.processor.proj_lora2.down.weight", "diffusion_model.double_blocks.7.processor.proj_lora2.up.weight", h, "double_blocks.7.txt_attn.proj", 0..h),
-            ("transformer.single_blocks.37.processor.qkv_lora.down.weight", "transformer.single_blocks.37.processor.qkv_lora.up.weight", 3 * h, "single_blocks.37.linear1", 0..3 * h),
-            ("diffusion_model.single_blocks.3.linear1_qkv.lora_down.weight", "diffusion_model.single_blocks.3.linear1_qkv.lora_up.weight", 3 * h, "single_blocks.3.linear1", 0..3 * h),
-            ("lora_unet_single_blocks_3_linear1.lora_down.weight", "lora_unet_single_blocks_3_linear1.lora_up.weight", 3 * h + mlp, "single_blocks.3.linear1", 0..3 * h + mlp),
-            ("lora_unet_single_blocks_3_linear1.lora_down.weight", "lora_unet_single_blocks_3_linear1.lora_up.weight", 3 * h, "single_blocks.3.linear1", 0..3 * h),
-            ("base_model.model.double_blocks.0.img_attn.qkv.lora_A.weight", "base_model.model.double_blocks.0.img_attn.qkv.lora_B.weight", 3 * h, "double_blocks.0.img_attn.qkv", 0..3 * h),
-            ("transformer.transformer_blocks.4.attn.add_k_proj.lora_A.weight", "transformer.transformer_blocks.4.attn.add_k_proj.lora_B.weight", h, "double_blocks.4.txt_attn.qkv", h..2 * h),
-            ("transformer.single_transformer_blocks.4.proj_mlp.lora_A.default.weight", "transformer.single_transformer_blocks.4.proj_mlp.lora_B.default.weight", mlp, "single_blocks.4.linear1", 3 * h..3 * h + mlp),
-            ("lora_transformer_single_transformer_blocks_4_attn_to_v.lora_down.weight", "lora_transformer_single_transformer_blocks_4_attn_to_v.lora_up.weight", h, "single_blocks.4.linear1", 2 * h..3 * h),
+            (
+                "double_blocks.7.processor.qkv_lora1.down.weight",
+                "double_blocks.7.processor.qkv_lora1.up.weight",
+                3 * h,
+                "double_blocks.7.img_attn.qkv",
+                0..3 * h,
+            ),
+            (
+                "diffusion_model.double_blocks.7.processor.proj_lora2.down.weight",
+                "diffusion_model.double_blocks.7.processor.proj_lora2.up.weight",
+                h,
+                "double_blocks.7.txt_attn.proj",
+                0..h,
+            ),
+            (
+                "transformer.single_blocks.37.processor.qkv_lora.down.weight",
+                "transformer.single_blocks.37.processor.qkv_lora.up.weight",
+                3 * h,
+                "single_blocks.37.linear1",
+                0..3 * h,
+            ),
+            (
+                "diffusion_model.single_blocks.3.linear1_qkv.lora_down.weight",
+                "diffusion_model.single_blocks.3.linear1_qkv.lora_up.weight",
+                3 * h,
+                "single_blocks.3.linear1",
+                0..3 * h,
+            ),
+            (
+                "lora_unet_single_blocks_3_linear1.lora_down.weight",
+                "lora_unet_single_blocks_3_linear1.lora_up.weight",
+                3 * h + mlp,
+                "single_blocks.3.linear1",
+                0..3 * h + mlp,
+            ),
+            (
+                "lora_unet_single_blocks_3_linear1.lora_down.weight",
+                "lora_unet_single_blocks_3_linear1.lora_up.weight",
+                3 * h,
+                "single_blocks.3.linear1",
+                0..3 * h,
+            ),
+            (
+                "base_model.model.double_blocks.0.img_attn.qkv.lora_A.weight",
+                "base_model.model.double_blocks.0.img_attn.qkv.lora_B.weight",
+                3 * h,
+                "double_blocks.0.img_attn.qkv",
+                0..3 * h,
+            ),
+            (
+                "transformer.transformer_blocks.4.attn.add_k_proj.lora_A.weight",
+                "transformer.transformer_blocks.4.attn.add_k_proj.lora_B.weight",
+                h,
+                "double_blocks.4.txt_attn.qkv",
+                h..2 * h,
+            ),
+            (
+                "transformer.single_transformer_blocks.4.proj_mlp.lora_A.default.weight",
+                "transformer.single_transformer_blocks.4.proj_mlp.lora_B.default.weight",
+                mlp,
+                "single_blocks.4.linear1",
+                3 * h..3 * h + mlp,
+            ),
+            (
+                "lora_transformer_single_transformer_blocks_4_attn_to_v.lora_down.weight",
+                "lora_transformer_single_transformer_blocks_4_attn_to_v.lora_up.weight",
+                h,
+                "single_blocks.4.linear1",
+                2 * h..3 * h,
+            ),
         ] {
             let found = one(&[(down, &[16, h]), (up, &[rows, 16])]);
             assert_eq!(found, (layer.to_owned(), vec![at]), "{down}");
         }
-        let swapped = one(&[("transformer.norm_out.linear.lora_A.weight", &[4, h]), ("transformer.norm_out.linear.lora_B.weight", &[2 * h, 4])]);
+        let swapped = one(&[
+            ("transformer.norm_out.linear.lora_A.weight", &[4, h]),
+            ("transformer.norm_out.linear.lora_B.weight", &[2 * h, 4]),
+        ]);
         assert_eq!(swapped, ("final_layer.adaLN_modulation.1".to_owned(), vec![h..2 * h, 0..h]));
     }
 
@@ -348,10 +426,14 @@ mod tests {
         assert!(fault(&[(down, &[8, 3072]), (up, &[3072, 9])]).contains("asks for [3072, 8]"));
         let stem = |i: u32, end: &str| format!("lora_unet_double_blocks_{i}_img_mlp_0.{end}");
         let names: Vec<(String, &[usize])> = vec![
-            (stem(0, "lora_down.weight"), &[8, 3072]), (stem(0, "lora_up.weight"), &[12288, 8]), (stem(0, "alpha"), &[]),
-            (stem(1, "lora_down.weight"), &[8, 3072]), (stem(1, "lora_up.weight"), &[12288, 8]),
+            (stem(0, "lora_down.weight"), &[8, 3072]),
+            (stem(0, "lora_up.weight"), &[12288, 8]),
+            (stem(0, "alpha"), &[]),
+            (stem(1, "lora_down.weight"), &[8, 3072]),
+            (stem(1, "lora_up.weight"), &[12288, 8]),
         ];
-        let names: Vec<(&str, &[usize])> = names.iter().map(|(name, shape)| (name.as_str(), *shape)).collect();
+        let names: Vec<(&str, &[usize])> =
+            names.iter().map(|(name, shape)| (name.as_str(), *shape)).collect();
         assert!(fault(&names).contains("double_blocks_1_img_mlp_0.alpha is missing"));
     }
 

@@ -85,7 +85,8 @@ impl Model {
     pub fn open(files: &ModelFiles) -> Result<Self, Error> {
         let config = ModelConfig::read(files)?;
         let Catalogue { groups, unreadable } = Catalogue::open(files, &files.paths()?);
-        let mut model = Self { files: files.clone(), config, parts: BTreeMap::new(), unreadable, others: Vec::new() };
+        let mut model =
+            Self { files: files.clone(), config, parts: BTreeMap::new(), unreadable, others: Vec::new() };
         let mut candidates: BTreeMap<Part, Vec<Candidate>> = BTreeMap::new();
         for group in &groups {
             let held = held(&model.config.flux, group);
@@ -149,13 +150,11 @@ impl Model {
         Ok(self.fit(part)?.weights.clone())
     }
 
-    /// The folder, inside the model, in which a part's first file lies; without a slash at its end.
-    ///
-    /// # Errors
-    /// If the part is missing or faulty.
-    pub fn folder(&self, part: Part) -> Result<String, Error> {
-        self.fit(part)?;
-        Ok(small::folder(self.parts[&part].candidate.path()).trim_end_matches('/').to_owned())
+    /// The folder, inside the model and without a slash at its end, that has a small file of a part.
+    pub(crate) fn folder_with(&self, part: Part, names: &[&str]) -> Option<String> {
+        let path = self.parts.get(&part)?.candidate.path();
+        let has = |folder: &String| names.iter().any(|name| self.files.contains(&format!("{folder}{name}")));
+        Some(small::places(part, path).find(has)?.trim_end_matches('/').to_owned())
     }
 
     /// USO's LoRA.
@@ -280,7 +279,15 @@ impl Candidate {
         };
         let container = self.files().first().map(|file| file.header.container);
         let path = self.path().to_owned();
-        (!part.is_at_home(&path), !is_fit, shared, Reverse(bits.min(ENOUGH_BITS)), container, path.len(), path)
+        (
+            !part.is_at_home(&path),
+            !is_fit,
+            shared,
+            Reverse(bits.min(ENOUGH_BITS)),
+            container,
+            path.len(),
+            path,
+        )
     }
 }
 
@@ -296,7 +303,8 @@ fn held(flux: &FluxConfig, group: &[Arc<WeightFile>]) -> Vec<(Part, Candidate)> 
     let held = recognise::parts(&tensors);
     held.iter()
         .map(|one| {
-            let others: Vec<&str> = held.iter().filter(|other| *other != one).map(|other| other.prefix).collect();
+            let others: Vec<&str> =
+                held.iter().filter(|other| *other != one).map(|other| other.prefix).collect();
             (one.part, Candidate::Tensors(Checkpoint::new(*one, group, &others)))
         })
         .collect()

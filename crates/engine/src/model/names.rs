@@ -26,12 +26,18 @@ const T5_NAMES: [(&str, &str); 12] = [
 const T5_BLOCKS: (&str, &str) = ("enc.blk.", "encoder.block.");
 
 fn t5_name(name: &str) -> String {
-    T5_NAMES.iter().chain([&T5_BLOCKS]).fold(name.to_owned(), |name, (theirs, ours)| name.replace(theirs, ours))
+    T5_NAMES
+        .iter()
+        .chain([&T5_BLOCKS])
+        .fold(name.to_owned(), |name, (theirs, ours)| name.replace(theirs, ours))
 }
 
 /// The reverse of [`t5_name`].
 pub(super) fn gguf_name(name: &str) -> String {
-    T5_NAMES.iter().chain([&T5_BLOCKS]).fold(name.to_owned(), |name, (theirs, ours)| name.replace(ours, theirs))
+    T5_NAMES
+        .iter()
+        .chain([&T5_BLOCKS])
+        .fold(name.to_owned(), |name, (theirs, ours)| name.replace(ours, theirs))
 }
 
 #[cfg(test)]
@@ -43,7 +49,10 @@ mod tests {
         for (theirs, ours) in [
             ("token_embd.weight", "shared.weight"),
             ("enc.blk.7.attn_o.weight", "encoder.block.7.layer.0.SelfAttention.o.weight"),
-            ("enc.blk.0.attn_rel_b.weight", "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"),
+            (
+                "enc.blk.0.attn_rel_b.weight",
+                "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+            ),
             ("enc.blk.23.ffn_norm.weight", "encoder.block.23.layer.1.layer_norm.weight"),
             ("enc.output_norm.weight", "encoder.final_layer_norm.weight"),
         ] {

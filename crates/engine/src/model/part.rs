@@ -23,8 +23,15 @@ pub enum Part {
 
 impl Part {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Transformer, Self::Autoencoder, Self::Lora, Self::Projector, Self::T5, Self::Clip, Self::Siglip];
+    pub const ALL: [Self; 7] = [
+        Self::Transformer,
+        Self::Autoencoder,
+        Self::Lora,
+        Self::Projector,
+        Self::T5,
+        Self::Clip,
+        Self::Siglip,
+    ];
 
     /// Where this project's own layout has the part: a file, or a folder that ends in `/`.
     pub const fn place(self) -> &'static str {

@@ -20,9 +20,12 @@ const ENOUGH: usize = 2;
 const fn marks(part: Part) -> &'static [&'static str] {
     match part {
         Part::Transformer => &["img_in.weight", "txt_in.weight", "final_layer.linear.weight"],
-        Part::Autoencoder => {
-            &["encoder.conv_in.weight", "decoder.conv_in.weight", "decoder.conv_out.weight", "decoder.mid.attn_1.q.weight"]
-        }
+        Part::Autoencoder => &[
+            "encoder.conv_in.weight",
+            "decoder.conv_in.weight",
+            "decoder.conv_out.weight",
+            "decoder.mid.attn_1.q.weight",
+        ],
         Part::Projector => &["high_projection.weight", "mid_projection.weight", "low_projection.weight"],
         Part::T5 => &[
             "encoder.final_layer_norm.weight",

@@ -76,12 +76,15 @@ pub(crate) fn configuration<C: Published>(
     path: &str,
     shape: impl Fn(&str) -> Option<Vec<usize>>,
 ) -> Result<(C, Origin), Error> {
-    let beside = format!("{}config.json", folder(path));
-    if files.contains(&beside) {
-        match parse::<C>(&beside, &files.read(&beside)?) {
-            Ok(config) => return Ok((config, Origin::File(beside))),
+    const NAME: &str = "config.json";
+    for place in places(part, path).map(|folder| format!("{folder}{NAME}")) {
+        if !files.contains(&place) {
+            continue;
+        }
+        match parse::<C>(&place, &files.read(&place)?) {
+            Ok(config) => return Ok((config, Origin::File(place))),
             // A folder that holds several parts has one configuration at most, maybe of another part.
-            Err(error) if part.is_at_home(path) => return Err(error),
+            Err(error) if part.is_at_home(&place) => return Err(error),
             Err(_) => {}
         }
     }
@@ -95,7 +98,20 @@ pub(crate) fn configuration<C: Published>(
     let reason = format!(
         "not found, and the published one does not fit: tensor {tensor} of {path} has shape {shape:?}, it asks for {asked:?}"
     );
-    Err(missing(beside, reason))
+    Err(missing(format!("{}{NAME}", folder(path)), reason))
+}
+
+/// Folders in which a part's small files are looked for, in order: that of its weights, the one beside it that Hugging
+/// Face's layout of FLUX has for tokenizers, and the part's own place.
+pub(crate) fn places(part: Part, path: &str) -> impl Iterator<Item = String> + use<> {
+    let own = folder(path).to_owned();
+    let above = folder(own.trim_end_matches('/')).to_owned();
+    let sibling = match part {
+        Part::T5 => Some(format!("{above}tokenizer_2/")),
+        Part::Clip => Some(format!("{above}tokenizer/")),
+        _ => None,
+    };
+    [Some(own), sibling, Some(part.place().to_owned())].into_iter().flatten()
 }
 
 fn parse<C: Nested>(path: &str, bytes: &[u8]) -> Result<C, Error> {

@@ -10,10 +10,15 @@ use super::lora::{self, Changes};
 use super::siglip::Siglip;
 use super::style::StyleProjector;
 use super::t5::T5;
+use crate::Error;
 use crate::model::{Model, Origin, Part};
 use crate::preprocess::Normalisation;
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
-use crate::Error;
+
+/// Small files that pictures depend on.
+const T5_FILES: &[&str] = &["tokenizer.json"];
+const CLIP_FILES: &[&str] = &["tokenizer.json", "merges.txt", "vocab.json"];
+const SIGLIP_FILES: &[&str] = &["preprocessor_config.json"];
 
 /// Where and in which precision a model is built.
 #[derive(Debug, Clone)]
@@ -87,9 +92,12 @@ impl Model {
     /// # Errors
     /// [`Error::Tokenizer`] or [`Error::ModelFile`] naming the file that cannot be used.
     pub fn tokenizers(&self) -> Result<(T5Tokenizer, ClipTokenizer), Error> {
+        let folder = |part, names| {
+            self.folder_with(part, names).unwrap_or_else(|| part.place().trim_end_matches('/').to_owned())
+        };
         Ok((
-            T5Tokenizer::load(self.files(), &self.folder(Part::T5)?)?,
-            ClipTokenizer::load(self.files(), &self.folder(Part::Clip)?)?,
+            T5Tokenizer::load(self.files(), &folder(Part::T5, T5_FILES))?,
+            ClipTokenizer::load(self.files(), &folder(Part::Clip, CLIP_FILES))?,
         ))
     }
 
@@ -98,25 +106,22 @@ impl Model {
     /// # Errors
     /// [`Error::ModelFile`] if the file beside the encoder cannot be read.
     pub fn normalisation(&self) -> Result<Normalisation, Error> {
-        let file = format!("{}/preprocessor_config.json", self.folder(Part::Siglip)?);
-        let is_published = self.origin(Part::Siglip) == Some(&Origin::Embedded);
-        if is_published && !self.files().contains(&file) {
-            return Ok(Normalisation::published());
+        match self.folder_with(Part::Siglip, SIGLIP_FILES) {
+            Some(folder) => Normalisation::read(self.files(), &format!("{folder}/{}", SIGLIP_FILES[0])),
+            None if self.origin(Part::Siglip) == Some(&Origin::Embedded) => Ok(Normalisation::published()),
+            None => {
+                Normalisation::read(self.files(), &format!("{}{}", Part::Siglip.place(), SIGLIP_FILES[0]))
+            }
         }
-        Normalisation::read(self.files(), &file)
     }
 
     /// Small files that pictures depend on and that lie beside the weights.
     pub(crate) fn small_files(&self) -> Vec<String> {
-        let beside = [
-            (Part::T5, &["tokenizer.json"][..]),
-            (Part::Clip, &["tokenizer.json", "vocab.json", "merges.txt"]),
-            (Part::Siglip, &["preprocessor_config.json"]),
-        ];
-        let paths = beside.into_iter().flat_map(|(part, names)| {
-            let folder = self.folder(part).unwrap_or_default();
-            names.iter().map(move |name| format!("{folder}/{name}"))
-        });
+        let parts = [(Part::T5, T5_FILES), (Part::Clip, CLIP_FILES), (Part::Siglip, SIGLIP_FILES)];
+        let paths =
+            parts.into_iter().filter_map(|(part, names)| Some((self.folder_with(part, names)?, names)));
+        let paths =
+            paths.flat_map(|(folder, names)| names.iter().map(move |name| format!("{folder}/{name}")));
         paths.filter(|path| self.files().contains(path)).collect()
     }
 

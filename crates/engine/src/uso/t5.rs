@@ -24,7 +24,8 @@ impl T5 {
     /// If a tensor is missing or misshapen.
     pub fn new(config: &T5Config, vb: VarBuilder) -> Result<Self> {
         let encoder = vb.pp("encoder");
-        let blocks = (0..config.num_layers).map(|i| Block::new(config, encoder.pp("block").pp(i).pp("layer")));
+        let blocks =
+            (0..config.num_layers).map(|i| Block::new(config, encoder.pp("block").pp(i).pp("layer")));
         let biases = (config.relative_attention_num_buckets, config.num_heads);
         Ok(Self {
             embedding: vb.get((config.vocab_size, config.d_model), "shared.weight")?,
@@ -168,8 +169,22 @@ mod tests {
         };
         // `T5Attention._relative_position_bucket` of transformers, bidirectional.
         for (distance, range) in [
-            (0, 0), (-1, 1), (-7, 7), (-8, 8), (-15, 9), (-16, 10), (-31, 11), (-64, 14), (-127, 15), (-511, 15),
-            (1, 17), (7, 23), (8, 24), (16, 26), (127, 31), (511, 31),
+            (0, 0),
+            (-1, 1),
+            (-7, 7),
+            (-8, 8),
+            (-15, 9),
+            (-16, 10),
+            (-31, 11),
+            (-64, 14),
+            (-127, 15),
+            (-511, 15),
+            (1, 17),
+            (7, 23),
+            (8, 24),
+            (16, 26),
+            (127, 31),
+            (511, 31),
         ] {
             assert_eq!(range_of(distance, &config), range, "distance {distance}");
         }

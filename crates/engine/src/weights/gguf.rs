@@ -71,7 +71,9 @@ impl Reading<'_> {
     }
 
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), String> {
-        self.reader.read_exact(bytes).map_err(|_| format!("the file is cut short: its header ends at byte {}", self.bytes))?;
+        self.reader
+            .read_exact(bytes)
+            .map_err(|_| format!("the file is cut short: its header ends at byte {}", self.bytes))?;
         self.read += bytes.len() as u64;
         Ok(())
     }
@@ -161,11 +163,14 @@ impl Reading<'_> {
         let name = self.name()?;
         let dimensions = self.u32()?;
         if dimensions > MOST_DIMENSIONS {
-            return Err(format!("tensor {name} has {dimensions} dimensions, at most {MOST_DIMENSIONS} are known"));
+            return Err(format!(
+                "tensor {name} has {dimensions} dimensions, at most {MOST_DIMENSIONS} are known"
+            ));
         }
         let mut shape = Vec::new();
         for _ in 0..dimensions {
-            let side = usize::try_from(self.u64()?).map_err(|_| format!("tensor {name} is larger than memory"))?;
+            let side =
+                usize::try_from(self.u64()?).map_err(|_| format!("tensor {name} is larger than memory"))?;
             shape.push(side);
         }
         // The fastest dimension comes first in the file.
@@ -238,13 +243,18 @@ mod tests {
 
     #[test]
     fn shapes_are_turned_and_arrays_passed_over() {
-        let words: Vec<u8> = [8u32.to_le_bytes().to_vec(), 2u64.to_le_bytes().to_vec(), text("a"), text("bc")].concat();
-        let pairs = [pair("general.architecture", 8, &text("flux")), pair("tokenizer.ggml.tokens", 9, &words)];
+        let words: Vec<u8> =
+            [8u32.to_le_bytes().to_vec(), 2u64.to_le_bytes().to_vec(), text("a"), text("bc")].concat();
+        let pairs =
+            [pair("general.architecture", 8, &text("flux")), pair("tokenizer.ggml.tokens", 9, &words)];
         let source = file(2, &pairs, &[info("w", &[64, 3], 8, 0), info("b", &[3], 0, 224)], 236);
         let header = header(&source).unwrap();
         assert_eq!(header.metadata, BTreeMap::from([("general.architecture".into(), "flux".into())]));
         let entry = &header.tensors["w"];
-        assert_eq!((entry.stored, entry.shape.as_slice(), entry.bytes), (Some(StoredType::Q8_0), [3, 64].as_slice(), 204));
+        assert_eq!(
+            (entry.stored, entry.shape.as_slice(), entry.bytes),
+            (Some(StoredType::Q8_0), [3, 64].as_slice(), 204)
+        );
         assert_eq!(header.fault("w", source.len()), None);
         assert_eq!(header.fault("b", source.len()), None);
         assert!(header.fault("b", source.len() - 1).unwrap().contains("cut short: tensor b"));
@@ -253,7 +263,10 @@ mod tests {
     #[test]
     fn a_type_without_a_reader_is_kept_by_its_number() {
         let header = header(&file(1, &[], &[info("w", &[256], 23, 0)], 256)).unwrap();
-        assert_eq!((header.tensors["w"].stored, header.tensors["w"].type_name.as_str()), (None, "ggml type 23"));
+        assert_eq!(
+            (header.tensors["w"].stored, header.tensors["w"].type_name.as_str()),
+            (None, "ggml type 23")
+        );
     }
 
     #[test]

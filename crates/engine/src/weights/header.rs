@@ -75,7 +75,10 @@ impl Header {
         let wanted = entry.stored.map(|stored| stored.bytes(&entry.shape));
         match wanted {
             Some(None) => {
-                return Some(format!("tensor {name} has shape {:?}, no whole blocks of {}", entry.shape, entry.type_name));
+                return Some(format!(
+                    "tensor {name} has shape {:?}, no whole blocks of {}",
+                    entry.shape, entry.type_name
+                ));
             }
             Some(Some(wanted)) if wanted != entry.bytes => {
                 return Some(format!(
@@ -129,7 +132,8 @@ mod tests {
 
     #[test]
     fn what_is_no_weight_file_is_called_what_it_is() {
-        let refused = |bytes: &'static [u8]| Header::read(&Source::Bundled(bytes), Path::new("x")).unwrap_err();
+        let refused =
+            |bytes: &'static [u8]| Header::read(&Source::Bundled(bytes), Path::new("x")).unwrap_err();
         let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
         assert!(refused(pointer).contains("git-lfs pointer"));
         assert!(refused(b"\n <!DOCTYPE html><html>Please log in</html>").contains("web page"));

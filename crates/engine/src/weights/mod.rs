@@ -36,6 +36,17 @@ impl WeightFile {
         let header = Header::read(&source, place)?;
         Ok(Self { path, source, header })
     }
+
+    /// What is wrong with the bytes of its tensors: of the first by place, where the file was cut.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let bytes = self.source.len();
+        let faults = self
+            .header
+            .tensors
+            .iter()
+            .filter_map(|(name, entry)| Some((entry.start, self.header.fault(name, bytes)?)));
+        faults.min_by_key(|(start, _)| *start).map(|(_, reason)| reason)
+    }
 }
 
 /// A tensor in one of the files of a part.

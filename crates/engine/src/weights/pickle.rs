@@ -43,7 +43,11 @@ fn entry(zip: &mut ZipArchive<BufReader<Reader<'_>>>, info: &TensorInfo) -> Resu
     // Candle counts the offset in bytes.
     let offset = info.layout.start_offset() as u64;
     if offset.checked_add(bytes).is_none_or(|end| end > storage.size()) {
-        return Err(format!("its {bytes} bytes at {offset} are not within {} of {}", storage.size(), info.path));
+        return Err(format!(
+            "its {bytes} bytes at {offset} are not within {} of {}",
+            storage.size(),
+            info.path
+        ));
     }
     let start = storage.data_start().and_then(|start| start.checked_add(offset));
     Ok(Entry { stored, type_name, shape, start: start.ok_or("its place in the file is unknown")?, bytes })

@@ -39,7 +39,9 @@ impl Located {
 
     /// Its numbers in host memory, scaled.
     pub(super) fn tensor(&self, dtype: DType) -> Result<Tensor> {
-        let Some(stored) = self.entry.stored else { bail!("tensor {} is {}", self.name, self.entry.type_name) };
+        let Some(stored) = self.entry.stored else {
+            bail!("tensor {} is {}", self.name, self.entry.type_name)
+        };
         let plain = plain(stored, &self.entry.shape, &self.bytes()?)?;
         match self.scales()? {
             None => plain.to_dtype(dtype),

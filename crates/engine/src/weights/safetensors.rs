@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::StoredType;
 use super::header::{Container, Entry, Header};
 use super::source::Source;
-use super::StoredType;
 
 const LENGTH: u64 = 8;
 /// The format's own limit.
@@ -27,7 +27,9 @@ pub(super) fn header(source: &Source) -> Result<Header, String> {
     let length = u64::from_le_bytes(length);
     let most = MOST.min(source.len().saturating_sub(LENGTH));
     if length > most {
-        return Err(format!("the file is cut short: its header has {length} bytes, at most {most} are there"));
+        return Err(format!(
+            "the file is cut short: its header has {length} bytes, at most {most} are there"
+        ));
     }
     let mut text = vec![0; length as usize];
     source.read_at(&mut text, LENGTH).map_err(unreadable)?;
@@ -117,7 +119,9 @@ mod tests {
         long.extend_from_slice(b"{}");
         assert!(refused(Source::Bundled(long.leak())).contains("cut short"));
         assert!(refused(file(r#"{"x":{"dtype":"F32"}}"#, 0)).contains("tensor x"));
-        assert!(refused(file(r#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}}"#, 8)).contains("before"));
+        assert!(
+            refused(file(r#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}}"#, 8)).contains("before")
+        );
         let far = format!(r#"{{"x":{{"dtype":"F32","shape":[1],"data_offsets":[{0},{0}]}}}}"#, u64::MAX);
         assert!(refused(file(&far, 8)).contains("beyond"));
         assert!(refused(file("{nothing", 0)).contains("header"));

@@ -5,6 +5,7 @@
 mod engines;
 mod features;
 mod footprint;
+mod formats;
 mod golden;
 mod image;
 mod mini;
@@ -13,7 +14,9 @@ mod noise;
 mod parity;
 mod preprocess;
 mod preview;
+mod published;
 mod schedule;
 mod scripted;
 mod self_test;
+mod spoilt;
 mod tokens;

@@ -13,14 +13,18 @@ const CPU: Device = Device::Cpu;
 const PLACE: Place = Place { device: CPU, dtype: DType::F32 };
 pub(crate) const FLUX: &str = "FLUX.1-dev/flux1-dev.safetensors";
 pub(crate) const AE: &str = "FLUX.1-dev/ae.safetensors";
-const LORA: &str = "USO/uso_flux_v1.0/dit_lora.safetensors";
-const PROJECTOR: &str = "USO/uso_flux_v1.0/projector.safetensors";
+pub(crate) const LORA: &str = "USO/uso_flux_v1.0/dit_lora.safetensors";
+pub(crate) const PROJECTOR: &str = "USO/uso_flux_v1.0/projector.safetensors";
+
+pub(crate) const T5: &str = "t5-xxl/model.safetensors";
+pub(crate) const SIGLIP: &str = "siglip/model.safetensors";
+pub(crate) const CLIP: &str = "clip-vit-l14/model.safetensors";
 
 /// A copy of a model that a test may damage.
 pub(crate) struct Copy(tempfile::TempDir);
 
 impl Copy {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::of(&fixture("tiny"))
     }
 

@@ -11,7 +11,7 @@ use uso_engine::{Engine, Image, Model, ModelConfig, Place, Request, Uso, schedul
 use crate::golden::{Golden, assert_same_picture, fixture, image, input, tiny, values};
 
 #[derive(Deserialize)]
-struct Case {
+pub(crate) struct Case {
     name: String,
     prompt: String,
     width: u32,
@@ -29,12 +29,12 @@ struct Case {
 }
 
 impl Case {
-    fn read(name: &str) -> Self {
+    pub(crate) fn read(name: &str) -> Self {
         let file = std::fs::read(fixture(&format!("golden/{name}.json"))).unwrap();
         serde_json::from_slice(&file).unwrap()
     }
 
-    fn request(&self) -> Request {
+    pub(crate) fn request(&self) -> Request {
         Request {
             prompt: self.prompt.clone(),
             content: self.content_image.as_deref().map(|path| input(path).into()),
