@@ -7,12 +7,13 @@ use uso_engine::model::{Inspection, PartInspection};
 use uso_engine::{Model, ModelFiles};
 
 use crate::args::InspectArgs;
+use crate::commands::print;
 
 pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let inspection = Model::open(&ModelFiles::new(args.dir.as_deref()))?.inspect();
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&inspection)?)?;
+        writeln!(out, "{}", print::json(&inspection)?)?;
     } else {
         print(&mut out, &inspection)?;
     }
@@ -30,10 +31,10 @@ fn print(out: &mut impl Write, inspection: &Inspection) -> std::io::Result<()> {
         writeln!(out, "\nThe transformer takes no guidance (FLUX.1-schnell).")?;
     }
     for (path, reason) in &inspection.unreadable {
-        writeln!(out, "\n{path} {reason}")?;
+        writeln!(out, "\n{} {}", print::safe(path), print::safe(reason))?;
     }
     if !inspection.other_files.is_empty() {
-        writeln!(out, "\nNot part of the model: {}", inspection.other_files.join(", "))?;
+        writeln!(out, "\nNot part of the model: {}", print::safe(&inspection.other_files.join(", ")))?;
     }
     Ok(())
 }
@@ -41,7 +42,7 @@ fn print(out: &mut impl Write, inspection: &Inspection) -> std::io::Result<()> {
 fn print_part(out: &mut impl Write, part: &PartInspection) -> std::io::Result<()> {
     writeln!(out, "{}", part.part)?;
     let mut line = |name: &str, text: &str| {
-        if text.is_empty() { Ok(()) } else { writeln!(out, "  {name:<14} {text}") }
+        if text.is_empty() { Ok(()) } else { writeln!(out, "  {name:<14} {}", print::safe(text)) }
     };
     line("fault", part.fault.as_deref().unwrap_or_default())?;
     line("file", &part.files.join(", "))?;
