@@ -7,6 +7,7 @@ mod features;
 mod footprint;
 mod golden;
 mod image;
+mod matrix;
 mod mini;
 mod model_folder;
 mod noise;
