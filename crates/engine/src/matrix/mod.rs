@@ -1,10 +1,12 @@
-//! Weight matrices as they are stored.
+//! Weight matrices as they are stored, and the linear layers over them.
 //!
-//! A [`Matrix`] keeps its numbers in whatever type its file or its [`Tier`] has and multiplies by them. Quantised numbers are not exact, products
+//! A [`Matrix`] keeps its numbers in whatever type its file or its [`Tier`] has and multiplies by them;
+//! a [`Linear`] adds a bias and the side branches of LoRAs. Quantised numbers are not exact, products
 //! with them can be: they are turned into the compute type, a band of rows at a time, just before the
 //! multiplication. [`rule`] says where the blocks are multiplied as they are instead.
 
 mod fp8;
+mod linear;
 mod product;
 mod quantised;
 pub mod rule;
@@ -13,6 +15,7 @@ mod tier;
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 
 pub use self::fp8::Fp8;
+pub use self::linear::{Branch, Linear};
 pub use self::product::{CPU_SCRATCH_BYTES, SCRATCH_BYTES};
 pub use self::quantised::Quantised;
 pub use self::rule::Activations;

@@ -17,4 +17,5 @@ mod preview;
 mod schedule;
 mod scripted;
 mod self_test;
+mod side_branch;
 mod tokens;
