@@ -18,6 +18,7 @@ mod examples;
 mod files;
 mod fingerprint;
 mod image;
+pub mod matrix;
 mod memory;
 pub mod model;
 pub mod noise;

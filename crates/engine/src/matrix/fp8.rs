@@ -1,0 +1,224 @@
+//! Eight-bit floating point weights.
+
+use candle_core::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, bail};
+
+use super::product::{band_rows, multiply_in_bands};
+use crate::weights::StoredType;
+
+/// The largest number of e4m3.
+const E4M3_MAX: f32 = 448.0;
+
+/// A matrix (out, in) of one byte a weight, e4m3 or e5m2, and one scale.
+///
+/// A product looks the weights up in a table of the 256 numbers that a code can stand for. The scale is in
+/// the table, applied in f32 before the one rounding to the compute type: each weight is the number of that
+/// type next to code times scale. To scale the product instead would round twice, overflow in f16, and
+/// touch tokens * out numbers rather than 256. The table needs no eight-bit arithmetic of the device, so
+/// every card that has the compute type has this.
+#[derive(Debug, Clone)]
+pub struct Fp8 {
+    stored: StoredType,
+    scale: f32,
+    /// (out, in), u8.
+    codes: Tensor,
+    /// (256), in the compute type.
+    table: Tensor,
+}
+
+impl Fp8 {
+    pub(super) fn from_bytes(
+        stored: StoredType,
+        shape: (usize, usize),
+        bytes: &[u8],
+        scale: f32,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        if !scale.is_finite() {
+            bail!("the scale of a matrix is {scale}");
+        }
+        // On the GPU candle's look-up takes the index 255, a NaN, for "none" and gives zero.
+        let top = if stored == StoredType::F8E5M2 { 0x7c } else { 0x7f };
+        let broken = |row: &[u8]| row.iter().fold(false, |any, code| any | (code & top == top));
+        if let Some(row) = bytes.chunks(shape.1).position(broken) {
+            bail!("row {row} of a matrix {shape:?} of {stored} has a number that is not finite");
+        }
+        let codes = Tensor::from_raw_buffer(bytes, DType::U8, &[shape.0, shape.1], device)?;
+        Ok(Self { stored, scale, codes, table: table(stored, scale, dtype, device)? })
+    }
+
+    /// Rounds weights to e4m3, with the scale that makes the largest of them 448.
+    pub(super) fn from_tensor(weight: &Tensor, dtype: DType, device: &Device) -> Result<Self> {
+        let values = super::on_host(weight)?;
+        let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+        // Below this the quotient of a subnormal scale would not be finite.
+        let scale = if largest < E4M3_MAX * f32::MIN_POSITIVE { 1.0 } else { largest / E4M3_MAX };
+        let codes: Vec<u8> = values.iter().map(|value| code(value / scale)).collect();
+        Self::from_bytes(StoredType::F8E4M3, weight.dims2()?, &codes, scale, dtype, device)
+    }
+
+    /// The scale that the numbers are multiplied by.
+    pub fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// The numbers as a file keeps them: (out, in), u8.
+    pub fn codes(&self) -> &Tensor {
+        &self.codes
+    }
+
+    pub(super) fn shape(&self) -> (usize, usize) {
+        (self.codes.dims()[0], self.codes.dims()[1])
+    }
+
+    pub(super) fn stored(&self) -> StoredType {
+        self.stored
+    }
+
+    pub(super) fn device(&self) -> &Device {
+        self.codes.device()
+    }
+
+    pub(super) fn multiply(&self, x: &Tensor) -> Result<Tensor> {
+        let x = x.to_dtype(self.table.dtype())?;
+        let at_once = band_rows(self.shape(), x.device().location());
+        multiply_in_bands(&x, self.shape().0, at_once, |start, count| {
+            look_up(&self.codes.narrow(0, start, count)?, &self.table)
+        })
+    }
+
+    pub(super) fn dequantise(&self, dtype: DType) -> Result<Tensor> {
+        look_up(&self.codes, &table(self.stored, self.scale, dtype, self.device())?)
+    }
+}
+
+/// What each code is worth, times `scale`.
+fn table(stored: StoredType, scale: f32, dtype: DType, device: &Device) -> Result<Tensor> {
+    let values: Vec<f32> = (0..=255).map(|code| value(stored, code) * scale).collect();
+    Tensor::new(values, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
+}
+
+/// The number that a code stands for (arXiv 2209.05433, table 1): e4m3 has no infinities and one NaN of
+/// each sign, e5m2 has those of IEEE.
+fn value(stored: StoredType, code: u8) -> f32 {
+    let (mantissa_bits, bias) = if stored == StoredType::F8E5M2 { (2, 15) } else { (3, 7) };
+    let sign = if code & 0x80 == 0 { 1.0 } else { -1.0 };
+    let magnitude = code & 0x7f;
+    match (stored, magnitude) {
+        (StoredType::F8E5M2, 0x7c) => return sign * f32::INFINITY,
+        (StoredType::F8E5M2, 0x7d..) | (_, 0x7f) => return f32::NAN,
+        _ => {}
+    }
+    let exponent = i32::from(magnitude >> mantissa_bits);
+    let mantissa = f32::from(magnitude & ((1 << mantissa_bits) - 1)) / f32::from(1u8 << mantissa_bits);
+    // Subnormal numbers have no leading one and the exponent of the smallest normal ones.
+    let (leading, exponent) = if exponent == 0 { (0.0, 1) } else { (1.0, exponent) };
+    sign * (leading + mantissa) * f32::from_bits(((exponent - bias + 127) as u32) << 23)
+}
+
+/// The code of the e4m3 number next to `value`, of two the even one; numbers beyond 448 become 448.
+fn code(value: f32) -> u8 {
+    const SMALLEST_NORMAL: f32 = 1.0 / 64.0;
+    /// Bits that f32 has behind the three of e4m3.
+    const DROPPED: u32 = 20;
+    /// The bias of f32's exponent less that of e4m3's, where an e4m3 exponent lies.
+    const REBIAS: u32 = (127 - 7) << 3;
+    let magnitude = value.abs().min(E4M3_MAX);
+    let code = if magnitude < SMALLEST_NORMAL {
+        (magnitude * 512.0).round_ties_even() as u8
+    } else {
+        let bits = magnitude.to_bits();
+        let even = (bits >> DROPPED) & 1;
+        (((bits + (1 << (DROPPED - 1)) - 1 + even) >> DROPPED) - REBIAS) as u8
+    };
+    if value.is_sign_negative() { code | 0x80 } else { code }
+}
+
+/// The number of each code, in the type of the table.
+fn look_up(codes: &Tensor, table: &Tensor) -> Result<Tensor> {
+    if codes.device().is_cpu() {
+        return codes.apply_op2_no_bwd(table, &LookUp);
+    }
+    table.index_select(&codes.flatten_all()?, 0)?.reshape(codes.shape())
+}
+
+/// [`look_up`] on the CPU, where candle's copies number by number.
+struct LookUp;
+
+impl CustomOp2 for LookUp {
+    fn name(&self) -> &'static str {
+        "fp8-look-up"
+    }
+
+    fn cpu_fwd(
+        &self,
+        codes: &CpuStorage,
+        codes_layout: &Layout,
+        table: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let Some((start, end)) = codes_layout.contiguous_offsets() else { bail!("codes are not contiguous") };
+        let codes = &codes.as_slice::<u8>()?[start..end];
+        let values = match table {
+            CpuStorage::F32(table) => CpuStorage::F32(each(codes, table)),
+            CpuStorage::F16(table) => CpuStorage::F16(each(codes, table)),
+            CpuStorage::BF16(table) => CpuStorage::BF16(each(codes, table)),
+            other => bail!("no weights in {:?}", candle_core::backend::BackendStorage::dtype(other)),
+        };
+        Ok((values, codes_layout.shape().clone()))
+    }
+}
+
+fn each<T: Copy>(codes: &[u8], table: &[T]) -> Vec<T> {
+    codes.iter().map(|code| table[usize::from(*code)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// What `ml_dtypes` makes of all codes and of numbers between them.
+    fn recorded() -> HashMap<String, Tensor> {
+        let file = include_bytes!("../../tests/fixtures/ggml/fp8.safetensors");
+        candle_core::safetensors::load_buffer(file, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn every_code_is_worth_what_ml_dtypes_reads() {
+        let recorded = recorded();
+        for stored in [StoredType::F8E4M3, StoredType::F8E5M2] {
+            let expected: Vec<f32> = recorded[&format!("{stored}.values")].to_vec1().unwrap();
+            for (code, expected) in expected.into_iter().enumerate() {
+                let ours = value(stored, code as u8);
+                let same = ours.to_bits() == expected.to_bits() || (ours.is_nan() && expected.is_nan());
+                assert!(same, "{stored} {code:#04x}: {ours} instead of {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_get_the_code_next_to_them() {
+        let recorded = recorded();
+        let written: Vec<f32> = recorded["fp8_e4m3.written"].to_vec1().unwrap();
+        let codes: Vec<u8> = recorded["fp8_e4m3.codes"].to_vec1().unwrap();
+        for (number, expected) in written.into_iter().zip(codes) {
+            assert_eq!(code(number), expected, "{number}");
+        }
+        assert_eq!((code(1e9), code(-449.0)), (0x7e, 0xfe), "beyond the largest");
+    }
+
+    #[test]
+    fn the_largest_weight_becomes_the_largest_code() {
+        let weight = Tensor::new(&[[0.5f32, -0.02, 0.0], [0.25, 0.1, -0.3]], &Device::Cpu).unwrap();
+        let fp8 = Fp8::from_tensor(&weight, DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(fp8.scale(), 0.5 / 448.0);
+        assert_eq!(fp8.codes().to_vec2::<u8>().unwrap()[0][0], 0x7e);
+        for tiny in [0.0, f32::MIN_POSITIVE] {
+            let weight = Tensor::new(&[[tiny, tiny]], &Device::Cpu).unwrap();
+            let fp8 = Fp8::from_tensor(&weight, DType::F32, &Device::Cpu).unwrap();
+            assert_eq!(fp8.dequantise(DType::F32).unwrap().to_vec2::<f32>().unwrap(), [[0.0, 0.0]]);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Linear layers over matrices in any tier, with the low-rank side branches of LoRAs.
+
+use candle_core::{D, DType, Result, Tensor, bail};
+
+use super::Matrix;
+
+/// `y = x W^T + b`, plus what its side branches add.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    matrix: Matrix,
+    bias: Option<Tensor>,
+    branches: Vec<Branch>,
+}
+
+impl Linear {
+    /// A layer without side branches. `bias`: (out).
+    ///
+    /// # Errors
+    /// If the bias does not fit the matrix.
+    pub fn new(matrix: Matrix, bias: Option<Tensor>) -> Result<Self> {
+        let (rows, _) = matrix.shape();
+        match &bias {
+            Some(bias) if bias.dims() != [rows] => {
+                bail!("a bias of shape {:?} does not fit a matrix of {rows} rows", bias.dims())
+            }
+            _ => Ok(Self { matrix, bias, branches: Vec::new() }),
+        }
+    }
+
+    /// Adds a side branch for good.
+    ///
+    /// # Errors
+    /// If it does not fit the matrix.
+    pub fn with_branch(mut self, branch: Branch) -> Result<Self> {
+        branch.check(self.matrix.shape())?;
+        self.branches.push(branch);
+        Ok(self)
+    }
+
+    /// The weights.
+    pub fn matrix(&self) -> &Matrix {
+        &self.matrix
+    }
+
+    /// The side branches that it has for good.
+    pub fn branches(&self) -> &[Branch] {
+        &self.branches
+    }
+
+    /// `x`: (.., in) to (.., out), in the type of `x`.
+    ///
+    /// # Errors
+    /// If a shape does not fit or the device fails.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward_with(x, &[])
+    }
+
+    /// As [`Linear::forward`], with side branches of one sample behind those of the layer.
+    ///
+    /// # Errors
+    /// If a shape does not fit or the device fails.
+    pub fn forward_with(&self, x: &Tensor, more: &[Branch]) -> Result<Tensor> {
+        let mut y = self.matrix.forward(x)?;
+        if let Some(bias) = &self.bias {
+            y = y.broadcast_add(&bias.to_dtype(y.dtype())?)?;
+        }
+        for branch in self.branches.iter().chain(more) {
+            y = branch.add_to(y, x)?;
+        }
+        Ok(y)
+    }
+
+    /// Bytes that it takes on its device.
+    pub fn bytes(&self) -> u64 {
+        let tensor = |tensor: &Tensor| (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64;
+        let branches = self.branches.iter().map(|branch| tensor(&branch.down) + tensor(&branch.up));
+        self.matrix.bytes() + self.bias.as_ref().map_or(0, tensor) + branches.sum::<u64>()
+    }
+}
+
+/// A low-rank side branch (LoRA, arXiv 2106.09685, section 4.1): `scale * (x down^T) up^T`, added to some
+/// of the output's columns.
+///
+/// On weights that are not wide floats it stands in for the merged sum, which rounding to their grid would
+/// lose.
+#[derive(Debug, Clone)]
+pub struct Branch {
+    /// (rank, in).
+    down: Tensor,
+    /// (rows, rank), times the scale.
+    up: Tensor,
+    /// The first row of the matrix that it belongs to.
+    start: usize,
+}
+
+impl Branch {
+    /// The branch of `down` (rank, in) and `up` (rows, rank) beside the rows `start..start + rows` of a matrix,
+    /// in the compute type `dtype`.
+    ///
+    /// # Errors
+    /// If the two are no matrices of one rank.
+    pub fn new(down: &Tensor, up: &Tensor, scale: f64, start: usize, dtype: DType) -> Result<Self> {
+        let ((rank, _), (_, up_rank)) = (down.dims2()?, up.dims2()?);
+        if rank != up_rank {
+            bail!("a LoRA's down {:?} and up {:?} differ in rank", down.dims(), up.dims());
+        }
+        // Scaled in f32: scaled after it was rounded, it would be rounded twice.
+        let up = (up.to_dtype(DType::F32)? * scale)?.to_dtype(dtype)?;
+        Ok(Self { down: down.to_dtype(dtype)?, up, start })
+    }
+
+    /// Refuses a branch that a matrix (out, in) has no place for.
+    ///
+    /// # Errors
+    /// Names both shapes.
+    pub fn check(&self, (rows, columns): (usize, usize)) -> Result<()> {
+        let (own, into) = (self.up.dim(0)?, self.down.dim(1)?);
+        let end = self.start.checked_add(own);
+        if into != columns || end.is_none_or(|end| end > rows) {
+            let start = self.start;
+            bail!("a LoRA ({own}, {into}) from row {start} on does not fit a matrix ({rows}, {columns})");
+        }
+        Ok(())
+    }
+
+    /// Adds it to `y` (.., out), which nobody else holds, for the layer's input `x` (.., in).
+    fn add_to(&self, y: Tensor, x: &Tensor) -> Result<Tensor> {
+        let flat = x.reshape(((), x.dim(D::Minus1)?))?.to_dtype(self.down.dtype())?;
+        let added = flat.matmul(&self.down.t()?)?.matmul(&self.up.t()?)?.to_dtype(y.dtype())?;
+        let (rows, mut shape) = (added.dim(1)?, y.dims().to_vec());
+        if shape.last() == Some(&rows) {
+            return y + added.reshape(shape)?;
+        }
+        if let Some(width) = shape.last_mut() {
+            *width = rows;
+        }
+        // In place: the columns beside it are not copied.
+        let sum = (y.narrow(D::Minus1, self.start, rows)? + added.reshape(shape)?)?;
+        y.slice_set(&sum, D::Minus1, self.start)?;
+        Ok(y)
+    }
+}

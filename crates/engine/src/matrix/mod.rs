@@ -1,0 +1,224 @@
+//! Weight matrices as they are stored, and the linear layers over them.
+//!
+//! A [`Matrix`] keeps its numbers in whatever type its file or its [`Tier`] has and multiplies by them;
+//! a [`Linear`] adds a bias and the side branches of LoRAs. Quantised numbers are not exact, products
+//! with them can be: they are turned into the compute type, a band of rows at a time, just before the
+//! multiplication. [`rule`] says where the blocks are multiplied as they are instead.
+
+mod fp8;
+mod linear;
+mod product;
+mod quantised;
+pub mod rule;
+mod tier;
+
+use candle_core::{D, DType, Device, Result, Tensor, bail};
+
+pub use self::fp8::Fp8;
+pub use self::linear::{Branch, Linear};
+pub use self::product::{CPU_SCRATCH_BYTES, SCRATCH_BYTES};
+pub use self::quantised::Quantised;
+pub use self::rule::Activations;
+pub use self::tier::Tier;
+use crate::weights::StoredType;
+
+/// A weight matrix (out, in), kept as it is stored.
+#[derive(Debug, Clone)]
+pub enum Matrix {
+    /// bf16, f16 or f32: the compute type.
+    Dense(Tensor),
+    /// One byte a weight and one scale a matrix.
+    Fp8(Fp8),
+    /// Blocks of ggml.
+    Quantised(Quantised),
+}
+
+impl Matrix {
+    /// A matrix from its bytes in a file. `dtype` is the compute type: plain floats become that, eight-bit
+    /// floats and blocks stay as they are. `scale` is what a file keeps beside eight-bit floats: the
+    /// weights are its product with the numbers.
+    ///
+    /// # Errors
+    /// If the bytes are not those of such a matrix, if it has a type that is no floating point or a scale
+    /// that it cannot have, or if an eight-bit number or the scale is not finite.
+    pub fn from_bytes(
+        stored: StoredType,
+        (rows, columns): (usize, usize),
+        bytes: &[u8],
+        scale: Option<f32>,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
+        check_bytes(stored, (rows, columns), bytes)?;
+        if scale.is_some() && !stored.is_fp8() {
+            bail!("a matrix of {stored} has no scale of its own");
+        }
+        if stored.quantised().is_some() {
+            return Quantised::from_bytes(stored, (rows, columns), bytes, device).map(Self::Quantised);
+        }
+        if stored.is_fp8() {
+            let scale = scale.unwrap_or(1.0);
+            return Fp8::from_bytes(stored, (rows, columns), bytes, scale, dtype, device).map(Self::Fp8);
+        }
+        let Some(plain) = plain_float(stored) else { bail!("{stored} is no type for a weight matrix") };
+        // What is cast is cast before it reaches the device, which may have no room for both.
+        let first = if plain == dtype { device } else { &Device::Cpu };
+        let weight = Tensor::from_raw_buffer(bytes, plain, &[rows, columns], first)?;
+        Ok(Self::Dense(weight.to_dtype(dtype)?.to_device(device)?))
+    }
+
+    /// Brings float weights (out, in) to a tier. [`Tier::Bf16`] means the compute type `dtype`.
+    ///
+    /// # Errors
+    /// If `weight` is no matrix, has rows that are no whole blocks of the tier's type, or a number that is
+    /// not finite.
+    pub fn from_tensor(weight: &Tensor, tier: Tier, dtype: DType, device: &Device) -> Result<Self> {
+        weight.dims2()?;
+        match tier.stored() {
+            None => Ok(Self::Dense(weight.to_dtype(dtype)?.to_device(device)?)),
+            Some(stored) if stored.is_fp8() => Fp8::from_tensor(weight, dtype, device).map(Self::Fp8),
+            Some(stored) => Quantised::from_tensor(weight, stored, device).map(Self::Quantised),
+        }
+    }
+
+    /// The same weights in another tier, on the same device; what is in it already stays as it is.
+    ///
+    /// # Errors
+    /// As [`Matrix::from_tensor`].
+    pub fn to_tier(&self, tier: Tier, dtype: DType) -> Result<Self> {
+        match self {
+            Self::Dense(weight) => Self::from_tensor(weight, tier, dtype, weight.device()),
+            _ if self.tier() == Some(tier) => Ok(self.clone()),
+            _ => Self::from_tensor(&self.dequantise(DType::F32)?, tier, dtype, &self.device()),
+        }
+    }
+
+    /// Says what products on the CPU may do to activations; only blocks have the choice.
+    #[must_use]
+    pub fn with_activations(self, activations: Activations) -> Self {
+        match self {
+            Self::Quantised(blocks) => Self::Quantised(blocks.with_activations(activations)),
+            other => other,
+        }
+    }
+
+    /// `x` (.., in) times the transpose of the weights: (.., out), in the type of `x`.
+    ///
+    /// # Errors
+    /// If the last side of `x` is not `in`, or the device fails.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (rows, columns) = self.shape();
+        let mut shape = x.dims().to_vec();
+        match shape.last_mut() {
+            Some(width) if *width == columns => *width = rows,
+            _ => bail!("an input of shape {:?} does not fit a matrix ({rows}, {columns})", x.dims()),
+        }
+        let flat = x.reshape(((), columns))?;
+        let product = match self {
+            Self::Dense(weight) => product::multiply(&flat.to_dtype(weight.dtype())?, weight)?,
+            Self::Fp8(fp8) => fp8.multiply(&flat)?,
+            Self::Quantised(blocks) => blocks.multiply(&flat)?,
+        };
+        product.to_dtype(x.dtype())?.reshape(shape)
+    }
+
+    /// The weights (out, in) as products use them, in the given type.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn dequantise(&self, dtype: DType) -> Result<Tensor> {
+        match self {
+            Self::Dense(weight) => weight.to_dtype(dtype),
+            Self::Fp8(fp8) => fp8.dequantise(dtype),
+            Self::Quantised(blocks) => blocks.dequantise(dtype),
+        }
+    }
+
+    /// (out, in).
+    pub fn shape(&self) -> (usize, usize) {
+        match self {
+            Self::Dense(weight) => (weight.dims()[0], weight.dims()[1]),
+            Self::Fp8(fp8) => fp8.shape(),
+            Self::Quantised(blocks) => blocks.shape(),
+        }
+    }
+
+    /// The type that its numbers are kept in.
+    pub fn stored(&self) -> StoredType {
+        match self {
+            Self::Dense(weight) => match weight.dtype() {
+                DType::BF16 => StoredType::BF16,
+                DType::F16 => StoredType::F16,
+                _ => StoredType::F32,
+            },
+            Self::Fp8(fp8) => fp8.stored(),
+            Self::Quantised(blocks) => blocks.stored(),
+        }
+    }
+
+    /// The tier that it is in; None for blocks that are no tier's.
+    pub fn tier(&self) -> Option<Tier> {
+        Tier::of(self.stored())
+    }
+
+    /// Where it lies.
+    pub fn device(&self) -> Device {
+        match self {
+            Self::Dense(weight) => weight.device().clone(),
+            Self::Fp8(fp8) => fp8.device().clone(),
+            Self::Quantised(blocks) => blocks.device(),
+        }
+    }
+
+    /// Bytes that it takes between products, with the second copy that candle makes of blocks at their
+    /// first product with [`Activations::Rounded`].
+    pub fn bytes(&self) -> u64 {
+        let plain = self.stored().bytes(&[self.shape().0, self.shape().1]).unwrap_or(u64::MAX);
+        match self {
+            Self::Dense(_) | Self::Fp8(_) => plain,
+            Self::Quantised(blocks) => plain + blocks.repacked_bytes(),
+        }
+    }
+}
+
+/// The type of plain numbers that weights may have.
+fn plain_float(stored: StoredType) -> Option<DType> {
+    match stored {
+        StoredType::BF16 => Some(DType::BF16),
+        StoredType::F16 => Some(DType::F16),
+        StoredType::F32 => Some(DType::F32),
+        StoredType::F64 => Some(DType::F64),
+        _ => None,
+    }
+}
+
+fn check_bytes(stored: StoredType, (rows, columns): (usize, usize), bytes: &[u8]) -> Result<()> {
+    if rows == 0 || columns == 0 {
+        bail!("a matrix ({rows}, {columns}) has no numbers");
+    }
+    check_rows(stored, columns)?;
+    match stored.bytes(&[rows, columns]) {
+        Some(expected) if expected == bytes.len() as u64 => Ok(()),
+        Some(expected) => {
+            bail!("a matrix ({rows}, {columns}) of {stored} takes {expected} bytes, not {}", bytes.len())
+        }
+        None => bail!("a matrix ({rows}, {columns}) of {stored} is too large"),
+    }
+}
+
+fn check_rows(stored: StoredType, columns: usize) -> Result<()> {
+    let (block, _) = stored.block();
+    if !columns.is_multiple_of(block) {
+        bail!("rows of {columns} numbers are no whole blocks of {stored}, which have {block}");
+    }
+    Ok(())
+}
+
+/// All numbers of a weight in f32 on the host.
+fn on_host(weight: &Tensor) -> Result<Vec<f32>> {
+    let values: Vec<f32> = weight.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+    match values.chunks(weight.dim(D::Minus1)?).position(|row| row.iter().any(|value| !value.is_finite())) {
+        None => Ok(values),
+        Some(row) => bail!("row {row} of a matrix {:?} has a number that is not finite", weight.dims()),
+    }
+}

@@ -1,0 +1,150 @@
+//! Weights in ggml's blocks.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+use super::product::{band_rows, multiply_in_bands};
+use super::rule::{Activations, Product, repacked_bytes};
+use crate::weights::StoredType;
+
+/// A matrix (out, in) of ggml's blocks.
+#[derive(Debug, Clone)]
+pub struct Quantised {
+    stored: StoredType,
+    shape: (usize, usize),
+    blocks: Arc<QTensor>,
+    activations: Activations,
+}
+
+impl Quantised {
+    pub(super) fn from_bytes(
+        stored: StoredType,
+        shape: (usize, usize),
+        bytes: &[u8],
+        device: &Device,
+    ) -> Result<Self> {
+        let storage = QStorage::from_data(aligned(bytes), device, blocks_of(stored)?)?;
+        Ok(Self::new(stored, shape, QTensor::new(storage, shape)?))
+    }
+
+    pub(super) fn from_tensor(weight: &Tensor, stored: StoredType, device: &Device) -> Result<Self> {
+        let (shape, ggml) = (weight.dims2()?, blocks_of(stored)?);
+        super::check_rows(stored, shape.1)?;
+        let weight = Tensor::from_vec(super::on_host(weight)?, shape, &Device::Cpu)?;
+        Ok(Self::new(stored, shape, QTensor::quantize_onto(&weight, ggml, device)?))
+    }
+
+    fn new(stored: StoredType, shape: (usize, usize), blocks: QTensor) -> Self {
+        Self { stored, shape, blocks: Arc::new(blocks), activations: Activations::default() }
+    }
+
+    pub(super) fn with_activations(self, activations: Activations) -> Self {
+        Self { activations, ..self }
+    }
+
+    /// The blocks as candle has them.
+    pub fn blocks(&self) -> &QTensor {
+        &self.blocks
+    }
+
+    pub(super) fn shape(&self) -> (usize, usize) {
+        self.shape
+    }
+
+    pub(super) fn stored(&self) -> StoredType {
+        self.stored
+    }
+
+    pub(super) fn device(&self) -> Device {
+        self.blocks.device()
+    }
+
+    /// Bytes of the second copy that candle keeps of blocks that are multiplied as they are.
+    pub(super) fn repacked_bytes(&self) -> u64 {
+        let kept = self.device().is_cpu() && self.activations == Activations::Rounded;
+        if kept { repacked_bytes(self.stored, self.shape) } else { 0 }
+    }
+
+    pub(super) fn multiply(&self, x: &Tensor) -> Result<Tensor> {
+        // The CPU is fastest in float32, and its kernels for blocks are.
+        let x = if x.device().is_cpu() { x.to_dtype(DType::F32)? } else { x.clone() };
+        let product = Product {
+            tokens: x.dim(0)?,
+            shape: self.shape,
+            stored: self.stored,
+            activations: self.activations,
+            dtype: x.dtype(),
+            place: x.device().location(),
+        };
+        if !product.dequantise_first() {
+            return x.apply_op1_no_bwd(self.blocks.as_ref());
+        }
+        self.multiply_in_bands(&x, band_rows(self.shape, product.place))
+    }
+
+    fn multiply_in_bands(&self, x: &Tensor, at_once: usize) -> Result<Tensor> {
+        multiply_in_bands(x, self.shape.0, at_once, |start, count| {
+            if count == self.shape.0 {
+                self.dequantise(x.dtype())
+            } else {
+                self.rows(start, count)?.to_dtype(x.dtype())
+            }
+        })
+    }
+
+    /// So many rows in f32.
+    fn rows(&self, start: usize, count: usize) -> Result<Tensor> {
+        self.blocks.embedding(&Tensor::arange(start as u32, (start + count) as u32, &self.device())?)
+    }
+
+    pub(super) fn dequantise(&self, dtype: DType) -> Result<Tensor> {
+        let device = self.device();
+        // Half of f32's traffic; f16 has three bits more than bf16, and range enough for weights.
+        let short = device.is_cuda() && dtype != DType::F32;
+        if short { self.blocks.dequantize_f16(&device)? } else { self.blocks.dequantize(&device)? }
+            .to_dtype(dtype)
+    }
+}
+
+fn blocks_of(stored: StoredType) -> Result<GgmlDType> {
+    match stored.quantised() {
+        Some(ggml) => Ok(ggml),
+        None => bail!("{stored} has no blocks"),
+    }
+}
+
+/// The bytes at an address where blocks may begin: ggml's scales are two bytes, and candle panics elsewhere.
+fn aligned(bytes: &[u8]) -> Cow<'_, [u8]> {
+    const BLOCK_ALIGNMENT: usize = 2;
+    if bytes.as_ptr().align_offset(BLOCK_ALIGNMENT) == 0 {
+        Cow::Borrowed(bytes)
+    } else {
+        Cow::Owned(bytes.to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::noise::normal;
+
+    #[test]
+    fn bands_make_no_difference() {
+        let weight = Tensor::from_vec(normal(1, 48 * 256), (48, 256), &Device::Cpu).unwrap();
+        let x = Tensor::from_vec(normal(2, 5 * 256), (5, 256), &Device::Cpu).unwrap();
+        let blocks = Quantised::from_tensor(&weight, StoredType::Q4K, &Device::Cpu).unwrap();
+        let numbers = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let dense = blocks.dequantise(DType::F32).unwrap();
+        assert_eq!(numbers(&blocks.rows(32, 16).unwrap()), numbers(&dense.narrow(0, 32, 16).unwrap()));
+        let whole = numbers(&x.matmul(&dense.t().unwrap()).unwrap());
+        for at_once in [16, 32, 48] {
+            let apart = numbers(&blocks.multiply_in_bands(&x, at_once).unwrap());
+            for (whole, apart) in whole.iter().zip(apart) {
+                assert!((whole - apart).abs() < 1e-3, "{whole} and {apart} in bands of {at_once}");
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! How the large matrices of a model are kept.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::Error;
+use crate::weights::StoredType;
+
+/// How the large matrices of a model are kept, the finest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tier {
+    /// The compute type: bfloat16 on a GPU, float32 on the CPU.
+    Bf16,
+    /// One byte a weight, e4m3 with one scale a matrix.
+    Fp8,
+    /// 8.5 bits a weight, in blocks of 32.
+    Q8_0,
+    /// 6.5625 bits a weight, in blocks of 256.
+    Q6K,
+    /// 4.5 bits a weight, in blocks of 256.
+    Q4K,
+}
+
+impl Tier {
+    /// All of them, the finest first.
+    pub const ALL: [Self; 5] = [Self::Bf16, Self::Fp8, Self::Q8_0, Self::Q6K, Self::Q4K];
+
+    /// The type of its numbers; None for the compute type, which the device decides.
+    pub const fn stored(self) -> Option<StoredType> {
+        match self {
+            Self::Bf16 => None,
+            Self::Fp8 => Some(StoredType::F8E4M3),
+            Self::Q8_0 => Some(StoredType::Q8_0),
+            Self::Q6K => Some(StoredType::Q6K),
+            Self::Q4K => Some(StoredType::Q4K),
+        }
+    }
+
+    /// The tier that numbers of a type belong to, if they do to one.
+    pub fn of(stored: StoredType) -> Option<Self> {
+        match stored {
+            StoredType::BF16 | StoredType::F16 | StoredType::F32 => Some(Self::Bf16),
+            StoredType::F8E5M2 => Some(Self::Fp8),
+            other => Self::ALL.into_iter().find(|tier| tier.stored() == Some(other)),
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Bf16 => "bf16",
+            Self::Fp8 => "fp8",
+            Self::Q8_0 => "q8_0",
+            Self::Q6K => "q6_k",
+            Self::Q4K => "q4_k",
+        })
+    }
+}
+
+impl FromStr for Tier {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::ALL.into_iter().find(|tier| tier.to_string() == name).ok_or_else(|| Error::Request {
+            parameter: "tier",
+            reason: format!("{name:?} is none of {}", Self::ALL.map(|tier| tier.to_string()).join(", ")),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tier_is_read_as_it_is_written() {
+        for tier in Tier::ALL {
+            assert_eq!(tier.to_string().parse::<Tier>().unwrap(), tier);
+            assert_eq!(tier.stored().map_or(Some(Tier::Bf16), Tier::of), Some(tier));
+        }
+        let error = "int8".parse::<Tier>().unwrap_err().to_string();
+        assert_eq!(error, "tier: \"int8\" is none of bf16, fp8, q8_0, q6_k, q4_k");
+        assert_eq!(Tier::of(StoredType::Q5_0), None);
+    }
+}
