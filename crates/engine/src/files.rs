@@ -138,7 +138,7 @@ fn walk(folder: &Path, above: String, paths: &mut Vec<String>) -> io::Result<()>
         }
         if entry.path().is_dir() {
             walk(&entry.path(), format!("{path}/"), paths)?;
-        } else if [".safetensors", ".bin", ".json"].iter().any(|end| name.ends_with(end)) {
+        } else if [".safetensors", ".bin", ".json", "merges.txt"].iter().any(|end| name.ends_with(end)) {
             paths.push(path);
         }
     }

@@ -42,6 +42,7 @@ pub use image::{DecodeLimits, Image};
 pub use reference::Reference;
 pub use request::Request;
 pub use scripted::{Script, Scripted};
+pub use tokenize::{PromptTokens, TokenCount};
 pub use uso::positions::PositionShift;
 pub use uso::{GUIDANCE, MAX_STYLES, SIDE, STEPS, Sample, Uso};
 

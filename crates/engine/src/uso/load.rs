@@ -4,10 +4,13 @@ use candle_core::{DType, Device};
 
 use super::autoencoder::Autoencoder;
 use super::flux::Flux;
+use super::lora;
 use super::siglip::{self, Siglip};
 use super::style::StyleProjector;
-use super::{lora, text};
+use super::text::{self, Clip, T5};
+use crate::files::missing;
 use crate::preprocess::Normalisation;
+use crate::tokenize::{ClipTokenizer, T5Tokenizer, TokenizerSource};
 use crate::weights::Weights;
 use crate::{Error, ModelConfig, ModelFiles};
 
@@ -80,6 +83,44 @@ pub fn load_siglip(
         .map_err(|error| weights.fault(&error))?;
     report_unused(&weights);
     Ok((encoder, Normalisation::read(files, "siglip/preprocessor_config.json")?))
+}
+
+/// T5 and its tokenizer from `folder`.
+pub(super) fn load_t5(
+    files: &ModelFiles,
+    folder: &str,
+    dtype: DType,
+    device: &Device,
+) -> Result<(T5, T5Tokenizer), Error> {
+    let tokenizer = T5Tokenizer::load(files, folder)?;
+    let encoder = T5::load(files, folder, dtype, device)?;
+    check_ids(folder, tokenizer.source(), tokenizer.largest_id(), encoder.vocabulary())?;
+    Ok((encoder, tokenizer))
+}
+
+/// The text half of CLIP and its tokenizer from `folder`.
+pub(super) fn load_clip(
+    files: &ModelFiles,
+    folder: &str,
+    dtype: DType,
+    device: &Device,
+) -> Result<(Clip, ClipTokenizer), Error> {
+    let tokenizer = ClipTokenizer::load(files, folder)?;
+    let encoder = Clip::load(files, folder, dtype, device)?;
+    check_ids(folder, tokenizer.source(), tokenizer.largest_id(), encoder.vocabulary())?;
+    Ok((encoder, tokenizer))
+}
+
+/// Refuses a tokenizer that gives ids for which its encoder, which knows those below `vocabulary`, has no
+/// embedding.
+fn check_ids(folder: &str, source: TokenizerSource, largest: u32, vocabulary: usize) -> Result<(), Error> {
+    if largest as usize >= vocabulary {
+        let reason =
+            format!("the tokenizer ({source}) has ids up to {largest}, the weights {vocabulary} embeddings");
+        return Err(missing(folder, reason));
+    }
+    tracing::info!(folder, %source, "tokenizer of {folder}: {source}");
+    Ok(())
 }
 
 /// Encoder checkpoints carry towers, heads and buffers that USO does not use.

@@ -21,6 +21,7 @@ use candle_core::{DType, Device, Tensor};
 use self::autoencoder::Autoencoder;
 use self::flux::Flux;
 pub use self::load::{load_autoencoder, load_flux, load_projector, load_siglip};
+use self::load::{load_clip, load_t5};
 pub use self::sample::Sample;
 use self::siglip::Siglip;
 use self::style::StyleProjector;
@@ -30,8 +31,8 @@ use crate::config::{Defaults, ModelConfig};
 use crate::preprocess::Normalisation;
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
 use crate::{
-    CacheCounts, Engine, Error, Footprint, Image, ModelFiles, Request, Steps, checkpoint, device,
-    fingerprint, memory,
+    CacheCounts, Engine, Error, Footprint, Image, ModelFiles, PromptTokens, Request, Steps, checkpoint,
+    device, fingerprint, memory,
 };
 
 /// Largest side of a picture or a content reference in pixels, and smallest.
@@ -80,12 +81,14 @@ impl Uso {
     pub fn load(files: &ModelFiles, device: &Device, dtype: DType) -> Result<Self, Error> {
         let config = ModelConfig::read(files)?;
         let (siglip, normalisation) = load_siglip(files, dtype, device)?;
+        let (t5, t5_tokenizer) = load_t5(files, "t5-xxl", dtype, device)?;
+        let (clip, clip_tokenizer) = load_clip(files, "clip-vit-l14", dtype, device)?;
         let mut uso = Self {
             name: files.name(),
-            t5: T5::load(files, "t5-xxl", dtype, device)?,
-            t5_tokenizer: T5Tokenizer::load(files, "t5-xxl")?,
-            clip: Clip::load(files, "clip-vit-l14", dtype, device)?,
-            clip_tokenizer: ClipTokenizer::load(files, "clip-vit-l14")?,
+            t5,
+            t5_tokenizer,
+            clip,
+            clip_tokenizer,
             siglip,
             normalisation,
             projector: load_projector(files, &config, dtype, device)?,
@@ -193,6 +196,10 @@ impl Engine for Uso {
     fn encode(&mut self, request: &Request) -> Result<Sample, Error> {
         let sample = self.prepare(request);
         sample.map_err(|error| self.with_numbers(error, self.footprint(request)))
+    }
+
+    fn prompt_tokens(&self, sample: &Sample) -> Option<PromptTokens> {
+        Some(sample.prompt_tokens())
     }
 
     fn steps(&self, sample: &Sample) -> Steps {

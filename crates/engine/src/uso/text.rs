@@ -21,6 +21,7 @@ pub fn open(files: &ModelFiles, folder: &str) -> std::result::Result<Weights, Er
 /// The T5 encoder.
 pub struct T5 {
     model: t5::T5EncoderModel,
+    vocabulary: usize,
     device: Device,
 }
 
@@ -40,7 +41,12 @@ impl T5 {
         let model = t5::T5EncoderModel::load(weights.builder(dtype, device), &config)
             .map_err(|error| weights.fault(&error))?;
         super::load::report_unused(&weights);
-        Ok(Self { model, device: device.clone() })
+        Ok(Self { model, vocabulary: config.vocab_size, device: device.clone() })
+    }
+
+    /// How many ids it has embeddings for, from 0 on.
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary
     }
 
     /// States of padded token ids: (1, tokens, width).
@@ -55,6 +61,7 @@ impl T5 {
 /// The text half of CLIP.
 pub struct Clip {
     model: text_model::ClipTextTransformer,
+    vocabulary: usize,
     end_id: Option<u32>,
     device: Device,
 }
@@ -118,7 +125,12 @@ impl Clip {
         .map_err(|error| weights.fault(&error))?;
         super::load::report_unused(&weights);
         let end_id = (config.eos_token_id != published_end()).then_some(config.eos_token_id);
-        Ok(Self { model, end_id, device: device.clone() })
+        Ok(Self { model, vocabulary: config.vocab_size, end_id, device: device.clone() })
+    }
+
+    /// How many ids it has embeddings for, from 0 on.
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary
     }
 
     /// The pooled vector of padded token ids: (1, width), after the final norm, not projected.

@@ -17,3 +17,4 @@ mod schedule;
 mod scripted;
 mod self_test;
 mod tokens;
+mod vocabulary;

@@ -212,7 +212,7 @@ fn a_shard_index_cannot_point_out_of_its_folder() {
 fn the_published_t5_folder_without_tokenizer_json_uses_the_vocabulary_inside() {
     let model = Copy::new();
     std::fs::remove_file(model.path("t5-xxl/tokenizer.json")).unwrap();
-    let ids = T5Tokenizer::load(&model.files(), "t5-xxl").unwrap().ids("a", 4).unwrap();
+    let ids = T5Tokenizer::load(&model.files(), "t5-xxl").unwrap().encode("a", 4).unwrap().ids;
     assert_eq!(ids, [3, 9, 1, 0], "ids of the published vocabulary");
 }
 
