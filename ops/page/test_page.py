@@ -295,6 +295,15 @@ def test_a_picture_opens_with_all_that_it_was_made_from(page):
     expect(viewer).to_be_hidden()
 
 
+def test_a_prompt_that_was_cut_is_told_with_its_picture(page):
+    card = generate(page, "the heart is red " * 20)
+    done(card)
+    card.locator("button.open").click()
+    viewer = page.locator("#viewer")
+    expect(viewer).to_contain_text(re.compile(r"The prompt has \d+ T5 tokens; the last \d+ were not used\."))
+    expect(viewer).to_contain_text("CLIP takes the first 32")
+
+
 def test_the_gallery_filters_compares_and_deletes(page):
     for prompt in ("a green ring in the snow", "a red heart in the snow"):
         done(generate(page, prompt))

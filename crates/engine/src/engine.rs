@@ -1,6 +1,6 @@
 //! What every engine can do, whatever it draws with.
 
-use crate::{Error, Image, Request};
+use crate::{Error, Image, PromptTokens, Request};
 
 /// Longest side of a preview in pixels.
 pub const PREVIEW_SIDE: u32 = 256;
@@ -52,6 +52,12 @@ pub trait Engine {
     /// [`Error::Request`] names a parameter outside its limits; [`Error::Image`] a reference that
     /// cannot be used; otherwise the device failed.
     fn encode(&mut self, request: &Request) -> Result<Self::Sample, Error>;
+
+    /// How many tokens the prompt of a sample has, and how many of them were cut. None if the engine does not
+    /// read prompts.
+    fn prompt_tokens(&self, _sample: &Self::Sample) -> Option<PromptTokens> {
+        None
+    }
 
     /// How far a sample has come.
     fn steps(&self, sample: &Self::Sample) -> Steps;

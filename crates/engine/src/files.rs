@@ -144,7 +144,7 @@ fn walk(folder: &Path, above: String, depth: usize, paths: &mut Vec<String>) -> 
     Ok(())
 }
 
-const ENDINGS: [&str; 7] = [".safetensors", ".sft", ".gguf", ".bin", ".pt", ".pth", ".json"];
+const ENDINGS: [&str; 8] = [".safetensors", ".sft", ".gguf", ".bin", ".pt", ".pth", ".json", "merges.txt"];
 
 pub(crate) fn missing(path: impl Into<PathBuf>, reason: impl Into<String>) -> Error {
     Error::ModelFile { file: path.into(), reason: reason.into() }

@@ -45,6 +45,7 @@ pub use model::Model;
 pub use reference::Reference;
 pub use request::Request;
 pub use scripted::{Script, Scripted};
+pub use tokenize::{PromptTokens, TokenCount};
 pub use uso::positions::PositionShift;
 pub use uso::{GUIDANCE, MAX_STYLES, Place, SIDE, STEPS, Sample, Uso};
 

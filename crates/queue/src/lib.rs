@@ -62,7 +62,7 @@ pub use list::{JobPage, ListCursor, ListFilter};
 pub use migrate::LAYOUT;
 pub use place::Place;
 pub use reap::Reaped;
-pub use receipt::Receipt;
+pub use receipt::{PromptTokens, Receipt, TokenCount};
 pub use schema::Time;
 pub use source::Source;
 pub use spec::{

@@ -31,6 +31,8 @@ pub struct Receipt {
     pub stored_bytes: u64,
     /// Prompts and references whose features were there from earlier jobs.
     pub cache_hits: u32,
+    /// How much of the prompt was used; none if the engine does not read prompts.
+    pub prompt_tokens: Option<PromptTokens>,
     /// How often it was set aside for another job.
     pub set_aside: u32,
     /// Attempts begun, this one included.
@@ -41,4 +43,45 @@ pub struct Receipt {
     pub model: String,
     /// Whether the engine was a scripted one, which draws nothing real.
     pub scripted: bool,
+}
+
+/// How many tokens a prompt had for each of the model's two text encoders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct PromptTokens {
+    /// For T5, which takes hundreds of tokens; what is cut here is lost.
+    pub t5: TokenCount,
+    /// For CLIP, which gives one vector for the whole prompt and takes so few tokens that it cuts every long one.
+    pub clip: TokenCount,
+}
+
+/// How many tokens a text had, and how many of them were cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TokenCount {
+    /// All tokens of the text with the special ones around it, before it was cut.
+    pub tokens: u32,
+    /// Tokens at the end of the text that the encoder was not given.
+    pub cut: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_from_before_tokens_were_counted_can_be_read() {
+        let receipt: Receipt = serde_json::from_str(r#"{"steps": 25, "worker": "cuda:0"}"#).unwrap();
+        assert_eq!(receipt, Receipt { steps: 25, worker: "cuda:0".into(), ..Receipt::default() });
+        assert_eq!(receipt.prompt_tokens, None);
+    }
+
+    #[test]
+    fn what_was_cut_is_written_and_read() {
+        let prompt_tokens = Some(PromptTokens {
+            t5: TokenCount { tokens: 600, cut: 88 },
+            clip: TokenCount { tokens: 610, cut: 533 },
+        });
+        let written = serde_json::to_value(Receipt { prompt_tokens, ..Receipt::default() }).unwrap();
+        assert_eq!(written["prompt_tokens"]["t5"], serde_json::json!({ "tokens": 600, "cut": 88 }));
+        assert_eq!(serde_json::from_value::<Receipt>(written).unwrap().prompt_tokens, prompt_tokens);
+    }
 }

@@ -15,6 +15,7 @@ use crate::outputs::{self, Until};
 use crate::parameters::Parameters;
 use crate::references::{self, References};
 use crate::report::Reporter;
+use crate::tokens;
 use crate::workshop::Workshop;
 use crate::{Error, HalfDrawn};
 
@@ -90,6 +91,9 @@ impl<'a> Attempt<'a> {
             Outcome::Drawn(drawn) => {
                 self.ticket.stage(Stage::Leaving);
                 let receipt = self.receipt(&drawn.effort, fetch, fetched_bytes);
+                if let Some(counted) = receipt.prompt_tokens {
+                    tokens::log(&self.lease.id, counted);
+                }
                 self.publish(&request, drawn, receipt).await.map(Made::Picture)
             }
             Outcome::HandedBack(half) => Ok(Made::Half { half, fingerprint }),
@@ -177,6 +181,7 @@ impl<'a> Attempt<'a> {
             decode_ms: milliseconds(effort.decode),
             fetched_bytes,
             cache_hits: effort.cache_hits as u32,
+            prompt_tokens: effort.prompt_tokens.map(tokens::recorded),
             set_aside: effort.set_aside,
             attempts: lease.attempt,
             worker: about.device.clone(),
@@ -198,6 +203,7 @@ impl<'a> Attempt<'a> {
             &drawn.image,
             spec.content.as_ref().map(Source::shown),
             spec.styles.iter().map(Source::shown).collect(),
+            drawn.effort.prompt_tokens,
         );
         let begun = Instant::now();
         let until = Until { lost: self.keeper.lost(), leave: self.shop.leave.clone() };

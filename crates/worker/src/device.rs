@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use uso_engine::{CacheCounts, Engine, Error as EngineError, Image, Request};
+use uso_engine::{CacheCounts, Engine, Error as EngineError, Image, PromptTokens, Request};
 
 use crate::Error;
 pub use clock::{Activity, Clock};
@@ -66,6 +66,8 @@ pub struct Effort {
     pub cache_hits: u64,
     /// How often it had to let another picture go first.
     pub set_aside: u32,
+    /// How much of the prompt was used; none if the engine does not read prompts.
+    pub prompt_tokens: Option<PromptTokens>,
 }
 
 /// A picture that was left off between two steps.

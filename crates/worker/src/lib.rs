@@ -22,6 +22,7 @@ mod presence;
 mod references;
 mod report;
 mod run;
+mod tokens;
 mod verdict;
 mod workshop;
 

@@ -2,8 +2,11 @@
 
 use serde::Serialize;
 use uso_engine::{Image, Request};
+use uso_queue::PromptTokens;
 
-/// Everything that is needed to make the same picture again.
+use crate::tokens;
+
+/// Everything that is needed to make the same picture again, and how much of its prompt was used.
 #[derive(Debug, Clone, Serialize)]
 pub struct Parameters {
     /// Program and version.
@@ -32,6 +35,8 @@ pub struct Parameters {
     pub seed: u64,
     /// How the content reference's positions were moved: `d`, `h`, `w` or `o`.
     pub position_shift: String,
+    /// How much of the prompt was used; none if the engine does not read prompts.
+    pub prompt_tokens: Option<PromptTokens>,
 }
 
 impl Parameters {
@@ -42,6 +47,7 @@ impl Parameters {
         image: &Image,
         content: Option<String>,
         styles: Vec<String>,
+        prompt_tokens: Option<uso_engine::PromptTokens>,
     ) -> Self {
         Self {
             software: concat!("uso-fleet ", env!("CARGO_PKG_VERSION")),
@@ -57,6 +63,7 @@ impl Parameters {
             guidance: request.guidance,
             seed: request.seed,
             position_shift: request.position_shift.to_string(),
+            prompt_tokens: prompt_tokens.map(tokens::recorded),
         }
     }
 

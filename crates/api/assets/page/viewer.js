@@ -7,7 +7,7 @@ import { fill, h } from './dom.js';
 import { cancelJob, jobs } from './jobs.js';
 import { thumbs } from './memory.js';
 import { complain } from './notices.js';
-import { bytes, duration, ended, jobTitle, moment, standing, stateWord } from './words.js';
+import { bytes, duration, ended, jobTitle, moment, promptLength, promptLoss, standing, stateWord } from './words.js';
 
 /** Characters of a prompt beyond which it is a text and no title. */
 const LONG = 120;
@@ -228,7 +228,10 @@ function receipt(job) {
       return piece;
     }),
   );
+  const prompt = told.prompt_tokens;
+  const lost = prompt && promptLoss(prompt);
   const facts = [
+    prompt && ['Prompt', promptLength(prompt)],
     told.model && ['Model', told.scripted ? `${told.model} (test engine)` : told.model],
     told.worker && ['Drawn on', told.worker],
     ['Device time', duration(told.device_ms)],
@@ -243,6 +246,7 @@ function receipt(job) {
     'section',
     {},
     h('h3', {}, 'Receipt'),
+    lost && h('p', { class: 'note' }, lost),
     bar,
     h(
       'ul',

@@ -63,6 +63,19 @@ export function jobTitle(spec) {
   return spec?.prompt?.trim() || 'Layout kept, no prompt';
 }
 
+/** How long a prompt is for the two text encoders. CLIP takes so little that cutting there is usual. */
+export function promptLength({ t5, clip }) {
+  const taken = clip.cut > 0 ? `, of which CLIP takes the first ${count(clip.tokens - clip.cut)}` : '';
+  return `${count(t5.tokens)} T5 tokens, ${count(clip.tokens)} CLIP tokens${taken}`;
+}
+
+/** What was lost of a prompt, in a sentence; null if nothing was. */
+export function promptLoss({ t5 }) {
+  if (!t5.cut) return null;
+  const last = t5.cut === 1 ? 'last one was' : `last ${count(t5.cut)} were`;
+  return `The prompt has ${count(t5.tokens)} T5 tokens; the ${last} not used.`;
+}
+
 /** Where a job stands, in a sentence. */
 export function standing(job) {
   switch (job.state) {

@@ -11,7 +11,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uso_api::{Access, Api, Config, Example, Examples, QUEUE_TIMEOUT};
 use uso_queue::private_redis::PrivateRedis;
-use uso_queue::{ApiKey, Backoff, KeyScope, Lease, NewKey, Output, Queue, Receipt, WorkerId};
+use uso_queue::{
+    ApiKey, Backoff, KeyScope, Lease, NewKey, Output, PromptTokens, Queue, Receipt, TokenCount, WorkerId,
+};
 use uso_store::folder::{FolderConfig, FolderServer};
 use uso_store::{Credentials, Store};
 
@@ -128,7 +130,16 @@ impl Fixture {
             bytes: picture.bytes,
             sha256: picture.sha256,
             content_type: "image/png".into(),
-            receipt: Receipt { steps: 2, device_ms: 80, worker: "cuda:0".into(), ..Receipt::default() },
+            receipt: Receipt {
+                steps: 2,
+                device_ms: 80,
+                worker: "cuda:0".into(),
+                prompt_tokens: Some(PromptTokens {
+                    t5: TokenCount { tokens: 600, cut: 88 },
+                    clip: TokenCount { tokens: 610, cut: 533 },
+                }),
+                ..Receipt::default()
+            },
         };
         lease.complete(&output).await.unwrap();
     }

@@ -37,6 +37,8 @@ async fn a_finished_job_gives_its_picture_to_anybody_with_the_link() {
     assert_eq!(view["state"], "succeeded");
     let receipt = &view["output"]["receipt"];
     assert_eq!((&receipt["device_ms"], &receipt["worker"]), (&json!(80), &json!("cuda:0")));
+    let tokens = json!({ "t5": { "tokens": 600, "cut": 88 }, "clip": { "tokens": 610, "cut": 533 } });
+    assert_eq!(receipt["prompt_tokens"], tokens);
     let sidecar = fixture.client.get(view["output"]["sidecar_url"].as_str().unwrap()).send().await.unwrap();
     assert_eq!(sidecar.text().await.unwrap(), "{}");
 

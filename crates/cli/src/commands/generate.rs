@@ -1,6 +1,9 @@
+use std::io::Write as _;
+
 use anyhow::Context as _;
 use uso_engine::device;
-use uso_engine::{DecodeLimits, Defaults, Engine as _, Image, ModelFiles, Reference, Request, Uso};
+use uso_engine::{DecodeLimits, Defaults, Engine as _, Image, ModelFiles, PromptTokens};
+use uso_engine::{Reference, Request, Uso};
 use uso_worker::parameters::Parameters;
 
 use super::{save, say};
@@ -14,8 +17,9 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let mut uso = Uso::load(&files, &device, dtype).context("cannot load the model")?;
 
     let request = request(args, uso.defaults())?;
-    let bar = progress::bar(request.steps.into());
     let mut sample = uso.encode(&request)?;
+    warn_of_cut(sample.prompt_tokens());
+    let bar = progress::bar(request.steps.into());
     while !sample.steps().is_done() {
         uso.step(&mut sample)?;
         bar.set_position(sample.steps().done.into());
@@ -29,9 +33,24 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     }
     let image = uso.decode(&sample)?;
     let (content, styles) = (args.picture.content.clone(), args.picture.style.clone());
-    let parameters = Parameters::new(uso.name(), &request, &image, content, styles);
+    let tokens = Some(sample.prompt_tokens());
+    let parameters = Parameters::new(uso.name(), &request, &image, content, styles, tokens);
     save(&args.out, &image.to_png(&parameters.png_text())?)?;
     say(&format!("{} (seed {})", args.out.display(), request.seed))
+}
+
+/// Says on stderr which part of the prompt will not be used.
+fn warn_of_cut(PromptTokens { t5, clip }: PromptTokens) {
+    let mut stderr = std::io::stderr().lock();
+    // Whoever does not read it still gets the picture.
+    if t5.cut > 0 {
+        let _ =
+            writeln!(stderr, "uso: the prompt has {} T5 tokens; the last {} are not used", t5.tokens, t5.cut);
+    }
+    if clip.cut > 0 {
+        let taken = clip.tokens - clip.cut;
+        let _ = writeln!(stderr, "uso: CLIP takes the first {taken} of the prompt's {} tokens", clip.tokens);
+    }
 }
 
 fn request(args: &GenerateArgs, defaults: &Defaults) -> anyhow::Result<Request> {

@@ -51,6 +51,24 @@ fn a_picture_is_drawn_without_any_server() {
 }
 
 #[test]
+fn a_prompt_that_does_not_fit_is_drawn_with_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("a.png");
+    let generate = |prompt: &str| {
+        let drawn = uso(&["generate", "--steps", "1", "--prompt", prompt, "--out", out.to_str().unwrap()]);
+        assert!(drawn.status.success(), "{drawn:?}");
+        String::from_utf8(drawn.stderr).unwrap()
+    };
+    let said = generate(&"the star is red ".repeat(20));
+    assert!(said.contains("T5 tokens; the last ") && said.contains(" are not used\n"), "{said}");
+    assert!(said.contains("uso: CLIP takes the first 32 of the prompt's "), "{said}");
+    let picture = String::from_utf8_lossy(&std::fs::read(&out).unwrap()).into_owned();
+    assert!(picture.contains(r#""prompt_tokens":{"t5":{"tokens":"#), "no count in the picture");
+    let said = generate("the star is red");
+    assert!(!said.contains("T5 tokens") && !said.contains("CLIP takes"), "{said}");
+}
+
+#[test]
 fn what_is_wrong_is_said_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("a.png");

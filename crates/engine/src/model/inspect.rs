@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{Candidate, Found, Model, Part};
+use super::{Candidate, Found, Model, Origin, Part, small};
 
 /// What a model folder holds.
 #[derive(Debug, Clone, Serialize)]
@@ -88,11 +88,24 @@ impl Model {
             unused: account.unused,
             added: account.added,
             configuration,
-            tokenizer: None,
+            tokenizer: self.tokenizer(part),
             digest: found.map(digest),
             passed_over: found.map(|found| found.passed_over.clone()).unwrap_or_default(),
             fault,
         }
+    }
+}
+
+impl Model {
+    /// Where a text encoder's tokenizer comes from.
+    fn tokenizer(&self, part: Part) -> Option<String> {
+        if !matches!(part, Part::T5 | Part::Clip) || !self.parts.contains_key(&part) {
+            return None;
+        }
+        let Some(folder) = self.folder_of_small(part) else { return Some(Origin::Embedded.to_string()) };
+        let names = small::names(part).iter().map(|name| format!("{folder}/{name}"));
+        let mut found = names.filter(|path| self.files.contains(path));
+        found.next()
     }
 }
 

@@ -119,3 +119,13 @@ fn parse<C: Nested>(path: &str, bytes: &[u8]) -> Result<C, Error> {
     config.check().map_err(|reason| missing(path, reason))?;
     Ok(config)
 }
+
+/// Small files of a part that pictures depend on.
+pub(crate) const fn names(part: Part) -> &'static [&'static str] {
+    match part {
+        Part::T5 => &["tokenizer.json"],
+        Part::Clip => &["tokenizer.json", "merges.txt", "vocab.json"],
+        Part::Siglip => &["preprocessor_config.json"],
+        _ => &[],
+    }
+}

@@ -10,7 +10,7 @@ use super::latents::{self, TOKEN_PIXELS};
 use super::positions::{self, Rotary};
 use super::{GUIDANCE, MAX_STYLES, SIDE, STEPS, Sample, Uso};
 use crate::cache::Key;
-use crate::{Error, Reference, Request, preprocess, schedule};
+use crate::{Error, PromptTokens, Reference, Request, preprocess, schedule};
 
 impl Uso {
     pub(super) fn prepare(&mut self, request: &Request) -> Result<Sample, Error> {
@@ -24,7 +24,7 @@ impl Uso {
 
         let style = request.styles.iter().map(|style| self.style_tokens(style));
         let style = style.collect::<Result<Vec<_>, Error>>()?;
-        let [states, pooled] = self.text_features(&request.prompt)?;
+        let ([states, pooled], prompt_tokens) = self.text_features(&request.prompt)?;
         let ignore = &mut |_: &str, _: &Tensor| {};
         let text = self.flux.embed_text(&states, &style, ignore)?;
 
@@ -56,18 +56,22 @@ impl Uso {
             rows,
             columns,
             footprint: self.footprint_of(request),
+            prompt_tokens,
         })
     }
 
-    /// T5 states and CLIP's pooled vector of a prompt.
-    fn text_features(&mut self, prompt: &str) -> Result<[Tensor; 2], Error> {
-        self.cached(key(b"text", prompt.as_bytes()), |uso| {
-            let lengths = uso.config.text;
-            let states = uso.t5.encode(&uso.t5_tokenizer.ids(prompt, lengths.t5)?)?;
-            let pooled = uso.clip.encode(&uso.clip_tokenizer.ids(prompt, lengths.clip)?)?;
+    /// T5 states and CLIP's pooled vector of a prompt. Its tokens are counted also where these are in the cache.
+    fn text_features(&mut self, prompt: &str) -> Result<([Tensor; 2], PromptTokens), Error> {
+        let lengths = self.config.text;
+        let t5 = self.t5_tokenizer.encode(prompt, lengths.t5)?;
+        let clip = self.clip_tokenizer.encode(prompt, lengths.clip)?;
+        let features = self.cached(key(b"text", prompt.as_bytes()), |uso| {
+            let states = uso.t5.encode(&t5.ids)?;
+            let pooled = uso.clip.encode(&clip.ids)?;
             // A copy, or the cache would keep the states of all tokens that it is a view of.
             Ok([states, pooled.copy()?])
-        })
+        })?;
+        Ok((features, PromptTokens { t5: t5.count, clip: clip.count }))
     }
 
     /// Style tokens of an image: (1, tokens, hidden).

@@ -1,45 +1,33 @@
 //! The parts of a model, each from its weights.
 
-use candle_core::{DType, Device, Result as CandleResult};
+use candle_core::{DType, Result as CandleResult};
 use candle_nn::VarBuilder;
 
 use super::autoencoder::Autoencoder;
+use super::builder::{Builder, Place};
 use super::clip::Clip;
 use super::flux::Flux;
-use super::lora::{self, Changes};
+use super::lora::Changes;
 use super::siglip::Siglip;
 use super::style::StyleProjector;
 use super::t5::T5;
 use crate::Error;
+use crate::files::missing;
 use crate::model::{Model, Origin, Part};
 use crate::preprocess::Normalisation;
-use crate::tokenize::{ClipTokenizer, T5Tokenizer};
-
-/// Small files that pictures depend on.
-const T5_FILES: &[&str] = &["tokenizer.json"];
-const CLIP_FILES: &[&str] = &["tokenizer.json", "merges.txt", "vocab.json"];
-const SIGLIP_FILES: &[&str] = &["preprocessor_config.json"];
-
-/// Where and in which precision a model is built.
-#[derive(Debug, Clone)]
-pub struct Place {
-    /// The device.
-    pub device: Device,
-    /// The type of its numbers.
-    pub dtype: DType,
-}
+use crate::tokenize::{ClipTokenizer, T5Tokenizer, TokenizerSource};
 
 impl Model {
-    /// The transformer, with USO's LoRA merged in.
+    /// The transformer, with USO's LoRA merged in where its weights are wide floats, beside them where not.
     ///
     /// # Errors
     /// [`Error::Weights`] for a tensor that is missing, misshapen or left over in either file.
     pub fn flux(&self, place: &Place) -> Result<Flux, Error> {
         let config = self.config();
         let changes = Changes::read(self.lora()?, &config.lora).map_err(|error| lora_fault(self, &error))?;
-        let base = self.weights(Part::Transformer)?;
-        let builder = lora::merged(&base, changes, place.dtype, &place.device);
-        Flux::new(&config.flux, builder).map_err(|error| base.fault(&error))
+        let weights = self.weights(Part::Transformer)?;
+        let builder = Builder::new(&weights, &changes, place);
+        Flux::new(&config.flux, &builder).map_err(|error| weights.fault(&error))
     }
 
     /// The autoencoder.
@@ -65,8 +53,9 @@ impl Model {
     pub fn t5_encoder(&self, place: &Place) -> Result<T5, Error> {
         let dtype = if place.dtype == DType::F16 { DType::F32 } else { place.dtype };
         let place = Place { dtype, ..place.clone() };
-        let config = self.t5()?;
-        self.build(Part::T5, &place, |vb| T5::new(config, vb))
+        let (config, weights, none) = (self.t5()?, self.weights(Part::T5)?, Changes::default());
+        let builder = Builder::new(&weights, &none, &place);
+        T5::new(config, &weights, &builder).map_err(|error| weights.fault(&error))
     }
 
     /// The text half of CLIP.
@@ -92,13 +81,15 @@ impl Model {
     /// # Errors
     /// [`Error::Tokenizer`] or [`Error::ModelFile`] naming the file that cannot be used.
     pub fn tokenizers(&self) -> Result<(T5Tokenizer, ClipTokenizer), Error> {
-        let folder = |part, names| {
-            self.folder_with(part, names).unwrap_or_else(|| part.place().trim_end_matches('/').to_owned())
+        let folder = |part: Part| {
+            self.folder_of_small(part).unwrap_or_else(|| part.place().trim_end_matches('/').to_owned())
         };
-        Ok((
-            T5Tokenizer::load(self.files(), &folder(Part::T5, T5_FILES))?,
-            ClipTokenizer::load(self.files(), &folder(Part::Clip, CLIP_FILES))?,
-        ))
+        let (at, clip_at) = (folder(Part::T5), folder(Part::Clip));
+        let t5 = T5Tokenizer::load(self.files(), &at)?;
+        check_ids(&at, t5.source(), t5.largest_id(), self.t5()?.vocab_size)?;
+        let clip = ClipTokenizer::load(self.files(), &clip_at)?;
+        check_ids(&clip_at, clip.source(), clip.largest_id(), self.clip()?.vocab_size)?;
+        Ok((t5, clip))
     }
 
     /// What SigLIP's processor does to pixels.
@@ -106,23 +97,12 @@ impl Model {
     /// # Errors
     /// [`Error::ModelFile`] if the file beside the encoder cannot be read.
     pub fn normalisation(&self) -> Result<Normalisation, Error> {
-        match self.folder_with(Part::Siglip, SIGLIP_FILES) {
-            Some(folder) => Normalisation::read(self.files(), &format!("{folder}/{}", SIGLIP_FILES[0])),
+        const NAME: &str = "preprocessor_config.json";
+        match self.folder_of_small(Part::Siglip) {
+            Some(folder) => Normalisation::read(self.files(), &format!("{folder}/{NAME}")),
             None if self.origin(Part::Siglip) == Some(&Origin::Embedded) => Ok(Normalisation::published()),
-            None => {
-                Normalisation::read(self.files(), &format!("{}{}", Part::Siglip.place(), SIGLIP_FILES[0]))
-            }
+            None => Normalisation::read(self.files(), &format!("{}{NAME}", Part::Siglip.place())),
         }
-    }
-
-    /// Small files that pictures depend on and that lie beside the weights.
-    pub(crate) fn small_files(&self) -> Vec<String> {
-        let parts = [(Part::T5, T5_FILES), (Part::Clip, CLIP_FILES), (Part::Siglip, SIGLIP_FILES)];
-        let paths =
-            parts.into_iter().filter_map(|(part, names)| Some((self.folder_with(part, names)?, names)));
-        let paths =
-            paths.flat_map(|(folder, names)| names.iter().map(move |name| format!("{folder}/{name}")));
-        paths.filter(|path| self.files().contains(path)).collect()
     }
 
     fn build<T>(
@@ -134,6 +114,18 @@ impl Model {
         let weights = self.weights(part)?;
         new(weights.builder(place.dtype, &place.device)).map_err(|error| weights.fault(&error))
     }
+}
+
+/// Refuses a tokenizer that gives ids for which its encoder, which knows those below `vocabulary`, has no
+/// embedding.
+fn check_ids(folder: &str, source: TokenizerSource, largest: u32, vocabulary: usize) -> Result<(), Error> {
+    if largest as usize >= vocabulary {
+        let reason =
+            format!("the tokenizer ({source}) has ids up to {largest}, the weights {vocabulary} embeddings");
+        return Err(missing(folder, reason));
+    }
+    tracing::info!(folder, %source, "tokenizer of {folder}: {source}");
+    Ok(())
 }
 
 fn lora_fault(model: &Model, error: &candle_core::Error) -> Error {

@@ -1,17 +1,15 @@
-//! Low-rank changes of the transformer's layers, merged into weights while they load.
+//! Low-rank changes of the transformer's layers.
 //!
-//! The reference keeps the two low-rank products apart and adds them in every step; merged, they cost nothing.
+//! The reference keeps the two low-rank products apart and adds them in every step; merged into wide weights while they
+//! load, they cost nothing. Beside quantised weights they stay apart.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use candle_core::{D, DType, Device, Result, Shape, Tensor, bail};
-use candle_nn::VarBuilder;
-use candle_nn::var_builder::SimpleBackend;
+use candle_core::{D, DType, Device, Result, Tensor, bail};
 
 use crate::config::LoraConfig;
 use crate::model::Adapter;
-use crate::weights::Weights;
 
 /// A low-rank change of some rows of a layer: `up @ down`.
 #[derive(Debug, Clone)]
@@ -63,51 +61,17 @@ impl Changes {
     }
 }
 
-/// A builder over `base` whose weights carry the changes.
-pub fn merged(base: &Weights, changes: Changes, dtype: DType, device: &Device) -> VarBuilder<'static> {
-    VarBuilder::from_backend(Box::new(Merged { base: base.clone(), changes }), dtype, device.clone())
-}
-
-struct Merged {
-    base: Weights,
-    changes: Changes,
-}
-
-impl SimpleBackend for Merged {
-    fn get(
-        &self,
-        shape: Shape,
-        name: &str,
-        init: candle_nn::Init,
-        dtype: DType,
-        device: &Device,
-    ) -> Result<Tensor> {
-        let changes = name.strip_suffix(".weight").map_or(&[][..], |layer| self.changes.of(layer));
-        if changes.is_empty() {
-            return self.base.get(shape, name, init, dtype, device);
+impl LowRank {
+    /// `weight` with `up @ down` added to the rows that it changes.
+    ///
+    /// # Errors
+    /// If it does not fit the weight.
+    pub fn add_to(&self, weight: &Tensor) -> Result<Tensor> {
+        let all = weight.dim(0)?;
+        let Range { start, end } = self.rows;
+        if end > all || self.down.dim(D::Minus1)? != weight.dim(1)? {
+            bail!("a LoRA for rows {start} to {end} does not fit a weight of shape {:?}", weight.dims());
         }
-        // The sum is formed in float32: a half-precision sum would lose most of a small delta.
-        let weight = self.base.get(shape, name, init, DType::F32, device)?;
-        let changed = changes.iter().try_fold(weight, |weight, change| add(&weight, change, device))?;
-        changed.to_dtype(dtype)
+        weight + self.up.matmul(&self.down)?.pad_with_zeros(0, start, all - end)?
     }
-
-    fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
-        self.base.get_unchecked(name, dtype, device)
-    }
-
-    fn contains_tensor(&self, name: &str) -> bool {
-        self.base.contains_tensor(name)
-    }
-}
-
-/// `weight` with `up @ down` added to the rows that it changes.
-fn add(weight: &Tensor, change: &LowRank, device: &Device) -> Result<Tensor> {
-    let all = weight.dim(0)?;
-    let Range { start, end } = change.rows;
-    if end > all || change.down.dim(D::Minus1)? != weight.dim(1)? {
-        bail!("a LoRA for rows {start} to {end} does not fit a weight of shape {:?}", weight.dims());
-    }
-    let delta = change.up.to_device(device)?.matmul(&change.down.to_device(device)?)?;
-    weight + delta.pad_with_zeros(0, start, all - end)?
 }

@@ -1,6 +1,7 @@
 //! USO on FLUX: a request becomes a picture.
 
 pub mod autoencoder;
+mod builder;
 pub mod clip;
 mod encode;
 pub mod flux;
@@ -22,7 +23,7 @@ use candle_core::{DType, Device, Tensor};
 use self::autoencoder::Autoencoder;
 use self::clip::Clip;
 use self::flux::Flux;
-pub use self::load::Place;
+pub use self::builder::Place;
 pub use self::sample::Sample;
 use self::siglip::Siglip;
 use self::style::StyleProjector;
@@ -33,8 +34,8 @@ use crate::model::Model;
 use crate::preprocess::Normalisation;
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
 use crate::{
-    CacheCounts, Engine, Error, Footprint, Image, ModelFiles, Request, Steps, checkpoint, device,
-    fingerprint, memory,
+    CacheCounts, Engine, Error, Footprint, Image, ModelFiles, PromptTokens, Request, Steps, checkpoint,
+    device, fingerprint, memory,
 };
 
 /// Largest side of a picture or a content reference in pixels, and smallest.
@@ -86,7 +87,7 @@ impl Uso {
         let (t5_tokenizer, clip_tokenizer) = model.tokenizers()?;
         let normalisation = model.normalisation()?;
         let fingerprint = fingerprint::engine(&model, device, dtype)?;
-        let place = Place { device: device.clone(), dtype };
+        let place = Place::new(device.clone(), dtype);
         let mut uso = Self {
             name: files.name(),
             t5: model.t5_encoder(&place)?,
@@ -200,6 +201,10 @@ impl Engine for Uso {
     fn encode(&mut self, request: &Request) -> Result<Sample, Error> {
         let sample = self.prepare(request);
         sample.map_err(|error| self.with_numbers(error, self.footprint(request)))
+    }
+
+    fn prompt_tokens(&self, sample: &Sample) -> Option<PromptTokens> {
+        Some(sample.prompt_tokens())
     }
 
     fn steps(&self, sample: &Sample) -> Steps {

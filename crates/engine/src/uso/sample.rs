@@ -2,7 +2,7 @@ use candle_core::{Result, Tensor};
 
 use super::flux::Conditioning;
 use super::latents::{self, TOKEN_PIXELS};
-use crate::{Footprint, Steps};
+use crate::{Footprint, PromptTokens, Steps};
 
 /// A picture on its way from noise to latent. Its tensors belong to the device's thread.
 pub struct Sample {
@@ -17,12 +17,18 @@ pub struct Sample {
     /// The last step's prediction, packed as the latent is.
     pub(super) velocity: Option<Tensor>,
     pub(super) footprint: Footprint,
+    pub(super) prompt_tokens: PromptTokens,
 }
 
 impl Sample {
     /// How far it has come.
     pub fn steps(&self) -> Steps {
         Steps { done: self.position as u32, of: self.timesteps.len() as u32 - 1 }
+    }
+
+    /// How many tokens its prompt has, and how many of them were cut.
+    pub fn prompt_tokens(&self) -> PromptTokens {
+        self.prompt_tokens
     }
 
     /// Width of the picture in pixels.

@@ -2,18 +2,24 @@
 //! stream. No attention mask: padding takes part, as in the reference.
 
 use candle_core::{D, DType, Device, Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder, linear_no_bias};
 
+use super::builder::Builder;
 use crate::config::T5Config;
+use crate::matrix::Linear;
+use crate::weights::{Table, Weights};
+
+const EMBEDDING: &str = "shared.weight";
 
 /// The encoder's weights.
 pub struct T5 {
-    embedding: Tensor,
+    /// In host memory: a prompt needs few of its rows.
+    embedding: Table,
     /// A bias a head for each range of distances: (ranges, heads).
     distances: Tensor,
     blocks: Vec<Block>,
     norm: RmsNorm,
     config: T5Config,
+    dtype: DType,
     device: Device,
 }
 
@@ -22,18 +28,18 @@ impl T5 {
     ///
     /// # Errors
     /// If a tensor is missing or misshapen.
-    pub fn new(config: &T5Config, vb: VarBuilder) -> Result<Self> {
-        let encoder = vb.pp("encoder");
-        let blocks =
-            (0..config.num_layers).map(|i| Block::new(config, encoder.pp("block").pp(i).pp("layer")));
-        let biases = (config.relative_attention_num_buckets, config.num_heads);
+    pub fn new(config: &T5Config, weights: &Weights, builder: &Builder) -> Result<Self> {
+        let encoder = builder.pp("encoder");
+        let blocks = (0..config.num_layers).map(|i| Block::new(config, &encoder.pp("block").pp(i).pp("layer")));
+        let biases = [config.relative_attention_num_buckets, config.num_heads];
         Ok(Self {
-            embedding: vb.get((config.vocab_size, config.d_model), "shared.weight")?,
-            distances: encoder.get(biases, "block.0.layer.0.SelfAttention.relative_attention_bias.weight")?,
+            embedding: Table::read(weights.located(EMBEDDING)?)?,
+            distances: encoder.tensor(&biases, "block.0.layer.0.SelfAttention.relative_attention_bias.weight")?,
             blocks: blocks.collect::<Result<_>>()?,
-            norm: RmsNorm::new(config, encoder.pp("final_layer_norm"))?,
+            norm: RmsNorm::new(config, &encoder.pp("final_layer_norm"))?,
             config: config.clone(),
-            device: vb.device().clone(),
+            dtype: builder.dtype(),
+            device: builder.device().clone(),
         })
     }
 
@@ -42,8 +48,8 @@ impl T5 {
     /// # Errors
     /// If an id is outside the vocabulary or the device fails.
     pub fn encode(&self, ids: &[u32]) -> Result<Tensor> {
-        let tokens = Tensor::from_slice(ids, ids.len(), &self.device)?;
-        let mut states = self.embedding.index_select(&tokens, 0)?.unsqueeze(0)?;
+        let rows = self.embedding.rows(ids, self.dtype)?;
+        let mut states = rows.to_device(&self.device)?.unsqueeze(0)?;
         let bias = self.position_bias(ids.len())?.to_dtype(states.dtype())?;
         for block in &self.blocks {
             states = block.forward(&states, &bias)?;
@@ -93,19 +99,19 @@ struct Block {
 }
 
 impl Block {
-    fn new(config: &T5Config, vb: VarBuilder) -> Result<Self> {
+    fn new(config: &T5Config, builder: &Builder) -> Result<Self> {
         let (width, inner) = (config.d_model, config.num_heads * config.d_kv);
-        let (attention, dense) = (vb.pp("0.SelfAttention"), vb.pp("1.DenseReluDense"));
+        let (attention, dense) = (builder.pp("0.SelfAttention"), builder.pp("1.DenseReluDense"));
         Ok(Self {
-            norm1: RmsNorm::new(config, vb.pp("0.layer_norm"))?,
-            query: linear_no_bias(width, inner, attention.pp("q"))?,
-            key: linear_no_bias(width, inner, attention.pp("k"))?,
-            value: linear_no_bias(width, inner, attention.pp("v"))?,
-            out: linear_no_bias(inner, width, attention.pp("o"))?,
-            norm2: RmsNorm::new(config, vb.pp("1.layer_norm"))?,
-            gate: linear_no_bias(width, config.d_ff, dense.pp("wi_0"))?,
-            expand: linear_no_bias(width, config.d_ff, dense.pp("wi_1"))?,
-            contract: linear_no_bias(config.d_ff, width, dense.pp("wo"))?,
+            norm1: RmsNorm::new(config, &builder.pp("0.layer_norm"))?,
+            query: attention.pp("q").linear(width, inner, false)?,
+            key: attention.pp("k").linear(width, inner, false)?,
+            value: attention.pp("v").linear(width, inner, false)?,
+            out: attention.pp("o").linear(inner, width, false)?,
+            norm2: RmsNorm::new(config, &builder.pp("1.layer_norm"))?,
+            gate: dense.pp("wi_0").linear(width, config.d_ff, false)?,
+            expand: dense.pp("wi_1").linear(width, config.d_ff, false)?,
+            contract: dense.pp("wo").linear(config.d_ff, width, false)?,
             heads: config.num_heads,
         })
     }
@@ -137,8 +143,8 @@ struct RmsNorm {
 }
 
 impl RmsNorm {
-    fn new(config: &T5Config, vb: VarBuilder) -> Result<Self> {
-        Ok(Self { weight: vb.get(config.d_model, "weight")?, epsilon: config.layer_norm_epsilon })
+    fn new(config: &T5Config, builder: &Builder) -> Result<Self> {
+        Ok(Self { weight: builder.tensor(&[config.d_model], "weight")?, epsilon: config.layer_norm_epsilon })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {

@@ -17,6 +17,7 @@ use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 
 pub use self::header::{Container, Entry, Header};
+pub(crate) use self::read::Table;
 pub(crate) use self::source::Source;
 pub use self::stored::StoredType;
 use crate::Error;

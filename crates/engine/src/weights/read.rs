@@ -50,11 +50,65 @@ impl Located {
         }
     }
 
+    /// The factor of its numbers if it has one or none for all of them; None if it has one for each row.
+    pub(crate) fn single_scale(&self) -> Result<Option<Option<f32>>> {
+        let Some(scales) = self.scales()? else { return Ok(Some(None)) };
+        if scales.elem_count() > 1 {
+            return Ok(None);
+        }
+        Ok(Some(Some(scales.flatten_all()?.get(0)?.to_scalar()?)))
+    }
+
     /// The factors of its numbers in float32: of shape (1) or (rows, 1).
     pub(crate) fn scales(&self) -> Result<Option<Tensor>> {
         let Some(scale) = &self.scale else { return Ok(None) };
         let scales = scale.tensor(DType::F32)?.flatten_all()?;
         if scales.elem_count() == 1 { Ok(Some(scales)) } else { scales.unsqueeze(D::Minus1).map(Some) }
+    }
+}
+
+/// A table whose rows are looked up, kept in host memory as it is stored.
+pub(crate) struct Table {
+    stored: StoredType,
+    width: usize,
+    bytes: Vec<u8>,
+    scales: Option<Tensor>,
+}
+
+impl Table {
+    /// Reads a matrix whole.
+    pub(crate) fn read(located: &Located) -> Result<Self> {
+        let Some(stored) = located.entry.stored else { bail!("tensor {} is {}", located.name, located.entry.type_name) };
+        let width = located.entry.shape.last().copied().unwrap_or(1);
+        Ok(Self { stored, width, bytes: located.bytes()?, scales: located.scales()? })
+    }
+
+    /// The rows of these numbers: (ids, width), in host memory.
+    pub(crate) fn rows(&self, ids: &[u32], dtype: DType) -> Result<Tensor> {
+        let (elements, size) = self.stored.block();
+        let row = self.width / elements * size;
+        let mut gathered = Vec::with_capacity(ids.len() * row);
+        for id in ids {
+            let start = *id as usize * row;
+            let Some(bytes) = self.bytes.get(start..start + row) else { bail!("id {id} is beyond the table") };
+            gathered.extend_from_slice(bytes);
+        }
+        let rows = plain(self.stored, &[ids.len(), self.width], &gathered)?;
+        match &self.scales {
+            None => rows.to_dtype(dtype),
+            Some(scales) if scales.elem_count() == 1 => {
+                rows.to_dtype(DType::F32)?.broadcast_mul(scales)?.to_dtype(dtype)
+            }
+            Some(scales) => {
+                let ids = Tensor::from_slice(ids, ids.len(), &Device::Cpu)?;
+                rows.to_dtype(DType::F32)?.broadcast_mul(&scales.index_select(&ids, 0)?)?.to_dtype(dtype)
+            }
+        }
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.len() as u64
     }
 }
 

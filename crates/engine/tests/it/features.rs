@@ -1,6 +1,6 @@
 //! What was encoded once is not encoded again, and no picture depends on it.
 
-use uso_engine::{CacheCounts, Engine, Error, Image, Reference, Request, Uso};
+use uso_engine::{CacheCounts, Engine, Error, Image, PromptTokens, Reference, Request, TokenCount, Uso};
 
 use crate::engines::{draw, mini, request};
 use crate::mini::reference;
@@ -71,4 +71,25 @@ fn a_small_cache_stays_within_its_bytes() {
     pictures(&mut uso);
     let CacheCounts { hits, bytes, .. } = uso.cache();
     assert!(hits > 0 && bytes <= 20_000, "{hits} hits, {bytes} bytes");
+}
+
+#[test]
+fn tokens_are_counted_also_of_a_prompt_that_is_in_the_cache() {
+    let mut uso = mini();
+    let short = uso.encode(&request()).unwrap();
+    let PromptTokens { t5, clip } = short.prompt_tokens();
+    assert_eq!((t5.cut, clip.cut), (0, 0));
+    assert!(t5.tokens > 8 && clip.tokens > 8, "{t5:?} {clip:?}");
+
+    let long = Request { prompt: "the heart is red ".repeat(20), ..request() };
+    let counted =
+        [uso.encode(&long).unwrap(), uso.encode(&long).unwrap()].map(|sample| sample.prompt_tokens());
+    assert_eq!(uso.cache().misses, 4, "the second was in the cache");
+    assert_eq!(counted[0], counted[1]);
+    let TokenCount { tokens, cut } = counted[0].t5;
+    assert!(tokens > 80 && tokens - cut == 32, "{counted:?}");
+
+    let checkpoint = uso.checkpoint(&short).unwrap();
+    let resumed = uso.resume(&request(), &checkpoint).unwrap();
+    assert_eq!(uso.prompt_tokens(&resumed), Some(PromptTokens { t5, clip }));
 }

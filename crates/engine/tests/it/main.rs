@@ -22,3 +22,4 @@ mod self_test;
 mod spoilt;
 mod side_branch;
 mod tokens;
+mod vocabulary;

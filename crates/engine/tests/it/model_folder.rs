@@ -10,7 +10,7 @@ use uso_engine::{Defaults, Model, ModelConfig, ModelFiles, Place, Uso};
 use crate::golden::{fixture, tiny, values};
 
 const CPU: Device = Device::Cpu;
-const PLACE: Place = Place { device: CPU, dtype: DType::F32 };
+const PLACE: Place = Place::new(CPU, DType::F32);
 pub(crate) const FLUX: &str = "FLUX.1-dev/flux1-dev.safetensors";
 pub(crate) const AE: &str = "FLUX.1-dev/ae.safetensors";
 pub(crate) const LORA: &str = "USO/uso_flux_v1.0/dit_lora.safetensors";
@@ -228,7 +228,7 @@ fn a_shard_index_cannot_point_out_of_its_folder() {
 fn the_published_t5_folder_without_tokenizer_json_uses_the_vocabulary_inside() {
     let model = Copy::new();
     std::fs::remove_file(model.path("t5-xxl/tokenizer.json")).unwrap();
-    let ids = T5Tokenizer::load(&model.files(), "t5-xxl").unwrap().ids("a", 4).unwrap();
+    let ids = T5Tokenizer::load(&model.files(), "t5-xxl").unwrap().encode("a", 4).unwrap().ids;
     assert_eq!(ids, [3, 9, 1, 0], "ids of the published vocabulary");
 }
 

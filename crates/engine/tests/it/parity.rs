@@ -53,7 +53,7 @@ impl Case {
 
 const CPU: Device = Device::Cpu;
 const F32: DType = DType::F32;
-const PLACE: Place = Place { device: CPU, dtype: F32 };
+const PLACE: Place = Place::new(CPU, F32);
 
 fn check(name: &str) {
     let case = Case::read(name);
@@ -70,9 +70,9 @@ fn check(name: &str) {
 fn check_text(case: &Case, golden: &mut Golden) {
     let files = tiny();
     let lengths = ModelConfig::read(&files).unwrap().text;
-    let t5_ids = T5Tokenizer::load(&files, "t5-xxl").unwrap().ids(&case.prompt, lengths.t5).unwrap();
+    let t5_ids = T5Tokenizer::load(&files, "t5-xxl").unwrap().encode(&case.prompt, lengths.t5).unwrap().ids;
     let clip_ids =
-        ClipTokenizer::load(&files, "clip-vit-l14").unwrap().ids(&case.prompt, lengths.clip).unwrap();
+        ClipTokenizer::load(&files, "clip-vit-l14").unwrap().encode(&case.prompt, lengths.clip).unwrap().ids;
     golden.exact("t5_input_ids", &widen(&t5_ids));
     golden.exact("clip_input_ids", &widen(&clip_ids));
 

@@ -47,7 +47,7 @@ fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
 /// The map with the least squared error from the latents of the bundled model's example pictures to the
 /// mean colours of their cells.
 fn learned() -> PreviewConfig {
-    let place = Place { device: Device::Cpu, dtype: DType::F32 };
+    let place = Place::new(Device::Cpu, DType::F32);
     let autoencoder = Model::open(&ModelFiles::Bundled).unwrap().autoencoder(&place).unwrap();
     let mut files: Vec<_> =
         std::fs::read_dir(example_file("")).unwrap().map(|file| file.unwrap().path()).collect();

@@ -1,8 +1,8 @@
 //! Token ids with the published T5 and CLIP vocabularies, against the reference's slow tokenizers.
 
 use serde::Deserialize;
-use uso_engine::ModelFiles;
-use uso_engine::tokenize::{ClipTokenizer, T5Tokenizer};
+use uso_engine::tokenize::{ClipTokenizer, Encoded, T5Tokenizer};
+use uso_engine::{ModelFiles, TokenCount};
 
 use crate::golden::fixture;
 
@@ -12,8 +12,8 @@ struct Recorded {
 }
 
 #[derive(Deserialize)]
-struct Row {
-    text: String,
+pub(crate) struct Row {
+    pub(crate) text: String,
     /// Trailing padding left out.
     t5: Vec<u32>,
     t5_length: usize,
@@ -32,7 +32,7 @@ const T5_DIFFERS: &[(usize, &str)] = &[
 const CLIP_DIFFERS: &[(usize, &str)] =
     &[(42, "ftfy repairs text that was decoded with the wrong character set")];
 
-fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let file = std::fs::read(fixture("tokenizers/golden_ids.json")).unwrap();
     let recorded: Recorded = serde_json::from_slice(&file).unwrap();
     assert_eq!(recorded.rows.len(), 50);
@@ -51,9 +51,10 @@ fn t5_ids_are_those_of_the_reference() {
     // A folder without tokenizer.json, as published: the vocabulary inside the engine.
     let tokenizer = T5Tokenizer::load(&ModelFiles::Folder(fixture("tokenizers")), "none").unwrap();
     compare(T5_DIFFERS, |row| {
-        let ids = tokenizer.ids(&row.text, row.t5_length).unwrap();
+        let Encoded { ids, count } = tokenizer.encode(&row.text, row.t5_length).unwrap();
         let (text, padding) = ids.split_at(row.t5.len());
-        ids.len() == row.t5_length && text == row.t5 && padding.iter().all(|id| *id == 0)
+        let same = text == row.t5 && padding.iter().all(|id| *id == 0);
+        same && ids.len() == row.t5_length && taken(count) == row.t5.len()
     });
 }
 
@@ -61,8 +62,33 @@ fn t5_ids_are_those_of_the_reference() {
 fn clip_ids_are_those_of_the_reference() {
     let tokenizer = ClipTokenizer::load(&ModelFiles::Folder(fixture("tokenizers")), "clip-vit-l14").unwrap();
     compare(CLIP_DIFFERS, |row| {
-        let ids = tokenizer.ids(&row.text, row.clip_length).unwrap();
+        let Encoded { ids, count } = tokenizer.encode(&row.text, row.clip_length).unwrap();
         let (text, padding) = ids.split_at(row.clip.len());
-        ids.len() == row.clip_length && text == row.clip && padding.iter().all(|id| *id == 49407)
+        let same = text == row.clip && padding.iter().all(|id| *id == 49407);
+        same && ids.len() == row.clip_length && taken(count) == row.clip.len()
     });
+}
+
+fn taken(count: TokenCount) -> usize {
+    (count.tokens - count.cut) as usize
+}
+
+#[test]
+fn what_does_not_fit_is_counted_and_special_tokens_are_not_cut() {
+    let (t5, clip) = (T5Tokenizer::published().unwrap(), ClipTokenizer::published().unwrap());
+    let count = |tokens, cut| TokenCount { tokens, cut };
+    for (words, t5_count, clip_count) in [
+        (0, count(1, 0), count(2, 0)),
+        (75, count(76, 0), count(77, 0)),
+        (76, count(77, 0), count(78, 1)),
+        (511, count(512, 0), count(513, 436)),
+        (512, count(513, 1), count(514, 437)),
+        (700, count(701, 189), count(702, 625)),
+    ] {
+        let text = "word ".repeat(words);
+        let (t5, clip) = (t5.encode(&text, 512).unwrap(), clip.encode(&text, 77).unwrap());
+        assert_eq!((t5.count, clip.count), (t5_count, clip_count), "{words} words");
+        assert_eq!((t5.ids.len(), clip.ids.len()), (512, 77));
+        assert!(t5.ids.contains(&1) && clip.ids[0] == 49406 && clip.ids[76] == 49407);
+    }
 }

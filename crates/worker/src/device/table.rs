@@ -188,6 +188,7 @@ impl<'a, E: Engine> Table<'a, E> {
         let sampling = &mut entry.sampling;
         sampling.effort.encode += took;
         sampling.effort.cache_hits += found;
+        sampling.effort.prompt_tokens = self.engine.prompt_tokens(&sample);
         if !sampling.begun {
             sampling.begun = true;
             sampling.effort.resumed_from = self.engine.steps(&sample).done;

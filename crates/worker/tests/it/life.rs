@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use uso_engine::{DecodeLimits, Image};
-use uso_queue::{Config, Queue, State};
+use uso_queue::{Config, PromptTokens, Queue, State};
 
 use crate::fixture::{Fixture, long_job};
 
@@ -58,6 +58,25 @@ fn looks_as_recorded(png: &[u8], golden: &str) {
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
+}
+
+#[tokio::test]
+async fn how_much_of_a_prompt_was_used_is_in_its_record_its_sidecar_and_its_picture() {
+    let fixture = Fixture::start().await;
+    let worker = fixture.worker().await;
+    let job = fixture.submit(&json!({ "prompt": "the star is red ".repeat(20), "steps": 1 })).await;
+    let output = fixture.ended(&job).await.output.unwrap();
+    let PromptTokens { t5, clip } = output.receipt.prompt_tokens.unwrap();
+    assert!(t5.tokens > 80 && clip.tokens > 80, "{t5:?} {clip:?}");
+    // The bundled model gives its encoders 32 tokens each.
+    assert_eq!((t5.tokens - t5.cut, clip.tokens - clip.cut), (32, 32));
+    let counted = json!({ "t5": t5, "clip": clip });
+    let sidecar: Value = serde_json::from_slice(&fixture.object(&output.sidecar)).unwrap();
+    assert_eq!(sidecar["receipt"]["prompt_tokens"], counted);
+    assert_eq!(sidecar["parameters"]["prompt_tokens"], counted);
+    let text = serde_json::to_string(&output.receipt.prompt_tokens).unwrap();
+    assert!(contains(&fixture.object(&output.uri), text.as_bytes()), "{text} is not in the picture");
+    worker.stop().await;
 }
 
 #[tokio::test]

@@ -218,6 +218,7 @@ async fn a_receipt_says_what_a_picture_took() {
         (receipt.model.as_str(), receipt.worker.as_str(), receipt.scripted),
         ("scripted", "none", true)
     );
+    assert_eq!(receipt.prompt_tokens, None, "it reads no prompts");
     let sidecar: Value = serde_json::from_slice(&fixture.object(&output.sidecar)).unwrap();
     assert_eq!(sidecar["receipt"], json!(receipt));
     worker.stop().await;

@@ -1,0 +1,86 @@
+//! Prompts become token ids, padded and cut to a fixed length, and it is counted what was cut.
+
+mod clip;
+mod t5;
+mod vocabulary;
+
+use std::fmt;
+
+use tokenizers::Tokenizer;
+
+pub use self::clip::ClipTokenizer;
+pub use self::t5::T5Tokenizer;
+use crate::Error;
+
+/// A text as its encoder is given it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// As many ids as the encoder takes, padding included.
+    pub ids: Vec<u32>,
+    /// How much of the text they stand for.
+    pub count: TokenCount,
+}
+
+/// How many tokens a text has, and how many of them its encoder was not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TokenCount {
+    /// All tokens of the text before it is cut, with the special ones that the encoder asks for: an end token
+    /// for T5, a start and an end token for CLIP. Padding does not count.
+    pub tokens: u32,
+    /// Tokens at the end of the text that did not fit. Special ones are never cut.
+    pub cut: u32,
+}
+
+impl TokenCount {
+    /// `tokens` tokens for an encoder that takes `length`.
+    fn new(tokens: usize, length: usize) -> Self {
+        Self { tokens: tokens as u32, cut: tokens.saturating_sub(length) as u32 }
+    }
+}
+
+/// How many tokens a prompt has for each text encoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PromptTokens {
+    /// For T5, which gives the transformer a state for each token: what is cut here is lost.
+    pub t5: TokenCount,
+    /// For CLIP, which gives one vector for the whole prompt. It takes so few tokens that it cuts every long one.
+    pub clip: TokenCount,
+}
+
+/// What a tokenizer was made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenizerSource {
+    /// `tokenizer.json` of the model's folder.
+    TokenizerJson,
+    /// `vocab.json` and `merges.txt` of the model's folder.
+    VocabularyAndMerges,
+    /// The published vocabulary, which the engine carries.
+    Embedded,
+}
+
+impl fmt::Display for TokenizerSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TokenizerJson => "tokenizer.json",
+            Self::VocabularyAndMerges => "vocab.json and merges.txt",
+            Self::Embedded => "embedded",
+        })
+    }
+}
+
+fn parse(name: &str, json: &[u8]) -> Result<Tokenizer, Error> {
+    Tokenizer::from_bytes(json).map_err(|error| Error::Tokenizer(format!("{name}: {error}")))
+}
+
+fn id(tokenizer: &Tokenizer, token: &str) -> Result<u32, Error> {
+    tokenizer.token_to_id(token).ok_or_else(|| Error::Tokenizer(format!("the vocabulary has no {token}")))
+}
+
+fn largest_id(tokenizer: &Tokenizer) -> u32 {
+    tokenizer.get_vocab(true).into_values().max().unwrap_or(0)
+}
+
+fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, Error> {
+    let encoding = tokenizer.encode(text, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
+    Ok(encoding.get_ids().to_vec())
+}

@@ -1,0 +1,143 @@
+//! Layers from a part's weights: each matrix in the type that it is kept in, with the LoRAs that change it.
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+use super::lora::{Changes, LowRank};
+use crate::matrix::{Branch, Linear, Matrix, Tier};
+use crate::weights::{StoredType, Weights};
+
+/// Where a part is built, and what its large matrices are kept in.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The device.
+    pub device: Device,
+    /// The type that is computed in.
+    pub dtype: DType,
+    /// What large matrices that a file has in wide floats are brought to. What a file has quantised stays as it is:
+    /// quantised twice, it would lose more.
+    pub tier: Tier,
+}
+
+impl Place {
+    /// A device and a compute type, with all matrices in that type unless a file has them quantised.
+    pub const fn new(device: Device, dtype: DType) -> Self {
+        Self { device, dtype, tier: Tier::Bf16 }
+    }
+}
+
+/// Builds the layers under a name.
+#[derive(Clone)]
+pub struct Builder<'a> {
+    weights: &'a Weights,
+    changes: &'a Changes,
+    place: &'a Place,
+    path: String,
+}
+
+impl<'a> Builder<'a> {
+    /// A builder for all layers of `weights`.
+    pub fn new(weights: &'a Weights, changes: &'a Changes, place: &'a Place) -> Self {
+        Self { weights, changes, place, path: String::new() }
+    }
+
+    /// The builder for what lies under a further part of the name.
+    #[must_use]
+    pub fn pp(&self, name: impl std::fmt::Display) -> Self {
+        let path = if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) };
+        Self { path, ..self.clone() }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.place.device
+    }
+
+    /// The type that is computed in.
+    pub fn dtype(&self) -> DType {
+        self.place.dtype
+    }
+
+    /// A tensor in the compute type.
+    ///
+    /// # Errors
+    /// If it is missing or has another shape.
+    pub fn tensor(&self, shape: &[usize], name: &str) -> Result<Tensor> {
+        let name = self.pp(name).path;
+        let tensor = self.weights.tensor(&name, self.place.dtype, &self.place.device)?;
+        if tensor.dims() != shape {
+            bail!("tensor {name} has shape {:?}, the configuration asks for {shape:?}", tensor.dims());
+        }
+        Ok(tensor)
+    }
+
+    /// A linear layer whose matrix is small, or enters only once a picture: it is kept in the compute type.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape.
+    pub fn small_linear(&self, input: usize, output: usize) -> Result<Linear> {
+        let matrix = Matrix::Dense(self.wide((output, input))?.to_device(&self.place.device)?);
+        Linear::new(matrix, Some(self.tensor(&[output], "bias")?))
+    }
+
+    /// A linear layer whose matrix is kept in the tier, or as the file has it.
+    ///
+    /// # Errors
+    /// If a tensor is missing or has another shape.
+    pub fn linear(&self, input: usize, output: usize, bias: bool) -> Result<Linear> {
+        let bias = bias.then(|| self.tensor(&[output], "bias")).transpose()?;
+        let name = self.pp("weight").path;
+        let located = self.weights.located(&name)?;
+        let Some(stored) = located.entry.stored else { bail!("tensor {name} is {}", located.entry.type_name) };
+        let (tier, dtype, device) = (self.place.tier, self.place.dtype, &self.place.device);
+        if stored.is_wide_float() {
+            let fits = tier.stored().is_none_or(|stored| input.is_multiple_of(stored.block().0));
+            let tier = if fits { tier } else { Tier::Bf16 };
+            let matrix = Matrix::from_tensor(&self.merged((output, input))?, tier, dtype, device)?;
+            return Linear::new(matrix, bias);
+        }
+        let Some(scale) = located.single_scale()? else {
+            // A scale for each row: the numbers are kept multiplied.
+            return Linear::new(Matrix::Dense(self.wide((output, input))?.to_device(device)?), bias);
+        };
+        self.check_shape(&name, &[output, input])?;
+        let matrix = Matrix::from_bytes(stored, (output, input), &located.bytes()?, scale, dtype, device)?;
+        let branches = self.changes.of(&self.path).iter().map(|change| branch(change, dtype, device));
+        branches.into_iter().try_fold(Linear::new(matrix, bias)?, |layer, branch| layer.with_branch(branch?))
+    }
+
+    /// How the matrix of a layer is stored.
+    pub fn stored(&self) -> Option<StoredType> {
+        self.weights.stored(&self.pp("weight").path)
+    }
+
+    /// The matrix in the compute type, with the changes added.
+    fn wide(&self, shape: (usize, usize)) -> Result<Tensor> {
+        self.merged(shape)?.to_dtype(self.place.dtype)
+    }
+
+    /// The matrix with the changes added, in host memory. The sum is formed in float32: a half-precision sum would lose
+    /// most of a small delta.
+    fn merged(&self, (output, input): (usize, usize)) -> Result<Tensor> {
+        let name = self.pp("weight").path;
+        self.check_shape(&name, &[output, input])?;
+        let changes = self.changes.of(&self.path);
+        let is_exact = changes.is_empty() && self.place.tier == Tier::Bf16;
+        let dtype = if is_exact { self.place.dtype } else { DType::F32 };
+        let weight = self.weights.tensor(&name, dtype, &Device::Cpu)?;
+        changes.iter().try_fold(weight, |weight, change| change.add_to(&weight))
+    }
+
+    fn check_shape(&self, name: &str, asked: &[usize]) -> Result<()> {
+        match self.weights.shape(name) {
+            Some(shape) if shape != asked => {
+                bail!("tensor {name} has shape {shape:?}, the configuration asks for {asked:?}")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn branch(change: &LowRank, dtype: DType, device: &Device) -> Result<Branch> {
+    let (down, up) = (change.down.to_device(device)?, change.up.to_device(device)?);
+    Branch::new(&down, &up, 1.0, change.rows.start, dtype)
+}
