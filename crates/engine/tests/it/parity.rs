@@ -278,7 +278,7 @@ impl Inputs {
             positions.extend(ids.chunks(3).map(|id| [id[0] as u32, id[1] as u32, id[2] as u32]));
         }
         let flux = &config.flux;
-        let rotary = positions::Rotary::new(&positions, &flux.axes_dim, flux.theta, F32, &CPU).unwrap();
+        let rotary = positions::Rotary::new(&positions, &flux.axes_dim, flux.theta, &CPU).unwrap();
         golden.near("pe", &rotation_matrices(&rotary));
         Self {
             style,
@@ -298,10 +298,12 @@ impl Inputs {
         let conditioning = uso::flux::Conditioning {
             text: flux.embed_text(&self.text, &self.style, &mut probe).unwrap(),
             reference: Some(flux.embed_latent(&self.reference).unwrap()),
-            vector: flux.embed_vector(&self.pooled, self.guidance, &mut probe).unwrap(),
             rotary: self.rotary.clone(),
         };
-        let prediction = flux.predict(&self.target, self.timestep, &conditioning, &mut probe).unwrap();
+        let tables =
+            flux.modulations.tables(&[self.timestep], self.guidance, &self.pooled, &mut probe).unwrap();
+        let step = tables.step(0, F32).unwrap();
+        let prediction = flux.predict(&self.target, &step, &conditioning, &mut probe).unwrap();
         seen.push(("final_layer".into(), prediction.clone()));
         seen.push(("pred".into(), prediction));
         for (name, tensor) in seen {
