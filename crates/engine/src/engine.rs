@@ -68,6 +68,14 @@ pub trait Engine {
     /// [`Error::NotFinite`] when the last step left the numbers; otherwise the device failed.
     fn step(&mut self, sample: &mut Self::Sample) -> Result<(), Error>;
 
+    /// Moves to the host's memory what a sample does not need there while another is worked on, the
+    /// [`Footprint::movable`] bytes of it. Its next step brings them back; all else can be done meanwhile.
+    /// Nothing happens to a sample that is set aside already, or where device and host share their memory.
+    ///
+    /// # Errors
+    /// If the device fails; the sample is as it was then.
+    fn set_aside(&self, sample: &mut Self::Sample) -> Result<(), Error>;
+
     /// A small picture, of [`PREVIEW_SIDE`] pixels at most, of what the sample is becoming. None before
     /// its first step, and after [`Engine::resume`] before its next. Changes nothing.
     ///
@@ -100,9 +108,28 @@ pub trait Engine {
 pub struct Footprint {
     /// Bytes held from encoding to decoding.
     pub kept: u64,
+    /// Those of them that are not held while the sample is set aside, see [`Engine::set_aside`].
+    pub movable: u64,
     /// Bytes more while the engine works on it, at the worst of encoding, a step and decoding. An
     /// engine works on one sample at a time, so many samples need this once.
     pub working: u64,
+}
+
+impl Footprint {
+    /// Bytes of a sample that has the device to itself.
+    pub fn alone(self) -> u64 {
+        self.kept.saturating_add(self.working)
+    }
+
+    /// Bytes of a sample that is set aside.
+    pub fn aside(self) -> u64 {
+        self.kept.saturating_sub(self.movable)
+    }
+
+    /// Bytes more that a sample needs to be worked on.
+    pub fn turn(self) -> u64 {
+        self.movable.saturating_add(self.working)
+    }
 }
 
 /// What a cache has done.

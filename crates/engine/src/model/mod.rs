@@ -8,7 +8,7 @@
 mod adapter;
 mod catalogue;
 mod checkpoint;
-mod expected;
+pub(crate) mod expected;
 mod inspect;
 pub(crate) mod lora;
 mod names;
@@ -153,14 +153,17 @@ impl Model {
     /// The folder, inside the model and without a slash at its end, that has small files of a part.
     pub(crate) fn folder_of_small(&self, part: Part) -> Option<String> {
         let path = self.parts.get(&part)?.candidate.path();
-        let has = |folder: &String| small::names(part).iter().any(|name| self.files.contains(&format!("{folder}{name}")));
+        let has = |folder: &String| {
+            small::names(part).iter().any(|name| self.files.contains(&format!("{folder}{name}")))
+        };
         Some(small::places(part, path).find(has)?.trim_end_matches('/').to_owned())
     }
 
     /// All small files that pictures depend on, beside the configurations.
     pub(crate) fn small_files(&self) -> Vec<String> {
         let folders = Part::ALL.into_iter().filter_map(|part| Some((part, self.folder_of_small(part)?)));
-        let paths = folders.flat_map(|(part, folder)| small::names(part).iter().map(move |name| format!("{folder}/{name}")));
+        let paths = folders
+            .flat_map(|(part, folder)| small::names(part).iter().map(move |name| format!("{folder}/{name}")));
         paths.filter(|path| self.files.contains(path)).collect()
     }
 

@@ -97,8 +97,7 @@ impl Scripted {
     }
 
     fn out_of_memory(&self, sample: &ScriptedSample) -> Error {
-        let Footprint { kept, working } = sample.footprint;
-        Error::OutOfMemory { need: Some(kept + working), free: self.script.memory }
+        Error::OutOfMemory { need: Some(sample.footprint.alone()), free: self.script.memory }
     }
 
     /// Counts the features that a model would have looked up.
@@ -153,7 +152,7 @@ impl Engine for Scripted {
     fn footprint(&self, request: &Request) -> Footprint {
         let pixels = u128::from(request.width) * u128::from(request.height);
         let scaled = |bytes: u64| u64::try_from((u128::from(bytes) * pixels) >> 20).unwrap_or(u64::MAX);
-        Footprint { kept: scaled(self.script.kept), working: scaled(self.script.working) }
+        Footprint { kept: scaled(self.script.kept), movable: 0, working: scaled(self.script.working) }
     }
 
     fn cache(&self) -> CacheCounts {
@@ -199,6 +198,10 @@ impl Engine for Scripted {
         }
         sample.state = mix(sample.state ^ u64::from(done));
         sample.steps.done += 1;
+        Ok(())
+    }
+
+    fn set_aside(&self, _: &mut ScriptedSample) -> Result<(), Error> {
         Ok(())
     }
 

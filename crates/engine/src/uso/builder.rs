@@ -87,7 +87,9 @@ impl<'a> Builder<'a> {
         let bias = bias.then(|| self.tensor(&[output], "bias")).transpose()?;
         let name = self.pp("weight").path;
         let located = self.weights.located(&name)?;
-        let Some(stored) = located.entry.stored else { bail!("tensor {name} is {}", located.entry.type_name) };
+        let Some(stored) = located.entry.stored else {
+            bail!("tensor {name} is {}", located.entry.type_name)
+        };
         let (tier, dtype, device) = (self.place.tier, self.place.dtype, &self.place.device);
         if stored.is_wide_float() {
             let fits = tier.stored().is_none_or(|stored| input.is_multiple_of(stored.block().0));

@@ -42,16 +42,21 @@ impl Uso {
         };
         let noise = latents::start_noise(request.seed, width, height, &self.device)?;
         let flux = &self.config.flux;
+        let rotary = Rotary::new(&positions, &flux.axes_dim, flux.theta, &self.device)?;
+        let steps = request.steps as usize;
+        let timesteps = schedule::timesteps(steps, width, height);
         Ok(Sample {
-            conditioning: Conditioning {
-                text,
-                reference,
-                vector: self.flux.embed_vector(&pooled, request.guidance, ignore)?,
-                rotary: Rotary::new(&positions, &flux.axes_dim, flux.theta, self.dtype, &self.device)?,
-            },
+            conditioning: Conditioning { text, reference, rotary },
+            // No step begins at the last timestep.
+            modulations: self.flux.modulations.tables(
+                &timesteps[..steps],
+                request.guidance,
+                &pooled,
+                ignore,
+            )?,
             latent: latents::pack(&noise)?,
             velocity: None,
-            timesteps: schedule::timesteps(request.steps as usize, width, height),
+            timesteps,
             position: 0,
             rows,
             columns,

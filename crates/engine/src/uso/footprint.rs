@@ -3,6 +3,7 @@
 use super::Uso;
 use super::latents::{CELL_PIXELS, TOKEN_PIXELS};
 use super::layers::SCORE_BYTES;
+use super::modulation::ModulationTables;
 use crate::config::{AutoencoderConfig, FluxConfig};
 use crate::{Footprint, Reference, Request, preprocess};
 
@@ -30,29 +31,39 @@ impl Uso {
             target: pixels / token,
             reference: reference / token,
         };
+        let flux = &self.config.flux;
         let bytes = self.dtype.size_in_bytes();
-        let step = step(&self.config.flux, &tokens, bytes);
+        let tables = ModulationTables::bytes(flux, request.steps as usize);
+        let step = step(flux, &tokens, bytes);
         // A picture on its way out and a reference on its way in pass layers of the same kind.
         let pixels = autoencoder(&self.config.ae, pixels.max(reference), bytes, self.device.is_cpu());
-        Footprint { kept: kept(&self.config.flux, &tokens, bytes) as u64, working: step.max(pixels) as u64 }
+        Footprint {
+            kept: (tables + beside_tables(flux, &tokens, bytes)) as u64,
+            // On the CPU there is no other memory for them to go to.
+            movable: if self.device.is_cpu() { 0 } else { tables as u64 },
+            working: step.max(pixels) as u64,
+        }
     }
 }
 
-/// Latent and velocity in float32, embedded text and reference, rotary tables.
-fn kept(flux: &FluxConfig, tokens: &Tokens, bytes: usize) -> usize {
+/// What a sample holds beside its modulation tables: latent and velocity in float32, embedded text and
+/// reference, rotary tables in float32.
+fn beside_tables(flux: &FluxConfig, tokens: &Tokens, bytes: usize) -> usize {
     let latents = 2 * tokens.target * flux.in_channels * F32;
     let embedded = (tokens.text + tokens.reference) * flux.hidden_size * bytes;
-    latents + embedded + tokens.all() * flux.head_dim() * bytes
+    latents + embedded + tokens.all() * flux.head_dim() * F32
 }
 
 /// The most that a single block holds at a time, counted from `SingleBlock::forward`: in attention the
-/// block's input, qkv with the feed-forward half beside it, then q, k and v apart, turned and scaled, and a
-/// slice of scores before and after softmax; at its end the joined halves and the results.
+/// block's input, qkv with the feed-forward half beside it, then q, k and v apart, rotated and scaled, keys in
+/// float32 where they are kept in less, and a slice of scores in float32 before and after softmax; at its end
+/// the joined halves and the results.
 fn step(flux: &FluxConfig, tokens: &Tokens, bytes: usize) -> usize {
     let all = tokens.all();
     let (hidden, expanded) = (all * flux.hidden_size, all * flux.mlp_hidden());
-    let scores = (flux.num_heads * all * all * bytes).min(SCORE_BYTES);
-    let attending = (12 * hidden + expanded) * bytes + 2 * scores;
+    let scores = (flux.num_heads * all * all * F32).min(SCORE_BYTES);
+    let keys = if bytes < F32 { hidden * F32 } else { 0 };
+    let attending = (12 * hidden + expanded) * bytes + keys + 2 * scores;
     attending.max((9 * hidden + 3 * expanded) * bytes)
 }
 
@@ -87,8 +98,10 @@ fn prepared(content: &Reference, content_size: u32) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::{DType, Device};
+
     use super::*;
-    use crate::{ModelConfig, ModelFiles};
+    use crate::{Engine, Image, ModelConfig, ModelFiles};
 
     // Growth of the resident memory at its peak in MiB, of the bundled model in float32 on the CPU. What is
     // smaller drowns in the memory that the process has anyway.
@@ -123,6 +136,35 @@ mod tests {
             let estimate = autoencoder(&config.ae, side * side, F32, true);
             assert_near(estimate, measured, &format!("decoding {side}"));
         }
+    }
+
+    #[test]
+    fn what_is_kept_is_what_a_sample_holds() {
+        let mut uso = Uso::load(&ModelFiles::Bundled, &Device::Cpu, DType::F32).unwrap();
+        let image =
+            |colour: u8| Reference::from(Image { width: 32, height: 48, rgb: vec![colour; 3 * 32 * 48] });
+        let request = Request {
+            prompt: "a red star".into(),
+            content: Some(image(200)),
+            styles: vec![image(90), image(20)],
+            width: 64,
+            height: 96,
+            keep_size: false,
+            content_size: 48,
+            steps: 3,
+            guidance: 4.0,
+            seed: 1,
+            position_shift: crate::PositionShift::default(),
+        };
+        let mut sample = uso.encode(&request).unwrap();
+        uso.step(&mut sample).unwrap();
+        let conditioning = &sample.conditioning;
+        let tensors =
+            [&conditioning.text, &conditioning.rotary.cos, &conditioning.rotary.sin, &sample.latent];
+        let all = tensors.into_iter().chain(&conditioning.reference).chain(&sample.velocity);
+        let bytes: usize = all.map(|tensor| tensor.elem_count() * tensor.dtype().size_in_bytes()).sum();
+        let tables = ModulationTables::bytes(&uso.config.flux, 3);
+        assert_eq!(uso.footprint(&request).kept, (bytes + tables) as u64);
     }
 
     #[test]

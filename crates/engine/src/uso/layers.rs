@@ -1,9 +1,10 @@
 //! The pieces that FLUX blocks are made of, for one sample at a time (batch 1).
 
 use candle_core::{D, DType, IndexOp, Result, Tensor};
-use candle_nn::{Linear, Module, VarBuilder, linear, linear_b};
 
+use super::builder::Builder;
 use super::positions::Rotary;
+use crate::matrix::Linear;
 
 /// Epsilon of every norm in FLUX.
 const EPSILON: f32 = 1e-6;
@@ -12,51 +13,13 @@ const EPSILON: f32 = 1e-6;
 /// no value; whole, the scores of 24 heads and 6,000 tokens would take 3.4 GB in float32.
 pub(super) const SCORE_BYTES: usize = 256 << 20;
 
-/// Scale, shift and gate that a block draws from the conditioning vector (`Modulation`).
-///
-/// One sample means one vector of each, so that a modulated layer norm is a plain layer norm with
-/// `1 + scale` as its weight and `shift` as its bias: one fused operation.
-pub(super) struct Modulated {
-    shift: Tensor,
-    weight: Tensor,
-    gate: Tensor,
-}
-
-impl Modulated {
-    pub(super) fn norm(&self, x: &Tensor) -> Result<Tensor> {
-        norm(x, &self.weight, &self.shift)
-    }
-
-    /// `x + gate * y`.
-    pub(super) fn gated(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
-        x + y.broadcast_mul(&self.gate)?
-    }
-}
+/// Receives named intermediate tensors of a forward pass; the names are those of the reference's
+/// modules.
+pub type Probe<'a> = &'a mut dyn FnMut(&str, &Tensor);
 
 /// Layer norm whose weight and bias come from outside.
 pub(super) fn norm(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     candle_nn::ops::layer_norm(&x.contiguous()?, weight, bias, EPSILON)
-}
-
-/// The linear layer behind one or two [`Modulated`]s.
-pub(super) struct Modulation(Linear);
-
-impl Modulation {
-    pub(super) fn new(hidden: usize, count: usize, vb: VarBuilder) -> Result<Self> {
-        linear(hidden, 3 * count * hidden, vb.pp("lin")).map(Self)
-    }
-
-    /// `vec`: (1, hidden), SiLU already applied.
-    pub(super) fn forward(&self, vec: &Tensor) -> Result<Vec<Modulated>> {
-        let hidden = vec.dim(1)?;
-        let rows = self.0.forward(vec)?.reshape((self.0.weight().dim(0)? / hidden, hidden))?;
-        (0..rows.dim(0)? / 3)
-            .map(|i| {
-                let row = |j: usize| rows.get(3 * i + j);
-                Ok(Modulated { shift: row(0)?, weight: (row(1)? + 1.0)?, gate: row(2)? })
-            })
-            .collect()
-    }
 }
 
 /// RMS norm of queries and keys, per head.
@@ -66,8 +29,9 @@ pub(super) struct QkNorm {
 }
 
 impl QkNorm {
-    pub(super) fn new(head_dim: usize, vb: VarBuilder) -> Result<Self> {
-        Ok(Self { query: vb.get(head_dim, "query_norm.scale")?, key: vb.get(head_dim, "key_norm.scale")? })
+    pub(super) fn new(head_dim: usize, builder: &Builder) -> Result<Self> {
+        let scale = |name| builder.tensor(&[head_dim], name);
+        Ok(Self { query: scale("query_norm.scale")?, key: scale("key_norm.scale")? })
     }
 
     /// Splits (1, tokens, 3 * hidden) into normed queries, normed keys and values, each
@@ -104,28 +68,37 @@ impl Qkv {
 
     /// Rotary attention over all tokens: (1, tokens, hidden).
     pub(super) fn attend(&self, rotary: &Rotary) -> Result<Tensor> {
-        let rotate = |x: &Tensor| candle_nn::rotary_emb::rope_i(x, &rotary.cos, &rotary.sin);
-        let attended = attention(&rotate(&self.query)?, &rotate(&self.key)?, &self.value)?;
+        let attended = attention(&rotary.rotate(&self.query)?, &rotary.rotate(&self.key)?, &self.value)?;
         attended.transpose(1, 2)?.flatten_from(D::Minus2)
     }
 }
 
 /// Softmax attention without a mask, in slices of queries whose scores fit [`SCORE_BYTES`].
 /// All three are (1, heads, tokens, head_dim).
+///
+/// Scores and softmax are in float32 whatever the precision: bfloat16 has a step of 0.25 at scores of 32 to
+/// 64. Candle's product has the type of its operands, so a lower precision pays with a copy of the keys in
+/// float32 and a product at its speed, until a fused kernel keeps the sums to itself. Probabilities are
+/// rounded once, for the product with the values.
 pub(super) fn attention(query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
     let (_, heads, tokens, head_dim) = query.dims4()?;
-    let query = (query * (1.0 / (head_dim as f64).sqrt()))?;
-    let key = key.t()?;
-    let row_bytes = heads * key.dim(D::Minus1)? * query.dtype().size_in_bytes();
+    let key = key.to_dtype(DType::F32)?.t()?;
+    let row_bytes = heads * key.dim(D::Minus1)? * DType::F32.size_in_bytes();
     let rows = (SCORE_BYTES / row_bytes.max(1)).clamp(1, tokens);
     let slices = (0..tokens)
         .step_by(rows)
         .map(|start| {
-            let query = query.narrow(2, start, rows.min(tokens - start))?;
-            candle_nn::ops::softmax_last_dim(&query.matmul(&key)?)?.matmul(value)
+            let query = query.narrow(2, start, rows.min(tokens - start))?.to_dtype(DType::F32)?;
+            let query = (query * (1.0 / (head_dim as f64).sqrt()))?;
+            probabilities(&query, &key)?.to_dtype(value.dtype())?.matmul(value)
         })
         .collect::<Result<Vec<_>>>()?;
     if let [whole] = slices.as_slice() { Ok(whole.clone()) } else { Tensor::cat(&slices, 2) }
+}
+
+/// The scores end here, and leave their room to the product with the values.
+fn probabilities(query: &Tensor, transposed_key: &Tensor) -> Result<Tensor> {
+    candle_nn::ops::softmax_last_dim(&query.matmul(transposed_key)?)
 }
 
 /// Linear, GELU (tanh form), linear: the feed-forward part of a double block.
@@ -135,34 +108,15 @@ pub(super) struct FeedForward {
 }
 
 impl FeedForward {
-    pub(super) fn new(hidden: usize, expanded: usize, vb: VarBuilder) -> Result<Self> {
+    pub(super) fn new(hidden: usize, expanded: usize, builder: &Builder) -> Result<Self> {
         Ok(Self {
-            expand: linear(hidden, expanded, vb.pp(0))?,
-            contract: linear(expanded, hidden, vb.pp(2))?,
+            expand: builder.pp(0).linear(hidden, expanded, true)?,
+            contract: builder.pp(2).linear(expanded, hidden, true)?,
         })
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.contract.forward(&self.expand.forward(x)?.gelu()?)
-    }
-}
-
-/// Linear, SiLU, linear (`MLPEmbedder`).
-pub(super) struct Embedder {
-    into: Linear,
-    out: Linear,
-}
-
-impl Embedder {
-    pub(super) fn new(input: usize, hidden: usize, vb: VarBuilder) -> Result<Self> {
-        Ok(Self {
-            into: linear(input, hidden, vb.pp("in_layer"))?,
-            out: linear(hidden, hidden, vb.pp("out_layer"))?,
-        })
-    }
-
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.out.forward(&self.into.forward(x)?.silu()?)
     }
 }
 
@@ -175,11 +129,11 @@ pub(super) struct StreamAttention {
 }
 
 impl StreamAttention {
-    pub(super) fn new(hidden: usize, heads: usize, bias: bool, vb: VarBuilder) -> Result<Self> {
+    pub(super) fn new(hidden: usize, heads: usize, bias: bool, builder: &Builder) -> Result<Self> {
         Ok(Self {
-            qkv: linear_b(hidden, 3 * hidden, bias, vb.pp("qkv"))?,
-            norm: QkNorm::new(hidden / heads, vb.pp("norm"))?,
-            proj: linear(hidden, hidden, vb.pp("proj"))?,
+            qkv: builder.pp("qkv").linear(hidden, 3 * hidden, bias)?,
+            norm: QkNorm::new(hidden / heads, &builder.pp("norm"))?,
+            proj: builder.pp("proj").linear(hidden, hidden, true)?,
             heads,
         })
     }
@@ -189,14 +143,31 @@ impl StreamAttention {
     }
 }
 
-/// Sinusoidal embedding of a number in 0..=1 or of a guidance strength: (1, 256), cosines first.
-///
-/// `timestep_embedding` of the reference with its factor of 1000; every operation is in float32 as
-/// there, because an angle of thousands of radians magnifies each rounding.
-pub(super) fn sinusoidal(value: f32, dtype: DType, device: &candle_core::Device) -> Result<Tensor> {
-    const HALF: usize = 128;
-    let scaled = 1000.0 * value;
-    let angle = |i: usize| scaled * (-(10_000f64.ln() as f32) * i as f32 / HALF as f32).exp();
-    let (cos, sin) = (0..HALF).map(|i| (angle(i).cos(), angle(i).sin())).collect::<(Vec<_>, Vec<_>)>();
-    Tensor::from_vec([cos, sin].concat(), (1, 2 * HALF), device)?.to_dtype(dtype)
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn scores_are_not_rounded_to_a_lower_precision() {
+        const TOKENS: usize = 8;
+        let tensor = |rows: usize, value: fn(usize, usize) -> f32| {
+            let values = (0..rows).flat_map(|row| (0..TOKENS).map(move |column| value(row, column)));
+            Tensor::from_iter(values, &Device::Cpu).unwrap().reshape((1, 1, rows, TOKENS)).unwrap()
+        };
+        // Scores of 39.6 and up in steps of 0.04, of which bfloat16 tells only every sixth from the next; with
+        // these values the result is the probabilities themselves.
+        let query = tensor(1, |_, _| 8.0);
+        let key = tensor(TOKENS, |row, column| if column == 0 { row as f32 / 64.0 } else { 2.0 });
+        let value = tensor(TOKENS, |row, column| if row == column { 1.0 } else { 0.0 });
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let [query, key, value] = [&query, &key, &value].map(|x| x.to_dtype(dtype).unwrap());
+            let attended = attention(&query, &key, &value).unwrap();
+            assert_eq!(attended.dtype(), dtype);
+            let attended = attended.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>();
+            let attended = attended.unwrap();
+            assert!(attended.is_sorted_by(|a, b| a < b), "{dtype:?}: {attended:?}");
+        }
+    }
 }

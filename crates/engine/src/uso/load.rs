@@ -23,11 +23,19 @@ impl Model {
     /// # Errors
     /// [`Error::Weights`] for a tensor that is missing, misshapen or left over in either file.
     pub fn flux(&self, place: &Place) -> Result<Flux, Error> {
-        let config = self.config();
-        let changes = Changes::read(self.lora()?, &config.lora).map_err(|error| lora_fault(self, &error))?;
+        let changes =
+            Changes::read(self.lora()?, &self.config().lora).map_err(|error| lora_fault(self, &error))?;
+        self.flux_with(&changes, place)
+    }
+
+    /// The transformer with other changes than USO's.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] for a tensor that is missing or misshapen.
+    pub fn flux_with(&self, changes: &Changes, place: &Place) -> Result<Flux, Error> {
         let weights = self.weights(Part::Transformer)?;
-        let builder = Builder::new(&weights, &changes, place);
-        Flux::new(&config.flux, &builder).map_err(|error| weights.fault(&error))
+        let builder = Builder::new(&weights, changes, place);
+        Flux::new(&self.config().flux, &builder).map_err(|error| weights.fault(&error))
     }
 
     /// The autoencoder.

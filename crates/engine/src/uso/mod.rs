@@ -10,6 +10,7 @@ pub mod latents;
 mod layers;
 mod load;
 pub mod lora;
+pub mod modulation;
 pub mod positions;
 mod preview;
 mod sample;
@@ -21,9 +22,9 @@ pub mod t5;
 use candle_core::{DType, Device, Tensor};
 
 use self::autoencoder::Autoencoder;
+pub use self::builder::Place;
 use self::clip::Clip;
 use self::flux::Flux;
-pub use self::builder::Place;
 pub use self::sample::Sample;
 use self::siglip::Siglip;
 use self::style::StyleProjector;
@@ -127,11 +128,12 @@ impl Uso {
     /// The transformer's prediction at the sample's timestep: packed as its latent is, float32.
     ///
     /// # Errors
-    /// If the device fails.
+    /// If the device fails, or no step is left.
     pub fn velocity(&self, sample: &Sample) -> Result<Tensor, Error> {
-        let now = sample.timesteps[sample.position];
+        let tables = sample.modulations.to_device(&self.device)?;
+        let step = tables.step(sample.position, self.dtype)?;
         let ignore = &mut |_: &str, _: &Tensor| {};
-        let velocity = self.flux.predict(&sample.latent, now, &sample.conditioning, ignore)?;
+        let velocity = self.flux.predict(&sample.latent, &step, &sample.conditioning, ignore)?;
         Ok(velocity.to_dtype(DType::F32)?)
     }
 }
@@ -140,6 +142,7 @@ impl Uso {
     /// One Euler step.
     fn advance(&self, sample: &mut Sample) -> Result<(), Error> {
         let (now, next) = (sample.timesteps[sample.position], sample.timesteps[sample.position + 1]);
+        sample.modulations = sample.modulations.to_device(&self.device)?;
         let velocity = self.velocity(sample)?;
         sample.latent = (&sample.latent + (&velocity * (f64::from(next) - f64::from(now)))?)?;
         sample.velocity = Some(velocity);
@@ -152,10 +155,10 @@ impl Uso {
     }
 
     /// Says of a full device how much was asked of it.
-    fn with_numbers(&self, error: Error, Footprint { kept, working }: Footprint) -> Error {
+    fn with_numbers(&self, error: Error, footprint: Footprint) -> Error {
         match error {
             Error::OutOfMemory { .. } => {
-                Error::OutOfMemory { need: Some(kept + working), free: memory::free(&self.device) }
+                Error::OutOfMemory { need: Some(footprint.alone()), free: memory::free(&self.device) }
             }
             error => error,
         }
@@ -221,6 +224,11 @@ impl Engine for Uso {
             let Steps { done, of } = sample.steps();
             return Err(Error::NotFinite { step: done as usize, steps: of as usize });
         }
+        Ok(())
+    }
+
+    fn set_aside(&self, sample: &mut Sample) -> Result<(), Error> {
+        sample.modulations = sample.modulations.to_device(&Device::Cpu)?;
         Ok(())
     }
 

@@ -67,7 +67,7 @@ impl PositionShift {
     }
 }
 
-/// Cosines and sines of every token's rotary angles, each (tokens, head_dim / 2).
+/// Cosines and sines of every token's rotary angles, each (tokens, head_dim / 2), float32.
 #[derive(Debug, Clone)]
 pub struct Rotary {
     /// Cosines.
@@ -82,13 +82,7 @@ impl Rotary {
     ///
     /// # Errors
     /// If the tables cannot be copied to the device.
-    pub fn new(
-        positions: &[Position],
-        axes_dim: &[usize],
-        theta: f64,
-        dtype: DType,
-        device: &Device,
-    ) -> Result<Self> {
+    pub fn new(positions: &[Position], axes_dim: &[usize], theta: f64, device: &Device) -> Result<Self> {
         let half: usize = axes_dim.iter().sum::<usize>() / 2;
         let frequencies: Vec<(usize, f64)> = axes_dim
             .iter()
@@ -102,12 +96,17 @@ impl Rotary {
                 frequencies.iter().map(|&(axis, frequency)| f64::from(position[axis]) * frequency)
             })
         };
-        let table =
-            |values: Vec<f32>| Tensor::from_vec(values, (positions.len(), half), device)?.to_dtype(dtype);
+        let table = |values: Vec<f32>| Tensor::from_vec(values, (positions.len(), half), device);
         Ok(Self {
             cos: table(angles().map(|angle| angle.cos() as f32).collect())?,
             sin: table(angles().map(|angle| angle.sin() as f32).collect())?,
         })
+    }
+
+    /// Queries or keys (1, heads, tokens, head_dim) with every pair of values turned by its angle: in float32,
+    /// whatever precision they have before and after (`apply_rope` of the reference).
+    pub(super) fn rotate(&self, x: &Tensor) -> Result<Tensor> {
+        candle_nn::rotary_emb::rope_i(&x.to_dtype(DType::F32)?, &self.cos, &self.sin)?.to_dtype(x.dtype())
     }
 
     /// The rows `start..start + count`.
@@ -116,5 +115,26 @@ impl Rotary {
     /// If the range leaves the table.
     pub fn narrow(&self, start: usize, count: usize) -> Result<Self> {
         Ok(Self { cos: self.cos.narrow(0, start, count)?, sin: self.sin.narrow(0, start, count)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rotation_rounds_once_whatever_the_precision() {
+        let device = Device::Cpu;
+        let rotary = Rotary::new(&grid(3, 67, (0, 900)), &[4, 6, 6], 10_000.0, &device).unwrap();
+        let values = (0..2 * 201 * 16).map(|i| ((i * 61) % 127) as f32 / 16.0 - 4.0);
+        let x = Tensor::from_iter(values, &device).unwrap().reshape((1, 2, 201, 16)).unwrap();
+        let exact = rotary.rotate(&x).unwrap();
+        assert_eq!(exact.dtype(), DType::F32);
+        for dtype in [DType::BF16, DType::F16] {
+            // The values themselves are exact in all three.
+            let ours = rotary.rotate(&x.to_dtype(dtype).unwrap()).unwrap();
+            let bits = |x: &Tensor| x.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>();
+            assert_eq!(bits(&ours).unwrap(), bits(&exact.to_dtype(dtype).unwrap()).unwrap(), "{dtype:?}");
+        }
     }
 }

@@ -2,11 +2,14 @@ use candle_core::{Result, Tensor};
 
 use super::flux::Conditioning;
 use super::latents::{self, TOKEN_PIXELS};
+use super::modulation::ModulationTables;
 use crate::{Footprint, PromptTokens, Steps};
 
 /// A picture on its way from noise to latent. Its tensors belong to the device's thread.
 pub struct Sample {
     pub(super) conditioning: Conditioning,
+    /// In the host's memory while the sample is set aside.
+    pub(super) modulations: ModulationTables,
     /// Packed, (1, tokens, 64), float32.
     pub(super) latent: Tensor,
     /// `steps + 1` values from 1 down to 0.

@@ -159,3 +159,35 @@ impl SimpleBackend for Weights {
         self.contains(name)
     }
 }
+
+/// Weights of these names and shapes with random numbers in float32, in memory.
+#[cfg(test)]
+pub(crate) fn random_weights(tensors: Vec<(String, Vec<usize>)>) -> Weights {
+    let mut header = BTreeMap::new();
+    let mut data: Vec<u8> = Vec::new();
+    let all: usize = tensors.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+    let mut numbers = crate::noise::normal(7, all).into_iter();
+    for (name, shape) in tensors {
+        let start = data.len() as u64;
+        let count = shape.iter().product();
+        data.extend(numbers.by_ref().take(count).flat_map(|number| (0.05 * number).to_le_bytes()));
+        let stored = StoredType::F32;
+        let entry = Entry {
+            stored: Some(stored),
+            type_name: "F32".into(),
+            shape,
+            start,
+            bytes: data.len() as u64 - start,
+        };
+        header.insert(name, entry);
+    }
+    let header = Header { container: Container::Safetensors, tensors: header, metadata: BTreeMap::new() };
+    let file = Arc::new(WeightFile { path: "random".into(), source: Source::Bundled(data.leak()), header });
+    let located = file.header.tensors.iter().map(|(name, entry)| {
+        (
+            name.clone(),
+            Located { file: Arc::clone(&file), name: name.clone(), entry: entry.clone(), scale: None },
+        )
+    });
+    Weights::new("random", located.collect())
+}

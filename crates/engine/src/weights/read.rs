@@ -78,7 +78,9 @@ pub(crate) struct Table {
 impl Table {
     /// Reads a matrix whole.
     pub(crate) fn read(located: &Located) -> Result<Self> {
-        let Some(stored) = located.entry.stored else { bail!("tensor {} is {}", located.name, located.entry.type_name) };
+        let Some(stored) = located.entry.stored else {
+            bail!("tensor {} is {}", located.name, located.entry.type_name)
+        };
         let width = located.entry.shape.last().copied().unwrap_or(1);
         Ok(Self { stored, width, bytes: located.bytes()?, scales: located.scales()? })
     }
@@ -90,7 +92,9 @@ impl Table {
         let mut gathered = Vec::with_capacity(ids.len() * row);
         for id in ids {
             let start = *id as usize * row;
-            let Some(bytes) = self.bytes.get(start..start + row) else { bail!("id {id} is beyond the table") };
+            let Some(bytes) = self.bytes.get(start..start + row) else {
+                bail!("id {id} is beyond the table")
+            };
             gathered.extend_from_slice(bytes);
         }
         let rows = plain(self.stored, &[ids.len(), self.width], &gathered)?;

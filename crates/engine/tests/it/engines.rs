@@ -66,6 +66,26 @@ fn so_does_a_scripted_one() {
     goes_on_from_every_step(&mut scripted(""), &mut scripted("seed=7"));
 }
 
+/// Sets a picture aside before each of its steps, and before it is decoded.
+fn is_the_same_after_it_was_set_aside<E: Engine>(engine: &mut E) {
+    let plain = engine.encode(&request()).unwrap();
+    let plain = draw(engine, plain).unwrap();
+    let mut sample = engine.encode(&request()).unwrap();
+    while !engine.steps(&sample).is_done() {
+        engine.set_aside(&mut sample).unwrap();
+        engine.set_aside(&mut sample).unwrap();
+        engine.step(&mut sample).unwrap();
+    }
+    engine.set_aside(&mut sample).unwrap();
+    assert!(engine.decode(&sample).unwrap() == plain);
+}
+
+#[test]
+fn a_picture_that_was_set_aside_is_the_same() {
+    is_the_same_after_it_was_set_aside(&mut mini());
+    is_the_same_after_it_was_set_aside(&mut scripted(""));
+}
+
 #[test]
 fn a_checkpoint_that_does_not_fit_is_refused() {
     let mut uso = mini();

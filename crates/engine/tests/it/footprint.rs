@@ -30,6 +30,8 @@ fn larger_pictures_and_more_references_take_more() {
     for pair in footprints.windows(2) {
         assert!(pair[0].kept < pair[1].kept && pair[0].working <= pair[1].working, "{pair:?}");
     }
+    let longer = uso.footprint(&Request { steps: 60, ..plain(64, 64) });
+    assert!(longer.kept > footprints[0].kept && longer.working == footprints[0].working);
     assert_eq!(uso.footprint(&plain(512, 1024)), uso.footprint(&plain(1024, 512)));
     // The size is the reference's, as it is when the sample is made.
     let kept_size = Request { keep_size: true, content: content(), ..plain(16, 16) };

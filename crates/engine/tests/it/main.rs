@@ -19,7 +19,7 @@ mod published;
 mod schedule;
 mod scripted;
 mod self_test;
-mod spoilt;
 mod side_branch;
+mod spoilt;
 mod tokens;
 mod vocabulary;

@@ -2,7 +2,6 @@
 
 use candle_core::{DType, Device, Tensor};
 use serde::Deserialize;
-use uso_engine::model::Part;
 use uso_engine::preprocess;
 use uso_engine::tokenize::{ClipTokenizer, T5Tokenizer};
 use uso_engine::uso::{self, autoencoder, latents, positions, siglip::HiddenStates};
@@ -238,8 +237,7 @@ fn one_transformer_call_with_every_intermediate() {
     let config = model.config();
     let mut golden = Golden::open(fixture("golden/dit_single.safetensors"));
     let with_lora = model.flux(&PLACE).unwrap();
-    let base = model.weights(Part::Transformer).unwrap();
-    let without = uso::flux::Flux::new(&config.flux, base.builder(F32, &CPU)).unwrap();
+    let without = model.flux_with(&Default::default(), &PLACE).unwrap();
 
     let inputs = Inputs::take(&mut golden, &config);
     inputs.compare(&with_lora, &mut golden, "");
@@ -281,7 +279,7 @@ impl Inputs {
             positions.extend(ids.chunks(3).map(|id| [id[0] as u32, id[1] as u32, id[2] as u32]));
         }
         let flux = &config.flux;
-        let rotary = positions::Rotary::new(&positions, &flux.axes_dim, flux.theta, F32, &CPU).unwrap();
+        let rotary = positions::Rotary::new(&positions, &flux.axes_dim, flux.theta, &CPU).unwrap();
         golden.near("pe", &rotation_matrices(&rotary));
         Self {
             style,
@@ -301,10 +299,12 @@ impl Inputs {
         let conditioning = uso::flux::Conditioning {
             text: flux.embed_text(&self.text, &self.style, &mut probe).unwrap(),
             reference: Some(flux.embed_latent(&self.reference).unwrap()),
-            vector: flux.embed_vector(&self.pooled, self.guidance, &mut probe).unwrap(),
             rotary: self.rotary.clone(),
         };
-        let prediction = flux.predict(&self.target, self.timestep, &conditioning, &mut probe).unwrap();
+        let tables =
+            flux.modulations.tables(&[self.timestep], self.guidance, &self.pooled, &mut probe).unwrap();
+        let step = tables.step(0, F32).unwrap();
+        let prediction = flux.predict(&self.target, &step, &conditioning, &mut probe).unwrap();
         seen.push(("final_layer".into(), prediction.clone()));
         seen.push(("pred".into(), prediction));
         for (name, tensor) in seen {

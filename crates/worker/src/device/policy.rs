@@ -23,7 +23,7 @@ pub(super) struct Candidate {
     pub(super) rank: Rank,
     /// Whether any of its steps is done, or could be: it has been encoded before.
     pub(super) begun: bool,
-    /// Whether it lies on the device now.
+    /// Whether it lies on the device now, if only with what stays there while it is set aside.
     pub(super) resident: bool,
     pub(super) footprint: Footprint,
 }
@@ -97,13 +97,13 @@ impl Policy {
         self.fits(residents.map(|candidate| candidate.footprint), wanted.footprint)
     }
 
-    /// Every resident sample keeps its own; only the one whose turn it is needs room to work in.
+    /// All resident samples but the one whose turn it is are set aside; any of them may have the next.
     fn fits(&self, residents: impl Iterator<Item = Footprint>, newcomer: Footprint) -> bool {
         let Some(memory) = self.memory else { return true };
-        let (kept, working) = residents.fold((newcomer.kept, newcomer.working), |(kept, working), other| {
-            (kept.saturating_add(other.kept), working.max(other.working))
+        let (aside, turn) = residents.fold((newcomer.aside(), newcomer.turn()), |(aside, turn), other| {
+            (aside.saturating_add(other.aside()), turn.max(other.turn()))
         });
-        kept.saturating_add(working) <= memory
+        aside.saturating_add(turn) <= memory
     }
 }
 
@@ -111,7 +111,7 @@ impl Policy {
 mod tests {
     use super::*;
 
-    const SMALL: Footprint = Footprint { kept: 1, working: 10 };
+    const SMALL: Footprint = Footprint { kept: 1, movable: 0, working: 10 };
 
     fn sample(id: u64, interactive: bool) -> Candidate {
         let rank = Rank { interactive, priority: 0, age: id };
@@ -166,8 +166,23 @@ mod tests {
         let three = [on_device(sample(1, false)), on_device(sample(2, false)), sample(3, true)];
         assert_eq!(policy.next(&three), Some(Turn::PutOff(2)));
         assert!(policy.fits_alone(SMALL));
-        assert!(!policy.fits_alone(Footprint { kept: 3, working: 10 }));
-        assert!(!policy.fits_alone(Footprint { kept: u64::MAX, working: u64::MAX }));
+        assert!(!policy.fits_alone(Footprint { kept: 3, ..SMALL }));
+        assert!(!policy.fits_alone(Footprint { kept: u64::MAX, working: u64::MAX, ..SMALL }));
+    }
+
+    #[test]
+    fn what_is_set_aside_counts_without_what_leaves_the_device() {
+        let large = Footprint { kept: 5, movable: 4, working: 7 };
+        let with = |candidate: Candidate, footprint| Candidate { footprint, ..candidate };
+        let two = [with(on_device(sample(1, false)), large), with(sample(2, true), SMALL)];
+        let three = [two[0], with(on_device(sample(2, false)), large), with(sample(3, true), large)];
+        // Each holds 1 while it is set aside, and 11 more while it has its turn.
+        assert_eq!(Policy::new(5, 20, Some(13)).next(&two), Some(Turn::Run(2)));
+        assert_eq!(Policy::new(5, 20, Some(12)).next(&two), Some(Turn::PutOff(1)), "the first has turns too");
+        assert_eq!(Policy::new(5, 20, Some(14)).next(&three), Some(Turn::Run(3)));
+        assert_eq!(Policy::new(5, 20, Some(13)).next(&three), Some(Turn::PutOff(2)));
+        assert!(Policy::new(5, 20, Some(12)).fits_alone(large));
+        assert!(!Policy::new(5, 20, Some(11)).fits_alone(large));
     }
 
     /// Steps in virtual time: `interactive` says whether an interactive sample is there at a step.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use uso_engine::Image;
 
+use super::policy::Candidate;
 use super::{Drawing, Effort, HalfDrawn, Order, Outcome, Place, Progress};
 use crate::Error;
 
@@ -147,5 +148,16 @@ pub(super) struct Entry<S> {
 impl<S> Entry<S> {
     pub(super) fn request(&self) -> Arc<uso_engine::Request> {
         Arc::clone(&self.sampling.order.request)
+    }
+
+    /// What the policy knows of it.
+    pub(super) fn candidate(&self) -> Candidate {
+        Candidate {
+            id: self.id,
+            rank: self.sampling.order.rank,
+            begun: self.sampling.begun,
+            resident: self.sample.is_some(),
+            footprint: self.footprint,
+        }
     }
 }

@@ -8,7 +8,7 @@ use uso_engine::{Engine, Error as EngineError, Image};
 
 use super::clock::{Activity, Clock};
 use super::guard::{Fault, guarded};
-use super::policy::{Candidate, Policy, Turn};
+use super::policy::{Policy, Turn};
 use super::sampling::{Entry, Sampling};
 use super::{Drawn, HalfDrawn, Outcome, Place, Sharing, Standing, prove};
 use crate::Error;
@@ -22,6 +22,8 @@ pub(super) struct Table<'a, E: Engine> {
     tell: &'a watch::Sender<Standing>,
     entries: Vec<Entry<E::Sample>>,
     ids: u64,
+    /// Which picture had the last turn. All others on the device are set aside.
+    turn: Option<u64>,
     /// What the last preview cost.
     preview_cost: Duration,
     /// Whether the last picture that ended here ended in a panic.
@@ -40,8 +42,18 @@ impl<'a, E: Engine> Table<'a, E> {
         tell: &'a watch::Sender<Standing>,
     ) -> Self {
         let policy = Policy::new(sharing.most_begun, sharing.bulk_every, engine.memory());
-        let (entries, preview_cost) = (Vec::new(), Duration::ZERO);
-        Self { engine, load, policy, clock, tell, entries, ids: 0, preview_cost, panicked: false }
+        Self {
+            engine,
+            load,
+            policy,
+            clock,
+            tell,
+            entries: Vec::new(),
+            ids: 0,
+            turn: None,
+            preview_cost: Duration::ZERO,
+            panicked: false,
+        }
     }
 
     /// Draws until nobody asks any more, or the device is lost. What is half-drawn then is handed back.
@@ -49,7 +61,7 @@ impl<'a, E: Engine> Table<'a, E> {
         self.tell();
         while self.listen(inbox) {
             self.sweep();
-            let candidates: Vec<_> = self.entries.iter().map(candidate).collect();
+            let candidates: Vec<_> = self.entries.iter().map(Entry::candidate).collect();
             let turn = match self.policy.next(&candidates) {
                 Some(Turn::Run(id)) => self.run(id),
                 Some(Turn::PutOff(id)) => {
@@ -88,7 +100,7 @@ impl<'a, E: Engine> Table<'a, E> {
     fn admit(&mut self, mut sampling: Sampling) {
         let footprint = self.engine.footprint(&sampling.order.request);
         if !self.policy.fits_alone(footprint) {
-            let need = footprint.kept.saturating_add(footprint.working);
+            let need = footprint.alone();
             let memory = self.engine.memory().unwrap_or(need);
             sampling.end(Ok(Outcome::TooBig { need, memory }));
             return;
@@ -102,7 +114,10 @@ impl<'a, E: Engine> Table<'a, E> {
     /// Tells what there is, where that has changed.
     fn tell(&self) {
         let residents = self.entries.iter().filter(|entry| entry.sample.is_some());
-        let taken: u64 = residents.map(|entry| entry.footprint.kept).sum();
+        let held = |Entry { id, footprint, .. }: &Entry<_>| {
+            if self.turn == Some(*id) { footprint.kept } else { footprint.aside() }
+        };
+        let taken = residents.map(held).fold(0, u64::saturating_add);
         let free = self.engine.memory().map(|memory| memory.saturating_sub(taken));
         let now = Standing { cache: self.engine.cache(), free };
         self.tell.send_if_modified(|before| std::mem::replace(before, now) != now);
@@ -128,6 +143,7 @@ impl<'a, E: Engine> Table<'a, E> {
 
     /// One turn of one picture: it is encoded, gets a step, or is finished.
     fn run(&mut self, id: u64) -> Result<(), Lost> {
+        self.pass_turn(id);
         let Some(index) = self.entries.iter().position(|entry| entry.id == id) else { return Ok(()) };
         let mut entry = self.entries.swap_remove(index);
         self.announce(&mut entry.sampling);
@@ -156,6 +172,18 @@ impl<'a, E: Engine> Table<'a, E> {
             }
         }
         Ok(())
+    }
+
+    /// Gives a picture the turn, and sets aside the one that had the last.
+    fn pass_turn(&mut self, id: u64) {
+        let Some(last) = self.turn.replace(id).filter(|last| *last != id) else { return };
+        let Some(entry) = self.entries.iter_mut().find(|entry| entry.id == last) else { return };
+        let Some(sample) = &mut entry.sample else { return };
+        let begun = Instant::now();
+        if let Err(fault) = guarded(|| self.engine.set_aside(sample)) {
+            tracing::warn!(%fault, "a picture that is set aside stays in the device's memory as a whole");
+        }
+        entry.sampling.effort.device += self.clock.count(Activity::Checkpoint, begun);
     }
 
     /// Tells who has the device now. A turn that bulk is owed is over after a step, and not worth telling.
@@ -321,16 +349,6 @@ impl<'a, E: Engine> Table<'a, E> {
             Err(Fault::Engine(error)) => Err(error.to_string()),
             Err(Fault::Panic(message)) => Err(message),
         }
-    }
-}
-
-fn candidate<S>(entry: &Entry<S>) -> Candidate {
-    Candidate {
-        id: entry.id,
-        rank: entry.sampling.order.rank,
-        begun: entry.sampling.begun,
-        resident: entry.sample.is_some(),
-        footprint: entry.footprint,
     }
 }
 

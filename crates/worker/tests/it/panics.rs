@@ -1,5 +1,6 @@
 //! Engines that panic.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,20 +12,31 @@ use uso_worker::{DeviceThread, Sharing};
 
 use crate::fixture::Fixture;
 
-/// A scripted engine that panics once, at a picture whose prompt asks for it.
+/// A scripted engine that panics once, at a picture whose prompt asks for it, and whenever it is to work on
+/// a picture while another is not set aside.
 struct Moody {
     engine: Scripted,
     armed: Arc<AtomicBool>,
+    /// One more for each sample that is not set aside.
+    whole: Rc<()>,
 }
 
 struct Sample {
     panics: bool,
     sample: <Scripted as Engine>::Sample,
+    whole: Option<Rc<()>>,
 }
 
 impl Moody {
     fn sample(&self, request: &Request, sample: <Scripted as Engine>::Sample) -> Sample {
-        Sample { panics: request.prompt == "panic", sample }
+        let mut sample = Sample { panics: request.prompt == "panic", sample, whole: None };
+        self.bring_back(&mut sample);
+        sample
+    }
+
+    fn bring_back(&self, sample: &mut Sample) {
+        sample.whole = Some(Rc::clone(&self.whole));
+        assert_eq!(Rc::strong_count(&self.whole), 2, "another picture was not set aside");
     }
 }
 
@@ -73,8 +85,14 @@ impl Engine for Moody {
     }
 
     fn step(&mut self, sample: &mut Sample) -> Result<(), Error> {
+        self.bring_back(sample);
         assert!(!(sample.panics && self.armed.swap(false, Ordering::Relaxed)), "the prompt says so");
         self.engine.step(&mut sample.sample)
+    }
+
+    fn set_aside(&self, sample: &mut Sample) -> Result<(), Error> {
+        sample.whole = None;
+        self.engine.set_aside(&mut sample.sample)
     }
 
     fn preview(&self, sample: &Sample) -> Result<Option<Image>, Error> {
@@ -95,13 +113,33 @@ impl Engine for Moody {
     }
 }
 
+async fn moody(script: Script, armed: Arc<AtomicBool>) -> DeviceThread {
+    let load =
+        move || Ok(Moody { engine: Scripted::new(script), armed: Arc::clone(&armed), whole: Rc::default() });
+    DeviceThread::start(load, Sharing::default()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_picture_without_the_turn_is_set_aside() {
+    let fixture = Fixture::start().await;
+    let worker = fixture.run(moody("step=20ms".parse().unwrap(), Arc::default()).await);
+    let bulk = fixture.submit(&json!({ "prompt": "a red star", "class": "bulk", "steps": 60 })).await;
+    fixture.until(&bulk, |view| view.step >= 5).await;
+    // Long enough for bulk to be given steps in between.
+    let urgent = fixture.submit(&json!({ "prompt": "a red star", "steps": 45 })).await;
+    for job in [urgent, bulk] {
+        let view = fixture.ended(&job).await;
+        assert_eq!((view.state, view.attempt), (State::Succeeded, 1), "{:?}", view.error);
+    }
+    worker.stop().await;
+}
+
 #[tokio::test]
 async fn a_panic_costs_one_attempt_of_its_own_job_and_no_step_of_another() {
     let fixture = Fixture::start().await;
     let armed = Arc::new(AtomicBool::new(true));
     let (script, its_armed): (Script, _) = ("step=20ms".parse().unwrap(), Arc::clone(&armed));
-    let load = move || Ok(Moody { engine: Scripted::new(script), armed: Arc::clone(&its_armed) });
-    let worker = fixture.run(DeviceThread::start(load, Sharing::default()).await.unwrap());
+    let worker = fixture.run(moody(script, its_armed).await);
 
     let bulk = fixture.submit(&json!({ "prompt": "a red star", "class": "bulk", "steps": 80 })).await;
     fixture.until(&bulk, |view| view.step >= 5).await;

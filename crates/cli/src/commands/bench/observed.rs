@@ -98,6 +98,10 @@ impl Engine for Observed {
         Ok(())
     }
 
+    fn set_aside(&self, sample: &mut Sample) -> Result<(), Error> {
+        self.engine.set_aside(&mut sample.sample)
+    }
+
     fn preview(&self, sample: &Sample) -> Result<Option<Image>, Error> {
         self.engine.preview(&sample.sample)
     }
