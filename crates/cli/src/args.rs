@@ -3,6 +3,7 @@
 mod access;
 mod bench;
 mod keys;
+mod model;
 mod queue;
 mod redis;
 mod work;
@@ -24,6 +25,7 @@ pub(crate) use bench::{
     QueueFigure, WorkerFigure,
 };
 pub(crate) use keys::{CreateKeyArgs, KeysArgs, KeysCommand};
+pub(crate) use model::{FetchArgs, HUGGING_FACE, ModelCommand, Tier};
 pub(crate) use queue::*;
 pub(crate) use redis::{RedisArgs, RedisOptions};
 pub(crate) use work::{PaceArgs, WorkArgs};
@@ -68,6 +70,9 @@ pub(crate) enum Command {
     Queue(QueueArgs),
     /// Make, list and revoke keys of the API, straight at Redis.
     Keys(KeysArgs),
+    /// Weights of the real model: download them.
+    #[command(subcommand)]
+    Model(ModelCommand),
 }
 
 #[derive(Args)]

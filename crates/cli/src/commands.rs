@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod generate;
 pub(crate) mod keys;
 pub(crate) mod migrate;
+pub(crate) mod model;
 pub(crate) mod queue;
 pub(crate) mod serve;
 pub(crate) mod submit;

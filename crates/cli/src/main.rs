@@ -61,6 +61,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Migrate(args) => commands::migrate::run(args).await,
             Command::Queue(args) => commands::queue::run(args).await,
             Command::Keys(args) => commands::keys::run(args).await,
+            Command::Model(command) => commands::model::run(command).await,
             Command::Generate(_) | Command::Bench(_) => Ok(()),
         }
     })
