@@ -25,7 +25,7 @@ pub(crate) use bench::{
     QueueFigure, WorkerFigure,
 };
 pub(crate) use keys::{CreateKeyArgs, KeysArgs, KeysCommand};
-pub(crate) use model::{InspectArgs, ModelCommand};
+pub(crate) use model::{FetchArgs, HUGGING_FACE, InspectArgs, ModelCommand, Tier};
 pub(crate) use queue::*;
 pub(crate) use redis::{RedisArgs, RedisOptions};
 pub(crate) use work::{PaceArgs, WorkArgs};
@@ -64,15 +64,15 @@ pub(crate) enum Command {
     Submit(SubmitArgs),
     /// Load the queue's functions into Redis.
     Migrate(MigrateArgs),
-    /// Look at model folders.
-    #[command(subcommand)]
-    Model(ModelCommand),
     /// Measure what this machine and this build can do.
     Bench(BenchArgs),
     /// Look at the queue and steer it, straight at Redis: also while the API is down.
     Queue(QueueArgs),
     /// Make, list and revoke keys of the API, straight at Redis.
     Keys(KeysArgs),
+    /// Weights of the real model: download them.
+    #[command(subcommand)]
+    Model(ModelCommand),
 }
 
 #[derive(Args)]

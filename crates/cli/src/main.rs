@@ -49,7 +49,6 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Generate(args) => return commands::generate::run(&args),
         Command::Bench(args) => return commands::bench::run(args),
-        Command::Model(command) => return commands::model::run(command),
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -62,7 +61,8 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Migrate(args) => commands::migrate::run(args).await,
             Command::Queue(args) => commands::queue::run(args).await,
             Command::Keys(args) => commands::keys::run(args).await,
-            Command::Generate(_) | Command::Bench(_) | Command::Model(_) => Ok(()),
+            Command::Model(command) => commands::model::run(command).await,
+            Command::Generate(_) | Command::Bench(_) => Ok(()),
         }
     })
 }

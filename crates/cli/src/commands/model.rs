@@ -1,11 +1,13 @@
-//! `uso model`: what a model folder holds.
+//! `uso model`: weights on disk.
 
+mod fetch;
 mod inspect;
 
 use crate::args::ModelCommand;
 
-pub(crate) fn run(command: ModelCommand) -> anyhow::Result<()> {
+pub(crate) async fn run(command: ModelCommand) -> anyhow::Result<()> {
     match command {
-        ModelCommand::Inspect(args) => inspect::run(&args),
+        ModelCommand::Fetch(args) => fetch::run(&args).await,
+        ModelCommand::Inspect(args) => tokio::task::spawn_blocking(move || inspect::run(&args)).await?,
     }
 }

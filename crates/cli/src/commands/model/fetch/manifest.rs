@@ -1,0 +1,115 @@
+//! Which files a tier needs, where they are published, and where they go. The built-in list is `files.json`.
+
+use std::collections::HashSet;
+use std::path::{Component, Path};
+
+use anyhow::{Context as _, bail, ensure};
+use serde::Deserialize;
+
+use super::digest::Digest;
+use crate::args::Tier;
+
+const BUILT_IN: &str = include_str!("files.json");
+
+/// A file at the hub and its place in the model folder.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    /// `owner/name` of the repository.
+    pub(super) repo: String,
+    /// Path in the repository.
+    pub(super) path: String,
+    /// Path in the model folder.
+    pub(super) to: String,
+    /// Size, where it is known beforehand.
+    pub(super) bytes: Option<u64>,
+    /// SHA-256 in hexadecimal digits; without it, the hub's word counts.
+    pub(super) sha256: Option<Digest>,
+    /// Branch, tag or commit, if other than that of all files.
+    pub(super) revision: Option<String>,
+    /// Tiers that need it; without it, all.
+    tiers: Option<Vec<Tier>>,
+}
+
+/// The files of a tier, by the list in a file or by the built-in one.
+pub(super) fn read(list: Option<&Path>, tier: Tier) -> anyhow::Result<Vec<File>> {
+    let Some(path) = list else { return parse(BUILT_IN, tier) };
+    std::fs::read_to_string(path)
+        .map_err(anyhow::Error::from)
+        .and_then(|text| parse(&text, tier))
+        .with_context(|| format!("cannot use the list of files {}", path.display()))
+}
+
+fn parse(text: &str, tier: Tier) -> anyhow::Result<Vec<File>> {
+    let mut files: Vec<File> = serde_json::from_str(text)?;
+    files.retain(|file| file.tiers.as_ref().is_none_or(|tiers| tiers.contains(&tier)));
+    let mut places = HashSet::new();
+    for file in &files {
+        file.check().with_context(|| file.to.clone())?;
+        ensure!(places.insert(&file.to), "two files would go to {}", file.to);
+    }
+    Ok(files)
+}
+
+impl File {
+    /// Nothing is asked of the hub outside of a repository, nothing written outside of the model folder.
+    fn check(&self) -> anyhow::Result<()> {
+        for (field, path) in [("repo", &self.repo), ("path", &self.path), ("to", &self.to)] {
+            let is_inside = |part| matches!(part, Component::Normal(_));
+            if path.is_empty() || !Path::new(path).components().all(is_inside) {
+                bail!("{field} {path:?} leads elsewhere");
+            }
+        }
+        ensure!(self.repo.split('/').count() == 2, "repo {:?} is not owner/name", self.repo);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    #[test]
+    fn every_tier_has_each_part_once_and_never_the_pickle() {
+        for tier in Tier::value_variants() {
+            let files = read(None, *tier).unwrap();
+            let weights = |folder: &str| {
+                let is_one = |file: &&File| {
+                    file.to.starts_with(folder)
+                        && [".safetensors", ".gguf"].iter().any(|end| file.to.ends_with(end))
+                };
+                files.iter().filter(is_one).count()
+            };
+            let counts =
+                ["FLUX.1-dev/flux1", "FLUX.1-dev/ae", "USO/", "clip-vit-l14/", "siglip/"].map(weights);
+            assert_eq!(counts, [1, 1, 2, 1, 1], "{tier:?}");
+            assert_eq!(weights("t5-xxl/"), if *tier == Tier::Bf16 { 2 } else { 1 }, "{tier:?}");
+            assert!(files.iter().all(|file| !file.path.ends_with(".bin")), "{tier:?}");
+        }
+    }
+
+    #[test]
+    fn lists_that_lead_out_of_the_folder_are_refused() {
+        let list = |to: &str, repo: &str| {
+            format!(
+                r#"[{{ "repo": "{repo}", "path": "a", "to": "{to}" }}, {{ "repo": "a/b", "path": "a", "to": "b" }}]"#
+            )
+        };
+        let said = |list: &str| format!("{:#}", parse(list, Tier::Bf16).unwrap_err());
+        assert!(parse(&list("a/b", "a/b"), Tier::Bf16).is_ok());
+        for to in ["../a", "/a", "", "a/../../b"] {
+            assert!(said(&list(to, "a/b")).contains("leads elsewhere"), "{to:?}");
+        }
+        assert!(said(&list("b", "a/b")).contains("two files would go to b"));
+        assert!(said(&list("a", "a")).contains("owner/name"));
+        assert!(
+            said(r#"[{ "repo": "a/b", "path": "a", "to": "b", "size": 1 }]"#)
+                .contains("unknown field `size`")
+        );
+        assert!(
+            said(r#"[{ "repo": "a/b", "path": "a", "to": "b", "sha256": "0f" }]"#).contains("64 hexadecimal")
+        );
+    }
+}

@@ -1,0 +1,76 @@
+//! Which failures are worth another try, and when.
+
+use std::time::Duration;
+
+use anyhow::Error;
+
+/// The pause after a first failure; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause, also when the other side asks for more.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Failures in a row after which the last one counts.
+const MOST_FAILURES: u32 = 8;
+
+/// Why a request came to nothing.
+pub(super) enum Failure {
+    /// The same request may succeed later, after a pause that the other side may have named.
+    Passing { error: Error, pause: Option<Duration> },
+    /// It would fail again.
+    Final(Error),
+}
+
+impl Failure {
+    pub(super) fn passing(error: Error) -> Self {
+        Self::Passing { error, pause: None }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Final(error.into())
+    }
+}
+
+impl From<reqwest::Error> for Failure {
+    fn from(error: reqwest::Error) -> Self {
+        let is_final = error.is_builder() || error.is_redirect();
+        // Links to storage are signed: whoever has one can read the file.
+        let error = Error::new(error.without_url());
+        if is_final { Self::Final(error) } else { Self::passing(error) }
+    }
+}
+
+/// How much more is borne.
+#[derive(Default)]
+pub(super) struct Patience {
+    failures: u32,
+}
+
+impl Patience {
+    /// Waits until another try is due, or gives the failure back as an error.
+    pub(super) async fn wait(&mut self, failure: Failure) -> anyhow::Result<()> {
+        let (error, pause) = match failure {
+            Failure::Passing { error, pause } => (error, pause),
+            Failure::Final(error) => return Err(error),
+        };
+        self.failures += 1;
+        if self.failures >= MOST_FAILURES {
+            return Err(error.context(format!("given up after {MOST_FAILURES} failures in a row")));
+        }
+        let pause = pause.unwrap_or(FIRST_PAUSE * 2u32.pow(self.failures - 1)).min(LONGEST_PAUSE);
+        tracing::warn!("{error:#}; trying again in {pause:?}");
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
+    /// Something was achieved: what failed before does not count any more.
+    pub(super) fn renew(&mut self) {
+        self.failures = 0;
+    }
+}
