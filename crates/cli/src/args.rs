@@ -16,7 +16,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use uso_api::ReferencePlace;
 use uso_engine::scripted::NotAScript;
-use uso_engine::{PositionShift, Script};
+use uso_engine::{ExtraLora, PositionShift, Script, Setup, Tier};
 use uso_store::WebReferences;
 
 pub(crate) use access::{AccessArgs, buckets};
@@ -25,7 +25,7 @@ pub(crate) use bench::{
     QueueFigure, WorkerFigure,
 };
 pub(crate) use keys::{CreateKeyArgs, KeysArgs, KeysCommand};
-pub(crate) use model::{FetchArgs, HUGGING_FACE, InspectArgs, ModelCommand, Tier};
+pub(crate) use model::{FetchArgs, HUGGING_FACE, InspectArgs, ModelCommand, PackArgs};
 pub(crate) use queue::*;
 pub(crate) use redis::{RedisArgs, RedisOptions};
 pub(crate) use work::{PaceArgs, WorkArgs};
@@ -175,7 +175,23 @@ pub(crate) struct ModelArgs {
     pub(crate) device: String,
     /// f32, bf16 or f16; without it, f32 on the CPU and bf16 elsewhere.
     #[arg(long, env = "USO_DTYPE")]
-    pub(crate) dtype: Option<String>,
+    dtype: Option<String>,
+    /// What the transformer's large matrices are kept in: bf16 (the compute type), fp8, q8_0, q6_k or q4_k. What a
+    /// file has quantised stays as it is.
+    #[arg(long, env = "USO_TIER", default_value_t = Tier::Bf16, value_name = "TIER")]
+    tier: Tier,
+    /// A LoRA for FLUX beside USO's, with its weight; may be repeated.
+    #[arg(long, env = "USO_LORAS", value_delimiter = ',', value_name = "FILE[:WEIGHT]")]
+    lora: Vec<ExtraLora>,
+}
+
+impl ModelArgs {
+    /// Opens the device, and says how the model is to be loaded.
+    pub(crate) fn setup(&self) -> Result<Setup, uso_engine::Error> {
+        let device = uso_engine::device::open(&self.device)?;
+        let dtype = uso_engine::device::precision(self.dtype.as_deref(), &device)?;
+        Ok(Setup { tier: self.tier, loras: self.lora.clone(), ..Setup::new(device, dtype) })
+    }
 }
 
 #[derive(Args)]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use uso_api::{Access, Config, Example, Examples};
-use uso_engine::{DecodeLimits, EXAMPLE_PICTURES, ModelConfig, ModelFiles, Scripted, Uso, device};
+use uso_engine::{DecodeLimits, EXAMPLE_PICTURES, ModelConfig, ModelFiles, Scripted, Uso};
 use uso_queue::{Defaults, Durability, Queue};
 use uso_store::{Credentials, Store};
 use uso_worker::{DeviceThread, Sharing};
@@ -85,14 +85,14 @@ pub(crate) async fn device(
 }
 
 async fn load(args: &ModelArgs, sharing: Sharing) -> anyhow::Result<DeviceThread> {
-    let device = device::open(&args.device)?;
-    let dtype = device::precision(args.dtype.as_deref(), &device)?;
+    let setup = args.setup()?;
     let files = ModelFiles::new(args.model.as_deref());
-    let (name, begun) = (files.name(), std::time::Instant::now());
-    let thread = DeviceThread::start(move || Uso::load(&files, &device, dtype), sharing).await;
+    let (name, dtype, tier) = (files.name(), setup.dtype, setup.tier);
+    let begun = std::time::Instant::now();
+    let thread = DeviceThread::start(move || Uso::load_with(&files, &setup), sharing).await;
     let thread = thread.context("cannot load the model")?;
     let took_ms = begun.elapsed().as_millis() as u64;
-    tracing::info!(model = name, device = args.device, ?dtype, took_ms, "the model is resident");
+    tracing::info!(model = name, device = args.device, ?dtype, %tier, took_ms, "the model is resident");
     Ok(thread)
 }
 

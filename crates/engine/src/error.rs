@@ -20,6 +20,14 @@ pub enum Error {
         /// Names the tensor and the fault.
         reason: String,
     },
+    /// A file that is made of a model cannot be written.
+    #[error("{}: {reason}", file.display())]
+    Write {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The request cannot be drawn by this model; names the parameter and its limit.
     #[error("{parameter}: {reason}")]
     Request {

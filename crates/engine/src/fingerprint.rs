@@ -1,32 +1,46 @@
 //! What weights, build and requests are known by.
 
-use candle_core::{DType, Device};
 use sha2::{Digest, Sha256};
 
-use crate::model::{Model, Part};
+use crate::model::{Adapter, Model, PACKED_DIGEST};
+use crate::uso::{ExtraLora, Setup};
+use crate::weights::Weights;
 use crate::{Error, Request, device};
 
-/// What is loaded of a model: its tensors, sizes and tokenizers; precision, kind of device and version of this program.
-pub(crate) fn engine(model: &Model, device: &Device, dtype: DType) -> Result<String, Error> {
+/// What is loaded of a model: its tensors, sizes and tokenizers; precision, tier, kind of device and version of this
+/// program; LoRAs beside USO's and their weights.
+pub(crate) fn engine(model: &Model, setup: &Setup) -> Result<String, Error> {
     let mut digest = Sha256::new();
-    let kind = device::name(device);
+    let kind = device::name(&setup.device);
     let kind = kind.split(':').next().unwrap_or_default();
-    for part in [env!("CARGO_PKG_VERSION"), kind, dtype.as_str()] {
+    for part in [env!("CARGO_PKG_VERSION"), kind, setup.dtype.as_str(), &setup.tier.to_string()] {
         add(&mut digest, part.as_bytes());
+    }
+    for ExtraLora { file, weight } in &setup.loras {
+        let adapter = Adapter::open(file, &model.config().flux)?;
+        add(&mut digest, &weight.to_le_bytes());
+        add_numbers(&mut digest, &adapter.weights())?;
     }
     add(&mut digest, format!("{:?}", model.config()).as_bytes());
     add(&mut digest, format!("{:?} {:?} {:?}", model.t5()?, model.clip()?, model.siglip()?).as_bytes());
-    for part in Part::ALL {
-        let weights = model.weights(part)?;
-        for (name, located) in weights.all() {
-            add(&mut digest, name.as_bytes());
-            located.probe(&mut digest).map_err(|error| weights.fault(&error))?;
-        }
+    if let Some(known) = model.packed(PACKED_DIGEST) {
+        add(&mut digest, known.as_bytes());
+    }
+    for part in model.needed() {
+        add_numbers(&mut digest, &model.weights(part)?)?;
     }
     for file in model.small_files() {
         add(&mut digest, &model.files().read(&file)?);
     }
     Ok(hexadecimal(digest))
+}
+
+fn add_numbers(digest: &mut Sha256, weights: &Weights) -> Result<(), Error> {
+    for (name, located) in weights.all() {
+        add(digest, name.as_bytes());
+        located.probe(digest).map_err(|error| weights.fault(&error))?;
+    }
+    Ok(())
 }
 
 impl Request {

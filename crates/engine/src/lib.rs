@@ -22,6 +22,7 @@ pub mod matrix;
 mod memory;
 pub mod model;
 pub mod noise;
+mod pack;
 pub mod preprocess;
 mod reference;
 mod request;
@@ -41,13 +42,15 @@ pub use error::Error;
 pub use examples::{EXAMPLE_PICTURES, Example, examples};
 pub use files::ModelFiles;
 pub use image::{DecodeLimits, Image};
+pub use matrix::Tier;
 pub use model::Model;
+pub use pack::{Progress, pack};
 pub use reference::Reference;
 pub use request::Request;
 pub use scripted::{Script, Scripted};
 pub use tokenize::{PromptTokens, TokenCount};
 pub use uso::positions::PositionShift;
-pub use uso::{GUIDANCE, MAX_STYLES, Place, SIDE, STEPS, Sample, Uso};
+pub use uso::{ExtraLora, GUIDANCE, MAX_STYLES, Place, SIDE, STEPS, Sample, Setup, Uso};
 
 // The matmul crate takes its AVX-512 kernels from a feature; nothing here calls it by name.
 use gemm as _;

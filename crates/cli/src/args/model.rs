@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use reqwest::Url;
-use serde::Deserialize;
+use uso_engine::Tier;
 
 /// Where models are published.
 pub(crate) const HUGGING_FACE: &str = "https://huggingface.co";
@@ -16,6 +16,8 @@ pub(crate) enum ModelCommand {
     Fetch(FetchArgs),
     /// Say what a model folder holds: each part's file, types and sizes, and what is missing. Reads headers alone.
     Inspect(InspectArgs),
+    /// Make one file that is ready: USO's LoRA merged, the large matrices in a tier.
+    Pack(PackArgs),
 }
 
 #[derive(Args)]
@@ -23,8 +25,8 @@ pub(crate) struct FetchArgs {
     /// Model folder.
     #[arg(env = "USO_MODEL", default_value = "uso-model")]
     pub(crate) dir: PathBuf,
-    /// How the large matrices are stored.
-    #[arg(long, value_enum, default_value_t = Tier::Bf16)]
+    /// How the large matrices are stored: bf16, fp8, q8_0, q6_k or q4_k.
+    #[arg(long, default_value_t = Tier::Bf16)]
     pub(crate) tier: Tier,
     /// Print what would be downloaded, and from where; needs no network.
     #[arg(long, visible_alias = "dry-run")]
@@ -54,26 +56,17 @@ pub(crate) struct InspectArgs {
     pub(crate) json: bool,
 }
 
-/// How the large matrices of transformer and T5 are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Tier {
-    /// As published: 16 bits a number.
-    Bf16,
-    /// 8-bit floating point without scales.
-    Fp8,
-    /// ggml's 8-bit blocks.
-    #[value(name = "q8_0")]
-    #[serde(rename = "q8_0")]
-    Q80,
-    /// ggml's 6-bit blocks, T5 in 8 bits.
-    #[value(name = "q6_k")]
-    #[serde(rename = "q6_k")]
-    Q6K,
-    /// ggml's 4-bit blocks, T5 in 8 bits.
-    #[value(name = "q4_k")]
-    #[serde(rename = "q4_k")]
-    Q4K,
+#[derive(Args)]
+pub(crate) struct PackArgs {
+    /// Model folder; without it, the bundled model.
+    #[arg(long, env = "USO_MODEL", value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// What the large matrices become: bf16, fp8, q8_0, q6_k or q4_k.
+    #[arg(long, default_value_t = Tier::Q8_0)]
+    pub(crate) tier: Tier,
+    /// Where the packed model goes: a folder, which is a model folder then.
+    #[arg(value_name = "DIR")]
+    pub(crate) out: PathBuf,
 }
 
 /// An address that can be printed as it is.
@@ -97,14 +90,6 @@ mod tests {
             ["", "mirror", "ftp://mirror.example", "https://me:word@mirror.example", "https://m.example?a=b"]
         {
             assert!(endpoint(wrong).is_err(), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn a_tier_has_one_name_everywhere() {
-        for tier in Tier::value_variants() {
-            let name = tier.to_possible_value().unwrap().get_name().to_owned();
-            assert_eq!(serde_json::from_value::<Tier>(name.into()).unwrap(), *tier);
         }
     }
 }

@@ -1,7 +1,6 @@
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use uso_engine::device;
 use uso_engine::{DecodeLimits, Defaults, Engine as _, Image, ModelFiles, PromptTokens};
 use uso_engine::{Reference, Request, Uso};
 use uso_worker::parameters::Parameters;
@@ -11,10 +10,8 @@ use crate::args::GenerateArgs;
 use crate::progress;
 
 pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
-    let device = device::open(&args.model.device)?;
-    let dtype = device::precision(args.model.dtype.as_deref(), &device)?;
     let files = ModelFiles::new(args.model.model.as_deref());
-    let mut uso = Uso::load(&files, &device, dtype).context("cannot load the model")?;
+    let mut uso = Uso::load_with(&files, &args.model.setup()?).context("cannot load the model")?;
 
     let request = request(args, uso.defaults())?;
     let mut sample = uso.encode(&request)?;

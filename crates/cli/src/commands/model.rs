@@ -2,6 +2,7 @@
 
 mod fetch;
 mod inspect;
+mod pack;
 
 use crate::args::ModelCommand;
 
@@ -9,5 +10,6 @@ pub(crate) async fn run(command: ModelCommand) -> anyhow::Result<()> {
     match command {
         ModelCommand::Fetch(args) => fetch::run(&args).await,
         ModelCommand::Inspect(args) => tokio::task::spawn_blocking(move || inspect::run(&args)).await?,
+        ModelCommand::Pack(args) => tokio::task::spawn_blocking(move || pack::run(&args)).await?,
     }
 }

@@ -7,7 +7,8 @@ use crate::Error;
 use crate::weights::StoredType;
 
 /// How the large matrices of a model are kept, the finest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize)]
+#[serde(try_from = "String")]
 pub enum Tier {
     /// The compute type: bfloat16 on a GPU, float32 on the CPU.
     Bf16,
@@ -55,6 +56,14 @@ impl fmt::Display for Tier {
             Self::Q6K => "q6_k",
             Self::Q4K => "q4_k",
         })
+    }
+}
+
+impl TryFrom<String> for Tier {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self, Error> {
+        name.parse()
     }
 }
 

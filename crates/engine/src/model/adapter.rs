@@ -1,13 +1,15 @@
 //! A LoRA's file: which layers it changes, and whether it is as it must be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::checkpoint::{Account, no_place};
 use super::lora::{self, Pair, Read};
 use crate::Error;
 use crate::config::FluxConfig;
-use crate::weights::{Located, StoredType, WeightFile, Weights};
+use crate::files::missing;
+use crate::weights::{Located, Source, StoredType, WeightFile, Weights};
 
 /// A file with a LoRA for the transformer.
 #[derive(Debug, Clone)]
@@ -23,6 +25,17 @@ impl Adapter {
             let read = Arc::new(lora::read(&file.header.tensors, flux));
             Self { file: Arc::clone(file), read }
         })
+    }
+
+    /// Opens a file by its path, wherever it is.
+    ///
+    /// # Errors
+    /// [`Error::ModelFile`] if it is not there or is no LoRA.
+    pub(crate) fn open(path: &Path, flux: &FluxConfig) -> Result<Self, Error> {
+        let source = Source::open(path).map_err(|error| missing(path, error.to_string()))?;
+        let name = path.to_string_lossy().into_owned();
+        let file = WeightFile::open(name, source, path).map_err(|reason| missing(path, reason))?;
+        Self::read(&Arc::new(file), flux).ok_or_else(|| missing(path, "has no keys of a LoRA"))
     }
 
     /// Whether it is USO's: most of the layers that USO changes and hardly any other. What is wrong with it is found

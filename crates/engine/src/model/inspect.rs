@@ -16,6 +16,8 @@ pub struct Inspection {
     pub complete: bool,
     /// What FLUX's transformer is: with guidance as FLUX.1-dev has it, or without as FLUX.1-schnell.
     pub guidance: bool,
+    /// For a packed model, the tier that it was packed in.
+    pub packed: Option<String>,
     /// Each part in the order in which a picture needs them.
     pub parts: Vec<PartInspection>,
     /// Weight files that hold no part of a USO model; other LoRAs are among them.
@@ -58,11 +60,12 @@ pub struct PartInspection {
 impl Model {
     /// What the folder holds, by headers and small files alone.
     pub fn inspect(&self) -> Inspection {
-        let parts: Vec<PartInspection> = Part::ALL.into_iter().map(|part| self.inspect_part(part)).collect();
+        let parts: Vec<PartInspection> = self.needed().map(|part| self.inspect_part(part)).collect();
         Inspection {
             model: self.files.name(),
             complete: parts.iter().all(|part| part.fault.is_none()),
             guidance: self.config().flux.guidance_embed,
+            packed: self.packed("uso.tier").map(str::to_owned),
             parts,
             other_files: self.others.clone(),
             unreadable: self.unreadable.clone(),

@@ -34,6 +34,11 @@ use crate::files::missing;
 use crate::weights::{WeightFile, Weights};
 use crate::{Error, ModelFiles};
 
+/// Key of a packed file's metadata: the digest of the LoRA that is merged into its transformer.
+pub(crate) const PACKED_LORA: &str = "uso.lora";
+/// So too: the digest of all its numbers.
+pub(crate) const PACKED_DIGEST: &str = "uso.digest";
+
 /// A model folder whose weight files have been looked through, by their headers alone.
 pub struct Model {
     files: ModelFiles,
@@ -124,7 +129,7 @@ impl Model {
     /// # Errors
     /// The first fault: [`Error::ModelFile`] for a part that is missing, [`Error::Weights`] for a tensor.
     pub fn check(&self) -> Result<(), Error> {
-        for part in Part::ALL {
+        for part in self.needed() {
             let account = &self.fit(part)?.account;
             let found = &self.parts[&part];
             tracing::info!(
@@ -140,6 +145,18 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    /// The parts that pictures need: a packed transformer has USO's LoRA in it.
+    pub fn needed(&self) -> impl Iterator<Item = Part> + use<> {
+        let merged = self.packed(PACKED_LORA).is_some();
+        Part::ALL.into_iter().filter(move |part| *part != Part::Lora || !merged)
+    }
+
+    /// What the transformer's file says of itself, if it was packed.
+    pub(crate) fn packed(&self, key: &str) -> Option<&str> {
+        let file = self.parts.get(&Part::Transformer)?.candidate.files().first()?;
+        file.header.metadata.get(key).map(String::as_str)
     }
 
     /// Tensors of a part.
@@ -165,6 +182,27 @@ impl Model {
         let paths = folders
             .flat_map(|(part, folder)| small::names(part).iter().map(move |name| format!("{folder}/{name}")));
         paths.filter(|path| self.files.contains(path)).collect()
+    }
+
+    /// Small files, and where this project's layout has them.
+    pub(crate) fn small_files_and_places(&self) -> Vec<(String, String)> {
+        let mut files = Vec::new();
+        if self.files.contains("config.json") {
+            files.push(("config.json".to_owned(), "config.json".to_owned()));
+        }
+        for part in Part::ALL.into_iter().filter(|part| part.is_encoder()) {
+            let place = part.place();
+            if let Some(Origin::File(path)) = self.origin(part) {
+                files.push((path.clone(), format!("{place}config.json")));
+            }
+            if let Some(folder) = self.folder_of_small(part) {
+                let names = small::names(part)
+                    .iter()
+                    .map(|name| (format!("{folder}/{name}"), format!("{place}{name}")));
+                files.extend(names.filter(|(path, _)| self.files.contains(path)));
+            }
+        }
+        files
     }
 
     /// USO's LoRA.

@@ -2,20 +2,24 @@
 
 use candle_core::{DType, Result as CandleResult};
 use candle_nn::VarBuilder;
+use sha2::{Digest, Sha256};
 
 use super::autoencoder::Autoencoder;
 use super::builder::{Builder, Place};
 use super::clip::Clip;
 use super::flux::Flux;
 use super::lora::Changes;
+use super::setup::ExtraLora;
 use super::siglip::Siglip;
 use super::style::StyleProjector;
 use super::t5::T5;
 use crate::Error;
+use crate::config::LoraConfig;
 use crate::files::missing;
-use crate::model::{Model, Origin, Part};
+use crate::model::{Adapter, Model, Origin, PACKED_LORA, Part};
 use crate::preprocess::Normalisation;
 use crate::tokenize::{ClipTokenizer, T5Tokenizer, TokenizerSource};
+use crate::weights::StoredType;
 
 impl Model {
     /// The transformer, with USO's LoRA merged in where its weights are wide floats, beside them where not.
@@ -23,9 +27,48 @@ impl Model {
     /// # Errors
     /// [`Error::Weights`] for a tensor that is missing, misshapen or left over in either file.
     pub fn flux(&self, place: &Place) -> Result<Flux, Error> {
-        let changes =
-            Changes::read(self.lora()?, &self.config().lora).map_err(|error| lora_fault(self, &error))?;
-        self.flux_with(&changes, place)
+        self.flux_with(&self.changes(&[])?, place)
+    }
+
+    /// What USO's LoRA changes, unless it is merged already, and what others do.
+    ///
+    /// # Errors
+    /// [`Error::ModelFile`] or [`Error::Weights`] naming the file that cannot be used.
+    pub fn changes(&self, extra: &[ExtraLora]) -> Result<Changes, Error> {
+        let merged = self.packed(PACKED_LORA).is_some();
+        let mut changes = if merged { Changes::default() } else { self.lora_changes()?.0 };
+        for ExtraLora { file, weight } in extra {
+            let adapter = Adapter::open(file, &self.config().flux)?;
+            let account = adapter.check_extra()?;
+            if !account.added.is_empty() {
+                tracing::warn!(file = %file.display(), names = ?account.added, "tensors of a LoRA that nobody knows are left alone");
+            }
+            let config = LoraConfig { network_alpha: None, lora_weight: *weight };
+            changes.add(Changes::read(&adapter, &config).map_err(|error| adapter.weights().fault(&error))?);
+        }
+        Ok(changes)
+    }
+
+    /// Whether numbers of the transformer are stored in less than 16 bits.
+    ///
+    /// # Errors
+    /// If the part is missing or faulty.
+    pub fn is_quantised(&self) -> Result<bool, Error> {
+        let weights = self.weights(Part::Transformer)?;
+        Ok(weights.all().any(|(_, located)| !located.entry.stored.is_some_and(StoredType::is_wide_float)))
+    }
+
+    /// What USO's LoRA changes, and the digest of its numbers.
+    pub(crate) fn lora_changes(&self) -> Result<(Changes, String), Error> {
+        let (adapter, weights) = (self.lora()?, self.weights(Part::Lora)?);
+        let fault = |error: candle_core::Error| weights.fault(&error);
+        let changes = Changes::read(adapter, &self.config().lora).map_err(fault)?;
+        let mut digest = Sha256::new();
+        for (name, located) in weights.all() {
+            digest.update(name);
+            digest.update(located.bytes().map_err(fault)?);
+        }
+        Ok((changes, digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 
     /// The transformer with other changes than USO's.
@@ -134,11 +177,4 @@ fn check_ids(folder: &str, source: TokenizerSource, largest: u32, vocabulary: us
     }
     tracing::info!(folder, %source, "tokenizer of {folder}: {source}");
     Ok(())
-}
-
-fn lora_fault(model: &Model, error: &candle_core::Error) -> Error {
-    match model.weights(Part::Lora) {
-        Ok(weights) => weights.fault(error),
-        Err(error) => error,
-    }
 }

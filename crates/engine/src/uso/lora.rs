@@ -55,6 +55,13 @@ impl Changes {
         Ok(Self(changes))
     }
 
+    /// Adds the changes of another LoRA.
+    pub fn add(&mut self, other: Self) {
+        for (layer, changes) in other.0 {
+            self.0.entry(layer).or_default().extend(changes);
+        }
+    }
+
     /// The changes of a layer.
     pub fn of(&self, layer: &str) -> &[LowRank] {
         self.0.get(layer).map_or(&[], Vec::as_slice)

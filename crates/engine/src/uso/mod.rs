@@ -15,6 +15,7 @@ pub mod positions;
 mod preview;
 mod sample;
 mod self_test;
+mod setup;
 pub mod siglip;
 pub mod style;
 pub mod t5;
@@ -26,11 +27,13 @@ pub use self::builder::Place;
 use self::clip::Clip;
 use self::flux::Flux;
 pub use self::sample::Sample;
+pub use self::setup::{ExtraLora, Setup};
 use self::siglip::Siglip;
 use self::style::StyleProjector;
 use self::t5::T5;
 use crate::cache::Cache;
 use crate::config::{Defaults, ModelConfig};
+use crate::matrix::Tier;
 use crate::model::Model;
 use crate::preprocess::Normalisation;
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
@@ -70,6 +73,8 @@ pub struct Uso {
     device: Device,
     dtype: DType,
     fingerprint: String,
+    /// Whether its numbers are those of the reference, to float tolerance.
+    is_exact: bool,
     /// Encoded prompts, styles and content references.
     features: Cache<Vec<Tensor>>,
     /// Bytes that were free after loading.
@@ -83,12 +88,26 @@ impl Uso {
     /// [`Error::ModelFile`] and [`Error::Weights`] name the file and the tensor that is missing,
     /// misshapen or left over.
     pub fn load(files: &ModelFiles, device: &Device, dtype: DType) -> Result<Self, Error> {
+        Self::load_with(files, &Setup::new(device.clone(), dtype))
+    }
+
+    /// Loads every part of a model folder in another way than the plainest.
+    ///
+    /// # Errors
+    /// As [`Uso::load`]; for a LoRA, names its file.
+    pub fn load_with(files: &ModelFiles, setup: &Setup) -> Result<Self, Error> {
+        let Setup { device, dtype, tier, loras } = setup;
+        let (device, dtype) = (device, *dtype);
         let model = Model::open(files)?;
         model.check()?;
         let (t5_tokenizer, clip_tokenizer) = model.tokenizers()?;
         let normalisation = model.normalisation()?;
-        let fingerprint = fingerprint::engine(&model, device, dtype)?;
+        let changes = model.changes(loras)?;
+        let fingerprint = fingerprint::engine(&model, setup)?;
         let place = Place::new(device.clone(), dtype);
+        let transformer = Place { tier: *tier, ..place.clone() };
+        let is_exact =
+            device.is_cpu() && dtype == DType::F32 && *tier == Tier::Bf16 && !model.is_quantised()?;
         let mut uso = Self {
             name: files.name(),
             t5: model.t5_encoder(&place)?,
@@ -99,11 +118,12 @@ impl Uso {
             normalisation,
             projector: model.projector(&place)?,
             autoencoder: model.autoencoder(&place)?,
-            flux: model.flux(&place)?,
+            flux: model.flux_with(&changes, &transformer)?,
             files: files.clone(),
             device: device.clone(),
             dtype,
             fingerprint,
+            is_exact,
             config: model.config(),
             features: Cache::new(0),
             free: None,

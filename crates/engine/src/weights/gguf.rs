@@ -183,30 +183,38 @@ impl Reading<'_> {
     }
 }
 
-/// `enum ggml_type` of ggml.h.
+/// `enum ggml_type` of ggml.h, as far as weights have it.
+const TYPES: [(u32, StoredType); 18] = [
+    (0, StoredType::F32),
+    (1, StoredType::F16),
+    (2, StoredType::Q4_0),
+    (3, StoredType::Q4_1),
+    (6, StoredType::Q5_0),
+    (7, StoredType::Q5_1),
+    (8, StoredType::Q8_0),
+    (10, StoredType::Q2K),
+    (11, StoredType::Q3K),
+    (12, StoredType::Q4K),
+    (13, StoredType::Q5K),
+    (14, StoredType::Q6K),
+    (24, StoredType::I8),
+    (25, StoredType::I16),
+    (26, StoredType::I32),
+    (27, StoredType::I64),
+    (28, StoredType::F64),
+    (30, StoredType::BF16),
+];
+
 fn ggml_type(number: u32) -> (Option<StoredType>, String) {
-    let stored = match number {
-        0 => StoredType::F32,
-        1 => StoredType::F16,
-        2 => StoredType::Q4_0,
-        3 => StoredType::Q4_1,
-        6 => StoredType::Q5_0,
-        7 => StoredType::Q5_1,
-        8 => StoredType::Q8_0,
-        10 => StoredType::Q2K,
-        11 => StoredType::Q3K,
-        12 => StoredType::Q4K,
-        13 => StoredType::Q5K,
-        14 => StoredType::Q6K,
-        24 => StoredType::I8,
-        25 => StoredType::I16,
-        26 => StoredType::I32,
-        27 => StoredType::I64,
-        28 => StoredType::F64,
-        30 => StoredType::BF16,
-        other => return (None, format!("ggml type {other}")),
-    };
-    (Some(stored), stored.to_string())
+    match TYPES.iter().find(|(known, _)| *known == number) {
+        Some((_, stored)) => (Some(*stored), stored.to_string()),
+        None => (None, format!("ggml type {number}")),
+    }
+}
+
+/// Ggml's number of a type; None if it has none.
+pub(crate) fn gguf_number(stored: StoredType) -> Option<u32> {
+    TYPES.iter().find(|(_, known)| *known == stored).map(|(number, _)| *number)
 }
 
 #[cfg(test)]

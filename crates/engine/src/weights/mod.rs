@@ -16,8 +16,10 @@ use candle_core::{DType, Device, Result, Shape, Tensor, bail};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 
+pub(crate) use self::gguf::gguf_number;
 pub use self::header::{Container, Entry, Header};
 pub(crate) use self::read::Table;
+pub(crate) use self::safetensors::safetensors_name;
 pub(crate) use self::source::Source;
 pub use self::stored::StoredType;
 use crate::Error;

@@ -109,11 +109,6 @@ impl Table {
             }
         }
     }
-
-    /// Bytes that it takes.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.len() as u64
-    }
 }
 
 fn plain(stored: StoredType, shape: &[usize], bytes: &[u8]) -> Result<Tensor> {

@@ -56,22 +56,29 @@ fn entry(value: Value, data: u64) -> Result<Entry, String> {
     Ok(Entry { stored: stored(&dtype), type_name: dtype, shape, start, bytes })
 }
 
+/// The format's names of types that this program has a reader for.
+const TYPES: [(&str, StoredType); 12] = [
+    ("BOOL", StoredType::Bool),
+    ("U8", StoredType::U8),
+    ("I8", StoredType::I8),
+    ("I16", StoredType::I16),
+    ("I32", StoredType::I32),
+    ("I64", StoredType::I64),
+    ("F8_E4M3", StoredType::F8E4M3),
+    ("F8_E5M2", StoredType::F8E5M2),
+    ("F16", StoredType::F16),
+    ("BF16", StoredType::BF16),
+    ("F32", StoredType::F32),
+    ("F64", StoredType::F64),
+];
+
 fn stored(dtype: &str) -> Option<StoredType> {
-    Some(match dtype {
-        "BOOL" => StoredType::Bool,
-        "U8" => StoredType::U8,
-        "I8" => StoredType::I8,
-        "I16" => StoredType::I16,
-        "I32" => StoredType::I32,
-        "I64" => StoredType::I64,
-        "F8_E4M3" => StoredType::F8E4M3,
-        "F8_E5M2" => StoredType::F8E5M2,
-        "F16" => StoredType::F16,
-        "BF16" => StoredType::BF16,
-        "F32" => StoredType::F32,
-        "F64" => StoredType::F64,
-        _ => return None,
-    })
+    TYPES.iter().find(|(name, _)| *name == dtype).map(|(_, stored)| *stored)
+}
+
+/// The format's name of a type; None if it has none.
+pub(crate) fn safetensors_name(stored: StoredType) -> Option<&'static str> {
+    TYPES.iter().find(|(_, known)| *known == stored).map(|(name, _)| *name)
 }
 
 #[cfg(test)]

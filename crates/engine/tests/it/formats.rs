@@ -15,7 +15,7 @@ const CASE: &str = "subject_two_styles";
 /// Relative L2 distance of latents where the numbers are the same.
 const SAME: f64 = 1e-4;
 
-fn draw(files: &ModelFiles) -> Vec<f64> {
+pub(crate) fn draw(files: &ModelFiles) -> Vec<f64> {
     let mut uso = Uso::load(files, &Device::Cpu, DType::F32).unwrap();
     let mut sample = uso.encode(&Case::read(CASE).request()).unwrap();
     while !sample.steps().is_done() {
@@ -24,12 +24,12 @@ fn draw(files: &ModelFiles) -> Vec<f64> {
     values(&sample.latent().unwrap())
 }
 
-fn distance(ours: &[f64], theirs: &[f64]) -> f64 {
+pub(crate) fn distance(ours: &[f64], theirs: &[f64]) -> f64 {
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
     norm(&mut ours.iter().zip(theirs).map(|(a, b)| a - b)) / norm(&mut theirs.iter().copied())
 }
 
-fn recorded() -> Vec<f64> {
+pub(crate) fn recorded() -> Vec<f64> {
     let golden =
         candle_core::safetensors::load(fixture(&format!("golden/{CASE}.safetensors")), &Device::Cpu).unwrap();
     values(&golden["latent_final"])

@@ -12,6 +12,7 @@ mod matrix;
 mod mini;
 mod model_folder;
 mod noise;
+mod packed;
 mod parity;
 mod preprocess;
 mod preview;

@@ -5,9 +5,9 @@ use std::path::{Component, Path};
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
+use uso_engine::Tier;
 
 use super::digest::Digest;
-use crate::args::Tier;
 
 const BUILT_IN: &str = include_str!("files.json");
 
@@ -67,14 +67,12 @@ impl File {
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum as _;
-
     use super::*;
 
     #[test]
     fn every_tier_has_each_part_once_and_never_the_pickle() {
-        for tier in Tier::value_variants() {
-            let files = read(None, *tier).unwrap();
+        for tier in Tier::ALL {
+            let files = read(None, tier).unwrap();
             let weights = |folder: &str| {
                 let is_one = |file: &&File| {
                     file.to.starts_with(folder)
@@ -85,7 +83,7 @@ mod tests {
             let counts =
                 ["FLUX.1-dev/flux1", "FLUX.1-dev/ae", "USO/", "clip-vit-l14/", "siglip/"].map(weights);
             assert_eq!(counts, [1, 1, 2, 1, 1], "{tier:?}");
-            assert_eq!(weights("t5-xxl/"), if *tier == Tier::Bf16 { 2 } else { 1 }, "{tier:?}");
+            assert_eq!(weights("t5-xxl/"), if tier == Tier::Bf16 { 2 } else { 1 }, "{tier:?}");
             assert!(files.iter().all(|file| !file.path.ends_with(".bin")), "{tier:?}");
         }
     }

@@ -1,0 +1,105 @@
+//! One file that is ready: USO's LoRA merged, the large matrices in a tier, every other tensor as it was.
+//!
+//! Tensors are read, changed and written one after the other, so that a model of 24 GB needs little memory. The file is a
+//! GGUF file, or a safetensors file in fp8, which GGUF does not know; its parts have the prefixes of an all-in-one
+//! checkpoint.
+
+mod contents;
+mod file;
+
+use std::fs::File;
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use self::contents::{Contents, Packing};
+use self::file::Layout;
+use crate::Error;
+use crate::matrix::Tier;
+use crate::model::Model;
+
+/// How far packing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes written.
+    pub done: u64,
+    /// Bytes of the finished file.
+    pub of: u64,
+}
+
+/// Packs a model into `folder`, which becomes a model folder of its own; gives back the name of its weight file.
+///
+/// # Errors
+/// [`Error::ModelFile`] or [`Error::Weights`] for a model that is not whole, or whose transformer is quantised already:
+/// quantised twice, it would lose more. [`Error::Write`] if the folder cannot be written.
+pub fn pack(
+    model: &Model,
+    tier: Tier,
+    folder: &Path,
+    report: &mut dyn FnMut(Progress),
+) -> Result<String, Error> {
+    model.check()?;
+    let contents = Contents::new(model, tier)?;
+    let name = format!("uso-{tier}.{}", if tier == Tier::Fp8 { "safetensors" } else { "gguf" });
+    std::fs::create_dir_all(folder).map_err(|error| unwritten(folder, &error))?;
+    copy_small_files(model, folder)?;
+    // Under its own name the file is whole: a model must not be loaded half written.
+    let (part, whole) = (folder.join(format!("{name}.part")), folder.join(&name));
+    write(&contents, &part, report)?;
+    std::fs::rename(&part, &whole).map_err(|error| unwritten(&whole, &error))?;
+    Ok(name)
+}
+
+fn unwritten(path: &Path, error: &std::io::Error) -> Error {
+    Error::Write { file: path.to_owned(), reason: error.to_string() }
+}
+
+fn write(contents: &Contents, path: &Path, report: &mut dyn FnMut(Progress)) -> Result<(), Error> {
+    let failed = |error: std::io::Error| unwritten(path, &error);
+    let layout = Layout::new(contents);
+    let file =
+        File::options().read(true).write(true).create(true).truncate(true).open(path).map_err(failed)?;
+    let mut writer = BufWriter::with_capacity(1 << 20, file);
+    writer.write_all(layout.header()).map_err(failed)?;
+    let (mut digest, mut done) = (Sha256::new(), 0);
+    // As many at once as there are processors, in the order of the file.
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    for window in contents.packings.chunks(threads) {
+        for (packing, produced) in window.iter().zip(produce(contents, window)) {
+            for (bytes, placed) in produced?.iter().zip(&packing.tensors) {
+                digest.update(bytes);
+                writer.write_all(bytes).map_err(failed)?;
+                let padding = layout.padding(placed.bytes());
+                writer.write_all(&vec![0; padding]).map_err(failed)?;
+                done += bytes.len() as u64;
+            }
+            report(Progress { done, of: layout.data_bytes() });
+        }
+    }
+    let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    writer.seek(SeekFrom::Start(layout.digest_at())).map_err(failed)?;
+    writer.write_all(digest.as_bytes()).map_err(failed)?;
+    let file = writer.into_inner().map_err(|error| unwritten(path, error.error()))?;
+    file.sync_all().map_err(failed)
+}
+
+fn produce(contents: &Contents, window: &[Packing]) -> Vec<Result<Vec<Vec<u8>>, Error>> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            window.iter().map(|packing| scope.spawn(|| contents.produce(packing))).collect();
+        let lost = || Err(Error::Weights { file: "".into(), reason: "a thread that packs was lost".into() });
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| lost())).collect()
+    })
+}
+
+/// Puts the model's configuration, and what lies beside its encoders, where this project's layout has them.
+fn copy_small_files(model: &Model, folder: &Path) -> Result<(), Error> {
+    for (from, to) in model.small_files_and_places() {
+        let target = folder.join(&to);
+        let above = target.parent().unwrap_or(folder);
+        std::fs::create_dir_all(above).map_err(|error| unwritten(above, &error))?;
+        std::fs::write(&target, &*model.files().read(&from)?).map_err(|error| unwritten(&target, &error))?;
+    }
+    Ok(())
+}

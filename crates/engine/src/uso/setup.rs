@@ -1,0 +1,79 @@
+//! How a model is loaded.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use candle_core::{DType, Device};
+
+use crate::Error;
+use crate::matrix::Tier;
+
+/// How a model is loaded.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Where it lies.
+    pub device: Device,
+    /// The type that is computed in.
+    pub dtype: DType,
+    /// What the transformer's large matrices are brought to that a file has in wide floats. What a file has quantised stays
+    /// as it is.
+    pub tier: Tier,
+    /// LoRAs beside USO's.
+    pub loras: Vec<ExtraLora>,
+}
+
+impl Setup {
+    /// All matrices in the compute type or as their file has them, and no LoRA beside USO's.
+    pub const fn new(device: Device, dtype: DType) -> Self {
+        Self { device, dtype, tier: Tier::Bf16, loras: Vec::new() }
+    }
+}
+
+/// A LoRA for the transformer beside USO's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExtraLora {
+    /// Its file.
+    pub file: PathBuf,
+    /// What its changes are multiplied by.
+    pub weight: f64,
+}
+
+impl FromStr for ExtraLora {
+    type Err = Error;
+
+    /// Reads `FILE` or `FILE:WEIGHT`.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let refused = |reason: String| Error::Request { parameter: "lora", reason };
+        let (file, weight) = match text.rsplit_once(':') {
+            // A name may have a colon of its own.
+            Some((file, weight)) if !Path::new(text).is_file() => {
+                let weight: f64 = weight.parse().map_err(|_| refused(format!("{weight:?} is no number")))?;
+                (file, weight)
+            }
+            _ => (text, 1.0),
+        };
+        if !weight.is_finite() || weight.abs() > MOST_WEIGHT {
+            return Err(refused(format!("weight {weight} is not within -{MOST_WEIGHT} to {MOST_WEIGHT}")));
+        }
+        Ok(Self { file: file.into(), weight })
+    }
+}
+
+/// Beyond this a LoRA leaves nothing of the model.
+const MOST_WEIGHT: f64 = 10.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lora_has_a_file_and_maybe_a_weight() {
+        let read = |text: &str| text.parse::<ExtraLora>().map(|lora| (lora.file, lora.weight));
+        assert_eq!(read("a.safetensors").unwrap(), ("a.safetensors".into(), 1.0));
+        assert_eq!(read("/x/a.safetensors:0.5").unwrap(), ("/x/a.safetensors".into(), 0.5));
+        assert_eq!(read("a:-1").unwrap(), ("a".into(), -1.0));
+        for refused in ["a:much", "a:11", "a:NaN"] {
+            assert!(read(refused).unwrap_err().to_string().starts_with("lora: "), "{refused}");
+        }
+    }
+}
