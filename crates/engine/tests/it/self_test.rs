@@ -94,7 +94,7 @@ fn a_record_may_ask_for_more_than_usual() {
     assert_ne!(request, stricter);
     std::fs::write(copy.path("self_test/request.json"), stricter).unwrap();
     let reason = self_test(&copy.files(), DType::F16).unwrap_err();
-    assert!(reason.contains("by 0.1 levels on average"), "{reason}");
+    assert!(reason.contains("by 0.0 levels on average and 1 at most"), "{reason}");
 }
 
 #[test]
