@@ -41,7 +41,8 @@ impl ModelConfig {
             return Ok(Self::default());
         }
         let config: Self = files.read_json(FILE)?;
-        config.flux.check().map_err(|reason| crate::files::missing(FILE, reason))?;
+        let checked = config.flux.check().and_then(|()| config.ae.check());
+        checked.map_err(|reason| crate::files::missing(FILE, reason))?;
         Ok(config)
     }
 }
@@ -205,6 +206,39 @@ impl Default for AutoencoderConfig {
             z_channels: dev.z_channels,
             scale_factor: dev.scale_factor,
             shift_factor: dev.shift_factor,
+        }
+    }
+}
+
+impl AutoencoderConfig {
+    /// How often the sides of a picture are halved on the way to its latent.
+    pub fn halvings(&self) -> usize {
+        self.ch_mult.len().saturating_sub(1)
+    }
+
+    /// Side of a latent's cell in pixels.
+    pub fn cell(&self) -> usize {
+        1 << self.halvings()
+    }
+
+    /// Refuses what other parts take for granted, and counts that no memory could hold.
+    fn check(&self) -> Result<(), String> {
+        const MOST: usize = 1 << 16;
+        if self.ch_mult.len() != 4 {
+            return Err(format!("ae.ch_mult {:?} must be four numbers: a cell has 8 pixels", self.ch_mult));
+        }
+        let levels =
+            self.ch_mult.iter().map(|factor| ("ae.ch times ae.ch_mult", factor.saturating_mul(self.ch)));
+        let counts = [
+            ("ae.ch", self.ch),
+            ("ae.in_channels", self.in_channels),
+            ("ae.out_ch", self.out_ch),
+            ("ae.z_channels", self.z_channels),
+            ("ae.num_res_blocks", self.num_res_blocks),
+        ];
+        match levels.chain(counts).find(|(_, count)| !(1..=MOST).contains(count)) {
+            Some((name, count)) => Err(format!("{name}: {count} is not from 1 to {MOST}")),
+            None => Ok(()),
         }
     }
 }

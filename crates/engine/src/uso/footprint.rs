@@ -1,10 +1,11 @@
 //! How much memory a sample takes, reckoned from sizes alone.
 
 use super::Uso;
-use super::latents::{CELL_PIXELS, TOKEN_PIXELS};
+use super::autoencoder::Peak;
+use super::latents::TOKEN_PIXELS;
 use super::layers::SCORE_BYTES;
 use super::modulation::ModulationTables;
-use crate::config::{AutoencoderConfig, FluxConfig};
+use crate::config::FluxConfig;
 use crate::{Footprint, Reference, Request, preprocess};
 
 const F32: usize = size_of::<f32>();
@@ -22,27 +23,32 @@ impl Uso {
     pub(super) fn footprint_of(&self, request: &Request) -> Footprint {
         let reference = request.content.as_ref().and_then(|content| prepared(content, request.content_size));
         let Ok((width, height)) = self.target_size(request, reference) else { return Footprint::default() };
-        let reference = reference.map_or(0, |(width, height)| width as usize * height as usize);
-        let pixels = width * height;
-        let styles = request.styles.len() * 3 * self.config.projector.style_token_nums;
         let token = TOKEN_PIXELS * TOKEN_PIXELS;
+        let styles = request.styles.len() * 3 * self.config.projector.style_token_nums;
         let tokens = Tokens {
             text: styles + self.config.text.t5,
-            target: pixels / token,
-            reference: reference / token,
+            target: width * height / token,
+            reference: reference.map_or(0, |(width, height)| width as usize * height as usize / token),
         };
         let flux = &self.config.flux;
         let bytes = self.dtype.size_in_bytes();
         let tables = ModulationTables::bytes(flux, request.steps as usize);
-        let step = step(flux, &tokens, bytes);
-        // A picture on its way out and a reference on its way in pass layers of the same kind.
-        let pixels = autoencoder(&self.config.ae, pixels.max(reference), bytes, self.device.is_cpu());
+        let step = step(flux, &tokens, bytes) as u64;
+        let decoding = self.on_device(self.autoencoder.decoding(width, height));
+        let encoding = reference.map_or(0, |(width, height)| {
+            self.on_device(self.autoencoder.encoding(width as usize, height as usize))
+        });
         Footprint {
             kept: (tables + beside_tables(flux, &tokens, bytes)) as u64,
             // On the CPU there is no other memory for them to go to.
             movable: if self.device.is_cpu() { 0 } else { tables as u64 },
-            working: step.max(pixels) as u64,
+            working: step.max(decoding).max(encoding),
         }
+    }
+
+    /// Host memory counts where the device has no other.
+    fn on_device(&self, peak: Peak) -> u64 {
+        if self.device.is_cpu() { peak.total() } else { peak.device }
     }
 }
 
@@ -67,24 +73,6 @@ fn step(flux: &FluxConfig, tokens: &Tokens, bytes: usize) -> usize {
     attending.max((9 * hidden + 3 * expanded) * bytes)
 }
 
-/// The most that decoder and encoder hold at a time, counted from candle's layers, of which a residual
-/// block keeps all intermediate tensors to its end. Either it is in a block at full size, whose first layer
-/// has the channels of the level below: three wide tensors (input, normed, activated) with five narrow ones
-/// up to the second convolution or three float32 ones in the second norm, or the input with four such in the
-/// first. A device without a convolution of its own lays out nine values for each besides. Or it is the
-/// attention in the middle, whose scores exist twice.
-fn autoencoder(ae: &AutoencoderConfig, pixels: usize, bytes: usize, cpu: bool) -> usize {
-    let mut levels = ae.ch_mult.iter().map(|factor| factor * ae.ch);
-    let narrow = levels.next().unwrap_or(ae.ch);
-    let wide = levels.next().unwrap_or(narrow).max(narrow);
-    let unrolled = if cpu { 0 } else { 9 * wide * bytes };
-    let normed = bytes + 4 * F32;
-    let second = 3 * wide * bytes + narrow * normed.max(5 * bytes) + unrolled;
-    let layer = pixels * second.max(wide * normed);
-    let cells = pixels / (CELL_PIXELS * CELL_PIXELS);
-    layer.max(2 * cells * cells * bytes)
-}
-
 impl Tokens {
     fn all(&self) -> usize {
         self.text + self.target + self.reference
@@ -101,6 +89,7 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::*;
+    use crate::uso::autoencoder::{self, Chunks};
     use crate::{Engine, Image, ModelConfig, ModelFiles};
 
     // Growth of the resident memory at its peak in MiB, of the bundled model in float32 on the CPU. What is
@@ -116,7 +105,7 @@ mod tests {
     ];
 
     /// Side of the picture; decoding it.
-    const DECODINGS: [(usize, usize); 4] = [(256, 138), (512, 518), (768, 1154), (1024, 2048)];
+    const DECODINGS: [(usize, usize); 4] = [(256, 46), (512, 143), (768, 314), (1024, 544)];
 
     fn assert_near(estimate: usize, measured: usize, what: &str) {
         let estimate = estimate as f64 / f64::from(1 << 20);
@@ -133,8 +122,8 @@ mod tests {
             assert_near(step(&config.flux, &tokens, F32), measured, &format!("a step at {side}"));
         }
         for (side, measured) in DECODINGS {
-            let estimate = autoencoder(&config.ae, side * side, F32, true);
-            assert_near(estimate, measured, &format!("decoding {side}"));
+            let estimate = autoencoder::decoding(&config.ae, side, side, Chunks::CPU).total();
+            assert_near(estimate as usize, measured, &format!("decoding {side}"));
         }
     }
 
@@ -168,10 +157,8 @@ mod tests {
     }
 
     #[test]
-    fn half_precision_takes_less_and_a_device_without_convolutions_more() {
+    fn half_precision_takes_less() {
         let config = ModelConfig::default();
-        let decoding = |bytes, cpu| autoencoder(&config.ae, 1024 * 1024, bytes, cpu);
-        assert!(decoding(2, true) < decoding(4, true) && decoding(2, true) < decoding(2, false));
         let tokens = Tokens { text: 512, target: 4096, reference: 1024 };
         assert!(step(&config.flux, &tokens, 2) < step(&config.flux, &tokens, 4));
     }

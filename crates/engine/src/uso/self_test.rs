@@ -20,9 +20,9 @@ const LEVELS: u8 = 1;
 const SHARE: f64 = 0.005;
 
 /// On other devices and in other precisions: the mean distance of all values in levels, unless the record
-/// says another. The bundled model has 0.04 in float16 and 0.1 with weights rounded to bfloat16; with the rows
-/// of one tensor scrambled it has 20 (a single block), 3 (either half of the autoencoder), 2 (T5) or 1 (the
-/// style projector).
+/// says another. The bundled model has 0.04 in float16 and 0.1 with weights rounded to bfloat16; with the
+/// rows of one tensor scrambled it has 20 (a single block), 3 (either half of the autoencoder), 2 (T5) or 1
+/// (the style projector).
 const MEAN_LEVELS: f64 = 2.0;
 
 /// Sampling steps and side in pixels of the picture that is drawn where there is no record.

@@ -32,7 +32,10 @@ fn larger_pictures_and_more_references_take_more() {
     }
     let longer = uso.footprint(&Request { steps: 60, ..plain(64, 64) });
     assert!(longer.kept > footprints[0].kept && longer.working == footprints[0].working);
-    assert_eq!(uso.footprint(&plain(512, 1024)), uso.footprint(&plain(1024, 512)));
+    // Tall or wide: only the rows that the autoencoder computes at a time differ in length.
+    let (tall, wide) = (uso.footprint(&plain(512, 1024)), uso.footprint(&plain(1024, 512)));
+    assert_eq!(tall.kept, wide.kept);
+    assert!(tall.working.abs_diff(wide.working) <= tall.working / 50, "{tall:?} {wide:?}");
     // The size is the reference's, as it is when the sample is made.
     let kept_size = Request { keep_size: true, content: content(), ..plain(16, 16) };
     assert_eq!(

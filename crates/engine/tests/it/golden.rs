@@ -57,9 +57,7 @@ impl Golden {
 
     pub(crate) fn near(&mut self, name: &str, ours: &Tensor) {
         let theirs = self.take(name);
-        assert_eq!(ours.dims(), theirs.dims(), "{}: shape of {name}", self.case);
-        let difference = relative_difference(ours, &theirs);
-        assert!(difference <= TOLERANCE, "{}: {name} differs by {difference:e}", self.case);
+        assert_near(ours, &theirs, &format!("{}: {name}", self.case));
     }
 
     /// Compares integers, sizes and noise: nothing may differ.
@@ -76,6 +74,13 @@ impl Golden {
 
 pub(crate) fn values(tensor: &Tensor) -> Vec<f64> {
     tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Of the same shape, and within the tolerance.
+pub(crate) fn assert_near(ours: &Tensor, theirs: &Tensor, what: &str) {
+    assert_eq!(ours.dims(), theirs.dims(), "shape of {what}");
+    let difference = relative_difference(ours, theirs);
+    assert!(difference <= TOLERANCE, "{what} differs by {difference:e}");
 }
 
 fn relative_difference(ours: &Tensor, theirs: &Tensor) -> f64 {

@@ -245,6 +245,16 @@ fn a_folder_without_config_has_the_sizes_of_flux_dev() {
 fn a_configuration_that_contradicts_itself_is_refused() {
     let model = Copy::new();
     let text = std::fs::read_to_string(model.path("config.json")).unwrap();
-    std::fs::write(model.path("config.json"), text.replace("\"num_heads\": 4", "\"num_heads\": 5")).unwrap();
-    assert_names(&model.refusal(), &["config.json", "num_heads 5", "hidden_size 64"]);
+    let refusal = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        std::fs::write(model.path("config.json"), text.replacen(from, to, 1)).unwrap();
+        model.refusal()
+    };
+    assert_names(
+        &refusal("\"num_heads\": 4", "\"num_heads\": 5"),
+        &["config.json", "num_heads 5", "hidden_size 64"],
+    );
+    assert_names(&refusal("\"ch\": 32", "\"ch\": 9000000000000000000"), &["config.json", "ae.ch", "65536"]);
+    assert_names(&refusal("\"num_res_blocks\": 1", "\"num_res_blocks\": 0"), &["ae.num_res_blocks: 0"]);
+    assert_names(&refusal("\"ch_mult\": [", "\"ch_mult\": [1, "), &["ae.ch_mult [1, 1, 1, 2, 2]"]);
 }

@@ -1,0 +1,257 @@
+//! Feature maps in bands of rows, and bands with the rows around them that a convolution sees.
+//!
+//! A map is laid out (rows, channels, columns), so that a row of it is a matrix and a band is one piece of
+//! memory. A band covers the same strip of the picture at every level: a layer makes one band of its output
+//! from one band of its input and a row above and below it.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use candle_core::{Device, Result, Tensor};
+
+use super::moments::Moments;
+
+/// Where whole maps are kept. The weights and what is computed at a time are always on the device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Maps {
+    /// On the device.
+    #[default]
+    Device,
+    /// In host memory: each layer takes its input to the device and its output back, band by band, which
+    /// is slower.
+    Host,
+}
+
+/// How much is computed at a time, and where whole maps are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunks {
+    /// Where whole maps are kept.
+    pub maps: Maps,
+    /// Bytes that a band may take while a layer computes it, its input included. A band is at least one
+    /// cell of the latent high, whatever that takes.
+    pub bytes: usize,
+}
+
+impl Chunks {
+    /// As much as stays in a processor's cache: whole maps take more than twice the processor time.
+    pub const CPU: Self = Self { maps: Maps::Device, bytes: 16 << 20 };
+
+    /// Large products in few launches. A row of cells of FLUX's largest picture, 2048x2048, takes half of
+    /// it (131 MiB, in the attention).
+    pub const ACCELERATOR: Self = Self { maps: Maps::Device, bytes: 256 << 20 };
+
+    /// What suits a device.
+    pub fn on(device: &Device) -> Self {
+        if device.is_cpu() { Self::CPU } else { Self::ACCELERATOR }
+    }
+}
+
+/// The rows of each band of a picture of `height` rows. A band is `cells` cells high, each of `cell` rows;
+/// the last is lower, or higher by the rows that are less than a cell.
+pub(super) fn bands(height: usize, cell: usize, cells: usize) -> impl Iterator<Item = Range<usize>> {
+    let all = height / cell;
+    (0..all).step_by(cells).map(move |start| {
+        let end = if all - start <= cells { height } else { (start + cells) * cell };
+        start * cell..end
+    })
+}
+
+/// A map of one picture. Cloning it copies no values.
+#[derive(Clone)]
+pub(super) struct Map {
+    bands: VecDeque<Tensor>,
+    moments: Vec<Moments>,
+    device: Device,
+    maps: Maps,
+}
+
+impl Map {
+    /// A map without bands, to be worked through on the device.
+    pub(super) fn new(device: &Device, maps: Maps) -> Self {
+        Self { bands: VecDeque::new(), moments: Vec::new(), device: device.clone(), maps }
+    }
+
+    /// Another without bands at the same place.
+    pub(super) fn empty(&self) -> Self {
+        Self::new(&self.device, self.maps)
+    }
+
+    /// Adds a band at the bottom.
+    pub(super) fn push(&mut self, band: &Tensor) -> Result<()> {
+        self.bands.push_back(match self.maps {
+            Maps::Device => band.clone(),
+            Maps::Host => band.to_device(&Device::Cpu)?,
+        });
+        Ok(())
+    }
+
+    /// Adds a band at the bottom of a map that a norm may follow, whose moments are taken while it is on
+    /// the device.
+    pub(super) fn push_measured(&mut self, band: &Tensor) -> Result<()> {
+        self.moments.push(Moments::of(band)?);
+        self.push(band)
+    }
+
+    /// Those of the bands that were measured.
+    pub(super) fn moments(&self) -> &[Moments] {
+        &self.moments
+    }
+
+    /// The bands from top to bottom, on the device, with the rows around them that the halo asks for. The
+    /// map gives up each band as it is taken, so that another can grow in its place.
+    pub(super) fn windows(self, halo: Halo) -> Windows {
+        Windows { bands: self.bands, device: self.device, halo, above: None }
+    }
+
+    /// The map that a layer without a norm makes, band by band, for a norm to follow.
+    pub(super) fn through(self, halo: Halo, layer: impl Fn(Window) -> Result<Tensor>) -> Result<Self> {
+        let mut output = self.empty();
+        for window in self.windows(halo) {
+            output.push_measured(&layer(window?)?)?;
+        }
+        Ok(output)
+    }
+
+    /// All rows: (1, channels, rows, columns), on the device.
+    pub(super) fn into_tensor(self) -> Result<Tensor> {
+        let bands: Vec<_> =
+            self.bands.iter().map(|band| band.to_device(&self.device)).collect::<Result<_>>()?;
+        Tensor::cat(&bands, 0)?.transpose(0, 1)?.unsqueeze(0)?.contiguous()
+    }
+}
+
+/// Which rows outside a band a layer sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Halo {
+    None,
+    /// One below.
+    Below,
+    /// One above and one below.
+    Around,
+}
+
+/// A band and the rows around it.
+#[derive(Clone)]
+pub(super) struct Window {
+    /// The band alone.
+    pub(super) band: Tensor,
+    /// The band with the rows of its halo that are inside the map.
+    pub(super) rows: Tensor,
+    /// Whether a row above the band is among them.
+    pub(super) above: bool,
+    /// Whether a row below the band is.
+    pub(super) below: bool,
+}
+
+impl Window {
+    /// A band without a halo.
+    pub(super) fn alone(band: Tensor) -> Self {
+        Self { rows: band.clone(), band, above: false, below: false }
+    }
+
+    /// Applies a function of single values to all rows.
+    pub(super) fn map(self, values: impl Fn(Tensor) -> Result<Tensor>) -> Result<Self> {
+        Ok(Self { rows: values(self.rows)?, ..self })
+    }
+}
+
+/// See [`Map::windows`].
+pub(super) struct Windows {
+    bands: VecDeque<Tensor>,
+    device: Device,
+    halo: Halo,
+    /// The last row of the band before.
+    above: Option<Tensor>,
+}
+
+impl Windows {
+    fn window(&mut self, band: &Tensor) -> Result<Window> {
+        let band = band.to_device(&self.device)?;
+        let below = match self.bands.front() {
+            Some(next) if self.halo != Halo::None => Some(self.row(next, 0)?),
+            _ => None,
+        };
+        let last = (self.halo == Halo::Around).then(|| self.row(&band, band.dim(0)? - 1)).transpose()?;
+        let above = std::mem::replace(&mut self.above, last);
+        let rows: Vec<&Tensor> = above.iter().chain([&band]).chain(&below).collect();
+        let rows = Tensor::cat(&rows, 0)?;
+        Ok(Window { band, rows, above: above.is_some(), below: below.is_some() })
+    }
+
+    /// A copy of one row: a view would hold on to its band, and take all of it to the device.
+    fn row(&self, band: &Tensor, row: usize) -> Result<Tensor> {
+        band.narrow(0, row, 1)?.force_contiguous()?.to_device(&self.device)
+    }
+}
+
+impl Iterator for Windows {
+    type Item = Result<Window>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let band = self.bands.pop_front()?;
+        Some(self.window(&band))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+
+    use super::*;
+
+    /// A map whose values are the numbers of their rows.
+    fn numbered(bands: &[Range<usize>], maps: Maps) -> Map {
+        let mut map = Map::new(&Device::Cpu, maps);
+        for band in bands {
+            let rows = Tensor::arange(band.start as u32, band.end as u32, &Device::Cpu).unwrap();
+            map.push(&rows.reshape((band.len(), 1, 1)).unwrap()).unwrap();
+        }
+        map
+    }
+
+    fn numbers(rows: &Tensor) -> Vec<usize> {
+        let rows = rows.to_dtype(DType::U32).unwrap().flatten_all().unwrap().to_vec1::<u32>().unwrap();
+        rows.into_iter().map(|row| row as usize).collect()
+    }
+
+    fn sizes() -> impl Iterator<Item = (usize, usize, usize)> {
+        let heights = [1, 2, 8].into_iter().flat_map(|cell| (cell..60).map(move |height| (height, cell)));
+        heights.flat_map(|(height, cell)| (1..6).map(move |cells| (height, cell, cells)))
+    }
+
+    #[test]
+    fn bands_tile_any_height() {
+        for (height, cell, cells) in sizes() {
+            let bands: Vec<_> = bands(height, cell, cells).collect();
+            let (last, others) = bands.split_last().unwrap();
+            let rows: Vec<usize> = bands.iter().cloned().flatten().collect();
+            assert_eq!(rows, (0..height).collect::<Vec<_>>(), "{height}, {cell}, {cells}");
+            assert!(others.iter().all(|band| band.len() == cells * cell));
+            assert!(
+                (cell..(cells + 1) * cell).contains(&last.len()),
+                "{last:?} of {height}, {cell}, {cells}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_window_has_the_rows_around_its_band_that_exist() {
+        for (height, cell, cells) in sizes() {
+            let bands: Vec<_> = bands(height, cell, cells).collect();
+            for (halo, above, below) in [(Halo::None, 0, 0), (Halo::Below, 0, 1), (Halo::Around, 1, 1)] {
+                for maps in [Maps::Device, Maps::Host] {
+                    let windows: Vec<_> =
+                        numbered(&bands, maps).windows(halo).collect::<Result<_>>().unwrap();
+                    assert_eq!(windows.len(), bands.len());
+                    for (window, band) in windows.iter().zip(&bands) {
+                        let seen = band.start.saturating_sub(above)..height.min(band.end + below);
+                        assert_eq!(numbers(&window.band), band.clone().collect::<Vec<_>>());
+                        assert_eq!(numbers(&window.rows), seen.clone().collect::<Vec<_>>());
+                        assert_eq!(window.above, seen.start < band.start);
+                        assert_eq!(window.below, seen.end > band.end);
+                    }
+                }
+            }
+        }
+    }
+}

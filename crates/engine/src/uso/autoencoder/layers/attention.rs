@@ -1,0 +1,57 @@
+//! `AttnBlock` of the reference: every cell of a map looks at every other.
+
+use candle_core::{Result, Tensor};
+use candle_nn::VarBuilder;
+
+use super::super::chunks::{Halo, Map, Window};
+use super::convolution::Convolution;
+use super::norm::{GroupNorm, Norm};
+use crate::uso::layers::attention;
+
+/// Attention with one head, and the shortcut around it.
+pub(super) struct Attention {
+    norm: GroupNorm,
+    query: Convolution,
+    key: Convolution,
+    value: Convolution,
+    projection: Convolution,
+}
+
+impl Attention {
+    pub(super) fn new(channels: usize, vb: &VarBuilder) -> Result<Self> {
+        let pointwise = |name| Convolution::pointwise(channels, channels, &vb.pp(name));
+        Ok(Self {
+            norm: GroupNorm::new(channels, &vb.pp("norm"))?,
+            query: pointwise("q")?,
+            key: pointwise("k")?,
+            value: pointwise("v")?,
+            projection: pointwise("proj_out")?,
+        })
+    }
+
+    pub(super) fn forward(&self, x: Map) -> Result<Map> {
+        let norm = self.norm.fit(x.moments())?;
+        let (keys, values) = (all(&self.key, &x, &norm)?, all(&self.value, &x, &norm)?);
+        x.through(Halo::None, |window| {
+            let band = window.band.clone();
+            let query = tokens(&self.query.forward(window.map(|rows| norm.apply(rows))?)?)?;
+            let (rows, channels, columns) = band.dims3()?;
+            let attended = attention(&query, &keys, &values)?.reshape((rows, columns, channels))?;
+            let attended = Window::alone(attended.transpose(1, 2)?.contiguous()?);
+            band + self.projection.forward(attended)?
+        })
+    }
+}
+
+/// The normed map's tokens, each projected.
+fn all(projection: &Convolution, x: &Map, norm: &Norm) -> Result<Tensor> {
+    let bands = x.clone().windows(Halo::None);
+    let bands = bands.map(|window| tokens(&projection.forward(window?.map(|rows| norm.apply(rows))?)?));
+    Tensor::cat(&bands.collect::<Result<Vec<_>>>()?, 2)
+}
+
+/// The cells of a band as (1, 1, rows * columns, channels).
+fn tokens(band: &Tensor) -> Result<Tensor> {
+    let (rows, channels, columns) = band.dims3()?;
+    band.transpose(1, 2)?.reshape((1, 1, rows * columns, channels))
+}

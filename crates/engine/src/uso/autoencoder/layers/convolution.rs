@@ -1,0 +1,133 @@
+//! Convolutions as sums of matrix products, one for each row of the kernel.
+//!
+//! What a row of the kernel sees in a row of the map is laid out first: for each channel the columns once
+//! for each tap. Then the same product serves every device, and what it takes is known: three times the
+//! input, where a device's own convolution lays out nine times as much or does not say.
+
+use candle_core::{IndexOp, Result, Tensor};
+use candle_nn::VarBuilder;
+
+use super::super::chunks::{Halo, Window};
+
+/// A convolution with a bias.
+pub(super) struct Convolution {
+    /// For each row of the kernel: (output, input * taps).
+    kernel: Vec<Tensor>,
+    /// (1, output, 1).
+    bias: Tensor,
+    pattern: Pattern,
+}
+
+#[derive(Clone, Copy)]
+enum Pattern {
+    /// 1x1.
+    Pointwise,
+    /// 3x3, zeros around the map.
+    Around,
+    /// 3x3 on every other row and column, zeros below and at the right (`Downsample` of the reference).
+    Halving,
+}
+
+impl Convolution {
+    pub(super) fn pointwise(input: usize, output: usize, vb: &VarBuilder) -> Result<Self> {
+        Self::new(Pattern::Pointwise, 1, (input, output), vb)
+    }
+
+    pub(super) fn around(input: usize, output: usize, vb: &VarBuilder) -> Result<Self> {
+        Self::new(Pattern::Around, 3, (input, output), vb)
+    }
+
+    pub(super) fn halving(channels: usize, vb: &VarBuilder) -> Result<Self> {
+        Self::new(Pattern::Halving, 3, (channels, channels), vb)
+    }
+
+    fn new(pattern: Pattern, size: usize, (input, output): (usize, usize), vb: &VarBuilder) -> Result<Self> {
+        let kernel = vb.get((output, input, size, size), "weight")?;
+        let row = |y| kernel.i((.., .., y))?.reshape((output, input * size));
+        let kernel = (0..size).map(row).collect::<Result<_>>()?;
+        Ok(Self { kernel, bias: vb.get(output, "bias")?.reshape((1, output, 1))?, pattern })
+    }
+
+    /// What it sees around a band.
+    pub(super) fn halo(&self) -> Halo {
+        match self.pattern {
+            Pattern::Pointwise => Halo::None,
+            Pattern::Around => Halo::Around,
+            Pattern::Halving => Halo::Below,
+        }
+    }
+
+    /// The output's band: (rows, output, columns).
+    pub(super) fn forward(&self, window: Window) -> Result<Tensor> {
+        let taps = self.taps(window)?;
+        let rows = self.pattern.slide(&taps, 0)?;
+        sum_of_products(&self.bias, self.kernel.iter().zip(&rows))
+    }
+
+    /// (rows, input * taps, columns).
+    fn taps(&self, window: Window) -> Result<Tensor> {
+        let rows = self.pattern.framed(window)?;
+        beside(&self.pattern.slide(&rows, 2)?)
+    }
+}
+
+impl Pattern {
+    /// The window within the zeros that belong to it.
+    fn framed(self, window: Window) -> Result<Tensor> {
+        match self {
+            Self::Pointwise => Ok(window.rows),
+            Self::Around => framed(window),
+            Self::Halving => {
+                let (rows, columns) = (window.band.dim(0)?, window.band.dim(2)?);
+                let missing = |side: usize, there: usize| side / 2 * 2 + 2 - there;
+                let below = missing(rows, window.rows.dim(0)?);
+                let mut framed = window.rows.pad_with_zeros(0, 0, below)?;
+                framed = framed.pad_with_zeros(2, 0, missing(columns, columns))?;
+                framed = evens_first(&framed, 0)?;
+                evens_first(&framed, 2)
+            }
+        }
+    }
+
+    /// What each tap sees along a dimension.
+    fn slide(self, x: &Tensor, dim: usize) -> Result<Vec<Tensor>> {
+        let length = x.dim(dim)?;
+        match self {
+            Self::Pointwise => Ok(vec![x.clone()]),
+            Self::Around => (0..3).map(|start| x.narrow(dim, start, length - 2)).collect(),
+            Self::Halving => {
+                let half = length / 2;
+                [0, half, 1].into_iter().map(|start| x.narrow(dim, start, half - 1)).collect()
+            }
+        }
+    }
+}
+
+/// A window with a column of zeros at either side, and a row where the map ends.
+pub(super) fn framed(window: Window) -> Result<Tensor> {
+    let (above, below) = (usize::from(!window.above), usize::from(!window.below));
+    window.rows.pad_with_zeros(0, above, below)?.pad_with_zeros(2, 1, 1)
+}
+
+/// Several (rows, channels, columns) as one (rows, channels * several, columns), channel by channel.
+pub(super) fn beside(taps: &[Tensor]) -> Result<Tensor> {
+    let (rows, channels, columns) = taps[0].dims3()?;
+    Tensor::cat(taps, 2)?.reshape((rows, channels * taps.len(), columns))
+}
+
+/// The sum of the products of each kernel row, (output, taps), with what it sees, (rows, taps, columns).
+pub(super) fn sum_of_products<'a>(
+    bias: &Tensor,
+    mut pairs: impl Iterator<Item = (&'a Tensor, &'a Tensor)>,
+) -> Result<Tensor> {
+    pairs.try_fold(bias.clone(), |sum, (kernel, seen)| {
+        kernel.broadcast_left(seen.dim(0)?)?.matmul(seen)?.broadcast_add(&sum)
+    })
+}
+
+/// Entries 0, 2, 4, ... of a dimension, then 1, 3, 5, ...: every other one is a range then.
+fn evens_first(x: &Tensor, dim: usize) -> Result<Tensor> {
+    let length = x.dim(dim)? as u32;
+    let order: Vec<u32> = (0..length).step_by(2).chain((1..length).step_by(2)).collect();
+    x.index_select(&Tensor::new(order, x.device())?, dim)
+}

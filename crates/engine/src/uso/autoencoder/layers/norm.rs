@@ -1,0 +1,63 @@
+//! Group norm over a whole map that is looked at band by band.
+
+use candle_core::{Device, Result, Tensor, bail};
+use candle_nn::VarBuilder;
+
+use super::super::moments::{GROUPS, Moments, total};
+
+/// What is added to each group's variance.
+const EPSILON: f64 = 1e-6;
+
+/// A group norm's weights.
+pub(super) struct GroupNorm {
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    device: Device,
+}
+
+impl GroupNorm {
+    pub(super) fn new(channels: usize, vb: &VarBuilder) -> Result<Self> {
+        if !channels.is_multiple_of(GROUPS) {
+            bail!("{channels} channels of the autoencoder cannot be normed in {GROUPS} groups")
+        }
+        let values = |name| vb.get(channels, name)?.to_vec1();
+        Ok(Self { weight: values("weight")?, bias: values("bias")?, device: vb.device().clone() })
+    }
+
+    /// What it does to a map with these moments.
+    pub(super) fn fit(&self, moments: &[Moments]) -> Result<Norm> {
+        if moments.is_empty() {
+            bail!("a map without rows cannot be normed")
+        }
+        let channels = self.weight.len();
+        let groups = total(moments)?;
+        let (mut factors, mut offsets) = (Vec::with_capacity(channels), Vec::with_capacity(channels));
+        for (i, (weight, bias)) in self.weight.iter().zip(&self.bias).enumerate() {
+            let (mean, variance) = groups[i * GROUPS / channels];
+            let factor = f64::from(*weight) / (variance + EPSILON).sqrt();
+            factors.push(factor as f32);
+            offsets.push((f64::from(*bias) - mean * factor) as f32);
+        }
+        let column = |values| Tensor::from_vec(values, (1, channels, 1), &self.device);
+        Ok(Norm { factors: column(factors)?, offsets: column(offsets)? })
+    }
+}
+
+/// A group norm as what it does to each channel of one map.
+pub(super) struct Norm {
+    factors: Tensor,
+    offsets: Tensor,
+}
+
+impl Norm {
+    /// Rows of the map, (rows, channels, columns), normed.
+    pub(super) fn apply(&self, mut rows: Tensor) -> Result<Tensor> {
+        rows = rows.broadcast_mul(&self.factors)?;
+        rows.broadcast_add(&self.offsets)
+    }
+
+    /// Norm and SiLU.
+    pub(super) fn activate(&self, rows: Tensor) -> Result<Tensor> {
+        self.apply(rows)?.silu()
+    }
+}

@@ -1,0 +1,58 @@
+//! `ResnetBlock` of the reference.
+
+use candle_core::Result;
+use candle_nn::VarBuilder;
+
+use super::super::chunks::{Halo, Map, Window};
+use super::convolution::Convolution;
+use super::norm::GroupNorm;
+
+/// Norm, SiLU, convolution, twice, and the shortcut around them.
+pub(super) struct Residual {
+    norms: [GroupNorm; 2],
+    convolutions: [Convolution; 2],
+    /// None where the channels stay as many as they are.
+    shortcut: Option<Convolution>,
+}
+
+impl Residual {
+    pub(super) fn new(input: usize, output: usize, vb: &VarBuilder) -> Result<Self> {
+        let shortcut = || Convolution::pointwise(input, output, &vb.pp("nin_shortcut"));
+        Ok(Self {
+            norms: [GroupNorm::new(input, &vb.pp("norm1"))?, GroupNorm::new(output, &vb.pp("norm2"))?],
+            convolutions: [
+                Convolution::around(input, output, &vb.pp("conv1"))?,
+                Convolution::around(output, output, &vb.pp("conv2"))?,
+            ],
+            shortcut: (input != output).then(shortcut).transpose()?,
+        })
+    }
+
+    /// Two maps of the output's size are whole at a time: the second norm needs all that the first
+    /// convolution gives, and the shortcut waits for it. A shortcut of its own is made together with that,
+    /// so that both take the place of the input.
+    pub(super) fn forward(&self, x: Map) -> Result<Map> {
+        let norm = self.norms[0].fit(x.moments())?;
+        let mut shortcut = if self.shortcut.is_none() { x.clone() } else { x.empty() };
+        let mut inner = x.empty();
+        for window in x.windows(Halo::Around) {
+            let window = window?;
+            if let Some(convolution) = &self.shortcut {
+                shortcut.push(&convolution.forward(Window::alone(window.band.clone()))?)?;
+            }
+            let window = window.map(|rows| norm.activate(rows))?;
+            inner.push_measured(&self.convolutions[0].forward(window)?)?;
+        }
+        self.add(inner, shortcut)
+    }
+
+    fn add(&self, inner: Map, shortcut: Map) -> Result<Map> {
+        let norm = self.norms[1].fit(inner.moments())?;
+        let mut output = inner.empty();
+        for (window, shortcut) in inner.windows(Halo::Around).zip(shortcut.windows(Halo::None)) {
+            let window = window?.map(|rows| norm.activate(rows))?;
+            output.push_measured(&(self.convolutions[1].forward(window)? + shortcut?.band)?)?;
+        }
+        Ok(output)
+    }
+}

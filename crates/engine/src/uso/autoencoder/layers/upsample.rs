@@ -1,0 +1,66 @@
+//! `Upsample` of the reference: each value becomes a square of four, then a 3x3 convolution.
+
+use candle_core::{IndexOp, Result, Tensor};
+use candle_nn::VarBuilder;
+
+use super::super::chunks::Window;
+use super::convolution::{beside, framed, sum_of_products};
+
+/// Both in one. Of the three rows that the kernel sees in the doubled map, two are the same row of the map
+/// itself: the lower two for even rows, the upper two for odd ones, and likewise for columns. With their
+/// weights added up, a 2x2 kernel for each corner of the square gives the same from the map as it is, in 16
+/// multiplications for the square where the doubled map takes 36.
+pub(super) struct Upsample {
+    /// For each corner, by rows: its kernel's two rows, (channels, channels * 2).
+    corners: Vec<Vec<Tensor>>,
+    /// (1, channels, 1).
+    bias: Tensor,
+}
+
+impl Upsample {
+    pub(super) fn new(channels: usize, vb: &VarBuilder) -> Result<Self> {
+        let kernel = vb.get((channels, channels, 3, 3), "weight")?;
+        let corner = |corner: usize| {
+            let kernel = merged(&merged(&kernel, 2, corner / 2)?, 3, corner % 2)?;
+            (0..2).map(|y| kernel.i((.., .., y))?.reshape((channels, channels * 2))).collect()
+        };
+        let bias = vb.get(channels, "bias")?.reshape((1, channels, 1))?;
+        Ok(Self { corners: (0..4).map(corner).collect::<Result<_>>()?, bias })
+    }
+
+    /// The output's band, twice as high and wide. The window has the rows around it.
+    pub(super) fn forward(&self, window: Window) -> Result<Tensor> {
+        let framed = framed(window)?;
+        let doubled = [self.every_other_row(&framed, 0)?, self.every_other_row(&framed, 1)?];
+        interleaved(&doubled, 0)
+    }
+
+    /// The even or odd rows of the output.
+    fn every_other_row(&self, framed: &Tensor, row: usize) -> Result<Tensor> {
+        let doubled = [self.corner(framed, row, 0)?, self.corner(framed, row, 1)?];
+        interleaved(&doubled, 2)
+    }
+
+    fn corner(&self, framed: &Tensor, row: usize, column: usize) -> Result<Tensor> {
+        let (rows, _, columns) = framed.dims3()?;
+        let rows = framed.narrow(0, row, rows - 1)?;
+        let taps = [column, column + 1].map(|start| rows.narrow(2, start, columns - 2));
+        let [left, right] = taps;
+        let seen = beside(&[left?, right?])?;
+        let count = seen.dim(0)? - 1;
+        let seen = [seen.narrow(0, 0, count)?, seen.narrow(0, 1, count)?];
+        sum_of_products(&self.bias, self.corners[2 * row + column].iter().zip(&seen))
+    }
+}
+
+/// A kernel of three along a dimension as two: of the first and the sum of the others, or the sum of the
+/// first two and the last.
+fn merged(kernel: &Tensor, dim: usize, odd: usize) -> Result<Tensor> {
+    let part = |start, length| kernel.narrow(dim, start, length)?.sum_keepdim(dim);
+    Tensor::cat(&[part(0, 1 + odd)?, part(1 + odd, 2 - odd)?], dim)
+}
+
+/// Entries of two tensors in turn along a dimension.
+fn interleaved(parts: &[Tensor; 2], dim: usize) -> Result<Tensor> {
+    Tensor::stack(parts, dim + 1)?.flatten(dim, dim + 1)
+}
