@@ -16,7 +16,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use uso_api::ReferencePlace;
 use uso_engine::scripted::NotAScript;
-use uso_engine::{ExtraLora, PositionShift, Script, Setup, Tier};
+use uso_engine::{ExtraLora, PositionShift, Script, Setup, T5Place, Tier};
 use uso_store::WebReferences;
 
 pub(crate) use access::{AccessArgs, buckets};
@@ -180,6 +180,9 @@ pub(crate) struct ModelArgs {
     /// file has quantised stays as it is.
     #[arg(long, env = "USO_TIER", default_value_t = Tier::Bf16, value_name = "TIER")]
     tier: Tier,
+    /// Where T5 lies: device, or host: computed by the processor, in 8 bits.
+    #[arg(long, env = "USO_T5", default_value_t = T5Place::Device, value_name = "PLACE")]
+    t5: T5Place,
     /// A LoRA for FLUX beside USO's, with its weight; may be repeated.
     #[arg(long, env = "USO_LORAS", value_delimiter = ',', value_name = "FILE[:WEIGHT]")]
     lora: Vec<ExtraLora>,
@@ -190,7 +193,7 @@ impl ModelArgs {
     pub(crate) fn setup(&self) -> Result<Setup, uso_engine::Error> {
         let device = uso_engine::device::open(&self.device)?;
         let dtype = uso_engine::device::precision(self.dtype.as_deref(), &device)?;
-        Ok(Setup { tier: self.tier, loras: self.lora.clone(), ..Setup::new(device, dtype) })
+        Ok(Setup { tier: self.tier, t5: self.t5, loras: self.lora.clone(), ..Setup::new(device, dtype) })
     }
 }
 

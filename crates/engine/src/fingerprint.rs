@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::model::{Adapter, Model, PACKED_DIGEST};
-use crate::uso::{ExtraLora, Setup};
+use crate::setup::{ExtraLora, Setup};
 use crate::weights::Weights;
 use crate::{Error, Request, device};
 
@@ -13,7 +13,13 @@ pub(crate) fn engine(model: &Model, setup: &Setup) -> Result<String, Error> {
     let mut digest = Sha256::new();
     let kind = device::name(&setup.device);
     let kind = kind.split(':').next().unwrap_or_default();
-    for part in [env!("CARGO_PKG_VERSION"), kind, setup.dtype.as_str(), &setup.tier.to_string()] {
+    for part in [
+        env!("CARGO_PKG_VERSION"),
+        kind,
+        setup.dtype.as_str(),
+        &setup.tier.to_string(),
+        &setup.t5.to_string(),
+    ] {
         add(&mut digest, part.as_bytes());
     }
     for ExtraLora { file, weight } in &setup.loras {

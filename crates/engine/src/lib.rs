@@ -29,6 +29,7 @@ mod request;
 mod resample;
 pub mod schedule;
 pub mod scripted;
+mod setup;
 pub mod tokenize;
 pub mod uso;
 pub mod weights;
@@ -48,9 +49,10 @@ pub use pack::{Progress, pack};
 pub use reference::Reference;
 pub use request::Request;
 pub use scripted::{Script, Scripted};
+pub use setup::{ExtraLora, Setup, T5Place};
 pub use tokenize::{PromptTokens, TokenCount};
 pub use uso::positions::PositionShift;
-pub use uso::{ExtraLora, GUIDANCE, MAX_STYLES, Place, SIDE, STEPS, Sample, Setup, Uso};
+pub use uso::{GUIDANCE, MAX_STYLES, Place, SIDE, STEPS, Sample, Uso};
 
 // The matmul crate takes its AVX-512 kernels from a feature; nothing here calls it by name.
 use gemm as _;

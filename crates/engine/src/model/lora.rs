@@ -169,7 +169,7 @@ impl Target {
         let all = self.rows.iter().map(Range::len).sum::<usize>();
         match *shape(up) {
             [rows, columns] if columns == rank && rows == all => Ok(self.rows.clone()),
-            [rows, columns] if columns == rank && Some(rows) == self.fewer => Ok(vec![0..rows]),
+            [rows, columns] if columns == rank && Some(rows) == self.fewer => Ok(one(0..rows)),
             _ => misshapen(up, format!("[{}, {rank}]", self.fewer.unwrap_or(all))),
         }
     }
@@ -190,16 +190,21 @@ fn targets(flux: &FluxConfig) -> HashMap<String, Target> {
     let hidden = flux.hidden_size;
     for (layer, [output, input]) in &shapes {
         let fewer = layer.ends_with(".linear1").then_some(3 * hidden);
-        let whole = Target { layer: layer.clone(), input: *input, rows: vec![0..*output], fewer };
+        let whole = Target { layer: layer.clone(), input: *input, rows: one(0..*output), fewer };
         named(layer.clone(), whole);
     }
     for (stem, layer, rows) in processors(flux).into_iter().chain(diffusers(flux)) {
         if let Some([output, input]) = shapes.get(&layer) {
-            let rows = if rows.is_empty() { vec![0..*output] } else { rows };
+            let rows = if rows.is_empty() { one(0..*output) } else { rows };
             named(stem, Target { layer, input: *input, rows, fewer: None });
         }
     }
     targets
+}
+
+/// Rows in one piece.
+fn one(rows: Range<usize>) -> Vec<Range<usize>> {
+    std::iter::once(rows).collect()
 }
 
 /// A stem, its layer, and where its rows go; none for the whole layer.
@@ -220,8 +225,7 @@ fn processors(flux: &FluxConfig) -> Vec<Stem> {
             stems.push((format!("{at}.processor.{processor}"), format!("{at}.{layer}"), Vec::new()));
         }
     }
-    #[expect(clippy::single_range_in_vec_init, reason = "one range of rows")]
-    let qkv = vec![0..3 * flux.hidden_size];
+    let qkv = one(0..3 * flux.hidden_size);
     for block in 0..flux.depth_single_blocks {
         let at = format!("single_blocks.{block}");
         stems.push((format!("{at}.processor.qkv_lora"), format!("{at}.linear1"), qkv.clone()));
@@ -234,7 +238,7 @@ fn processors(flux: &FluxConfig) -> Vec<Stem> {
 /// Names of diffusers' `FluxTransformer2DModel`.
 fn diffusers(flux: &FluxConfig) -> Vec<Stem> {
     let hidden = flux.hidden_size;
-    let third = |i: usize| -> Vec<Range<usize>> { std::iter::once(i * hidden..(i + 1) * hidden).collect() };
+    let third = |i: usize| one(i * hidden..(i + 1) * hidden);
     let mut stems: Vec<Stem> = [
         ("x_embedder", "img_in"),
         ("context_embedder", "txt_in"),
@@ -279,8 +283,7 @@ fn diffusers(flux: &FluxConfig) -> Vec<Stem> {
         for (i, name) in ["to_q", "to_k", "to_v"].into_iter().enumerate() {
             stems.push((format!("{from}.attn.{name}"), format!("{to}.linear1"), third(i)));
         }
-        #[expect(clippy::single_range_in_vec_init, reason = "one range of rows")]
-        let expanded = vec![3 * hidden..3 * hidden + flux.mlp_hidden()];
+        let expanded = one(3 * hidden..3 * hidden + flux.mlp_hidden());
         stems.push((format!("{from}.proj_mlp"), format!("{to}.linear1"), expanded));
         stems.push((format!("{from}.proj_out"), format!("{to}.linear2"), Vec::new()));
         stems.push((format!("{from}.norm.linear"), format!("{to}.modulation.lin"), Vec::new()));
@@ -319,7 +322,7 @@ mod tests {
         names.iter().map(|(name, shape)| ((*name).to_owned(), entry(shape))).collect()
     }
 
-    fn one(names: &[(&str, &[usize])]) -> (String, Vec<Range<usize>>) {
+    fn read_one(names: &[(&str, &[usize])]) -> (String, Vec<Range<usize>>) {
         let read = read(&file(names), &FluxConfig::default());
         assert_eq!((read.unknown.len(), read.faults.as_slice()), (0, [].as_slice()), "{names:?}");
         let [pair] = read.pairs.as_slice() else { panic!("{:?}", read.pairs) };
@@ -327,7 +330,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::single_range_in_vec_init, reason = "one range of rows")]
     fn a_stem_in_each_style_means_its_layer() {
         let (h, mlp) = (3072, 12288);
         for (down, up, rows, layer, at) in [
@@ -402,10 +404,10 @@ mod tests {
                 2 * h..3 * h,
             ),
         ] {
-            let found = one(&[(down, &[16, h]), (up, &[rows, 16])]);
-            assert_eq!(found, (layer.to_owned(), vec![at]), "{down}");
+            let found = read_one(&[(down, &[16, h]), (up, &[rows, 16])]);
+            assert_eq!(found, (layer.to_owned(), one(at)), "{down}");
         }
-        let swapped = one(&[
+        let swapped = read_one(&[
             ("transformer.norm_out.linear.lora_A.weight", &[4, h]),
             ("transformer.norm_out.linear.lora_B.weight", &[2 * h, 4]),
         ]);

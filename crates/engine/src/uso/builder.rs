@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::lora::{Changes, LowRank};
-use crate::matrix::{Branch, Linear, Matrix, Tier};
+use crate::matrix::{Activations, Branch, Linear, Matrix, Tier};
 use crate::weights::{StoredType, Weights};
 
 /// Where a part is built, and what its large matrices are kept in.
@@ -16,12 +16,14 @@ pub struct Place {
     /// What large matrices that a file has in wide floats are brought to. What a file has quantised stays as it is:
     /// quantised twice, it would lose more.
     pub tier: Tier,
+    /// What products with quantised matrices may do to activations on the CPU.
+    pub activations: Activations,
 }
 
 impl Place {
     /// A device and a compute type, with all matrices in that type unless a file has them quantised.
     pub const fn new(device: Device, dtype: DType) -> Self {
-        Self { device, dtype, tier: Tier::Bf16 }
+        Self { device, dtype, tier: Tier::Bf16, activations: Activations::Exact }
     }
 }
 
@@ -95,7 +97,7 @@ impl<'a> Builder<'a> {
             let fits = tier.stored().is_none_or(|stored| input.is_multiple_of(stored.block().0));
             let tier = if fits { tier } else { Tier::Bf16 };
             let matrix = Matrix::from_tensor(&self.merged((output, input))?, tier, dtype, device)?;
-            return Linear::new(matrix, bias);
+            return Linear::new(matrix.with_activations(self.place.activations), bias);
         }
         let Some(scale) = located.single_scale()? else {
             // A scale for each row: the numbers are kept multiplied.
@@ -104,7 +106,11 @@ impl<'a> Builder<'a> {
         self.check_shape(&name, &[output, input])?;
         let matrix = Matrix::from_bytes(stored, (output, input), &located.bytes()?, scale, dtype, device)?;
         let branches = self.changes.of(&self.path).iter().map(|change| branch(change, dtype, device));
-        branches.into_iter().try_fold(Linear::new(matrix, bias)?, |layer, branch| layer.with_branch(branch?))
+        branches
+            .into_iter()
+            .try_fold(Linear::new(matrix.with_activations(self.place.activations), bias)?, |layer, branch| {
+                layer.with_branch(branch?)
+            })
     }
 
     /// How the matrix of a layer is stored.

@@ -71,7 +71,7 @@ impl Uso {
         let t5 = self.t5_tokenizer.encode(prompt, lengths.t5)?;
         let clip = self.clip_tokenizer.encode(prompt, lengths.clip)?;
         let features = self.cached(key(b"text", prompt.as_bytes()), |uso| {
-            let states = uso.t5.encode(&t5.ids)?;
+            let states = uso.t5.encode(&t5.ids)?.to_device(&uso.device)?;
             let pooled = uso.clip.encode(&clip.ids)?;
             // A copy, or the cache would keep the states of all tokens that it is a view of.
             Ok([states, pooled.copy()?])

@@ -9,7 +9,6 @@ use super::builder::{Builder, Place};
 use super::clip::Clip;
 use super::flux::Flux;
 use super::lora::Changes;
-use super::setup::ExtraLora;
 use super::siglip::Siglip;
 use super::style::StyleProjector;
 use super::t5::T5;
@@ -18,6 +17,7 @@ use crate::config::LoraConfig;
 use crate::files::missing;
 use crate::model::{Adapter, Model, Origin, PACKED_LORA, Part};
 use crate::preprocess::Normalisation;
+use crate::setup::ExtraLora;
 use crate::tokenize::{ClipTokenizer, T5Tokenizer, TokenizerSource};
 use crate::weights::StoredType;
 

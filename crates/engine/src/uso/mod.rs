@@ -15,7 +15,6 @@ pub mod positions;
 mod preview;
 mod sample;
 mod self_test;
-mod setup;
 pub mod siglip;
 pub mod style;
 pub mod t5;
@@ -27,15 +26,15 @@ pub use self::builder::Place;
 use self::clip::Clip;
 use self::flux::Flux;
 pub use self::sample::Sample;
-pub use self::setup::{ExtraLora, Setup};
 use self::siglip::Siglip;
 use self::style::StyleProjector;
 use self::t5::T5;
 use crate::cache::Cache;
 use crate::config::{Defaults, ModelConfig};
-use crate::matrix::Tier;
+use crate::matrix::{Activations, Tier};
 use crate::model::Model;
 use crate::preprocess::Normalisation;
+use crate::setup::{Setup, T5Place};
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
 use crate::{
     CacheCounts, Engine, Error, Footprint, Image, ModelFiles, PromptTokens, Request, Steps, checkpoint,
@@ -96,7 +95,7 @@ impl Uso {
     /// # Errors
     /// As [`Uso::load`]; for a LoRA, names its file.
     pub fn load_with(files: &ModelFiles, setup: &Setup) -> Result<Self, Error> {
-        let Setup { device, dtype, tier, loras } = setup;
+        let Setup { device, dtype, tier, t5, loras } = setup;
         let (device, dtype) = (device, *dtype);
         let model = Model::open(files)?;
         model.check()?;
@@ -106,11 +105,14 @@ impl Uso {
         let fingerprint = fingerprint::engine(&model, setup)?;
         let place = Place::new(device.clone(), dtype);
         let transformer = Place { tier: *tier, ..place.clone() };
-        let is_exact =
-            device.is_cpu() && dtype == DType::F32 && *tier == Tier::Bf16 && !model.is_quantised()?;
+        let is_exact = device.is_cpu()
+            && dtype == DType::F32
+            && *tier == Tier::Bf16
+            && *t5 == T5Place::Device
+            && !model.is_quantised()?;
         let mut uso = Self {
             name: files.name(),
-            t5: model.t5_encoder(&place)?,
+            t5: model.t5_encoder(&t5_place(*t5, &place))?,
             t5_tokenizer,
             clip: model.clip_encoder(&place)?,
             clip_tokenizer,
@@ -283,6 +285,17 @@ impl Engine for Uso {
     fn decode(&mut self, sample: &Sample) -> Result<Image, Error> {
         let image = self.pixels(sample).and_then(|pixels| Ok(autoencoder::to_image(&pixels)?));
         image.map_err(|error| self.with_numbers(error, sample.footprint))
+    }
+}
+
+fn t5_place(place: T5Place, device: &Place) -> Place {
+    match place {
+        T5Place::Device => device.clone(),
+        T5Place::Host => Place {
+            tier: Tier::Q8_0,
+            activations: Activations::Rounded,
+            ..Place::new(Device::Cpu, DType::F32)
+        },
     }
 }
 

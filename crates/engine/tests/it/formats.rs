@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device, Tensor};
-use uso_engine::{Engine, ModelFiles, Uso};
+use uso_engine::{Engine, ModelFiles, Setup, T5Place, Tier, Uso};
 
 use crate::golden::{fixture, values};
 use crate::model_folder::{AE, CLIP, Copy, FLUX, LORA, PROJECTOR, T5};
@@ -16,7 +16,11 @@ const CASE: &str = "subject_two_styles";
 const SAME: f64 = 1e-4;
 
 pub(crate) fn draw(files: &ModelFiles) -> Vec<f64> {
-    let mut uso = Uso::load(files, &Device::Cpu, DType::F32).unwrap();
+    draw_with(files, &Setup::new(Device::Cpu, DType::F32))
+}
+
+pub(crate) fn draw_with(files: &ModelFiles, setup: &Setup) -> Vec<f64> {
+    let mut uso = Uso::load_with(files, setup).unwrap();
     let mut sample = uso.encode(&Case::read(CASE).request()).unwrap();
     while !sample.steps().is_done() {
         uso.step(&mut sample).unwrap();
@@ -224,7 +228,15 @@ fn usos_lora_has_its_effect_under_every_style_of_names() {
 
 /// The model with its transformer in a lossy format, and its twin with the same numbers in float32.
 fn lossy(lower: impl Fn(&str, &Tensor) -> Raw, write: impl Fn(&Copy, &Tensors)) -> [Copy; 2] {
-    let (copy, twin) = (Copy::new(), Copy::new());
+    lossy_of([Copy::new(), Copy::new()], lower, write)
+}
+
+/// The same of two copies of any model.
+pub(crate) fn lossy_of(
+    [copy, twin]: [Copy; 2],
+    lower: impl Fn(&str, &Tensor) -> Raw,
+    write: impl Fn(&Copy, &Tensors),
+) -> [Copy; 2] {
     let tensors = read(&copy.path(FLUX));
     let lowered: Tensors = tensors.iter().map(|(name, tensor)| (name.clone(), lower(name, tensor))).collect();
     remove(&copy, FLUX);
@@ -271,7 +283,7 @@ fn kept(ours: &[f64], twin: &Copy, theirs: &[f64]) -> f64 {
     product / effect().map(|x| x * x).sum::<f64>()
 }
 
-fn assert_like_its_twin(what: &str, [copy, twin]: [Copy; 2], limit: f64) {
+pub(crate) fn assert_like_its_twin(what: &str, [copy, twin]: [Copy; 2], limit: f64) {
     let (ours, theirs) = (draw(&copy.files()), draw(&twin.files()));
     let apart = distance(&ours, &theirs);
     assert!(apart <= limit, "{what}: {apart:e}");
@@ -354,5 +366,22 @@ fn blocks_of_ggml_are_what_they_say() {
         };
         let models = lossy(lower, |copy, tensors| write_gguf(&copy.path(file), tensors, Some("flux")));
         assert_like_its_twin(&format!("{blocks:?}"), models, 3e-2);
+    }
+}
+
+#[test]
+fn tiers_and_a_t5_on_the_host_draw_nearly_the_same() {
+    let plain = Setup::new(Device::Cpu, DType::F32);
+    // Rows of 64 are no whole blocks of 256: with these the model stays as it is.
+    for (tier, t5, limit) in [
+        (Tier::Q8_0, T5Place::Device, 3e-2),
+        (Tier::Fp8, T5Place::Device, 2e-1),
+        (Tier::Q4K, T5Place::Device, SAME),
+        (Tier::Bf16, T5Place::Host, 3e-2),
+    ] {
+        let setup = Setup { tier, t5, ..plain.clone() };
+        let apart = distance(&draw_with(&Copy::new().files(), &setup), &recorded());
+        assert!(apart <= limit, "{tier} {t5}: {apart}");
+        assert!(apart > 1e-5 || limit <= SAME, "{tier} {t5} changes nothing");
     }
 }

@@ -1,5 +1,6 @@
 //! How a model is loaded.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -18,14 +19,47 @@ pub struct Setup {
     /// What the transformer's large matrices are brought to that a file has in wide floats. What a file has quantised stays
     /// as it is.
     pub tier: Tier,
+    /// Where T5 lies.
+    pub t5: T5Place,
     /// LoRAs beside USO's.
     pub loras: Vec<ExtraLora>,
+}
+
+/// Where T5 lies and computes: its weights are almost half of a model's, and a prompt needs them once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum T5Place {
+    /// With the rest.
+    #[default]
+    Device,
+    /// In host memory, computed by the processor. What its file has in wide floats is kept in q8_0.
+    Host,
+}
+
+impl fmt::Display for T5Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Device => "device",
+            Self::Host => "host",
+        })
+    }
+}
+
+impl FromStr for T5Place {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "device" => Ok(Self::Device),
+            "host" => Ok(Self::Host),
+            _ => Err(Error::Request { parameter: "t5", reason: format!("{name:?} is none of device, host") }),
+        }
+    }
 }
 
 impl Setup {
     /// All matrices in the compute type or as their file has them, and no LoRA beside USO's.
     pub const fn new(device: Device, dtype: DType) -> Self {
-        Self { device, dtype, tier: Tier::Bf16, loras: Vec::new() }
+        Self { device, dtype, tier: Tier::Bf16, t5: T5Place::Device, loras: Vec::new() }
     }
 }
 
