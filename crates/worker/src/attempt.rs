@@ -21,7 +21,7 @@ use crate::{Error, HalfDrawn};
 
 /// What an attempt made of its job.
 pub(crate) enum Made {
-    Picture(Output),
+    Picture(Box<Output>),
     /// It goes back to the queue, with what is drawn of it.
     Half {
         half: Option<HalfDrawn>,
@@ -94,7 +94,7 @@ impl<'a> Attempt<'a> {
                 if let Some(counted) = receipt.prompt_tokens {
                     tokens::log(&self.lease.id, counted);
                 }
-                self.publish(&request, drawn, receipt).await.map(Made::Picture)
+                self.publish(&request, drawn, receipt).await.map(|output| Made::Picture(Box::new(output)))
             }
             Outcome::HandedBack(half) => Ok(Made::Half { half, fingerprint }),
             Outcome::TooBig { need, memory } => Ok(Made::TooBig { need, memory }),
