@@ -8,7 +8,7 @@
 mod adapter;
 mod catalogue;
 mod checkpoint;
-mod expected;
+pub(crate) mod expected;
 mod inspect;
 pub(crate) mod lora;
 mod names;
