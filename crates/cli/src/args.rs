@@ -6,6 +6,7 @@ mod keys;
 mod model;
 mod queue;
 mod redis;
+mod size;
 mod work;
 
 use std::net::SocketAddr;
@@ -25,7 +26,7 @@ pub(crate) use bench::{
     QueueFigure, WorkerFigure,
 };
 pub(crate) use keys::{CreateKeyArgs, KeysArgs, KeysCommand};
-pub(crate) use model::{FetchArgs, HUGGING_FACE, InspectArgs, ModelCommand, PackArgs};
+pub(crate) use model::{FetchArgs, HUGGING_FACE, InspectArgs, ModelCommand, PackArgs, PlanArgs};
 pub(crate) use queue::*;
 pub(crate) use redis::{RedisArgs, RedisOptions};
 pub(crate) use work::{PaceArgs, WorkArgs};

@@ -67,6 +67,9 @@ pub enum Error {
         /// Bytes that were free for samples, where known.
         free: Option<u64>,
     },
+    /// Nothing that could be done to a model lets it run in the memory that there is.
+    #[error("no plan fits: {0}")]
+    Plan(String),
     /// A computation failed on the device.
     #[error("device: {0}")]
     Device(#[source] candle_core::Error),

@@ -1,4 +1,4 @@
-//! How much memory is left for samples.
+//! What a device is, and how much of its memory is left.
 
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,17 @@ fn cuda(device: &Device) -> Option<u64> {
 
 #[cfg(not(feature = "cuda"))]
 fn cuda(_: &Device) -> Option<u64> {
+    None
+}
+
+/// What the driver calls the card; none where it has no such name.
+#[cfg(feature = "cuda")]
+pub(crate) fn card(device: &Device) -> Option<String> {
+    device.as_cuda_device().ok()?.cuda_stream().context().name().ok()
+}
+
+#[cfg(not(feature = "cuda"))]
+pub(crate) fn card(_: &Device) -> Option<String> {
     None
 }
 

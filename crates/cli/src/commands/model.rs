@@ -3,6 +3,7 @@
 mod fetch;
 mod inspect;
 mod pack;
+mod plan;
 
 use crate::args::ModelCommand;
 
@@ -11,5 +12,6 @@ pub(crate) async fn run(command: ModelCommand) -> anyhow::Result<()> {
         ModelCommand::Fetch(args) => fetch::run(&args).await,
         ModelCommand::Inspect(args) => tokio::task::spawn_blocking(move || inspect::run(&args)).await?,
         ModelCommand::Pack(args) => tokio::task::spawn_blocking(move || pack::run(&args)).await?,
+        ModelCommand::Plan(args) => tokio::task::spawn_blocking(move || plan::run(&args)).await?,
     }
 }

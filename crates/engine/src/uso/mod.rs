@@ -55,6 +55,14 @@ pub const MAX_STYLES: usize = 4;
 const CACHE_BYTES: u64 = 512 << 20;
 const CACHE_SHARE: u64 = 8;
 
+/// Upper bound of one slice of attention scores in bytes.
+pub(crate) const SCORE_BYTES: usize = layers::SCORE_BYTES;
+
+/// What the cache may take of the memory that is left for it and for samples.
+pub(crate) fn cache_bytes(left: u64) -> u64 {
+    CACHE_BYTES.min(left / CACHE_SHARE)
+}
+
 /// A whole USO model, resident on one device.
 pub struct Uso {
     name: String,
@@ -131,8 +139,8 @@ impl Uso {
             free: None,
         };
         uso.free = memory::free(device);
-        let share = uso.free.map_or(CACHE_BYTES, |free| free / CACHE_SHARE);
-        Ok(uso.with_cache_bytes(CACHE_BYTES.min(share)))
+        let bytes = uso.free.map_or(CACHE_BYTES, cache_bytes);
+        Ok(uso.with_cache_bytes(bytes))
     }
 
     /// The same model with an empty cache of at most `bytes` bytes for encoded prompts and references; 0

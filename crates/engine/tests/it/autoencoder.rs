@@ -3,12 +3,11 @@
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Module, VarBuilder};
 use candle_transformers::models::flux::autoencoder as candle;
+use uso_engine::model::Part;
 use uso_engine::uso::autoencoder::{Autoencoder, Chunks, Maps, decoding, encoding, to_image};
-use uso_engine::weights::Weights;
-use uso_engine::{AutoencoderConfig, Image, ModelConfig, ModelFiles, noise};
+use uso_engine::{AutoencoderConfig, Image, Model, ModelConfig, ModelFiles, noise};
 
 use crate::golden::{assert_near, tiny};
-use crate::model_folder::AE;
 
 const CPU: Device = Device::Cpu;
 
@@ -20,7 +19,7 @@ fn config() -> AutoencoderConfig {
 }
 
 fn weights(dtype: DType) -> VarBuilder<'static> {
-    Weights::open(&tiny(), AE).unwrap().builder(dtype, &CPU)
+    Model::open(&tiny()).unwrap().weights(Part::Autoencoder).unwrap().builder(dtype, &CPU)
 }
 
 fn ours(dtype: DType) -> Autoencoder {

@@ -1,0 +1,223 @@
+//! The best plan that fits, and why no better one does.
+
+use std::fmt;
+
+use candle_core::DType;
+use serde::Serialize;
+
+use super::budget::{DeviceBudget, HostBudget, SLACK_SHARE};
+use super::cost::{self, StepCost};
+use super::hardware::{Backend, Hardware};
+use super::order::{self, Wishes};
+use super::outline::Outline;
+use super::parts::{Layout, PER_BATCH, PER_JOB, PartPlan, STREAMED};
+use super::picture::Picture;
+use super::places::{Blocks, Place, Placement, T5Place};
+use super::text::gib;
+use super::trace::{Trace, Tracer};
+use super::{Job, Plan};
+use crate::Error;
+
+/// What a plan is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// The largest picture.
+    pub picture: Picture,
+    /// Samples that are under way at a time.
+    pub slots: u64,
+    /// Bytes of the device that stay free; None for [`RESERVE_BYTES`] of a card.
+    ///
+    /// [`RESERVE_BYTES`]: super::RESERVE_BYTES
+    pub reserve: Option<u64>,
+    /// The compute type.
+    pub dtype: DType,
+    /// What somebody wants.
+    pub wishes: Wishes,
+}
+
+/// A better plan that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// The plan in words.
+    pub plan: String,
+    /// The memory that it has too little of: `device` or `host`.
+    pub memory: &'static str,
+    /// Bytes that it needs there.
+    pub need_bytes: u64,
+    /// Bytes that are there.
+    pub have_bytes: u64,
+}
+
+/// One placement, worked out.
+struct Candidate {
+    placement: Placement,
+    tier: String,
+    parts: Vec<PartPlan>,
+    trace: Trace,
+    device: DeviceBudget,
+    host: HostBudget,
+}
+
+/// Makes the best plan that fits.
+///
+/// # Errors
+/// [`Error::Request`] for sizes and wishes that cannot be; [`Error::Plan`] if nothing fits, with what is needed.
+pub(super) fn choose(outline: &Outline, hardware: &Hardware, terms: &Terms) -> Result<Plan, Error> {
+    let terms = Terms { picture: terms.picture.checked()?, ..*terms };
+    let chooser = Chooser { outline, hardware, terms };
+    let placements = chooser.placements(terms.wishes)?;
+    let mut refused = Vec::new();
+    for placement in placements {
+        let candidate = chooser.candidate(placement);
+        match candidate.lacks() {
+            None => return Ok(chooser.plan(candidate, nearest_of_each(refused))),
+            Some(lack) => refused.push((placement, lack)),
+        }
+    }
+    Err(chooser.nothing_fits(&refused))
+}
+
+struct Chooser<'a> {
+    outline: &'a Outline,
+    hardware: &'a Hardware,
+    terms: Terms,
+}
+
+impl Chooser<'_> {
+    fn placements(&self, wishes: Wishes) -> Result<Vec<Placement>, Error> {
+        let hides = |keep| {
+            let (t5, encoders, maps) = (T5Place::PerBatch, Place::Device, Place::Device);
+            let placement = Placement { keep, blocks: Blocks::Streamed, t5, encoders, maps };
+            let cost = self.step(&self.candidate(placement));
+            cost.is_some_and(|cost| cost.copying.expected <= cost.computing.expected)
+        };
+        order::placements(self.outline, self.hardware.backend, wishes, hides)
+    }
+
+    fn candidate(&self, placement: Placement) -> Candidate {
+        let (outline, backend, dtype) = (self.outline, self.hardware.backend, self.terms.dtype);
+        let layout = Layout { outline, placement, backend, dtype };
+        let parts = layout.parts();
+        let trace = Tracer { outline, placement, backend, dtype }.run(&self.terms.picture);
+        let Terms { reserve, slots, .. } = self.terms;
+        let device = DeviceBudget::new(self.hardware, reserve, &parts, &trace, slots);
+        let host = HostBudget::new(self.hardware, &parts, &trace);
+        Candidate { placement, tier: layout.tier(), parts, trace, device, host }
+    }
+
+    /// Seconds of a step, where the device's speed is known.
+    fn step(&self, candidate: &Candidate) -> Option<StepCost> {
+        let speed = self.hardware.speed.as_ref()?;
+        let streamed = candidate.parts.iter().filter(|part| part.place == STREAMED);
+        let streamed = streamed.map(|part| part.host_bytes + part.mapped_bytes).sum();
+        Some(cost::step(&candidate.trace.step_ops, streamed, speed, self.terms.dtype))
+    }
+
+    fn plan(&self, candidate: Candidate, refused: Vec<Refused>) -> Plan {
+        let left_bytes = candidate.device.left().unwrap_or(0);
+        let cache_bytes = crate::uso::cache_bytes(left_bytes);
+        Plan {
+            model: self.outline.name.clone(),
+            hardware: self.hardware.clone(),
+            dtype: self.terms.dtype.as_str(),
+            picture: self.terms.picture,
+            tokens: self.terms.picture.tokens(&self.outline.config).all(),
+            placement: candidate.placement,
+            device: candidate.device,
+            host: candidate.host,
+            left_bytes,
+            cache_bytes,
+            slots: self.terms.slots,
+            slots_fit: self.slots_fit(&candidate, left_bytes - cache_bytes),
+            step: self.step(&candidate),
+            job: self.job(&candidate),
+            tier: candidate.tier,
+            parts: candidate.parts,
+            refused,
+        }
+    }
+
+    fn slots_fit(&self, candidate: &Candidate, left: u64) -> u64 {
+        /// As many as a worker may be told to have.
+        const MOST: u64 = 64;
+        let kept = candidate.device.kept_bytes;
+        let more = left / (kept + kept / SLACK_SHARE).max(1);
+        self.terms.slots.saturating_add(more).min(MOST.max(self.terms.slots))
+    }
+
+    fn job(&self, candidate: &Candidate) -> Job {
+        let on_processor = candidate.placement.t5.is_host();
+        let (speed, dtype) = match on_processor {
+            true => (&self.hardware.processor, Backend::Cpu.compute()),
+            false => (&self.hardware.speed, self.terms.dtype),
+        };
+        let ops = &candidate.trace.prompt_ops;
+        let read_bytes =
+            candidate.parts.iter().filter(|part| part.place == PER_JOB || part.place == PER_BATCH);
+        let read_bytes = read_bytes.map(|part| part.mapped_bytes).sum();
+        Job {
+            read_bytes,
+            reading: self.hardware.speed.as_ref().map(|speed| cost::copying(read_bytes, speed)),
+            prompt: speed.as_ref().map(|speed| cost::computing(ops, speed, dtype)),
+        }
+    }
+
+    /// Says how near the nearest comes, and what fits without the wishes.
+    fn nothing_fits(&self, refused: &[(Placement, Refused)]) -> Error {
+        let nearest = refused.iter().map(|(_, refused)| refused).min_by_key(|refused| refused.short());
+        let mut reason =
+            nearest.map_or_else(|| "there is none".into(), |nearest| format!("the nearest is {nearest}"));
+        let free = Terms { wishes: Wishes::default(), ..self.terms };
+        if self.terms.wishes != free.wishes
+            && let Ok(plan) = choose(self.outline, self.hardware, &free)
+        {
+            reason.push_str(&format!("; {} would fit", plan.name()));
+        }
+        Error::Plan(reason)
+    }
+}
+
+impl Candidate {
+    /// The memory that it has too little of.
+    fn lacks(&self) -> Option<Refused> {
+        let refused = |memory, need_bytes, have_bytes| {
+            let plan = self.placement.describe(&self.tier);
+            Some(Refused { plan, memory, need_bytes, have_bytes })
+        };
+        let (device, host) = (&self.device, &self.host);
+        if device.left().is_none() {
+            return refused("device", device.need_bytes, device.usable_bytes);
+        }
+        if host.left().is_none() {
+            return refused("host", host.need_bytes, host.usable());
+        }
+        None
+    }
+}
+
+impl Refused {
+    fn short(&self) -> u64 {
+        self.need_bytes.saturating_sub(self.have_bytes)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [need, have] = [self.need_bytes, self.have_bytes].map(gib);
+        write!(formatter, "{}: needs {need} of the {}'s memory, {have} can be had", self.plan, self.memory)
+    }
+}
+
+/// Of placements that differ in what a picture needs once alone, the one that comes nearest.
+fn nearest_of_each(refused: Vec<(Placement, Refused)>) -> Vec<Refused> {
+    let mut nearest: Vec<(Placement, Refused)> = Vec::new();
+    for (placement, one) in refused {
+        let same = |other: &Placement| (other.keep, other.blocks) == (placement.keep, placement.blocks);
+        match nearest.last_mut().filter(|(other, _)| same(other)) {
+            Some((_, best)) if one.short() < best.short() => *best = one,
+            Some(_) => {}
+            None => nearest.push((placement, one)),
+        }
+    }
+    nearest.into_iter().map(|(_, refused)| refused).collect()
+}

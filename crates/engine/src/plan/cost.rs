@@ -1,0 +1,66 @@
+//! How long work takes, from its operations and the speed of what does it.
+
+use candle_core::DType;
+use serde::Serialize;
+
+use super::hardware::Speed;
+use super::trace::Op;
+
+/// Seconds of some work.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Seconds {
+    /// What no program does it in: all products at the device's peak and nothing else, or all copies at the peak of
+    /// its link, whichever takes longer.
+    pub floor: f64,
+    /// What this program is expected to do it in.
+    pub expected: f64,
+}
+
+/// What a step takes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct StepCost {
+    /// A step.
+    pub step: Seconds,
+    /// Its computation alone.
+    pub computing: Seconds,
+    /// Of that, its attention: candle writes all scores to memory, and reads them several times.
+    pub attention: Seconds,
+    /// Its copies of streamed blocks alone; they go on while the device computes.
+    pub copying: Seconds,
+    /// Operations of its products.
+    pub flops: f64,
+}
+
+/// Computes in order: each operation takes as long as its products or as its memory traffic, whichever is longer.
+pub(super) fn computing(ops: &[Op], speed: &Speed, dtype: DType) -> Seconds {
+    let rate = |wide: bool| if wide { speed.wide_products } else { speed.products };
+    let floor = flops(ops) / rate(dtype == DType::F32);
+    let expected = ops.iter().map(|op| {
+        let products = op.flops as f64 / (rate(op.wide) * speed.reached_products);
+        let memory = op.moves as f64 / (speed.memory * speed.reached_memory);
+        products.max(memory) * op.times as f64
+    });
+    Seconds { floor, expected: expected.sum() }
+}
+
+/// Copies between host and device.
+pub(super) fn copying(bytes: u64, speed: &Speed) -> Seconds {
+    let floor = bytes as f64 / speed.link;
+    Seconds { floor, expected: floor / speed.reached_link }
+}
+
+/// A step whose blocks are copied ahead of their turn.
+pub(super) fn step(ops: &[Op], streamed_bytes: u64, speed: &Speed, dtype: DType) -> StepCost {
+    let attention: Vec<Op> = ops.iter().filter(|op| op.in_attention).copied().collect();
+    let attention = self::computing(&attention, speed, dtype);
+    let (computing, copying) = (computing(ops, speed, dtype), copying(streamed_bytes, speed));
+    let step = Seconds {
+        floor: computing.floor.max(copying.floor),
+        expected: computing.expected.max(copying.expected),
+    };
+    StepCost { step, computing, attention, copying, flops: flops(ops) }
+}
+
+fn flops(ops: &[Op]) -> f64 {
+    ops.iter().map(|op| op.flops as f64 * op.times as f64).sum()
+}

@@ -1,0 +1,156 @@
+//! What each part of a model takes, on the device and in the host's memory.
+
+use candle_core::DType;
+use serde::Serialize;
+
+use super::hardware::Backend;
+use super::outline::{Outline, Role};
+use super::places::{Blocks, Keep, Place, Placement, T5Place};
+use super::trace::{t5_dtype, t5_keep};
+use crate::model::Part;
+
+/// What a part takes between jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PartPlan {
+    /// The part.
+    pub part: &'static str,
+    /// Where it lies.
+    pub place: &'static str,
+    /// How its numbers are kept.
+    pub kept: String,
+    /// Bytes on the device.
+    pub device_bytes: u64,
+    /// Bytes in the host's memory that nothing else may have.
+    pub host_bytes: u64,
+    /// Bytes of its file that are read again and again, best from the host's page cache.
+    pub mapped_bytes: u64,
+}
+
+/// Places that cost time in each step or job.
+pub(super) const STREAMED: &str = "streamed";
+pub(super) const PER_JOB: &str = "per job";
+pub(super) const PER_BATCH: &str = "per batch";
+
+/// Lays out the parts of a model.
+pub(super) struct Layout<'a> {
+    pub(super) outline: &'a Outline,
+    pub(super) placement: Placement,
+    pub(super) backend: Backend,
+    pub(super) dtype: DType,
+}
+
+impl Layout<'_> {
+    pub(super) fn parts(&self) -> Vec<PartPlan> {
+        vec![
+            self.blocks(),
+            self.ends(),
+            self.modulations(),
+            self.lora(),
+            self.part(Part::Autoencoder, "autoencoder", Place::Device, DType::F32),
+            self.t5(),
+            self.encoder(Part::Clip, "CLIP"),
+            self.encoder(Part::Siglip, "SigLIP"),
+            self.encoder(Part::Projector, "style projector"),
+        ]
+    }
+
+    fn roles(&self) -> impl Iterator<Item = (Role<'_>, u64)> {
+        self.outline.roles(self.placement.keep, self.dtype).into_iter()
+    }
+
+    fn blocks(&self) -> PartPlan {
+        /// Blocks of the device's memory that streaming works with: one is copied while the other computes.
+        const SLOTS: u64 = 2;
+        let blocks = self.roles().filter(|(role, _)| matches!(role, Role::Block(_)));
+        let blocks: Vec<u64> = blocks.map(|(_, bytes)| bytes).collect();
+        let (all, largest) = (blocks.iter().sum(), blocks.iter().max().copied().unwrap_or(0));
+        let part = PartPlan { part: "transformer blocks", ..on("device", self.tier(), all) };
+        match self.placement.blocks {
+            Blocks::Resident => part,
+            Blocks::Streamed => {
+                let slots = SLOTS * largest;
+                let (host_bytes, mapped_bytes) = if self.backend.is_apart() { (all, 0) } else { (0, all) };
+                PartPlan { place: STREAMED, device_bytes: slots, host_bytes, mapped_bytes, ..part }
+            }
+        }
+    }
+
+    /// What the blocks' matrices are kept as.
+    pub(super) fn tier(&self) -> String {
+        match self.placement.keep {
+            Keep::AsStored => self.outline.stored(Part::Transformer).to_string(),
+            Keep::Tier(tier) if tier.stored().is_none() => self.dtype.as_str().to_owned(),
+            Keep::Tier(tier) => tier.to_string(),
+        }
+    }
+
+    fn ends(&self) -> PartPlan {
+        let bytes = self.roles().filter(|(role, _)| *role == Role::Ends).map(|(_, bytes)| bytes).sum();
+        PartPlan { part: "transformer ends", ..on("device", self.dtype.as_str(), bytes) }
+    }
+
+    fn modulations(&self) -> PartPlan {
+        let (mapped_bytes, _) = self.outline.modulation_bytes(self.dtype);
+        PartPlan { part: "modulations", mapped_bytes, ..on(PER_JOB, "as stored", 0) }
+    }
+
+    fn lora(&self) -> PartPlan {
+        let beside = self.outline.branch_bytes(self.placement.keep, self.dtype);
+        let kept = if beside > 0 { "beside the blocks" } else { "merged" };
+        PartPlan { part: "USO LoRA", ..on("in the blocks", kept, 0) }
+    }
+
+    fn t5(&self) -> PartPlan {
+        let place = self.placement.t5;
+        let bytes = |dtype| self.outline.bytes(Part::T5, t5_keep(place), dtype);
+        let (on_device, on_host) = (bytes(t5_dtype(self.dtype)), bytes(Backend::Cpu.compute()));
+        let stored = self.outline.stored(Part::T5);
+        let kept = |dtype: DType| match place {
+            T5Place::HostQ8 => "q8_0".into(),
+            _ if stored.is_wide_float() => dtype.as_str().to_owned(),
+            _ => stored.to_string(),
+        };
+        let part = match place {
+            T5Place::Device => on("device", kept(t5_dtype(self.dtype)), on_device),
+            T5Place::PerBatch => {
+                PartPlan { mapped_bytes: on_device, ..on(PER_BATCH, kept(t5_dtype(self.dtype)), 0) }
+            }
+            T5Place::Host | T5Place::HostQ8 => {
+                let again = if place == T5Place::HostQ8 { self.outline.repacked_t5_bytes() } else { 0 };
+                self.on_host(kept(Backend::Cpu.compute()), on_host + again)
+            }
+        };
+        PartPlan { part: "T5", ..part }
+    }
+
+    fn encoder(&self, part: Part, name: &'static str) -> PartPlan {
+        let dtype = match self.placement.encoders {
+            Place::Device => self.dtype,
+            Place::Host => Backend::Cpu.compute(),
+        };
+        self.part(part, name, self.placement.encoders, dtype)
+    }
+
+    fn part(&self, part: Part, name: &'static str, place: Place, dtype: DType) -> PartPlan {
+        let bytes = self.outline.bytes(part, Keep::AsStored, dtype);
+        let kept = dtype.as_str();
+        let laid = match place {
+            Place::Device => on("device", kept, bytes),
+            Place::Host => self.on_host(kept, bytes),
+        };
+        PartPlan { part: name, ..laid }
+    }
+
+    /// In the host's memory, which may be the device's.
+    fn on_host(&self, kept: impl Into<String>, bytes: u64) -> PartPlan {
+        if self.backend.is_apart() {
+            PartPlan { host_bytes: bytes, ..on("host", kept, 0) }
+        } else {
+            on("host", kept, bytes)
+        }
+    }
+}
+
+fn on(place: &'static str, kept: impl Into<String>, device_bytes: u64) -> PartPlan {
+    PartPlan { part: "", place, kept: kept.into(), device_bytes, host_bytes: 0, mapped_bytes: 0 }
+}

@@ -1,0 +1,83 @@
+//! Plans for FLUX.1-dev by its published sizes, without files.
+
+use candle_core::DType;
+
+use super::*;
+use crate::config::ModelConfig;
+use crate::model::Part;
+use crate::weights::StoredType;
+
+const GIB: u64 = 1 << 30;
+
+/// The published folder, or one whose transformer is stored otherwise.
+fn flux(transformer: StoredType) -> Outline {
+    let stored = |part| match part {
+        Part::Transformer => transformer,
+        Part::Autoencoder | Part::Clip | Part::Siglip => StoredType::F32,
+        Part::T5 | Part::Lora | Part::Projector => StoredType::BF16,
+    };
+    Outline::published(ModelConfig::default(), stored)
+}
+
+fn hardware(vram: u64, ram: u64, card: &str) -> Hardware {
+    Hardware::of_card(vram * GIB, Some(ram * GIB), Some(card)).unwrap()
+}
+
+/// One content reference, two styles, 1024x1024, 25 steps.
+fn terms() -> Terms {
+    Terms {
+        picture: Picture::of(&ModelConfig::default().defaults),
+        slots: 1,
+        reserve: None,
+        dtype: DType::BF16,
+        wishes: Wishes::default(),
+    }
+}
+
+fn plan(vram: u64, card: &str) -> Plan {
+    Plan::new(&flux(StoredType::BF16), &hardware(vram, 64, card), &terms()).unwrap()
+}
+
+#[test]
+fn the_cards_that_people_have_get_the_best_that_fits() {
+    let best = |vram, card| {
+        let plan = plan(vram, card);
+        assert!(plan.step.is_some_and(|cost| cost.step.floor > 0.0 && cost.step.expected >= cost.step.floor));
+        assert!(plan.slots_fit >= 1 && plan.tokens == 6016);
+        (plan.tier.clone(), plan.placement.blocks, plan.placement.t5)
+    };
+    let (tier, blocks, t5) = best(24, "4090");
+    assert_eq!((tier.as_str(), blocks), ("bf16", Blocks::Resident));
+    assert_ne!(t5, T5Place::Device);
+    let (tier, blocks, _) = best(16, "4080");
+    assert!(["fp8", "q8_0"].contains(&tier.as_str()) && blocks == Blocks::Resident, "{tier}");
+    let (tier, blocks, _) = best(12, "4070");
+    assert!(["q8_0", "q6_k", "q4_k"].contains(&tier.as_str()) && blocks == Blocks::Resident, "{tier}");
+    let (_, blocks, _) = best(8, "4060");
+    assert_eq!(blocks, Blocks::Streamed);
+}
+
+#[test]
+fn a_step_has_the_operations_that_its_shapes_ask_for() {
+    let cost = plan(24, "4090").step.unwrap();
+    // 77.7 TFLOP of linear layers and 25.3 of attention at 6,016 tokens; the modulations are no step's.
+    assert!((cost.flops / 1e12 - 103.0).abs() < 2.0, "{}", cost.flops);
+    assert!((0.55..0.70).contains(&cost.step.floor), "{:?}", cost.step);
+}
+
+#[test]
+fn what_was_better_and_did_not_fit_is_said_with_its_numbers() {
+    let plan = plan(12, "4070");
+    assert!(!plan.refused.is_empty());
+    for refused in &plan.refused {
+        assert!(refused.need_bytes > refused.have_bytes, "{refused:?}");
+    }
+    assert!(plan.lines().iter().any(|line| line.contains("GiB")));
+}
+
+#[test]
+fn what_no_plan_fits_is_refused() {
+    let refused = Plan::new(&flux(StoredType::BF16), &hardware(1, 8, "4060"), &terms());
+    let said = refused.unwrap_err().to_string();
+    assert!(said.contains("GiB"), "{said}");
+}

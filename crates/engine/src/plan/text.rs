@@ -1,0 +1,135 @@
+//! A plan as lines for people.
+
+use super::{Picture, Plan, Seconds};
+
+/// Bytes as people compare them with a card's memory.
+pub(super) fn gib(bytes: u64) -> String {
+    format!("{:.2} GiB", bytes as f64 / (1u64 << 30) as f64)
+}
+
+impl Plan {
+    /// What is chosen, in a few words.
+    pub fn name(&self) -> String {
+        self.placement.describe(&self.tier)
+    }
+
+    /// The plan and its reasons, line by line.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!("plan for {}: {}", self.model, self.name())];
+        lines.push(format!("  picture   {}, {} tokens", picture(&self.picture), self.tokens));
+        lines.extend(self.memory_lines());
+        lines.push(String::new());
+        lines.extend(self.part_lines());
+        lines.push(String::new());
+        lines.extend(self.sample_lines());
+        lines.extend(self.time_lines());
+        if !self.refused.is_empty() {
+            lines.push("  better plans that do not fit".into());
+            lines.extend(self.refused.iter().map(|refused| format!("    {refused}")));
+        }
+        lines
+    }
+
+    fn memory_lines(&self) -> Vec<String> {
+        let device = &self.device;
+        let name = self.hardware.speed.as_ref().map_or("a card that nobody knows", |speed| &speed.name);
+        let mut lines = vec![format!(
+            "  device    {}, {}: {}, of which {} stay free and the driver takes {}: {} for the model",
+            name,
+            self.dtype,
+            gib(device.has_bytes),
+            gib(device.reserve_bytes),
+            gib(device.driver_bytes),
+            gib(device.usable_bytes),
+        )];
+        if self.hardware.backend.is_apart() {
+            let host = &self.host;
+            lines.push(format!(
+                "  host      {}, of which {} stay free: {} needed, {} of files best in the page cache",
+                gib(host.has_bytes),
+                gib(host.reserve_bytes),
+                gib(host.need_bytes),
+                gib(host.mapped_bytes),
+            ));
+        }
+        lines
+    }
+
+    fn part_lines(&self) -> Vec<String> {
+        let row = |part: &str, place: &str, kept: &str, device: &str, host: &str| {
+            format!("  {part:<19} {place:<14} {kept:<17} {device:>11} {host:>11}").trim_end().to_owned()
+        };
+        let bytes = |bytes: u64| if bytes == 0 { String::new() } else { gib(bytes) };
+        let mut lines = vec![row("part", "where", "kept", "device", "host")];
+        for part in &self.parts {
+            let host = bytes(part.host_bytes);
+            lines.push(row(part.part, part.place, &part.kept, &bytes(part.device_bytes), &host));
+        }
+        let host =
+            if self.hardware.backend.is_apart() { gib(self.host.resident_bytes) } else { String::new() };
+        lines.push(row("resident", "", "", &gib(self.device.resident_bytes), &host));
+        lines
+    }
+
+    fn sample_lines(&self) -> Vec<String> {
+        let device = &self.device;
+        let mut lines = vec![format!(
+            "  a sample  keeps {}; at most {} while it is encoded ({}), {} in a step ({}), {} while it is decoded",
+            gib(device.kept_bytes),
+            gib(device.encode.bytes),
+            device.encode.at,
+            gib(device.step.bytes),
+            device.step.at,
+            gib(device.decode.bytes),
+        )];
+        lines.push(format!(
+            "  peak      {} with {} under way; {} left, {} of it for encoded prompts; {} under way would fit",
+            gib(device.need_bytes),
+            self.slots,
+            gib(self.left_bytes),
+            gib(self.cache_bytes),
+            self.slots_fit,
+        ));
+        lines
+    }
+
+    fn time_lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(cost) = &self.step {
+            let by =
+                if cost.copying.expected > cost.computing.expected { "copying blocks" } else { "computing" };
+            lines.push(format!(
+                "  a step    {}, by {by}; its {:.1} TFLOP take {:.2} s, of which attention {:.2} s",
+                seconds(cost.step),
+                cost.flops / 1e12,
+                cost.computing.expected,
+                cost.attention.expected,
+            ));
+            if cost.copying.floor > 0.0 {
+                lines.push(format!("            copying blocks meanwhile: {}", seconds(cost.copying)));
+            }
+        }
+        if let Some(reading) = self.job.reading {
+            let bytes = gib(self.job.read_bytes);
+            lines.push(format!("  a job     reads {bytes} of weights once: {}", seconds(reading)));
+        }
+        if let Some(prompt) = self.job.prompt {
+            let place = if self.placement.t5.is_host() { " on this processor" } else { "" };
+            lines.push(format!("  a prompt  {}{place}", seconds(prompt)));
+        }
+        lines
+    }
+}
+
+fn seconds(seconds: Seconds) -> String {
+    format!("{:.2} s expected, {:.2} s at least", seconds.expected, seconds.floor)
+}
+
+fn picture(picture: &Picture) -> String {
+    let content = match picture.content {
+        Some((width, height)) => format!("a content reference of {width}x{height}"),
+        None => "no content reference".into(),
+    };
+    let Picture { width, height, styles, steps, .. } = picture;
+    format!("{width}x{height}, {content}, {styles} styles, {steps} steps")
+}

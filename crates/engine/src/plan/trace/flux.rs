@@ -1,0 +1,183 @@
+//! A step of the transformer, with the form of `uso::flux` and `uso::layers` down to where each value ends.
+
+use super::record::{F32, Recorder};
+use super::tape::Values;
+use crate::config::FluxConfig;
+use crate::model::Part;
+use crate::plan::Outline;
+use crate::plan::outline::Layer;
+use crate::plan::places::Keep;
+
+/// What a sample holds between its steps.
+pub(crate) struct Sample<'t> {
+    /// Style tokens, then text tokens.
+    pub(crate) text: Values<'t>,
+    pub(crate) reference: Option<Values<'t>>,
+    /// Cosines and sines of all tokens.
+    pub(crate) rotary: Values<'t>,
+    /// Modulations of all steps.
+    pub(crate) tables: Values<'t>,
+    pub(crate) latent: Values<'t>,
+    pub(crate) velocity: Option<Values<'t>>,
+    pub(crate) steps: u64,
+}
+
+/// The transformer as it is kept.
+pub(crate) struct Flux<'a, 't> {
+    recorder: Recorder<'t>,
+    outline: &'a Outline,
+    config: &'a FluxConfig,
+    keep: Keep,
+}
+
+/// Normed queries and keys, and values.
+struct Qkv<'t> {
+    query: Values<'t>,
+    key: Values<'t>,
+    value: Values<'t>,
+}
+
+/// The layers of one stream of a double block.
+struct Stream {
+    qkv: Layer,
+    proj: Layer,
+    expand: Layer,
+    contract: Layer,
+}
+
+impl<'a, 't> Flux<'a, 't> {
+    pub(crate) fn new(recorder: Recorder<'t>, outline: &'a Outline, keep: Keep) -> Self {
+        Self { recorder, outline, config: &outline.config.flux, keep }
+    }
+
+    fn layer(&self, name: &str) -> Layer {
+        self.outline.layer(Part::Transformer, name, self.keep, self.recorder.dtype)
+    }
+
+    pub(crate) fn embed_latent(&self, packed: &Values<'t>) -> Values<'t> {
+        self.recorder.linear(&packed.cast(self.recorder.size()), &self.layer("img_in"))
+    }
+
+    pub(crate) fn embed_text(&self, states: &Values<'t>, mut style: Vec<Values<'t>>) -> Values<'t> {
+        let text = self.recorder.linear(&states.cast(self.recorder.size()), &self.layer("txt_in"));
+        style.push(text);
+        if let [text] = style.as_slice() { text.clone() } else { self.recorder.join(&style) }
+    }
+
+    /// One Euler step (`Uso::advance`).
+    pub(crate) fn step(&self, sample: &mut Sample<'t>) {
+        let velocity = self.predict(sample).cast(F32);
+        sample.latent = sample.latent.with(&velocity.map("scale"), "advance");
+        sample.velocity = Some(velocity);
+    }
+
+    fn predict(&self, sample: &Sample<'t>) -> Values<'t> {
+        let _modulation =
+            sample.tables.part(sample.tables.count / sample.steps.max(1)).cast(self.recorder.size());
+        let target = self.embed_latent(&sample.latent);
+        let target_count = target.count;
+        let mut image = match &sample.reference {
+            Some(reference) => self.recorder.join(&[target.clone(), reference.clone()]),
+            None => target.clone(),
+        };
+        let target = sample.reference.as_ref().map(|_| target);
+        let mut text = sample.text.clone();
+        for (name, times) in self.blocks("double_blocks", self.config.depth) {
+            self.recorder.tape.repeat(times);
+            (image, text) = self.double_block(&name, &image, &text, &sample.rotary);
+        }
+        let mut tokens = self.recorder.join(&[text.clone(), image.clone()]);
+        for (name, times) in self.blocks("single_blocks", self.config.depth_single_blocks) {
+            self.recorder.tape.repeat(times);
+            tokens = self.single_block(&name, &tokens, &sample.rotary);
+        }
+        self.recorder.tape.repeat(1);
+        let last =
+            self.recorder.linear(&tokens.part(target_count).map("norm"), &self.layer("final_layer.linear"));
+        drop((target, image, text));
+        last
+    }
+
+    /// The first block, and the second for all others: their inputs belong to nobody else.
+    fn blocks(&self, kind: &str, count: usize) -> impl Iterator<Item = (String, u64)> + use<'a, 't> {
+        let kind = kind.to_owned();
+        let times = [1.min(count), count.saturating_sub(1)];
+        let blocks = times.into_iter().enumerate().filter(|(_, times)| *times > 0);
+        blocks.map(move |(block, times)| (format!("{kind}.{block}"), times as u64))
+    }
+
+    fn double_block(
+        &self,
+        name: &str,
+        image: &Values<'t>,
+        text: &Values<'t>,
+        rotary: &Values<'t>,
+    ) -> (Values<'t>, Values<'t>) {
+        let [image_stream, text_stream] =
+            ["img", "txt"].map(|stream| self.stream(&format!("{name}.{stream}")));
+        let image_qkv = self.split(&self.recorder.linear(&image.map("norm"), &image_stream.qkv));
+        let text_qkv = self.split(&self.recorder.linear(&text.map("norm"), &text_stream.qkv));
+        let attended = self.attend(&self.join(&text_qkv, &image_qkv), rotary);
+        (
+            self.finish(image, &attended.part(image.count), &image_stream),
+            self.finish(text, &attended.part(text.count), &text_stream),
+        )
+    }
+
+    fn stream(&self, name: &str) -> Stream {
+        let layer = |end: &str| self.layer(&format!("{name}_{end}"));
+        Stream {
+            qkv: layer("attn.qkv"),
+            proj: layer("attn.proj"),
+            expand: layer("mlp.0"),
+            contract: layer("mlp.2"),
+        }
+    }
+
+    fn finish(&self, x: &Values<'t>, attended: &Values<'t>, stream: &Stream) -> Values<'t> {
+        let x = gated(x, &self.recorder.linear(attended, &stream.proj));
+        let y = self.feed_forward(&x.map("norm"), stream);
+        gated(&x, &y)
+    }
+
+    fn feed_forward(&self, x: &Values<'t>, stream: &Stream) -> Values<'t> {
+        self.recorder.linear(&self.recorder.linear(x, &stream.expand).map("gelu"), &stream.contract)
+    }
+
+    fn single_block(&self, name: &str, x: &Values<'t>, rotary: &Values<'t>) -> Values<'t> {
+        let [linear1, linear2] = ["linear1", "linear2"].map(|end| self.layer(&format!("{name}.{end}")));
+        let projected = self.recorder.linear(&x.map("norm"), &linear1);
+        let expanded = projected.part(projected.count.saturating_sub(3 * x.count));
+        let attended = self.attend(&self.split(&projected.part(3 * x.count)), rotary);
+        let joined = self.recorder.join(&[attended, expanded.map("gelu")]);
+        gated(x, &self.recorder.linear(&joined, &linear2))
+    }
+
+    fn split(&self, qkv: &Values<'t>) -> Qkv<'t> {
+        let part = || qkv.part(qkv.count / 3).map("copy");
+        Qkv { query: part().map("norm"), key: part().map("norm"), value: part() }
+    }
+
+    fn join(&self, first: &Qkv<'t>, second: &Qkv<'t>) -> Qkv<'t> {
+        let join =
+            |first: &Values<'t>, second: &Values<'t>| self.recorder.join(&[first.clone(), second.clone()]);
+        Qkv {
+            query: join(&first.query, &second.query),
+            key: join(&first.key, &second.key),
+            value: join(&first.value, &second.value),
+        }
+    }
+
+    fn attend(&self, qkv: &Qkv<'t>, rotary: &Values<'t>) -> Values<'t> {
+        let (heads, width) = (self.config.num_heads as u64, self.config.hidden_size as u64);
+        // In float32, whatever the type before and after.
+        let rotate = |x: &Values<'t>| x.cast(F32).with(rotary, "rotate").cast(x.size);
+        let attended =
+            self.recorder.attention([&rotate(&qkv.query), &rotate(&qkv.key), &qkv.value], heads, width);
+        attended.map("copy")
+    }
+}
+
+fn gated<'t>(x: &Values<'t>, y: &Values<'t>) -> Values<'t> {
+    x.with(&y.map("gate"), "add")
+}

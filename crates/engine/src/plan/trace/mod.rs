@@ -1,0 +1,192 @@
+//! The operations of a sample's life, from encoding to decoding, with what each allocates, moves and multiplies.
+//!
+//! The layers are written down here a second time with tensors that have sizes only ([`tape::Values`]). They have the
+//! form of the layers' own code, because a tensor is held to the end of the statement or the block that it is in.
+
+mod autoencoder;
+mod encoders;
+mod flux;
+mod modulation;
+mod record;
+mod tape;
+
+use candle_core::DType;
+
+use self::autoencoder::Need;
+use self::flux::{Flux, Sample};
+use self::record::{F32, Recorder};
+pub(super) use self::tape::Op;
+pub use self::tape::Peak;
+use self::tape::{Tape, Values};
+use super::hardware::Backend;
+use super::outline::Outline;
+use super::picture::Picture;
+use super::places::{Keep, Place, Placement, T5Place};
+use crate::matrix::Tier;
+use crate::matrix::rule::Activations;
+use crate::model::Part;
+
+/// What a sample does to memory, and how it is computed.
+#[derive(Debug, Clone)]
+pub(crate) struct Trace {
+    /// The most that is held on the device beside the model, in each phase.
+    pub(crate) encode: Peak,
+    pub(crate) step: Peak,
+    pub(crate) decode: Peak,
+    /// What the sample holds between its steps.
+    pub(crate) kept: u64,
+    /// The most that is held in the host's memory beside the model, where the device has its own.
+    pub(crate) host: u64,
+    /// The operations of one step.
+    pub(crate) step_ops: Vec<Op>,
+    /// Those of T5, wherever it computes.
+    pub(crate) prompt_ops: Vec<Op>,
+}
+
+/// Traces samples of a model whose parts lie somewhere.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tracer<'a> {
+    pub(crate) outline: &'a Outline,
+    pub(crate) placement: Placement,
+    pub(crate) backend: Backend,
+    pub(crate) dtype: DType,
+}
+
+/// The memories that a trace goes through: the same one twice where the device has none of its own.
+#[derive(Clone, Copy)]
+struct Tapes<'t> {
+    device: &'t Tape,
+    host: &'t Tape,
+}
+
+impl Tracer<'_> {
+    pub(crate) fn run(&self, picture: &Picture) -> Trace {
+        let (device, host) = (Tape::default(), Tape::default());
+        let tapes = Tapes { device: &device, host: if self.backend.is_apart() { &host } else { &device } };
+        let flux = Flux::new(self.recorder(&device), self.outline, self.placement.keep);
+        let (mut sample, prompt_ops) = self.encode(&flux, tapes, picture);
+        let encode = tape::peak(&device.since(0), 0);
+        // From the second step on, a sample has its last velocity.
+        flux.step(&mut sample);
+        let (kept, stepping) = (device.held(), device.len());
+        flux.step(&mut sample);
+        let step_ops = device.since(stepping);
+        let step = tape::peak(&step_ops, kept);
+        let decoding = device.len();
+        let size = (picture.width, picture.height);
+        let latent = sample.latent.map("unpack");
+        self.pixels(
+            tapes,
+            autoencoder::decoding(&self.outline.config.ae, size, self.backend, self.placement.maps),
+        );
+        drop(latent);
+        let decode = tape::peak(&device.since(decoding), kept);
+        let host = tape::peak(&host.since(0), 0).bytes;
+        Trace { encode, step, decode, kept, host, step_ops, prompt_ops }
+    }
+
+    /// The order is that of `Uso::prepare`.
+    fn encode<'t>(&self, flux: &Flux<'_, 't>, tapes: Tapes<'t>, picture: &Picture) -> (Sample<'t>, Vec<Op>) {
+        let config = &self.outline.config;
+        let tokens = picture.tokens(config);
+        let channels = config.flux.in_channels as u64;
+        let reference = picture.content.map(|size| {
+            let need = autoencoder::encoding(&config.ae, size, self.backend, self.placement.maps);
+            self.pixels(tapes, need);
+            tapes.device.moved("latent", 0, tokens.reference * channels, F32)
+        });
+        let style = (0..picture.styles).map(|_| self.style(tapes)).collect();
+        let (states, prompt_ops) = self.states(tapes);
+        let _pooled = self.pooled(tapes);
+        let text = flux.embed_text(&states, style);
+        let reference = reference.map(|latent| flux.embed_latent(&latent.map("pack")));
+        let noise = tapes.device.moved("noise", 0, tokens.target * channels, F32);
+        let rotary = tapes.device.moved("rotary", 0, tokens.all() * config.flux.head_dim() as u64, F32);
+        let steps = u64::from(picture.steps);
+        let (_, largest) = self.outline.modulation_bytes(self.dtype);
+        let tables = modulation::tables(&self.recorder(tapes.device), &config.flux, steps, largest);
+        let latent = noise.map("pack");
+        (Sample { text, reference, rotary, tables, latent, velocity: None, steps }, prompt_ops)
+    }
+
+    fn recorder<'t>(&self, tape: &'t Tape) -> Recorder<'t> {
+        Recorder { tape, backend: self.backend, dtype: self.dtype, activations: Activations::Exact }
+    }
+
+    /// The processor, which computes in float32.
+    fn processor<'t>(&self, tapes: Tapes<'t>) -> Recorder<'t> {
+        let backend = Backend::Cpu;
+        Recorder { tape: tapes.host, backend, dtype: backend.compute(), activations: Activations::Exact }
+    }
+
+    fn pixels(&self, tapes: Tapes<'_>, Need { device, host }: Need) {
+        if self.backend.is_apart() {
+            tapes.device.borrowed("autoencoder", device);
+            tapes.host.borrowed("autoencoder", host);
+        } else {
+            tapes.device.borrowed("autoencoder", device + host);
+        }
+    }
+
+    /// T5's states of a prompt, and what it took to make them.
+    fn states<'t>(&self, tapes: Tapes<'t>) -> (Values<'t>, Vec<Op>) {
+        let place = self.placement.t5;
+        let tape = if place.is_host() { tapes.host } else { tapes.device };
+        let first = tape.len();
+        let states = match place {
+            T5Place::Host | T5Place::HostQ8 => {
+                let rounded = place == T5Place::HostQ8;
+                let activations = if rounded { Activations::Rounded } else { Activations::Exact };
+                let recorder = Recorder { activations, ..self.processor(tapes) };
+                encoders::t5(&recorder, self.outline, t5_keep(place))
+            }
+            T5Place::Device | T5Place::PerBatch => {
+                let dtype = t5_dtype(self.dtype);
+                let recorder = Recorder { dtype, ..self.recorder(tapes.device) };
+                let bytes = self.outline.bytes(Part::T5, t5_keep(place), dtype);
+                let loaded =
+                    (place == T5Place::PerBatch).then(|| tapes.device.moved("load T5", bytes, bytes, 1));
+                let states = encoders::t5(&recorder, self.outline, t5_keep(place));
+                drop(loaded);
+                states
+            }
+        };
+        let ops = tape.since(first);
+        (self.brought(tapes, states), ops)
+    }
+
+    fn pooled<'t>(&self, tapes: Tapes<'t>) -> Values<'t> {
+        self.brought(tapes, encoders::clip(&self.encoder(tapes), self.outline))
+    }
+
+    fn style<'t>(&self, tapes: Tapes<'t>) -> Values<'t> {
+        self.brought(tapes, encoders::style(&self.encoder(tapes), self.outline))
+    }
+
+    /// What computes CLIP, SigLIP and the projector.
+    fn encoder<'t>(&self, tapes: Tapes<'t>) -> Recorder<'t> {
+        match self.placement.encoders {
+            Place::Device => self.recorder(tapes.device),
+            Place::Host => self.processor(tapes),
+        }
+    }
+
+    /// Copies to the device what was made on the host.
+    fn brought<'t>(&self, tapes: Tapes<'t>, values: Values<'t>) -> Values<'t> {
+        if values.is_on(tapes.device) {
+            values
+        } else {
+            tapes.device.moved("bring", 0, values.count, values.size)
+        }
+    }
+}
+
+/// How T5's matrices are kept in a place.
+pub(super) fn t5_keep(place: T5Place) -> Keep {
+    if place == T5Place::HostQ8 { Keep::Tier(Tier::Q8_0) } else { Keep::AsStored }
+}
+
+/// What T5 computes in where the transformer computes in `dtype`: in half precision its states overflow.
+pub(super) fn t5_dtype(dtype: DType) -> DType {
+    if dtype == DType::F16 { DType::F32 } else { dtype }
+}

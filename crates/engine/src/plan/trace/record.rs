@@ -1,0 +1,142 @@
+//! The operations that layers are made of, as candle does them.
+
+use candle_core::DType;
+
+use super::tape::{Op, Tape, Values};
+use crate::matrix::rule::{Activations, Product};
+use crate::plan::Backend;
+use crate::plan::outline::Layer;
+use crate::uso::SCORE_BYTES;
+
+/// Bytes of a number in float32.
+pub(crate) const F32: u64 = 4;
+
+/// Records what layers do on a backend.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Recorder<'t> {
+    pub(crate) tape: &'t Tape,
+    pub(crate) backend: Backend,
+    /// The compute type.
+    pub(crate) dtype: DType,
+    /// What products with quantised matrices may do to activations.
+    pub(crate) activations: Activations,
+}
+
+impl<'t> Recorder<'t> {
+    /// Bytes of a number in the compute type.
+    pub(crate) fn size(&self) -> u64 {
+        self.dtype.size_in_bytes() as u64
+    }
+
+    /// New numbers in the compute type.
+    pub(crate) fn made(&self, name: &'static str, count: u64) -> Values<'t> {
+        self.tape.moved(name, 0, count, self.size())
+    }
+
+    /// A linear layer with its bias and its side branches.
+    pub(crate) fn linear(&self, x: &Values<'t>, layer: &Layer) -> Values<'t> {
+        let (rows, columns) = (layer.shape.0 as u64, layer.shape.1 as u64);
+        let tokens = x.count / columns.max(1);
+        let product = Product {
+            tokens: tokens as usize,
+            shape: layer.shape,
+            stored: layer.kept,
+            activations: self.activations,
+            dtype: self.dtype,
+            place: self.backend.location(),
+        };
+        let weight = layer.kept.bytes(&[layer.shape.0, layer.shape.1]).unwrap_or(0);
+        // What is turned into the compute type is written and read once more.
+        let scratch = if columns == 0 { 0 } else { product.scratch_bytes() };
+        let op = Op {
+            flops: 2 * tokens * rows * columns,
+            wide: x.size == F32,
+            ..Op::named("linear", x.bytes() + weight + 2 * scratch + tokens * rows * x.size)
+        };
+        let mut y = self.tape.make(op, tokens * rows, x.size, scratch);
+        if layer.bias {
+            y = y.map("bias");
+        }
+        for branch in &layer.branches {
+            let down = || self.product(x, tokens, branch.columns, branch.rank, "LoRA down");
+            let added = self.product(&down(), tokens, branch.rank, branch.rows, "LoRA up");
+            // Set in place where it changes some columns alone.
+            let sum = y.part(added.count).with(&added, "LoRA add");
+            if added.count == y.count {
+                y = sum;
+            }
+        }
+        y
+    }
+
+    /// `x` (.., rows, inner) times a matrix or matrices (inner, columns) for each of the rows.
+    pub(crate) fn product(
+        &self,
+        x: &Values<'t>,
+        rows: u64,
+        inner: u64,
+        columns: u64,
+        name: &'static str,
+    ) -> Values<'t> {
+        let (count, other) = (rows * columns, inner * columns);
+        let op = Op {
+            flops: 2 * rows * inner * columns,
+            wide: x.size == F32,
+            ..Op::named(name, x.bytes() + (other + count) * x.size)
+        };
+        self.tape.make(op, count, x.size, 0)
+    }
+
+    /// Softmax attention as `layers::attention` has it: in slices of queries, scores in float32. `width` is that of
+    /// all heads.
+    pub(crate) fn attention(
+        &self,
+        [query, key, value]: [&Values<'t>; 3],
+        heads: u64,
+        width: u64,
+    ) -> Values<'t> {
+        self.tape.attend(true);
+        let key = key.cast(F32);
+        let (tokens, keys) = (query.count / width, key.count / width);
+        let most = (SCORE_BYTES as u64 / (heads * keys * F32).max(1)).clamp(1, tokens.max(1));
+        let slices: Vec<_> = (0..tokens)
+            .step_by(most as usize)
+            .map(|start| {
+                let rows = most.min(tokens - start);
+                let query = query.part(rows * width).cast(F32).map("scale");
+                let probabilities =
+                    || self.probabilities(&query, &key, heads * rows * keys, rows * keys * width);
+                self.attended(&probabilities().cast(value.size), value, rows * width, rows * keys * width)
+            })
+            .collect();
+        let whole = if let [whole] = slices.as_slice() { whole.clone() } else { self.join(&slices) };
+        self.tape.attend(false);
+        whole
+    }
+
+    /// Several tensors of one type, one behind the other in another.
+    pub(crate) fn join(&self, parts: &[Values<'t>]) -> Values<'t> {
+        let count: u64 = parts.iter().map(|part| part.count).sum();
+        let size = parts.first().map_or_else(|| self.size(), |part| part.size);
+        self.tape.moved("concatenate", count * size, count, size)
+    }
+
+    /// Scores of some rows and their softmax; the scores end here.
+    fn probabilities(&self, query: &Values<'t>, key: &Values<'t>, count: u64, products: u64) -> Values<'t> {
+        let moves = query.bytes() + key.bytes() + count * F32;
+        let op = Op { flops: 2 * products, wide: true, ..Op::named("scores", moves) };
+        self.tape.make(op, count, F32, 0).map("softmax")
+    }
+
+    fn attended(
+        &self,
+        probabilities: &Values<'t>,
+        value: &Values<'t>,
+        count: u64,
+        products: u64,
+    ) -> Values<'t> {
+        let moves = probabilities.bytes() + value.bytes() + count * value.size;
+        let op = Op { flops: 2 * products, wide: value.size == F32, ..Op::named("attend", moves) };
+        self.tape.make(op, count, value.size, 0)
+    }
+}

@@ -1,0 +1,213 @@
+//! What a computation allocates, moves and multiplies, recorded from sizes alone.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use serde::Serialize;
+
+/// One operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Op {
+    /// What it does.
+    pub(crate) name: &'static str,
+    /// Bytes that it allocates, working memory of its own included.
+    pub(crate) allocates: u64,
+    /// Bytes that are given back after it and before the next.
+    pub(crate) frees: u64,
+    /// Operations of products, a multiplication and its addition being two.
+    pub(crate) flops: u64,
+    /// Whether its products are in float32.
+    pub(crate) wide: bool,
+    /// Bytes that it reads and writes.
+    pub(crate) moves: u64,
+    /// How often it is done, with the same memory each time.
+    pub(crate) times: u64,
+    /// Whether it belongs to an attention over all tokens.
+    pub(crate) in_attention: bool,
+}
+
+/// The operations of a computation in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Tape {
+    ops: RefCell<Vec<Op>>,
+    times: Cell<u64>,
+    in_attention: Cell<bool>,
+}
+
+/// The most that is held at a time, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Peak {
+    /// Bytes, with what was held before.
+    pub bytes: u64,
+    /// The operation that needs them.
+    pub at: &'static str,
+}
+
+impl Tape {
+    /// Lets the work that follows count so many times.
+    pub(crate) fn repeat(&self, times: u64) {
+        self.times.set(times);
+    }
+
+    /// Says whether the work that follows belongs to an attention.
+    pub(crate) fn attend(&self, in_attention: bool) {
+        self.in_attention.set(in_attention);
+    }
+
+    /// Records an operation that makes `count` numbers of `size` bytes beside `working` bytes of its own.
+    pub(crate) fn make(&self, op: Op, count: u64, size: u64, working: u64) -> Values<'_> {
+        let bytes = count * size;
+        let times = self.times.get().max(1);
+        let in_attention = self.in_attention.get();
+        self.ops.borrow_mut().push(Op {
+            allocates: bytes + working,
+            frees: working,
+            times,
+            in_attention,
+            ..op
+        });
+        Values { count, size, storage: Rc::new(Storage { bytes, tape: self }) }
+    }
+
+    /// Records an operation without products whose result has `count` numbers of `size` bytes.
+    pub(crate) fn moved(&self, name: &'static str, reads: u64, count: u64, size: u64) -> Values<'_> {
+        let moves = reads + count * size;
+        self.make(Op::named(name, moves), count, size, 0)
+    }
+
+    /// Records an operation that takes `bytes` and gives them back.
+    pub(crate) fn borrowed(&self, name: &'static str, bytes: u64) {
+        self.make(Op::named(name, 0), 0, 1, bytes);
+    }
+
+    /// How many operations there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ops.borrow().len()
+    }
+
+    /// The operations from one on.
+    pub(crate) fn since(&self, first: usize) -> Vec<Op> {
+        self.ops.borrow().iter().skip(first).copied().collect()
+    }
+
+    /// Bytes that are held now.
+    pub(crate) fn held(&self) -> u64 {
+        self.ops.borrow().iter().fold(0, |held, op| held + op.allocates - op.frees)
+    }
+
+    fn free(&self, bytes: u64) {
+        if let Some(last) = self.ops.borrow_mut().last_mut() {
+            last.frees += bytes;
+        }
+    }
+}
+
+impl Op {
+    pub(super) const fn named(name: &'static str, moves: u64) -> Self {
+        Self { name, allocates: 0, frees: 0, flops: 0, wide: false, moves, times: 1, in_attention: false }
+    }
+}
+
+/// Walks operations that begin with `held` bytes.
+pub(crate) fn peak(ops: &[Op], held: u64) -> Peak {
+    let mut now = held;
+    let mut peak = Peak { bytes: held, at: "nothing" };
+    for op in ops {
+        now += op.allocates;
+        if now > peak.bytes {
+            peak = Peak { bytes: now, at: op.name };
+        }
+        now -= op.frees;
+    }
+    peak
+}
+
+/// A tensor by its size alone. What it holds is given back when the last that shares it is dropped, as candle does.
+#[derive(Debug, Clone)]
+pub(crate) struct Values<'t> {
+    /// How many numbers it has.
+    pub(crate) count: u64,
+    /// Bytes of a number.
+    pub(crate) size: u64,
+    storage: Rc<Storage<'t>>,
+}
+
+#[derive(Debug)]
+struct Storage<'t> {
+    bytes: u64,
+    tape: &'t Tape,
+}
+
+impl Drop for Storage<'_> {
+    fn drop(&mut self) {
+        self.tape.free(self.bytes);
+    }
+}
+
+impl<'t> Values<'t> {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.count * self.size
+    }
+
+    /// Whether it was recorded on this tape.
+    pub(crate) fn is_on(&self, tape: &Tape) -> bool {
+        std::ptr::eq(self.storage.tape, tape)
+    }
+
+    /// Some of the numbers, without a copy.
+    pub(crate) fn part(&self, count: u64) -> Self {
+        Self { count, ..self.clone() }
+    }
+
+    /// A function of each number, or a copy.
+    pub(crate) fn map(&self, name: &'static str) -> Self {
+        self.storage.tape.moved(name, self.bytes(), self.count, self.size)
+    }
+
+    /// A function of each number and that of another tensor, which may be shorter.
+    pub(crate) fn with(&self, other: &Self, name: &'static str) -> Self {
+        self.storage.tape.moved(name, self.bytes() + other.bytes(), self.count, self.size)
+    }
+
+    /// The numbers in another type; the same if they have it.
+    pub(crate) fn cast(&self, size: u64) -> Self {
+        if size == self.size {
+            return self.clone();
+        }
+        self.storage.tape.moved("cast", self.bytes(), self.count, size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_given_back_when_the_last_that_shares_it_goes() {
+        let tape = Tape::default();
+        let x = tape.moved("x", 0, 100, 4);
+        let half = x.part(50);
+        let doubled = x.map("double");
+        drop(x);
+        assert_eq!(tape.held(), 800, "half of it is still looked at");
+        drop(half);
+        assert_eq!(tape.held(), 400);
+        let narrow = doubled.cast(2);
+        assert_eq!(tape.held(), 600);
+        drop(doubled.cast(4));
+        assert_eq!(tape.held(), 600, "a cast to the same type is no copy");
+        drop((doubled, narrow));
+        assert_eq!(tape.held(), 0);
+        assert_eq!(peak(&tape.since(0), 7), Peak { bytes: 807, at: "double" });
+    }
+
+    #[test]
+    fn working_memory_counts_while_the_operation_lasts() {
+        let tape = Tape::default();
+        let made = tape.make(Op::named("make", 0), 10, 4, 1000);
+        tape.borrowed("borrow", 500);
+        assert_eq!((tape.held(), peak(&tape.since(0), 0).bytes), (40, 1040));
+        assert_eq!(peak(&tape.since(1), 40), Peak { bytes: 540, at: "borrow" });
+        drop(made);
+    }
+}
