@@ -65,7 +65,8 @@ pub(crate) fn read(tensors: &BTreeMap<String, Entry>, flux: &FluxConfig) -> Read
     let targets = targets(flux);
     let (groups, mut unknown) = groups(tensors);
     let mut read = Read::default();
-    let with_alpha = groups.values().any(|group| group.alpha.is_some());
+    let with_alpha =
+        groups.iter().any(|(stem, group)| group.alpha.is_some() && targets.contains_key(bare(stem)));
     for (stem, group) in groups {
         let Some(target) = targets.get(bare(&stem)) else {
             unknown.extend(group.matrices.into_iter().flatten().chain(group.alpha));

@@ -372,16 +372,16 @@ fn blocks_of_ggml_are_what_they_say() {
 #[test]
 fn tiers_and_a_t5_on_the_host_draw_nearly_the_same() {
     let plain = Setup::new(Device::Cpu, DType::F32);
-    // Rows of 64 are no whole blocks of 256: with these the model stays as it is.
+    // Most rows of this model are 64 long, no whole blocks of 256: q4_k changes few of its matrices.
     for (tier, t5, limit) in [
         (Tier::Q8_0, T5Place::Device, 3e-2),
         (Tier::Fp8, T5Place::Device, 2e-1),
-        (Tier::Q4K, T5Place::Device, SAME),
+        (Tier::Q4K, T5Place::Device, 1e-1),
         (Tier::Bf16, T5Place::Host, 3e-2),
     ] {
         let setup = Setup { tier, t5, ..plain.clone() };
         let apart = distance(&draw_with(&Copy::new().files(), &setup), &recorded());
         assert!(apart <= limit, "{tier} {t5}: {apart}");
-        assert!(apart > 1e-5 || limit <= SAME, "{tier} {t5} changes nothing");
+        assert!(apart > 1e-5, "{tier} {t5} changes nothing");
     }
 }
