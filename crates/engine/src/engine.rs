@@ -1,5 +1,7 @@
 //! What every engine can do, whatever it draws with.
 
+use std::time::Duration;
+
 use crate::{Error, Image, PromptTokens, Request};
 
 /// Longest side of a preview in pixels.
@@ -27,6 +29,16 @@ pub trait Engine {
     /// Whether its pictures are made up. Worker records and receipts say so.
     fn is_scripted(&self) -> bool {
         false
+    }
+
+    /// How its model is laid out, in a line for people. None if nobody planned it.
+    fn plan(&self) -> Option<&str> {
+        None
+    }
+
+    /// How long a step of a sample should take here. None where nobody knows.
+    fn expected_step(&self, _sample: &Self::Sample) -> Option<Duration> {
+        None
     }
 
     /// Draws a known picture and compares it with the record of this model, if there is one; without
@@ -62,7 +74,7 @@ pub trait Engine {
     /// How far a sample has come.
     fn steps(&self, sample: &Self::Sample) -> Steps;
 
-    /// One step towards the picture; nothing happens when the sample is done.
+    /// One step towards the picture, to its end on the device; nothing happens when the sample is done.
     ///
     /// # Errors
     /// [`Error::NotFinite`] when the last step left the numbers; otherwise the device failed.

@@ -3,6 +3,8 @@
 use sha2::{Digest, Sha256};
 
 use crate::model::{Adapter, Model, PACKED_DIGEST};
+use crate::matrix::Tier;
+use crate::placement::{Keep, Place, Placement, T5Place};
 use crate::setup::{ExtraLora, Setup};
 use crate::weights::Weights;
 use crate::{Error, Request, device};
@@ -13,15 +15,10 @@ pub(crate) fn engine(model: &Model, setup: &Setup) -> Result<String, Error> {
     let mut digest = Sha256::new();
     let kind = device::name(&setup.device);
     let kind = kind.split(':').next().unwrap_or_default();
-    for part in [
-        env!("CARGO_PKG_VERSION"),
-        kind,
-        setup.dtype.as_str(),
-        &setup.tier.to_string(),
-        &setup.t5.to_string(),
-    ] {
+    for part in [env!("CARGO_PKG_VERSION"), kind, setup.dtype.as_str()] {
         add(&mut digest, part.as_bytes());
     }
+    numbers(&setup.placement, model.is_quantised()?).iter().for_each(|part| add(&mut digest, part.as_bytes()));
     for ExtraLora { file, weight } in &setup.loras {
         let adapter = Adapter::open(file, &model.config().flux)?;
         add(&mut digest, &weight.to_le_bytes());
@@ -39,6 +36,25 @@ pub(crate) fn engine(model: &Model, setup: &Setup) -> Result<String, Error> {
         add(&mut digest, &model.files().read(&file)?);
     }
     Ok(hexadecimal(digest))
+}
+
+/// What of a placement changes numbers. Where something lies does not, unless it computes there.
+fn numbers(placement: &Placement, is_quantised: bool) -> Vec<String> {
+    let keep = match placement.keep {
+        Keep::AsStored => Tier::Bf16.to_string(),
+        Keep::Tier(Tier::Bf16) if is_quantised => "dequantised".into(),
+        Keep::Tier(tier) => tier.to_string(),
+    };
+    let t5 = match placement.t5 {
+        T5Place::Device | T5Place::PerBatch => "device",
+        T5Place::Host => "host as stored",
+        T5Place::HostQ8 => "host",
+    };
+    let mut parts = vec![keep, t5.into()];
+    if placement.encoders == Place::Host {
+        parts.push("encoders on the host".into());
+    }
+    parts
 }
 
 fn add_numbers(digest: &mut Sha256, weights: &Weights) -> Result<(), Error> {

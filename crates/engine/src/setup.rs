@@ -1,65 +1,60 @@
 //! How a model is loaded.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use candle_core::{DType, Device};
 
 use crate::Error;
-use crate::matrix::Tier;
+use crate::placement::Placement;
+use crate::plan::{Plan, Speed};
 
 /// How a model is loaded.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// Where it lies.
+    /// Where it computes.
     pub device: Device,
     /// The type that is computed in.
     pub dtype: DType,
-    /// What the transformer's large matrices are brought to that a file has in wide floats. What a file has quantised stays
-    /// as it is.
-    pub tier: Tier,
-    /// Where T5 lies.
-    pub t5: T5Place,
+    /// Where its parts lie, and how its large matrices are kept.
+    pub placement: Placement,
     /// LoRAs beside USO's.
     pub loras: Vec<ExtraLora>,
-}
-
-/// Where T5 lies and computes: its weights are almost half of a model's, and a prompt needs them once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum T5Place {
-    /// With the rest.
-    #[default]
-    Device,
-    /// In host memory, computed by the processor. What its file has in wide floats is kept in q8_0.
-    Host,
-}
-
-impl fmt::Display for T5Place {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Device => "device",
-            Self::Host => "host",
-        })
-    }
-}
-
-impl FromStr for T5Place {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self, Error> {
-        match name {
-            "device" => Ok(Self::Device),
-            "host" => Ok(Self::Host),
-            _ => Err(Error::Request { parameter: "t5", reason: format!("{name:?} is none of device, host") }),
-        }
-    }
+    /// Bytes of the device that samples and encoded prompts may take at most; None for all that is free after loading.
+    pub budget: Option<u64>,
+    /// Bytes of the device that stay free.
+    pub reserve: u64,
+    /// The device's speed, if it is known.
+    pub speed: Option<Speed>,
+    /// The plan that it follows, in a line.
+    pub plan: Option<String>,
 }
 
 impl Setup {
-    /// All matrices in the compute type or as their file has them, and no LoRA beside USO's.
-    pub const fn new(device: Device, dtype: DType) -> Self {
-        Self { device, dtype, tier: Tier::Bf16, t5: T5Place::Device, loras: Vec::new() }
+    /// All on the device, matrices in the compute type or as their file has them, and no LoRA beside USO's.
+    pub fn new(device: Device, dtype: DType) -> Self {
+        Self {
+            device,
+            dtype,
+            placement: Placement::default(),
+            loras: Vec::new(),
+            budget: None,
+            reserve: 0,
+            speed: None,
+            plan: None,
+        }
+    }
+
+    /// As a plan for this device and compute type says.
+    pub fn planned(device: Device, dtype: DType, plan: &Plan) -> Self {
+        Self {
+            placement: plan.placement,
+            budget: Some(plan.device.usable_bytes.saturating_sub(plan.device.resident_bytes)),
+            reserve: plan.device.reserve_bytes,
+            speed: plan.hardware.speed.clone(),
+            plan: Some(plan.summary()),
+            ..Self::new(device, dtype)
+        }
     }
 }
 

@@ -57,6 +57,10 @@ impl Fp8 {
         Self::from_bytes(StoredType::F8E4M3, weight.dims2()?, &codes, scale, dtype, device)
     }
 
+    pub(super) fn to_device(&self, device: &Device) -> Result<Self> {
+        Ok(Self { codes: self.codes.to_device(device)?, table: self.table.to_device(device)?, ..*self })
+    }
+
     /// The scale that the numbers are multiplied by.
     pub fn scale(&self) -> f32 {
         self.scale

@@ -1,6 +1,6 @@
 //! Linear layers over matrices in any tier, with the low-rank side branches of LoRAs.
 
-use candle_core::{D, DType, Result, Tensor, bail};
+use candle_core::{D, DType, Device, Result, Tensor, bail};
 
 use super::Matrix;
 
@@ -70,6 +70,19 @@ impl Linear {
         Ok(y)
     }
 
+    /// The same layer on another device.
+    ///
+    /// # Errors
+    /// If it cannot be copied.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        let branches = self.branches.iter().map(|branch| branch.to_device(device));
+        Ok(Self {
+            matrix: self.matrix.to_device(device)?,
+            bias: self.bias.as_ref().map(|bias| bias.to_device(device)).transpose()?,
+            branches: branches.collect::<Result<_>>()?,
+        })
+    }
+
     /// Bytes that it takes on its device.
     pub fn bytes(&self) -> u64 {
         let tensor = |tensor: &Tensor| (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64;
@@ -121,6 +134,10 @@ impl Branch {
             bail!("a LoRA ({own}, {into}) from row {start} on does not fit a matrix ({rows}, {columns})");
         }
         Ok(())
+    }
+
+    fn to_device(&self, device: &Device) -> Result<Self> {
+        Ok(Self { down: self.down.to_device(device)?, up: self.up.to_device(device)?, start: self.start })
     }
 
     /// Adds it to `y` (.., out), which nobody else holds, for the layer's input `x` (.., in).

@@ -122,6 +122,18 @@ impl Matrix {
         product.to_dtype(x.dtype())?.reshape(shape)
     }
 
+    /// The same numbers on another device.
+    ///
+    /// # Errors
+    /// If they cannot be copied.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        match self {
+            Self::Dense(weight) => Ok(Self::Dense(weight.to_device(device)?)),
+            Self::Fp8(fp8) => fp8.to_device(device).map(Self::Fp8),
+            Self::Quantised(blocks) => blocks.to_device(device).map(Self::Quantised),
+        }
+    }
+
     /// The weights (out, in) as products use them, in the given type.
     ///
     /// # Errors
@@ -170,6 +182,16 @@ impl Matrix {
         }
     }
 
+    /// Address and length of its numbers, if they are in the host's memory in one piece.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn host_bytes(&self) -> Result<Option<(usize, usize)>> {
+        match self {
+            Self::Dense(weight) => Ok(host_slice(weight)),
+            Self::Fp8(fp8) => Ok(host_slice(fp8.codes())),
+            Self::Quantised(blocks) => blocks.host_bytes(),
+        }
+    }
+
     /// Bytes that it takes between products, with the second copy that candle makes of blocks at their
     /// first product with [`Activations::Rounded`].
     pub fn bytes(&self) -> u64 {
@@ -178,6 +200,22 @@ impl Matrix {
             Self::Dense(_) | Self::Fp8(_) => plain,
             Self::Quantised(blocks) => plain + blocks.repacked_bytes(),
         }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn host_slice(tensor: &Tensor) -> Option<(usize, usize)> {
+    fn of<T>(slice: &[T]) -> (usize, usize) {
+        (slice.as_ptr().addr(), size_of_val(slice))
+    }
+    use candle_core::{CpuStorage, Storage};
+    let (storage, _) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(CpuStorage::BF16(slice)) => Some(of(slice)),
+        Storage::Cpu(CpuStorage::F16(slice)) => Some(of(slice)),
+        Storage::Cpu(CpuStorage::F32(slice)) => Some(of(slice)),
+        Storage::Cpu(CpuStorage::U8(slice)) => Some(of(slice)),
+        _ => None,
     }
 }
 

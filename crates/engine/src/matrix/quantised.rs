@@ -45,6 +45,22 @@ impl Quantised {
         Self { activations, ..self }
     }
 
+    pub(super) fn to_device(&self, device: &Device) -> Result<Self> {
+        if self.device().same_device(device) {
+            return Ok(self.clone());
+        }
+        let storage = QStorage::from_data(self.blocks.data()?, device, self.blocks.dtype())?;
+        let blocks = Arc::new(QTensor::new(storage, self.shape)?);
+        Ok(Self { blocks, ..self.clone() })
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(super) fn host_bytes(&self) -> Result<Option<(usize, usize)>> {
+        let bytes = self.blocks.data()?;
+        let is_here = self.device().is_cpu();
+        Ok(is_here.then(|| (bytes.as_ptr().addr(), bytes.len())))
+    }
+
     /// The blocks as candle has them.
     pub fn blocks(&self) -> &QTensor {
         &self.blocks

@@ -10,9 +10,9 @@ use super::cost::{self, StepCost};
 use super::hardware::{Backend, Hardware};
 use super::order::{self, Wishes};
 use super::outline::Outline;
-use super::parts::{Layout, PER_BATCH, PER_JOB, PartPlan, STREAMED};
+use super::parts::{Layout, PER_BATCH, PER_JOB, PartPlan};
 use super::picture::Picture;
-use super::places::{Blocks, Place, Placement, T5Place};
+use crate::placement::{Blocks, Place, Placement, T5Place};
 use super::text::gib;
 use super::trace::{Trace, Tracer};
 use super::{Job, Plan};
@@ -87,7 +87,8 @@ impl Chooser<'_> {
     fn placements(&self, wishes: Wishes) -> Result<Vec<Placement>, Error> {
         let hides = |keep| {
             let (t5, encoders, maps) = (T5Place::PerBatch, Place::Device, Place::Device);
-            let placement = Placement { keep, blocks: Blocks::Streamed, t5, encoders, maps };
+            let placement =
+                Placement { keep, blocks: Blocks::Streamed, t5, encoders, maps, modulations: Place::Host };
             let cost = self.step(&self.candidate(placement));
             cost.is_some_and(|cost| cost.copying.expected <= cost.computing.expected)
         };
@@ -98,19 +99,22 @@ impl Chooser<'_> {
         let (outline, backend, dtype) = (self.outline, self.hardware.backend, self.terms.dtype);
         let layout = Layout { outline, placement, backend, dtype };
         let parts = layout.parts();
-        let trace = Tracer { outline, placement, backend, dtype }.run(&self.terms.picture);
+        let trace = self.tracer(placement).run(&self.terms.picture);
         let Terms { reserve, slots, .. } = self.terms;
         let device = DeviceBudget::new(self.hardware, reserve, &parts, &trace, slots);
         let host = HostBudget::new(self.hardware, &parts, &trace);
         Candidate { placement, tier: layout.tier(), parts, trace, device, host }
     }
 
+    fn tracer(&self, placement: Placement) -> Tracer<'_> {
+        let (backend, dtype) = (self.hardware.backend, self.terms.dtype);
+        Tracer { outline: self.outline, placement, backend, dtype }
+    }
+
     /// Seconds of a step, where the device's speed is known.
     fn step(&self, candidate: &Candidate) -> Option<StepCost> {
         let speed = self.hardware.speed.as_ref()?;
-        let streamed = candidate.parts.iter().filter(|part| part.place == STREAMED);
-        let streamed = streamed.map(|part| part.host_bytes + part.mapped_bytes).sum();
-        Some(cost::step(&candidate.trace.step_ops, streamed, speed, self.terms.dtype))
+        Some(self.tracer(candidate.placement).cost(&candidate.trace, speed))
     }
 
     fn plan(&self, candidate: Candidate, refused: Vec<Refused>) -> Plan {

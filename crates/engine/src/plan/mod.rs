@@ -13,7 +13,6 @@ mod order;
 mod outline;
 mod parts;
 mod picture;
-mod places;
 mod text;
 mod trace;
 
@@ -32,9 +31,12 @@ pub use self::order::Wishes;
 pub use self::outline::Outline;
 pub use self::parts::PartPlan;
 pub use self::picture::Picture;
-pub use self::places::{Blocks, Keep, Place, Placement, T5Place};
 pub use self::trace::Peak;
+#[cfg(test)]
+pub(crate) use self::trace::Trace;
+pub(crate) use self::trace::Tracer;
 use crate::Error;
+pub use crate::placement::{Blocks, Keep, Place, Placement, T5Place};
 
 /// How a model is laid out on some hardware, and what that costs.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -10,13 +10,13 @@
 //! 4. q4_k.
 //! 5. All of these streamed, a step as long as its copies.
 //!
-//! In each of these, what a picture needs once leaves the device before numbers are made coarser: T5, to the host's
-//! memory as it is, in q8_0, or for a batch of prompts at a time; then CLIP and SigLIP; then the autoencoder's whole
-//! maps.
+//! In each of these, what a picture needs once leaves the device before numbers are made coarser: the weights of its
+//! modulations; T5, to the host's memory as it is, in q8_0, or for a prompt at a time; then CLIP and SigLIP; then the
+//! autoencoder's whole maps.
 
 use super::hardware::Backend;
 use super::outline::Outline;
-use super::places::{Blocks, Keep, Place, Placement, T5Place};
+use crate::placement::{Blocks, Keep, Place, Placement, T5Place};
 use crate::Error;
 use crate::matrix::Tier;
 use crate::model::Part;
@@ -44,8 +44,7 @@ pub(super) fn placements(
     let mut blocks = blocks(&keeps, hides);
     blocks.retain(|(_, blocks)| !wishes.stream || *blocks == Blocks::Streamed);
     let placements = blocks.into_iter().flat_map(|(keep, blocks)| {
-        let placement = move |&(t5, encoders, maps): &_| Placement { keep, blocks, t5, encoders, maps };
-        places.iter().map(placement)
+        places.iter().map(move |place| Placement { keep, blocks, ..*place })
     });
     let mut placements: Vec<_> = placements.collect();
     placements.retain(|placement| wishes.t5.is_none_or(|t5| placement.t5 == t5));
@@ -96,20 +95,25 @@ fn blocks(keeps: &[Keep], hides: impl Fn(Keep) -> bool) -> Vec<(Keep, Blocks)> {
 }
 
 /// Where T5, the other encoders and the autoencoder's maps may be, the fastest first.
-fn places(outline: &Outline, backend: Backend) -> Vec<(T5Place, Place, Place)> {
+fn places(outline: &Outline, backend: Backend) -> Vec<Placement> {
     use Place::{Device, Host};
     const AWAY: [T5Place; 3] = [T5Place::Host, T5Place::HostQ8, T5Place::PerBatch];
-    let mut places = vec![(T5Place::Device, Device, Device)];
+    let place = |t5, encoders, maps, modulations| {
+        let all = Placement::default();
+        Placement { t5, encoders, maps, modulations, ..all }
+    };
+    let mut places = [Device, Host].map(|place_of| place(T5Place::Device, Device, Device, place_of)).to_vec();
+    places.extend(AWAY.map(|t5| place(t5, Device, Device, Device)));
     // Where device and host share their memory, nothing is won by the others' leaving.
     let others: &[_] = match backend.is_apart() {
         true => &[(Device, Device), (Host, Device), (Device, Host), (Host, Host)],
         false => &[(Device, Device)],
     };
     for (encoders, maps) in others {
-        places.extend(AWAY.map(|t5| (t5, *encoders, *maps)));
+        places.extend(AWAY.map(|t5| place(t5, *encoders, *maps, Host)));
     }
     let can_be_rounded = outline.stored(Part::T5).is_wide_float();
-    places.retain(|(t5, ..)| match t5 {
+    places.retain(|place| match place.t5 {
         T5Place::HostQ8 => can_be_rounded,
         // The same as on the device.
         T5Place::Host => backend.is_apart(),

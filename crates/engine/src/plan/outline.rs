@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::DType;
 
-use super::places::Keep;
+use crate::placement::Keep;
 use crate::Error;
 use crate::config::{ClipConfig, ModelConfig, SiglipConfig, T5Config};
 use crate::files::missing;
@@ -265,9 +265,8 @@ fn is_matrix(part: Part, name: &str, tensor: &Stored) -> bool {
 }
 
 fn role(name: &str) -> Role<'_> {
-    const ONCE: [&str; 4] = ["time_in.", "vector_in.", "guidance_in.", "final_layer.adaLN_modulation."];
     let in_block = name.starts_with("double_blocks.") || name.starts_with("single_blocks.");
-    if ONCE.iter().any(|start| name.starts_with(start))
+    if name.starts_with("final_layer.adaLN_modulation.")
         || in_block && (name.contains("_mod.lin") || name.contains(".modulation.lin"))
     {
         return Role::Modulation;

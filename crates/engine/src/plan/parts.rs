@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::hardware::Backend;
 use super::outline::{Outline, Role};
-use super::places::{Blocks, Keep, Place, Placement, T5Place};
+use crate::placement::{Blocks, Keep, Place, Placement, T5Place};
 use super::trace::{t5_dtype, t5_keep};
 use crate::model::Part;
 
@@ -27,7 +27,7 @@ pub struct PartPlan {
 }
 
 /// Places that cost time in each step or job.
-pub(super) const STREAMED: &str = "streamed";
+const STREAMED: &str = "streamed";
 pub(super) const PER_JOB: &str = "per job";
 pub(super) const PER_BATCH: &str = "per batch";
 
@@ -59,18 +59,14 @@ impl Layout<'_> {
     }
 
     fn blocks(&self) -> PartPlan {
-        /// Blocks of the device's memory that streaming works with: one is copied while the other computes.
-        const SLOTS: u64 = 2;
         let blocks = self.roles().filter(|(role, _)| matches!(role, Role::Block(_)));
-        let blocks: Vec<u64> = blocks.map(|(_, bytes)| bytes).collect();
-        let (all, largest) = (blocks.iter().sum(), blocks.iter().max().copied().unwrap_or(0));
+        let all = blocks.map(|(_, bytes)| bytes).sum();
         let part = PartPlan { part: "transformer blocks", ..on("device", self.tier(), all) };
         match self.placement.blocks {
             Blocks::Resident => part,
             Blocks::Streamed => {
-                let slots = SLOTS * largest;
                 let (host_bytes, mapped_bytes) = if self.backend.is_apart() { (all, 0) } else { (0, all) };
-                PartPlan { place: STREAMED, device_bytes: slots, host_bytes, mapped_bytes, ..part }
+                PartPlan { place: STREAMED, device_bytes: 0, host_bytes, mapped_bytes, ..part }
             }
         }
     }
@@ -90,8 +86,15 @@ impl Layout<'_> {
     }
 
     fn modulations(&self) -> PartPlan {
-        let (mapped_bytes, _) = self.outline.modulation_bytes(self.dtype);
-        PartPlan { part: "modulations", mapped_bytes, ..on(PER_JOB, "as stored", 0) }
+        let resident = self.roles().filter(|(role, _)| *role == Role::Modulation);
+        let part = match self.placement.modulations {
+            Place::Device => on("device", self.dtype.as_str(), resident.map(|(_, bytes)| bytes).sum()),
+            Place::Host => {
+                let (mapped_bytes, _) = self.outline.modulation_bytes(self.dtype);
+                PartPlan { mapped_bytes, ..on(PER_JOB, "as stored", 0) }
+            }
+        };
+        PartPlan { part: "modulations", ..part }
     }
 
     fn lora(&self) -> PartPlan {

@@ -13,6 +13,17 @@ impl Plan {
         self.placement.describe(&self.tier)
     }
 
+    /// What is chosen and what it takes, in a line.
+    pub fn summary(&self) -> String {
+        let (need, has) = (gib(self.device.need_bytes), gib(self.device.usable_bytes));
+        let mut text = format!("{}; {need} of {has} at its peak", self.name());
+        if let Some(cost) = &self.step {
+            let Picture { width, height, .. } = self.picture;
+            text.push_str(&format!("; a step at {width}x{height} about {:.2} s", cost.step.expected));
+        }
+        text
+    }
+
     /// The plan and its reasons, line by line.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!("plan for {}: {}", self.model, self.name())];

@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::lora::{Changes, LowRank};
 use crate::matrix::{Activations, Branch, Linear, Matrix, Tier};
+use crate::placement::Keep;
 use crate::weights::{StoredType, Weights};
 
 /// Where a part is built, and what its large matrices are kept in.
@@ -13,9 +14,8 @@ pub struct Place {
     pub device: Device,
     /// The type that is computed in.
     pub dtype: DType,
-    /// What large matrices that a file has in wide floats are brought to. What a file has quantised stays as it is:
-    /// quantised twice, it would lose more.
-    pub tier: Tier,
+    /// How large matrices are kept.
+    pub keep: Keep,
     /// What products with quantised matrices may do to activations on the CPU.
     pub activations: Activations,
 }
@@ -23,7 +23,15 @@ pub struct Place {
 impl Place {
     /// A device and a compute type, with all matrices in that type unless a file has them quantised.
     pub const fn new(device: Device, dtype: DType) -> Self {
-        Self { device, dtype, tier: Tier::Bf16, activations: Activations::Exact }
+        Self { device, dtype, keep: Keep::AsStored, activations: Activations::Exact }
+    }
+
+    /// What numbers become that a file has in wide floats.
+    fn tier(&self) -> Tier {
+        match self.keep {
+            Keep::AsStored => Tier::Bf16,
+            Keep::Tier(tier) => tier,
+        }
     }
 }
 
@@ -47,6 +55,11 @@ impl<'a> Builder<'a> {
     pub fn pp(&self, name: impl std::fmt::Display) -> Self {
         let path = if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) };
         Self { path, ..self.clone() }
+    }
+
+    /// The name of what it builds.
+    pub(super) fn path(&self) -> &str {
+        &self.path
     }
 
     /// The device.
@@ -92,8 +105,9 @@ impl<'a> Builder<'a> {
         let Some(stored) = located.entry.stored else {
             bail!("tensor {name} is {}", located.entry.type_name)
         };
-        let (tier, dtype, device) = (self.place.tier, self.place.dtype, &self.place.device);
-        if stored.is_wide_float() {
+        let (keep, dtype, device) = (self.place.keep, self.place.dtype, &self.place.device);
+        if stored.is_wide_float() || keep == Keep::Tier(Tier::Bf16) {
+            let tier = self.place.tier();
             let fits = tier.stored().is_none_or(|stored| input.is_multiple_of(stored.block().0));
             let tier = if fits { tier } else { Tier::Bf16 };
             let matrix = Matrix::from_tensor(&self.merged((output, input))?, tier, dtype, device)?;
@@ -129,7 +143,7 @@ impl<'a> Builder<'a> {
         let name = self.pp("weight").path;
         self.check_shape(&name, &[output, input])?;
         let changes = self.changes.of(&self.path);
-        let is_exact = changes.is_empty() && self.place.tier == Tier::Bf16;
+        let is_exact = changes.is_empty() && self.place.tier() == Tier::Bf16;
         let dtype = if is_exact { self.place.dtype } else { DType::F32 };
         let weight = self.weights.tensor(&name, dtype, &Device::Cpu)?;
         changes.iter().try_fold(weight, |weight, change| change.add_to(&weight))

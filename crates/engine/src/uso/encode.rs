@@ -62,6 +62,7 @@ impl Uso {
             columns,
             footprint: self.footprint_of(request),
             prompt_tokens,
+            expected_step: self.expected(request),
         })
     }
 
@@ -72,7 +73,7 @@ impl Uso {
         let clip = self.clip_tokenizer.encode(prompt, lengths.clip)?;
         let features = self.cached(key(b"text", prompt.as_bytes()), |uso| {
             let states = uso.t5.encode(&t5.ids)?.to_device(&uso.device)?;
-            let pooled = uso.clip.encode(&clip.ids)?;
+            let pooled = uso.clip.encode(&clip.ids)?.to_device(&uso.device)?;
             // A copy, or the cache would keep the states of all tokens that it is a view of.
             Ok([states, pooled.copy()?])
         })?;
@@ -84,7 +85,7 @@ impl Uso {
         let [tokens] = self.cached(key(b"style", style.digest()), |uso| {
             let side = uso.siglip.image_size() as u32;
             let pixels = preprocess::siglip(style, side, &uso.normalisation);
-            Ok([uso.projector.forward(&uso.siglip.encode(&pixels)?)?])
+            Ok([uso.projector.forward(&uso.siglip.encode(&pixels)?)?.to_device(&uso.device)?])
         })?;
         Ok(tokens)
     }

@@ -5,8 +5,9 @@
 //!
 //! [`ModulationTables`]: super::modulation::ModulationTables
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 
+use super::blocks::{Blocks, Layer, Source};
 use super::builder::Builder;
 pub use super::layers::Probe;
 use super::layers::{FeedForward, QkNorm, StreamAttention};
@@ -14,6 +15,7 @@ use super::modulation::{DoubleModulation, Modulated, Modulations, StepModulation
 use super::positions::Rotary;
 use crate::config::FluxConfig;
 use crate::matrix::Linear;
+use crate::placement::{self, Placement};
 
 /// The transformer's weights.
 pub struct Flux {
@@ -21,8 +23,8 @@ pub struct Flux {
     pub modulations: Modulations,
     img_in: Linear,
     txt_in: Linear,
-    double_blocks: Vec<DoubleBlock>,
-    single_blocks: Vec<SingleBlock>,
+    double_blocks: Blocks<DoubleBlock>,
+    single_blocks: Blocks<SingleBlock>,
     /// The projection back to packed latents behind the last modulated norm (`LastLayer`).
     final_layer: Linear,
     dtype: DType,
@@ -42,23 +44,25 @@ impl Flux {
     /// Builds the transformer from weights with the published names.
     ///
     /// # Errors
-    /// If a tensor is missing or has another shape than `config` asks for.
-    pub fn new(config: &FluxConfig, builder: &Builder) -> Result<Self> {
+    /// If a tensor is missing or has another shape than its configuration asks for.
+    pub(super) fn new(source: &Source, placement: &Placement) -> Result<Self> {
+        let config = &source.config;
+        let builder = &Builder::new(&source.weights, &source.changes, &source.place);
         let hidden = config.hidden_size;
-        let blocks = |name: &str, count: usize| {
-            let blocks = builder.pp(name);
-            (0..count).map(move |i| blocks.pp(i))
+        let names =
+            |kind: &str, count: usize| (0..count).map(|i| format!("{kind}.{i}")).collect::<Vec<_>>();
+        let double = names("double_blocks", config.depth);
+        let single = names("single_blocks", config.depth_single_blocks);
+        let (double_blocks, single_blocks) = match placement.blocks {
+            placement::Blocks::Resident => (source.resident(&double)?, source.resident(&single)?),
+            placement::Blocks::Streamed => (source.streamed(&double)?, source.streamed(&single)?),
         };
         Ok(Self {
-            modulations: Modulations::new(config, builder)?,
+            modulations: Modulations::new(source, placement.modulations)?,
             img_in: builder.pp("img_in").small_linear(config.in_channels, hidden)?,
             txt_in: builder.pp("txt_in").small_linear(config.context_in_dim, hidden)?,
-            double_blocks: blocks("double_blocks", config.depth)
-                .map(|builder| DoubleBlock::new(config, &builder))
-                .collect::<Result<_>>()?,
-            single_blocks: blocks("single_blocks", config.depth_single_blocks)
-                .map(|builder| SingleBlock::new(config, &builder))
-                .collect::<Result<_>>()?,
+            double_blocks,
+            single_blocks,
             final_layer: builder.pp("final_layer.linear").small_linear(hidden, config.in_channels)?,
             dtype: builder.dtype(),
         })
@@ -105,17 +109,19 @@ impl Flux {
         let mut text = job.text.clone();
         probe("blocks_in_img", &image);
         probe("blocks_in_txt", &text);
-        for (i, (block, modulation)) in self.double_blocks.iter().zip(&step.double).enumerate() {
-            (image, text) = block.forward(&image, &text, modulation, &job.rotary)?;
+        self.double_blocks.each(|i, block| {
+            (image, text) = block.forward(&image, &text, &step.double[i], &job.rotary)?;
             probe(&format!("double_{i}_img"), &image);
             probe(&format!("double_{i}_txt"), &text);
-        }
+            Ok(())
+        })?;
         let text_tokens = text.dim(1)?;
         let mut tokens = Tensor::cat(&[&text, &image], 1)?;
-        for (i, (block, modulated)) in self.single_blocks.iter().zip(&step.single).enumerate() {
-            tokens = block.forward(&tokens, modulated, &job.rotary)?;
+        self.single_blocks.each(|i, block| {
+            tokens = block.forward(&tokens, &step.single[i], &job.rotary)?;
             probe(&format!("single_{i}"), &tokens);
-        }
+            Ok(())
+        })?;
         let target = tokens.narrow(1, text_tokens, target_tokens)?;
         self.final_layer.forward(&step.last.forward(&target)?)
     }
@@ -142,6 +148,17 @@ impl Stream {
         })
     }
 
+    fn to_device(&self, device: &Device) -> Result<Self> {
+        Ok(Self {
+            attention: self.attention.to_device(device)?,
+            feed_forward: self.feed_forward.to_device(device)?,
+        })
+    }
+
+    fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.attention.linears().into_iter().chain(self.feed_forward.linears())
+    }
+
     /// What comes after attention: projection and feed-forward, each gated.
     fn finish(&self, x: &Tensor, attended: &Tensor, [first, second]: &[Modulated; 2]) -> Result<Tensor> {
         let x = first.gated(x, &self.attention.proj.forward(attended)?)?;
@@ -150,11 +167,21 @@ impl Stream {
     }
 }
 
-impl DoubleBlock {
+impl Layer for DoubleBlock {
     fn new(config: &FluxConfig, builder: &Builder) -> Result<Self> {
         Ok(Self { image: Stream::new(config, builder, "img")?, text: Stream::new(config, builder, "txt")? })
     }
 
+    fn to_device(&self, device: &Device) -> Result<Self> {
+        Ok(Self { image: self.image.to_device(device)?, text: self.text.to_device(device)? })
+    }
+
+    fn linears(&self) -> Vec<&Linear> {
+        [&self.image, &self.text].into_iter().flat_map(Stream::linears).collect()
+    }
+}
+
+impl DoubleBlock {
     fn forward(
         &self,
         image: &Tensor,
@@ -186,7 +213,7 @@ struct SingleBlock {
     hidden: usize,
 }
 
-impl SingleBlock {
+impl Layer for SingleBlock {
     fn new(config: &FluxConfig, builder: &Builder) -> Result<Self> {
         let (hidden, expanded) = (config.hidden_size, config.mlp_hidden());
         Ok(Self {
@@ -198,6 +225,21 @@ impl SingleBlock {
         })
     }
 
+    fn to_device(&self, device: &Device) -> Result<Self> {
+        Ok(Self {
+            norm: self.norm.to_device(device)?,
+            linear1: self.linear1.to_device(device)?,
+            linear2: self.linear2.to_device(device)?,
+            ..*self
+        })
+    }
+
+    fn linears(&self) -> Vec<&Linear> {
+        vec![&self.linear1, &self.linear2]
+    }
+}
+
+impl SingleBlock {
     fn forward(&self, x: &Tensor, modulated: &Modulated, rotary: &Rotary) -> Result<Tensor> {
         let projected = self.linear1.forward(&modulated.norm.forward(x)?)?;
         let qkv = projected.narrow(D::Minus1, 0, 3 * self.hidden)?;

@@ -1,81 +1,49 @@
-//! How much memory a sample takes, reckoned from sizes alone.
+//! What a sample takes, from the trace that plans are made of.
+
+use std::time::Duration;
 
 use super::Uso;
-use super::autoencoder::Peak;
-use super::latents::TOKEN_PIXELS;
-use super::layers::SCORE_BYTES;
-use super::modulation::ModulationTables;
-use crate::config::FluxConfig;
+use crate::plan::{Backend, Picture, SLACK_SHARE, Tracer};
 use crate::{Footprint, Reference, Request, preprocess};
 
-const F32: usize = size_of::<f32>();
-
-/// Tokens of a sample.
-struct Tokens {
-    text: usize,
-    target: usize,
-    reference: usize,
-}
-
 impl Uso {
-    /// What a sample of this request will take; nothing if it will be refused anyway. The text and vision
-    /// encoders are not counted: they need less than the rest does at the sizes that a model is made for.
+    /// What a sample of this request will take; nothing if it will be refused anyway.
     pub(super) fn footprint_of(&self, request: &Request) -> Footprint {
-        let reference = request.content.as_ref().and_then(|content| prepared(content, request.content_size));
-        let Ok((width, height)) = self.target_size(request, reference) else { return Footprint::default() };
-        let token = TOKEN_PIXELS * TOKEN_PIXELS;
-        let styles = request.styles.len() * 3 * self.config.projector.style_token_nums;
-        let tokens = Tokens {
-            text: styles + self.config.text.t5,
-            target: width * height / token,
-            reference: reference.map_or(0, |(width, height)| width as usize * height as usize / token),
-        };
-        let flux = &self.config.flux;
-        let bytes = self.dtype.size_in_bytes();
-        let tables = ModulationTables::bytes(flux, request.steps as usize);
-        let step = step(flux, &tokens, bytes) as u64;
-        let decoding = self.on_device(self.autoencoder.decoding(width, height));
-        let encoding = reference.map_or(0, |(width, height)| {
-            self.on_device(self.autoencoder.encoding(width as usize, height as usize))
-        });
+        let Some(picture) = self.picture(request) else { return Footprint::default() };
+        let tracer = self.tracer();
+        let (trace, backend) = (tracer.run(&picture), tracer.backend);
+        let most = trace.encode.bytes.max(trace.step.bytes).max(trace.decode.bytes);
+        let slack = |bytes: u64| if backend.is_apart() { bytes + bytes / SLACK_SHARE } else { bytes };
         Footprint {
-            kept: (tables + beside_tables(flux, &tokens, bytes)) as u64,
+            kept: slack(trace.kept),
             // On the CPU there is no other memory for them to go to.
-            movable: if self.device.is_cpu() { 0 } else { tables as u64 },
-            working: step.max(decoding).max(encoding),
+            movable: if self.device.is_cpu() { 0 } else { slack(trace.tables) },
+            working: slack(most.saturating_sub(trace.kept)),
         }
     }
 
-    /// Host memory counts where the device has no other.
-    fn on_device(&self, peak: Peak) -> u64 {
-        if self.device.is_cpu() { peak.total() } else { peak.device }
+    /// How long a step of this request should take, where the device's speed is known.
+    pub(super) fn expected(&self, request: &Request) -> Option<Duration> {
+        let (speed, picture) = (self.speed.as_ref()?, self.picture(request)?);
+        Duration::try_from_secs_f64(self.tracer().step(&picture, speed).step.expected).ok()
     }
-}
 
-/// What a sample holds beside its modulation tables: latent and velocity in float32, embedded text and
-/// reference, rotary tables in float32.
-fn beside_tables(flux: &FluxConfig, tokens: &Tokens, bytes: usize) -> usize {
-    let latents = 2 * tokens.target * flux.in_channels * F32;
-    let embedded = (tokens.text + tokens.reference) * flux.hidden_size * bytes;
-    latents + embedded + tokens.all() * flux.head_dim() * F32
-}
+    fn tracer(&self) -> Tracer<'_> {
+        let backend = Backend::of(&self.device);
+        Tracer { outline: &self.outline, placement: self.placement, backend, dtype: self.dtype }
+    }
 
-/// The most that a single block holds at a time, counted from `SingleBlock::forward`: in attention the
-/// block's input, qkv with the feed-forward half beside it, then q, k and v apart, rotated and scaled, keys in
-/// float32 where they are kept in less, and a slice of scores in float32 before and after softmax; at its end
-/// the joined halves and the results.
-fn step(flux: &FluxConfig, tokens: &Tokens, bytes: usize) -> usize {
-    let all = tokens.all();
-    let (hidden, expanded) = (all * flux.hidden_size, all * flux.mlp_hidden());
-    let scores = (flux.num_heads * all * all * F32).min(SCORE_BYTES);
-    let keys = if bytes < F32 { hidden * F32 } else { 0 };
-    let attending = (12 * hidden + expanded) * bytes + keys + 2 * scores;
-    attending.max((9 * hidden + 3 * expanded) * bytes)
-}
-
-impl Tokens {
-    fn all(&self) -> usize {
-        self.text + self.target + self.reference
+    /// What a request's memory and time depend on; None if its size is refused.
+    pub(super) fn picture(&self, request: &Request) -> Option<Picture> {
+        let content = request.content.as_ref().and_then(|content| prepared(content, request.content_size));
+        let (width, height) = self.target_size(request, content).ok()?;
+        Some(Picture {
+            width: width as u32,
+            height: height as u32,
+            content,
+            styles: request.styles.len() as u32,
+            steps: request.steps,
+        })
     }
 }
 
@@ -89,41 +57,44 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::*;
-    use crate::uso::autoencoder::{self, Chunks};
-    use crate::{Engine, Image, ModelConfig, ModelFiles};
+    use crate::placement::Placement;
+    use crate::plan::{Outline, Trace};
+    use crate::uso::modulation::ModulationTables;
+    use crate::{Engine, Image, Model, ModelFiles};
 
     // Growth of the resident memory at its peak in MiB, of the bundled model in float32 on the CPU. What is
     // smaller drowns in the memory that the process has anyway.
 
-    /// Side of the picture, tokens of text and styles, side of the content reference; a step.
-    const STEPS: [([usize; 3], usize); 5] = [
-        ([512, 32, 0], 43),
-        ([512, 44, 512], 163),
-        ([768, 32, 0], 198),
-        ([768, 44, 512], 399),
-        ([1024, 32, 0], 565),
-    ];
+    /// Side of the picture, style references, side of the content reference; a step.
+    const STEPS: [(u32, u32, u32, u64); 5] =
+        [(512, 0, 0, 43), (512, 1, 512, 163), (768, 0, 0, 198), (768, 1, 512, 399), (1024, 0, 0, 565)];
 
     /// Side of the picture; decoding it.
-    const DECODINGS: [(usize, usize); 4] = [(256, 46), (512, 143), (768, 314), (1024, 544)];
+    const DECODINGS: [(u32, u64); 4] = [(256, 46), (512, 143), (768, 314), (1024, 544)];
 
-    fn assert_near(estimate: usize, measured: usize, what: &str) {
+    fn assert_near(estimate: u64, measured: u64, what: &str) {
         let estimate = estimate as f64 / f64::from(1 << 20);
         let factor = estimate / measured as f64;
         assert!((0.85..1.2).contains(&factor), "{what}: {estimate:.0} MiB instead of {measured}");
     }
 
+    fn trace(side: u32, styles: u32, content: u32, dtype: DType) -> Trace {
+        let outline = Outline::of(&Model::open(&ModelFiles::Bundled).unwrap()).unwrap();
+        let placement = Placement::default();
+        let tracer = Tracer { outline: &outline, placement, backend: Backend::Cpu, dtype };
+        let content = (content > 0).then_some((content, content));
+        tracer.run(&Picture { width: side, height: side, content, styles, steps: 1 })
+    }
+
     #[test]
     fn estimates_are_near_what_was_measured() {
-        let config = ModelConfig::read(&ModelFiles::Bundled).unwrap();
-        let token = |side: usize| (side / TOKEN_PIXELS).pow(2);
-        for ([side, text, reference], measured) in STEPS {
-            let tokens = Tokens { text, target: token(side), reference: token(reference) };
-            assert_near(step(&config.flux, &tokens, F32), measured, &format!("a step at {side}"));
+        for (side, styles, content, measured) in STEPS {
+            let trace = trace(side, styles, content, DType::F32);
+            assert_near(trace.step.bytes - trace.kept, measured, &format!("a step at {side}"));
         }
         for (side, measured) in DECODINGS {
-            let estimate = autoencoder::decoding(&config.ae, side, side, Chunks::CPU).total();
-            assert_near(estimate as usize, measured, &format!("decoding {side}"));
+            let trace = trace(side, 0, 0, DType::F32);
+            assert_near(trace.decode.bytes - trace.kept, measured, &format!("decoding {side}"));
         }
     }
 
@@ -158,8 +129,7 @@ mod tests {
 
     #[test]
     fn half_precision_takes_less() {
-        let config = ModelConfig::default();
-        let tokens = Tokens { text: 512, target: 4096, reference: 1024 };
-        assert!(step(&config.flux, &tokens, 2) < step(&config.flux, &tokens, 4));
+        let [half, single] = [DType::F16, DType::F32].map(|dtype| trace(512, 1, 256, dtype).step.bytes);
+        assert!(half < single);
     }
 }

@@ -1,6 +1,6 @@
 //! The pieces that FLUX blocks are made of, for one sample at a time (batch 1).
 
-use candle_core::{D, DType, IndexOp, Result, Tensor};
+use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
 
 use super::builder::Builder;
 use super::positions::Rotary;
@@ -32,6 +32,10 @@ impl QkNorm {
     pub(super) fn new(head_dim: usize, builder: &Builder) -> Result<Self> {
         let scale = |name| builder.tensor(&[head_dim], name);
         Ok(Self { query: scale("query_norm.scale")?, key: scale("key_norm.scale")? })
+    }
+
+    pub(super) fn to_device(&self, device: &Device) -> Result<Self> {
+        Ok(Self { query: self.query.to_device(device)?, key: self.key.to_device(device)? })
     }
 
     /// Splits (1, tokens, 3 * hidden) into normed queries, normed keys and values, each
@@ -115,6 +119,14 @@ impl FeedForward {
         })
     }
 
+    pub(super) fn to_device(&self, device: &Device) -> Result<Self> {
+        Ok(Self { expand: self.expand.to_device(device)?, contract: self.contract.to_device(device)? })
+    }
+
+    pub(super) fn linears(&self) -> [&Linear; 2] {
+        [&self.expand, &self.contract]
+    }
+
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.contract.forward(&self.expand.forward(x)?.gelu()?)
     }
@@ -136,6 +148,19 @@ impl StreamAttention {
             proj: builder.pp("proj").linear(hidden, hidden, true)?,
             heads,
         })
+    }
+
+    pub(super) fn to_device(&self, device: &Device) -> Result<Self> {
+        Ok(Self {
+            qkv: self.qkv.to_device(device)?,
+            norm: self.norm.to_device(device)?,
+            proj: self.proj.to_device(device)?,
+            ..*self
+        })
+    }
+
+    pub(super) fn linears(&self) -> [&Linear; 2] {
+        [&self.qkv, &self.proj]
     }
 
     pub(super) fn project(&self, x: &Tensor) -> Result<Qkv> {

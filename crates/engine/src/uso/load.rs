@@ -5,6 +5,7 @@ use candle_nn::VarBuilder;
 use sha2::{Digest, Sha256};
 
 use super::autoencoder::Autoencoder;
+use super::blocks::Source;
 use super::builder::{Builder, Place};
 use super::clip::Clip;
 use super::flux::Flux;
@@ -16,6 +17,7 @@ use crate::Error;
 use crate::config::LoraConfig;
 use crate::files::missing;
 use crate::model::{Adapter, Model, Origin, PACKED_LORA, Part};
+use crate::placement::Placement;
 use crate::preprocess::Normalisation;
 use crate::setup::ExtraLora;
 use crate::tokenize::{ClipTokenizer, T5Tokenizer, TokenizerSource};
@@ -27,7 +29,7 @@ impl Model {
     /// # Errors
     /// [`Error::Weights`] for a tensor that is missing, misshapen or left over in either file.
     pub fn flux(&self, place: &Place) -> Result<Flux, Error> {
-        self.flux_with(&self.changes(&[])?, place)
+        self.flux_with(self.changes(&[])?, place, &Placement::default())
     }
 
     /// What USO's LoRA changes, unless it is merged already, and what others do.
@@ -71,14 +73,15 @@ impl Model {
         Ok((changes, digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 
-    /// The transformer with other changes than USO's.
+    /// The transformer with other changes than USO's, and with its parts where `placement` says.
     ///
     /// # Errors
     /// [`Error::Weights`] for a tensor that is missing or misshapen.
-    pub fn flux_with(&self, changes: &Changes, place: &Place) -> Result<Flux, Error> {
+    pub fn flux_with(&self, changes: Changes, place: &Place, placement: &Placement) -> Result<Flux, Error> {
         let weights = self.weights(Part::Transformer)?;
-        let builder = Builder::new(&weights, changes, place);
-        Flux::new(&self.config().flux, &builder).map_err(|error| weights.fault(&error))
+        let place = Place { keep: placement.keep, ..place.clone() };
+        let source = Source { config: self.config().flux, weights: weights.clone(), changes, place };
+        Flux::new(&source, placement).map_err(|error| weights.fault(&error))
     }
 
     /// The autoencoder.

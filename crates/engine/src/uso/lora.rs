@@ -55,6 +55,12 @@ impl Changes {
         Ok(Self(changes))
     }
 
+    /// Those of some layers alone.
+    pub(super) fn only(&self, layers: &[String]) -> Self {
+        let some = self.0.iter().filter(|(layer, _)| layers.contains(layer));
+        Self(some.map(|(layer, changes)| (layer.clone(), changes.clone())).collect())
+    }
+
     /// Adds the changes of another LoRA.
     pub fn add(&mut self, other: Self) {
         for (layer, changes) in other.0 {

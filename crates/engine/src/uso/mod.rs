@@ -1,6 +1,7 @@
 //! USO on FLUX: a request becomes a picture.
 
 pub mod autoencoder;
+mod blocks;
 mod builder;
 pub mod clip;
 mod encode;
@@ -18,23 +19,29 @@ mod self_test;
 pub mod siglip;
 pub mod style;
 pub mod t5;
+mod text;
 
 use candle_core::{DType, Device, Tensor};
 
-use self::autoencoder::Autoencoder;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::autoencoder::{Autoencoder, Maps};
 pub use self::builder::Place;
 use self::clip::Clip;
 use self::flux::Flux;
 pub use self::sample::Sample;
 use self::siglip::Siglip;
 use self::style::StyleProjector;
-use self::t5::T5;
+use self::text::Text;
 use crate::cache::Cache;
 use crate::config::{Defaults, ModelConfig};
-use crate::matrix::{Activations, Tier};
+use crate::matrix::Tier;
 use crate::model::Model;
+use crate::placement::{self, Keep, Placement, T5Place};
+use crate::plan::{Outline, Speed};
 use crate::preprocess::Normalisation;
-use crate::setup::{Setup, T5Place};
+use crate::setup::Setup;
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
 use crate::{
     CacheCounts, Engine, Error, Footprint, Image, ModelFiles, PromptTokens, Request, Steps, checkpoint,
@@ -67,7 +74,9 @@ pub(crate) fn cache_bytes(left: u64) -> u64 {
 pub struct Uso {
     name: String,
     config: ModelConfig,
-    t5: T5,
+    outline: Outline,
+    placement: Placement,
+    t5: Text,
     t5_tokenizer: T5Tokenizer,
     clip: Clip,
     clip_tokenizer: ClipTokenizer,
@@ -84,8 +93,10 @@ pub struct Uso {
     is_exact: bool,
     /// Encoded prompts, styles and content references.
     features: Cache<Vec<Tensor>>,
-    /// Bytes that were free after loading.
+    /// Bytes that were free after loading, as far as samples may take them.
     free: Option<u64>,
+    speed: Option<Speed>,
+    plan: Option<String>,
 }
 
 impl Uso {
@@ -103,32 +114,37 @@ impl Uso {
     /// # Errors
     /// As [`Uso::load`]; for a LoRA, names its file.
     pub fn load_with(files: &ModelFiles, setup: &Setup) -> Result<Self, Error> {
-        let Setup { device, dtype, tier, t5, loras } = setup;
+        let Setup { device, dtype, placement, loras, budget, reserve, speed, plan } = setup;
         let (device, dtype) = (device, *dtype);
-        let model = Model::open(files)?;
+        let model = Arc::new(Model::open(files)?);
         model.check()?;
         let (t5_tokenizer, clip_tokenizer) = model.tokenizers()?;
         let normalisation = model.normalisation()?;
         let changes = model.changes(loras)?;
         let fingerprint = fingerprint::engine(&model, setup)?;
         let place = Place::new(device.clone(), dtype);
-        let transformer = Place { tier: *tier, ..place.clone() };
+        let encoders = match placement.encoders {
+            placement::Place::Device => place.clone(),
+            placement::Place::Host => Place::new(Device::Cpu, DType::F32),
+        };
         let is_exact = device.is_cpu()
             && dtype == DType::F32
-            && *tier == Tier::Bf16
-            && *t5 == T5Place::Device
+            && matches!(placement.keep, Keep::AsStored | Keep::Tier(Tier::Bf16))
+            && matches!(placement.t5, T5Place::Device | T5Place::PerBatch)
             && !model.is_quantised()?;
         let mut uso = Self {
             name: files.name(),
-            t5: model.t5_encoder(&t5_place(*t5, &place))?,
+            t5: Text::new(&model, placement.t5, &place)?,
             t5_tokenizer,
-            clip: model.clip_encoder(&place)?,
+            clip: model.clip_encoder(&encoders)?,
             clip_tokenizer,
-            siglip: model.siglip_encoder(&place)?,
+            siglip: model.siglip_encoder(&encoders)?,
             normalisation,
-            projector: model.projector(&place)?,
-            autoencoder: model.autoencoder(&place)?,
-            flux: model.flux_with(&changes, &transformer)?,
+            projector: model.projector(&encoders)?,
+            autoencoder: model.autoencoder(&place)?.with_maps(maps(placement.maps)),
+            flux: model.flux_with(changes, &place, placement)?,
+            outline: Outline::of(&model)?,
+            placement: *placement,
             files: files.clone(),
             device: device.clone(),
             dtype,
@@ -137,8 +153,14 @@ impl Uso {
             config: model.config(),
             features: Cache::new(0),
             free: None,
+            speed: speed.clone(),
+            plan: plan.clone(),
         };
-        uso.free = memory::free(device);
+        let free = memory::free(device).map(|free| free.saturating_sub(*reserve));
+        uso.free = match (free, *budget) {
+            (Some(free), Some(budget)) => Some(free.min(budget)),
+            (free, budget) => free.or(budget),
+        };
         let bytes = uso.free.map_or(CACHE_BYTES, cache_bytes);
         Ok(uso.with_cache_bytes(bytes))
     }
@@ -214,6 +236,14 @@ impl Engine for Uso {
         self.dtype.as_str()
     }
 
+    fn plan(&self) -> Option<&str> {
+        self.plan.as_deref()
+    }
+
+    fn expected_step(&self, sample: &Sample) -> Option<Duration> {
+        sample.expected_step
+    }
+
     fn self_test(&mut self) -> Result<(), Error> {
         self_test::run(self)
     }
@@ -248,7 +278,7 @@ impl Engine for Uso {
         if sample.steps().is_done() {
             return Ok(());
         }
-        let advanced = self.advance(sample);
+        let advanced = self.advance(sample).and_then(|()| Ok(self.device.synchronize()?));
         advanced.map_err(|error| self.with_numbers(error, sample.footprint))?;
         if sample.steps().is_done() && !is_finite(&sample.latent)? {
             let Steps { done, of } = sample.steps();
@@ -296,14 +326,10 @@ impl Engine for Uso {
     }
 }
 
-fn t5_place(place: T5Place, device: &Place) -> Place {
+fn maps(place: placement::Place) -> Maps {
     match place {
-        T5Place::Device => device.clone(),
-        T5Place::Host => Place {
-            tier: Tier::Q8_0,
-            activations: Activations::Rounded,
-            ..Place::new(Device::Cpu, DType::F32)
-        },
+        placement::Place::Device => Maps::Device,
+        placement::Place::Host => Maps::Host,
     }
 }
 

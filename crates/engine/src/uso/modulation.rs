@@ -6,10 +6,12 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
+use super::blocks::{Blocks, Layer, Source};
 use super::builder::Builder;
 use super::layers::{Probe, norm};
 use crate::config::FluxConfig;
 use crate::matrix::Linear;
+use crate::placement::Place;
 
 /// Rows of a table for a stream of a double block (shift, scale and gate of two parts), for a single block
 /// (those of one) and for the final layer (shift and scale).
@@ -23,7 +25,7 @@ pub struct Modulations {
     vector_in: Embedder,
     guidance_in: Option<Embedder>,
     /// In the order of their rows in a table.
-    layers: Vec<Linear>,
+    layers: Blocks<ModulationLayer>,
     rows: usize,
     double_blocks: usize,
     hidden: usize,
@@ -32,14 +34,18 @@ pub struct Modulations {
 }
 
 impl Modulations {
-    /// Builds them from the transformer's weights with the published names.
+    /// Builds them from the transformer's weights with the published names. Those of the layers, which are all but a
+    /// few, lie on the device or are read from their file for each job.
     ///
     /// # Errors
-    /// If a tensor is missing or has another shape than `config` asks for.
-    pub fn new(config: &FluxConfig, builder: &Builder) -> Result<Self> {
+    /// If a tensor is missing or has another shape than its configuration asks for.
+    pub(super) fn new(source: &Source, place: Place) -> Result<Self> {
+        let config = &source.config;
+        let builder = &Builder::new(&source.weights, &source.changes, &source.place);
         let hidden = config.hidden_size;
         let embedder = |input: usize, name: &str| Embedder::new(input, hidden, &builder.pp(name));
-        let layer = |(name, rows): (String, usize)| builder.pp(name).linear(hidden, rows * hidden, true);
+        let names: Vec<String> = layers(config).map(|(name, _)| name).collect();
+        let source = Source { changes: source.changes.only(&names), ..source.clone() };
         Ok(Self {
             time_in: embedder(2 * FREQUENCIES, "time_in")?,
             vector_in: embedder(config.vec_in_dim, "vector_in")?,
@@ -47,7 +53,10 @@ impl Modulations {
                 .guidance_embed
                 .then(|| embedder(2 * FREQUENCIES, "guidance_in"))
                 .transpose()?,
-            layers: layers(config).map(layer).collect::<Result<_>>()?,
+            layers: match place {
+                Place::Device => source.resident(&names)?,
+                Place::Host => source.read_each_time(&names),
+            },
             rows: rows(config),
             double_blocks: config.depth,
             hidden,
@@ -73,12 +82,13 @@ impl Modulations {
         let steps = timesteps.len();
         let rows = Tensor::zeros((steps, self.rows, self.hidden), DType::F32, &self.device)?;
         let mut first = 0;
-        for layer in &self.layers {
-            let made = layer.forward(&vectors)?.to_dtype(DType::F32)?.reshape((steps, (), self.hidden))?;
+        self.layers.each(|_, layer| {
+            let made = layer.0.forward(&vectors)?.to_dtype(DType::F32)?.reshape((steps, (), self.hidden))?;
             // Copied into place one by one: concatenated, they would exist twice.
             rows.slice_set(&made.broadcast_add(&ones_for_scales(made.dim(1)?, &self.device)?)?, 1, first)?;
             first += made.dim(1)?;
-        }
+            Ok(())
+        })?;
         Ok(ModulationTables { rows, double_blocks: self.double_blocks })
     }
 
@@ -100,6 +110,25 @@ impl Modulations {
     }
 }
 
+/// A layer whose rows are modulations.
+struct ModulationLayer(Linear);
+
+impl Layer for ModulationLayer {
+    fn new(config: &FluxConfig, builder: &Builder) -> Result<Self> {
+        let rows = layers(config).find(|(name, _)| name == builder.path());
+        let rows = rows.map_or(0, |(_, rows)| rows);
+        builder.linear(config.hidden_size, rows * config.hidden_size, true).map(Self)
+    }
+
+    fn to_device(&self, device: &Device) -> Result<Self> {
+        self.0.to_device(device).map(Self)
+    }
+
+    fn linears(&self) -> Vec<&Linear> {
+        vec![&self.0]
+    }
+}
+
 /// The modulations of a job's steps.
 #[derive(Debug, Clone)]
 pub struct ModulationTables {
@@ -110,6 +139,7 @@ pub struct ModulationTables {
 
 impl ModulationTables {
     /// Bytes of the tables of a job of `steps` steps.
+    #[cfg(test)]
     pub(super) fn bytes(config: &FluxConfig, steps: usize) -> usize {
         steps * rows(config) * config.hidden_size * DType::F32.size_in_bytes()
     }
@@ -251,7 +281,7 @@ fn sinusoidal(values: &[f32], dtype: DType, device: &Device) -> Result<Tensor> {
 mod tests {
     use super::*;
     use crate::model::expected;
-    use crate::uso::builder::Place;
+    use crate::uso::builder;
     use crate::uso::lora::Changes;
     use crate::weights::random_weights;
 
@@ -261,6 +291,10 @@ mod tests {
 
     /// Two double and three single blocks of random weights.
     fn random() -> (FluxConfig, Modulations) {
+        random_in(Place::Device)
+    }
+
+    fn random_in(where_they_lie: Place) -> (FluxConfig, Modulations) {
         let config = FluxConfig {
             hidden_size: 16,
             num_heads: 1,
@@ -270,8 +304,9 @@ mod tests {
             ..FluxConfig::default()
         };
         let weights = random_weights(expected::transformer(&config));
-        let (none, place) = (Changes::default(), Place::new(Device::Cpu, DType::F32));
-        let modulations = Modulations::new(&config, &Builder::new(&weights, &none, &place)).unwrap();
+        let (none, place) = (Changes::default(), builder::Place::new(Device::Cpu, DType::F32));
+        let source = Source { config: config.clone(), weights, changes: none, place };
+        let modulations = Modulations::new(&source, where_they_lie).unwrap();
         (config, modulations)
     }
 
@@ -302,8 +337,9 @@ mod tests {
         let (_, modulations) = random();
         let step = tables(&modulations, &[0.5]).step(0, DType::F32).unwrap();
         let vector = modulations.vectors(&[0.5], 3.5, &pooled(), &mut |_, _| {}).unwrap().silu().unwrap();
+        let Blocks::Resident(layers) = &modulations.layers else { panic!("they lie on the device") };
         let told = |layer: usize| {
-            let rows = modulations.layers[layer].forward(&vector).unwrap().reshape(((), 16)).unwrap();
+            let rows = layers[layer].0.forward(&vector).unwrap().reshape(((), 16)).unwrap();
             rows.to_vec2::<f32>().unwrap()
         };
         let same = |norm: &ModulatedNorm, rows: &[Vec<f32>], name: &str| {
@@ -326,6 +362,14 @@ mod tests {
         }
         same(&step.last, &told(7), "the final layer");
         assert_eq!((step.double.len(), step.single.len()), (2, 3));
+    }
+
+    #[test]
+    fn weights_that_are_read_for_each_job_give_the_same() {
+        let timesteps = [1.0, 0.25];
+        let [resident, read] =
+            [Place::Device, Place::Host].map(|place| values(&tables(&random_in(place).1, &timesteps).rows));
+        assert_eq!(resident, read);
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use candle_core::{Result, Tensor};
 
 use super::flux::Conditioning;
@@ -21,6 +23,7 @@ pub struct Sample {
     pub(super) velocity: Option<Tensor>,
     pub(super) footprint: Footprint,
     pub(super) prompt_tokens: PromptTokens,
+    pub(super) expected_step: Option<Duration>,
 }
 
 impl Sample {

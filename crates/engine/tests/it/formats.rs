@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device, Tensor};
-use uso_engine::{Engine, ModelFiles, Setup, T5Place, Tier, Uso};
+use uso_engine::plan::{Blocks, Keep, Place, Placement, T5Place};
+use uso_engine::{Engine, ModelFiles, Setup, Tier, Uso};
 
 use crate::golden::{fixture, values};
 use crate::model_folder::{AE, CLIP, Copy, FLUX, LORA, PROJECTOR, T5};
@@ -377,11 +378,55 @@ fn tiers_and_a_t5_on_the_host_draw_nearly_the_same() {
         (Tier::Q8_0, T5Place::Device, 3e-2),
         (Tier::Fp8, T5Place::Device, 2e-1),
         (Tier::Q4K, T5Place::Device, 1e-1),
-        (Tier::Bf16, T5Place::Host, 3e-2),
+        (Tier::Bf16, T5Place::HostQ8, 3e-2),
     ] {
-        let setup = Setup { tier, t5, ..plain.clone() };
+        let placement = Placement { keep: Keep::Tier(tier), t5, ..Placement::default() };
+        let setup = Setup { placement, ..plain.clone() };
         let apart = distance(&draw_with(&Copy::new().files(), &setup), &recorded());
         assert!(apart <= limit, "{tier} {t5}: {apart}");
         assert!(apart > 1e-5, "{tier} {t5} changes nothing");
+    }
+}
+
+#[test]
+fn where_parts_lie_changes_no_number() {
+    let all = Placement::default();
+    let copy = Copy::new();
+    let draw = |placement| {
+        draw_with(&copy.files(), &Setup { placement, ..Setup::new(Device::Cpu, DType::F32) })
+    };
+    let resident = draw(all);
+    for placement in [
+        Placement { blocks: Blocks::Streamed, ..all },
+        Placement { modulations: Place::Host, ..all },
+        Placement { t5: T5Place::PerBatch, ..all },
+        Placement { encoders: Place::Host, maps: Place::Host, ..all },
+    ] {
+        assert_eq!(draw(placement), resident, "{placement:?}");
+    }
+    let q8 = Placement { keep: Keep::Tier(Tier::Q8_0), ..all };
+    let streamed = Placement { blocks: Blocks::Streamed, modulations: Place::Host, ..q8 };
+    assert_eq!(draw(streamed), draw(q8), "with blocks that are quantised and merged as they are read");
+}
+
+#[test]
+fn a_placement_that_changes_no_number_keeps_the_fingerprint() {
+    let copy = Copy::new();
+    let fingerprint = |placement| {
+        let setup = Setup { placement, ..Setup::new(Device::Cpu, DType::F32) };
+        Uso::load_with(&copy.files(), &setup).unwrap().fingerprint().to_owned()
+    };
+    let all = Placement::default();
+    let same = [
+        Placement { blocks: Blocks::Streamed, modulations: Place::Host, maps: Place::Host, ..all },
+        Placement { keep: Keep::Tier(Tier::Bf16), t5: T5Place::PerBatch, ..all },
+    ];
+    same.iter().for_each(|placement| assert_eq!(fingerprint(*placement), fingerprint(all)));
+    for other in [
+        Placement { keep: Keep::Tier(Tier::Q8_0), ..all },
+        Placement { t5: T5Place::HostQ8, ..all },
+        Placement { encoders: Place::Host, ..all },
+    ] {
+        assert_ne!(fingerprint(other), fingerprint(all), "{other:?}");
     }
 }

@@ -237,7 +237,7 @@ fn one_transformer_call_with_every_intermediate() {
     let config = model.config();
     let mut golden = Golden::open(fixture("golden/dit_single.safetensors"));
     let with_lora = model.flux(&PLACE).unwrap();
-    let without = model.flux_with(&Default::default(), &PLACE).unwrap();
+    let without = model.flux_with(Default::default(), &PLACE, &Default::default()).unwrap();
 
     let inputs = Inputs::take(&mut golden, &config);
     inputs.compare(&with_lora, &mut golden, "");

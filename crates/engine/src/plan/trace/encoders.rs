@@ -6,7 +6,7 @@ use crate::config::SiglipConfig;
 use crate::model::Part;
 use crate::plan::hardware::Backend;
 use crate::plan::outline::{Layer, Outline};
-use crate::plan::places::Keep;
+use crate::placement::Keep;
 
 /// States of a prompt: (tokens, width).
 pub(crate) fn t5<'t>(recorder: &Recorder<'t>, outline: &Outline, keep: Keep) -> Values<'t> {

@@ -6,7 +6,7 @@ use crate::config::FluxConfig;
 use crate::model::Part;
 use crate::plan::Outline;
 use crate::plan::outline::Layer;
-use crate::plan::places::Keep;
+use crate::placement::Keep;
 
 /// What a sample holds between its steps.
 pub(crate) struct Sample<'t> {

@@ -3,7 +3,6 @@
 //! The layers are written down here a second time with tensors that have sizes only ([`tape::Values`]). They have the
 //! form of the layers' own code, because a tensor is held to the end of the statement or the block that it is in.
 
-mod autoencoder;
 mod encoders;
 mod flux;
 mod modulation;
@@ -12,19 +11,20 @@ mod tape;
 
 use candle_core::DType;
 
-use self::autoencoder::Need;
 use self::flux::{Flux, Sample};
 use self::record::{F32, Recorder};
 pub(super) use self::tape::Op;
 pub use self::tape::Peak;
 use self::tape::{Tape, Values};
-use super::hardware::Backend;
-use super::outline::Outline;
+use super::cost::{self, StepCost};
+use super::hardware::{Backend, Speed};
+use super::outline::{Outline, Role};
 use super::picture::Picture;
-use super::places::{Keep, Place, Placement, T5Place};
+use crate::placement::{Blocks, Keep, Place, Placement, T5Place};
 use crate::matrix::Tier;
 use crate::matrix::rule::Activations;
 use crate::model::Part;
+use crate::uso::autoencoder::{self, Chunks, Maps};
 
 /// What a sample does to memory, and how it is computed.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub(crate) struct Trace {
     pub(crate) decode: Peak,
     /// What the sample holds between its steps.
     pub(crate) kept: u64,
+    /// Those of it that are its modulation tables.
+    pub(crate) tables: u64,
     /// The most that is held in the host's memory beside the model, where the device has its own.
     pub(crate) host: u64,
     /// The operations of one step.
@@ -69,20 +71,21 @@ impl Tracer<'_> {
         // From the second step on, a sample has its last velocity.
         flux.step(&mut sample);
         let (kept, stepping) = (device.held(), device.len());
+        let slots = self.streamed_bytes();
+        let slots = device.moved("stream blocks", 0, slots, 1);
         flux.step(&mut sample);
+        drop(slots);
         let step_ops = device.since(stepping);
         let step = tape::peak(&step_ops, kept);
         let decoding = device.len();
-        let size = (picture.width, picture.height);
+        let (width, height) = (picture.width as usize, picture.height as usize);
         let latent = sample.latent.map("unpack");
-        self.pixels(
-            tapes,
-            autoencoder::decoding(&self.outline.config.ae, size, self.backend, self.placement.maps),
-        );
+        self.pixels(tapes, autoencoder::decoding(&self.outline.config.ae, width, height, self.chunks()));
         drop(latent);
         let decode = tape::peak(&device.since(decoding), kept);
         let host = tape::peak(&host.since(0), 0).bytes;
-        Trace { encode, step, decode, kept, host, step_ops, prompt_ops }
+        let tables = sample.tables.bytes();
+        Trace { encode, step, decode, kept, tables, host, step_ops, prompt_ops }
     }
 
     /// The order is that of `Uso::prepare`.
@@ -90,9 +93,9 @@ impl Tracer<'_> {
         let config = &self.outline.config;
         let tokens = picture.tokens(config);
         let channels = config.flux.in_channels as u64;
-        let reference = picture.content.map(|size| {
-            let need = autoencoder::encoding(&config.ae, size, self.backend, self.placement.maps);
-            self.pixels(tapes, need);
+        let reference = picture.content.map(|(width, height)| {
+            let (width, height) = (width as usize, height as usize);
+            self.pixels(tapes, autoencoder::encoding(&config.ae, width, height, self.chunks()));
             tapes.device.moved("latent", 0, tokens.reference * channels, F32)
         });
         let style = (0..picture.styles).map(|_| self.style(tapes)).collect();
@@ -104,9 +107,38 @@ impl Tracer<'_> {
         let rotary = tapes.device.moved("rotary", 0, tokens.all() * config.flux.head_dim() as u64, F32);
         let steps = u64::from(picture.steps);
         let (_, largest) = self.outline.modulation_bytes(self.dtype);
-        let tables = modulation::tables(&self.recorder(tapes.device), &config.flux, steps, largest);
+        let fetched = if self.placement.modulations == Place::Host { largest } else { 0 };
+        let tables = modulation::tables(&self.recorder(tapes.device), &config.flux, steps, fetched);
         let latent = noise.map("pack");
         (Sample { text, reference, rotary, tables, latent, velocity: None, steps }, prompt_ops)
+    }
+
+    /// Seconds of a step.
+    pub(crate) fn step(&self, picture: &Picture, speed: &Speed) -> StepCost {
+        self.cost(&self.run(picture), speed)
+    }
+
+    /// Seconds of a step of a sample that was traced.
+    pub(crate) fn cost(&self, trace: &Trace, speed: &Speed) -> StepCost {
+        let streamed = match self.placement.blocks {
+            Blocks::Resident => 0,
+            Blocks::Streamed => self.block_bytes().sum(),
+        };
+        cost::step(&trace.step_ops, streamed, speed, self.dtype)
+    }
+
+    fn block_bytes(&self) -> impl Iterator<Item = u64> {
+        let roles = self.outline.roles(self.placement.keep, self.dtype);
+        roles.into_iter().filter(|(role, _)| matches!(role, Role::Block(_))).map(|(_, bytes)| bytes)
+    }
+
+    /// What streamed blocks take at a time: one is copied while the one before it computes.
+    fn streamed_bytes(&self) -> u64 {
+        const AT_A_TIME: u64 = 2;
+        if self.placement.blocks == Blocks::Resident {
+            return 0;
+        }
+        AT_A_TIME * self.block_bytes().max().unwrap_or(0)
     }
 
     fn recorder<'t>(&self, tape: &'t Tape) -> Recorder<'t> {
@@ -119,12 +151,18 @@ impl Tracer<'_> {
         Recorder { tape: tapes.host, backend, dtype: backend.compute(), activations: Activations::Exact }
     }
 
-    fn pixels(&self, tapes: Tapes<'_>, Need { device, host }: Need) {
+    fn chunks(&self) -> Chunks {
+        let chunks = if self.backend == Backend::Cpu { Chunks::CPU } else { Chunks::ACCELERATOR };
+        let maps = if self.placement.maps == Place::Host { Maps::Host } else { Maps::Device };
+        Chunks { maps, ..chunks }
+    }
+
+    fn pixels(&self, tapes: Tapes<'_>, peak: autoencoder::Peak) {
         if self.backend.is_apart() {
-            tapes.device.borrowed("autoencoder", device);
-            tapes.host.borrowed("autoencoder", host);
+            tapes.device.borrowed("autoencoder", peak.device);
+            tapes.host.borrowed("autoencoder", peak.host);
         } else {
-            tapes.device.borrowed("autoencoder", device + host);
+            tapes.device.borrowed("autoencoder", peak.total());
         }
     }
 

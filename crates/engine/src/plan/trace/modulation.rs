@@ -9,7 +9,8 @@ pub(crate) fn rows(config: &FluxConfig) -> u64 {
     (2 * 6 * config.depth + 3 * config.depth_single_blocks + 2) as u64
 }
 
-/// Makes the tables of `steps` steps; `weights` are the bytes of the largest layer that is fetched for it.
+/// Makes the tables of `steps` steps; `weights` are the bytes of the largest layer that is fetched for it, 0 if none
+/// is. While one is used, the next is fetched.
 pub(crate) fn tables<'t>(
     recorder: &Recorder<'t>,
     config: &FluxConfig,
@@ -21,7 +22,7 @@ pub(crate) fn tables<'t>(
     let hidden = config.hidden_size as u64;
     let vectors = recorder.made("vectors", steps * hidden);
     let tables = recorder.tape.moved("tables", 0, steps * rows(config) * hidden, F32);
-    let fetched = recorder.tape.moved("fetch", weights, weights, 1);
+    let fetched = recorder.tape.moved("fetch", 2 * weights, 2 * weights, 1);
     let made = recorder.product(&vectors, steps, hidden, MOST * hidden, "modulations").map("bias").cast(F32);
     drop(made.map("add"));
     drop(fetched);

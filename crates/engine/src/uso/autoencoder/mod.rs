@@ -54,6 +54,13 @@ impl Autoencoder {
         Self { chunks, ..self }
     }
 
+    /// The same with whole maps kept elsewhere.
+    #[must_use]
+    pub fn with_maps(self, maps: Maps) -> Self {
+        let chunks = Chunks { maps, ..self.chunks };
+        self.with_chunks(chunks)
+    }
+
     /// What decoding a picture of `width` x `height` pixels takes.
     pub fn decoding(&self, width: usize, height: usize) -> Peak {
         decoding(&self.config, width, height, self.chunks)

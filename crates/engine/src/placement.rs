@@ -32,7 +32,7 @@ pub enum T5Place {
     Host,
     /// The same in q8_0.
     HostQ8,
-    /// Brought to the device for a batch of prompts, and dropped.
+    /// Brought to the device for a prompt, and dropped.
     PerBatch,
 }
 
@@ -101,11 +101,27 @@ pub struct Placement {
     pub encoders: Place,
     /// Where the autoencoder keeps whole maps. Its weights are on the device.
     pub maps: Place,
+    /// Where the weights are that make a job's modulations. Those on the host are read from their file for each job.
+    pub modulations: Place,
+}
+
+impl Default for Placement {
+    /// Numbers as their files have them, all on the device.
+    fn default() -> Self {
+        Self {
+            keep: Keep::AsStored,
+            blocks: Blocks::Resident,
+            t5: T5Place::Device,
+            encoders: Place::Device,
+            maps: Place::Device,
+            modulations: Place::Device,
+        }
+    }
 }
 
 impl Placement {
     /// What is said of the blocks: `resident` or `streamed`, and what is not on the device.
-    pub(super) fn describe(&self, tier: &str) -> String {
+    pub(crate) fn describe(&self, tier: &str) -> String {
         let mut text = tier.to_owned();
         if self.blocks == Blocks::Streamed {
             text.push_str(" streamed");
@@ -146,7 +162,7 @@ mod tests {
             blocks: Blocks::Streamed,
             t5: T5Place::HostQ8,
             encoders: Place::Host,
-            maps: Place::Device,
+            ..Placement::default()
         };
         assert_eq!(
             placement.describe("q8_0"),

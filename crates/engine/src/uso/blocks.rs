@@ -1,0 +1,194 @@
+//! Layers of one kind in their order: all on the device, or each brought there ahead of its turn.
+
+use std::sync::mpsc;
+use std::thread;
+
+use candle_core::{Device, Result, bail};
+
+use super::builder::{Builder, Place};
+use super::lora::Changes;
+use crate::config::FluxConfig;
+use crate::matrix::Linear;
+use crate::pinned::Pinned;
+use crate::weights::Weights;
+
+/// Layers that a step goes through one after another.
+pub(super) enum Blocks<T> {
+    /// All on the device.
+    Resident(Vec<T>),
+    /// Brought there one by one.
+    Streamed(Streamed<T>),
+}
+
+/// Layers that are brought to the device while the one before them computes: two are there at a time.
+pub(super) struct Streamed<T> {
+    count: usize,
+    load: Box<dyn Fn(usize) -> Result<T> + Send + Sync>,
+    device: Device,
+}
+
+/// What can be built from weights and copied to a device.
+pub(super) trait Layer: Sized + Send + 'static {
+    /// Builds it from the weights below `builder`.
+    ///
+    /// # Errors
+    /// If a tensor is missing or misshapen.
+    fn new(config: &FluxConfig, builder: &Builder) -> Result<Self>;
+
+    /// A copy on another device.
+    ///
+    /// # Errors
+    /// If it cannot be copied.
+    fn to_device(&self, device: &Device) -> Result<Self>;
+
+    /// Its linear layers, which are all but a few of its bytes.
+    fn linears(&self) -> Vec<&Linear>;
+}
+
+/// What layers are built from. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) config: FluxConfig,
+    pub(super) weights: Weights,
+    pub(super) changes: Changes,
+    pub(super) place: Place,
+}
+
+impl Source {
+    fn build<T: Layer>(&self, name: &str) -> Result<T> {
+        let builder = Builder::new(&self.weights, &self.changes, &self.place);
+        T::new(&self.config, &builder.pp(name))
+    }
+
+    /// The layers of these names, on the device.
+    pub(super) fn resident<T: Layer>(&self, names: &[String]) -> Result<Blocks<T>> {
+        let layers: Result<_> = names.iter().map(|name| self.build(name)).collect();
+        layers.map(Blocks::Resident)
+    }
+
+    /// The layers of these names, built anew from their file each time.
+    pub(super) fn read_each_time<T: Layer>(&self, names: &[String]) -> Blocks<T> {
+        let (source, names, device) = (self.clone(), names.to_vec(), self.place.device.clone());
+        let count = names.len();
+        Blocks::Streamed(Streamed { count, load: Box::new(move |i| source.build(&names[i])), device })
+    }
+
+    /// The layers of these names, kept in the host's memory as the device wants them, where the device has its own.
+    pub(super) fn streamed<T: Layer + Sync>(&self, names: &[String]) -> Result<Blocks<T>> {
+        let device = self.place.device.clone();
+        if device.is_cpu() {
+            return Ok(self.read_each_time(names));
+        }
+        let place = Place { device: Device::Cpu, ..self.place.clone() };
+        let host = Self { place, ..self.clone() };
+        let layers = names.iter().map(|name| host.build::<T>(name)).collect::<Result<Vec<_>>>()?;
+        let matrices = layers.iter().flat_map(Layer::linears).map(Linear::matrix);
+        let pinned = matrices.map(|matrix| Pinned::new(matrix, &device)).collect::<Result<Vec<_>>>()?;
+        let (count, to) = (layers.len(), device.clone());
+        let load = move |i: usize| {
+            let _pinned = &pinned;
+            layers.get(i).map_or_else(|| bail!("there is no layer {i}"), |layer| layer.to_device(&to))
+        };
+        Ok(Blocks::Streamed(Streamed { count, load: Box::new(load), device }))
+    }
+}
+
+impl<T: Send> Blocks<T> {
+    /// Gives each layer in its order to `work`, with its number.
+    ///
+    /// # Errors
+    /// The first of `work`, or that a layer cannot be brought to the device.
+    pub(super) fn each(&self, mut work: impl FnMut(usize, &T) -> Result<()>) -> Result<()> {
+        match self {
+            Self::Resident(layers) => layers.iter().enumerate().try_for_each(|(i, layer)| work(i, layer)),
+            Self::Streamed(streamed) => streamed.each(work),
+        }
+    }
+}
+
+impl<T: Send> Streamed<T> {
+    fn each(&self, mut work: impl FnMut(usize, &T) -> Result<()>) -> Result<()> {
+        thread::scope(|scope| {
+            // Without room in the channel the loader holds one layer while another is worked on, and no third.
+            let (send, receive) = mpsc::sync_channel(0);
+            scope.spawn(move || {
+                for i in 0..self.count {
+                    if send.send(self.brought(i)).is_err() {
+                        return;
+                    }
+                }
+            });
+            let mut layers = receive.into_iter().enumerate();
+            layers.try_for_each(|(i, layer)| work(i, &layer?))
+        })
+    }
+
+    /// A layer whose copy has arrived: this thread's stream is not that of the one that computes.
+    fn brought(&self, i: usize) -> Result<T> {
+        let layer = (self.load)(i)?;
+        self.device.synchronize()?;
+        Ok(layer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A layer that counts itself while it is there.
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    fn counted(count: usize, fails: Option<usize>) -> (Arc<AtomicUsize>, Blocks<Counted>) {
+        let there = Arc::new(AtomicUsize::new(0));
+        let its = Arc::clone(&there);
+        let load = move |i| {
+            if fails == Some(i) {
+                bail!("no layer {i}")
+            }
+            its.fetch_add(1, Ordering::SeqCst);
+            Ok(Counted(Arc::clone(&its)))
+        };
+        (there, Blocks::Streamed(Streamed { count, load: Box::new(load), device: Device::Cpu }))
+    }
+
+    #[test]
+    fn layers_come_in_their_order_and_two_are_there_at_most() {
+        let (there, blocks) = counted(20, None);
+        let mut seen = Vec::new();
+        blocks
+            .each(|i, _| {
+                seen.push(i);
+                assert!((1..=2).contains(&there.load(Ordering::SeqCst)));
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(seen, (0..20).collect::<Vec<_>>());
+        assert_eq!(there.load(Ordering::SeqCst), 0, "none is left");
+    }
+
+    #[test]
+    fn the_first_failure_ends_it() {
+        let (there, blocks) = counted(20, Some(3));
+        let mut last = 0;
+        let error = blocks.each(|i, _| {
+            last = i;
+            Ok(())
+        });
+        assert!(error.unwrap_err().to_string().starts_with("no layer 3"));
+        assert_eq!((last, there.load(Ordering::SeqCst)), (2, 0));
+
+        let (there, blocks) = counted(20, None);
+        let error = blocks.each(|i, _| if i == 5 { bail!("broken") } else { Ok(()) });
+        assert!(error.unwrap_err().to_string().starts_with("broken"));
+        assert_eq!(there.load(Ordering::SeqCst), 0);
+    }
+}
