@@ -16,8 +16,9 @@ use std::str::FromStr;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use uso_api::ReferencePlace;
+use uso_engine::plan::T5Place;
 use uso_engine::scripted::NotAScript;
-use uso_engine::{ExtraLora, PositionShift, Script, Setup, T5Place, Tier};
+use uso_engine::{ExtraLora, PositionShift, Script, Tier};
 use uso_store::WebReferences;
 
 pub(crate) use access::{AccessArgs, buckets};
@@ -166,7 +167,7 @@ impl S3Args {
     }
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct ModelArgs {
     /// Model folder; without it, the bundled toy model.
     #[arg(long, env = "USO_MODEL", value_name = "DIR")]
@@ -176,26 +177,26 @@ pub(crate) struct ModelArgs {
     pub(crate) device: String,
     /// f32, bf16 or f16; without it, f32 on the CPU and bf16 elsewhere.
     #[arg(long, env = "USO_DTYPE")]
-    dtype: Option<String>,
-    /// What the transformer's large matrices are kept in: bf16 (the compute type), fp8, q8_0, q6_k or q4_k. What a
-    /// file has quantised stays as it is.
-    #[arg(long, env = "USO_TIER", default_value_t = Tier::Bf16, value_name = "TIER")]
-    tier: Tier,
-    /// Where T5 lies: device, or host: computed by the processor, in 8 bits.
-    #[arg(long, env = "USO_T5", default_value_t = T5Place::Device, value_name = "PLACE")]
-    t5: T5Place,
+    pub(crate) dtype: Option<String>,
+    /// How the transformer's large matrices are kept: bf16 (the compute type), fp8, q8_0, q6_k or q4_k; without it, the
+    /// finest that fits. A file that is quantised stays as it is, unless you say bf16.
+    #[arg(long, env = "USO_TIER", value_name = "TIER")]
+    pub(crate) tier: Option<Tier>,
+    /// Where T5 is: device, host, host-q8_0 or per-batch; without it, where it is fastest and fits.
+    #[arg(long, env = "USO_T5", value_name = "PLACE")]
+    pub(crate) t5: Option<T5Place>,
+    /// Stream the transformer's blocks from the host's memory even if all of them fit.
+    #[arg(long, env = "USO_STREAM", value_parser = BoolishValueParser::new(), num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) stream: Option<bool>,
+    /// The most memory of the card that is used, such as 16GiB; without it, all that is free.
+    #[arg(long, env = "USO_VRAM", value_parser = size::bytes, value_name = "SIZE")]
+    pub(crate) vram: Option<u64>,
+    /// What stays free of the device's memory; without it, 1GiB.
+    #[arg(long, env = "USO_VRAM_RESERVE", value_parser = size::bytes, value_name = "SIZE")]
+    pub(crate) vram_reserve: Option<u64>,
     /// A LoRA for FLUX beside USO's, with its weight; may be repeated.
     #[arg(long, env = "USO_LORAS", value_delimiter = ',', value_name = "FILE[:WEIGHT]")]
-    lora: Vec<ExtraLora>,
-}
-
-impl ModelArgs {
-    /// Opens the device, and says how the model is to be loaded.
-    pub(crate) fn setup(&self) -> Result<Setup, uso_engine::Error> {
-        let device = uso_engine::device::open(&self.device)?;
-        let dtype = uso_engine::device::precision(self.dtype.as_deref(), &device)?;
-        Ok(Setup { tier: self.tier, t5: self.t5, loras: self.lora.clone(), ..Setup::new(device, dtype) })
-    }
+    pub(crate) lora: Vec<ExtraLora>,
 }
 
 #[derive(Args)]

@@ -5,12 +5,14 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use uso_api::{Access, Config, Example, Examples};
+use uso_engine::plan::Picture;
 use uso_engine::{DecodeLimits, EXAMPLE_PICTURES, ModelConfig, ModelFiles, Scripted, Uso};
 use uso_queue::{Defaults, Durability, Queue};
 use uso_store::{Credentials, Store};
 use uso_worker::{DeviceThread, Sharing};
 
-use crate::args::{AccessArgs, Engine, EngineArgs, ModelArgs, S3Args, buckets};
+use crate::args::{AccessArgs, Engine, EngineArgs, ModelArgs, PaceArgs, S3Args, buckets};
+use crate::setup::setup;
 
 /// A queue that is ready for work, its durability said aloud.
 pub(crate) async fn queue(config: uso_queue::Config) -> anyhow::Result<Queue> {
@@ -68,10 +70,11 @@ pub(crate) async fn store(args: &S3Args, credentials: Option<Credentials>) -> an
 pub(crate) async fn device(
     args: &ModelArgs,
     engine: &EngineArgs,
-    sharing: Sharing,
+    pace: &PaceArgs,
 ) -> anyhow::Result<DeviceThread> {
+    let sharing = pace.sharing();
     match engine.engine {
-        Engine::Uso => load(args, sharing).await,
+        Engine::Uso => load(args, pace.slots(), sharing).await,
         Engine::Scripted(_) if !engine.allow_test_engine => {
             bail!(
                 "the scripted engine draws noise; --allow-test-engine lets it have the fleet's jobs all the same"
@@ -84,15 +87,17 @@ pub(crate) async fn device(
     }
 }
 
-async fn load(args: &ModelArgs, sharing: Sharing) -> anyhow::Result<DeviceThread> {
-    let setup = args.setup()?;
+async fn load(args: &ModelArgs, slots: u64, sharing: Sharing) -> anyhow::Result<DeviceThread> {
+    let its = args.clone();
+    let setup = tokio::task::spawn_blocking(move || setup(&its, slots, Picture::of)).await?;
+    let setup = setup.context("cannot plan for the model")?;
     let files = ModelFiles::new(args.model.as_deref());
-    let (name, dtype, tier) = (files.name(), setup.dtype, setup.tier);
+    let (name, dtype) = (files.name(), setup.dtype);
     let begun = std::time::Instant::now();
     let thread = DeviceThread::start(move || Uso::load_with(&files, &setup), sharing).await;
     let thread = thread.context("cannot load the model")?;
     let took_ms = begun.elapsed().as_millis() as u64;
-    tracing::info!(model = name, device = args.device, ?dtype, %tier, took_ms, "the model is resident");
+    tracing::info!(model = name, device = args.device, ?dtype, took_ms, "the model is resident");
     Ok(thread)
 }
 

@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod connect;
 mod progress;
+mod setup;
 mod shutdown;
 mod telemetry;
 mod threads;

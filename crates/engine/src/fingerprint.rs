@@ -2,8 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{Adapter, Model, PACKED_DIGEST};
 use crate::matrix::Tier;
+use crate::model::{Adapter, Model, PACKED_DIGEST};
 use crate::placement::{Keep, Place, Placement, T5Place};
 use crate::setup::{ExtraLora, Setup};
 use crate::weights::Weights;
@@ -18,7 +18,9 @@ pub(crate) fn engine(model: &Model, setup: &Setup) -> Result<String, Error> {
     for part in [env!("CARGO_PKG_VERSION"), kind, setup.dtype.as_str()] {
         add(&mut digest, part.as_bytes());
     }
-    numbers(&setup.placement, model.is_quantised()?).iter().for_each(|part| add(&mut digest, part.as_bytes()));
+    numbers(&setup.placement, model.is_quantised()?)
+        .iter()
+        .for_each(|part| add(&mut digest, part.as_bytes()));
     for ExtraLora { file, weight } in &setup.loras {
         let adapter = Adapter::open(file, &model.config().flux)?;
         add(&mut digest, &weight.to_le_bytes());

@@ -168,6 +168,8 @@ pub struct About {
     pub memory: Option<u64>,
     /// Whether its pictures are made up.
     pub scripted: bool,
+    /// How its model is laid out, in a line; none if nobody planned it.
+    pub plan: Option<String>,
 }
 
 /// A handle on the thread. Dropping it ends the thread after what it is drawing.
@@ -266,6 +268,7 @@ impl About {
             fingerprint: engine.fingerprint().to_owned(),
             memory: engine.memory(),
             scripted: engine.is_scripted(),
+            plan: engine.plan().map(str::to_owned),
         }
     }
 }

@@ -56,6 +56,7 @@ pub(crate) fn report(shop: &Workshop, held: &[HeldJob], condition: &Condition) -
         step_ms: shop.device.clock().step().map(|step| step.as_secs_f64() * 1e3),
         job_steps: shop.pace.mean().map(|(steps, _)| steps),
         beside_ms: shop.pace.mean().map(|(_, beside)| beside * 1e3),
+        plan: about.plan.clone(),
         cache_hit_rate: (looked_up > 0).then(|| cache.hits as f64 / looked_up as f64),
     }
 }

@@ -198,6 +198,7 @@ function worker(one) {
     ),
     h('p', {}, [one.model, one.scripted && 'test engine'].filter(Boolean).join(' · ')),
     h('p', { class: 'muted' }, facts.filter(Boolean).join(' · ')),
+    one.plan && h('p', { class: 'muted plan' }, one.plan),
     h('p', { class: 'muted' }, h('code', { title: one.id }, one.id)),
   );
 }

@@ -81,6 +81,10 @@ impl PaceArgs {
         }
     }
 
+    pub(crate) fn slots(&self) -> u64 {
+        self.slots.into()
+    }
+
     pub(crate) fn sharing(&self) -> Sharing {
         let most_begun = usize::from(self.slots) + usize::from(self.set_aside);
         Sharing { most_begun, bulk_every: self.bulk_every }

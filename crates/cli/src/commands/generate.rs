@@ -1,6 +1,7 @@
 use std::io::Write as _;
 
 use anyhow::Context as _;
+use uso_engine::plan::Picture;
 use uso_engine::{DecodeLimits, Defaults, Engine as _, Image, ModelFiles, PromptTokens};
 use uso_engine::{Reference, Request, Uso};
 use uso_worker::parameters::Parameters;
@@ -8,10 +9,12 @@ use uso_worker::parameters::Parameters;
 use super::{save, say};
 use crate::args::GenerateArgs;
 use crate::progress;
+use crate::setup::setup;
 
 pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let files = ModelFiles::new(args.model.model.as_deref());
-    let mut uso = Uso::load_with(&files, &args.model.setup()?).context("cannot load the model")?;
+    let setup = setup(&args.model, 1, |defaults| largest(args, defaults))?;
+    let mut uso = Uso::load_with(&files, &setup).context("cannot load the model")?;
 
     let request = request(args, uso.defaults())?;
     let mut sample = uso.encode(&request)?;
@@ -34,6 +37,20 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let parameters = Parameters::new(uso.name(), &request, &image, content, styles, tokens);
     save(&args.out, &image.to_png(&parameters.png_text())?)?;
     say(&format!("{} (seed {})", args.out.display(), request.seed))
+}
+
+/// What the plan is for: this picture.
+fn largest(args: &GenerateArgs, defaults: &Defaults) -> Picture {
+    let picture = &args.picture;
+    let usual = Picture::of(defaults);
+    let side = picture.content_size.unwrap_or(defaults.content_size);
+    Picture {
+        width: picture.width.unwrap_or(usual.width),
+        height: picture.height.unwrap_or(usual.height),
+        content: picture.content.as_ref().map(|_| (side, side)),
+        styles: picture.style.len() as u32,
+        steps: picture.steps.unwrap_or(usual.steps),
+    }
 }
 
 /// Says on stderr which part of the prompt will not be used.

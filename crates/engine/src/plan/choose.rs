@@ -12,11 +12,11 @@ use super::order::{self, Wishes};
 use super::outline::Outline;
 use super::parts::{Layout, PER_BATCH, PER_JOB, PartPlan};
 use super::picture::Picture;
-use crate::placement::{Blocks, Place, Placement, T5Place};
 use super::text::gib;
 use super::trace::{Trace, Tracer};
 use super::{Job, Plan};
 use crate::Error;
+use crate::placement::{Blocks, Place, Placement, T5Place};
 
 /// What a plan is asked for.
 #[derive(Debug, Clone, Copy)]

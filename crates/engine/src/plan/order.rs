@@ -16,10 +16,10 @@
 
 use super::hardware::Backend;
 use super::outline::Outline;
-use crate::placement::{Blocks, Keep, Place, Placement, T5Place};
 use crate::Error;
 use crate::matrix::Tier;
 use crate::model::Part;
+use crate::placement::{Blocks, Keep, Place, Placement, T5Place};
 
 /// What somebody wants of a plan; all else is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,9 +43,9 @@ pub(super) fn placements(
     let places = places(outline, backend);
     let mut blocks = blocks(&keeps, hides);
     blocks.retain(|(_, blocks)| !wishes.stream || *blocks == Blocks::Streamed);
-    let placements = blocks.into_iter().flat_map(|(keep, blocks)| {
-        places.iter().map(move |place| Placement { keep, blocks, ..*place })
-    });
+    let placements = blocks
+        .into_iter()
+        .flat_map(|(keep, blocks)| places.iter().map(move |place| Placement { keep, blocks, ..*place }));
     let mut placements: Vec<_> = placements.collect();
     placements.retain(|placement| wishes.t5.is_none_or(|t5| placement.t5 == t5));
     match wishes.t5 {

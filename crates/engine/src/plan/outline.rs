@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use candle_core::DType;
 
-use crate::placement::Keep;
 use crate::Error;
 use crate::config::{ClipConfig, ModelConfig, SiglipConfig, T5Config};
 use crate::files::missing;
 use crate::matrix::{Tier, rule};
 use crate::model::{Model, Part};
+use crate::placement::Keep;
 use crate::weights::StoredType;
 
 /// All that a plan needs to know of a model.

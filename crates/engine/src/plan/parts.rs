@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use super::hardware::Backend;
 use super::outline::{Outline, Role};
-use crate::placement::{Blocks, Keep, Place, Placement, T5Place};
 use super::trace::{t5_dtype, t5_keep};
 use crate::model::Part;
+use crate::placement::{Blocks, Keep, Place, Placement, T5Place};
 
 /// What a part takes between jobs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

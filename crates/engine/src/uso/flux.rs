@@ -49,8 +49,7 @@ impl Flux {
         let config = &source.config;
         let builder = &Builder::new(&source.weights, &source.changes, &source.place);
         let hidden = config.hidden_size;
-        let names =
-            |kind: &str, count: usize| (0..count).map(|i| format!("{kind}.{i}")).collect::<Vec<_>>();
+        let names = |kind: &str, count: usize| (0..count).map(|i| format!("{kind}.{i}")).collect::<Vec<_>>();
         let double = names("double_blocks", config.depth);
         let single = names("single_blocks", config.depth_single_blocks);
         let (double_blocks, single_blocks) = match placement.blocks {

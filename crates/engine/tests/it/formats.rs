@@ -392,9 +392,8 @@ fn tiers_and_a_t5_on_the_host_draw_nearly_the_same() {
 fn where_parts_lie_changes_no_number() {
     let all = Placement::default();
     let copy = Copy::new();
-    let draw = |placement| {
-        draw_with(&copy.files(), &Setup { placement, ..Setup::new(Device::Cpu, DType::F32) })
-    };
+    let draw =
+        |placement| draw_with(&copy.files(), &Setup { placement, ..Setup::new(Device::Cpu, DType::F32) });
     let resident = draw(all);
     for placement in [
         Placement { blocks: Blocks::Streamed, ..all },

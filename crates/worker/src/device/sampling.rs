@@ -33,6 +33,9 @@ impl Wishes {
     }
 }
 
+/// A step that takes so many times what the plan says is worth a look.
+const SLOW: u32 = 3;
+
 /// An order and what it has come to, without its sample.
 pub(super) struct Sampling {
     pub(super) order: Order,
@@ -44,6 +47,8 @@ pub(super) struct Sampling {
     copied: u32,
     /// Time in steps since the last preview.
     unseen: Duration,
+    /// Whether it was said that its steps are slow.
+    warned: bool,
     tell: watch::Sender<Progress>,
     copies: watch::Sender<Option<HalfDrawn>>,
     previews: watch::Sender<Option<Image>>,
@@ -63,6 +68,7 @@ impl Sampling {
             begun: false,
             copied: 0,
             unseen: Duration::ZERO,
+            warned: false,
             tell,
             copies,
             previews,
@@ -101,12 +107,28 @@ impl Sampling {
         }
     }
 
-    pub(super) fn stepped(&mut self, done: u32, took: Duration) {
+    /// Counts a step. `expected` is what the plan says of it.
+    pub(super) fn stepped(&mut self, done: u32, took: Duration, expected: Option<Duration>) {
+        if let Some(expected) = expected.filter(|expected| self.is_slow(took, *expected)) {
+            self.warned = true;
+            tracing::warn!(
+                took_ms = took.as_millis() as u64,
+                expected_ms = expected.as_millis() as u64,
+                "a step takes more than {SLOW} times what the plan says; look for other programs on the device, for a \
+                 card that is throttled by heat or power, for a host that swaps, and, where blocks are streamed, for a \
+                 link with fewer lanes than the card has"
+            );
+        }
         self.effort.steps += 1;
         self.effort.sample += took;
         self.unseen += took;
         self.progress.step = done;
         self.tell.send_replace(self.progress);
+    }
+
+    /// The first step of a picture also prepares the device for its size, and one warning a picture is enough.
+    fn is_slow(&self, took: Duration, expected: Duration) -> bool {
+        !self.warned && self.effort.steps > 0 && took > expected * SLOW
     }
 
     /// Whether a copy is wanted, and would be another than the last; whoever asks must make it.

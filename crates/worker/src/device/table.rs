@@ -241,7 +241,8 @@ impl<'a, E: Engine> Table<'a, E> {
             })
         };
         let (done, took) = self.work(entry, Activity::Step, step)?;
-        entry.sampling.stepped(done, took);
+        let expected = entry.sample.as_ref().and_then(|sample| self.engine.expected_step(sample));
+        entry.sampling.stepped(done, took, expected);
         let bulk_waits = self.entries.iter().any(|other| !other.sampling.order.rank.interactive);
         self.policy.stepped(entry.sampling.order.rank.interactive, bulk_waits);
         Ok(())

@@ -13,9 +13,9 @@ use crate::args::ListArgs;
 const FIRST: [&str; 10] =
     ["id", "state", "tenant", "class", "attempt", "step", "of", "submitted_ms", "started_ms", "finished_ms"];
 
-const WORKER_HEADS: [&str; 12] = [
+const WORKER_HEADS: [&str; 13] = [
     "worker", "heard of", "state", "at", "device", "model", "jobs", "classes", "step", "free", "cache",
-    "version",
+    "version", "plan",
 ];
 
 const GIB: f64 = (1u64 << 30) as f64;
@@ -144,6 +144,7 @@ fn worker_row(name: &str, heard: &str, report: &WorkerReport) -> [String; WORKER
         or_dash(report.free_memory.map(|bytes| format!("{:.1}GiB", bytes as f64 / GIB))),
         or_dash(report.cache_hit_rate.map(|rate| format!("{:.0}%", rate * 100.0))),
         or_dash(Some(report.version.clone()).filter(|version| !version.is_empty())),
+        or_dash(report.plan.clone()),
     ]
 }
 

@@ -4,9 +4,9 @@ use super::record::{F32, Recorder};
 use super::tape::{Op, Values};
 use crate::config::SiglipConfig;
 use crate::model::Part;
+use crate::placement::Keep;
 use crate::plan::hardware::Backend;
 use crate::plan::outline::{Layer, Outline};
-use crate::placement::Keep;
 
 /// States of a prompt: (tokens, width).
 pub(crate) fn t5<'t>(recorder: &Recorder<'t>, outline: &Outline, keep: Keep) -> Values<'t> {

@@ -4,9 +4,9 @@ use super::record::{F32, Recorder};
 use super::tape::Values;
 use crate::config::FluxConfig;
 use crate::model::Part;
+use crate::placement::Keep;
 use crate::plan::Outline;
 use crate::plan::outline::Layer;
-use crate::placement::Keep;
 
 /// What a sample holds between its steps.
 pub(crate) struct Sample<'t> {

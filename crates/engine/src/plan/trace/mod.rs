@@ -20,10 +20,10 @@ use super::cost::{self, StepCost};
 use super::hardware::{Backend, Speed};
 use super::outline::{Outline, Role};
 use super::picture::Picture;
-use crate::placement::{Blocks, Keep, Place, Placement, T5Place};
 use crate::matrix::Tier;
 use crate::matrix::rule::Activations;
 use crate::model::Part;
+use crate::placement::{Blocks, Keep, Place, Placement, T5Place};
 use crate::uso::autoencoder::{self, Chunks, Maps};
 
 /// What a sample does to memory, and how it is computed.

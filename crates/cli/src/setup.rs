@@ -1,0 +1,40 @@
+//! How a worker lays its model out: by a plan for the device that it has.
+
+use uso_engine::plan::{Hardware, Keep, Outline, Picture, Placement, Terms, Wishes};
+use uso_engine::{Defaults, Error, Model, ModelFiles, Plan, Setup, device};
+
+use crate::args::ModelArgs;
+
+/// Opens the device, and plans for the largest picture and so many at a time. Blocks.
+///
+/// # Errors
+/// If the device cannot be had, the model is faulty, or no plan fits.
+pub(crate) fn setup(
+    args: &ModelArgs,
+    slots: u64,
+    largest: impl FnOnce(&Defaults) -> Picture,
+) -> Result<Setup, Error> {
+    let device = device::open(&args.device)?;
+    let dtype = device::precision(args.dtype.as_deref(), &device)?;
+    let loras = args.lora.clone();
+    if device.is_metal() && args.vram.is_none() {
+        tracing::warn!("nobody says what is free on this device, so nothing is planned: --vram says it");
+        return Ok(Setup { placement: unplanned(args), loras, ..Setup::new(device, dtype) });
+    }
+    let model = Model::open(&ModelFiles::new(args.model.as_deref()))?;
+    let terms = Terms {
+        picture: largest(&model.config().defaults),
+        slots,
+        reserve: args.vram_reserve,
+        dtype,
+        wishes: Wishes { tier: args.tier, t5: args.t5, stream: args.stream.unwrap_or_default() },
+    };
+    let plan = Plan::new(&Outline::of(&model)?, &Hardware::of_device(&device, args.vram, None)?, &terms)?;
+    plan.lines().iter().for_each(|line| tracing::info!("{line}"));
+    Ok(Setup { loras, ..Setup::planned(device, dtype, &plan) })
+}
+
+fn unplanned(args: &ModelArgs) -> Placement {
+    let all = Placement::default();
+    Placement { keep: args.tier.map_or(all.keep, Keep::Tier), t5: args.t5.unwrap_or(all.t5), ..all }
+}
