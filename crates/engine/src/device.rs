@@ -3,7 +3,7 @@
 use candle_core::DeviceLocation;
 pub use candle_core::{DType, Device};
 
-use crate::Error;
+use crate::{Error, pool};
 
 /// Opens a device by name: `cpu`, `cuda`, `cuda:1`, `metal`. Devices other than the CPU need a build
 /// with the feature of the same name.
@@ -19,7 +19,11 @@ pub fn open(name: &str) -> Result<Device, Error> {
     let ordinal: usize = ordinal.parse().map_err(|_| unknown())?;
     match kind {
         "cpu" => Ok(Device::Cpu),
-        "cuda" => Ok(Device::new_cuda(ordinal)?),
+        "cuda" => {
+            let device = Device::new_cuda(ordinal)?;
+            pool::keep_freed(&device)?;
+            Ok(device)
+        }
         "metal" => Ok(Device::new_metal(ordinal)?),
         _ => Err(unknown()),
     }

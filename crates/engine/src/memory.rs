@@ -14,9 +14,10 @@ pub(crate) fn free(device: &Device) -> Option<u64> {
     }
 }
 
-/// What the driver calls free. Memory that the allocator keeps for reuse is not in it.
+/// What the driver calls free, and what the allocator keeps for reuse.
 #[cfg(feature = "cuda")]
 fn cuda(device: &Device) -> Option<u64> {
+    crate::pool::give_back(device).ok()?;
     let stream = device.as_cuda_device().ok()?.cuda_stream();
     stream.context().mem_get_info().ok().map(|(free, _)| free as u64)
 }

@@ -1,4 +1,5 @@
 use std::io::Write as _;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use uso_engine::plan::Picture;
@@ -17,11 +18,14 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let mut uso = Uso::load_with(&files, &setup).context("cannot load the model")?;
 
     let request = request(args, uso.defaults())?;
+    let mut begun = Instant::now();
     let mut sample = uso.encode(&request)?;
+    tracing::info!(took_ms = lap(&mut begun), expected_bytes = sample.footprint().alone(), "encoded");
     warn_of_cut(sample.prompt_tokens());
     let bar = progress::bar(request.steps.into());
     while !sample.steps().is_done() {
         uso.step(&mut sample)?;
+        tracing::info!(step = sample.steps().done, took_ms = lap(&mut begun), "step");
         bar.set_position(sample.steps().done.into());
     }
     bar.finish_and_clear();
@@ -32,11 +36,17 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     let image = uso.decode(&sample)?;
+    tracing::info!(took_ms = lap(&mut begun), "decoded");
     let (content, styles) = (args.picture.content.clone(), args.picture.style.clone());
     let tokens = Some(sample.prompt_tokens());
     let parameters = Parameters::new(uso.name(), &request, &image, content, styles, tokens);
     save(&args.out, &image.to_png(&parameters.png_text())?)?;
     say(&format!("{} (seed {})", args.out.display(), request.seed))
+}
+
+/// Milliseconds since it was called last.
+fn lap(begun: &mut Instant) -> u64 {
+    std::mem::replace(begun, Instant::now()).elapsed().as_millis() as u64
 }
 
 /// What the plan is for: this picture.

@@ -9,6 +9,7 @@ use super::builder::{Builder, Place};
 use super::lora::Changes;
 use crate::config::FluxConfig;
 use crate::matrix::Linear;
+use crate::parallel::make_all;
 use crate::pinned::Pinned;
 use crate::weights::Weights;
 
@@ -60,10 +61,13 @@ impl Source {
         T::new(&self.config, &builder.pp(name))
     }
 
+    fn build_all<T: Layer>(&self, names: &[String]) -> Result<Vec<T>> {
+        make_all(names.len(), &self.place.device, |i| self.build(&names[i]))
+    }
+
     /// The layers of these names, on the device.
     pub(super) fn resident<T: Layer>(&self, names: &[String]) -> Result<Blocks<T>> {
-        let layers: Result<_> = names.iter().map(|name| self.build(name)).collect();
-        layers.map(Blocks::Resident)
+        self.build_all(names).map(Blocks::Resident)
     }
 
     /// The layers of these names, built anew from their file each time.
@@ -81,7 +85,7 @@ impl Source {
         }
         let place = Place { device: Device::Cpu, ..self.place.clone() };
         let host = Self { place, ..self.clone() };
-        let layers = names.iter().map(|name| host.build::<T>(name)).collect::<Result<Vec<_>>>()?;
+        let layers: Vec<T> = host.build_all(names)?;
         let matrices = layers.iter().flat_map(Layer::linears).map(Linear::matrix);
         let pinned = matrices.map(|matrix| Pinned::new(matrix, &device)).collect::<Result<Vec<_>>>()?;
         let (count, to) = (layers.len(), device.clone());

@@ -24,7 +24,7 @@ mod text;
 use candle_core::{DType, Device, Tensor};
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::autoencoder::{Autoencoder, Maps};
 pub use self::builder::Place;
@@ -134,15 +134,15 @@ impl Uso {
             && !model.is_quantised()?;
         let mut uso = Self {
             name: files.name(),
-            t5: Text::new(&model, placement.t5, &place)?,
+            t5: timed("T5", || Text::new(&model, placement.t5, &place))?,
             t5_tokenizer,
-            clip: model.clip_encoder(&encoders)?,
+            clip: timed("CLIP", || model.clip_encoder(&encoders))?,
             clip_tokenizer,
-            siglip: model.siglip_encoder(&encoders)?,
+            siglip: timed("SigLIP", || model.siglip_encoder(&encoders))?,
             normalisation,
             projector: model.projector(&encoders)?,
             autoencoder: model.autoencoder(&place)?.with_maps(maps(placement.maps)),
-            flux: model.flux_with(changes, &place, placement)?,
+            flux: timed("transformer", || model.flux_with(changes, &place, placement))?,
             outline: Outline::of(&model)?,
             placement: *placement,
             files: files.clone(),
@@ -324,6 +324,14 @@ impl Engine for Uso {
         let image = self.pixels(sample).and_then(|pixels| Ok(autoencoder::to_image(&pixels)?));
         image.map_err(|error| self.with_numbers(error, sample.footprint))
     }
+}
+
+/// Loads a part, and says how long it took.
+fn timed<T>(part: &'static str, load: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    let begun = Instant::now();
+    let loaded = load()?;
+    tracing::info!(part, took_ms = begun.elapsed().as_millis() as u64, "loaded");
+    Ok(loaded)
 }
 
 fn maps(place: placement::Place) -> Maps {

@@ -37,6 +37,11 @@ impl Sample {
         self.prompt_tokens
     }
 
+    /// What it takes of the device's memory.
+    pub fn footprint(&self) -> Footprint {
+        self.footprint
+    }
+
     /// Width of the picture in pixels.
     pub fn width(&self) -> u32 {
         (self.columns * TOKEN_PIXELS) as u32

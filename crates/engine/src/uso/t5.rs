@@ -6,6 +6,7 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use super::builder::Builder;
 use crate::config::T5Config;
 use crate::matrix::Linear;
+use crate::parallel::make_all;
 use crate::weights::{Table, Weights};
 
 const EMBEDDING: &str = "shared.weight";
@@ -30,14 +31,15 @@ impl T5 {
     /// If a tensor is missing or misshapen.
     pub fn new(config: &T5Config, weights: &Weights, builder: &Builder) -> Result<Self> {
         let encoder = builder.pp("encoder");
-        let blocks =
-            (0..config.num_layers).map(|i| Block::new(config, &encoder.pp("block").pp(i).pp("layer")));
+        let blocks = make_all(config.num_layers, builder.device(), |i| {
+            Block::new(config, &encoder.pp("block").pp(i).pp("layer"))
+        });
         let biases = [config.relative_attention_num_buckets, config.num_heads];
         Ok(Self {
             embedding: Table::read(weights.located(EMBEDDING)?)?,
             distances: encoder
                 .tensor(&biases, "block.0.layer.0.SelfAttention.relative_attention_bias.weight")?,
-            blocks: blocks.collect::<Result<_>>()?,
+            blocks: blocks?,
             norm: RmsNorm::new(config, &encoder.pp("final_layer_norm"))?,
             config: config.clone(),
             dtype: builder.dtype(),

@@ -1,0 +1,73 @@
+//! Work on many things at once, while a model is loaded.
+
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use candle_core::{Device, Result};
+
+use crate::memory;
+
+/// Makes `count` things on several threads: the results in their order, or the first failure.
+///
+/// What is made lies on `device`: each thread has a stream of its own there, and ends when that has done its work.
+pub(crate) fn make_all<T: Send>(
+    count: usize,
+    device: &Device,
+    make: impl Fn(usize) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let (next, threads) = (AtomicUsize::new(0), threads().clamp(1, count.max(1)));
+    let work = || {
+        let mut made = Vec::new();
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            if i >= count {
+                break;
+            }
+            match make(i) {
+                Ok(one) => made.push((i, one)),
+                Err(error) => {
+                    next.store(count, Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+        }
+        device.synchronize()?;
+        Ok(made)
+    };
+    let parts: Vec<Result<Vec<(usize, T)>>> = thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        running.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    let mut all: Vec<_> = parts.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+    all.sort_by_key(|(i, _)| *i);
+    Ok(all.into_iter().map(|(_, one)| one).collect())
+}
+
+/// As many as there are processors, and as the memory suffices for.
+fn threads() -> usize {
+    /// More do not read faster.
+    const MOST: usize = 8;
+    /// What the largest matrix of FLUX takes while a LoRA is merged into it: the matrix in its file's type and three
+    /// times in float32.
+    const BYTES: u64 = 1 << 30;
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let room = memory::free(&Device::Cpu).map_or(1, |free| free / 2 / BYTES);
+    processors.min(MOST).min(usize::try_from(room).unwrap_or(MOST))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::bail;
+
+    use super::*;
+
+    #[test]
+    fn results_have_their_order_and_the_first_failure_ends_it() {
+        let squares = make_all(100, &Device::Cpu, |i| Ok(i * i)).unwrap();
+        assert_eq!(squares, (0..100).map(|i| i * i).collect::<Vec<_>>());
+        assert!(make_all(0, &Device::Cpu, Ok).unwrap().is_empty());
+        let failed = make_all(100, &Device::Cpu, |i| if i == 3 { bail!("broken") } else { Ok(i) });
+        assert!(failed.unwrap_err().to_string().starts_with("broken"));
+    }
+}
