@@ -23,6 +23,8 @@ pub struct Setup {
     pub t5: T5Place,
     /// LoRAs beside USO's.
     pub loras: Vec<ExtraLora>,
+    /// Whether a packed file's numbers are read and held against the digest that the file states; else it is trusted.
+    pub verify: bool,
 }
 
 /// Where T5 lies and computes: its weights are almost half of a model's, and a prompt needs them once.
@@ -59,7 +61,7 @@ impl FromStr for T5Place {
 impl Setup {
     /// All matrices in the compute type or as their file has them, and no LoRA beside USO's.
     pub const fn new(device: Device, dtype: DType) -> Self {
-        Self { device, dtype, tier: Tier::Bf16, t5: T5Place::Device, loras: Vec::new() }
+        Self { device, dtype, tier: Tier::Bf16, t5: T5Place::Device, loras: Vec::new(), verify: false }
     }
 }
 

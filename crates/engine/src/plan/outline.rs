@@ -184,6 +184,15 @@ impl Outline {
         (stored, largest.unwrap_or(0))
     }
 
+    /// Bytes of the transformer's weights as its file has them: all, which a step reads where it computes its own
+    /// modulations, and those that it reads where these were computed once a job.
+    pub fn step_bytes(&self) -> (u64, u64) {
+        let bytes = |(_, tensor): (&str, &Stored)| tensor.bytes(tensor.stored);
+        let needed = |(name, _): &(&str, &Stored)| role(name) != Role::Modulation;
+        let tensors = || self.tensors(Part::Transformer);
+        (tensors().map(bytes).sum(), tensors().filter(needed).map(bytes).sum())
+    }
+
     /// A linear layer of a part, by its name without `.weight`. What is not there has no rows.
     pub(crate) fn layer(&self, part: Part, name: &str, keep: Keep, compute: DType) -> Layer {
         let weight = format!("{name}.weight");

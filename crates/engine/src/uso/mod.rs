@@ -103,7 +103,7 @@ impl Uso {
     /// # Errors
     /// As [`Uso::load`]; for a LoRA, names its file.
     pub fn load_with(files: &ModelFiles, setup: &Setup) -> Result<Self, Error> {
-        let Setup { device, dtype, tier, t5, loras } = setup;
+        let Setup { device, dtype, tier, t5, loras, .. } = setup;
         let (device, dtype) = (device, *dtype);
         let model = Model::open(files)?;
         model.check()?;

@@ -1,13 +1,9 @@
-//! What the autoencoder takes beside its weights and its result: in float32, band by band, with whole maps between
-//! layers.
-//!
-//! This is the one place to ask: `decoding` and `encoding` are to be those of `uso::autoencoder`.
+//! What the autoencoder takes beside its weights and its result, as `uso::autoencoder` reckons it for a backend.
 
-use super::record::F32;
 use crate::config::AutoencoderConfig;
 use crate::plan::hardware::Backend;
 use crate::plan::places::Place;
-use crate::uso::latents::CELL_PIXELS;
+use crate::uso::autoencoder::{self, Chunks, Maps, Peak};
 
 /// Bytes on the device and in the host's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,44 +14,29 @@ pub(crate) struct Need {
 
 /// What decoding a picture takes.
 pub(crate) fn decoding(ae: &AutoencoderConfig, size: (u32, u32), backend: Backend, maps: Place) -> Need {
-    need(ae, size, backend, maps, |levels, i| levels[(i + 1).min(levels.len() - 1)])
+    need(autoencoder::decoding(ae, size.0 as usize, size.1 as usize, chunks(backend, maps)), backend)
 }
 
 /// What encoding a picture takes.
 pub(crate) fn encoding(ae: &AutoencoderConfig, size: (u32, u32), backend: Backend, maps: Place) -> Need {
-    need(ae, size, backend, maps, |levels, i| levels[i.saturating_sub(1)])
+    need(autoencoder::encoding(ae, size.0 as usize, size.1 as usize, chunks(backend, maps)), backend)
 }
 
-/// `input` gives the channels that come into a level. A residual block has two maps of its output, or that of its
-/// input; a band is computed beside them; the attention in the middle keeps keys, values and pieces of them.
-fn need(
-    ae: &AutoencoderConfig,
-    (width, height): (u32, u32),
-    backend: Backend,
-    maps: Place,
-    input: impl Fn(&[u64], usize) -> u64,
-) -> Need {
-    let levels: Vec<u64> = ae.ch_mult.iter().map(|factor| (factor * ae.ch) as u64).collect();
-    let pixels = u64::from(width) * u64::from(height);
-    let map = |i: usize| input(&levels, i).max(2 * levels[i]) * (pixels >> (2 * i)) * F32;
-    let whole = (0..levels.len()).map(map).max().unwrap_or(0);
-    let widest = levels.iter().take(2).max().copied().unwrap_or(0);
-    let band = band(widest, u64::from(width), backend);
-    let cells = pixels / (CELL_PIXELS * CELL_PIXELS) as u64;
-    let kept = 3 * levels.last().copied().unwrap_or(0) * cells * F32;
-    match maps {
-        Place::Device => Need { device: whole.max(kept) + band, host: 0 },
-        Place::Host => Need { device: kept + band, host: whole },
+fn chunks(backend: Backend, maps: Place) -> Chunks {
+    let suits = if backend == Backend::Cpu { Chunks::CPU } else { Chunks::ACCELERATOR };
+    let maps = match maps {
+        Place::Device => Maps::Device,
+        Place::Host => Maps::Host,
+    };
+    Chunks { maps, ..suits }
+}
+
+fn need(peak: Peak, backend: Backend) -> Need {
+    match backend {
+        // Device and host are one.
+        Backend::Cpu => Need { device: peak.total(), host: 0 },
+        _ => Need { device: peak.device, host: peak.host },
     }
-}
-
-/// What is computed at a time: what suits the device, but at least a cell of the latent in height. A convolution holds
-/// its input and, with a halo, four times what it sees.
-fn band(channels: u64, width: u64, backend: Backend) -> u64 {
-    const CELL: u64 = CELL_PIXELS as u64;
-    let suits = if backend == Backend::Cpu { 16 << 20 } else { 256 << 20 };
-    let least = channels * width * (CELL + 4 * (CELL + 2)) * F32;
-    least.max(suits)
 }
 
 #[cfg(test)]
