@@ -22,8 +22,8 @@ use uso_store::WebReferences;
 
 pub(crate) use access::{AccessArgs, buckets};
 pub(crate) use bench::{
-    ApiFigure, BenchApiArgs, BenchArgs, BenchClientArgs, BenchCommand, BenchQueueArgs, BenchWorkerArgs,
-    QueueFigure, WorkerFigure,
+    ApiFigure, BenchApiArgs, BenchArgs, BenchClientArgs, BenchCommand, BenchEngineArgs,
+    BenchEngineClientArgs, BenchQueueArgs, BenchWorkerArgs, EngineFigure, QueueFigure, WorkerFigure,
 };
 pub(crate) use keys::{CreateKeyArgs, KeysArgs, KeysCommand};
 pub(crate) use model::{FetchArgs, HUGGING_FACE, InspectArgs, ModelCommand, PackArgs, PlanArgs};
@@ -187,6 +187,9 @@ pub(crate) struct ModelArgs {
     /// A LoRA for FLUX beside USO's, with its weight; may be repeated.
     #[arg(long, env = "USO_LORAS", value_delimiter = ',', value_name = "FILE[:WEIGHT]")]
     lora: Vec<ExtraLora>,
+    /// Hold a packed file's numbers against the digest that it states, which takes as long as to read all of it.
+    #[arg(long, env = "USO_VERIFY", value_parser = BoolishValueParser::new())]
+    verify: bool,
 }
 
 impl ModelArgs {
@@ -194,7 +197,8 @@ impl ModelArgs {
     pub(crate) fn setup(&self) -> Result<Setup, uso_engine::Error> {
         let device = uso_engine::device::open(&self.device)?;
         let dtype = uso_engine::device::precision(self.dtype.as_deref(), &device)?;
-        Ok(Setup { tier: self.tier, t5: self.t5, loras: self.lora.clone(), ..Setup::new(device, dtype) })
+        let (tier, t5, loras, verify) = (self.tier, self.t5, self.lora.clone(), self.verify);
+        Ok(Setup { tier, t5, loras, verify, ..Setup::new(device, dtype) })
     }
 }
 
