@@ -24,7 +24,12 @@ impl Shape {
     /// The width of FLUX.1-dev.
     pub(super) const REAL: usize = 3072;
 
-    /// The bundled model's configuration, with this transformer and FLUX.1-dev's autoencoder.
+    /// Narrow models have the bundled model's autoencoder, others FLUX.1-dev's.
+    fn is_narrow(self) -> bool {
+        self.hidden < Self::REAL
+    }
+
+    /// The bundled model's configuration, with this transformer.
     fn config(self) -> anyhow::Result<Value> {
         const HEAD: usize = 128;
         let mut config: Value = ModelFiles::Bundled.read_json("config.json")?;
@@ -39,8 +44,10 @@ impl Shape {
         }
         config["projector"]["hidden_size"] = json!(self.hidden);
         config["projector"]["style_token_nums"] = json!(64);
-        for left_to_flux in ["ae", "t5_max_length"] {
-            config.as_object_mut().context("config.json is no object")?.remove(left_to_flux);
+        let whole = config.as_object_mut().context("config.json is no object")?;
+        whole.remove("t5_max_length");
+        if !self.is_narrow() {
+            whole.remove("ae");
         }
         Ok(config)
     }
@@ -72,17 +79,19 @@ pub(super) fn model(shape: Shape, filled: u64, factor: Factor) -> anyhow::Result
     let folder = tempfile::tempdir().context("cannot make a folder for a model")?;
     let config = shape.config()?;
     save(&folder.path().join("config.json"), &serde_json::to_vec(&config)?)?;
-    for path in SMALL {
+    let autoencoder = Part::Autoencoder.place();
+    for path in SMALL.into_iter().chain(shape.is_narrow().then_some(autoencoder)) {
         save(&folder.path().join(path), &ModelFiles::Bundled.read(path)?)?;
     }
     let manifest =
         Manifest { config: serde_json::from_value(config)?, lora_rank: 16, ..Manifest::published()? };
-    for (part, stored) in [
+    let parts = [
         (Part::Transformer, StoredType::BF16),
-        (Part::Autoencoder, StoredType::F32),
         (Part::Lora, StoredType::BF16),
         (Part::Projector, StoredType::BF16),
-    ] {
+        (Part::Autoencoder, StoredType::F32),
+    ];
+    for (part, stored) in parts.into_iter().take(if shape.is_narrow() { 3 } else { 4 }) {
         let tensors = placed(manifest.tensors(part), "", |_, _| stored);
         weights(&folder.path().join(part.place()), &tensors, filled, factor)?;
     }
