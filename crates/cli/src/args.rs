@@ -23,8 +23,8 @@ use uso_store::WebReferences;
 
 pub(crate) use access::{AccessArgs, buckets};
 pub(crate) use bench::{
-    ApiFigure, BenchApiArgs, BenchArgs, BenchClientArgs, BenchCommand, BenchQueueArgs, BenchWorkerArgs,
-    QueueFigure, WorkerFigure,
+    ApiFigure, BenchApiArgs, BenchArgs, BenchClientArgs, BenchCommand, BenchEngineArgs,
+    BenchEngineClientArgs, BenchQueueArgs, BenchWorkerArgs, EngineFigure, QueueFigure, WorkerFigure,
 };
 pub(crate) use keys::{CreateKeyArgs, KeysArgs, KeysCommand};
 pub(crate) use model::{FetchArgs, HUGGING_FACE, InspectArgs, ModelCommand, PackArgs, PlanArgs};
@@ -197,6 +197,9 @@ pub(crate) struct ModelArgs {
     /// A LoRA for FLUX beside USO's, with its weight; may be repeated.
     #[arg(long, env = "USO_LORAS", value_delimiter = ',', value_name = "FILE[:WEIGHT]")]
     pub(crate) lora: Vec<ExtraLora>,
+    /// Hold a packed file's numbers against the digest that it states, which takes as long as to read all of it.
+    #[arg(long, env = "USO_VERIFY", value_parser = BoolishValueParser::new())]
+    pub(crate) verify: bool,
 }
 
 #[derive(Args)]

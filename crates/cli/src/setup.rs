@@ -16,10 +16,10 @@ pub(crate) fn setup(
 ) -> Result<Setup, Error> {
     let device = device::open(&args.device)?;
     let dtype = device::precision(args.dtype.as_deref(), &device)?;
-    let loras = args.lora.clone();
+    let (loras, verify) = (args.lora.clone(), args.verify);
     if device.is_metal() && args.vram.is_none() {
         tracing::warn!("nobody says what is free on this device, so nothing is planned: --vram says it");
-        return Ok(Setup { placement: unplanned(args), loras, ..Setup::new(device, dtype) });
+        return Ok(Setup { placement: unplanned(args), loras, verify, ..Setup::new(device, dtype) });
     }
     let model = Model::open(&ModelFiles::new(args.model.as_deref()))?;
     let terms = Terms {
@@ -31,7 +31,7 @@ pub(crate) fn setup(
     };
     let plan = Plan::new(&Outline::of(&model)?, &Hardware::of_device(&device, args.vram, None)?, &terms)?;
     plan.lines().iter().for_each(|line| tracing::info!("{line}"));
-    Ok(Setup { loras, ..Setup::planned(device, dtype, &plan) })
+    Ok(Setup { loras, verify, ..Setup::planned(device, dtype, &plan) })
 }
 
 fn unplanned(args: &ModelArgs) -> Placement {

@@ -17,6 +17,7 @@ mod error;
 mod examples;
 mod files;
 mod fingerprint;
+mod guard;
 mod image;
 pub mod matrix;
 mod memory;

@@ -62,10 +62,3 @@ mod cuda {
 pub(crate) fn keep_freed(_: &Device) -> Result<()> {
     Ok(())
 }
-
-/// Nothing: this build has no such pool.
-#[cfg(not(feature = "cuda"))]
-#[expect(clippy::unnecessary_wraps, reason = "as with CUDA")]
-pub(crate) fn give_back(_: &Device) -> Result<()> {
-    Ok(())
-}

@@ -20,6 +20,8 @@ pub struct Setup {
     pub placement: Placement,
     /// LoRAs beside USO's.
     pub loras: Vec<ExtraLora>,
+    /// Whether a packed file's numbers are read and held against the digest that the file states; else it is trusted.
+    pub verify: bool,
     /// Bytes of the device that samples and encoded prompts may take at most; None for all that is free after loading.
     pub budget: Option<u64>,
     /// Bytes of the device that stay free.
@@ -38,6 +40,7 @@ impl Setup {
             dtype,
             placement: Placement::default(),
             loras: Vec::new(),
+            verify: false,
             budget: None,
             reserve: 0,
             speed: None,

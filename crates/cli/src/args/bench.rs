@@ -19,9 +19,14 @@ pub(crate) enum BenchCommand {
     Worker(BenchWorkerArgs),
     /// Measure the API.
     Api(BenchApiArgs),
+    /// Measure what the engine takes of memory and time.
+    Engine(BenchEngineArgs),
     /// One side of a measurement, in a process of its own.
     #[command(hide = true)]
     Client(BenchClientArgs),
+    /// One measurement of the engine, in a process of its own.
+    #[command(hide = true)]
+    EngineClient(BenchEngineClientArgs),
 }
 
 #[derive(Args)]
@@ -100,6 +105,46 @@ pub(crate) enum ApiFigure {
     Eta,
     /// How soon a page shows something.
     Pages,
+}
+
+#[derive(Args)]
+pub(crate) struct BenchEngineArgs {
+    /// Write the figures as JSON too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Measure this alone; may be repeated.
+    #[arg(long, value_enum, value_name = "FIGURE")]
+    pub(crate) only: Vec<EngineFigure>,
+    /// Narrow models: shows that everything can be measured, not what it takes.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// The part of the large models that is written to the disk: all of it takes 25 GB for a while.
+    #[arg(long, default_value_t = 1.0, value_name = "PART")]
+    pub(crate) scale: f64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineFigure {
+    /// What a plan for the CPU says of memory, against the measured peak.
+    Planned,
+    /// What a step reads of the transformer's weights.
+    StepBytes,
+    /// Eight bits where few channels are far larger than the others.
+    Outliers,
+    /// T5 on the host in eight bits against float32.
+    Text,
+    /// What packing a large model takes of memory.
+    Packing,
+    /// How soon a packed model that is in no memory has done its first step.
+    Cold,
+    /// What is said of published layouts, and how soon.
+    Listings,
+}
+
+#[derive(Args)]
+pub(crate) struct BenchEngineClientArgs {
+    /// What to do, as JSON.
+    pub(crate) task: String,
 }
 
 #[derive(Args)]

@@ -2,6 +2,7 @@
 
 mod api;
 mod cores;
+mod engine;
 mod machine;
 mod observed;
 mod queue;
@@ -20,6 +21,8 @@ pub(crate) fn run(args: BenchArgs) -> anyhow::Result<()> {
     match args.command {
         BenchCommand::Queue(args) => one()?.block_on(queue::run(&args)),
         BenchCommand::Client(args) => queue::client(&one()?, &args),
+        BenchCommand::Engine(args) => one()?.block_on(engine::run(&args)),
+        BenchCommand::EngineClient(args) => engine::client(&args),
         // As a worker has them.
         BenchCommand::Worker(args) => tokio::runtime::Runtime::new()?.block_on(worker::run(&args)),
         BenchCommand::Api(args) => tokio::runtime::Runtime::new()?.block_on(api::run(&args)),

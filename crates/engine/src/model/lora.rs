@@ -209,11 +209,11 @@ fn one(rows: Range<usize>) -> Vec<Range<usize>> {
 }
 
 /// A stem, its layer, and where its rows go; none for the whole layer.
-type Stem = (String, String, Vec<Range<usize>>);
+pub(super) type Stem = (String, String, Vec<Range<usize>>);
 
 /// Names of the reference's attention processors: in a double block `..1` is the image stream, `..2` the text stream.
 /// In a single block `linear1` fuses qkv with the first feed-forward layer; the LoRA covers only its qkv rows.
-fn processors(flux: &FluxConfig) -> Vec<Stem> {
+pub(super) fn processors(flux: &FluxConfig) -> Vec<Stem> {
     let mut stems = Vec::new();
     for block in 0..flux.depth {
         for (processor, layer) in [

@@ -11,6 +11,7 @@ mod checkpoint;
 pub(crate) mod expected;
 mod inspect;
 pub(crate) mod lora;
+mod manifest;
 mod names;
 mod part;
 mod recognise;
@@ -26,6 +27,7 @@ pub use self::checkpoint::Account;
 pub(crate) use self::checkpoint::Checkpoint;
 use self::expected::Expected;
 pub use self::inspect::{Inspection, PartInspection};
+pub use self::manifest::Manifest;
 pub use self::part::Part;
 pub use self::small::Origin;
 use self::small::{Published, configuration};
@@ -157,6 +159,28 @@ impl Model {
     pub(crate) fn packed(&self, key: &str) -> Option<&str> {
         let file = self.parts.get(&Part::Transformer)?.candidate.files().first()?;
         file.header.metadata.get(key).map(String::as_str)
+    }
+
+    /// Whether a part lies in the packed file, whose digest covers it.
+    pub(crate) fn is_packed(&self, part: Part) -> bool {
+        let file = |part: &Part| self.parts.get(part)?.candidate.files().first();
+        let same = |(one, packed): (&Arc<WeightFile>, &Arc<WeightFile>)| Arc::ptr_eq(one, packed);
+        self.packed(PACKED_DIGEST).is_some() && file(&part).zip(file(&Part::Transformer)).is_some_and(same)
+    }
+
+    /// Reads all numbers of the packed file, if there is one, and holds them against its digest.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] names the file if they are others.
+    pub(crate) fn verify(&self) -> Result<(), Error> {
+        let Some(stated) = self.packed(PACKED_DIGEST) else { return Ok(()) };
+        let Some(file) = self.parts[&Part::Transformer].candidate.files().first() else { return Ok(()) };
+        let found = file.digest().map_err(|error| missing(&file.path, error.to_string()))?;
+        if found == stated {
+            return Ok(());
+        }
+        let reason = format!("its numbers have the digest {found}, its header states {stated}");
+        Err(Error::Weights { file: file.path.clone().into(), reason })
     }
 
     /// Tensors of a part.

@@ -8,20 +8,7 @@ use crate::Error;
 use crate::matrix::{Matrix, Tier};
 use crate::model::{Model, PACKED_LORA, Part};
 use crate::uso::lora::Changes;
-use crate::weights::{Located, StoredType, Weights};
-
-/// A tensor of the packed file.
-pub(super) struct Placed {
-    pub(super) name: String,
-    pub(super) stored: StoredType,
-    pub(super) shape: Vec<usize>,
-}
-
-impl Placed {
-    pub(super) fn bytes(&self) -> u64 {
-        self.stored.bytes(&self.shape).unwrap_or(0)
-    }
-}
+use crate::weights::{Located, Placed, StoredType, Weights};
 
 /// A tensor of the model and what becomes of it: itself, and maybe its scale.
 pub(super) struct Packing {

@@ -175,13 +175,23 @@ impl Outline {
             .sum()
     }
 
-    /// Bytes of the modulation weights as their file has them, and in the compute type the most of one layer.
-    pub(super) fn modulation_bytes(&self, compute: DType) -> (u64, u64) {
+    /// Bytes of the modulation weights as their file has them, and the most of one layer as it is kept.
+    pub(super) fn modulation_bytes(&self, keep: Keep, compute: DType) -> (u64, u64) {
         let modulations =
             || self.tensors(Part::Transformer).filter(|(name, _)| role(name) == Role::Modulation);
         let stored = modulations().map(|(_, tensor)| tensor.bytes(tensor.stored)).sum();
-        let largest = modulations().map(|(_, tensor)| tensor.bytes(plain(compute))).max();
+        let kept = |name, tensor| kept(Part::Transformer, name, tensor, keep, plain(compute));
+        let largest = modulations().map(|(name, tensor)| tensor.bytes(kept(name, tensor))).max();
         (stored, largest.unwrap_or(0))
+    }
+
+    /// Bytes of the transformer's weights as its file has them: all, which a step reads where it computes its own
+    /// modulations, and those that it reads where these were computed once a job.
+    pub fn step_bytes(&self) -> (u64, u64) {
+        let bytes = |(_, tensor): (&str, &Stored)| tensor.bytes(tensor.stored);
+        let needed = |(name, _): &(&str, &Stored)| role(name) != Role::Modulation;
+        let tensors = || self.tensors(Part::Transformer);
+        (tensors().map(bytes).sum(), tensors().filter(needed).map(bytes).sum())
     }
 
     /// A linear layer of a part, by its name without `.weight`. What is not there has no rows.
@@ -257,7 +267,7 @@ fn kept(part: Part, name: &str, tensor: &Stored, keep: Keep, compute: StoredType
 /// Whether it is one of the large matrices that tiers are for. Tables, embedders and convolutions are not.
 fn is_matrix(part: Part, name: &str, tensor: &Stored) -> bool {
     let inside = match part {
-        Part::Transformer => matches!(role(name), Role::Block(_)),
+        Part::Transformer => matches!(role(name), Role::Block(_) | Role::Modulation),
         Part::T5 => name.starts_with("encoder.block.") && !name.contains("relative_attention_bias"),
         _ => false,
     };

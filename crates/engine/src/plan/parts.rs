@@ -88,9 +88,9 @@ impl Layout<'_> {
     fn modulations(&self) -> PartPlan {
         let resident = self.roles().filter(|(role, _)| *role == Role::Modulation);
         let part = match self.placement.modulations {
-            Place::Device => on("device", self.dtype.as_str(), resident.map(|(_, bytes)| bytes).sum()),
+            Place::Device => on("device", self.tier(), resident.map(|(_, bytes)| bytes).sum()),
             Place::Host => {
-                let (mapped_bytes, _) = self.outline.modulation_bytes(self.dtype);
+                let (mapped_bytes, _) = self.outline.modulation_bytes(self.placement.keep, self.dtype);
                 PartPlan { mapped_bytes, ..on(PER_JOB, "as stored", 0) }
             }
         };

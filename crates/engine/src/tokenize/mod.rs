@@ -11,6 +11,7 @@ use tokenizers::Tokenizer;
 pub use self::clip::ClipTokenizer;
 pub use self::t5::T5Tokenizer;
 use crate::Error;
+use crate::guard::guarded;
 
 /// A text as its encoder is given it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +70,8 @@ impl fmt::Display for TokenizerSource {
 }
 
 fn parse(name: &str, json: &[u8]) -> Result<Tokenizer, Error> {
-    Tokenizer::from_bytes(json).map_err(|error| Error::Tokenizer(format!("{name}: {error}")))
+    guarded(|| Tokenizer::from_bytes(json).map_err(|error| error.to_string()))
+        .map_err(|reason| Error::Tokenizer(format!("{name}: {reason}")))
 }
 
 fn id(tokenizer: &Tokenizer, token: &str) -> Result<u32, Error> {
@@ -81,6 +83,6 @@ fn largest_id(tokenizer: &Tokenizer) -> u32 {
 }
 
 fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, Error> {
-    let encoding = tokenizer.encode(text, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
-    Ok(encoding.get_ids().to_vec())
+    let encoding = guarded(|| tokenizer.encode(text, false).map_err(|error| error.to_string()));
+    Ok(encoding.map_err(Error::Tokenizer)?.get_ids().to_vec())
 }

@@ -114,7 +114,7 @@ impl Uso {
     /// # Errors
     /// As [`Uso::load`]; for a LoRA, names its file.
     pub fn load_with(files: &ModelFiles, setup: &Setup) -> Result<Self, Error> {
-        let Setup { device, dtype, placement, loras, budget, reserve, speed, plan } = setup;
+        let Setup { device, dtype, placement, loras, budget, reserve, speed, plan, .. } = setup;
         let (device, dtype) = (device, *dtype);
         let model = Arc::new(Model::open(files)?);
         model.check()?;

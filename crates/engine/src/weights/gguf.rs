@@ -213,7 +213,7 @@ fn ggml_type(number: u32) -> (Option<StoredType>, String) {
 }
 
 /// Ggml's number of a type; None if it has none.
-pub(crate) fn gguf_number(stored: StoredType) -> Option<u32> {
+pub(super) fn gguf_number(stored: StoredType) -> Option<u32> {
     TYPES.iter().find(|(_, known)| *known == stored).map(|(number, _)| *number)
 }
 

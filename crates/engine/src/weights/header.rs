@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::source::Source;
 use super::{StoredType, gguf, pickle, safetensors};
+use crate::guard::guarded;
 
 /// The container of a weight file, recognised by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +65,7 @@ impl Header {
         match container(&beginning)? {
             Container::Safetensors => safetensors::header(source),
             Container::Gguf => gguf::header(source),
-            Container::Pickle => pickle::header(source, path),
+            Container::Pickle => guarded(|| pickle::header(source, path)),
         }
     }
 

@@ -7,6 +7,7 @@ mod read;
 mod safetensors;
 mod source;
 mod stored;
+mod write;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,13 +16,15 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Shape, Tensor, bail};
 use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
+use sha2::{Digest, Sha256};
 
-pub(crate) use self::gguf::gguf_number;
+use self::gguf::gguf_number;
 pub use self::header::{Container, Entry, Header};
 pub(crate) use self::read::Table;
-pub(crate) use self::safetensors::safetensors_name;
+use self::safetensors::safetensors_name;
 pub(crate) use self::source::Source;
 pub use self::stored::StoredType;
+pub use self::write::{GGUF_ALIGNMENT, Placed, gguf_header, safetensors_header};
 use crate::Error;
 
 /// An open weight file and its header.
@@ -38,6 +41,22 @@ impl WeightFile {
     pub(crate) fn open(path: String, source: Source, place: &Path) -> std::result::Result<Self, String> {
         let header = Header::read(&source, place)?;
         Ok(Self { path, source, header })
+    }
+
+    /// SHA-256 in hexadecimal of the bytes of all tensors in their order in the file.
+    pub(crate) fn digest(&self) -> std::io::Result<String> {
+        let mut entries: Vec<&Entry> = self.header.tensors.values().collect();
+        entries.sort_by_key(|entry| entry.start);
+        let (mut digest, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+        for entry in entries {
+            let end = entry.start.saturating_add(entry.bytes);
+            for start in (entry.start..end).step_by(buffer.len()) {
+                let piece = (end - start).min(buffer.len() as u64) as usize;
+                self.source.read_at(&mut buffer[..piece], start)?;
+                digest.update(&buffer[..piece]);
+            }
+        }
+        Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// What is wrong with the bytes of its tensors: of the first by place, where the file was cut.

@@ -77,7 +77,7 @@ fn stored(dtype: &str) -> Option<StoredType> {
 }
 
 /// The format's name of a type; None if it has none.
-pub(crate) fn safetensors_name(stored: StoredType) -> Option<&'static str> {
+pub(super) fn safetensors_name(stored: StoredType) -> Option<&'static str> {
     TYPES.iter().find(|(_, known)| *known == stored).map(|(name, _)| *name)
 }
 

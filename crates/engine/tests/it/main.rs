@@ -8,6 +8,7 @@ mod features;
 mod footprint;
 mod formats;
 mod golden;
+mod hostile;
 mod image;
 mod listings;
 mod loras;

@@ -1,7 +1,7 @@
 //! A packed model draws what it was packed from, to the precision of its tier, with the LoRA in it.
 
 use candle_core::{DType, Device};
-use uso_engine::{Model, ModelFiles, Tier, Uso, pack};
+use uso_engine::{Model, ModelFiles, Setup, Tier, Uso, pack};
 
 use crate::formats::{distance, draw, recorded};
 use crate::model_folder::{Copy, FLUX};
@@ -65,4 +65,23 @@ fn what_is_quantised_already_is_not_packed() {
         pack(&Model::open(&copy.files()).unwrap(), Tier::Q8_0, folder.path(), &mut |_| {}).unwrap_err();
     let said = refused.to_string();
     assert!(said.contains(FLUX) && said.contains("already") && said.contains("bf16"), "{said}");
+}
+
+#[test]
+fn a_packed_files_digest_is_trusted_unless_it_is_to_be_verified() {
+    let (folder, files) = packed(&Copy::new(), Tier::Q8_0);
+    let verify = |verify| {
+        Uso::load_with(&files, &Setup { verify, ..Setup::new(Device::Cpu, DType::F32) })
+            .err()
+            .map(|error| error.to_string())
+    };
+    assert_eq!(verify(true), None, "as it was written");
+    let path = folder.path().join("uso-q8_0.gguf");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let last = bytes.len() - 64;
+    bytes[last] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    assert_eq!(verify(false), None, "nobody looks");
+    let said = verify(true).unwrap();
+    assert!(said.contains("uso-q8_0.gguf") && said.contains("digest"), "{said}");
 }

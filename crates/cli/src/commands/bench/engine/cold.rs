@@ -1,0 +1,95 @@
+//! How soon a packed model that is in no memory has done its first step.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use rustix::fs::{Advice, fadvise};
+use serde::{Deserialize, Serialize};
+use uso_engine::plan::{Backend, Picture};
+use uso_engine::{Engine as _, ModelFiles, Setup, Uso, device};
+
+use super::folder::{self, even};
+use super::task::{Task, ask};
+use super::{Sizes, request};
+use crate::commands::bench::report::{Goal, Report};
+
+/// A start to be timed.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Start {
+    folder: PathBuf,
+    /// When its process was started, since 1970.
+    asked: Duration,
+}
+
+/// Seconds of a start.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Started {
+    /// Until the first step was done.
+    first: f64,
+    /// Of the second step.
+    warm: f64,
+}
+
+pub(super) async fn measure(sizes: &Sizes, report: &mut Report) -> anyhow::Result<()> {
+    let packed = tempfile::tempdir()?;
+    {
+        let folder = folder::model(sizes.started, u64::MAX, even)?;
+        let task = Task::Pack { folder: folder.path().to_owned(), out: packed.path().to_owned() };
+        ask::<u64>(&task).await?;
+    }
+    let file = weight_file(packed.path())?;
+    let (mut ratios, mut said) = (Vec::new(), Vec::new());
+    for _ in 0..sizes.rounds {
+        let reading = read_cold(&file)?;
+        forget(&file)?;
+        let asked = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let started: Started = ask(&Task::Start(Start { folder: packed.path().to_owned(), asked })).await?;
+        ratios.push((started.first - started.warm) / reading);
+        said.push(format!(
+            "{reading:.1} s read, {:.1} s to the first step, {:.1} s a step",
+            started.first, started.warm
+        ));
+    }
+    ratios.sort_by(f64::total_cmp);
+    let figure = "packed model in q8_0 from a cold disk: to the end of the first step less a warm one, against reading it";
+    report.row(figure, ratios.get(ratios.len() / 2).copied(), "ratio", Goal::AtMost(1.3));
+    report.note(format!("{:.1} GB packed: {}", file.metadata()?.len() as f64 / 1e9, said.join("; ")));
+    Ok(())
+}
+
+fn weight_file(folder: &Path) -> anyhow::Result<File> {
+    let files = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+    let packed = files.iter().find(|entry| entry.path().extension().is_some_and(|end| end == "gguf"));
+    Ok(File::open(packed.context("nothing was packed")?.path())?)
+}
+
+/// Has the system drop what it keeps of a file.
+fn forget(file: &File) -> anyhow::Result<()> {
+    fadvise(file, 0, None, Advice::DontNeed).context("cannot drop a file's pages")
+}
+
+/// Seconds of reading a file that is in no memory, from its beginning to its end.
+fn read_cold(mut file: &File) -> anyhow::Result<f64> {
+    use std::io::Seek as _;
+    forget(file)?;
+    file.rewind()?;
+    let (start, mut buffer) = (Instant::now(), vec![0; 8 << 20]);
+    while file.read(&mut buffer)? > 0 {}
+    Ok(start.elapsed().as_secs_f64())
+}
+
+/// Loads a model in this process and does two steps.
+pub(super) fn start(Start { folder, asked }: Start) -> anyhow::Result<Started> {
+    const PICTURE: Picture = Picture { width: 256, height: 256, content: None, styles: 0, steps: 2 };
+    let setup = Setup::new(device::open("cpu")?, Backend::Cpu.compute());
+    let mut uso = Uso::load_with(&ModelFiles::Folder(folder), &setup)?;
+    let mut sample = uso.encode(&request::request(&PICTURE))?;
+    uso.step(&mut sample)?;
+    let first = SystemTime::now().duration_since(UNIX_EPOCH)?.saturating_sub(asked);
+    let second = Instant::now();
+    uso.step(&mut sample)?;
+    Ok(Started { first: first.as_secs_f64(), warm: second.elapsed().as_secs_f64() })
+}

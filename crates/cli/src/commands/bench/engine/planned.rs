@@ -1,0 +1,101 @@
+//! What a plan for the CPU says of memory, against the peak that is measured.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use uso_engine::plan::{Hardware, Outline, Picture, Plan, T5Place, Terms, Wishes};
+use uso_engine::{Model, ModelFiles, Setup, Tier, Uso, device};
+
+use super::folder::{self, even};
+use super::task::{Task, ask};
+use super::{Sizes, memory, request};
+use crate::commands::bench::report::{Goal, Report};
+
+/// Pictures of one model in one tier.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Drawing {
+    folder: PathBuf,
+    tier: String,
+    /// Width, height, side of the content reference, styles, steps.
+    pictures: Vec<(u32, u32, Option<u32>, u32, u32)>,
+}
+
+/// What one picture took.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Case {
+    /// Bytes that the plan says.
+    planned: u64,
+    /// The most bytes of anonymous memory while it was drawn, less what the process had before it loaded anything.
+    measured: u64,
+}
+
+impl Case {
+    /// How far the plan is off, in per cent.
+    fn off(&self) -> f64 {
+        100.0 * (self.planned as f64 / self.measured as f64 - 1.0)
+    }
+}
+
+pub(super) async fn measure(sizes: &Sizes, report: &mut Report) -> anyhow::Result<()> {
+    let folder = folder::model(sizes.shape, u64::MAX, even)?;
+    let mut worst: f64 = 0.0;
+    for tier in &sizes.tiers {
+        let numbers = |picture: &Picture| {
+            let content = picture.content.map(|(side, _)| side);
+            (picture.width, picture.height, content, picture.styles, picture.steps)
+        };
+        let pictures = sizes.pictures.iter().map(numbers).collect();
+        let drawing = Drawing { folder: folder.path().to_owned(), tier: tier.to_string(), pictures };
+        let cases: Vec<Case> = ask(&Task::Draw(drawing)).await?;
+        for (case, picture) in cases.iter().zip(&sizes.pictures) {
+            worst = worst.max(case.off().abs());
+            report.note(describe(*tier, picture, case));
+        }
+    }
+    let cases = sizes.tiers.len() * sizes.pictures.len();
+    let figure = format!("plan for the CPU against the measured peak: farthest off of {cases} pictures");
+    report.row(figure, Some(worst), "%", Goal::AtMost(10.0));
+    Ok(())
+}
+
+fn describe(tier: Tier, picture: &Picture, case: &Case) -> String {
+    let Picture { width, height, styles, .. } = picture;
+    let content = picture.content.map_or(String::new(), |(side, _)| format!(", content {side}"));
+    let mib = |bytes: u64| bytes >> 20;
+    format!(
+        "{tier}, {width}x{height}{content}, {styles} styles: {} MiB planned, {} MiB measured, {:+.1} %",
+        mib(case.planned),
+        mib(case.measured),
+        case.off()
+    )
+}
+
+/// Draws the pictures one after the other in this process.
+pub(super) fn draw(drawing: &Drawing) -> anyhow::Result<Vec<Case>> {
+    const WARM_UP: (u32, u32, Option<u32>, u32, u32) = (64, 64, Some(64), 1, 1);
+    let before = memory::anonymous()?;
+    let (tier, files) = (drawing.tier.parse()?, ModelFiles::Folder(drawing.folder.clone()));
+    let model = Model::open(&files)?;
+    let (outline, device) = (Outline::of(&model)?, device::open("cpu")?);
+    let hardware = Hardware::of_device(&device, None, None)?;
+    let dtype = hardware.backend.compute();
+    let plan = |picture| {
+        let wishes = Wishes { tier: Some(tier), t5: Some(T5Place::Device), stream: false };
+        Plan::new(&outline, &hardware, &Terms { picture, slots: 1, reserve: Some(0), dtype, wishes })
+    };
+    let setup = Setup::planned(device, dtype, &plan(picture(WARM_UP))?);
+    let mut uso = Uso::load_with(&files, &setup)?;
+    request::draw(&mut uso, &picture(WARM_UP))?;
+    let mut cases = Vec::new();
+    for numbers in &drawing.pictures {
+        let picture = picture(*numbers);
+        let planned = plan(picture)?.device.need_bytes;
+        let ((), peak) = memory::peak(|| request::draw(&mut uso, &picture))?;
+        cases.push(Case { planned, measured: peak.saturating_sub(before) });
+    }
+    Ok(cases)
+}
+
+fn picture((width, height, content, styles, steps): (u32, u32, Option<u32>, u32, u32)) -> Picture {
+    Picture { width, height, content: content.map(|side| (side, side)), styles, steps }
+}
