@@ -276,6 +276,9 @@ pub(crate) struct GenerateArgs {
     /// How the content reference's positions are moved: d(iagonally), h(eight), w(idth) or o (not).
     #[arg(long, default_value = "d", value_name = "d|h|w|o")]
     pub(crate) pe: PositionShift,
+    /// Check first, as a worker does, that the model computes what it should on this device.
+    #[arg(long)]
+    pub(crate) self_test: bool,
     /// Where the picture goes: a PNG file.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,

@@ -36,6 +36,88 @@ pub(crate) fn give_back(device: &Device) -> Result<()> {
     answer.result().map_err(candle_core::Error::wrap)
 }
 
+/// Bytes that are in use; None where nobody counts them.
+///
+/// # Errors
+/// If the device is lost.
+pub(crate) fn used(device: &Device) -> Result<Option<u64>> {
+    counts::used(device)
+}
+
+/// The most bytes that were in use since [`forget_peak`]; None where nobody counts them.
+///
+/// # Errors
+/// If the device is lost.
+pub(crate) fn peak(device: &Device) -> Result<Option<u64>> {
+    counts::peak(device)
+}
+
+/// Begins to count the peak anew.
+///
+/// # Errors
+/// If the device is lost.
+pub(crate) fn forget_peak(device: &Device) -> Result<()> {
+    counts::forget_peak(device)
+}
+
+#[cfg(not(feature = "cuda"))]
+#[expect(clippy::unnecessary_wraps, reason = "as with CUDA")]
+mod counts {
+    use candle_core::{Device, Result};
+
+    pub(super) fn used(_: &Device) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    pub(super) fn peak(_: &Device) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    pub(super) fn forget_peak(_: &Device) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(feature = "cuda")]
+mod counts {
+    use candle_core::cuda::cudarc::driver::sys::{
+        CUmemPool_attribute, cuMemPoolGetAttribute, cuMemPoolSetAttribute,
+    };
+    use candle_core::{Device, Result};
+
+    use super::cuda::pool;
+
+    pub(super) fn used(device: &Device) -> Result<Option<u64>> {
+        get(device, CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)
+    }
+
+    pub(super) fn peak(device: &Device) -> Result<Option<u64>> {
+        get(device, CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
+    }
+
+    pub(super) fn forget_peak(device: &Device) -> Result<()> {
+        let Some(pool) = pool(device)? else { return Ok(()) };
+        let mut zero = 0u64;
+        // SAFETY: the pool is the device's own, and the attribute is a number of 64 bits that zero resets.
+        #[expect(unsafe_code, reason = "cudarc has no safe call for it")]
+        let answer = unsafe {
+            let attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+            cuMemPoolSetAttribute(pool, attribute, (&raw mut zero).cast())
+        };
+        answer.result().map_err(candle_core::Error::wrap)
+    }
+
+    fn get(device: &Device, attribute: CUmemPool_attribute) -> Result<Option<u64>> {
+        let Some(pool) = pool(device)? else { return Ok(None) };
+        let mut bytes = 0u64;
+        // SAFETY: the pool is the device's own, and these attributes are numbers of 64 bits.
+        #[expect(unsafe_code, reason = "cudarc has no safe call for it")]
+        let answer = unsafe { cuMemPoolGetAttribute(pool, attribute, (&raw mut bytes).cast()) };
+        answer.result().map_err(candle_core::Error::wrap)?;
+        Ok(Some(bytes))
+    }
+}
+
 #[cfg(feature = "cuda")]
 mod cuda {
     use candle_core::cuda::cudarc::driver::sys;

@@ -7,7 +7,7 @@ use candle_core::{DType, Device};
 
 use crate::Error;
 use crate::placement::Placement;
-use crate::plan::{Plan, Speed};
+use crate::plan::{Picture, Plan, Speed};
 
 /// How a model is loaded.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub struct Setup {
     pub speed: Option<Speed>,
     /// The plan that it follows, in a line.
     pub plan: Option<String>,
+    /// The largest picture that the plan is for.
+    pub largest: Option<Picture>,
 }
 
 impl Setup {
@@ -45,6 +47,7 @@ impl Setup {
             reserve: 0,
             speed: None,
             plan: None,
+            largest: None,
         }
     }
 
@@ -56,6 +59,7 @@ impl Setup {
             reserve: plan.device.reserve_bytes,
             speed: plan.hardware.speed.clone(),
             plan: Some(plan.summary()),
+            largest: Some(plan.picture),
             ..Self::new(device, dtype)
         }
     }

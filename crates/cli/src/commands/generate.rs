@@ -16,6 +16,9 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let files = ModelFiles::new(args.model.model.as_deref());
     let setup = setup(&args.model, 1, |defaults| largest(args, defaults))?;
     let mut uso = Uso::load_with(&files, &setup).context("cannot load the model")?;
+    if args.self_test {
+        uso.self_test()?;
+    }
 
     let request = request(args, uso.defaults())?;
     let mut begun = Instant::now();

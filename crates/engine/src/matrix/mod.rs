@@ -102,6 +102,14 @@ impl Matrix {
         }
     }
 
+    /// What products on the CPU may do to activations.
+    pub fn activations(&self) -> Activations {
+        match self {
+            Self::Quantised(blocks) => blocks.activations(),
+            Self::Dense(_) | Self::Fp8(_) => Activations::Exact,
+        }
+    }
+
     /// `x` (.., in) times the transpose of the weights: (.., out), in the type of `x`.
     ///
     /// # Errors

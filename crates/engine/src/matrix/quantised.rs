@@ -45,6 +45,10 @@ impl Quantised {
         Self { activations, ..self }
     }
 
+    pub(super) fn activations(&self) -> Activations {
+        self.activations
+    }
+
     pub(super) fn to_device(&self, device: &Device) -> Result<Self> {
         if self.device().same_device(device) {
             return Ok(self.clone());

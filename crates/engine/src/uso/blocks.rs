@@ -110,6 +110,20 @@ impl<T: Send> Blocks<T> {
     }
 }
 
+impl<T> Blocks<T> {
+    /// What `look` sees in the first layer; nothing where there is none.
+    ///
+    /// # Errors
+    /// If it cannot be brought to the device.
+    pub(super) fn first<R: Default>(&self, look: impl FnOnce(&T) -> R) -> Result<R> {
+        match self {
+            Self::Resident(layers) => Ok(layers.first().map(look).unwrap_or_default()),
+            Self::Streamed(Streamed { count: 0, .. }) => Ok(R::default()),
+            Self::Streamed(streamed) => Ok(look(&(streamed.load)(0)?)),
+        }
+    }
+}
+
 impl<T: Send> Streamed<T> {
     fn each(&self, mut work: impl FnMut(usize, &T) -> Result<()>) -> Result<()> {
         thread::scope(|scope| {

@@ -67,6 +67,17 @@ impl Flux {
         })
     }
 
+    /// The linear layers of the first block of each kind, and of the first modulation.
+    ///
+    /// # Errors
+    /// If they cannot be brought to the device.
+    pub(super) fn some_linears(&self) -> Result<Vec<Linear>> {
+        let double = self.double_blocks.first(|block| block.linears().into_iter().cloned().collect())?;
+        let single = self.single_blocks.first(|block| block.linears().into_iter().cloned().collect())?;
+        let linears: [Vec<Linear>; 3] = [double, single, self.modulations.some_linears()?];
+        Ok(linears.concat())
+    }
+
     /// Embeds packed latents (1, tokens, channels) into (1, tokens, hidden).
     ///
     /// # Errors

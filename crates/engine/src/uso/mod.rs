@@ -39,7 +39,7 @@ use crate::config::{Defaults, ModelConfig};
 use crate::matrix::Tier;
 use crate::model::Model;
 use crate::placement::{self, Keep, Placement, T5Place};
-use crate::plan::{Outline, Speed};
+use crate::plan::{Outline, Picture, Speed};
 use crate::preprocess::Normalisation;
 use crate::setup::Setup;
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
@@ -97,6 +97,7 @@ pub struct Uso {
     free: Option<u64>,
     speed: Option<Speed>,
     plan: Option<String>,
+    largest: Option<Picture>,
 }
 
 impl Uso {
@@ -114,7 +115,7 @@ impl Uso {
     /// # Errors
     /// As [`Uso::load`]; for a LoRA, names its file.
     pub fn load_with(files: &ModelFiles, setup: &Setup) -> Result<Self, Error> {
-        let Setup { device, dtype, placement, loras, budget, reserve, speed, plan, .. } = setup;
+        let Setup { device, dtype, placement, loras, budget, reserve, speed, plan, largest, .. } = setup;
         let (device, dtype) = (device, *dtype);
         let model = Arc::new(Model::open(files)?);
         model.check()?;
@@ -155,6 +156,7 @@ impl Uso {
             free: None,
             speed: speed.clone(),
             plan: plan.clone(),
+            largest: *largest,
         };
         let free = memory::free(device).map(|free| free.saturating_sub(*reserve));
         uso.free = match (free, *budget) {

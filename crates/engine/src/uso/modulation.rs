@@ -92,6 +92,11 @@ impl Modulations {
         Ok(ModulationTables { rows, double_blocks: self.double_blocks })
     }
 
+    /// The linear layers of the first modulation.
+    pub(super) fn some_linears(&self) -> Result<Vec<Linear>> {
+        self.layers.first(|layer| layer.linears().into_iter().cloned().collect())
+    }
+
     /// The conditioning vector of each step (`vec` of the reference): (steps, hidden).
     fn vectors(&self, timesteps: &[f32], guidance: f64, pooled: &Tensor, probe: Probe<'_>) -> Result<Tensor> {
         let sinusoidal = |values: &[f32]| sinusoidal(values, self.dtype, &self.device);

@@ -2,12 +2,14 @@
 //!
 //! A model folder may hold the record of one picture: `self_test/request.json`, whose fields are those of
 //! [`Recorded`], the reference images that it names beside it, and `self_test/picture.png`, drawn from that
-//! request by the PyTorch reference or by an engine that is trusted.
+//! request by the PyTorch reference or by an engine that is trusted. Where there is none, products, styles and a step of
+//! the largest picture are looked at instead.
+
+mod unrecorded;
 
 use serde::Deserialize;
 
 use super::{Sample, Uso, autoencoder};
-use crate::cache::Cache;
 use crate::files::missing;
 use crate::{DecodeLimits, Engine, Error, Image, ModelFiles, PositionShift, Reference, Request};
 
@@ -24,10 +26,6 @@ const SHARE: f64 = 0.005;
 /// rows of one tensor scrambled it has 20 (a single block), 3 (either half of the autoencoder), 2 (T5) or 1
 /// (the style projector).
 const MEAN_LEVELS: f64 = 2.0;
-
-/// Sampling steps and side in pixels of the picture that is drawn where there is no record.
-const STEPS: u32 = 2;
-const SIDE: u32 = 64;
 
 /// A recorded request.
 #[derive(Deserialize)]
@@ -63,7 +61,10 @@ pub(super) fn run(uso: &mut Uso) -> Result<(), Error> {
     let files = uso.files.clone();
     let record = if files.contains(REQUEST) { Some(read(&files)?) } else { None };
     let (request, record) =
-        record.map_or_else(|| (unrecorded(), None), |(request, record)| (request, Some(record)));
+        record.map_or_else(|| (unrecorded::request(), None), |(request, record)| (request, Some(record)));
+    if record.is_none() {
+        unrecorded::run(uso)?;
+    }
     let ours = draw(uso, &request)?;
     if ours.is_flat() {
         return Err(fault("the picture has one colour".into()));
@@ -94,28 +95,6 @@ fn read(files: &ModelFiles) -> Result<(Request, Record), Error> {
     Ok((request, Record { picture: image(PICTURE)?, mean_levels: recorded.mean_levels }))
 }
 
-/// A request that reaches every part of a model. The references are of two colours, so that nothing in
-/// them is flat.
-fn unrecorded() -> Request {
-    let image = |even: [u8; 3], odd: [u8; 3]| {
-        let colour = |i: u32| if (i / 8 + i / SIDE / 8).is_multiple_of(2) { even } else { odd };
-        Reference::from(Image { width: SIDE, height: SIDE, rgb: (0..SIDE * SIDE).flat_map(colour).collect() })
-    };
-    Request {
-        prompt: "a red circle on a green field".into(),
-        content: Some(image([255, 255, 255], [200, 30, 30])),
-        styles: vec![image([20, 60, 200], [240, 200, 40])],
-        width: SIDE,
-        height: SIDE,
-        keep_size: false,
-        content_size: SIDE,
-        steps: STEPS,
-        guidance: 4.0,
-        seed: 0,
-        position_shift: PositionShift::default(),
-    }
-}
-
 fn draw(uso: &mut Uso, request: &Request) -> Result<Image, Error> {
     let sample = sample(uso, request).map_err(|error| match error {
         Error::NotFinite { .. } => fault(error.to_string()),
@@ -130,10 +109,7 @@ fn draw(uso: &mut Uso, request: &Request) -> Result<Image, Error> {
 
 /// The finished sample. It is encoded past the cache, which would hide what the weights have become.
 fn sample(uso: &mut Uso, request: &Request) -> Result<Sample, Error> {
-    let features = std::mem::replace(&mut uso.features, Cache::new(0));
-    let sample = uso.encode(request);
-    uso.features = features;
-    let mut sample = sample?;
+    let mut sample = unrecorded::past_the_cache(uso, |uso| uso.encode(request))?;
     while !sample.steps().is_done() {
         uso.step(&mut sample)?;
     }
