@@ -8,6 +8,7 @@ use candle_core::{DType, Device};
 
 use crate::Error;
 use crate::matrix::Tier;
+use crate::request::LORA_WEIGHT;
 
 /// How a model is loaded.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub struct Setup {
     pub t5: T5Place,
     /// LoRAs beside USO's.
     pub loras: Vec<ExtraLora>,
+    /// The folder of LoRAs that requests may name.
+    pub lora_folder: Option<PathBuf>,
 }
 
 /// Where T5 lies and computes: its weights are almost half of a model's, and a prompt needs them once.
@@ -59,7 +62,8 @@ impl FromStr for T5Place {
 impl Setup {
     /// All matrices in the compute type or as their file has them, and no LoRA beside USO's.
     pub const fn new(device: Device, dtype: DType) -> Self {
-        Self { device, dtype, tier: Tier::Bf16, t5: T5Place::Device, loras: Vec::new() }
+        let (tier, t5) = (Tier::Bf16, T5Place::Device);
+        Self { device, dtype, tier, t5, loras: Vec::new(), lora_folder: None }
     }
 }
 
@@ -86,15 +90,13 @@ impl FromStr for ExtraLora {
             }
             _ => (text, 1.0),
         };
-        if !weight.is_finite() || weight.abs() > MOST_WEIGHT {
-            return Err(refused(format!("weight {weight} is not within -{MOST_WEIGHT} to {MOST_WEIGHT}")));
+        if !LORA_WEIGHT.contains(&weight) {
+            let (least, most) = (LORA_WEIGHT.start(), LORA_WEIGHT.end());
+            return Err(refused(format!("weight {weight} is not within {least} to {most}")));
         }
         Ok(Self { file: file.into(), weight })
     }
 }
-
-/// Beyond this a LoRA leaves nothing of the model.
-const MOST_WEIGHT: f64 = 10.0;
 
 #[cfg(test)]
 mod tests {

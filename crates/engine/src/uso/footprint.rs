@@ -33,15 +33,17 @@ impl Uso {
         let flux = &self.config.flux;
         let bytes = self.dtype.size_in_bytes();
         let tables = ModulationTables::bytes(flux, request.steps as usize);
-        let step = step(flux, &tokens, bytes) as u64;
+        let loras = self.loras.sizes(&request.loras);
+        let branches = loras.numbers * bytes;
+        let step = step(flux, &tokens, bytes).max(branching(flux, &tokens, bytes, loras.rows)) as u64;
         let decoding = self.on_device(self.autoencoder.decoding(width, height));
         let encoding = reference.map_or(0, |(width, height)| {
             self.on_device(self.autoencoder.encoding(width as usize, height as usize))
         });
         Footprint {
-            kept: (tables + beside_tables(flux, &tokens, bytes)) as u64,
+            kept: (tables + branches + beside_tables(flux, &tokens, bytes)) as u64,
             // On the CPU there is no other memory for them to go to.
-            movable: if self.device.is_cpu() { 0 } else { tables as u64 },
+            movable: if self.device.is_cpu() { 0 } else { (tables + branches) as u64 },
             working: step.max(decoding).max(encoding),
         }
     }
@@ -73,6 +75,14 @@ fn step(flux: &FluxConfig, tokens: &Tokens, bytes: usize) -> usize {
     attending.max((9 * hidden + 3 * expanded) * bytes)
 }
 
+/// The most that the side branches of a single block's first layer hold at a time, of which the widest changes that
+/// many `rows`: the block's input, the same normed, the layer's output, what is added to it, and the sum. Nothing
+/// without branches.
+fn branching(flux: &FluxConfig, tokens: &Tokens, bytes: usize, rows: usize) -> usize {
+    let beside = if rows == 0 { 0 } else { 5 * flux.hidden_size + flux.mlp_hidden() };
+    tokens.all() * (beside + 2 * rows) * bytes
+}
+
 impl Tokens {
     fn all(&self) -> usize {
         self.text + self.target + self.reference
@@ -86,11 +96,11 @@ fn prepared(content: &Reference, content_size: u32) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::{DType, Device, Tensor};
 
     use super::*;
     use crate::uso::autoencoder::{self, Chunks};
-    use crate::{Engine, Image, ModelConfig, ModelFiles};
+    use crate::{Engine, Image, LoraFile, ModelConfig, ModelFiles, RequestLora, Setup};
 
     // Growth of the resident memory at its peak in MiB, of the bundled model in float32 on the CPU. What is
     // smaller drowns in the memory that the process has anyway.
@@ -127,9 +137,29 @@ mod tests {
         }
     }
 
+    /// A LoRA of two layers, one of which has its rows in two pieces.
+    fn write_lora(folder: &std::path::Path) {
+        let hidden = ModelConfig::read(&ModelFiles::Bundled).unwrap().flux.hidden_size;
+        let ones =
+            |name: &str, shape| (name.to_owned(), Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap());
+        let tensors = [
+            ones("transformer.norm_out.linear.lora_A.weight", (4, hidden)),
+            ones("transformer.norm_out.linear.lora_B.weight", (2 * hidden, 4)),
+            ones("double_blocks.0.img_attn.qkv.lora_A.weight", (2, hidden)),
+            ones("double_blocks.0.img_attn.qkv.lora_B.weight", (3 * hidden, 2)),
+        ];
+        let tensors = std::collections::HashMap::from(tensors);
+        candle_core::safetensors::save(&tensors, folder.join("ones.safetensors")).unwrap();
+    }
+
     #[test]
     fn what_is_kept_is_what_a_sample_holds() {
-        let mut uso = Uso::load(&ModelFiles::Bundled, &Device::Cpu, DType::F32).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        write_lora(folder.path());
+        let lora_folder = Some(folder.path().to_owned());
+        let setup = Setup { lora_folder, ..Setup::new(Device::Cpu, DType::F32) };
+        let mut uso = Uso::load_with(&ModelFiles::Bundled, &setup).unwrap();
+        let LoraFile { name, digest } = uso.loras()[0].clone();
         let image =
             |colour: u8| Reference::from(Image { width: 32, height: 48, rgb: vec![colour; 3 * 32 * 48] });
         let request = Request {
@@ -144,16 +174,18 @@ mod tests {
             guidance: 4.0,
             seed: 1,
             position_shift: crate::PositionShift::default(),
+            loras: vec![RequestLora { name, digest, weight: 0.5 }],
         };
         let mut sample = uso.encode(&request).unwrap();
         uso.step(&mut sample).unwrap();
         let conditioning = &sample.conditioning;
+        assert!(conditioning.branches.bytes() > 0);
         let tensors =
             [&conditioning.text, &conditioning.rotary.cos, &conditioning.rotary.sin, &sample.latent];
         let all = tensors.into_iter().chain(&conditioning.reference).chain(&sample.velocity);
         let bytes: usize = all.map(|tensor| tensor.elem_count() * tensor.dtype().size_in_bytes()).sum();
         let tables = ModulationTables::bytes(&uso.config.flux, 3);
-        assert_eq!(uso.footprint(&request).kept, (bytes + tables) as u64);
+        assert_eq!(uso.footprint(&request).kept, (bytes + tables) as u64 + conditioning.branches.bytes());
     }
 
     #[test]

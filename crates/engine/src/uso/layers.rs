@@ -4,6 +4,7 @@ use candle_core::{D, DType, IndexOp, Result, Tensor};
 
 use super::builder::Builder;
 use super::positions::Rotary;
+use super::side_branches::SideBranches;
 use crate::matrix::Linear;
 
 /// Epsilon of every norm in FLUX.
@@ -115,8 +116,8 @@ impl FeedForward {
         })
     }
 
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.contract.forward(&self.expand.forward(x)?.gelu()?)
+    pub(super) fn forward(&self, x: &Tensor, branches: &SideBranches) -> Result<Tensor> {
+        branches.forward(&self.contract, &branches.forward(&self.expand, x)?.gelu()?)
     }
 }
 
@@ -138,8 +139,8 @@ impl StreamAttention {
         })
     }
 
-    pub(super) fn project(&self, x: &Tensor) -> Result<Qkv> {
-        self.norm.split(&self.qkv.forward(x)?, self.heads)
+    pub(super) fn project(&self, x: &Tensor, branches: &SideBranches) -> Result<Qkv> {
+        self.norm.split(&branches.forward(&self.qkv, x)?, self.heads)
     }
 }
 

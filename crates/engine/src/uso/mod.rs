@@ -15,6 +15,7 @@ pub mod positions;
 mod preview;
 mod sample;
 mod self_test;
+pub mod side_branches;
 pub mod siglip;
 pub mod style;
 pub mod t5;
@@ -32,7 +33,7 @@ use self::t5::T5;
 use crate::cache::Cache;
 use crate::config::{Defaults, ModelConfig};
 use crate::matrix::{Activations, Tier};
-use crate::model::Model;
+use crate::model::{LoraFile, LoraFolder, Model};
 use crate::preprocess::Normalisation;
 use crate::setup::{Setup, T5Place};
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
@@ -77,6 +78,8 @@ pub struct Uso {
     autoencoder: Autoencoder,
     flux: Flux,
     files: ModelFiles,
+    /// What requests may name.
+    loras: LoraFolder,
     device: Device,
     dtype: DType,
     fingerprint: String,
@@ -103,7 +106,7 @@ impl Uso {
     /// # Errors
     /// As [`Uso::load`]; for a LoRA, names its file.
     pub fn load_with(files: &ModelFiles, setup: &Setup) -> Result<Self, Error> {
-        let Setup { device, dtype, tier, t5, loras } = setup;
+        let Setup { device, dtype, tier, t5, loras, lora_folder } = setup;
         let (device, dtype) = (device, *dtype);
         let model = Model::open(files)?;
         model.check()?;
@@ -130,6 +133,7 @@ impl Uso {
             autoencoder: model.autoencoder(&place)?,
             flux: model.flux_with(&changes, &transformer)?,
             files: files.clone(),
+            loras: LoraFolder::open(lora_folder.as_deref(), &model.config().flux)?,
             device: device.clone(),
             dtype,
             fingerprint,
@@ -163,7 +167,8 @@ impl Uso {
         let tables = sample.modulations.to_device(&self.device)?;
         let step = tables.step(sample.position, self.dtype)?;
         let ignore = &mut |_: &str, _: &Tensor| {};
-        let velocity = self.flux.predict(&sample.latent, &step, &sample.conditioning, ignore)?;
+        let conditioning = sample.conditioning.to_device(&self.device)?;
+        let velocity = self.flux.predict(&sample.latent, &step, &conditioning, ignore)?;
         Ok(velocity.to_dtype(DType::F32)?)
     }
 }
@@ -173,6 +178,7 @@ impl Uso {
     fn advance(&self, sample: &mut Sample) -> Result<(), Error> {
         let (now, next) = (sample.timesteps[sample.position], sample.timesteps[sample.position + 1]);
         sample.modulations = sample.modulations.to_device(&self.device)?;
+        sample.conditioning = sample.conditioning.to_device(&self.device)?;
         let velocity = self.velocity(sample)?;
         sample.latent = (&sample.latent + (&velocity * (f64::from(next) - f64::from(now)))?)?;
         sample.velocity = Some(velocity);
@@ -212,6 +218,10 @@ impl Engine for Uso {
 
     fn precision(&self) -> &str {
         self.dtype.as_str()
+    }
+
+    fn loras(&self) -> &[LoraFile] {
+        self.loras.files()
     }
 
     fn self_test(&mut self) -> Result<(), Error> {
@@ -258,7 +268,9 @@ impl Engine for Uso {
     }
 
     fn set_aside(&self, sample: &mut Sample) -> Result<(), Error> {
-        sample.modulations = sample.modulations.to_device(&Device::Cpu)?;
+        let modulations = sample.modulations.to_device(&Device::Cpu)?;
+        sample.conditioning = sample.conditioning.to_device(&Device::Cpu)?;
+        sample.modulations = modulations;
         Ok(())
     }
 

@@ -90,6 +90,7 @@ fn read(files: &ModelFiles) -> Result<(Request, Record), Error> {
         guidance: recorded.guidance,
         seed: recorded.seed,
         position_shift: PositionShift::default(),
+        loras: Vec::new(),
     };
     Ok((request, Record { picture: image(PICTURE)?, mean_levels: recorded.mean_levels }))
 }
@@ -113,6 +114,7 @@ fn unrecorded() -> Request {
         guidance: 4.0,
         seed: 0,
         position_shift: PositionShift::default(),
+        loras: Vec::new(),
     }
 }
 
