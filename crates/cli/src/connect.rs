@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use uso_api::{Access, Config, Example, Examples};
-use uso_engine::{DecodeLimits, EXAMPLE_PICTURES, ModelConfig, ModelFiles, Scripted, Uso};
+use uso_engine::{DecodeLimits, EXAMPLE_PICTURES, ModelConfig, ModelFiles, Scripted, Setup, Uso};
 use uso_queue::{Defaults, Durability, Queue};
 use uso_store::{Credentials, Store};
 use uso_worker::{DeviceThread, Sharing};
@@ -70,8 +70,11 @@ pub(crate) async fn device(
     engine: &EngineArgs,
     sharing: Sharing,
 ) -> anyhow::Result<DeviceThread> {
-    match engine.engine {
-        Engine::Uso => load(args, sharing).await,
+    match &engine.engine {
+        Engine::Uso => {
+            let lora_folder = engine.lora_folder.clone();
+            load(Setup { lora_folder, ..args.setup()? }, args, sharing).await
+        }
         Engine::Scripted(_) if !engine.allow_test_engine => {
             bail!(
                 "the scripted engine draws noise; --allow-test-engine lets it have the fleet's jobs all the same"
@@ -79,13 +82,13 @@ pub(crate) async fn device(
         }
         Engine::Scripted(script) => {
             tracing::warn!(?script, "a scripted engine draws noise instead of pictures");
-            Ok(DeviceThread::start(move || Ok(Scripted::new(script)), sharing).await?)
+            let script = script.clone();
+            Ok(DeviceThread::start(move || Ok(Scripted::new(script.clone())), sharing).await?)
         }
     }
 }
 
-async fn load(args: &ModelArgs, sharing: Sharing) -> anyhow::Result<DeviceThread> {
-    let setup = args.setup()?;
+async fn load(setup: Setup, args: &ModelArgs, sharing: Sharing) -> anyhow::Result<DeviceThread> {
     let files = ModelFiles::new(args.model.as_deref());
     let (name, dtype, tier) = (files.name(), setup.dtype, setup.tier);
     let begun = std::time::Instant::now();

@@ -45,8 +45,19 @@ pub struct WorkerReport {
     pub beside_ms: Option<f64>,
     /// Bytes of the device's memory that are free.
     pub free_memory: Option<u64>,
+    /// The LoRAs that jobs may ask it for.
+    pub loras: Vec<WorkerLora>,
     /// The share of prompts and references whose features were there from earlier jobs, from 0 to 1.
     pub cache_hit_rate: Option<f64>,
+}
+
+/// A LoRA that a worker has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerLora {
+    /// What jobs call it.
+    pub name: String,
+    /// What its numbers are known by: two workers may have others under the same name.
+    pub digest: String,
 }
 
 /// Whether a worker takes work.
