@@ -1,6 +1,12 @@
 
 -- What a check of the whole queue reads. Nothing here writes.
 do
+  -- How often a job lies among those that wait for another worker than the one that they came up for.
+  local function elsewhere(root, class, id, record)
+    local sized = redis.call('ZSCORE', root .. ':sized:' .. class, id) and 1 or 0
+    return sized + (record and record.class and loras.holds(root, id, record) and 1 or 0)
+  end
+
   -- ARGS: cursor
   -- Gives the next cursor, then for each job met: its id and where it stands; `lists` alone is not known.
   local function survey(keys, args)
@@ -15,7 +21,7 @@ do
       table.insert(answer, {
         id, record and record.state or fault, redis.call('HEXISTS', root .. ':leases', id),
         redis.call('ZSCORE', root .. ':delayed:' .. class, id) and 1 or 0,
-        redis.call('ZSCORE', root .. ':sized:' .. class, id) and 1 or 0,
+        elsewhere(root, class, id, record),
       })
     end
     return answer
@@ -52,7 +58,7 @@ do
   -- ARGS: id
   -- Where one job stands, everything at one moment: state, class, attempt, fence, version, whether the record
   -- expires; the lease's fence, attempt and version; how often its entry is pending and names the job; the
-  -- shard's fence; and how often it lies in the delayed set, the sized set and the lists.
+  -- shard's fence; and how often it lies in the delayed set, the sized and lacking sets and the lists.
   local function examine(keys, args)
     local root, id = keys[1], args[1]
     local record, fault = read(root, id)
@@ -74,7 +80,7 @@ do
       redis.call('PTTL', job_key(root, id)) >= 0 and 1 or 0, lease and lease.fence or 0, lease and lease.attempt or 0,
       lease and lease.version or 0, pending, shard_of(begin(root)).fence or 0,
       redis.call('ZSCORE', root .. ':delayed:' .. class, id) and 1 or 0,
-      redis.call('ZSCORE', root .. ':sized:' .. class, id) and 1 or 0, listed,
+      elsewhere(root, class, id, record), listed,
     }
   end
 
@@ -93,7 +99,7 @@ do
 
   -- Counters beside what they count, everything at one moment: all counters, leases, jobs with notes of a
   -- lease that is not there, then for each class:
-  -- entries, pending entries, members of the delayed set, the sized set, and the lists.
+  -- entries, pending entries, members of the delayed set, the sized and lacking sets, and the lists.
   local function recount(keys)
     local root = keys[1]
     local answer = { redis.call('HGETALL', root .. ':counts'), redis.call('HLEN', root .. ':leases'), stray_notes(root) }
@@ -103,7 +109,7 @@ do
       for _, list in ipairs(waiting_lists(root, class)) do listed = listed + redis.call('LLEN', list) end
       table.insert(answer, {
         redis.call('XLEN', ready), held.err and 0 or held[1], redis.call('ZCARD', root .. ':delayed:' .. class),
-        redis.call('ZCARD', root .. ':sized:' .. class), listed,
+        redis.call('ZCARD', root .. ':sized:' .. class) + loras.count(root, class), listed,
       })
     end
     return answer

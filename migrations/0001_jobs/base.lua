@@ -23,6 +23,9 @@ job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes
   <root>:tenants                   set: tenants with limits
   <root>:delayed:<class>           sorted set: jobs that wait for a time, by that time
   <root>:sized:<class>             sorted set: jobs too big for a worker that had them, by their need
+  <root>:lacking:<class>:<lora>    sorted set: jobs that came up for a worker without this LoRA of theirs, by priority,
+                                   then age
+  <root>:lacked:<class>            set: the names of LoRAs that may have such a set
   <root>:deadlines                 sorted set: jobs with start_by or finish_by, by the next of the two
   <root>:key:<t>:<key>             packed id, digest and time of a submission with an idempotency key
   <root>:batch_key:<t>:<key>       the same of a batch
@@ -59,7 +62,7 @@ A claim takes the best job of the backlog and delivers it through the ready stre
 so the stream never holds more than is being worked on, and order is decided as late as possible. The
 age of a lease is the idle time of its entry.
 
-A waiting job lies in exactly one place: a backlog, a delayed or sized set, or a parked list. A job
+A waiting job lies in exactly one place: a backlog, a delayed, sized or lacking set, or a parked list. A job
 that ends while it waits in a list leaves its id there, because finding it would cost a walk: such
 ghosts are counted, and dropped when they come up.
 ]]
@@ -90,17 +93,17 @@ end
 Packed values are MessagePack maps. Times are milliseconds since 1970.
   RECORD  state tenant class priority spec submitted version event attempt crashes fence started step of
           due (not before this) start_by finish_by batch retry_of retried_by webhook (in which shape its end is
-          told, and to whom) need (what a worker must have free) checkpoint settled (the last settlement taken)
+          told, and to whom) need (what a worker must have free) lacks (the LoRA that it was laid aside for) checkpoint settled (the last settlement taken)
           error output aborted finished expires letter (its entry among the dead letters)
   LEASE   fence token worker entry class tenant batch attempt claimed first (whether no attempt was before)
-          started finish_by version event
+          loras (whether it asks for any) started finish_by version event
   STEP    a list: version, event, step, of. It is written with every step of every worker, and all that is
           written goes to the append-only file: so it is short, and what stays the same lies apart from it
   SHARD   fence, seen and outage (when it was last heard of, and last silent), run_id, streak
           (interactive claims since the last bulk one), pruned, shed (which tenant's list is looked at next),
           opens closes fill (the window of bulk), and
           for each class pass: (of the tenant served last), paused:, due: (no delayed job is due before),
-          sized: (whether any may be)
+          sized: and lacked: (whether any may be)
   LIMITS  weight max_queued max_running rate burst paused
   KEY     digest (SHA-256 of the secret) tenant scopes (words with spaces between) note created expires revoked
   HOOK    url events (words with spaces around) secret old old_until (the secret before signs too until then)

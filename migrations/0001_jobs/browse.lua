@@ -42,7 +42,7 @@ local function browse(keys, args)
   end
   local last = redis.call('LLEN', list) - 1
   if place then last = math.min(last, place - lost - 1) end
-  local answer, looks = { 0 }, waits and BROWSE_GLANCES or BROWSE_LOOKS
+  local heard, answer, looks = {}, { 0 }, waits and BROWSE_GLANCES or BROWSE_LOOKS
   while last >= 0 and #answer <= enough and looks > 0 do
     local ids = redis.call('LRANGE', list, math.max(0, last - BROWSE_PART + 1), last)
     for i = #ids, 1, -1 do
@@ -50,7 +50,7 @@ local function browse(keys, args)
       last, looks = last - 1, looks - 1
       local record = wanted_record(root, ids[i], tenant, state, class)
       if record then
-        table.insert(answer, { ids[i], unpack(describe(root, ids[i], record, lease_of(root, ids[i]))) })
+        table.insert(answer, { ids[i], unpack(describe(root, ids[i], record, lease_of(root, ids[i]), heard)) })
       end
     end
   end
@@ -73,10 +73,10 @@ end
 -- ARGS: id...
 -- Gives what `view` gives of each job that is there, its id in front.
 local function views(keys, args)
-  local root, answer = keys[1], {}
+  local root, answer, heard = keys[1], {}, {}
   for _, id in ipairs(args) do
     local record = read(root, id)
-    if record then table.insert(answer, { id, unpack(describe(root, id, record, lease_of(root, id))) }) end
+    if record then table.insert(answer, { id, unpack(describe(root, id, record, lease_of(root, id), heard)) }) end
   end
   return answer
 end

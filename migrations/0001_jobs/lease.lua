@@ -34,12 +34,12 @@ local function bulk_is_open(at)
 end
 
 -- The next job among the wanted classes: interactive before bulk, but bulk now and then all the same.
-local function choose(at, wanted, bulk_every, capacity, retention)
+local function choose(at, wanted, bulk_every, offer, retention)
   local shard, again = shard_of(at), false
   local function try(class)
     if not wanted[class] or shard['paused:' .. class] then return nil end
     if class == 'bulk' and not bulk_is_open(at) then return nil end
-    local id, record = take(at, class, capacity, retention)
+    local id, record = take(at, class, offer, retention)
     if not id then again = again or record end
     return id, record
   end
@@ -83,7 +83,7 @@ local function grant(at, id, record, worker, token)
     fence = shard.fence, token = token, worker = worker, entry = deliver(at, record.class, id, worker),
     class = record.class, tenant = record.tenant, batch = record.batch, attempt = (record.attempt or 0) + 1,
     claimed = at.time, first = not record.started or nil, started = record.started or at.time, finish_by = record.finish_by,
-    version = record.version,
+    version = record.version, loras = #loras.of(record) > 0 or nil,
   }
   emit(at, id, lease, 'started')
   redis.call('HSET', at.root .. ':leases', id, pack(lease))
@@ -106,20 +106,29 @@ local function mark_idle(at, worker, is_idle)
   end
 end
 
--- ARGS: worker, token, lease_ms, retention_ms, bulk_every, capacity, count, 1 if it has other work, class...
+-- ARGS: worker, token, lease_ms, retention_ms, bulk_every, capacity, count, 1 if it has other work, then classes and
+-- the LoRAs that it has, these as `lora:` and the name
 -- Gives whether it is worth asking again at once, then a list for each lease.
 local function claim(keys, args)
   local worker, token = args[1], args[2]
   local lease_ms, retention = number(args[3], 'lease_ms'), number(args[4], 'retention_ms')
-  local bulk_every, capacity = number(args[5], 'bulk_every'), number(args[6], 'capacity')
+  local bulk_every, offer = number(args[5], 'bulk_every'), { capacity = number(args[6], 'capacity'), loras = {}, has = {} }
   local most, wanted = number(args[7], 'count'), {}
   local busy = args[8] == '1'
-  for i = 9, #args do wanted[args[i]] = true end
+  for i = 9, #args do
+    local lora = string.match(args[i], '^lora:(.+)$')
+    if lora then
+      table.insert(offer.loras, lora)
+      offer.has[lora] = true
+    else
+      wanted[args[i]] = true
+    end
+  end
   local at = begin(keys[1])
   hear(at, lease_ms)
   local answer = { 0 }
   for _ = 1, most do
-    local id, record = choose(at, wanted, bulk_every, capacity, retention)
+    local id, record = choose(at, wanted, bulk_every, offer, retention)
     if not id then
       answer[1] = record and 1 or 0
       break
@@ -131,9 +140,10 @@ local function claim(keys, args)
   return answer
 end
 
--- Whether a worker without work would take this running job if it were handed back.
+-- Whether a worker without work would take this running job if it were handed back. One that may lack its LoRAs would
+-- not.
 local function is_wanted_elsewhere(at, lease)
-  return lease.class == 'bulk' and has_idle_worker(at) and bulk_is_open(at)
+  return lease.class == 'bulk' and not lease.loras and has_idle_worker(at) and bulk_is_open(at)
     and not shard_of(at)['paused:bulk'] and not limits_of(at, lease.tenant).paused
 end
 

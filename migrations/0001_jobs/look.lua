@@ -4,30 +4,46 @@
 local VIEW = {
   'state', 'tenant', 'spec', 'submitted', 'version', 'event', 'attempt', 'fence', 'step', 'of', 'started',
   'due', 'start_by', 'finish_by', 'batch', 'retry_of', 'retried_by', 'need', 'checkpoint', 'error',
-  'output', 'aborted', 'finished', 'expires', 'worker', 'best',
+  'output', 'aborted', 'finished', 'expires', 'worker', 'best', 'lacking',
 }
 
--- The most that any live worker has free.
-local function best_capacity(root)
-  local best = 0
+-- What live workers say of themselves, read once for all jobs that a call describes.
+local function fleet_of(root, heard)
+  if heard.fleet then return heard.fleet end
+  heard.fleet = {}
   for _, text in ipairs(redis.call('HVALS', root .. ':workers')) do
     local ok, says = pcall(cjson.decode, text)
-    best = math.max(best, ok and type(says) == 'table' and tonumber(says.capacity) or 0)
+    if ok and type(says) == 'table' then table.insert(heard.fleet, says) end
   end
+  return heard.fleet
+end
+
+-- The most that any live worker has free.
+local function best_capacity(fleet)
+  local best = 0
+  for _, says in ipairs(fleet) do best = math.max(best, tonumber(says.capacity) or 0) end
   return best
 end
 
--- What others see of one job, as it is now.
-local function describe(root, id, record, lease)
+-- What keeps a waiting job from every live worker: too little room, or LoRAs that none has.
+local function note_blocked(root, record, heard)
+  if record.need then
+    record.best = best_capacity(fleet_of(root, heard))
+    if record.best >= record.need then record.best = nil end
+  end
+  if #loras.of(record) > 0 then record.lacking = loras.missing_everywhere(record, fleet_of(root, heard)) end
+end
+
+-- What others see of one job, as it is now. `heard` is kept from job to job of a call.
+local function describe(root, id, record, lease, heard)
   if lease then
     record.state, record.worker = 'running', lease.worker
     for _, name in ipairs({ 'version', 'event', 'attempt', 'fence', 'step', 'of', 'started' }) do
       record[name] = lease[name]
     end
     record.checkpoint = checkpoint_of(root, id, record)
-  elseif record.state == 'queued' and record.need then
-    record.best = best_capacity(root)
-    if record.best >= record.need then record.best = nil end
+  elseif record.state == 'queued' then
+    note_blocked(root, record, heard)
   end
   local values = {}
   for i, name in ipairs(VIEW) do values[i] = record[name] or false end
@@ -40,7 +56,7 @@ local function view(keys, args)
   local record, fault = read(root, id)
   if fault == 'no record' then return false end
   if not record then invalid(fault) end
-  return describe(root, id, record, lease_of(root, id))
+  return describe(root, id, record, lease_of(root, id), {})
 end
 
 -- Jobs that one call of `list` looks at.
@@ -72,7 +88,7 @@ local function list(keys, args)
   local root, state, tenant, class, batch = keys[1], args[2], args[3], args[4], args[5]
   if not batch then invalid('arguments are missing') end
   local cursor, ids = next_jobs(root, args[1], state, batch)
-  local answer = { cursor }
+  local answer, heard = { cursor }, {}
   for _, id in ipairs(ids) do
     local record, fault = read(root, id)
     local lease = record and lease_of(root, id)
@@ -81,7 +97,7 @@ local function list(keys, args)
     elseif record and (state == '' or state == (lease and 'running' or record.state))
       and (tenant == '' or tenant == record.tenant) and (class == '' or class == record.class)
       and (batch == '' or batch == record.batch) then
-      table.insert(answer, { id, unpack(describe(root, id, record, lease)) })
+      table.insert(answer, { id, unpack(describe(root, id, record, lease, heard)) })
     end
   end
   return answer

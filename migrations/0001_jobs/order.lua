@@ -72,6 +72,7 @@ end
 local function withdraw(at, id, record)
   if record.due and redis.call('ZREM', at.root .. ':delayed:' .. record.class, id) == 1 then return end
   if record.need and redis.call('ZREM', at.root .. ':sized:' .. record.class, id) == 1 then return end
+  if loras.pick_up(at.root, id, record) then return end
   count_ghost(at, record.class, 1)
 end
 
@@ -158,26 +159,55 @@ local function promote(at, class, most)
   return #due
 end
 
--- A job that was too big for another worker and fits `capacity`. It has had its turn already.
-local function take_sized(at, class, capacity, retention)
+-- Whether a waiting job that came up can be worked on by a worker with these LoRAs; one that cannot is dealt with here.
+function loras.fit(at, id, record, has, retention)
+  if not fit(at, id, record, retention) then return false end
+  local missing = loras.missing(record, has)
+  if missing then loras.lay_aside(at, id, record, missing) end
+  return not missing
+end
+
+-- A job that was too big for another worker and fits this one. It has had its turn already.
+local function take_sized(at, class, offer, retention)
   local sized, any = at.root .. ':sized:' .. class, 'sized:' .. class
   local shard = shard_of(at)
   if not shard[any] then return nil end
   if redis.call('EXISTS', sized) == 0 then shard[any] = nil end
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', sized, '-inf', capacity, 'LIMIT', 0, 10)) do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', sized, '-inf', offer.capacity, 'LIMIT', 0, 10)) do
     local record, fault = read(at.root, id)
     if not record then
       redis.call('ZREM', sized, id)
       lose(at, class, id, fault)
     elseif may_run(at, record.tenant) then
       redis.call('ZREM', sized, id)
-      if fit(at, id, record, retention) then return id, record end
+      if loras.fit(at, id, record, offer.has, retention) then return id, record end
+    end
+  end
+end
+
+-- A job that was laid aside for one of this worker's LoRAs. It has had its turn already.
+function loras.take(at, class, offer, retention)
+  for _, name in ipairs(loras.wanted(at, class, offer.loras)) do
+    local key = loras.key(at.root, class, name)
+    for _, id in ipairs(redis.call('ZRANGE', key, 0, 9)) do
+      local record, fault = read(at.root, id)
+      if not record then
+        redis.call('ZREM', key, id)
+        lose(at, class, id, fault)
+      elseif may_run(at, record.tenant) then
+        redis.call('ZREM', key, id)
+        if record.need and record.need > offer.capacity then
+          into_sized(at, id, record)
+        elseif loras.fit(at, id, record, offer.has, retention) then
+          return id, record
+        end
+      end
     end
   end
 end
 
 -- The oldest job at a tenant's highest priority, out of its list; or nil and whether there may be more.
-local function pop(at, class, tenant, retention)
+local function pop(at, class, tenant, has, retention)
   local levels = levels_key(at.root, class, tenant)
   local priority = redis.call('ZRANGE', levels, 0, 0)[1]
   if not priority then return nil, false end
@@ -188,7 +218,9 @@ local function pop(at, class, tenant, retention)
   end
   local record, fault = read(at.root, id)
   if record and record.state == 'queued' then
-    if fit(at, id, record, retention) then return id, record end
+    if loras.fit(at, id, record, has, retention) then return id, record end
+    -- The worker that is awake now may be the only one that cannot take it.
+    if loras.holds(at.root, id, record) then wake(at, 1, class) end
   elseif record or (fault == 'no record' and redis.call('HEXISTS', at.root .. ':counts', 'ghosts:' .. class) == 1) then
     count_ghost(at, class, -1)
   else
@@ -198,9 +230,10 @@ local function pop(at, class, tenant, retention)
 end
 
 -- The best waiting job of a class, out of its backlog; or nil and whether it is worth looking again.
-local function take(at, class, capacity, retention)
+local function take(at, class, offer, retention)
   promote(at, class, 10)
-  local id, record = take_sized(at, class, capacity, retention)
+  local id, record = take_sized(at, class, offer, retention)
+  if not id then id, record = loras.take(at, class, offer, retention) end
   if id then return id, record end
   local ring = at.root .. ':ring:' .. class
   for _ = 1, LOOKS do
@@ -208,7 +241,7 @@ local function take(at, class, capacity, retention)
     local tenant, pass = head[1], tonumber(head[2])
     if not tenant then return nil, false end
     local more = may_run(at, tenant)
-    if more then id, more = pop(at, class, tenant, retention) end
+    if more then id, more = pop(at, class, tenant, offer.has, retention) end
     if id then
       shard_of(at)['pass:' .. class] = pass
       redis.call('ZADD', ring, pass + STRIDE / (limits_of(at, tenant).weight or 1), tenant)

@@ -4,6 +4,7 @@ mod access;
 mod bench;
 mod keys;
 mod model;
+mod named_lora;
 mod queue;
 mod redis;
 mod size;
@@ -28,6 +29,7 @@ pub(crate) use bench::{
 };
 pub(crate) use keys::{CreateKeyArgs, KeysArgs, KeysCommand};
 pub(crate) use model::{FetchArgs, HUGGING_FACE, InspectArgs, ModelCommand, PackArgs, PlanArgs};
+pub(crate) use named_lora::NamedLora;
 pub(crate) use queue::*;
 pub(crate) use redis::{RedisArgs, RedisOptions};
 pub(crate) use work::{PaceArgs, WorkArgs};
@@ -210,6 +212,9 @@ pub(crate) struct EngineArgs {
     /// Let an engine that is for tests have the fleet's jobs.
     #[arg(long, env = "USO_ALLOW_TEST_ENGINE", value_parser = BoolishValueParser::new())]
     pub(crate) allow_test_engine: bool,
+    /// Folder of LoRAs for FLUX that jobs may ask for, each by its file's name without .safetensors.
+    #[arg(long, env = "USO_LORA_FOLDER", value_name = "DIR")]
+    pub(crate) lora_folder: Option<PathBuf>,
 }
 
 /// What draws.
@@ -297,6 +302,9 @@ pub(crate) struct SubmitArgs {
     pub(crate) api_key: Option<String>,
     #[command(flatten)]
     pub(crate) picture: PictureArgs,
+    /// A LoRA that workers have, with its weight; up to four times.
+    #[arg(long, value_name = "NAME[:WEIGHT]")]
+    pub(crate) lora: Vec<NamedLora>,
     /// interactive or bulk.
     #[arg(long, default_value = "interactive")]
     pub(crate) class: String,

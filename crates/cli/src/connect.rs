@@ -1,12 +1,12 @@
 //! From what was said on the command line to queue, store and model.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use uso_api::{Access, Config, Example, Examples};
 use uso_engine::plan::Picture;
-use uso_engine::{DecodeLimits, EXAMPLE_PICTURES, ModelConfig, ModelFiles, Scripted, Uso};
+use uso_engine::{DecodeLimits, EXAMPLE_PICTURES, ModelConfig, ModelFiles, Scripted, Setup, Uso};
 use uso_queue::{Defaults, Durability, Queue};
 use uso_store::{Credentials, Store};
 use uso_worker::{DeviceThread, Sharing};
@@ -73,8 +73,8 @@ pub(crate) async fn device(
     pace: &PaceArgs,
 ) -> anyhow::Result<DeviceThread> {
     let sharing = pace.sharing();
-    match engine.engine {
-        Engine::Uso => load(args, pace.slots(), sharing).await,
+    match &engine.engine {
+        Engine::Uso => load(args, engine.lora_folder.clone(), pace.slots(), sharing).await,
         Engine::Scripted(_) if !engine.allow_test_engine => {
             bail!(
                 "the scripted engine draws noise; --allow-test-engine lets it have the fleet's jobs all the same"
@@ -82,15 +82,21 @@ pub(crate) async fn device(
         }
         Engine::Scripted(script) => {
             tracing::warn!(?script, "a scripted engine draws noise instead of pictures");
-            Ok(DeviceThread::start(move || Ok(Scripted::new(script)), sharing).await?)
+            let script = script.clone();
+            Ok(DeviceThread::start(move || Ok(Scripted::new(script.clone())), sharing).await?)
         }
     }
 }
 
-async fn load(args: &ModelArgs, slots: u64, sharing: Sharing) -> anyhow::Result<DeviceThread> {
+async fn load(
+    args: &ModelArgs,
+    lora_folder: Option<PathBuf>,
+    slots: u64,
+    sharing: Sharing,
+) -> anyhow::Result<DeviceThread> {
     let its = args.clone();
     let setup = tokio::task::spawn_blocking(move || setup(&its, slots, Picture::of)).await?;
-    let setup = setup.context("cannot plan for the model")?;
+    let setup = Setup { lora_folder, ..setup.context("cannot plan for the model")? };
     let files = ModelFiles::new(args.model.as_deref());
     let (name, dtype) = (files.name(), setup.dtype);
     let begun = std::time::Instant::now();

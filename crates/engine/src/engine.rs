@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Error, Image, PromptTokens, Request};
+use crate::{Error, Image, LoraFile, PromptTokens, Request};
 
 /// Longest side of a preview in pixels.
 pub const PREVIEW_SIDE: u32 = 256;
@@ -25,6 +25,11 @@ pub trait Engine {
 
     /// The precision its numbers are kept in, for example `f32`.
     fn precision(&self) -> &str;
+
+    /// The LoRAs that requests may name, by name.
+    fn loras(&self) -> &[LoraFile] {
+        &[]
+    }
 
     /// Whether its pictures are made up. Worker records and receipts say so.
     fn is_scripted(&self) -> bool {

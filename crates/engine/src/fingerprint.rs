@@ -7,7 +7,7 @@ use crate::model::{Adapter, Model, PACKED_DIGEST};
 use crate::placement::{Keep, Place, Placement, T5Place};
 use crate::setup::{ExtraLora, Setup};
 use crate::weights::Weights;
-use crate::{Error, Request, device};
+use crate::{Error, Request, RequestLora, device};
 
 /// What is loaded of a model: its tensors, sizes and tokenizers; precision, tier, kind of device and version of this
 /// program; LoRAs beside USO's and their weights.
@@ -63,6 +63,13 @@ fn numbers(placement: &Placement, is_quantised: bool) -> Vec<String> {
     parts
 }
 
+/// What a LoRA's numbers are known by.
+pub(crate) fn lora(adapter: &Adapter) -> Result<String, Error> {
+    let mut digest = Sha256::new();
+    add_numbers(&mut digest, &adapter.weights())?;
+    Ok(hexadecimal(digest))
+}
+
 fn add_numbers(digest: &mut Sha256, weights: &Weights) -> Result<(), Error> {
     for (name, located) in weights.all() {
         add(digest, name.as_bytes());
@@ -87,6 +94,10 @@ impl Request {
         digest.update(self.guidance.to_le_bytes());
         digest.update(self.seed.to_le_bytes());
         add(&mut digest, self.position_shift.to_string().as_bytes());
+        for RequestLora { digest: numbers, weight, .. } in &self.loras {
+            add(&mut digest, numbers.as_bytes());
+            digest.update(weight.to_le_bytes());
+        }
         hexadecimal(digest)
     }
 }

@@ -1,3 +1,5 @@
+use std::ops::RangeInclusive;
+
 use crate::Reference;
 use crate::uso::positions::PositionShift;
 
@@ -26,4 +28,22 @@ pub struct Request {
     pub seed: u64,
     /// How the content reference's positions are moved away from the target's.
     pub position_shift: PositionShift,
+    /// LoRAs of its own, no name twice.
+    pub loras: Vec<RequestLora>,
 }
+
+/// A LoRA that a request asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestLora {
+    /// One of [`Engine::loras`](crate::Engine::loras).
+    pub name: String,
+    /// The digest that it must have: under the same name another engine may have other numbers.
+    pub digest: String,
+    /// What its changes are multiplied by; with 0 it changes nothing.
+    pub weight: f64,
+}
+
+/// LoRAs of one request.
+pub const MAX_LORAS: usize = 4;
+/// What a LoRA's changes may be multiplied by: beyond this it leaves nothing of the model.
+pub const LORA_WEIGHT: RangeInclusive<f64> = -10.0..=10.0;

@@ -8,6 +8,7 @@ use candle_core::{DType, Device};
 use crate::Error;
 use crate::placement::Placement;
 use crate::plan::{Picture, Plan, Speed};
+use crate::request::LORA_WEIGHT;
 
 /// How a model is loaded.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Setup {
     pub placement: Placement,
     /// LoRAs beside USO's.
     pub loras: Vec<ExtraLora>,
+    /// The folder of LoRAs that requests may name.
+    pub lora_folder: Option<PathBuf>,
     /// Whether a packed file's numbers are read and held against the digest that the file states; else it is trusted.
     pub verify: bool,
     /// Bytes of the device that samples and encoded prompts may take at most; None for all that is free after loading.
@@ -42,6 +45,7 @@ impl Setup {
             dtype,
             placement: Placement::default(),
             loras: Vec::new(),
+            lora_folder: None,
             verify: false,
             budget: None,
             reserve: 0,
@@ -88,15 +92,13 @@ impl FromStr for ExtraLora {
             }
             _ => (text, 1.0),
         };
-        if !weight.is_finite() || weight.abs() > MOST_WEIGHT {
-            return Err(refused(format!("weight {weight} is not within -{MOST_WEIGHT} to {MOST_WEIGHT}")));
+        if !LORA_WEIGHT.contains(&weight) {
+            let (least, most) = (LORA_WEIGHT.start(), LORA_WEIGHT.end());
+            return Err(refused(format!("weight {weight} is not within {least} to {most}")));
         }
         Ok(Self { file: file.into(), weight })
     }
 }
-
-/// Beyond this a LoRA leaves nothing of the model.
-const MOST_WEIGHT: f64 = 10.0;
 
 #[cfg(test)]
 mod tests {

@@ -52,12 +52,14 @@ pub struct Claim<'a> {
     pub busy: bool,
     /// What the worker has free, in the unit of [`Lease::release_too_big`]; none if anything fits.
     pub capacity: Option<u64>,
+    /// Names of the LoRAs that the worker has; jobs that ask for others are left to others.
+    pub loras: &'a [String],
 }
 
 impl<'a> Claim<'a> {
     /// One job of any class, whatever its size.
     pub fn one(worker: &'a WorkerId) -> Self {
-        Self { worker, classes: &Class::ALL, count: 1, busy: false, capacity: None }
+        Self { worker, classes: &Class::ALL, count: 1, busy: false, capacity: None, loras: &[] }
     }
 }
 
@@ -130,6 +132,9 @@ impl Queue {
         command.arg(count).arg(u8::from(busy));
         for class in classes {
             command.arg(class.as_str());
+        }
+        for name in claim.loras {
+            command.arg(format!("lora:{name}"));
         }
         for _ in 0..LOOKS {
             let mut reply = Reply::list(self.0.connection.call(&command).await?)?;

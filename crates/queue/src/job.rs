@@ -108,12 +108,31 @@ pub struct Checkpoint {
 }
 
 /// Why a waiting job waits for other workers than those there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Blocked {
-    /// What the job needs, in the unit in which workers state what they have free.
-    pub need: u64,
-    /// The most that any live worker has.
-    pub best: u64,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Blocked {
+    /// None is large enough.
+    Room {
+        /// What the job needs, in the unit in which workers state what they have free.
+        need: u64,
+        /// The most that any live worker has.
+        best: u64,
+    },
+    /// None has all of its LoRAs.
+    Loras {
+        /// The names of those that are missing where the fewest are.
+        loras: Vec<String>,
+    },
+}
+
+impl Blocked {
+    /// Reads what the job needs and the most there is, and the names of its missing LoRAs.
+    fn read(need: Option<u64>, best: Option<u64>, lacking: Option<String>) -> Option<Self> {
+        match lacking {
+            Some(names) => Some(Self::Loras { loras: names.split(' ').map(str::to_owned).collect() }),
+            None => need.zip(best).map(|(need, best)| Self::Room { need, best }),
+        }
+    }
 }
 
 /// Everything others see of a job. Times are milliseconds since 1970 by Redis' clock.
@@ -157,7 +176,7 @@ pub struct JobView {
     pub retry_of: Option<JobId>,
     /// The job that repeats this one.
     pub retried_by: Option<JobId>,
-    /// Set while no live worker is large enough.
+    /// Set while no live worker is large enough, or has its LoRAs.
     pub blocked: Option<Blocked>,
     /// The newest half-drawn picture.
     pub checkpoint: Option<Checkpoint>,
@@ -202,10 +221,11 @@ impl JobView {
         let expires_ms = reply.next()?;
         let worker = reply.next()?;
         let best: Option<u64> = reply.next()?;
+        let lacking: Option<String> = reply.later::<Option<String>>()?.flatten();
         Ok(Self {
             class: spec.class,
             batch: batch.transpose()?,
-            blocked: need.zip(best).map(|(need, best)| Blocked { need, best }),
+            blocked: Blocked::read(need, best, lacking),
             id,
             tenant,
             state,

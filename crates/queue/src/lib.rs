@@ -62,12 +62,12 @@ pub use list::{JobPage, ListCursor, ListFilter};
 pub use migrate::LAYOUT;
 pub use place::Place;
 pub use reap::Reaped;
-pub use receipt::{PromptTokens, Receipt, TokenCount};
+pub use receipt::{PromptTokens, Receipt, TokenCount, UsedLora};
 pub use schema::Time;
 pub use source::Source;
 pub use spec::{
-    Class, Defaults, FieldError, Format, GUIDANCE, JobSpec, MAX_METADATA, MAX_PROMPT, MAX_SEED, MAX_STYLES,
-    MAX_URL, SIDE, STEPS,
+    Class, Defaults, FieldError, Format, GUIDANCE, JobSpec, LORA_WEIGHT, Lora, MAX_LORAS, MAX_METADATA,
+    MAX_PROMPT, MAX_SEED, MAX_STYLES, MAX_URL, SIDE, STEPS,
 };
 pub use steer::{Depth, Limits, Scope, Stats, TenantView};
 pub use submit::{Allowance, MAX_JOBS, MAX_KEY, Rejection, Submission, Submitted};
@@ -76,7 +76,7 @@ pub use webhook::{
     Attempt, ClaimedDelivery, DEFAULT_WEBHOOK, Delivery, Next, Webhook, WebhookSecret, WebhookShape,
 };
 pub use window::{Window, WindowView};
-pub use worker::{WorkerReport, WorkerState};
+pub use worker::{WorkerLora, WorkerReport, WorkerState};
 
 use std::ops::Range;
 use std::sync::Arc;

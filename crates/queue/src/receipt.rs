@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where the time of the attempt that succeeded went, and what it was made on. Times are milliseconds.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Receipt {
     /// From the job's acceptance to the attempt's claim.
@@ -41,8 +41,22 @@ pub struct Receipt {
     pub worker: String,
     /// What it was drawn with.
     pub model: String,
+    /// The LoRAs that the job asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<UsedLora>,
     /// Whether the engine was a scripted one, which draws nothing real.
     pub scripted: bool,
+}
+
+/// A LoRA that a picture was drawn with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct UsedLora {
+    /// What the job called it.
+    pub name: String,
+    /// What its changes were multiplied by.
+    pub weight: f64,
+    /// What its numbers are known by.
+    pub digest: String,
 }
 
 /// How many tokens a prompt had for each of the model's two text encoders.

@@ -28,6 +28,11 @@ impl Reply {
         redis::from_redis_value(value).map_err(|error| Error::Unreadable(error.to_string()))
     }
 
+    /// The next value; none in an answer of a time when there was no such value.
+    pub(crate) fn later<T: FromRedisValue>(&mut self) -> Result<Option<T>, Error> {
+        if self.0.as_slice().is_empty() { Ok(None) } else { self.next() }
+    }
+
     /// What is left.
     pub(crate) fn rest(self) -> impl Iterator<Item = Value> {
         self.0

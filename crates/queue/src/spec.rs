@@ -1,5 +1,6 @@
 //! What a job asks for, checked once at the edge.
 
+mod loras;
 mod request;
 
 use std::ops::RangeInclusive;
@@ -11,6 +12,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+pub use self::loras::{LORA_WEIGHT, Lora, MAX_LORAS};
 use crate::schema::Time;
 use crate::{Error, Source};
 
@@ -96,6 +98,9 @@ pub struct JobSpec {
     pub content: Option<Source>,
     /// Pictures whose style is taken over.
     pub styles: Vec<Source>,
+    /// LoRAs that it is drawn with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<Lora>,
     /// Width in pixels, a multiple of 16.
     pub width: u32,
     /// Height in pixels, a multiple of 16.
@@ -184,11 +189,12 @@ impl JobSpec {
             prompt: fields.prompt(),
             content: fields.source("content"),
             styles: fields.styles(),
+            loras: fields.loras(),
             width: side(fields.integer("width", &SIDE, defaults.width.into())),
             height: side(fields.integer("height", &SIDE, defaults.height.into())),
             keep_size: fields.boolean("keep_size"),
             steps: fields.integer("steps", &STEPS, defaults.steps.into()) as u32,
-            guidance: fields.guidance(defaults.guidance),
+            guidance: fields.number("guidance", &GUIDANCE, defaults.guidance),
             content_size: fields.integer("content_size", &SIDE, defaults.content_size.into()) as u32,
             seed: u64::try_from(seed).unwrap_or_else(|_| u64::from(Uuid::new_v4().as_u128() as u32)),
             seed_is_drawn: SeedIsDrawn(seed < 0),
@@ -333,17 +339,17 @@ impl Fields {
         default
     }
 
-    fn guidance(&mut self, default: f64) -> f64 {
-        match self.take("guidance").map(|value| value.as_f64()) {
+    fn number(&mut self, name: &str, range: &RangeInclusive<f64>, default: f64) -> f64 {
+        match self.take(name).map(|value| value.as_f64()) {
             None => default,
-            Some(Some(value)) if GUIDANCE.contains(&value) => value,
+            Some(Some(value)) if range.contains(&value) => value,
             Some(Some(value)) => {
-                let message = format!("{value} is not within {} to {}", GUIDANCE.start(), GUIDANCE.end());
-                self.fault("guidance", "out_of_range", message);
+                let message = format!("{value} is not within {} to {}", range.start(), range.end());
+                self.fault(name, "out_of_range", message);
                 default
             }
             Some(None) => {
-                self.fault("guidance", "wrong_type", "must be a number");
+                self.fault(name, "wrong_type", "must be a number");
                 default
             }
         }

@@ -48,8 +48,19 @@ pub struct WorkerReport {
     /// How it laid its model out, in a line; none if nobody planned it.
     #[serde(default)]
     pub plan: Option<String>,
+    /// The LoRAs that jobs may ask it for.
+    pub loras: Vec<WorkerLora>,
     /// The share of prompts and references whose features were there from earlier jobs, from 0 to 1.
     pub cache_hit_rate: Option<f64>,
+}
+
+/// A LoRA that a worker has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerLora {
+    /// What jobs call it.
+    pub name: String,
+    /// What its numbers are known by: two workers may have others under the same name.
+    pub digest: String,
 }
 
 /// Whether a worker takes work.

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
-use uso_engine::{PositionShift, Request};
+use uso_engine::{PositionShift, Request, RequestLora};
 use uso_queue::{Class, JobSpec, Keeper, Lease, Output, Receipt, Source};
 
 use crate::checkpoints::{self, Checkpoints};
 use crate::device::{Drawing, Drawn, Effort, Order, Outcome, Rank};
 use crate::held::{Stage, Ticket};
+use crate::loras;
 use crate::outputs::{self, Until};
 use crate::parameters::Parameters;
 use crate::references::{self, References};
@@ -72,11 +73,12 @@ impl<'a> Attempt<'a> {
     }
 
     async fn draw(&self) -> Result<Made, Error> {
+        let loras = loras::asked(&self.lease.spec.loras, &self.shop.device.about().loras)?;
         let Some((references, fetch)) = self.fetch().await? else {
             return Ok(Made::Half { half: None, fingerprint: String::new() });
         };
         let fetched_bytes = references.bytes;
-        let request = Arc::new(request(&self.lease.spec, references));
+        let request = Arc::new(request(&self.lease.spec, references, loras));
         let fingerprint = self.fingerprint(&request).await?;
         let resume = checkpoints::fetch(&self.shop.store, self.lease, &fingerprint).await;
         let order = Order {
@@ -90,7 +92,7 @@ impl<'a> Attempt<'a> {
         match self.follow(order, &fingerprint).await? {
             Outcome::Drawn(drawn) => {
                 self.ticket.stage(Stage::Leaving);
-                let receipt = self.receipt(&drawn.effort, fetch, fetched_bytes);
+                let receipt = self.receipt(&drawn.effort, &request, fetch, fetched_bytes);
                 if let Some(counted) = receipt.prompt_tokens {
                     tokens::log(&self.lease.id, counted);
                 }
@@ -167,7 +169,7 @@ impl<'a> Attempt<'a> {
         std::future::pending().await
     }
 
-    fn receipt(&self, effort: &Effort, fetch: Duration, fetched_bytes: u64) -> Receipt {
+    fn receipt(&self, effort: &Effort, request: &Request, fetch: Duration, fetched_bytes: u64) -> Receipt {
         let milliseconds = |duration: Duration| duration.as_millis() as u64;
         let (lease, about) = (self.lease, self.shop.device.about());
         Receipt {
@@ -186,6 +188,7 @@ impl<'a> Attempt<'a> {
             attempts: lease.attempt,
             worker: about.device.clone(),
             model: about.model.clone(),
+            loras: loras::used(request),
             scripted: about.scripted,
             ..Receipt::default()
         }
@@ -226,7 +229,7 @@ pub(crate) fn rank(lease: &Lease) -> Rank {
     Rank { interactive: spec.class == Class::Interactive, priority: spec.priority, age: lease.submitted_ms }
 }
 
-fn request(spec: &JobSpec, references: References) -> Request {
+fn request(spec: &JobSpec, references: References, loras: Vec<RequestLora>) -> Request {
     Request {
         prompt: spec.prompt.clone(),
         content: references.content.map(Into::into),
@@ -239,5 +242,6 @@ fn request(spec: &JobSpec, references: References) -> Request {
         guidance: spec.guidance,
         seed: spec.seed,
         position_shift: PositionShift::default(),
+        loras,
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use uso_engine::{CacheCounts, Engine, Error as EngineError, Image, PromptTokens, Request};
+use uso_engine::{CacheCounts, Engine, Error as EngineError, Image, LoraFile, PromptTokens, Request};
 
 use crate::Error;
 pub use clock::{Activity, Clock};
@@ -166,6 +166,8 @@ pub struct About {
     pub fingerprint: String,
     /// Bytes free for pictures under way; none if the engine cannot tell.
     pub memory: Option<u64>,
+    /// The LoRAs that requests may name.
+    pub loras: Vec<LoraFile>,
     /// Whether its pictures are made up.
     pub scripted: bool,
     /// How its model is laid out, in a line; none if nobody planned it.
@@ -267,6 +269,7 @@ impl About {
             precision: engine.precision().to_owned(),
             fingerprint: engine.fingerprint().to_owned(),
             memory: engine.memory(),
+            loras: engine.loras().to_vec(),
             scripted: engine.is_scripted(),
             plan: engine.plan().map(str::to_owned),
         }

@@ -20,6 +20,9 @@ pub enum Error {
         /// What the decoder said.
         source: EngineError,
     },
+    /// A LoRA of the job is not here; another worker may have it.
+    #[error("loras: this worker has no LoRA {0:?}")]
+    NoLora(String),
     /// The engine refused the request, or failed.
     #[error(transparent)]
     Engine(#[from] EngineError),

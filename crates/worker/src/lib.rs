@@ -15,6 +15,7 @@ mod drive;
 mod ears;
 mod error;
 mod held;
+mod loras;
 mod metrics;
 mod outputs;
 pub mod parameters;

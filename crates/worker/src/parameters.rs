@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 use uso_engine::{Image, Request};
-use uso_queue::PromptTokens;
+use uso_queue::{PromptTokens, UsedLora};
 
-use crate::tokens;
+use crate::{loras, tokens};
 
 /// Everything that is needed to make the same picture again, and how much of its prompt was used.
 #[derive(Debug, Clone, Serialize)]
@@ -35,6 +35,9 @@ pub struct Parameters {
     pub seed: u64,
     /// How the content reference's positions were moved: `d`, `h`, `w` or `o`.
     pub position_shift: String,
+    /// LoRAs of its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub loras: Vec<UsedLora>,
     /// How much of the prompt was used; none if the engine does not read prompts.
     pub prompt_tokens: Option<PromptTokens>,
 }
@@ -63,6 +66,7 @@ impl Parameters {
             guidance: request.guidance,
             seed: request.seed,
             position_shift: request.position_shift.to_string(),
+            loras: loras::used(request),
             prompt_tokens: prompt_tokens.map(tokens::recorded),
         }
     }

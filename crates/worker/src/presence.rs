@@ -8,6 +8,7 @@ use uso_queue::{Queue, WorkerId, WorkerReport, WorkerState};
 
 use crate::device::Standing;
 use crate::held::HeldJob;
+use crate::loras;
 use crate::workshop::Workshop;
 
 /// How often a worker says that it is there: a silence of three leases makes it gone.
@@ -52,6 +53,7 @@ pub(crate) fn report(shop: &Workshop, held: &[HeldJob], condition: &Condition) -
         jobs: held.iter().map(|job| job.id).collect(),
         classes: shop.settings.classes.clone(),
         capacity: about.memory,
+        loras: loras::told(&about.loras),
         free_memory: free,
         step_ms: shop.device.clock().step().map(|step| step.as_secs_f64() * 1e3),
         job_steps: shop.pace.mean().map(|(steps, _)| steps),

@@ -156,12 +156,15 @@ impl Worker {
 
     /// Claims what is wished for and has it driven; gives how much that was.
     async fn claim(&self, wish: &Wish, idle: bool, state: &mut Loop) -> usize {
+        let about = self.shop.device.about();
+        let loras: Vec<String> = about.loras.iter().map(|file| file.name.clone()).collect();
         let claim = Claim {
             worker: &self.id,
             classes: &wish.classes,
             count: wish.count,
             busy: !idle,
-            capacity: self.shop.device.about().memory,
+            capacity: about.memory,
+            loras: &loras,
         };
         match self.queue.claim(&claim).await {
             Ok(leases) => {

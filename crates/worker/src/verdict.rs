@@ -28,6 +28,7 @@ pub(crate) fn verdict(error: &Error) -> Verdict {
     match error {
         Error::Fetch { source, .. } => fail(reference_code(source), source.retryable()),
         Error::Reference { source, .. } | Error::Engine(source) => engine(source, &fail),
+        Error::NoLora(_) => fail("lora_missing", true),
         Error::Flat => fail("flat_picture", true),
         Error::Panicked(_) => fail("engine_panicked", true),
         Error::DeviceLost(_) => match fail("device_lost", true) {
@@ -47,6 +48,9 @@ pub(crate) fn verdict(error: &Error) -> Verdict {
 
 fn engine(error: &EngineError, fail: &dyn Fn(&str, bool) -> Verdict) -> Verdict {
     match error {
+        // How many there may be and how they weigh was checked before: the model was loaded again from a folder that is
+        // another now.
+        EngineError::Request { parameter: "loras", .. } => fail("lora_missing", true),
         EngineError::Request { .. } => fail("invalid_parameter", false),
         EngineError::Image(_) => fail("reference_not_usable", false),
         EngineError::Tokenizer(_) => fail("prompt_not_usable", false),
@@ -108,6 +112,10 @@ mod tests {
         let away = || StoreError::Busy { place: "s3://uso/a".into(), code: "SlowDown".into(), status: 503 };
         let fetch = Error::Fetch { field: "content".into(), source: away() };
         assert_eq!(code(&fetch), ("reference_not_fetched".into(), true));
+        let changed = EngineError::Request { parameter: "loras", reason: "has other numbers here".into() };
+        for error in [Error::NoLora("ink".into()), Error::Engine(changed)] {
+            assert_eq!(code(&error), ("lora_missing".into(), true), "another worker may have it");
+        }
         for error in [Error::Flat, Error::Panicked("x".into()), Error::Upload(away())] {
             assert!(code(&error).1, "{error}");
         }

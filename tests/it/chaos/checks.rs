@@ -71,6 +71,7 @@ fn expected(spec: &JobSpec) -> Image {
         guidance: spec.guidance,
         seed: spec.seed,
         position_shift: PositionShift::default(),
+        loras: Vec::new(),
     };
     let mut engine = Scripted::new(Script::default());
     let mut sample = engine.encode(&request).unwrap();

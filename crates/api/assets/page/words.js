@@ -97,6 +97,7 @@ export function standing(job) {
 }
 
 function waiting(job) {
+  if (job.blocked?.loras) return `No worker that is up has the LoRA ${job.blocked.loras.join(' and ')}`;
   if (job.blocked) return 'No worker that is up has room for a picture this large';
   const parts = [];
   if (job.note) parts.push(job.note);

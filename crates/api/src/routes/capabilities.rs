@@ -1,5 +1,6 @@
 //! `GET /v1/capabilities`: what this fleet can do and allows.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -10,8 +11,8 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 use uso_queue::{
-    Class, Defaults, Durability, Format, GUIDANCE, KeyScope, MAX_METADATA, MAX_PROMPT, MAX_STYLES, SIDE,
-    STEPS, State as JobState,
+    Class, Defaults, Durability, Format, GUIDANCE, KeyScope, LORA_WEIGHT, MAX_LORAS, MAX_METADATA,
+    MAX_PROMPT, MAX_STYLES, SIDE, STEPS, State as JobState,
 };
 use uso_store::{PictureKind, WebReferences};
 
@@ -86,6 +87,8 @@ pub(crate) struct Capabilities {
     formats: [Format; 1],
     /// Where jobs may stand.
     states: [JobState; 6],
+    /// Names of the LoRAs that jobs may ask for, each of which a worker that is up has.
+    loras: BTreeSet<String>,
     /// What a newcomer can begin with.
     examples: Vec<Example>,
 }
@@ -120,6 +123,10 @@ struct Bounds {
     content_size: [i64; 2],
     /// Style references.
     styles: [usize; 2],
+    /// LoRAs.
+    loras: [usize; 2],
+    /// What a LoRA's changes are multiplied by.
+    lora_weight: [f64; 2],
     /// Most characters of a prompt.
     prompt_chars: usize,
     /// Most bytes of metadata as JSON.
@@ -148,6 +155,7 @@ pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> R
     // Workers say themselves whether what they draw is real.
     let workers = shared.queue.workers().await?;
     let scripted = config.scripted || workers.iter().any(|(_, _, report)| report.scripted);
+    let loras = workers.into_iter().flat_map(|(_, _, report)| report.loras).map(|lora| lora.name).collect();
     let body = Capabilities {
         version: env!("CARGO_PKG_VERSION"),
         model: config.model.clone(),
@@ -164,6 +172,8 @@ pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> R
             guidance: ends(&GUIDANCE),
             content_size: ends(&SIDE),
             styles: [0, MAX_STYLES],
+            loras: [0, MAX_LORAS],
+            lora_weight: ends(&LORA_WEIGHT),
             prompt_chars: MAX_PROMPT,
             metadata_bytes: MAX_METADATA,
             upload_bytes: shared.store.config().max_bytes,
@@ -175,6 +185,7 @@ pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> R
         classes: Class::ALL,
         formats: [Format::Png],
         states: JobState::ALL,
+        loras,
         examples: config.examples.sets.clone(),
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())

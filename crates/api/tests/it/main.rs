@@ -13,6 +13,7 @@ mod health;
 mod jobs;
 mod limits;
 mod list;
+mod loras;
 mod openapi;
 mod page;
 mod predictions;

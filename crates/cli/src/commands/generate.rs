@@ -94,6 +94,7 @@ fn request(args: &GenerateArgs, defaults: &Defaults) -> anyhow::Result<Request> 
         guidance: picture.guidance.unwrap_or(defaults.guidance),
         seed: picture.seed.unwrap_or_else(|| u64::from(uuid::Uuid::new_v4().as_u128() as u32)),
         position_shift: args.pe,
+        loras: Vec::new(),
     })
 }
 

@@ -43,6 +43,7 @@ async fn job(client: &Client, args: &SubmitArgs) -> anyhow::Result<Value> {
     let mut job = Map::new();
     job.insert("prompt".into(), json!(prompt));
     job.insert("styles".into(), json!(styles));
+    job.insert("loras".into(), json!(args.lora));
     job.insert("class".into(), json!(args.class));
     job.insert("keep_size".into(), json!(keep_size));
     if let Some(name) = content {

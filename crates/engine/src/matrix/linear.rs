@@ -7,6 +7,7 @@ use super::Matrix;
 /// `y = x W^T + b`, plus what its side branches add.
 #[derive(Debug, Clone)]
 pub struct Linear {
+    name: String,
     matrix: Matrix,
     bias: Option<Tensor>,
     branches: Vec<Branch>,
@@ -23,8 +24,19 @@ impl Linear {
             Some(bias) if bias.dims() != [rows] => {
                 bail!("a bias of shape {:?} does not fit a matrix of {rows} rows", bias.dims())
             }
-            _ => Ok(Self { matrix, bias, branches: Vec::new() }),
+            _ => Ok(Self { name: String::new(), matrix, bias, branches: Vec::new() }),
         }
+    }
+
+    /// The same layer under the name by which side branches of a sample find it.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// Its name in the transformer, without `.weight`; empty where it was given none.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Adds a side branch for good.
@@ -77,6 +89,7 @@ impl Linear {
     pub fn to_device(&self, device: &Device) -> Result<Self> {
         let branches = self.branches.iter().map(|branch| branch.to_device(device));
         Ok(Self {
+            name: self.name.clone(),
             matrix: self.matrix.to_device(device)?,
             bias: self.bias.as_ref().map(|bias| bias.to_device(device)).transpose()?,
             branches: branches.collect::<Result<_>>()?,
@@ -85,9 +98,8 @@ impl Linear {
 
     /// Bytes that it takes on its device.
     pub fn bytes(&self) -> u64 {
-        let tensor = |tensor: &Tensor| (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64;
-        let branches = self.branches.iter().map(|branch| tensor(&branch.down) + tensor(&branch.up));
-        self.matrix.bytes() + self.bias.as_ref().map_or(0, tensor) + branches.sum::<u64>()
+        let branches = self.branches.iter().map(Branch::bytes);
+        self.matrix.bytes() + self.bias.as_ref().map_or(0, bytes) + branches.sum::<u64>()
     }
 }
 
@@ -122,6 +134,25 @@ impl Branch {
         Ok(Self { down: down.to_dtype(dtype)?, up, start })
     }
 
+    /// The same branch on a device; the very same if it lies there.
+    ///
+    /// # Errors
+    /// If it cannot be copied.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        let (down, up) = (self.down.to_device(device)?, self.up.to_device(device)?);
+        Ok(Self { down, up, start: self.start })
+    }
+
+    /// Whether it lies on a device.
+    pub fn is_on(&self, device: &Device) -> bool {
+        self.up.device().same_device(device)
+    }
+
+    /// Bytes that it takes on its device.
+    pub fn bytes(&self) -> u64 {
+        bytes(&self.down) + bytes(&self.up)
+    }
+
     /// Refuses a branch that a matrix (out, in) has no place for.
     ///
     /// # Errors
@@ -134,10 +165,6 @@ impl Branch {
             bail!("a LoRA ({own}, {into}) from row {start} on does not fit a matrix ({rows}, {columns})");
         }
         Ok(())
-    }
-
-    fn to_device(&self, device: &Device) -> Result<Self> {
-        Ok(Self { down: self.down.to_device(device)?, up: self.up.to_device(device)?, start: self.start })
     }
 
     /// Adds it to `y` (.., out), which nobody else holds, for the layer's input `x` (.., in).
@@ -156,4 +183,8 @@ impl Branch {
         y.slice_set(&sum, D::Minus1, self.start)?;
         Ok(y)
     }
+}
+
+fn bytes(tensor: &Tensor) -> u64 {
+    (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
 }

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 pub use self::script::{NotAScript, Script};
 use crate::cache::Cache;
-use crate::{CacheCounts, Engine, Error, Footprint, Image, Request, Steps, checkpoint};
+use crate::{CacheCounts, Engine, Error, Footprint, Image, LoraFile, Request, Steps, checkpoint};
 
 /// Side of a preview in pixels.
 const PREVIEW_SIDE: u32 = 8;
@@ -30,6 +30,7 @@ pub struct Scripted {
     alive: Arc<AtomicU64>,
     /// Which prompts and references were seen. It saves no time, which would depend on the order of jobs.
     seen: Cache<()>,
+    loras: Vec<LoraFile>,
 }
 
 /// A picture that a [`Scripted`] engine works on.
@@ -71,7 +72,10 @@ impl Drop for Alive {
 impl Scripted {
     /// An engine that follows `script`.
     pub fn new(script: Script) -> Self {
-        Self { script, begun: 0, alive: Arc::default(), seen: Cache::new(FEATURES * FEATURE_BYTES) }
+        let mut loras: Vec<LoraFile> = script.loras.iter().map(|name| lora(name)).collect();
+        loras.sort_by(|a, b| a.name.cmp(&b.name));
+        let seen = Cache::new(FEATURES * FEATURE_BYTES);
+        Self { script, begun: 0, alive: Arc::default(), seen, loras }
     }
 
     /// Drawn for each picture anew: a job that failed once may succeed the next time. Only memory does
@@ -132,6 +136,10 @@ impl Engine for Scripted {
 
     fn precision(&self) -> &str {
         "none"
+    }
+
+    fn loras(&self) -> &[LoraFile] {
+        &self.loras
     }
 
     fn is_scripted(&self) -> bool {
@@ -233,6 +241,12 @@ impl Engine for Scripted {
         }
         Ok(image)
     }
+}
+
+/// A LoRA whose numbers are its name.
+fn lora(name: &str) -> LoraFile {
+    let digest = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
+    LoraFile { name: name.to_owned(), digest }
 }
 
 /// A square that only `state` decides.

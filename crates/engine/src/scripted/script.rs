@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// How a [`Scripted`](super::Scripted) engine behaves, as `step=40ms,fail=0.01`; what is left out takes
 /// no time and no memory and does not fail.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Script {
     /// Time to prepare a request.
     pub encode: Duration,
@@ -39,6 +39,8 @@ pub struct Script {
     pub crowd: Option<u64>,
     /// Whether the self-test fails.
     pub selftest_fails: bool,
+    /// Names of the LoRAs that requests may ask for.
+    pub loras: Vec<String>,
 }
 
 impl Default for Script {
@@ -61,6 +63,7 @@ impl Default for Script {
             working: 0,
             crowd: None,
             selftest_fails: false,
+            loras: Vec::new(),
         }
     }
 }
@@ -70,7 +73,7 @@ impl Default for Script {
 #[error(
     "{0:?} is none of encode=, step=, decode=, preview= with a time like 40ms; fail=, panic=, nan=, flat=, oom= \
      with a share like 0.1; memory=, kept=, working= with bytes like 512M; crowd=, seed=, size= with a number; \
-     selftest=fail"
+     loras= with names like a+b; selftest=fail"
 )]
 pub struct NotAScript(String);
 
@@ -106,6 +109,7 @@ impl Script {
             "kept" => self.kept = bytes(value)?,
             "working" => self.working = bytes(value)?,
             "crowd" => self.crowd = Some(value.parse().ok()?),
+            "loras" => self.loras = value.split('+').map(str::to_owned).collect(),
             "selftest" if value == "fail" => self.selftest_fails = true,
             _ => return None,
         }

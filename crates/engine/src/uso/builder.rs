@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-use super::lora::{Changes, LowRank};
-use crate::matrix::{Activations, Branch, Linear, Matrix, Tier};
+use super::lora::Changes;
+use crate::matrix::{Activations, Linear, Matrix, Tier};
 use crate::placement::Keep;
 use crate::weights::{StoredType, Weights};
 
@@ -91,7 +91,7 @@ impl<'a> Builder<'a> {
     /// If a tensor is missing or has another shape.
     pub fn small_linear(&self, input: usize, output: usize) -> Result<Linear> {
         let matrix = Matrix::Dense(self.wide((output, input))?.to_device(&self.place.device)?);
-        Linear::new(matrix, Some(self.tensor(&[output], "bias")?))
+        Ok(Linear::new(matrix, Some(self.tensor(&[output], "bias")?))?.named(&*self.path))
     }
 
     /// A linear layer whose matrix is kept in the tier, or as the file has it.
@@ -99,6 +99,10 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// If a tensor is missing or has another shape.
     pub fn linear(&self, input: usize, output: usize, bias: bool) -> Result<Linear> {
+        Ok(self.unnamed(input, output, bias)?.named(&*self.path))
+    }
+
+    fn unnamed(&self, input: usize, output: usize, bias: bool) -> Result<Linear> {
         let bias = bias.then(|| self.tensor(&[output], "bias")).transpose()?;
         let name = self.pp("weight").path;
         let located = self.weights.located(&name)?;
@@ -119,7 +123,7 @@ impl<'a> Builder<'a> {
         };
         self.check_shape(&name, &[output, input])?;
         let matrix = Matrix::from_bytes(stored, (output, input), &located.bytes()?, scale, dtype, device)?;
-        let branches = self.changes.of(&self.path).iter().map(|change| branch(change, dtype, device));
+        let branches = self.changes.of(&self.path).iter().map(|change| change.branch(dtype, device));
         branches
             .into_iter()
             .try_fold(Linear::new(matrix.with_activations(self.place.activations), bias)?, |layer, branch| {
@@ -157,9 +161,4 @@ impl<'a> Builder<'a> {
             _ => Ok(()),
         }
     }
-}
-
-fn branch(change: &LowRank, dtype: DType, device: &Device) -> Result<Branch> {
-    let (down, up) = (change.down.to_device(device)?, change.up.to_device(device)?);
-    Branch::new(&down, &up, 1.0, change.rows.start, dtype)
 }

@@ -10,6 +10,7 @@ use super::latents::{self, TOKEN_PIXELS};
 use super::positions::{self, Rotary};
 use super::{GUIDANCE, MAX_STYLES, SIDE, STEPS, Sample, Uso};
 use crate::cache::Key;
+use crate::request::{LORA_WEIGHT, MAX_LORAS};
 use crate::{Error, PromptTokens, Reference, Request, preprocess, schedule};
 
 impl Uso {
@@ -26,7 +27,8 @@ impl Uso {
         let style = style.collect::<Result<Vec<_>, Error>>()?;
         let ([states, pooled], prompt_tokens) = self.text_features(&request.prompt)?;
         let ignore = &mut |_: &str, _: &Tensor| {};
-        let text = self.flux.embed_text(&states, &style, ignore)?;
+        let branches = self.side_branches(&request.loras)?;
+        let text = self.flux.embed_text(&states, &style, &branches, ignore)?;
 
         let mut positions = positions::text(text.dim(1)?);
         positions.extend(positions::grid(rows, columns, (0, 0)));
@@ -36,7 +38,7 @@ impl Uso {
                 let (width, height) = pixels(latent)?;
                 let (rows, columns) = (height as usize / TOKEN_PIXELS, width as usize / TOKEN_PIXELS);
                 positions.extend(positions::grid(rows, columns, origin));
-                Some(self.flux.embed_latent(&latents::pack(latent)?)?)
+                Some(self.flux.embed_latent(&latents::pack(latent)?, &branches)?)
             }
             None => None,
         };
@@ -45,15 +47,12 @@ impl Uso {
         let rotary = Rotary::new(&positions, &flux.axes_dim, flux.theta, &self.device)?;
         let steps = request.steps as usize;
         let timesteps = schedule::timesteps(steps, width, height);
+        // No step begins at the last timestep.
+        let now = &timesteps[..steps];
+        let modulations = self.flux.modulations.tables(now, request.guidance, &pooled, &branches, ignore)?;
         Ok(Sample {
-            conditioning: Conditioning { text, reference, rotary },
-            // No step begins at the last timestep.
-            modulations: self.flux.modulations.tables(
-                &timesteps[..steps],
-                request.guidance,
-                &pooled,
-                ignore,
-            )?,
+            conditioning: Conditioning { text, reference, rotary, branches },
+            modulations,
             latent: latents::pack(&noise)?,
             velocity: None,
             timesteps,
@@ -171,5 +170,7 @@ fn check(request: &Request) -> Result<(), Error> {
     within("content_size", request.content_size, &SIDE)?;
     within("steps", request.steps, &STEPS)?;
     within("guidance", request.guidance, &GUIDANCE)?;
-    within("styles", request.styles.len(), &(0..=MAX_STYLES))
+    within("styles", request.styles.len(), &(0..=MAX_STYLES))?;
+    within("loras", request.loras.len(), &(0..=MAX_LORAS))?;
+    request.loras.iter().try_for_each(|lora| within("loras", lora.weight, &LORA_WEIGHT))
 }

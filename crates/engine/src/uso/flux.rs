@@ -13,6 +13,7 @@ pub use super::layers::Probe;
 use super::layers::{FeedForward, QkNorm, StreamAttention};
 use super::modulation::{DoubleModulation, Modulated, Modulations, StepModulation};
 use super::positions::Rotary;
+use super::side_branches::SideBranches;
 use crate::config::FluxConfig;
 use crate::matrix::Linear;
 use crate::placement::{self, Placement};
@@ -31,6 +32,7 @@ pub struct Flux {
 }
 
 /// What a job's steps have in common.
+#[derive(Clone)]
 pub struct Conditioning {
     /// Style tokens, then text tokens: (1, tokens, hidden).
     pub text: Tensor,
@@ -38,6 +40,18 @@ pub struct Conditioning {
     pub reference: Option<Tensor>,
     /// Rotary tables of all tokens: style, text, target, reference.
     pub rotary: Rotary,
+    /// The request's own LoRAs. In the host's memory while the sample is set aside.
+    pub branches: SideBranches,
+}
+
+impl Conditioning {
+    /// The same with its side branches on a device.
+    ///
+    /// # Errors
+    /// If they cannot be copied.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        Ok(Self { branches: self.branches.to_device(device)?, ..self.clone() })
+    }
 }
 
 impl Flux {
@@ -82,16 +96,22 @@ impl Flux {
     ///
     /// # Errors
     /// If the shape does not fit.
-    pub fn embed_latent(&self, packed: &Tensor) -> Result<Tensor> {
-        self.img_in.forward(&packed.to_dtype(self.dtype)?)
+    pub fn embed_latent(&self, packed: &Tensor, branches: &SideBranches) -> Result<Tensor> {
+        branches.forward(&self.img_in, &packed.to_dtype(self.dtype)?)
     }
 
     /// Embeds T5 states (1, tokens, width) and puts the style tokens before them.
     ///
     /// # Errors
     /// If a shape does not fit.
-    pub fn embed_text(&self, states: &Tensor, style: &[Tensor], probe: Probe<'_>) -> Result<Tensor> {
-        let text = self.txt_in.forward(&states.to_dtype(self.dtype)?)?;
+    pub fn embed_text(
+        &self,
+        states: &Tensor,
+        style: &[Tensor],
+        branches: &SideBranches,
+        probe: Probe<'_>,
+    ) -> Result<Tensor> {
+        let text = branches.forward(&self.txt_in, &states.to_dtype(self.dtype)?)?;
         probe("txt_in", &text);
         let mut parts = style.iter().map(|style| style.to_dtype(self.dtype)).collect::<Result<Vec<_>>>()?;
         parts.push(text);
@@ -109,7 +129,7 @@ impl Flux {
         job: &Conditioning,
         probe: Probe<'_>,
     ) -> Result<Tensor> {
-        let target = self.embed_latent(latent)?;
+        let target = self.embed_latent(latent, &job.branches)?;
         probe("img_in", &target);
         let target_tokens = target.dim(1)?;
         let mut image = match &job.reference {
@@ -120,7 +140,7 @@ impl Flux {
         probe("blocks_in_img", &image);
         probe("blocks_in_txt", &text);
         self.double_blocks.each(|i, block| {
-            (image, text) = block.forward(&image, &text, &step.double[i], &job.rotary)?;
+            (image, text) = block.forward(&image, &text, &step.double[i], job)?;
             probe(&format!("double_{i}_img"), &image);
             probe(&format!("double_{i}_txt"), &text);
             Ok(())
@@ -128,12 +148,12 @@ impl Flux {
         let text_tokens = text.dim(1)?;
         let mut tokens = Tensor::cat(&[&text, &image], 1)?;
         self.single_blocks.each(|i, block| {
-            tokens = block.forward(&tokens, &step.single[i], &job.rotary)?;
+            tokens = block.forward(&tokens, &step.single[i], job)?;
             probe(&format!("single_{i}"), &tokens);
             Ok(())
         })?;
         let target = tokens.narrow(1, text_tokens, target_tokens)?;
-        self.final_layer.forward(&step.last.forward(&target)?)
+        job.branches.forward(&self.final_layer, &step.last.forward(&target)?)
     }
 }
 
@@ -170,9 +190,15 @@ impl Stream {
     }
 
     /// What comes after attention: projection and feed-forward, each gated.
-    fn finish(&self, x: &Tensor, attended: &Tensor, [first, second]: &[Modulated; 2]) -> Result<Tensor> {
-        let x = first.gated(x, &self.attention.proj.forward(attended)?)?;
-        let y = self.feed_forward.forward(&second.norm.forward(&x)?)?;
+    fn finish(
+        &self,
+        x: &Tensor,
+        attended: &Tensor,
+        [first, second]: &[Modulated; 2],
+        branches: &SideBranches,
+    ) -> Result<Tensor> {
+        let x = first.gated(x, &branches.forward(&self.attention.proj, attended)?)?;
+        let y = self.feed_forward.forward(&second.norm.forward(&x)?, branches)?;
         second.gated(&x, &y)
     }
 }
@@ -197,17 +223,17 @@ impl DoubleBlock {
         image: &Tensor,
         text: &Tensor,
         modulation: &DoubleModulation,
-        rotary: &Rotary,
+        Conditioning { rotary, branches, .. }: &Conditioning,
     ) -> Result<(Tensor, Tensor)> {
-        let image_qkv = self.image.attention.project(&modulation.image[0].norm.forward(image)?)?;
-        let text_qkv = self.text.attention.project(&modulation.text[0].norm.forward(text)?)?;
+        let image_qkv = self.image.attention.project(&modulation.image[0].norm.forward(image)?, branches)?;
+        let text_qkv = self.text.attention.project(&modulation.text[0].norm.forward(text)?, branches)?;
         let attended = text_qkv.join(&image_qkv)?.attend(rotary)?;
         let (text_tokens, image_tokens) = (text.dim(1)?, image.dim(1)?);
         let text_attended = attended.narrow(1, 0, text_tokens)?;
         let image_attended = attended.narrow(1, text_tokens, image_tokens)?;
         Ok((
-            self.image.finish(image, &image_attended, &modulation.image)?,
-            self.text.finish(text, &text_attended, &modulation.text)?,
+            self.image.finish(image, &image_attended, &modulation.image, branches)?,
+            self.text.finish(text, &text_attended, &modulation.text, branches)?,
         ))
     }
 }
@@ -250,13 +276,18 @@ impl Layer for SingleBlock {
 }
 
 impl SingleBlock {
-    fn forward(&self, x: &Tensor, modulated: &Modulated, rotary: &Rotary) -> Result<Tensor> {
-        let projected = self.linear1.forward(&modulated.norm.forward(x)?)?;
+    fn forward(
+        &self,
+        x: &Tensor,
+        modulated: &Modulated,
+        Conditioning { rotary, branches, .. }: &Conditioning,
+    ) -> Result<Tensor> {
+        let projected = branches.forward(&self.linear1, &modulated.norm.forward(x)?)?;
         let qkv = projected.narrow(D::Minus1, 0, 3 * self.hidden)?;
         let expanded =
             projected.narrow(D::Minus1, 3 * self.hidden, projected.dim(D::Minus1)? - 3 * self.hidden)?;
         let attended = self.norm.split(&qkv, self.heads)?.attend(rotary)?;
         let joined = Tensor::cat(&[attended, expanded.gelu()?], D::Minus1)?;
-        modulated.gated(x, &self.linear2.forward(&joined)?)
+        modulated.gated(x, &branches.forward(&self.linear2, &joined)?)
     }
 }

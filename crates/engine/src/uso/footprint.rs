@@ -13,12 +13,14 @@ impl Uso {
         let tracer = self.tracer();
         let (trace, backend) = (tracer.run(&picture), tracer.backend);
         let most = trace.encode.bytes.max(trace.step.bytes).max(trace.decode.bytes);
+        let loras = self.loras.sizes(&request.loras);
+        let branches = (loras.numbers * self.dtype.size_in_bytes()) as u64;
         let slack = |bytes: u64| if backend.is_apart() { bytes + bytes / SLACK_SHARE } else { bytes };
         Footprint {
-            kept: slack(trace.kept),
+            kept: slack(trace.kept + branches),
             // On the CPU there is no other memory for them to go to.
-            movable: if self.device.is_cpu() { 0 } else { slack(trace.tables) },
-            working: slack(most.saturating_sub(trace.kept)),
+            movable: if self.device.is_cpu() { 0 } else { slack(trace.tables + branches) },
+            working: slack(most.saturating_sub(trace.kept).max(self.branching(&picture, loras.rows as u64))),
         }
     }
 
@@ -26,6 +28,18 @@ impl Uso {
     pub(super) fn expected(&self, request: &Request) -> Option<Duration> {
         let (speed, picture) = (self.speed.as_ref()?, self.picture(request)?);
         Duration::try_from_secs_f64(self.tracer().step(&picture, speed).step.expected).ok()
+    }
+
+    /// The most that the side branches of a single block's first layer hold at a time, of which the widest changes that
+    /// many `rows`: the block's input, the same normed, the layer's output, what is added to it, and the sum. Nothing
+    /// without branches.
+    fn branching(&self, picture: &Picture, rows: u64) -> u64 {
+        if rows == 0 {
+            return 0;
+        }
+        let flux = &self.config.flux;
+        let beside = (5 * flux.hidden_size + flux.mlp_hidden()) as u64;
+        picture.tokens(&self.config).all() * (beside + 2 * rows) * self.dtype.size_in_bytes() as u64
     }
 
     fn tracer(&self) -> Tracer<'_> {
@@ -54,13 +68,13 @@ fn prepared(content: &Reference, content_size: u32) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::{DType, Device, Tensor};
 
     use super::*;
     use crate::placement::Placement;
     use crate::plan::{Outline, Trace};
     use crate::uso::modulation::ModulationTables;
-    use crate::{Engine, Image, Model, ModelFiles};
+    use crate::{Engine, Image, LoraFile, Model, ModelConfig, ModelFiles, RequestLora, Setup};
 
     // Growth of the resident memory at its peak in MiB, of the bundled model in float32 on the CPU. What is
     // smaller drowns in the memory that the process has anyway.
@@ -98,9 +112,29 @@ mod tests {
         }
     }
 
+    /// A LoRA of two layers, one of which has its rows in two pieces.
+    fn write_lora(folder: &std::path::Path) {
+        let hidden = ModelConfig::read(&ModelFiles::Bundled).unwrap().flux.hidden_size;
+        let ones =
+            |name: &str, shape| (name.to_owned(), Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap());
+        let tensors = [
+            ones("transformer.norm_out.linear.lora_A.weight", (4, hidden)),
+            ones("transformer.norm_out.linear.lora_B.weight", (2 * hidden, 4)),
+            ones("double_blocks.0.img_attn.qkv.lora_A.weight", (2, hidden)),
+            ones("double_blocks.0.img_attn.qkv.lora_B.weight", (3 * hidden, 2)),
+        ];
+        let tensors = std::collections::HashMap::from(tensors);
+        candle_core::safetensors::save(&tensors, folder.join("ones.safetensors")).unwrap();
+    }
+
     #[test]
     fn what_is_kept_is_what_a_sample_holds() {
-        let mut uso = Uso::load(&ModelFiles::Bundled, &Device::Cpu, DType::F32).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        write_lora(folder.path());
+        let lora_folder = Some(folder.path().to_owned());
+        let setup = Setup { lora_folder, ..Setup::new(Device::Cpu, DType::F32) };
+        let mut uso = Uso::load_with(&ModelFiles::Bundled, &setup).unwrap();
+        let LoraFile { name, digest } = uso.loras()[0].clone();
         let image =
             |colour: u8| Reference::from(Image { width: 32, height: 48, rgb: vec![colour; 3 * 32 * 48] });
         let request = Request {
@@ -115,16 +149,18 @@ mod tests {
             guidance: 4.0,
             seed: 1,
             position_shift: crate::PositionShift::default(),
+            loras: vec![RequestLora { name, digest, weight: 0.5 }],
         };
         let mut sample = uso.encode(&request).unwrap();
         uso.step(&mut sample).unwrap();
         let conditioning = &sample.conditioning;
+        assert!(conditioning.branches.bytes() > 0);
         let tensors =
             [&conditioning.text, &conditioning.rotary.cos, &conditioning.rotary.sin, &sample.latent];
         let all = tensors.into_iter().chain(&conditioning.reference).chain(&sample.velocity);
         let bytes: usize = all.map(|tensor| tensor.elem_count() * tensor.dtype().size_in_bytes()).sum();
         let tables = ModulationTables::bytes(&uso.config.flux, 3);
-        assert_eq!(uso.footprint(&request).kept, (bytes + tables) as u64);
+        assert_eq!(uso.footprint(&request).kept, (bytes + tables) as u64 + conditioning.branches.bytes());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
 
 use super::builder::Builder;
 use super::positions::Rotary;
+use super::side_branches::SideBranches;
 use crate::matrix::Linear;
 
 /// Epsilon of every norm in FLUX.
@@ -127,8 +128,8 @@ impl FeedForward {
         [&self.expand, &self.contract]
     }
 
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.contract.forward(&self.expand.forward(x)?.gelu()?)
+    pub(super) fn forward(&self, x: &Tensor, branches: &SideBranches) -> Result<Tensor> {
+        branches.forward(&self.contract, &branches.forward(&self.expand, x)?.gelu()?)
     }
 }
 
@@ -163,8 +164,8 @@ impl StreamAttention {
         [&self.qkv, &self.proj]
     }
 
-    pub(super) fn project(&self, x: &Tensor) -> Result<Qkv> {
-        self.norm.split(&self.qkv.forward(x)?, self.heads)
+    pub(super) fn project(&self, x: &Tensor, branches: &SideBranches) -> Result<Qkv> {
+        self.norm.split(&branches.forward(&self.qkv, x)?, self.heads)
     }
 }
 

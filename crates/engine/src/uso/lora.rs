@@ -9,6 +9,7 @@ use std::ops::Range;
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 
 use crate::config::LoraConfig;
+use crate::matrix::Branch;
 use crate::model::Adapter;
 
 /// A low-rank change of some rows of a layer: `up @ down`.
@@ -74,7 +75,25 @@ impl Changes {
     }
 }
 
+impl IntoIterator for Changes {
+    type Item = (String, Vec<LowRank>);
+    type IntoIter = std::collections::btree_map::IntoIter<String, Vec<LowRank>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 impl LowRank {
+    /// The side branch that stands in for it, in a compute type on a device.
+    ///
+    /// # Errors
+    /// If it cannot be copied there.
+    pub fn branch(&self, dtype: DType, device: &Device) -> Result<Branch> {
+        let (down, up) = (self.down.to_device(device)?, self.up.to_device(device)?);
+        Branch::new(&down, &up, 1.0, self.rows.start, dtype)
+    }
+
     /// `weight` with `up @ down` added to the rows that it changes.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ pub mod positions;
 mod preview;
 mod sample;
 mod self_test;
+pub mod side_branches;
 pub mod siglip;
 pub mod style;
 pub mod t5;
@@ -37,7 +38,7 @@ use self::text::Text;
 use crate::cache::Cache;
 use crate::config::{Defaults, ModelConfig};
 use crate::matrix::Tier;
-use crate::model::Model;
+use crate::model::{LoraFile, LoraFolder, Model};
 use crate::placement::{self, Keep, Placement, T5Place};
 use crate::plan::{Outline, Picture, Speed};
 use crate::preprocess::Normalisation;
@@ -86,6 +87,8 @@ pub struct Uso {
     autoencoder: Autoencoder,
     flux: Flux,
     files: ModelFiles,
+    /// What requests may name.
+    loras: LoraFolder,
     device: Device,
     dtype: DType,
     fingerprint: String,
@@ -115,7 +118,8 @@ impl Uso {
     /// # Errors
     /// As [`Uso::load`]; for a LoRA, names its file.
     pub fn load_with(files: &ModelFiles, setup: &Setup) -> Result<Self, Error> {
-        let Setup { device, dtype, placement, loras, budget, reserve, speed, plan, largest, .. } = setup;
+        let Setup { device, dtype, placement, loras, lora_folder, budget, reserve, speed, plan, largest, .. } =
+            setup;
         let (device, dtype) = (device, *dtype);
         let model = Arc::new(Model::open(files)?);
         model.check()?;
@@ -147,6 +151,7 @@ impl Uso {
             outline: Outline::of(&model)?,
             placement: *placement,
             files: files.clone(),
+            loras: LoraFolder::open(lora_folder.as_deref(), &model.config().flux)?,
             device: device.clone(),
             dtype,
             fingerprint,
@@ -187,7 +192,8 @@ impl Uso {
         let tables = sample.modulations.to_device(&self.device)?;
         let step = tables.step(sample.position, self.dtype)?;
         let ignore = &mut |_: &str, _: &Tensor| {};
-        let velocity = self.flux.predict(&sample.latent, &step, &sample.conditioning, ignore)?;
+        let conditioning = sample.conditioning.to_device(&self.device)?;
+        let velocity = self.flux.predict(&sample.latent, &step, &conditioning, ignore)?;
         Ok(velocity.to_dtype(DType::F32)?)
     }
 }
@@ -197,6 +203,7 @@ impl Uso {
     fn advance(&self, sample: &mut Sample) -> Result<(), Error> {
         let (now, next) = (sample.timesteps[sample.position], sample.timesteps[sample.position + 1]);
         sample.modulations = sample.modulations.to_device(&self.device)?;
+        sample.conditioning = sample.conditioning.to_device(&self.device)?;
         let velocity = self.velocity(sample)?;
         sample.latent = (&sample.latent + (&velocity * (f64::from(next) - f64::from(now)))?)?;
         sample.velocity = Some(velocity);
@@ -246,6 +253,10 @@ impl Engine for Uso {
         sample.expected_step
     }
 
+    fn loras(&self) -> &[LoraFile] {
+        self.loras.files()
+    }
+
     fn self_test(&mut self) -> Result<(), Error> {
         self_test::run(self)
     }
@@ -290,7 +301,9 @@ impl Engine for Uso {
     }
 
     fn set_aside(&self, sample: &mut Sample) -> Result<(), Error> {
-        sample.modulations = sample.modulations.to_device(&Device::Cpu)?;
+        let modulations = sample.modulations.to_device(&Device::Cpu)?;
+        sample.conditioning = sample.conditioning.to_device(&Device::Cpu)?;
+        sample.modulations = modulations;
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use super::blocks::{Blocks, Layer, Source};
 use super::builder::Builder;
 use super::layers::{Probe, norm};
+use super::side_branches::SideBranches;
 use crate::config::FluxConfig;
 use crate::matrix::Linear;
 use crate::placement::Place;
@@ -76,14 +77,16 @@ impl Modulations {
         timesteps: &[f32],
         guidance: f64,
         pooled: &Tensor,
+        branches: &SideBranches,
         probe: Probe<'_>,
     ) -> Result<ModulationTables> {
-        let vectors = self.vectors(timesteps, guidance, pooled, probe)?.silu()?;
+        let vectors = self.vectors(timesteps, guidance, pooled, branches, probe)?.silu()?;
         let steps = timesteps.len();
         let rows = Tensor::zeros((steps, self.rows, self.hidden), DType::F32, &self.device)?;
         let mut first = 0;
         self.layers.each(|_, layer| {
-            let made = layer.0.forward(&vectors)?.to_dtype(DType::F32)?.reshape((steps, (), self.hidden))?;
+            let made = branches.forward(&layer.0, &vectors)?.to_dtype(DType::F32)?;
+            let made = made.reshape((steps, (), self.hidden))?;
             // Copied into place one by one: concatenated, they would exist twice.
             rows.slice_set(&made.broadcast_add(&ones_for_scales(made.dim(1)?, &self.device)?)?, 1, first)?;
             first += made.dim(1)?;
@@ -98,16 +101,23 @@ impl Modulations {
     }
 
     /// The conditioning vector of each step (`vec` of the reference): (steps, hidden).
-    fn vectors(&self, timesteps: &[f32], guidance: f64, pooled: &Tensor, probe: Probe<'_>) -> Result<Tensor> {
+    fn vectors(
+        &self,
+        timesteps: &[f32],
+        guidance: f64,
+        pooled: &Tensor,
+        branches: &SideBranches,
+        probe: Probe<'_>,
+    ) -> Result<Tensor> {
         let sinusoidal = |values: &[f32]| sinusoidal(values, self.dtype, &self.device);
-        let mut common = self.vector_in.forward(&pooled.to_dtype(self.dtype)?)?;
+        let mut common = self.vector_in.forward(&pooled.to_dtype(self.dtype)?, branches)?;
         probe("vector_in", &common);
         if let Some(guidance_in) = &self.guidance_in {
-            let guidance = guidance_in.forward(&sinusoidal(&[guidance as f32])?)?;
+            let guidance = guidance_in.forward(&sinusoidal(&[guidance as f32])?, branches)?;
             probe("guidance_in", &guidance);
             common = (guidance + common)?;
         }
-        let time = self.time_in.forward(&sinusoidal(timesteps)?)?;
+        let time = self.time_in.forward(&sinusoidal(timesteps)?, branches)?;
         probe("time_in", &time);
         let vectors = time.broadcast_add(&common)?;
         probe("vec", &vectors);
@@ -262,8 +272,8 @@ impl Embedder {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.out.forward(&self.into.forward(x)?.silu()?)
+    fn forward(&self, x: &Tensor, branches: &SideBranches) -> Result<Tensor> {
+        branches.forward(&self.out, &branches.forward(&self.into, x)?.silu()?)
     }
 }
 
@@ -320,7 +330,7 @@ mod tests {
     }
 
     fn tables(modulations: &Modulations, timesteps: &[f32]) -> ModulationTables {
-        modulations.tables(timesteps, 3.5, &pooled(), &mut |_, _| {}).unwrap()
+        modulations.tables(timesteps, 3.5, &pooled(), &SideBranches::default(), &mut |_, _| {}).unwrap()
     }
 
     #[test]
@@ -341,7 +351,9 @@ mod tests {
     fn each_layer_is_told_what_its_own_weights_give() {
         let (_, modulations) = random();
         let step = tables(&modulations, &[0.5]).step(0, DType::F32).unwrap();
-        let vector = modulations.vectors(&[0.5], 3.5, &pooled(), &mut |_, _| {}).unwrap().silu().unwrap();
+        let none = SideBranches::default();
+        let vector = modulations.vectors(&[0.5], 3.5, &pooled(), &none, &mut |_, _| {}).unwrap();
+        let vector = vector.silu().unwrap();
         let Blocks::Resident(layers) = &modulations.layers else { panic!("they lie on the device") };
         let told = |layer: usize| {
             let rows = layers[layer].0.forward(&vector).unwrap().reshape(((), 16)).unwrap();

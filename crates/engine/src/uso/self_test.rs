@@ -91,6 +91,7 @@ fn read(files: &ModelFiles) -> Result<(Request, Record), Error> {
         guidance: recorded.guidance,
         seed: recorded.seed,
         position_shift: PositionShift::default(),
+        loras: Vec::new(),
     };
     Ok((request, Record { picture: image(PICTURE)?, mean_levels: recorded.mean_levels }))
 }

@@ -27,6 +27,7 @@ pub(crate) fn request() -> Request {
         guidance: 4.0,
         seed: 103,
         position_shift: PositionShift::default(),
+        loras: Vec::new(),
     }
 }
 

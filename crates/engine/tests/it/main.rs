@@ -21,6 +21,7 @@ mod parity;
 mod preprocess;
 mod preview;
 mod published;
+mod request_loras;
 mod schedule;
 mod scripted;
 mod self_test;

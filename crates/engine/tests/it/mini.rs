@@ -36,6 +36,7 @@ impl Example {
             guidance: self.guidance,
             seed: self.seed,
             position_shift: PositionShift::default(),
+            loras: Vec::new(),
         }
     }
 }

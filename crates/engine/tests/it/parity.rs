@@ -46,6 +46,7 @@ impl Case {
             guidance: self.guidance,
             seed: self.seed,
             position_shift: self.pe.parse().unwrap(),
+            loras: Vec::new(),
         }
     }
 }
@@ -296,13 +297,17 @@ impl Inputs {
     fn compare(&self, flux: &uso::flux::Flux, golden: &mut Golden, prefix: &str) {
         let mut seen = Vec::new();
         let mut probe = |name: &str, tensor: &Tensor| seen.push((name.to_owned(), tensor.clone()));
+        let branches = uso::side_branches::SideBranches::default();
         let conditioning = uso::flux::Conditioning {
-            text: flux.embed_text(&self.text, &self.style, &mut probe).unwrap(),
-            reference: Some(flux.embed_latent(&self.reference).unwrap()),
+            text: flux.embed_text(&self.text, &self.style, &branches, &mut probe).unwrap(),
+            reference: Some(flux.embed_latent(&self.reference, &branches).unwrap()),
             rotary: self.rotary.clone(),
+            branches: branches.clone(),
         };
-        let tables =
-            flux.modulations.tables(&[self.timestep], self.guidance, &self.pooled, &mut probe).unwrap();
+        let tables = flux
+            .modulations
+            .tables(&[self.timestep], self.guidance, &self.pooled, &branches, &mut probe)
+            .unwrap();
         let step = tables.step(0, F32).unwrap();
         let prediction = flux.predict(&self.target, &step, &conditioning, &mut probe).unwrap();
         seen.push(("final_layer".into(), prediction.clone()));

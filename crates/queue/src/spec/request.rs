@@ -49,6 +49,7 @@ impl JobSpec {
                     "maxItems": MAX_STYLES,
                     "default": [],
                 },
+                "loras": super::loras::schema(),
                 "width": width,
                 "height": height,
                 "keep_size": {
@@ -90,7 +91,7 @@ impl JobSpec {
     }
 }
 
-fn number(kind: &str, description: &str, ends: Value, default: Value) -> Value {
+pub(super) fn number(kind: &str, description: &str, ends: Value, default: Value) -> Value {
     json!({
         "description": description,
         "type": [kind, "null"],
@@ -137,7 +138,7 @@ mod tests {
         let time = "2100-01-01T00:00:00Z";
         let body = json!({
             "content": Source::EXAMPLE, "not_before": time, "start_by": time, "finish_by": time, "metadata": 1,
-            "webhook": "https://example.com/hook",
+            "webhook": "https://example.com/hook", "loras": [{ "name": "ink" }],
         });
         let spec = JobSpec::parse(&body, &Defaults::default()).unwrap();
         for name in json!(spec).as_object().unwrap().keys() {

@@ -14,6 +14,7 @@ mod functions;
 mod leases;
 mod life;
 mod list;
+mod loras;
 mod order;
 mod place;
 mod replicas;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use uso_queue::{Class, Config, Lease, Queue, Scope, Window, WorkerId};
+use uso_queue::{Claim, Class, Config, Lease, Queue, Scope, Window, WorkerId};
 
 use crate::fixture::{Fixture, bulk, config, spec};
+use crate::loras::with;
 
 const RENEW: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -79,6 +80,18 @@ async fn a_job_that_nobody_could_claim_is_not_wanted_elsewhere() {
     queue.set_window(Some(&later)).await.unwrap();
     be_idle(&queue).await;
     assert!(!says(&lease).await, "bulk work is over for now");
+}
+
+#[tokio::test]
+async fn a_job_whose_loras_an_idle_worker_may_lack_is_not_wanted_elsewhere() {
+    let fixture = Fixture::start().await;
+    let queue = queue(&fixture, 1).await;
+    fixture.submit(&with(&["ink"])).await;
+    let loras = ["ink".to_owned()];
+    let claim = Claim { loras: &loras, ..Claim::one(&fixture.worker) };
+    let lease = queue.claim(&claim).await.unwrap().pop().unwrap();
+    be_idle(&queue).await;
+    assert!(!says(&lease).await, "it would come back to the same worker");
 }
 
 #[tokio::test]

@@ -105,7 +105,7 @@ impl Fixture {
     /// A worker without a model, at a set pace.
     pub(crate) async fn scripted(&self, script: &str) -> Running {
         let script: Script = script.parse().unwrap();
-        let load = move || Ok(Scripted::new(script));
+        let load = move || Ok(Scripted::new(script.clone()));
         self.run(DeviceThread::start(load, Sharing::default()).await.unwrap())
     }
 

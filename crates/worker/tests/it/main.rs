@@ -5,6 +5,7 @@
 mod fixture;
 mod hand_back;
 mod life;
+mod loras;
 mod memory;
 mod panics;
 mod presence;

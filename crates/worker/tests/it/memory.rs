@@ -1,7 +1,7 @@
 //! Devices with little memory: what fits is drawn, what does not makes room or waits for another worker.
 
 use serde_json::{Value, json};
-use uso_queue::{JobView, State};
+use uso_queue::{Blocked, JobView, State};
 
 use crate::fixture::Fixture;
 
@@ -25,9 +25,8 @@ async fn a_picture_too_big_for_a_device_waits_for_another_and_holds_up_nobody() 
     let fits = fixture.submit(&job("interactive", 1024)).await;
     assert_eq!(fixture.ended(&fits).await.state, State::Succeeded);
     let view = fixture.until(&big, |view| view.blocked.is_some()).await;
-    let blocked = view.blocked.unwrap();
     assert_eq!((view.state, view.attempt), (State::Queued, 0));
-    assert_eq!((blocked.need, blocked.best), (240_000_000, 100_000_000));
+    assert_eq!(view.blocked, Some(Blocked::Room { need: 240_000_000, best: 100_000_000 }));
     let large = fixture.scripted(&format!("{SCRIPT},memory=1G")).await;
     picture(&fixture.ended(&big).await);
     small.stop().await;

@@ -114,8 +114,8 @@ impl Engine for Moody {
 }
 
 async fn moody(script: Script, armed: Arc<AtomicBool>) -> DeviceThread {
-    let load =
-        move || Ok(Moody { engine: Scripted::new(script), armed: Arc::clone(&armed), whole: Rc::default() });
+    let engine = move || Scripted::new(script.clone());
+    let load = move || Ok(Moody { engine: engine(), armed: Arc::clone(&armed), whole: Rc::default() });
     DeviceThread::start(load, Sharing::default()).await.unwrap()
 }
 
@@ -170,7 +170,7 @@ async fn a_device_that_panics_twice_in_a_row_ends_the_worker_and_no_job() {
 #[tokio::test]
 async fn a_device_that_fails_its_self_test_never_becomes_a_worker() {
     let script: Script = "selftest=fail".parse().unwrap();
-    let started = DeviceThread::start(move || Ok(Scripted::new(script)), Sharing::default()).await;
+    let started = DeviceThread::start(move || Ok(Scripted::new(script.clone())), Sharing::default()).await;
     let Err(error) = started else { panic!("it started") };
     assert!(error.to_string().starts_with("self-test: "), "{error}");
 }

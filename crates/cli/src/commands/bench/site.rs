@@ -181,7 +181,7 @@ pub(super) async fn worker(
     let script: Script = script.parse()?;
     let log = Log::default();
     let its_log = log.clone();
-    let load = move || Ok(Observed { engine: Scripted::new(script), log: its_log.clone() });
+    let load = move || Ok(Observed { engine: Scripted::new(script.clone()), log: its_log.clone() });
     let device = DeviceThread::start(load, Sharing::default()).await?;
     let clock = Arc::clone(device.clock());
     let worker = Worker::new(queue, store, device, Metrics::new(&Registry::new())?, settings);

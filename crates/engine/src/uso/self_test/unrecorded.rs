@@ -46,6 +46,7 @@ fn wanted(picture: &Picture) -> Request {
         guidance: 4.0,
         seed: 0,
         position_shift: PositionShift::default(),
+        loras: Vec::new(),
     }
 }
 

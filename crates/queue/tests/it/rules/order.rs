@@ -59,15 +59,45 @@ pub(super) const ORDER: &[Rule] = &[
     ),
     (
         "a job too big for a worker is not offered to it again",
-        "'-inf', capacity, 'LIMIT'",
+        "'-inf', offer.capacity, 'LIMIT'",
         "'-inf', '+inf', 'LIMIT'",
         "fairness::a_job_too_big_for_one_worker_goes_to_a_larger_one_and_holds_up_nobody",
     ),
     (
         "a job too big for all is blocked",
-        "record.best = best_capacity(root)",
+        "record.best = best_capacity(fleet_of(root, heard))",
         "record.best = record.need",
         "fairness::a_job_too_big_for_one_worker_goes_to_a_larger_one_and_holds_up_nobody",
+    ),
+    (
+        "a worker gets no job whose LoRAs it lacks",
+        "if not has[name] then return name end",
+        "",
+        "loras::a_job_goes_to_a_worker_that_has_its_loras_and_holds_up_nobody",
+    ),
+    (
+        "a job whose LoRAs nobody has is blocked",
+        "if not has[name] then table.insert(missing, name) end",
+        "",
+        "loras::a_job_whose_loras_no_live_worker_has_is_blocked_and_names_them",
+    ),
+    (
+        "whoever has the LoRAs is woken",
+        "if loras.holds(at.root, id, record) then wake(at, 1, class) end",
+        "",
+        "loras::the_worker_that_has_them_is_woken_by_the_one_that_has_not",
+    ),
+    (
+        "those laid aside keep their order",
+        "record.submitted - record.priority * loras.PRIORITY_MS",
+        "0",
+        "loras::those_laid_aside_keep_their_order_of_priority_and_age",
+    ),
+    (
+        "size and LoRAs must both fit",
+        "record.need and record.need > offer.capacity",
+        "false",
+        "loras::size_and_loras_must_both_fit",
     ),
     (
         "one submission wakes one idle worker",

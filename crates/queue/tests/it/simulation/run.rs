@@ -199,7 +199,8 @@ impl Run<'_> {
 
     async fn claim(&mut self, worker: usize, count: usize, classes: &[Class], capacity: u64) -> Checked {
         let worker = self.simulation.workers[worker].clone();
-        let claim = Claim { worker: &worker, classes, count, busy: false, capacity: Some(capacity) };
+        let claim =
+            Claim { worker: &worker, classes, count, busy: false, capacity: Some(capacity), loras: &[] };
         let leases = self.queue().claim(&claim).await.unwrap();
         let granted = self.model.claim(count, classes, capacity);
         let claimed: Vec<JobId> = leases.iter().map(|lease| lease.id).collect();
@@ -319,7 +320,14 @@ impl Run<'_> {
 
     async fn greet(&mut self) {
         let worker = self.simulation.workers[0].clone();
-        let nothing = Claim { worker: &worker, classes: &Class::ALL, count: 0, busy: false, capacity: None };
+        let nothing = Claim {
+            worker: &worker,
+            classes: &Class::ALL,
+            count: 0,
+            busy: false,
+            capacity: None,
+            loras: &[],
+        };
         assert!(self.queue().claim(&nothing).await.unwrap().is_empty());
         self.model.greet();
     }

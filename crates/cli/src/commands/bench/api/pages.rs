@@ -125,7 +125,7 @@ async fn submit(site: &Site, jobs: usize) -> anyhow::Result<()> {
 }
 
 async fn claim(site: &Site, worker: &WorkerId, count: usize) -> anyhow::Result<Vec<Lease>> {
-    let claim = Claim { worker, classes: &Class::ALL, count, busy: false, capacity: None };
+    let claim = Claim { worker, classes: &Class::ALL, count, busy: false, capacity: None, loras: &[] };
     Ok(site.queue.claim(&claim).await?)
 }
 

@@ -18,6 +18,7 @@ pub(super) fn request(picture: &Picture) -> Request {
         guidance: 4.0,
         seed: 1,
         position_shift: PositionShift::default(),
+        loras: Vec::new(),
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) async fn ours(queue: &Queue, jobs: usize, slots: usize) -> anyhow::Re
     while starts.len() < jobs {
         let count = slots - running.len();
         let busy = !running.is_empty();
-        let claim = Claim { worker: &worker, classes: &Class::ALL, count, busy, capacity: None };
+        let claim = Claim { worker: &worker, classes: &Class::ALL, count, busy, capacity: None, loras: &[] };
         for lease in queue.claim(&claim).await? {
             running.spawn(work(lease));
         }

@@ -1,0 +1,38 @@
+//! LoRAs by the names that workers know them by.
+
+use std::str::FromStr;
+
+use serde::Serialize;
+
+/// A LoRA as a job asks for it. Whether it can be asked for is for the API to say.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct NamedLora {
+    name: String,
+    weight: f64,
+}
+
+impl FromStr for NamedLora {
+    type Err = String;
+
+    /// Reads `NAME` or `NAME:WEIGHT`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, weight) = match text.rsplit_once(':') {
+            Some((name, weight)) => (name, weight.parse().map_err(|_| format!("{weight:?} is no number"))?),
+            None => (text, 1.0),
+        };
+        Ok(Self { name: name.to_owned(), weight })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_have_a_weight() {
+        let read = |text: &str| text.parse::<NamedLora>().map(|lora| (lora.name, lora.weight));
+        assert_eq!(read("ink"), Ok(("ink".into(), 1.0)));
+        assert_eq!(read("ink.v2:-0.5"), Ok(("ink.v2".into(), -0.5)));
+        assert_eq!(read("ink:much"), Err("\"much\" is no number".into()));
+    }
+}

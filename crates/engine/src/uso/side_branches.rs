@@ -1,0 +1,75 @@
+//! The LoRAs of one sample: side branches of the transformer's layers, those of the modulations included. The resident
+//! weights stay as they are.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use super::Uso;
+use super::lora::Changes;
+use crate::config::LoraConfig;
+use crate::matrix::{Branch, Linear};
+use crate::{Error, RequestLora};
+
+/// The side branches of each layer, by its name. None for most samples.
+#[derive(Debug, Clone, Default)]
+pub struct SideBranches(Arc<HashMap<String, Vec<Branch>>>);
+
+impl SideBranches {
+    /// The branches that stand in for `changes`, in a compute type on a device.
+    ///
+    /// # Errors
+    /// If they cannot be copied there.
+    pub fn new(changes: Changes, dtype: DType, device: &Device) -> Result<Self> {
+        let branches = changes.into_iter().map(|(layer, changes)| {
+            let branches = changes.iter().map(|change| change.branch(dtype, device));
+            Ok((layer, branches.collect::<Result<_>>()?))
+        });
+        Ok(Self(Arc::new(branches.collect::<Result<_>>()?)))
+    }
+
+    /// What a layer gives for `x` (.., in) with its branches: (.., out).
+    ///
+    /// # Errors
+    /// If a shape does not fit or the device fails.
+    pub fn forward(&self, layer: &Linear, x: &Tensor) -> Result<Tensor> {
+        layer.forward_with(x, self.0.get(layer.name()).map_or(&[], Vec::as_slice))
+    }
+
+    /// The same branches on a device; the very same if they lie there.
+    ///
+    /// # Errors
+    /// If they cannot be copied.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        if self.branches().all(|branch| branch.is_on(device)) {
+            return Ok(self.clone());
+        }
+        let moved = self.0.iter().map(|(layer, branches)| {
+            let branches = branches.iter().map(|branch| branch.to_device(device));
+            Ok((layer.clone(), branches.collect::<Result<_>>()?))
+        });
+        Ok(Self(Arc::new(moved.collect::<Result<_>>()?)))
+    }
+
+    /// Bytes that they take on their device.
+    pub fn bytes(&self) -> u64 {
+        self.branches().map(Branch::bytes).sum()
+    }
+
+    fn branches(&self) -> impl Iterator<Item = &Branch> {
+        self.0.values().flatten()
+    }
+}
+
+impl Uso {
+    /// The branches of a request's LoRAs, each times its weight.
+    pub(super) fn side_branches(&self, loras: &[RequestLora]) -> std::result::Result<SideBranches, Error> {
+        let mut changes = Changes::default();
+        for (adapter, weight) in self.loras.find(loras)? {
+            let config = LoraConfig { network_alpha: None, lora_weight: weight };
+            changes.add(Changes::read(adapter, &config).map_err(|error| adapter.weights().fault(&error))?);
+        }
+        Ok(SideBranches::new(changes, self.dtype, &self.device)?)
+    }
+}
