@@ -184,7 +184,7 @@ pub(crate) struct ModelArgs {
     /// finest that fits. A file that is quantised stays as it is, unless you say bf16.
     #[arg(long, env = "USO_TIER", value_name = "TIER")]
     pub(crate) tier: Option<Tier>,
-    /// Where T5 is: device, host, host-q8_0 or per-batch; without it, where it is fastest and fits.
+    /// Where T5 is: device, host, host-q8_0 or streamed; without it, where it is fastest and fits.
     #[arg(long, env = "USO_T5", value_name = "PLACE")]
     pub(crate) t5: Option<T5Place>,
     /// Stream the transformer's blocks from the host's memory even if all of them fit.

@@ -38,6 +38,13 @@ pub fn name(device: &Device) -> String {
     }
 }
 
+/// Lets products in float32 on CUDA round their inputs to TF32 where the compute type has fewer bits anyway: eight in
+/// bfloat16, eleven in TF32 and in float16. Such inputs stay as they are, but for a factor on the queries of attention; sums are in
+/// float32 as before. PyTorch's convolutions do so, too. For all models of this process.
+pub(crate) fn set_products(dtype: DType) {
+    candle_core::cuda::set_gemm_reduced_precision_f32(dtype != DType::F32);
+}
+
 /// Reads a precision: `f32`, `bf16`, `f16`. None means what suits the device: float32 on the CPU,
 /// bfloat16 elsewhere.
 ///

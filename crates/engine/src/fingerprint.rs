@@ -52,7 +52,7 @@ fn numbers(placement: &Placement, is_quantised: bool) -> Vec<String> {
         Keep::Tier(tier) => tier.to_string(),
     };
     let t5 = match placement.t5 {
-        T5Place::Device | T5Place::PerBatch => "device",
+        T5Place::Device | T5Place::Streamed => "device",
         T5Place::Host => "host as stored",
         T5Place::HostQ8 => "host",
     };

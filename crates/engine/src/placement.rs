@@ -32,13 +32,13 @@ pub enum T5Place {
     Host,
     /// The same in q8_0.
     HostQ8,
-    /// Brought to the device for a prompt, and dropped.
-    PerBatch,
+    /// In the host's memory, brought to the device block by block for each prompt.
+    Streamed,
 }
 
 impl T5Place {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Device, Self::Host, Self::HostQ8, Self::PerBatch];
+    pub const ALL: [Self; 4] = [Self::Device, Self::Host, Self::HostQ8, Self::Streamed];
 
     /// Whether the processor computes it.
     pub(crate) const fn is_host(self) -> bool {
@@ -52,7 +52,7 @@ impl fmt::Display for T5Place {
             Self::Device => "device",
             Self::Host => "host",
             Self::HostQ8 => "host-q8_0",
-            Self::PerBatch => "per-batch",
+            Self::Streamed => "streamed",
         })
     }
 }
@@ -130,7 +130,7 @@ impl Placement {
             T5Place::Device => ", T5 on the device",
             T5Place::Host => ", T5 on the host",
             T5Place::HostQ8 => ", T5 on the host in q8_0",
-            T5Place::PerBatch => ", T5 per batch",
+            T5Place::Streamed => ", T5 streamed",
         });
         if self.encoders == Place::Host {
             text.push_str(", CLIP and SigLIP on the host");
@@ -152,7 +152,7 @@ mod tests {
             assert_eq!(place.to_string().parse::<T5Place>().unwrap(), place);
         }
         let error = "gpu".parse::<T5Place>().unwrap_err().to_string();
-        assert_eq!(error, "t5: \"gpu\" is none of device, host, host-q8_0, per-batch");
+        assert_eq!(error, "t5: \"gpu\" is none of device, host, host-q8_0, streamed");
     }
 
     #[test]

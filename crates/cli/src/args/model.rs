@@ -119,7 +119,7 @@ pub(crate) struct PlanArgs {
     /// How the transformer's matrices are kept: bf16, fp8, q8_0, q6_k or q4_k; without it, the best that fits.
     #[arg(long, value_name = "TIER")]
     pub(crate) tier: Option<Tier>,
-    /// Where T5 is: device, host, host-q8_0 or per-batch; without it, where it is fastest and fits.
+    /// Where T5 is: device, host, host-q8_0 or streamed; without it, where it is fastest and fits.
     #[arg(long, value_name = "PLACE")]
     pub(crate) t5: Option<T5Place>,
     /// Stream the transformer's blocks from the host's memory even if all of them fit.

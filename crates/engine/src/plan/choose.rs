@@ -10,7 +10,7 @@ use super::cost::{self, StepCost};
 use super::hardware::{Backend, Hardware};
 use super::order::{self, Wishes};
 use super::outline::Outline;
-use super::parts::{Layout, PER_BATCH, PER_JOB, PartPlan};
+use super::parts::{Layout, PER_JOB, PER_PROMPT, PartPlan};
 use super::picture::Picture;
 use super::text::gib;
 use super::trace::{Trace, Tracer};
@@ -86,7 +86,7 @@ struct Chooser<'a> {
 impl Chooser<'_> {
     fn placements(&self, wishes: Wishes) -> Result<Vec<Placement>, Error> {
         let hides = |keep| {
-            let (t5, encoders, maps) = (T5Place::PerBatch, Place::Device, Place::Device);
+            let (t5, encoders, maps) = (T5Place::Streamed, Place::Device, Place::Device);
             let placement =
                 Placement { keep, blocks: Blocks::Streamed, t5, encoders, maps, modulations: Place::Host };
             let cost = self.step(&self.candidate(placement));
@@ -157,8 +157,8 @@ impl Chooser<'_> {
         };
         let ops = &candidate.trace.prompt_ops;
         let read_bytes =
-            candidate.parts.iter().filter(|part| part.place == PER_JOB || part.place == PER_BATCH);
-        let read_bytes = read_bytes.map(|part| part.mapped_bytes).sum();
+            candidate.parts.iter().filter(|part| part.place == PER_JOB || part.place == PER_PROMPT);
+        let read_bytes = read_bytes.map(|part| part.mapped_bytes + part.host_bytes).sum();
         Job {
             read_bytes,
             reading: self.hardware.speed.as_ref().map(|speed| cost::copying(read_bytes, speed)),

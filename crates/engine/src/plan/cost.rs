@@ -33,7 +33,12 @@ pub struct StepCost {
 
 /// Computes in order: each operation takes as long as its products or as its memory traffic, whichever is longer.
 pub(super) fn computing(ops: &[Op], speed: &Speed, dtype: DType) -> Seconds {
-    let rate = |wide: bool| if wide { speed.wide_products } else { speed.products };
+    let rate = |wide: bool| match (wide, dtype) {
+        (false, _) => speed.products,
+        (true, DType::F32) => speed.wide_products,
+        // In TF32, see `device::set_products`.
+        (true, _) => speed.products / 2.0,
+    };
     let floor = flops(ops) / rate(dtype == DType::F32);
     let expected = ops.iter().map(|op| {
         let products = op.flops as f64 / (rate(op.wide) * speed.reached_products);

@@ -11,7 +11,8 @@
 //! 5. All of these streamed, a step as long as its copies.
 //!
 //! In each of these, what a picture needs once leaves the device before numbers are made coarser: the weights of its
-//! modulations; T5, to the host's memory as it is, in q8_0, or for a prompt at a time; then CLIP and SigLIP; then the
+//! modulations; T5, which is streamed for each prompt, or
+//! computed on the host as it is or in q8_0; then CLIP and SigLIP; then the
 //! autoencoder's whole maps.
 
 use super::hardware::Backend;
@@ -97,7 +98,7 @@ fn blocks(keeps: &[Keep], hides: impl Fn(Keep) -> bool) -> Vec<(Keep, Blocks)> {
 /// Where T5, the other encoders and the autoencoder's maps may be, the fastest first.
 fn places(outline: &Outline, backend: Backend) -> Vec<Placement> {
     use Place::{Device, Host};
-    const AWAY: [T5Place; 3] = [T5Place::Host, T5Place::HostQ8, T5Place::PerBatch];
+    const AWAY: [T5Place; 3] = [T5Place::Streamed, T5Place::Host, T5Place::HostQ8];
     let place = |t5, encoders, maps, modulations| {
         let all = Placement::default();
         Placement { t5, encoders, maps, modulations, ..all }
@@ -117,7 +118,7 @@ fn places(outline: &Outline, backend: Backend) -> Vec<Placement> {
         T5Place::HostQ8 => can_be_rounded,
         // The same as on the device.
         T5Place::Host => backend.is_apart(),
-        T5Place::Device | T5Place::PerBatch => true,
+        T5Place::Device | T5Place::Streamed => true,
     });
     places
 }

@@ -132,6 +132,19 @@ impl Outline {
         self.matrices(Part::T5).map(bytes).sum()
     }
 
+    /// Bytes of the largest of T5's blocks.
+    pub(super) fn largest_t5_block(&self, keep: Keep, compute: DType) -> u64 {
+        let mut blocks: BTreeMap<&str, u64> = BTreeMap::new();
+        for (name, tensor) in self.tensors(Part::T5) {
+            let block = name.strip_prefix("encoder.block.").and_then(|rest| rest.split('.').next());
+            if let Some(block) = block {
+                let kept = kept(Part::T5, name, tensor, keep, plain(compute));
+                *blocks.entry(block).or_default() += tensor.bytes(kept);
+            }
+        }
+        blocks.into_values().max().unwrap_or(0)
+    }
+
     /// Whether a matrix of the blocks can be kept in a tier: k-quants need rows of whole blocks.
     pub(super) fn has_room_for(&self, tier: Tier) -> bool {
         let compute = StoredType::F32;

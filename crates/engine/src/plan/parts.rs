@@ -29,7 +29,7 @@ pub struct PartPlan {
 /// Places that cost time in each step or job.
 const STREAMED: &str = "streamed";
 pub(super) const PER_JOB: &str = "per job";
-pub(super) const PER_BATCH: &str = "per batch";
+pub(super) const PER_PROMPT: &str = "per prompt";
 
 /// Lays out the parts of a model.
 pub(super) struct Layout<'a> {
@@ -115,8 +115,13 @@ impl Layout<'_> {
         };
         let part = match place {
             T5Place::Device => on("device", kept(t5_dtype(self.dtype)), on_device),
-            T5Place::PerBatch => {
-                PartPlan { mapped_bytes: on_device, ..on(PER_BATCH, kept(t5_dtype(self.dtype)), 0) }
+            T5Place::Streamed => {
+                let part = on(PER_PROMPT, kept(t5_dtype(self.dtype)), 0);
+                if self.backend.is_apart() {
+                    PartPlan { host_bytes: on_device, ..part }
+                } else {
+                    PartPlan { mapped_bytes: on_device, ..part }
+                }
             }
             T5Place::Host | T5Place::HostQ8 => {
                 let again = if place == T5Place::HostQ8 { self.outline.repacked_t5_bytes() } else { 0 };

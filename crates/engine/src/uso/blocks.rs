@@ -7,7 +7,6 @@ use candle_core::{Device, Result, bail};
 
 use super::builder::{Builder, Place};
 use super::lora::Changes;
-use crate::config::FluxConfig;
 use crate::matrix::Linear;
 use crate::parallel::make_all;
 use crate::pinned::Pinned;
@@ -29,12 +28,15 @@ pub(super) struct Streamed<T> {
 }
 
 /// What can be built from weights and copied to a device.
-pub(super) trait Layer: Sized + Send + 'static {
+pub(super) trait Layer: Sized + Send + Sync + 'static {
+    /// The sizes that it is built by.
+    type Config: Clone + Send + Sync + 'static;
+
     /// Builds it from the weights below `builder`.
     ///
     /// # Errors
     /// If a tensor is missing or misshapen.
-    fn new(config: &FluxConfig, builder: &Builder) -> Result<Self>;
+    fn new(config: &Self::Config, builder: &Builder) -> Result<Self>;
 
     /// A copy on another device.
     ///
@@ -48,37 +50,37 @@ pub(super) trait Layer: Sized + Send + 'static {
 
 /// What layers are built from. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Source {
-    pub(super) config: FluxConfig,
+pub(super) struct Source<C> {
+    pub(super) config: C,
     pub(super) weights: Weights,
     pub(super) changes: Changes,
     pub(super) place: Place,
 }
 
-impl Source {
-    fn build<T: Layer>(&self, name: &str) -> Result<T> {
+impl<C: Clone + Send + Sync + 'static> Source<C> {
+    fn build<T: Layer<Config = C>>(&self, name: &str) -> Result<T> {
         let builder = Builder::new(&self.weights, &self.changes, &self.place);
         T::new(&self.config, &builder.pp(name))
     }
 
-    fn build_all<T: Layer>(&self, names: &[String]) -> Result<Vec<T>> {
+    fn build_all<T: Layer<Config = C>>(&self, names: &[String]) -> Result<Vec<T>> {
         make_all(names.len(), &self.place.device, |i| self.build(&names[i]))
     }
 
     /// The layers of these names, on the device.
-    pub(super) fn resident<T: Layer>(&self, names: &[String]) -> Result<Blocks<T>> {
+    pub(super) fn resident<T: Layer<Config = C>>(&self, names: &[String]) -> Result<Blocks<T>> {
         self.build_all(names).map(Blocks::Resident)
     }
 
     /// The layers of these names, built anew from their file each time.
-    pub(super) fn read_each_time<T: Layer>(&self, names: &[String]) -> Blocks<T> {
+    pub(super) fn read_each_time<T: Layer<Config = C>>(&self, names: &[String]) -> Blocks<T> {
         let (source, names, device) = (self.clone(), names.to_vec(), self.place.device.clone());
         let count = names.len();
         Blocks::Streamed(Streamed { count, load: Box::new(move |i| source.build(&names[i])), device })
     }
 
     /// The layers of these names, kept in the host's memory as the device wants them, where the device has its own.
-    pub(super) fn streamed<T: Layer + Sync>(&self, names: &[String]) -> Result<Blocks<T>> {
+    pub(super) fn streamed<T: Layer<Config = C>>(&self, names: &[String]) -> Result<Blocks<T>> {
         let device = self.place.device.clone();
         if device.is_cpu() {
             return Ok(self.read_each_time(names));
@@ -137,7 +139,12 @@ impl<T: Send> Streamed<T> {
                 }
             });
             let mut layers = receive.into_iter().enumerate();
-            layers.try_for_each(|(i, layer)| work(i, &layer?))
+            layers.try_for_each(|(i, layer)| {
+                let layer = layer?;
+                work(i, &layer)?;
+                // The device lags behind, and a third layer would be there before it is done with this one.
+                self.device.synchronize()
+            })
         })
     }
 

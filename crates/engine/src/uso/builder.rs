@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use super::lora::Changes;
 use crate::matrix::{Activations, Linear, Matrix, Tier};
 use crate::placement::Keep;
-use crate::weights::{StoredType, Weights};
+use crate::weights::Weights;
 
 /// Where a part is built, and what its large matrices are kept in.
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ impl Place {
 
 /// Builds the layers under a name.
 #[derive(Clone)]
-pub struct Builder<'a> {
+pub(super) struct Builder<'a> {
     weights: &'a Weights,
     changes: &'a Changes,
     place: &'a Place,
@@ -46,13 +46,13 @@ pub struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     /// A builder for all layers of `weights`.
-    pub fn new(weights: &'a Weights, changes: &'a Changes, place: &'a Place) -> Self {
+    pub(super) fn new(weights: &'a Weights, changes: &'a Changes, place: &'a Place) -> Self {
         Self { weights, changes, place, path: String::new() }
     }
 
     /// The builder for what lies under a further part of the name.
     #[must_use]
-    pub fn pp(&self, name: impl std::fmt::Display) -> Self {
+    pub(super) fn pp(&self, name: impl std::fmt::Display) -> Self {
         let path = if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) };
         Self { path, ..self.clone() }
     }
@@ -63,12 +63,12 @@ impl<'a> Builder<'a> {
     }
 
     /// The device.
-    pub fn device(&self) -> &Device {
+    pub(super) fn device(&self) -> &Device {
         &self.place.device
     }
 
     /// The type that is computed in.
-    pub fn dtype(&self) -> DType {
+    pub(super) fn dtype(&self) -> DType {
         self.place.dtype
     }
 
@@ -76,7 +76,7 @@ impl<'a> Builder<'a> {
     ///
     /// # Errors
     /// If it is missing or has another shape.
-    pub fn tensor(&self, shape: &[usize], name: &str) -> Result<Tensor> {
+    pub(super) fn tensor(&self, shape: &[usize], name: &str) -> Result<Tensor> {
         let name = self.pp(name).path;
         let tensor = self.weights.tensor(&name, self.place.dtype, &self.place.device)?;
         if tensor.dims() != shape {
@@ -89,7 +89,7 @@ impl<'a> Builder<'a> {
     ///
     /// # Errors
     /// If a tensor is missing or has another shape.
-    pub fn small_linear(&self, input: usize, output: usize) -> Result<Linear> {
+    pub(super) fn small_linear(&self, input: usize, output: usize) -> Result<Linear> {
         let matrix = Matrix::Dense(self.wide((output, input))?.to_device(&self.place.device)?);
         Ok(Linear::new(matrix, Some(self.tensor(&[output], "bias")?))?.named(&*self.path))
     }
@@ -98,7 +98,7 @@ impl<'a> Builder<'a> {
     ///
     /// # Errors
     /// If a tensor is missing or has another shape.
-    pub fn linear(&self, input: usize, output: usize, bias: bool) -> Result<Linear> {
+    pub(super) fn linear(&self, input: usize, output: usize, bias: bool) -> Result<Linear> {
         Ok(self.unnamed(input, output, bias)?.named(&*self.path))
     }
 
@@ -129,11 +129,6 @@ impl<'a> Builder<'a> {
             .try_fold(Linear::new(matrix.with_activations(self.place.activations), bias)?, |layer, branch| {
                 layer.with_branch(branch?)
             })
-    }
-
-    /// How the matrix of a layer is stored.
-    pub fn stored(&self) -> Option<StoredType> {
-        self.weights.stored(&self.pp("weight").path)
     }
 
     /// The matrix in the compute type, with the changes added.

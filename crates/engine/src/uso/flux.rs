@@ -59,7 +59,7 @@ impl Flux {
     ///
     /// # Errors
     /// If a tensor is missing or has another shape than its configuration asks for.
-    pub(super) fn new(source: &Source, placement: &Placement) -> Result<Self> {
+    pub(super) fn new(source: &Source<FluxConfig>, placement: &Placement) -> Result<Self> {
         let config = &source.config;
         let builder = &Builder::new(&source.weights, &source.changes, &source.place);
         let hidden = config.hidden_size;
@@ -204,6 +204,8 @@ impl Stream {
 }
 
 impl Layer for DoubleBlock {
+    type Config = FluxConfig;
+
     fn new(config: &FluxConfig, builder: &Builder) -> Result<Self> {
         Ok(Self { image: Stream::new(config, builder, "img")?, text: Stream::new(config, builder, "txt")? })
     }
@@ -250,6 +252,8 @@ struct SingleBlock {
 }
 
 impl Layer for SingleBlock {
+    type Config = FluxConfig;
+
     fn new(config: &FluxConfig, builder: &Builder) -> Result<Self> {
         let (hidden, expanded) = (config.hidden_size, config.mlp_hidden());
         Ok(Self {

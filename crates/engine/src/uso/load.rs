@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::autoencoder::Autoencoder;
 use super::blocks::Source;
-use super::builder::{Builder, Place};
+use super::builder::Place;
 use super::clip::Clip;
 use super::flux::Flux;
 use super::lora::Changes;
@@ -17,7 +17,7 @@ use crate::Error;
 use crate::config::LoraConfig;
 use crate::files::missing;
 use crate::model::{Adapter, Model, Origin, PACKED_LORA, Part};
-use crate::placement::Placement;
+use crate::placement::{self, Placement};
 use crate::preprocess::Normalisation;
 use crate::setup::ExtraLora;
 use crate::tokenize::{ClipTokenizer, T5Tokenizer, TokenizerSource};
@@ -105,11 +105,17 @@ impl Model {
     /// # Errors
     /// As [`Model::flux`].
     pub fn t5_encoder(&self, place: &Place) -> Result<T5, Error> {
+        self.t5_encoder_with(place, placement::Blocks::Resident)
+    }
+
+    /// The T5 encoder with its blocks on the device, or brought there for each prompt.
+    pub(super) fn t5_encoder_with(&self, place: &Place, blocks: placement::Blocks) -> Result<T5, Error> {
         let dtype = if place.dtype == DType::F16 { DType::F32 } else { place.dtype };
         let place = Place { dtype, ..place.clone() };
-        let (config, weights, none) = (self.t5()?, self.weights(Part::T5)?, Changes::default());
-        let builder = Builder::new(&weights, &none, &place);
-        T5::new(config, &weights, &builder).map_err(|error| weights.fault(&error))
+        let weights = self.weights(Part::T5)?;
+        let (config, changes) = (self.t5()?.clone(), Changes::default());
+        let source = Source { config, weights: weights.clone(), changes, place };
+        T5::new(&source, blocks).map_err(|error| weights.fault(&error))
     }
 
     /// The text half of CLIP.

@@ -20,11 +20,9 @@ pub mod side_branches;
 pub mod siglip;
 pub mod style;
 pub mod t5;
-mod text;
 
 use candle_core::{DType, Device, Tensor};
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::autoencoder::{Autoencoder, Maps};
@@ -34,10 +32,10 @@ use self::flux::Flux;
 pub use self::sample::Sample;
 use self::siglip::Siglip;
 use self::style::StyleProjector;
-use self::text::Text;
+use self::t5::T5;
 use crate::cache::Cache;
 use crate::config::{Defaults, ModelConfig};
-use crate::matrix::Tier;
+use crate::matrix::{Activations, Tier};
 use crate::model::{LoraFile, LoraFolder, Model};
 use crate::placement::{self, Keep, Placement, T5Place};
 use crate::plan::{Outline, Picture, Speed};
@@ -77,7 +75,7 @@ pub struct Uso {
     config: ModelConfig,
     outline: Outline,
     placement: Placement,
-    t5: Text,
+    t5: T5,
     t5_tokenizer: T5Tokenizer,
     clip: Clip,
     clip_tokenizer: ClipTokenizer,
@@ -118,11 +116,13 @@ impl Uso {
     /// # Errors
     /// As [`Uso::load`]; for a LoRA, names its file.
     pub fn load_with(files: &ModelFiles, setup: &Setup) -> Result<Self, Error> {
-        let Setup { device, dtype, placement, loras, lora_folder, budget, reserve, speed, plan, largest, .. } =
-            setup;
+        let Setup {
+            device, dtype, placement, loras, lora_folder, budget, reserve, speed, plan, largest, ..
+        } = setup;
         let (device, dtype) = (device, *dtype);
-        let model = Arc::new(Model::open(files)?);
+        let model = Model::open(files)?;
         model.check()?;
+        device::set_products(dtype);
         let (t5_tokenizer, clip_tokenizer) = model.tokenizers()?;
         let normalisation = model.normalisation()?;
         let changes = model.changes(loras)?;
@@ -135,11 +135,11 @@ impl Uso {
         let is_exact = device.is_cpu()
             && dtype == DType::F32
             && matches!(placement.keep, Keep::AsStored | Keep::Tier(Tier::Bf16))
-            && matches!(placement.t5, T5Place::Device | T5Place::PerBatch)
+            && matches!(placement.t5, T5Place::Device | T5Place::Streamed)
             && !model.is_quantised()?;
         let mut uso = Self {
             name: files.name(),
-            t5: timed("T5", || Text::new(&model, placement.t5, &place))?,
+            t5: timed("T5", || t5(&model, placement.t5, &place))?,
             t5_tokenizer,
             clip: timed("CLIP", || model.clip_encoder(&encoders))?,
             clip_tokenizer,
@@ -347,6 +347,20 @@ fn timed<T>(part: &'static str, load: impl FnOnce() -> Result<T, Error>) -> Resu
     let loaded = load()?;
     tracing::info!(part, took_ms = begun.elapsed().as_millis() as u64, "loaded");
     Ok(loaded)
+}
+
+/// T5 where the placement has it.
+fn t5(model: &Model, place: T5Place, device: &Place) -> Result<T5, Error> {
+    let host = Place::new(Device::Cpu, DType::F32);
+    match place {
+        T5Place::Device => model.t5_encoder(device),
+        T5Place::Streamed => model.t5_encoder_with(device, placement::Blocks::Streamed),
+        T5Place::Host => model.t5_encoder(&host),
+        T5Place::HostQ8 => {
+            let activations = Activations::Rounded;
+            model.t5_encoder(&Place { keep: Keep::Tier(Tier::Q8_0), activations, ..host })
+        }
+    }
 }
 
 fn maps(place: placement::Place) -> Maps {

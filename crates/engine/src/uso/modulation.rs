@@ -40,7 +40,7 @@ impl Modulations {
     ///
     /// # Errors
     /// If a tensor is missing or has another shape than its configuration asks for.
-    pub(super) fn new(source: &Source, place: Place) -> Result<Self> {
+    pub(super) fn new(source: &Source<FluxConfig>, place: Place) -> Result<Self> {
         let config = &source.config;
         let builder = &Builder::new(&source.weights, &source.changes, &source.place);
         let hidden = config.hidden_size;
@@ -129,6 +129,8 @@ impl Modulations {
 struct ModulationLayer(Linear);
 
 impl Layer for ModulationLayer {
+    type Config = FluxConfig;
+
     fn new(config: &FluxConfig, builder: &Builder) -> Result<Self> {
         let rows = layers(config).find(|(name, _)| name == builder.path());
         let rows = rows.map_or(0, |(_, rows)| rows);

@@ -3,11 +3,12 @@
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
+use super::blocks::{Blocks, Layer, Source};
 use super::builder::Builder;
 use crate::config::T5Config;
 use crate::matrix::Linear;
-use crate::parallel::make_all;
-use crate::weights::{Table, Weights};
+use crate::placement;
+use crate::weights::Table;
 
 const EMBEDDING: &str = "shared.weight";
 
@@ -17,7 +18,7 @@ pub struct T5 {
     embedding: Table,
     /// A bias a head for each range of distances: (ranges, heads).
     distances: Tensor,
-    blocks: Vec<Block>,
+    blocks: Blocks<Block>,
     norm: RmsNorm,
     config: T5Config,
     dtype: DType,
@@ -25,21 +26,24 @@ pub struct T5 {
 }
 
 impl T5 {
-    /// Builds the encoder from weights under Hugging Face's names.
+    /// Builds the encoder from weights under Hugging Face's names. Its blocks are kept where `blocks` says.
     ///
     /// # Errors
     /// If a tensor is missing or misshapen.
-    pub fn new(config: &T5Config, weights: &Weights, builder: &Builder) -> Result<Self> {
+    pub(super) fn new(source: &Source<T5Config>, blocks: placement::Blocks) -> Result<Self> {
+        let (config, weights) = (&source.config, &source.weights);
+        let builder = Builder::new(weights, &source.changes, &source.place);
         let encoder = builder.pp("encoder");
-        let blocks = make_all(config.num_layers, builder.device(), |i| {
-            Block::new(config, &encoder.pp("block").pp(i).pp("layer"))
-        });
+        let names: Vec<_> = (0..config.num_layers).map(|i| format!("encoder.block.{i}.layer")).collect();
         let biases = [config.relative_attention_num_buckets, config.num_heads];
         Ok(Self {
             embedding: Table::read(weights.located(EMBEDDING)?)?,
             distances: encoder
                 .tensor(&biases, "block.0.layer.0.SelfAttention.relative_attention_bias.weight")?,
-            blocks: blocks?,
+            blocks: match blocks {
+                placement::Blocks::Resident => source.resident(&names)?,
+                placement::Blocks::Streamed => source.streamed(&names)?,
+            },
             norm: RmsNorm::new(config, &encoder.pp("final_layer_norm"))?,
             config: config.clone(),
             dtype: builder.dtype(),
@@ -55,9 +59,10 @@ impl T5 {
         let rows = self.embedding.rows(ids, self.dtype)?;
         let mut states = rows.to_device(&self.device)?.unsqueeze(0)?;
         let bias = self.position_bias(ids.len())?.to_dtype(states.dtype())?;
-        for block in &self.blocks {
+        self.blocks.each(|_, block| {
             states = block.forward(&states, &bias)?;
-        }
+            Ok(())
+        })?;
         self.norm.forward(&states)
     }
 
@@ -102,7 +107,9 @@ struct Block {
     heads: usize,
 }
 
-impl Block {
+impl Layer for Block {
+    type Config = T5Config;
+
     fn new(config: &T5Config, builder: &Builder) -> Result<Self> {
         let (width, inner) = (config.d_model, config.num_heads * config.d_kv);
         let (attention, dense) = (builder.pp("0.SelfAttention"), builder.pp("1.DenseReluDense"));
@@ -120,6 +127,27 @@ impl Block {
         })
     }
 
+    fn to_device(&self, device: &Device) -> Result<Self> {
+        Ok(Self {
+            norm1: self.norm1.to_device(device)?,
+            query: self.query.to_device(device)?,
+            key: self.key.to_device(device)?,
+            value: self.value.to_device(device)?,
+            out: self.out.to_device(device)?,
+            norm2: self.norm2.to_device(device)?,
+            gate: self.gate.to_device(device)?,
+            expand: self.expand.to_device(device)?,
+            contract: self.contract.to_device(device)?,
+            heads: self.heads,
+        })
+    }
+
+    fn linears(&self) -> Vec<&Linear> {
+        vec![&self.query, &self.key, &self.value, &self.out, &self.gate, &self.expand, &self.contract]
+    }
+}
+
+impl Block {
     fn forward(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let x = (x + self.attend(&self.norm1.forward(x)?, bias)?)?;
         let normed = self.norm2.forward(&x)?;
@@ -149,6 +177,10 @@ struct RmsNorm {
 impl RmsNorm {
     fn new(config: &T5Config, builder: &Builder) -> Result<Self> {
         Ok(Self { weight: builder.tensor(&[config.d_model], "weight")?, epsilon: config.layer_norm_epsilon })
+    }
+
+    fn to_device(&self, device: &Device) -> Result<Self> {
+        Ok(Self { weight: self.weight.to_device(device)?, epsilon: self.epsilon })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {

@@ -398,7 +398,7 @@ fn where_parts_lie_changes_no_number() {
     for placement in [
         Placement { blocks: Blocks::Streamed, ..all },
         Placement { modulations: Place::Host, ..all },
-        Placement { t5: T5Place::PerBatch, ..all },
+        Placement { t5: T5Place::Streamed, ..all },
         Placement { encoders: Place::Host, maps: Place::Host, ..all },
     ] {
         assert_eq!(draw(placement), resident, "{placement:?}");
@@ -418,7 +418,7 @@ fn a_placement_that_changes_no_number_keeps_the_fingerprint() {
     let all = Placement::default();
     let same = [
         Placement { blocks: Blocks::Streamed, modulations: Place::Host, maps: Place::Host, ..all },
-        Placement { keep: Keep::Tier(Tier::Bf16), t5: T5Place::PerBatch, ..all },
+        Placement { keep: Keep::Tier(Tier::Bf16), t5: T5Place::Streamed, ..all },
     ];
     same.iter().for_each(|placement| assert_eq!(fingerprint(*placement), fingerprint(all)));
     for other in [

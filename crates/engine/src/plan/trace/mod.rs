@@ -22,7 +22,6 @@ use super::outline::{Outline, Role};
 use super::picture::Picture;
 use crate::matrix::Tier;
 use crate::matrix::rule::Activations;
-use crate::model::Part;
 use crate::placement::{Blocks, Keep, Place, Placement, T5Place};
 use crate::uso::autoencoder::{self, Chunks, Maps};
 
@@ -44,6 +43,9 @@ pub(crate) struct Trace {
     /// Those of T5, wherever it computes.
     pub(crate) prompt_ops: Vec<Op>,
 }
+
+/// Streamed blocks that are on the device: one is copied while the one before it computes.
+const AT_A_TIME: u64 = 2;
 
 /// Traces samples of a model whose parts lie somewhere.
 #[derive(Debug, Clone, Copy)]
@@ -132,9 +134,8 @@ impl Tracer<'_> {
         roles.into_iter().filter(|(role, _)| matches!(role, Role::Block(_))).map(|(_, bytes)| bytes)
     }
 
-    /// What streamed blocks take at a time: one is copied while the one before it computes.
+    /// What streamed blocks take.
     fn streamed_bytes(&self) -> u64 {
-        const AT_A_TIME: u64 = 2;
         if self.placement.blocks == Blocks::Resident {
             return 0;
         }
@@ -178,12 +179,12 @@ impl Tracer<'_> {
                 let recorder = Recorder { activations, ..self.processor(tapes) };
                 encoders::t5(&recorder, self.outline, t5_keep(place))
             }
-            T5Place::Device | T5Place::PerBatch => {
+            T5Place::Device | T5Place::Streamed => {
                 let dtype = t5_dtype(self.dtype);
                 let recorder = Recorder { dtype, ..self.recorder(tapes.device) };
-                let bytes = self.outline.bytes(Part::T5, t5_keep(place), dtype);
+                let bytes = AT_A_TIME * self.outline.largest_t5_block(t5_keep(place), dtype);
                 let loaded =
-                    (place == T5Place::PerBatch).then(|| tapes.device.moved("load T5", bytes, bytes, 1));
+                    (place == T5Place::Streamed).then(|| tapes.device.moved("stream T5", bytes, bytes, 1));
                 let states = encoders::t5(&recorder, self.outline, t5_keep(place));
                 drop(loaded);
                 states
