@@ -12,7 +12,7 @@ use uso_store::{Credentials, Store};
 use uso_worker::{DeviceThread, Sharing};
 
 use crate::args::{AccessArgs, Engine, EngineArgs, ModelArgs, PaceArgs, S3Args, buckets};
-use crate::setup::setup;
+use crate::setup::{explained, setup};
 
 /// A queue that is ready for work, its durability said aloud.
 pub(crate) async fn queue(config: uso_queue::Config) -> anyhow::Result<Queue> {
@@ -100,8 +100,11 @@ async fn load(
     let files = ModelFiles::new(args.model.as_deref());
     let (name, dtype) = (files.name(), setup.dtype);
     let begun = std::time::Instant::now();
-    let thread = DeviceThread::start(move || Uso::load_with(&files, &setup), sharing).await;
-    let thread = thread.context("cannot load the model")?;
+    let device = setup.device.clone();
+    let thread = match DeviceThread::start(move || Uso::load_with(&files, &setup), sharing).await {
+        Err(uso_worker::Error::Engine(error)) => explained(Err(error), args, &device)?,
+        thread => thread.context("cannot load the model")?,
+    };
     let took_ms = begun.elapsed().as_millis() as u64;
     tracing::info!(model = name, device = args.device, ?dtype, took_ms, "the model is resident");
     Ok(thread)

@@ -1,5 +1,6 @@
 //! How a worker lays its model out: by a plan for the device that it has.
 
+use anyhow::Context as _;
 use uso_engine::plan::{Hardware, Keep, Outline, Picture, Placement, Terms, Wishes};
 use uso_engine::{Defaults, Error, Model, ModelFiles, Plan, Setup, device};
 
@@ -21,17 +22,47 @@ pub(crate) fn setup(
         tracing::warn!("nobody says what is free on this device, so nothing is planned: --vram says it");
         return Ok(Setup { placement: unplanned(args), loras, verify, ..Setup::new(device, dtype) });
     }
+    let wishes = Wishes { tier: args.tier, t5: args.t5, stream: args.stream.unwrap_or_default() };
+    let plan = plan(args, &device, wishes, slots, largest)?;
+    plan.lines().iter().for_each(|line| tracing::info!("{line}"));
+    Ok(Setup { loras, verify, ..Setup::planned(device, dtype, &plan) })
+}
+
+fn plan(
+    args: &ModelArgs,
+    device: &device::Device,
+    wishes: Wishes,
+    slots: u64,
+    largest: impl FnOnce(&Defaults) -> Picture,
+) -> Result<Plan, Error> {
     let model = Model::open(&ModelFiles::new(args.model.as_deref()))?;
     let terms = Terms {
         picture: largest(&model.config().defaults),
         slots,
         reserve: args.vram_reserve,
-        dtype,
-        wishes: Wishes { tier: args.tier, t5: args.t5, stream: args.stream.unwrap_or_default() },
+        dtype: device::precision(args.dtype.as_deref(), device)?,
+        wishes,
     };
-    let plan = Plan::new(&Outline::of(&model)?, &Hardware::of_device(&device, args.vram, None)?, &terms)?;
-    plan.lines().iter().for_each(|line| tracing::info!("{line}"));
-    Ok(Setup { loras, verify, ..Setup::planned(device, dtype, &plan) })
+    Plan::new(&Outline::of(&model)?, &Hardware::of_device(device, args.vram, None)?, &terms)
+}
+
+/// Says of a model that could not be loaded what would fit into the memory that is free now, if memory was the reason.
+pub(crate) fn explained<T>(
+    loaded: Result<T, Error>,
+    args: &ModelArgs,
+    device: &device::Device,
+) -> anyhow::Result<T> {
+    let error = match loaded {
+        Ok(loaded) => return Ok(loaded),
+        Err(error @ Error::OutOfMemory { .. }) => error,
+        Err(error) => return Err(error).context("cannot load the model"),
+    };
+    let fits = plan(args, device, Wishes::default(), 1, Picture::of);
+    let hint = match fits {
+        Ok(plan) => format!("{} would fit into what is free now", plan.name()),
+        Err(error) => error.to_string(),
+    };
+    Err(error).with_context(|| format!("the device was full while the model was loaded; {hint}"))
 }
 
 fn unplanned(args: &ModelArgs) -> Placement {

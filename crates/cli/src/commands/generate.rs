@@ -10,12 +10,12 @@ use uso_worker::parameters::Parameters;
 use super::{save, say};
 use crate::args::GenerateArgs;
 use crate::progress;
-use crate::setup::setup;
+use crate::setup::{explained, setup};
 
 pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let files = ModelFiles::new(args.model.model.as_deref());
     let setup = setup(&args.model, 1, |defaults| largest(args, defaults))?;
-    let mut uso = Uso::load_with(&files, &setup).context("cannot load the model")?;
+    let mut uso = explained(Uso::load_with(&files, &setup), &args.model, &setup.device)?;
     if args.self_test {
         uso.self_test()?;
     }
