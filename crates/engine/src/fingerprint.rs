@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::matrix::Tier;
 use crate::model::{Adapter, Model, PACKED_DIGEST};
-use crate::placement::{Keep, Place, Placement, T5Place};
+use crate::placement::{Keep, Placement, T5Place};
 use crate::setup::{ExtraLora, Setup};
 use crate::weights::Weights;
 use crate::{Error, Request, RequestLora, device};
@@ -45,7 +45,7 @@ pub(crate) fn engine(model: &Model, setup: &Setup) -> Result<String, Error> {
 }
 
 /// What of a placement changes numbers. Where something lies does not, unless it computes there.
-fn numbers(placement: &Placement, is_quantised: bool) -> Vec<String> {
+fn numbers(placement: &Placement, is_quantised: bool) -> [String; 2] {
     let keep = match placement.keep {
         Keep::AsStored => Tier::Bf16.to_string(),
         Keep::Tier(Tier::Bf16) if is_quantised => "dequantised".into(),
@@ -56,11 +56,7 @@ fn numbers(placement: &Placement, is_quantised: bool) -> Vec<String> {
         T5Place::Host => "host as stored",
         T5Place::HostQ8 => "host",
     };
-    let mut parts = vec![keep, t5.into()];
-    if placement.encoders == Place::Host {
-        parts.push("encoders on the host".into());
-    }
-    parts
+    [keep, t5.into()]
 }
 
 /// What a LoRA's numbers are known by.

@@ -97,11 +97,11 @@ pub struct Placement {
     pub blocks: Blocks,
     /// Where T5 is.
     pub t5: T5Place,
-    /// Where CLIP, SigLIP and the style projector are and compute.
+    /// Where CLIP, SigLIP and the style projector are. From the host they are brought to the device for each use.
     pub encoders: Place,
     /// Where the autoencoder keeps whole maps. Its weights are on the device.
     pub maps: Place,
-    /// Where the weights are that make a job's modulations. Those on the host are read from their file for each job.
+    /// Where the weights are that make a job's modulations. From the host they are streamed for each job.
     pub modulations: Place,
 }
 

@@ -21,7 +21,8 @@ pub(crate) fn keep_freed(device: &Device) -> Result<()> {
     answer.result().map_err(candle_core::Error::wrap)
 }
 
-/// Gives back to the driver what the pool keeps, so that what is free can be asked for.
+/// Gives back to the driver what the pool keeps: between parts of a job, whose tensors have other sizes and would find no
+/// room in what it has in pieces, and before somebody asks what is free.
 ///
 /// # Errors
 /// If the device is lost.
@@ -34,6 +35,16 @@ pub(crate) fn give_back(device: &Device) -> Result<()> {
     #[expect(unsafe_code, reason = "cudarc has no safe call for it")]
     let answer = unsafe { sys::cuMemPoolTrimTo(pool, 0) };
     answer.result().map_err(candle_core::Error::wrap)
+}
+
+/// Nothing: this build has no such pool.
+///
+/// # Errors
+/// None.
+#[cfg(not(feature = "cuda"))]
+#[expect(clippy::unnecessary_wraps, reason = "as with CUDA")]
+pub(crate) fn give_back(_: &Device) -> Result<()> {
+    Ok(())
 }
 
 /// Bytes that are in use; None where nobody counts them.

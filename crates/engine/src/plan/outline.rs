@@ -268,6 +268,10 @@ fn kept(part: Part, name: &str, tensor: &Stored, keep: Keep, compute: StoredType
         return compute;
     }
     let quantised = !tensor.stored.is_wide_float();
+    let keep = match keep {
+        Keep::Tier(tier) if tier != Tier::Bf16 && is_modulation(part, name) => Keep::AsStored,
+        keep => keep,
+    };
     let wanted = match keep {
         Keep::Tier(Tier::Bf16) => return compute,
         _ if quantised => return tensor.stored,
@@ -275,6 +279,11 @@ fn kept(part: Part, name: &str, tensor: &Stored, keep: Keep, compute: StoredType
         Keep::Tier(tier) => tier.stored().unwrap_or(compute),
     };
     if wanted.bytes(&tensor.shape).is_some() { wanted } else { compute }
+}
+
+/// Whether it makes modulations, which are never rounded.
+fn is_modulation(part: Part, name: &str) -> bool {
+    part == Part::Transformer && role(name) == Role::Modulation
 }
 
 /// Whether it is one of the large matrices that tiers are for. Tables, embedders and convolutions are not.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::hardware::Backend;
 use super::outline::{Outline, Role};
 use super::trace::{t5_dtype, t5_keep};
+use crate::matrix::Tier;
 use crate::model::Part;
 use crate::placement::{Blocks, Keep, Place, Placement, T5Place};
 
@@ -30,6 +31,7 @@ pub struct PartPlan {
 const STREAMED: &str = "streamed";
 pub(super) const PER_JOB: &str = "per job";
 pub(super) const PER_PROMPT: &str = "per prompt";
+const PER_USE: &str = "per use";
 
 /// Lays out the parts of a model.
 pub(super) struct Layout<'a> {
@@ -86,13 +88,16 @@ impl Layout<'_> {
     }
 
     fn modulations(&self) -> PartPlan {
-        let resident = self.roles().filter(|(role, _)| *role == Role::Modulation);
+        let bytes = self.roles().filter(|(role, _)| *role == Role::Modulation).map(|(_, bytes)| bytes).sum();
+        let stored = self.outline.stored(Part::Transformer);
+        let kept = match self.placement.keep {
+            Keep::Tier(Tier::Bf16) => self.tier(),
+            _ if stored.is_wide_float() => self.dtype.as_str().to_owned(),
+            _ => stored.to_string(),
+        };
         let part = match self.placement.modulations {
-            Place::Device => on("device", self.tier(), resident.map(|(_, bytes)| bytes).sum()),
-            Place::Host => {
-                let (mapped_bytes, _) = self.outline.modulation_bytes(self.placement.keep, self.dtype);
-                PartPlan { mapped_bytes, ..on(PER_JOB, "as stored", 0) }
-            }
+            Place::Device => on("device", kept, bytes),
+            Place::Host => self.brought(PER_JOB, kept, bytes),
         };
         PartPlan { part: "modulations", ..part }
     }
@@ -115,14 +120,7 @@ impl Layout<'_> {
         };
         let part = match place {
             T5Place::Device => on("device", kept(t5_dtype(self.dtype)), on_device),
-            T5Place::Streamed => {
-                let part = on(PER_PROMPT, kept(t5_dtype(self.dtype)), 0);
-                if self.backend.is_apart() {
-                    PartPlan { host_bytes: on_device, ..part }
-                } else {
-                    PartPlan { mapped_bytes: on_device, ..part }
-                }
-            }
+            T5Place::Streamed => self.brought(PER_PROMPT, kept(t5_dtype(self.dtype)), on_device),
             T5Place::Host | T5Place::HostQ8 => {
                 let again = if place == T5Place::HostQ8 { self.outline.repacked_t5_bytes() } else { 0 };
                 self.on_host(kept(Backend::Cpu.compute()), on_host + again)
@@ -132,11 +130,22 @@ impl Layout<'_> {
     }
 
     fn encoder(&self, part: Part, name: &'static str) -> PartPlan {
-        let dtype = match self.placement.encoders {
-            Place::Device => self.dtype,
-            Place::Host => Backend::Cpu.compute(),
-        };
-        self.part(part, name, self.placement.encoders, dtype)
+        match self.placement.encoders {
+            Place::Device => self.part(part, name, Place::Device, self.dtype),
+            Place::Host => {
+                let bytes = self.outline.bytes(part, Keep::AsStored, self.dtype);
+                PartPlan { part: name, ..self.brought(PER_USE, self.dtype.as_str(), bytes) }
+            }
+        }
+    }
+
+    /// In the host's memory until it is needed on the device; where that is the same, in its file.
+    fn brought(&self, when: &'static str, kept: impl Into<String>, bytes: u64) -> PartPlan {
+        let part = on(when, kept, 0);
+        match self.backend.is_apart() {
+            true => PartPlan { host_bytes: bytes, ..part },
+            false => PartPlan { mapped_bytes: bytes, ..part },
+        }
     }
 
     fn part(&self, part: Part, name: &'static str, place: Place, dtype: DType) -> PartPlan {

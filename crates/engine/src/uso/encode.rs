@@ -72,7 +72,7 @@ impl Uso {
         let clip = self.clip_tokenizer.encode(prompt, lengths.clip)?;
         let features = self.cached(key(b"text", prompt.as_bytes()), |uso| {
             let states = uso.t5.encode(&t5.ids)?.to_device(&uso.device)?;
-            let pooled = uso.clip.encode(&clip.ids)?.to_device(&uso.device)?;
+            let pooled = uso.clip.with(|model| model.encode(&clip.ids))?;
             // A copy, or the cache would keep the states of all tokens that it is a view of.
             Ok([states, pooled.copy()?])
         })?;
@@ -82,9 +82,9 @@ impl Uso {
     /// Style tokens of an image: (1, tokens, hidden).
     fn style_tokens(&mut self, style: &Reference) -> Result<Tensor, Error> {
         let [tokens] = self.cached(key(b"style", style.digest()), |uso| {
-            let side = uso.siglip.image_size() as u32;
-            let pixels = preprocess::siglip(style, side, &uso.normalisation);
-            Ok([uso.projector.forward(&uso.siglip.encode(&pixels)?)?.to_device(&uso.device)?])
+            let pixels = preprocess::siglip(style, uso.siglip_side, &uso.normalisation);
+            let states = uso.siglip.with(|siglip| siglip.encode(&pixels))?;
+            Ok([uso.projector.with(|projector| projector.forward(&states))?])
         })?;
         Ok(tokens)
     }

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::autoencoder::Autoencoder;
 use super::blocks::Source;
+use super::brought::Brought;
 use super::builder::Place;
 use super::clip::Clip;
 use super::flux::Flux;
@@ -163,6 +164,18 @@ impl Model {
             None if self.origin(Part::Siglip) == Some(&Origin::Embedded) => Ok(Normalisation::published()),
             None => Normalisation::read(self.files(), &format!("{}{NAME}", Part::Siglip.place())),
         }
+    }
+
+    /// An encoder on the device, or brought there for each use.
+    pub(super) fn brought<T>(
+        &self,
+        part: Part,
+        place: &Place,
+        lies: placement::Place,
+        build: impl Fn(VarBuilder) -> CandleResult<T> + 'static,
+    ) -> Result<Brought<T>, Error> {
+        let weights = self.weights(part)?;
+        Brought::new(&weights, place, lies, build).map_err(|error| weights.fault(&error))
     }
 
     fn build<T>(

@@ -2,6 +2,7 @@
 
 pub mod autoencoder;
 mod blocks;
+mod brought;
 mod builder;
 pub mod clip;
 mod encode;
@@ -22,10 +23,12 @@ pub mod style;
 pub mod t5;
 
 use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
 
 use std::time::{Duration, Instant};
 
 use self::autoencoder::{Autoencoder, Maps};
+use self::brought::Brought;
 pub use self::builder::Place;
 use self::clip::Clip;
 use self::flux::Flux;
@@ -36,7 +39,7 @@ use self::t5::T5;
 use crate::cache::Cache;
 use crate::config::{Defaults, ModelConfig};
 use crate::matrix::{Activations, Tier};
-use crate::model::{LoraFile, LoraFolder, Model};
+use crate::model::{LoraFile, LoraFolder, Model, Part};
 use crate::placement::{self, Keep, Placement, T5Place};
 use crate::plan::{Outline, Picture, Speed};
 use crate::preprocess::Normalisation;
@@ -44,7 +47,7 @@ use crate::setup::Setup;
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
 use crate::{
     CacheCounts, Engine, Error, Footprint, Image, ModelFiles, PromptTokens, Request, Steps, checkpoint,
-    device, fingerprint, memory,
+    device, fingerprint, memory, pool,
 };
 
 /// Largest side of a picture or a content reference in pixels, and smallest.
@@ -77,11 +80,13 @@ pub struct Uso {
     placement: Placement,
     t5: T5,
     t5_tokenizer: T5Tokenizer,
-    clip: Clip,
+    clip: Brought<Clip>,
     clip_tokenizer: ClipTokenizer,
-    siglip: Siglip,
+    siglip: Brought<Siglip>,
+    /// Side of the square picture that SigLIP reads, in pixels.
+    siglip_side: u32,
     normalisation: Normalisation,
-    projector: StyleProjector,
+    projector: Brought<StyleProjector>,
     autoencoder: Autoencoder,
     flux: Flux,
     files: ModelFiles,
@@ -128,10 +133,9 @@ impl Uso {
         let changes = model.changes(loras)?;
         let fingerprint = fingerprint::engine(&model, setup)?;
         let place = Place::new(device.clone(), dtype);
-        let encoders = match placement.encoders {
-            placement::Place::Device => place.clone(),
-            placement::Place::Host => Place::new(Device::Cpu, DType::F32),
-        };
+        let (clip, siglip) = (model.clip()?.clone(), model.siglip()?.clone());
+        let (siglip_side, projector) = (siglip.image_size as u32, model.config().projector);
+        let lies = placement.encoders;
         let is_exact = device.is_cpu()
             && dtype == DType::F32
             && matches!(placement.keep, Keep::AsStored | Keep::Tier(Tier::Bf16))
@@ -141,11 +145,16 @@ impl Uso {
             name: files.name(),
             t5: timed("T5", || t5(&model, placement.t5, &place))?,
             t5_tokenizer,
-            clip: timed("CLIP", || model.clip_encoder(&encoders))?,
+            clip: timed("CLIP", || model.brought(Part::Clip, &place, lies, move |vb| Clip::new(&clip, vb)))?,
             clip_tokenizer,
-            siglip: timed("SigLIP", || model.siglip_encoder(&encoders))?,
+            siglip: timed("SigLIP", || {
+                let new = move |vb: VarBuilder| Siglip::new(&siglip, vb.pp("vision_model"));
+                model.brought(Part::Siglip, &place, lies, new)
+            })?,
+            siglip_side,
             normalisation,
-            projector: model.projector(&encoders)?,
+            projector: model
+                .brought(Part::Projector, &place, lies, move |vb| StyleProjector::new(&projector, vb))?,
             autoencoder: model.autoencoder(&place)?.with_maps(maps(placement.maps)),
             flux: timed("transformer", || model.flux_with(changes, &place, placement))?,
             outline: Outline::of(&model)?,
@@ -275,7 +284,10 @@ impl Engine for Uso {
     }
 
     fn encode(&mut self, request: &Request) -> Result<Sample, Error> {
-        let sample = self.prepare(request);
+        let sample = self.prepare(request).and_then(|sample| {
+            pool::give_back(&self.device)?;
+            Ok(sample)
+        });
         sample.map_err(|error| self.with_numbers(error, self.footprint(request)))
     }
 
@@ -336,7 +348,9 @@ impl Engine for Uso {
     }
 
     fn decode(&mut self, sample: &Sample) -> Result<Image, Error> {
+        pool::give_back(&self.device)?;
         let image = self.pixels(sample).and_then(|pixels| Ok(autoencoder::to_image(&pixels)?));
+        pool::give_back(&self.device)?;
         image.map_err(|error| self.with_numbers(error, sample.footprint))
     }
 }

@@ -7,12 +7,12 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::blocks::{Blocks, Layer, Source};
-use super::builder::Builder;
+use super::builder::{self, Builder};
 use super::layers::{Probe, norm};
 use super::side_branches::SideBranches;
 use crate::config::FluxConfig;
-use crate::matrix::Linear;
-use crate::placement::Place;
+use crate::matrix::{Linear, Tier};
+use crate::placement::{Keep, Place};
 
 /// Rows of a table for a stream of a double block (shift, scale and gate of two parts), for a single block
 /// (those of one) and for the final layer (shift and scale).
@@ -36,7 +36,7 @@ pub struct Modulations {
 
 impl Modulations {
     /// Builds them from the transformer's weights with the published names. Those of the layers, which are all but a
-    /// few, lie on the device or are read from their file for each job.
+    /// few, lie on the device or are streamed for each job.
     ///
     /// # Errors
     /// If a tensor is missing or has another shape than its configuration asks for.
@@ -46,7 +46,13 @@ impl Modulations {
         let hidden = config.hidden_size;
         let embedder = |input: usize, name: &str| Embedder::new(input, hidden, &builder.pp(name));
         let names: Vec<String> = layers(config).map(|(name, _)| name).collect();
-        let source = Source { changes: source.changes.only(&names), ..source.clone() };
+        let keep = match source.place.keep {
+            keep @ Keep::Tier(Tier::Bf16) => keep,
+            // Never rounded: a job reads them once.
+            _ => Keep::AsStored,
+        };
+        let place_of = builder::Place { keep, ..source.place.clone() };
+        let source = Source { changes: source.changes.only(&names), place: place_of, ..source.clone() };
         Ok(Self {
             time_in: embedder(2 * FREQUENCIES, "time_in")?,
             vector_in: embedder(config.vec_in_dim, "vector_in")?,
@@ -56,7 +62,7 @@ impl Modulations {
                 .transpose()?,
             layers: match place {
                 Place::Device => source.resident(&names)?,
-                Place::Host => source.read_each_time(&names),
+                Place::Host => source.streamed(&names)?,
             },
             rows: rows(config),
             double_blocks: config.depth,
@@ -298,7 +304,6 @@ fn sinusoidal(values: &[f32], dtype: DType, device: &Device) -> Result<Tensor> {
 mod tests {
     use super::*;
     use crate::model::expected;
-    use crate::uso::builder;
     use crate::uso::lora::Changes;
     use crate::weights::random_weights;
 

@@ -22,6 +22,7 @@ use super::outline::{Outline, Role};
 use super::picture::Picture;
 use crate::matrix::Tier;
 use crate::matrix::rule::Activations;
+use crate::model::Part;
 use crate::placement::{Blocks, Keep, Place, Placement, T5Place};
 use crate::uso::autoencoder::{self, Chunks, Maps};
 
@@ -195,19 +196,19 @@ impl Tracer<'_> {
     }
 
     fn pooled<'t>(&self, tapes: Tapes<'t>) -> Values<'t> {
-        self.brought(tapes, encoders::clip(&self.encoder(tapes), self.outline))
+        let _brought = self.bring(tapes, &[Part::Clip]);
+        encoders::clip(&self.recorder(tapes.device), self.outline)
     }
 
     fn style<'t>(&self, tapes: Tapes<'t>) -> Values<'t> {
-        self.brought(tapes, encoders::style(&self.encoder(tapes), self.outline))
+        let _brought = self.bring(tapes, &[Part::Siglip, Part::Projector]);
+        encoders::style(&self.recorder(tapes.device), self.outline)
     }
 
-    /// What computes CLIP, SigLIP and the projector.
-    fn encoder<'t>(&self, tapes: Tapes<'t>) -> Recorder<'t> {
-        match self.placement.encoders {
-            Place::Device => self.recorder(tapes.device),
-            Place::Host => self.processor(tapes),
-        }
+    /// Encoders that lie on the host are on the device while they are used.
+    fn bring<'t>(&self, tapes: Tapes<'t>, parts: &[Part]) -> Option<Values<'t>> {
+        let bytes = parts.iter().map(|part| self.outline.bytes(*part, Keep::AsStored, self.dtype)).sum();
+        (self.placement.encoders == Place::Host).then(|| tapes.device.moved("bring", bytes, bytes, 1))
     }
 
     /// Copies to the device what was made on the host.
