@@ -96,7 +96,9 @@ async fn a_benchmark_of_the_engine_writes_each_figure_beside_its_goal() {
         assert!(row["value"].is_number() || may_be_null, "{row}");
     }
     // What depends on headers alone.
-    for figure in ["bytes of weights that a step", "published layouts that inspect", "with the plan that they"] {
+    for figure in
+        ["bytes of weights that a step", "published layouts that inspect", "with the plan that they"]
+    {
         let row = rows.iter().find(|row| row["figure"].as_str().unwrap().contains(figure)).unwrap();
         assert_eq!(row["met"], true, "{row}");
     }

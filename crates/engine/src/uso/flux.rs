@@ -12,6 +12,7 @@ pub use super::layers::Probe;
 use super::layers::{FeedForward, QkNorm, StreamAttention};
 use super::modulation::{DoubleModulation, Modulated, Modulations, StepModulation};
 use super::positions::Rotary;
+use super::together::built;
 use crate::config::FluxConfig;
 use crate::matrix::Linear;
 
@@ -53,12 +54,14 @@ impl Flux {
             modulations: Modulations::new(config, builder)?,
             img_in: builder.pp("img_in").small_linear(config.in_channels, hidden)?,
             txt_in: builder.pp("txt_in").small_linear(config.context_in_dim, hidden)?,
-            double_blocks: blocks("double_blocks", config.depth)
-                .map(|builder| DoubleBlock::new(config, &builder))
-                .collect::<Result<_>>()?,
-            single_blocks: blocks("single_blocks", config.depth_single_blocks)
-                .map(|builder| SingleBlock::new(config, &builder))
-                .collect::<Result<_>>()?,
+            double_blocks: built(builder.device(), blocks("double_blocks", config.depth), |builder| {
+                DoubleBlock::new(config, &builder)
+            })?,
+            single_blocks: built(
+                builder.device(),
+                blocks("single_blocks", config.depth_single_blocks),
+                |builder| SingleBlock::new(config, &builder),
+            )?,
             final_layer: builder.pp("final_layer.linear").small_linear(hidden, config.in_channels)?,
             dtype: builder.dtype(),
         })

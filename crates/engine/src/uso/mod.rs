@@ -18,6 +18,7 @@ mod self_test;
 pub mod siglip;
 pub mod style;
 pub mod t5;
+mod together;
 
 use candle_core::{DType, Device, Tensor};
 

@@ -8,6 +8,7 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::builder::Builder;
 use super::layers::{Probe, norm};
+use super::together::built;
 use crate::config::FluxConfig;
 use crate::matrix::Linear;
 
@@ -47,7 +48,7 @@ impl Modulations {
                 .guidance_embed
                 .then(|| embedder(2 * FREQUENCIES, "guidance_in"))
                 .transpose()?,
-            layers: layers(config).map(layer).collect::<Result<_>>()?,
+            layers: built(builder.device(), layers(config), layer)?,
             rows: rows(config),
             double_blocks: config.depth,
             hidden,
