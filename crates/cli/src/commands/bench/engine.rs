@@ -41,7 +41,7 @@ struct Sizes {
     /// What is packed, how many bytes of it are numbers, the rest being holes.
     packed: Shape,
     packed_bytes: u64,
-    /// What is started from a packed file: 4 GB of it.
+    /// What is started from a packed file: 4 GB of it. Its steps have few tokens, so that they are short.
     started: Shape,
 }
 
@@ -54,30 +54,30 @@ impl Sizes {
             height,
             content: content.map(|side| (side, side)),
             styles,
-            steps: 2,
+            steps: 1,
         };
         Self {
-            shape: Shape { hidden: Shape::REAL, double: 1, single: 2 },
+            shape: Shape { hidden: Shape::REAL, double: 1, single: 2, text: 512 },
             pictures: vec![
-                picture(256, 256, None, 0),
-                picture(512, 512, None, 1),
-                picture(768, 512, Some(512), 0),
-                picture(768, 768, None, 2),
-                picture(1024, 1024, Some(512), 2),
+                picture(128, 128, None, 0),
+                picture(256, 256, None, 1),
+                picture(384, 384, Some(256), 0),
+                picture(512, 512, None, 2),
+                picture(640, 512, Some(512), 2),
             ],
             tiers: vec![Tier::Bf16, Tier::Q8_0, Tier::Q4K],
             text_width: 4096,
             rounds: 3,
-            packed: Shape { hidden: Shape::REAL, double: part(19.0), single: part(38.0) },
+            packed: Shape { hidden: Shape::REAL, double: part(19.0), single: part(38.0), text: 512 },
             packed_bytes: (6.5e9 * scale.min(1.0)) as u64,
-            started: Shape { hidden: Shape::REAL, double: part(4.0), single: part(17.0) },
+            started: Shape { hidden: Shape::REAL, double: part(4.0), single: part(17.0), text: 32 },
         }
     }
 
     fn quick() -> Self {
         const NARROW: usize = 256;
-        let narrow = Shape { hidden: NARROW, double: 1, single: 1 };
-        let picture = Picture { width: 64, height: 64, content: None, styles: 0, steps: 2 };
+        let narrow = Shape { hidden: NARROW, double: 1, single: 1, text: 32 };
+        let picture = Picture { width: 64, height: 64, content: None, styles: 0, steps: 1 };
         Self {
             shape: narrow,
             pictures: vec![picture],

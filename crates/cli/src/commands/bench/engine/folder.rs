@@ -18,6 +18,8 @@ pub(super) struct Shape {
     pub(super) hidden: usize,
     pub(super) double: usize,
     pub(super) single: usize,
+    /// T5's tokens.
+    pub(super) text: usize,
 }
 
 impl Shape {
@@ -44,10 +46,9 @@ impl Shape {
         }
         config["projector"]["hidden_size"] = json!(self.hidden);
         config["projector"]["style_token_nums"] = json!(64);
-        let whole = config.as_object_mut().context("config.json is no object")?;
-        whole.remove("t5_max_length");
+        config["t5_max_length"] = json!(self.text);
         if !self.is_narrow() {
-            whole.remove("ae");
+            config.as_object_mut().context("config.json is no object")?.remove("ae");
         }
         Ok(config)
     }
