@@ -1,53 +1,56 @@
 
 -- What others may see.
 
-local VIEW = {
-  'state', 'tenant', 'spec', 'submitted', 'version', 'event', 'attempt', 'fence', 'step', 'of', 'started',
-  'due', 'start_by', 'finish_by', 'batch', 'retry_of', 'retried_by', 'need', 'checkpoint', 'error',
-  'output', 'aborted', 'finished', 'expires', 'worker', 'best', 'lacking',
-}
-
--- What live workers say of themselves, read once for all jobs that a call describes.
-local function fleet_of(root, heard)
-  if heard.fleet then return heard.fleet end
-  heard.fleet = {}
-  for _, text in ipairs(redis.call('HVALS', root .. ':workers')) do
-    local ok, says = pcall(cjson.decode, text)
-    if ok and type(says) == 'table' then table.insert(heard.fleet, says) end
-  end
-  return heard.fleet
-end
-
--- The most that any live worker has free.
-local function best_capacity(fleet)
-  local best = 0
-  for _, says in ipairs(fleet) do best = math.max(best, tonumber(says.capacity) or 0) end
-  return best
-end
-
--- What keeps a waiting job from every live worker: too little room, or LoRAs that none has.
-local function note_blocked(root, record, heard)
-  if record.need then
-    record.best = best_capacity(fleet_of(root, heard))
-    if record.best >= record.need then record.best = nil end
-  end
-  if #loras.of(record) > 0 then record.lacking = loras.missing_everywhere(record, fleet_of(root, heard)) end
-end
-
 -- What others see of one job, as it is now. `heard` is kept from job to job of a call.
-local function describe(root, id, record, lease, heard)
-  if lease then
-    record.state, record.worker = 'running', lease.worker
-    for _, name in ipairs({ 'version', 'event', 'attempt', 'fence', 'step', 'of', 'started' }) do
-      record[name] = lease[name]
+local describe
+do
+  local VIEW = {
+    'state', 'tenant', 'spec', 'submitted', 'version', 'event', 'attempt', 'fence', 'step', 'of', 'started',
+    'due', 'start_by', 'finish_by', 'batch', 'retry_of', 'retried_by', 'need', 'checkpoint', 'error',
+    'output', 'aborted', 'finished', 'expires', 'worker', 'best', 'lacking',
+  }
+
+  -- What live workers say of themselves, read once for all jobs that a call describes.
+  local function fleet_of(root, heard)
+    if heard.fleet then return heard.fleet end
+    heard.fleet = {}
+    for _, text in ipairs(redis.call('HVALS', root .. ':workers')) do
+      local ok, says = pcall(cjson.decode, text)
+      if ok and type(says) == 'table' then table.insert(heard.fleet, says) end
     end
-    record.checkpoint = checkpoint_of(root, id, record)
-  elseif record.state == 'queued' then
-    note_blocked(root, record, heard)
+    return heard.fleet
   end
-  local values = {}
-  for i, name in ipairs(VIEW) do values[i] = record[name] or false end
-  return values
+
+  -- The most that any live worker has free.
+  local function best_capacity(fleet)
+    local best = 0
+    for _, says in ipairs(fleet) do best = math.max(best, tonumber(says.capacity) or 0) end
+    return best
+  end
+
+  -- What keeps a waiting job from every live worker: too little room, or LoRAs that none has.
+  local function note_blocked(root, record, heard)
+    if record.need then
+      record.best = best_capacity(fleet_of(root, heard))
+      if record.best >= record.need then record.best = nil end
+    end
+    if #loras.of(record) > 0 then record.lacking = loras.missing_everywhere(record, fleet_of(root, heard)) end
+  end
+
+  function describe(root, id, record, lease, heard)
+    if lease then
+      record.state, record.worker = 'running', lease.worker
+      for _, name in ipairs({ 'version', 'event', 'attempt', 'fence', 'step', 'of', 'started' }) do
+        record[name] = lease[name]
+      end
+      record.checkpoint = checkpoint_of(root, id, record)
+    elseif record.state == 'queued' then
+      note_blocked(root, record, heard)
+    end
+    local values = {}
+    for i, name in ipairs(VIEW) do values[i] = record[name] or false end
+    return values
+  end
 end
 
 -- ARGS: id

@@ -54,12 +54,12 @@ async fn makes_room(script: &str) {
 
 #[tokio::test]
 async fn what_is_less_urgent_leaves_a_device_that_has_room_for_one() {
-    makes_room(",memory=65000000").await;
+    Box::pin(makes_room(",memory=65000000")).await;
 }
 
 #[tokio::test]
 async fn a_device_that_runs_out_of_memory_tries_once_more_with_one_picture_alone() {
-    makes_room(",crowd=1").await;
+    Box::pin(makes_room(",crowd=1")).await;
 }
 
 /// What becomes of a job on an engine that always fails it in the same way.

@@ -181,6 +181,12 @@ pub(super) const WATCHING: &[Rule] = &[
         "wanted::a_bulk_job_is_wanted_elsewhere_while_a_worker_is_idle",
     ),
     (
+        "a job with LoRAs is kept",
+        " and not lease.loras",
+        "",
+        "wanted::a_job_whose_loras_an_idle_worker_may_lack_is_not_wanted_elsewhere",
+    ),
+    (
         "an interactive job is kept",
         "return lease.class == 'bulk' and has_idle_worker(at)",
         "return has_idle_worker(at)",
