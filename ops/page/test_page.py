@@ -179,6 +179,11 @@ def test_a_reload_in_mid_job_loses_nothing(page):
     done(page.locator(".card").first)
 
 
+def test_the_queue_shows_how_a_worker_laid_out_its_model(opened):
+    page = opened("/#queue")
+    expect(page.locator("#workers .worker .plan").first).to_contain_text("a step at")
+
+
 def test_several_jobs_are_in_flight_at_once(page):
     page.get_by_role("radio", name="4", exact=True).click()
     generate(page, seed=500)

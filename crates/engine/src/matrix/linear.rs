@@ -188,3 +188,22 @@ impl Branch {
 fn bytes(tensor: &Tensor) -> u64 {
     (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_the_same_layer() {
+        let tensor = |shape: (usize, usize)| Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
+        let branch = Branch::new(&tensor((2, 3)), &tensor((4, 2)), 0.5, 0, DType::F32).unwrap();
+        let bias = tensor((1, 4)).flatten_all().unwrap();
+        let layer = Linear::new(Matrix::Dense(tensor((4, 3))), Some(bias)).unwrap().named("a.layer");
+        let layer = layer.with_branch(branch).unwrap();
+        let copy = layer.to_device(&Device::Cpu).unwrap();
+        assert_eq!((copy.name(), copy.bytes()), ("a.layer", layer.bytes()));
+        let results =
+            [layer, copy].map(|layer| layer.forward(&tensor((1, 3))).unwrap().to_vec2::<f32>().unwrap());
+        assert_eq!(results[0], results[1]);
+    }
+}

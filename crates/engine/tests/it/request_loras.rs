@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use uso_engine::plan::{Keep, Placement};
+use uso_engine::plan::{Blocks, Keep, Place, Placement};
 use uso_engine::{Engine, Error, ExtraLora, LoraFile, Request, RequestLora, Setup, Tier, Uso};
 
 use crate::formats::distance;
@@ -110,6 +110,16 @@ fn it_draws_as_the_same_lora_merged_does() {
         let apart = distance(&ours, &merged);
         assert!(effect > 1e-2 && apart < 1e-4, "{name}: {apart:e} apart, an effect of {effect:e}");
     }
+}
+
+#[test]
+fn streamed_blocks_have_it_too() {
+    let copy = folder();
+    let placement = Placement { blocks: Blocks::Streamed, modulations: Place::Host, ..Placement::default() };
+    let streamed = Setup { placement, ..setup(&copy) };
+    let [resident, streamed] =
+        [setup(&copy), streamed].map(|setup| with(&mut load(&copy, &setup), "all", 0.7));
+    assert_eq!(resident, streamed);
 }
 
 #[test]
