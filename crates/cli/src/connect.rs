@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use uso_api::{Access, Config, Example, Examples};
 use uso_engine::plan::Picture;
+use uso_engine::weights::bytes_read;
 use uso_engine::{DecodeLimits, EXAMPLE_PICTURES, ModelConfig, ModelFiles, Scripted, Setup, Uso};
-use uso_queue::{Defaults, Durability, Queue};
+use uso_queue::{Defaults, Durability, Queue, WorkerReport};
 use uso_store::{Credentials, Store};
-use uso_worker::{DeviceThread, Sharing};
+use uso_worker::{DeviceThread, Loading, Sharing};
 
 use crate::args::{AccessArgs, Engine, EngineArgs, ModelArgs, PaceArgs, S3Args, buckets};
 use crate::setup::{explained, setup};
@@ -71,10 +72,11 @@ pub(crate) async fn device(
     args: &ModelArgs,
     engine: &EngineArgs,
     pace: &PaceArgs,
+    queue: Option<&Queue>,
 ) -> anyhow::Result<DeviceThread> {
     let sharing = pace.sharing();
     match &engine.engine {
-        Engine::Uso => load(args, engine.lora_folder.clone(), pace.slots(), sharing).await,
+        Engine::Uso => load(args, engine.lora_folder.clone(), pace.slots(), sharing, queue).await,
         Engine::Scripted(_) if !engine.allow_test_engine => {
             bail!(
                 "the scripted engine draws noise; --allow-test-engine lets it have the fleet's jobs all the same"
@@ -93,6 +95,7 @@ async fn load(
     lora_folder: Option<PathBuf>,
     slots: u64,
     sharing: Sharing,
+    queue: Option<&Queue>,
 ) -> anyhow::Result<DeviceThread> {
     let its = args.clone();
     let setup = tokio::task::spawn_blocking(move || setup(&its, slots, Picture::of)).await?;
@@ -101,13 +104,32 @@ async fn load(
     let (name, dtype) = (files.name(), setup.dtype);
     let begun = std::time::Instant::now();
     let device = setup.device.clone();
-    let thread = match DeviceThread::start(move || Uso::load_with(&files, &setup), sharing).await {
+    let loading = queue.map(|queue| announced(queue, &setup, &name, &args.device));
+    let thread = DeviceThread::start(move || Uso::load_with(&files, &setup), sharing).await;
+    if let Some(loading) = loading {
+        loading.end().await;
+    }
+    let thread = match thread {
         Err(uso_worker::Error::Engine(error)) => explained(Err(error), args, &device)?,
         thread => thread.context("cannot load the model")?,
     };
     let took_ms = begun.elapsed().as_millis() as u64;
     tracing::info!(model = name, device = args.device, ?dtype, took_ms, "the model is resident");
     Ok(thread)
+}
+
+/// Lets others see how far loading is.
+fn announced(queue: &Queue, setup: &Setup, model: &str, device: &str) -> Loading {
+    let about = WorkerReport {
+        model: model.to_owned(),
+        device: device.to_owned(),
+        precision: setup.dtype.as_str().to_owned(),
+        plan: setup.plan.clone(),
+        ..WorkerReport::default()
+    };
+    let (before, all) = (bytes_read(), setup.stored_bytes);
+    let read = move || all.map(|all| ((bytes_read() - before) as f64 / all.max(1) as f64).min(1.0));
+    Loading::begin(queue.clone(), about, read)
 }
 
 /// What the API says of the model, and what jobs get that leave a parameter out.

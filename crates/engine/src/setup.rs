@@ -33,6 +33,8 @@ pub struct Setup {
     pub speed: Option<Speed>,
     /// The plan that it follows, in a line.
     pub plan: Option<String>,
+    /// Bytes of weight files that loading will read, if they are known.
+    pub stored_bytes: Option<u64>,
     /// The largest picture that the plan is for.
     pub largest: Option<Picture>,
 }
@@ -51,6 +53,7 @@ impl Setup {
             reserve: 0,
             speed: None,
             plan: None,
+            stored_bytes: None,
             largest: None,
         }
     }
@@ -63,6 +66,7 @@ impl Setup {
             reserve: plan.device.reserve_bytes,
             speed: plan.hardware.speed.clone(),
             plan: Some(plan.summary()),
+            stored_bytes: Some(plan.stored_bytes),
             largest: Some(plan.picture),
             ..Self::new(device, dtype)
         }

@@ -45,6 +45,9 @@ pub struct WorkerReport {
     pub beside_ms: Option<f64>,
     /// Bytes of the device's memory that are free.
     pub free_memory: Option<u64>,
+    /// The share of its model that is read, from 0 to 1, while it loads.
+    #[serde(default)]
+    pub loading: Option<f64>,
     /// How it laid its model out, in a line; none if nobody planned it.
     #[serde(default)]
     pub plan: Option<String>,

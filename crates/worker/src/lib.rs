@@ -33,5 +33,6 @@ pub use device::{
 };
 pub use error::Error;
 pub use metrics::Metrics;
+pub use presence::Loading;
 pub use run::Worker;
 pub use workshop::Settings;

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uso_queue::{Queue, WorkerId, WorkerReport, WorkerState};
 
@@ -58,8 +59,49 @@ pub(crate) fn report(shop: &Workshop, held: &[HeldJob], condition: &Condition) -
         step_ms: shop.device.clock().step().map(|step| step.as_secs_f64() * 1e3),
         job_steps: shop.pace.mean().map(|(steps, _)| steps),
         beside_ms: shop.pace.mean().map(|(_, beside)| beside * 1e3),
+        loading: None,
         plan: about.plan.clone(),
         cache_hit_rate: (looked_up > 0).then(|| cache.hits as f64 / looked_up as f64),
+    }
+}
+
+/// A worker that loads its model, as others see it until [`Loading::end`].
+pub struct Loading {
+    over: CancellationToken,
+    reports: JoinHandle<()>,
+}
+
+impl Loading {
+    /// Reports every few seconds what `about` says, and how much of the model is read by then.
+    pub fn begin(
+        queue: Queue,
+        about: WorkerReport,
+        read: impl Fn() -> Option<f64> + Send + Sync + 'static,
+    ) -> Self {
+        let over = CancellationToken::new();
+        let its = over.clone();
+        let reports = tokio::spawn(async move {
+            let report = || WorkerReport {
+                host: host(),
+                pid: std::process::id(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                state: WorkerState::Starting,
+                loading: read(),
+                // It has no room for any job yet.
+                capacity: Some(0),
+                ..about.clone()
+            };
+            attend_until(&queue, &WorkerId::new(), report, its).await;
+        });
+        Self { over, reports }
+    }
+
+    /// Ends it: the worker reports for itself from now on, or has failed.
+    pub async fn end(self) {
+        self.over.cancel();
+        if let Err(error) = self.reports.await {
+            tracing::warn!(%error, "reports of loading have failed");
+        }
     }
 }
 

@@ -172,6 +172,11 @@ async function readWorkers() {
   fill(at('worker-list'), told.workers.map(worker));
 }
 
+function workerState(one) {
+  const loads = one.state === 'starting' && one.loading !== null && one.loading !== undefined;
+  return loads ? `loading, ${Math.round(one.loading * 100)} % read` : one.state;
+}
+
 function worker(one) {
   const silent = one.heard_ms_ago > SILENT_MS;
   const facts = [
@@ -193,7 +198,7 @@ function worker(one) {
       h(
         'span',
         { class: 'state', data: { state: silent ? 'failed' : one.state } },
-        silent ? `silent for ${duration(one.heard_ms_ago)}` : one.state,
+        silent ? `silent for ${duration(one.heard_ms_ago)}` : workerState(one),
       ),
     ),
     h('p', {}, [one.model, one.scripted && 'test engine'].filter(Boolean).join(' · ')),

@@ -146,7 +146,7 @@ async fn run_fleet(
     }
     let registry = Registry::new();
     let own_folder = places.keys.is_some();
-    let device = connect::device(&args.model, &args.engine, &args.pace).await?;
+    let device = connect::device(&args.model, &args.engine, &args.pace, None).await?;
     let patient = queue.clone();
     let queue = connect::queue(queue).await?;
     let for_api = Queue::connect(uso_queue::Config { timeout: QUEUE_TIMEOUT, ..patient }).await?;

@@ -18,7 +18,7 @@ pub(crate) async fn run(args: WorkArgs) -> anyhow::Result<()> {
     let registry = Registry::new();
     let queue = connect::queue(args.redis.config()).await?;
     let store = connect::store(&args.s3, None).await?;
-    let device = connect::device(&args.model, &args.engine, &args.pace).await?;
+    let device = connect::device(&args.model, &args.engine, &args.pace, Some(&queue)).await?;
     let metrics = Metrics::new(&registry)?;
     metrics.observe(&device)?;
     let worker = Worker::new(queue, store, device, metrics, args.pace.settings());

@@ -127,6 +127,7 @@ impl Chooser<'_> {
             picture: self.terms.picture,
             tokens: self.terms.picture.tokens(&self.outline.config).all(),
             placement: candidate.placement,
+            stored_bytes: self.outline.stored_bytes(),
             device: candidate.device,
             host: candidate.host,
             left_bytes,

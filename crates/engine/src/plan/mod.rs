@@ -55,6 +55,8 @@ pub struct Plan {
     pub tier: String,
     /// Where everything is.
     pub placement: Placement,
+    /// Bytes of its weight files that loading reads.
+    pub stored_bytes: u64,
     /// What each part takes.
     pub parts: Vec<PartPlan>,
     /// The device's memory.

@@ -109,6 +109,12 @@ impl Outline {
         }
     }
 
+    /// Bytes of all tensors that loading reads, as their files have them.
+    pub fn stored_bytes(&self) -> u64 {
+        let tensors = self.parts.values().flat_map(BTreeMap::values);
+        tensors.map(|tensor| tensor.bytes(tensor.stored)).sum()
+    }
+
     /// The type that most bytes of the matrices of transformer or T5 are stored in.
     pub(super) fn stored(&self, part: Part) -> StoredType {
         let mut bytes: BTreeMap<StoredType, u64> = BTreeMap::new();

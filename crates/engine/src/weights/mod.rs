@@ -23,6 +23,7 @@ pub use self::header::{Container, Entry, Header};
 pub(crate) use self::read::Table;
 use self::safetensors::safetensors_name;
 pub(crate) use self::source::Source;
+pub use self::source::bytes_read;
 pub use self::stored::StoredType;
 pub use self::write::{GGUF_ALIGNMENT, Placed, gguf_header, safetensors_header};
 use crate::Error;

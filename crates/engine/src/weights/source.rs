@@ -5,6 +5,15 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Of all weight files of this process: whoever waits for a model sees by it how far loading is.
+static READ: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes that this process has read of weight files.
+pub fn bytes_read() -> u64 {
+    READ.load(Ordering::Relaxed)
+}
 
 /// An open file, or one inside the binary. Reading needs no position, so threads may share it.
 #[derive(Debug, Clone)]
@@ -30,6 +39,7 @@ impl Source {
 
     /// Fills `buffer` from `start` on.
     pub(crate) fn read_at(&self, buffer: &mut [u8], start: u64) -> io::Result<()> {
+        READ.fetch_add(buffer.len() as u64, Ordering::Relaxed);
         match self {
             Self::File(file, _) => file.read_exact_at(buffer, start),
             Self::Bundled(bytes) => {
