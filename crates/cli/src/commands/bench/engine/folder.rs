@@ -134,9 +134,12 @@ pub(super) fn weights(path: &Path, tensors: &[Placed], filled: u64, factor: Fact
 pub(super) fn hole(path: &Path, tensors: &[Placed]) -> anyhow::Result<()> {
     let is_gguf = path.extension().is_some_and(|extension| extension == "gguf");
     let all: Vec<&Placed> = tensors.iter().collect();
-    let (write, alignment): (fn(&[&Placed], &BTreeMap<String, String>) -> Vec<u8>, _) =
-        if is_gguf { (gguf_header, GGUF_ALIGNMENT as u64) } else { (safetensors_header, 1) };
-    let header = write(&all, &BTreeMap::new());
+    let nothing_else = BTreeMap::new();
+    let (header, alignment) = if is_gguf {
+        (gguf_header(&all, &nothing_else), GGUF_ALIGNMENT as u64)
+    } else {
+        (safetensors_header(&all, &nothing_else), 1)
+    };
     let mut file = create(path)?;
     file.write_all(&header)?;
     let numbers = tensors.iter().map(|tensor| tensor.bytes().next_multiple_of(alignment));
