@@ -44,15 +44,15 @@ pub(crate) fn make_all<T: Send>(
     Ok(all.into_iter().map(|(_, one)| one).collect())
 }
 
-/// As many as there are processors, and as the memory suffices for.
+/// As many as there are processors, and as the memory suffices for, most of which may be for what is made.
 fn threads() -> usize {
     /// More do not read faster.
     const MOST: usize = 8;
-    /// What the largest matrix of FLUX takes while a LoRA is merged into it: the matrix in its file's type and three
-    /// times in float32.
-    const BYTES: u64 = 1 << 30;
+    /// Eight times what the largest matrix of FLUX takes while a LoRA is merged into it: the matrix in its file's type
+    /// and three times in float32.
+    const BYTES: u64 = 8 << 30;
     let processors = thread::available_parallelism().map_or(1, usize::from);
-    let room = memory::free(&Device::Cpu).map_or(1, |free| free / 2 / BYTES);
+    let room = memory::free(&Device::Cpu).map_or(1, |free| free / BYTES);
     processors.min(MOST).min(usize::try_from(room).unwrap_or(MOST))
 }
 

@@ -24,6 +24,11 @@ pub const RESERVE_BYTES: u64 = 1 << 30;
 /// runs there.
 pub const HOST_RESERVE_BYTES: u64 = 1 << 30;
 
+/// What loading takes of the host's memory beside what stays there: a few matrices at a time in float32, while a LoRA is
+/// merged into them or they are rounded; or, of a file that is quantised, as they are.
+pub const LOADING_BYTES: u64 = 3 << 30;
+const LOADING_AS_STORED_BYTES: u64 = 1 << 30;
+
 /// The device's memory under a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct DeviceBudget {
@@ -60,7 +65,7 @@ pub struct HostBudget {
     pub reserve_bytes: u64,
     /// Parts that lie there.
     pub resident_bytes: u64,
-    /// The most that samples take beside.
+    /// The most that loading or samples take beside.
     pub working_bytes: u64,
     /// What of files is best kept in the page cache; no plan fails for want of it.
     pub mapped_bytes: u64,
@@ -79,7 +84,12 @@ impl DeviceBudget {
         let is_cuda = hardware.backend.is_apart();
         let context = if hardware.is_open { 0 } else { CONTEXT_BYTES };
         let driver_bytes = if is_cuda { context + WORKSPACE_BYTES } else { 0 };
-        let default = if hardware.backend == Backend::Cpu { HOST_RESERVE_BYTES } else { RESERVE_BYTES };
+        let default = if hardware.backend == Backend::Cpu {
+            // A small machine is not kept from a small model.
+            HOST_RESERVE_BYTES.min(hardware.device_bytes / 4)
+        } else {
+            RESERVE_BYTES
+        };
         let reserve_bytes = reserve.unwrap_or(default);
         let resident_bytes = parts.iter().map(|part| part.device_bytes).sum();
         let peak = trace.encode.bytes.max(trace.step.bytes).max(trace.decode.bytes);
@@ -108,15 +118,19 @@ impl DeviceBudget {
 }
 
 impl HostBudget {
-    pub(super) fn new(hardware: &Hardware, parts: &[PartPlan], trace: &Trace) -> Self {
-        let resident_bytes = parts.iter().map(|part| part.host_bytes).sum();
+    /// `is_wide` says whether the transformer is stored in wide floats.
+    pub(super) fn new(hardware: &Hardware, parts: &[PartPlan], trace: &Trace, is_wide: bool) -> Self {
+        let resident_bytes: u64 = parts.iter().map(|part| part.host_bytes).sum();
+        // Samples come when loading is over.
+        let loading = if is_wide { LOADING_BYTES } else { LOADING_AS_STORED_BYTES };
+        let working_bytes = if resident_bytes > 0 { trace.host.max(loading) } else { trace.host };
         Self {
             has_bytes: hardware.host_bytes,
             reserve_bytes: HOST_RESERVE_BYTES,
             resident_bytes,
-            working_bytes: trace.host,
+            working_bytes,
             mapped_bytes: parts.iter().map(|part| part.mapped_bytes).sum(),
-            need_bytes: trace.host.saturating_add(resident_bytes),
+            need_bytes: working_bytes.saturating_add(resident_bytes),
         }
     }
 

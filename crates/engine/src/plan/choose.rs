@@ -16,6 +16,7 @@ use super::text::gib;
 use super::trace::{Trace, Tracer};
 use super::{Job, Plan};
 use crate::Error;
+use crate::model::Part;
 use crate::placement::{Blocks, Place, Placement, T5Place};
 
 /// What a plan is asked for.
@@ -102,7 +103,8 @@ impl Chooser<'_> {
         let trace = self.tracer(placement).run(&self.terms.picture);
         let Terms { reserve, slots, .. } = self.terms;
         let device = DeviceBudget::new(self.hardware, reserve, &parts, &trace, slots);
-        let host = HostBudget::new(self.hardware, &parts, &trace);
+        let is_wide = outline.stored(Part::Transformer).is_wide_float();
+        let host = HostBudget::new(self.hardware, &parts, &trace, is_wide);
         Candidate { placement, tier: layout.tier(), parts, trace, device, host }
     }
 

@@ -22,7 +22,8 @@ mod tests;
 use serde::Serialize;
 
 pub use self::budget::{
-    CONTEXT_BYTES, DeviceBudget, HOST_RESERVE_BYTES, HostBudget, RESERVE_BYTES, SLACK_SHARE, WORKSPACE_BYTES,
+    CONTEXT_BYTES, DeviceBudget, HOST_RESERVE_BYTES, HostBudget, LOADING_BYTES, RESERVE_BYTES, SLACK_SHARE,
+    WORKSPACE_BYTES,
 };
 pub use self::choose::{Refused, Terms};
 pub use self::cost::{Seconds, StepCost};

@@ -1,11 +1,13 @@
 //! Plans for FLUX.1-dev by its published sizes, without files.
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 
 use super::*;
 use crate::config::ModelConfig;
+use crate::matrix::Tier;
 use crate::model::Part;
 use crate::weights::StoredType;
+use crate::{Model, ModelFiles};
 
 const GIB: u64 = 1 << 30;
 
@@ -80,4 +82,26 @@ fn what_no_plan_fits_is_refused() {
     let refused = Plan::new(&flux(StoredType::BF16), &hardware(1, 8, "4060"), &terms());
     let said = refused.unwrap_err().to_string();
     assert!(said.contains("GiB"), "{said}");
+}
+
+#[test]
+fn a_small_machine_has_room_for_a_small_model() {
+    let outline = Outline::of(&Model::open(&ModelFiles::Bundled).unwrap()).unwrap();
+    let hardware = Hardware::of_device(&Device::Cpu, None, Some(512 << 20)).unwrap();
+    let picture = Picture { width: 64, height: 64, content: Some((64, 64)), styles: 2, steps: 10 };
+    let terms = Terms { picture, dtype: DType::F32, ..terms() };
+    let plan = Plan::new(&outline, &hardware, &terms).unwrap();
+    assert_eq!(plan.placement, Placement { keep: Keep::Tier(Tier::Bf16), ..Placement::default() });
+}
+
+#[test]
+fn the_host_needs_room_for_what_waits_there() {
+    let plan = |ram| Plan::new(&flux(StoredType::BF16), &hardware(8, ram, "4060"), &terms()).unwrap();
+    let (large, small) = (plan(64), plan(32));
+    assert_eq!(large.tier, "bf16");
+    assert_ne!(small.tier, "bf16", "17 GiB of blocks, 15 of T5 and modulations, and what loading takes");
+    for plan in [large, small] {
+        assert!(plan.host.need_bytes + plan.host.reserve_bytes <= plan.host.has_bytes);
+        assert_eq!(plan.placement.blocks, Blocks::Streamed);
+    }
 }
