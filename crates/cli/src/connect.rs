@@ -99,7 +99,7 @@ async fn load(
 ) -> anyhow::Result<DeviceThread> {
     let its = args.clone();
     let setup = tokio::task::spawn_blocking(move || setup(&its, slots, Picture::of)).await?;
-    let setup = Setup { lora_folder, ..setup.context("cannot plan for the model")? };
+    let setup = Setup { lora_folder, ..setup? };
     let files = ModelFiles::new(args.model.as_deref());
     let (name, dtype) = (files.name(), setup.dtype);
     let begun = std::time::Instant::now();

@@ -14,7 +14,15 @@ pub(crate) fn setup(
     args: &ModelArgs,
     slots: u64,
     largest: impl FnOnce(&Defaults) -> Picture,
-) -> Result<Setup, Error> {
+) -> anyhow::Result<Setup> {
+    planned(args, slots, largest).map_err(|error| match error {
+        // It names what was asked for.
+        Error::Request { .. } => error.into(),
+        error => anyhow::Error::new(error).context("cannot load the model"),
+    })
+}
+
+fn planned(args: &ModelArgs, slots: u64, largest: impl FnOnce(&Defaults) -> Picture) -> Result<Setup, Error> {
     let device = device::open(&args.device)?;
     let dtype = device::precision(args.dtype.as_deref(), &device)?;
     let (loras, verify) = (args.lora.clone(), args.verify);

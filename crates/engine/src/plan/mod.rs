@@ -23,7 +23,7 @@ use serde::Serialize;
 
 pub use self::budget::{
     CONTEXT_BYTES, DeviceBudget, HOST_RESERVE_BYTES, HostBudget, LOADING_BYTES, RESERVE_BYTES, SLACK_SHARE,
-    WORKSPACE_BYTES,
+    UNACCOUNTED_BYTES, WORKSPACE_BYTES,
 };
 pub use self::choose::{Refused, Terms};
 pub use self::cost::{Seconds, StepCost};

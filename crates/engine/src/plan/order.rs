@@ -5,15 +5,14 @@
 //! 1. Numbers as fine as the file's, all on the device: bf16, or what a quantised file has. A quantised file is never
 //!    quantised again.
 //! 2. q8_0, then q6_k. fp8 is for files that have it and for those who ask for it: it is as large as q8_0, and coarser
-//!    than q6_k. Of normal numbers q8_0 keeps all but ROUNDING.
-//! 3. The finest streamed, if copying a block takes no longer than computing the one before it.
+//!    than q6_k.
+//! 3. These streamed, the finest first, if copying a block takes no longer than computing the one before it.
 //! 4. q4_k.
-//! 5. All of these streamed, a step as long as its copies.
+//! 5. All that is left streamed, a step as long as its copies.
 //!
 //! In each of these, what a picture needs once leaves the device before numbers are made coarser: the weights of its
-//! modulations; T5, which is streamed for each prompt, or
-//! computed on the host as it is or in q8_0; then CLIP and SigLIP; then the
-//! autoencoder's whole maps.
+//! modulations; T5, which is streamed for each prompt, or computed on the host as it is or in q8_0; then CLIP and SigLIP;
+//! then the autoencoder's whole maps.
 
 use super::hardware::Backend;
 use super::outline::Outline;
@@ -85,13 +84,12 @@ fn blocks(keeps: &[Keep], hides: impl Fn(Keep) -> bool) -> Vec<(Keep, Blocks)> {
     let is_coarse = |keep: &&Keep| **keep == Keep::Tier(Tier::Q4K);
     let (coarse, fine): (Vec<&Keep>, Vec<&Keep>) = keeps.iter().partition(is_coarse);
     let resident = |keep: &Keep| (*keep, Blocks::Resident);
-    let hidden = keeps.first().filter(|keep| hides(**keep)).map(|keep| (*keep, Blocks::Streamed));
-    let mut order: Vec<_> = fine.into_iter().map(resident).collect();
-    order.extend(hidden);
-    order.extend(coarse.into_iter().map(resident));
-    order.extend(
-        keeps.iter().map(|keep| (*keep, Blocks::Streamed)).filter(|streamed| Some(*streamed) != hidden),
-    );
+    let streamed = |keep: &&Keep| (**keep, Blocks::Streamed);
+    let (hidden, seen): (Vec<&Keep>, Vec<&Keep>) = fine.iter().partition(|keep| hides(***keep));
+    let mut order: Vec<_> = fine.iter().copied().map(resident).collect();
+    order.extend(hidden.iter().map(streamed));
+    order.extend(coarse.iter().copied().map(resident));
+    order.extend(seen.iter().chain(&coarse).map(streamed));
     order
 }
 

@@ -69,7 +69,7 @@ impl Outline {
     /// If a part is missing or faulty, or a size is none that a model has.
     pub fn of(model: &Model) -> Result<Self, Error> {
         let mut parts = BTreeMap::new();
-        for part in Part::ALL {
+        for part in model.needed() {
             let weights = model.weights(part)?;
             let tensor = |(name, located): (&String, &crate::weights::Located)| {
                 let stored = located.entry.stored?;
@@ -78,8 +78,11 @@ impl Outline {
             parts.insert(part, weights.all().filter_map(tensor).collect::<BTreeMap<_, _>>());
         }
         let mut branches: BTreeMap<String, Vec<Branch>> = BTreeMap::new();
-        let shape = |name: &str| parts[&Part::Lora].get(name).map(|tensor| tensor.shape.as_slice());
-        for pair in model.lora()?.pairs() {
+        let lora = parts.get(&Part::Lora);
+        let shape = |name: &str| lora.and_then(|lora| lora.get(name)).map(|tensor| tensor.shape.as_slice());
+        // It is in the weights of a packed model already.
+        let pairs = if lora.is_some() { model.lora()?.pairs() } else { &[] };
+        for pair in pairs {
             if let (Some(&[rank, columns]), Some(&[rows, _])) = (shape(&pair.down), shape(&pair.up)) {
                 let [rank, rows, columns] = [rank, rows, columns].map(|side| side as u64);
                 branches.entry(pair.layer.clone()).or_default().push(Branch { rank, rows, columns });
