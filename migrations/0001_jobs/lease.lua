@@ -143,8 +143,8 @@ end
 -- Whether a worker without work would take this running job if it were handed back. One that may lack its LoRAs would
 -- not.
 local function is_wanted_elsewhere(at, lease)
-  return lease.class == 'bulk' and has_idle_worker(at) and not lease.loras and bulk_is_open(at)
-    and not shard_of(at)['paused:bulk'] and not limits_of(at, lease.tenant).paused
+  return lease.class == 'bulk' and has_idle_worker(at) and bulk_is_open(at)
+    and not shard_of(at)['paused:bulk'] and not limits_of(at, lease.tenant).paused and not lease.loras
 end
 
 -- ARGS: id, fence, token, lease_ms
