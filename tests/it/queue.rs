@@ -417,6 +417,7 @@ async fn workers_are_shown_with_what_they_say_of_themselves() {
         step_ms: Some(41.4),
         free_memory: Some(3 << 29),
         version: "0.1.0".into(),
+        plan: Some("q8_0".into()),
         ..WorkerReport::default()
     };
     operator.queue.attend(&operator.worker, &report).await.unwrap();
@@ -425,7 +426,7 @@ async fn workers_are_shown_with_what_they_say_of_themselves() {
     let at = r"box\u{1b}[2J\u{7}\u{9b}31m\u{202e}:42";
     let said = ["ago", "draining", at, "cuda:0", "flux", "bf16", "01234567", "1/2", "interactive,bulk"];
     assert_eq!(words[2..11], said);
-    assert_eq!(words[11..], ["41ms", "1.5GiB", "-", "0.1.0"]);
+    assert_eq!(words[11..], ["41ms", "1.5GiB", "-", "0.1.0", "q8_0"]);
     let workers = operator.json(&["workers"]).await;
     assert_eq!((&workers[0]["name"], &workers[0]["pid"]), (&json!(operator.worker.as_str()), &json!(42)));
     assert!(workers[0]["seen_ms"].is_u64() && workers[0]["host"] == report.host.as_str(), "{workers}");
