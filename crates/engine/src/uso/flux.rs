@@ -163,7 +163,8 @@ impl Flux {
     ) -> Result<Tensor> {
         let before = streams.target()?;
         self.double(0..1, &mut streams, step, job, probe)?;
-        let first = streams.target()?;
+        // A copy where there are tokens of a reference, which would be kept with it.
+        let first = streams.target()?.contiguous()?;
         let added = (&first - before)?;
         if let Some(others) = cache.reuse(&added)? {
             return first + others;
@@ -221,9 +222,9 @@ struct Streams {
 }
 
 impl Streams {
-    /// The target's tokens. A copy where there are others, which would be kept with them.
+    /// The target's tokens.
     fn target(&self) -> Result<Tensor> {
-        self.image.narrow(1, 0, self.target_tokens)?.contiguous()
+        self.image.narrow(1, 0, self.target_tokens)
     }
 }
 
