@@ -270,6 +270,10 @@ pub(crate) struct PictureArgs {
     /// Take the proportions of the content reference instead of width and height.
     #[arg(long)]
     pub(crate) keep_size: bool,
+    /// Skip steps in which the transformer's first block does the same but for this share, 0 to 1: quicker, and another
+    /// picture.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) step_cache: Option<f64>,
 }
 
 #[derive(Args)]

@@ -37,7 +37,7 @@ pub(crate) async fn api(
     model: Option<&Path>,
     listen: SocketAddr,
 ) -> anyhow::Result<Config> {
-    let private_webhooks = access.allow_private_webhooks;
+    let (private_webhooks, max_step_cache) = (access.allow_private_webhooks, access.max_step_cache);
     let (public_url, cors_origins) = (access.public_url(listen), access.cors_origin.clone());
     let access = access.access(listen.ip());
     if access == Access::Open && !listen.ip().is_loopback() {
@@ -47,7 +47,9 @@ pub(crate) async fn api(
         tracing::warn!("the API asks for keys and there is none: make one with `uso keys create TENANT`");
     }
     let references = s3.s3_reference_bucket.clone();
-    Ok(Config { access, references, private_webhooks, public_url, cors_origins, ..of_model(model)? })
+    let config = of_model(model)?;
+    let defaults = Defaults { max_step_cache, ..config.defaults };
+    Ok(Config { defaults, access, references, private_webhooks, public_url, cors_origins, ..config })
 }
 
 /// A store whose bucket is there.
@@ -144,6 +146,7 @@ fn of_model(model: Option<&Path>) -> anyhow::Result<Config> {
             content_size: config.defaults.content_size,
             steps: config.defaults.steps,
             guidance: config.defaults.guidance,
+            ..Defaults::default()
         },
         model: files.name(),
         max_pixels: limits.max_pixels,

@@ -79,6 +79,11 @@ pub trait Engine {
     /// How far a sample has come.
     fn steps(&self, sample: &Self::Sample) -> Steps;
 
+    /// Steps of a sample that were not computed whole, see [`Request::step_cache`], since it was encoded or resumed.
+    fn skipped_steps(&self, _sample: &Self::Sample) -> u32 {
+        0
+    }
+
     /// One step towards the picture, to its end on the device; nothing happens when the sample is done.
     ///
     /// # Errors
@@ -107,7 +112,8 @@ pub trait Engine {
     fn checkpoint(&self, sample: &Self::Sample) -> Result<Vec<u8>, Error>;
 
     /// Prepares the request that `checkpoint` was made from and goes on where that stood. What can be
-    /// had from the request again is not in the checkpoint.
+    /// had from the request again is not in the checkpoint, and neither is what [`Request::step_cache`] keeps:
+    /// the next step is computed whole then.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] if it does not fit the request; else as [`Engine::encode`].

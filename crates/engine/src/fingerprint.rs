@@ -94,6 +94,11 @@ impl Request {
             add(&mut digest, numbers.as_bytes());
             digest.update(weight.to_le_bytes());
         }
+        // Requests from before there was one keep their digest.
+        if self.step_cache != 0.0 {
+            add(&mut digest, b"step_cache");
+            digest.update(self.step_cache.to_le_bytes());
+        }
         hexadecimal(digest)
     }
 }

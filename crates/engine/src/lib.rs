@@ -59,7 +59,7 @@ pub use scripted::{Script, Scripted};
 pub use setup::{ExtraLora, Setup};
 pub use tokenize::{PromptTokens, TokenCount};
 pub use uso::positions::PositionShift;
-pub use uso::{GUIDANCE, MAX_STYLES, Place, SIDE, STEPS, Sample, Uso};
+pub use uso::{GUIDANCE, MAX_STYLES, Place, SIDE, STEP_CACHE, STEPS, Sample, Uso};
 
 // The matmul crate takes its AVX-512 kernels from a feature; nothing here calls it by name.
 use gemm as _;

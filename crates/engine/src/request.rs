@@ -30,6 +30,13 @@ pub struct Request {
     pub position_shift: PositionShift,
     /// LoRAs of its own, no name twice.
     pub loras: Vec<RequestLora>,
+    /// Where the transformer's first block adds to the picture's tokens what it added in the last whole step, but for
+    /// this share of it on average, all other blocks are skipped in that step: quicker, and another picture. 0 for every
+    /// step whole, at most 1; the first step and the last one always are. So is the one after [`Engine::resume`], so that
+    /// the picture is another one than if it had not been interrupted.
+    ///
+    /// [`Engine::resume`]: crate::Engine::resume
+    pub step_cache: f64,
 }
 
 /// A LoRA that a request asks for.

@@ -67,7 +67,7 @@ pub use schema::Time;
 pub use source::Source;
 pub use spec::{
     Class, Defaults, FieldError, Format, GUIDANCE, JobSpec, LORA_WEIGHT, Lora, MAX_LORAS, MAX_METADATA,
-    MAX_PROMPT, MAX_SEED, MAX_STYLES, MAX_URL, SIDE, STEPS,
+    MAX_PROMPT, MAX_SEED, MAX_STYLES, MAX_URL, SIDE, STEP_CACHE, STEPS,
 };
 pub use steer::{Depth, Limits, Scope, Stats, TenantView};
 pub use submit::{Allowance, MAX_JOBS, MAX_KEY, Rejection, Submission, Submitted};

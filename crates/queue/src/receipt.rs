@@ -44,6 +44,12 @@ pub struct Receipt {
     /// The LoRAs that the job asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub loras: Vec<UsedLora>,
+    /// The step cache that the job asked for; none if it is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_cache: Option<f64>,
+    /// Steps of this attempt that were skipped by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped_steps: Option<u32>,
     /// Whether the engine was a scripted one, which draws nothing real.
     pub scripted: bool,
 }

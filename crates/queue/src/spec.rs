@@ -35,6 +35,8 @@ const PRIORITY: RangeInclusive<i64> = -100..=100;
 const SEED: RangeInclusive<i64> = -1..=MAX_SEED;
 /// Guidance strength.
 pub const GUIDANCE: RangeInclusive<f64> = 1.0..=10.0;
+/// How much the transformer's first block may do differently for a step to be skipped, if the operator allows it.
+pub const STEP_CACHE: RangeInclusive<f64> = 0.0..=1.0;
 
 /// How urgent a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -67,7 +69,7 @@ pub enum Format {
     Png,
 }
 
-/// What a request that leaves a parameter out gets: the model's own opinion.
+/// What a request that leaves a parameter out gets: the model's own opinion; and what the operator bounds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Defaults {
     /// Width in pixels.
@@ -80,11 +82,13 @@ pub struct Defaults {
     pub steps: u32,
     /// Guidance strength.
     pub guidance: f64,
+    /// The largest `step_cache` that may be asked for, within [`STEP_CACHE`]; one that is left out is 0.
+    pub max_step_cache: f64,
 }
 
 impl Default for Defaults {
     fn default() -> Self {
-        Self { width: 1024, height: 1024, content_size: 512, steps: 25, guidance: 4.0 }
+        Self { width: 1024, height: 1024, content_size: 512, steps: 25, guidance: 4.0, max_step_cache: 0.0 }
     }
 }
 
@@ -113,6 +117,10 @@ pub struct JobSpec {
     pub guidance: f64,
     /// Longest side of the content reference in pixels.
     pub content_size: u32,
+    /// Steps are skipped in which the transformer's first block does the same but for this share: another picture. 0 for
+    /// none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub step_cache: f64,
     /// Seed of the start noise.
     pub seed: u64,
     /// File format of the picture.
@@ -196,6 +204,7 @@ impl JobSpec {
             steps: fields.integer("steps", &STEPS, defaults.steps.into()) as u32,
             guidance: fields.number("guidance", &GUIDANCE, defaults.guidance),
             content_size: fields.integer("content_size", &SIDE, defaults.content_size.into()) as u32,
+            step_cache: fields.number("step_cache", &(0.0..=defaults.max_step_cache), 0.0),
             seed: u64::try_from(seed).unwrap_or_else(|_| u64::from(Uuid::new_v4().as_u128() as u32)),
             seed_is_drawn: SeedIsDrawn(seed < 0),
             format: fields.choice("format", &[("png", Format::Png)], Format::Png),
@@ -240,6 +249,11 @@ impl JobSpec {
         }
         Ok(Sha256::digest(asked.to_string()).into())
     }
+}
+
+/// Records of jobs that ask for none are as they were before there was one.
+fn is_zero(step_cache: &f64) -> bool {
+    *step_cache == 0.0
 }
 
 /// An error at `path`, a pointer without its first slash; the body itself has an empty path.

@@ -13,7 +13,7 @@ use crate::device::{Drawing, Drawn, Effort, Order, Outcome, Rank};
 use crate::held::{Stage, Ticket};
 use crate::loras;
 use crate::outputs::{self, Until};
-use crate::parameters::Parameters;
+use crate::parameters::{self, Parameters};
 use crate::references::{self, References};
 use crate::report::Reporter;
 use crate::tokens;
@@ -172,6 +172,7 @@ impl<'a> Attempt<'a> {
     fn receipt(&self, effort: &Effort, request: &Request, fetch: Duration, fetched_bytes: u64) -> Receipt {
         let milliseconds = |duration: Duration| duration.as_millis() as u64;
         let (lease, about) = (self.lease, self.shop.device.about());
+        let step_cache = parameters::step_cache(request);
         Receipt {
             wait_ms: lease.claimed_ms.saturating_sub(lease.submitted_ms),
             fetch_ms: milliseconds(fetch),
@@ -189,6 +190,8 @@ impl<'a> Attempt<'a> {
             worker: about.device.clone(),
             model: about.model.clone(),
             loras: loras::used(request),
+            step_cache,
+            skipped_steps: step_cache.map(|_| effort.skipped_steps),
             scripted: about.scripted,
             ..Receipt::default()
         }
@@ -243,5 +246,6 @@ fn request(spec: &JobSpec, references: References, loras: Vec<RequestLora>) -> R
         seed: spec.seed,
         position_shift: PositionShift::default(),
         loras,
+        step_cache: spec.step_cache,
     }
 }

@@ -60,6 +60,8 @@ pub struct Effort {
     pub device: Duration,
     /// Steps done.
     pub steps: u32,
+    /// Steps of these that were not computed whole, see [`Request::step_cache`].
+    pub skipped_steps: u32,
     /// Steps that an attempt before had done.
     pub resumed_from: u32,
     /// Features that were there already.

@@ -38,6 +38,9 @@ pub struct Parameters {
     /// LoRAs of its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub loras: Vec<UsedLora>,
+    /// The step cache; none if it is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_cache: Option<f64>,
     /// How much of the prompt was used; none if the engine does not read prompts.
     pub prompt_tokens: Option<PromptTokens>,
 }
@@ -67,6 +70,7 @@ impl Parameters {
             seed: request.seed,
             position_shift: request.position_shift.to_string(),
             loras: loras::used(request),
+            step_cache: step_cache(request),
             prompt_tokens: prompt_tokens.map(tokens::recorded),
         }
     }
@@ -88,4 +92,9 @@ impl Parameters {
         let json = serde_json::to_string(self).unwrap_or_default();
         vec![("parameters".into(), line), ("uso".into(), json)]
     }
+}
+
+/// The step cache that a request asks for, if it does.
+pub(crate) fn step_cache(request: &Request) -> Option<f64> {
+    (request.step_cache > 0.0).then_some(request.step_cache)
 }

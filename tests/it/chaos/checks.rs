@@ -72,6 +72,7 @@ fn expected(spec: &JobSpec) -> Image {
         seed: spec.seed,
         position_shift: PositionShift::default(),
         loras: Vec::new(),
+        step_cache: 0.0,
     };
     let mut engine = Scripted::new(Script::default());
     let mut sample = engine.encode(&request).unwrap();

@@ -177,6 +177,7 @@ function parameters(job) {
     ['Size', job.output ? `${job.output.width} × ${job.output.height}` : `${spec.width} × ${spec.height}`],
     spec.keep_size && ['Input size', 'kept'],
     ['Steps', spec.steps],
+    spec.step_cache && ['Step cache', spec.step_cache],
     ['Guidance', spec.guidance],
     ['Seed', spec.seed],
     spec.content && ['Content reference', reference(spec.content)],

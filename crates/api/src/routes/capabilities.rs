@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uso_queue::{
     Class, Defaults, Durability, Format, GUIDANCE, KeyScope, LORA_WEIGHT, MAX_LORAS, MAX_METADATA,
-    MAX_PROMPT, MAX_STYLES, SIDE, STEPS, State as JobState,
+    MAX_PROMPT, MAX_STYLES, SIDE, STEP_CACHE, STEPS, State as JobState,
 };
 use uso_store::{PictureKind, WebReferences};
 
@@ -127,6 +127,8 @@ struct Bounds {
     loras: [usize; 2],
     /// What a LoRA's changes are multiplied by.
     lora_weight: [f64; 2],
+    /// Shares that the step cache may be told; the operator sets the largest, 0 for no step cache.
+    step_cache: [f64; 2],
     /// Most characters of a prompt.
     prompt_chars: usize,
     /// Most bytes of metadata as JSON.
@@ -151,7 +153,7 @@ fn addresses<S: serde::Serializer>(names: &[String], serializer: S) -> Result<S:
 
 pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<Response, Problem> {
     let config = &shared.config;
-    let Defaults { width, height, content_size, steps, guidance } = config.defaults;
+    let Defaults { width, height, content_size, steps, guidance, max_step_cache } = config.defaults;
     // Workers say themselves whether what they draw is real.
     let workers = shared.queue.workers().await?;
     let scripted = config.scripted || workers.iter().any(|(_, _, report)| report.scripted);
@@ -174,6 +176,7 @@ pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> R
             styles: [0, MAX_STYLES],
             loras: [0, MAX_LORAS],
             lora_weight: ends(&LORA_WEIGHT),
+            step_cache: [*STEP_CACHE.start(), max_step_cache],
             prompt_chars: MAX_PROMPT,
             metadata_bytes: MAX_METADATA,
             upload_bytes: shared.store.config().max_bytes,

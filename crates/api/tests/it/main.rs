@@ -21,6 +21,7 @@ mod refusals;
 mod remove;
 mod session;
 mod steer;
+mod step_cache;
 mod tenants;
 mod uploads;
 mod wait;

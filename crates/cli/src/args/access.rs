@@ -1,10 +1,11 @@
-//! Whom the API lets in.
+//! Whom the API lets in, and what it lets them ask for.
 
 use std::net::{IpAddr, SocketAddr};
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use uso_api::{Access, ReferencePlace};
+use uso_queue::STEP_CACHE;
 
 #[derive(Args)]
 pub(crate) struct AccessArgs {
@@ -24,6 +25,10 @@ pub(crate) struct AccessArgs {
     /// CORS rule must name it too.
     #[arg(long, env = "USO_CORS_ORIGINS", value_delimiter = ',', value_parser = origin, value_name = "ORIGIN")]
     pub(crate) cors_origin: Vec<String>,
+    /// The largest step cache that a job may ask for, up to 1: steps are skipped in which the transformer's first block
+    /// does the same but for that share. With 0, none may ask for one. Workers of an older version fail jobs that do.
+    #[arg(long, env = "USO_MAX_STEP_CACHE", default_value_t = 0.0, value_parser = share, value_name = "SHARE")]
+    pub(crate) max_step_cache: f64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -63,6 +68,13 @@ fn origin(text: &str) -> Result<String, String> {
     Ok(url.origin().ascii_serialization())
 }
 
+/// Reads a bound of step caches.
+fn share(text: &str) -> Result<f64, String> {
+    let (least, most) = (STEP_CACHE.start(), STEP_CACHE.end());
+    let share = text.parse().ok().filter(|share| STEP_CACHE.contains(share));
+    share.ok_or_else(|| format!("must be a number from {least} to {most}"))
+}
+
 /// The buckets of some places, each once: what the store may read from at all.
 pub(crate) fn buckets(places: &[ReferencePlace]) -> Vec<String> {
     let mut buckets: Vec<String> = places.iter().map(|place| place.bucket().to_owned()).collect();
@@ -76,7 +88,13 @@ mod tests {
     use super::*;
 
     fn args() -> AccessArgs {
-        AccessArgs { auth: None, allow_private_webhooks: false, public_url: None, cors_origin: Vec::new() }
+        AccessArgs {
+            auth: None,
+            allow_private_webhooks: false,
+            public_url: None,
+            cors_origin: Vec::new(),
+            max_step_cache: 0.0,
+        }
     }
 
     #[test]
@@ -85,6 +103,14 @@ mod tests {
         assert_eq!(origin("http://localhost:3000").unwrap(), "http://localhost:3000");
         for bad in ["example.com", "ftp://a", "https://a/b", "https://a?b", "https://u@a", "*", "null"] {
             assert!(origin(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn step_caches_are_bounded_by_a_share() {
+        assert_eq!((share("0"), share("0.25"), share("1")), (Ok(0.0), Ok(0.25), Ok(1.0)));
+        for bad in ["-0.1", "1.01", "NaN", "inf", "much", ""] {
+            assert_eq!(share(bad).unwrap_err(), "must be a number from 0 to 1", "{bad}");
         }
     }
 

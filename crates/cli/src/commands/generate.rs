@@ -32,6 +32,9 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         bar.set_position(sample.steps().done.into());
     }
     bar.finish_and_clear();
+    if request.step_cache > 0.0 {
+        tracing::info!(skipped = sample.skipped_steps(), of = request.steps, "steps were skipped");
+    }
     if let Some(path) = &args.latents {
         let latent = sample.latent()?;
         latent
@@ -95,6 +98,7 @@ fn request(args: &GenerateArgs, defaults: &Defaults) -> anyhow::Result<Request> 
         seed: picture.seed.unwrap_or_else(|| u64::from(uuid::Uuid::new_v4().as_u128() as u32)),
         position_shift: args.pe,
         loras: Vec::new(),
+        step_cache: picture.step_cache.unwrap_or_default(),
     })
 }
 

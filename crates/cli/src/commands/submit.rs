@@ -34,8 +34,19 @@ pub(crate) async fn run(args: SubmitArgs) -> anyhow::Result<()> {
 
 /// The job as the API takes it; what was left out is left to the fleet.
 async fn job(client: &Client, args: &SubmitArgs) -> anyhow::Result<Value> {
-    let PictureArgs { prompt, content, style, width, height, steps, guidance, seed, content_size, keep_size } =
-        &args.picture;
+    let PictureArgs {
+        prompt,
+        content,
+        style,
+        width,
+        height,
+        steps,
+        guidance,
+        seed,
+        content_size,
+        keep_size,
+        step_cache,
+    } = &args.picture;
     let mut styles = Vec::new();
     for name in style {
         styles.push(source(client, name).await?);
@@ -56,6 +67,7 @@ async fn job(client: &Client, args: &SubmitArgs) -> anyhow::Result<Value> {
         ("guidance", guidance.map(Value::from)),
         ("seed", seed.map(Value::from)),
         ("content_size", content_size.map(Value::from)),
+        ("step_cache", step_cache.map(Value::from)),
     ];
     job.extend(numbers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     Ok(job.into())

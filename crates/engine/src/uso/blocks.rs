@@ -1,5 +1,6 @@
 //! Layers of one kind in their order: all on the device, or each brought there ahead of its turn.
 
+use std::ops::Range;
 use std::sync::mpsc;
 use std::thread;
 
@@ -104,10 +105,25 @@ impl<T: Send> Blocks<T> {
     ///
     /// # Errors
     /// The first of `work`, or that a layer cannot be brought to the device.
-    pub(super) fn each(&self, mut work: impl FnMut(usize, &T) -> Result<()>) -> Result<()> {
+    pub(super) fn each(&self, work: impl FnMut(usize, &T) -> Result<()>) -> Result<()> {
+        self.each_of(0..usize::MAX, work)
+    }
+
+    /// The same for the layers of these numbers, as far as there are such; the others are not brought to the device.
+    ///
+    /// # Errors
+    /// As [`Blocks::each`].
+    pub(super) fn each_of(
+        &self,
+        numbers: Range<usize>,
+        mut work: impl FnMut(usize, &T) -> Result<()>,
+    ) -> Result<()> {
         match self {
-            Self::Resident(layers) => layers.iter().enumerate().try_for_each(|(i, layer)| work(i, layer)),
-            Self::Streamed(streamed) => streamed.each(work),
+            Self::Resident(layers) => {
+                let mut layers = layers.iter().enumerate().take(numbers.end).skip(numbers.start);
+                layers.try_for_each(|(i, layer)| work(i, layer))
+            }
+            Self::Streamed(streamed) => streamed.each_of(numbers, work),
         }
     }
 }
@@ -127,19 +143,20 @@ impl<T> Blocks<T> {
 }
 
 impl<T: Send> Streamed<T> {
-    fn each(&self, mut work: impl FnMut(usize, &T) -> Result<()>) -> Result<()> {
+    fn each_of(&self, numbers: Range<usize>, mut work: impl FnMut(usize, &T) -> Result<()>) -> Result<()> {
+        let numbers = numbers.start..numbers.end.min(self.count);
         thread::scope(|scope| {
             // Without room in the channel the loader holds one layer while another is worked on, and no third.
             let (send, receive) = mpsc::sync_channel(0);
+            let wanted = numbers.clone();
             scope.spawn(move || {
-                for i in 0..self.count {
+                for i in wanted {
                     if send.send(self.brought(i)).is_err() {
                         return;
                     }
                 }
             });
-            let mut layers = receive.into_iter().enumerate();
-            layers.try_for_each(|(i, layer)| {
+            numbers.zip(receive).try_for_each(|(i, layer)| {
                 let layer = layer?;
                 work(i, &layer)?;
                 // The device lags behind, and a third layer would be there before it is done with this one.
@@ -198,6 +215,27 @@ mod tests {
             .unwrap();
         assert_eq!(seen, (0..20).collect::<Vec<_>>());
         assert_eq!(there.load(Ordering::SeqCst), 0, "none is left");
+    }
+
+    #[test]
+    fn layers_that_are_not_asked_for_stay_where_they_are() {
+        let resident = Blocks::Resident(vec![(); 20]);
+        // The layer `fails` cannot be brought.
+        let of = |numbers: Range<usize>, fails| {
+            let (mut seen, mut also) = (Vec::new(), Vec::new());
+            let streamed = counted(20, Some(fails)).1;
+            let look = |seen: &mut Vec<usize>, i| {
+                seen.push(i);
+                Ok(())
+            };
+            streamed.each_of(numbers.clone(), |i, _| look(&mut seen, i)).unwrap();
+            resident.each_of(numbers, |i, ()| look(&mut also, i)).unwrap();
+            assert_eq!(seen, also);
+            seen
+        };
+        assert_eq!(of(0..1, 1), [0]);
+        assert_eq!(of(17..usize::MAX, 16), [17, 18, 19]);
+        assert_eq!(of(20..21, 0), [0; 0]);
     }
 
     #[test]

@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 use super::flux::Conditioning;
 use super::latents::{self, TOKEN_PIXELS};
 use super::positions::{self, Rotary};
-use super::{GUIDANCE, MAX_STYLES, SIDE, STEPS, Sample, Uso};
+use super::step_cache::StepCache;
+use super::{GUIDANCE, MAX_STYLES, SIDE, STEP_CACHE, STEPS, Sample, Uso};
 use crate::cache::Key;
 use crate::request::{LORA_WEIGHT, MAX_LORAS};
 use crate::{Error, PromptTokens, Reference, Request, preprocess, schedule};
@@ -53,6 +54,7 @@ impl Uso {
         Ok(Sample {
             conditioning: Conditioning { text, reference, rotary, branches },
             modulations,
+            step_cache: StepCache::new(request.step_cache),
             latent: latents::pack(&noise)?,
             velocity: None,
             timesteps,
@@ -170,6 +172,7 @@ fn check(request: &Request) -> Result<(), Error> {
     within("content_size", request.content_size, &SIDE)?;
     within("steps", request.steps, &STEPS)?;
     within("guidance", request.guidance, &GUIDANCE)?;
+    within("step_cache", request.step_cache, &STEP_CACHE)?;
     within("styles", request.styles.len(), &(0..=MAX_STYLES))?;
     within("loras", request.loras.len(), &(0..=MAX_LORAS))?;
     request.loras.iter().try_for_each(|lora| within("loras", lora.weight, &LORA_WEIGHT))

@@ -5,6 +5,8 @@
 //!
 //! [`ModulationTables`]: super::modulation::ModulationTables
 
+use std::ops::Range;
+
 use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::blocks::{Blocks, Layer, Source};
@@ -14,6 +16,7 @@ use super::layers::{FeedForward, QkNorm, StreamAttention};
 use super::modulation::{DoubleModulation, Modulated, Modulations, StepModulation};
 use super::positions::Rotary;
 use super::side_branches::SideBranches;
+use super::step_cache::StepCache;
 use crate::config::FluxConfig;
 use crate::matrix::Linear;
 use crate::placement::{self, Placement};
@@ -118,7 +121,8 @@ impl Flux {
         Tensor::cat(&parts, 1)
     }
 
-    /// Predicts the velocity of `latent` (1, tokens, channels) in a step of a job: same shape.
+    /// Predicts the velocity of `latent` (1, tokens, channels) in a step of a job: same shape. With a cache, all blocks
+    /// but the first may be skipped.
     ///
     /// # Errors
     /// If the device fails or the conditioning was made for another size.
@@ -127,24 +131,60 @@ impl Flux {
         latent: &Tensor,
         step: &StepModulation,
         job: &Conditioning,
+        cache: Option<&mut StepCache>,
         probe: Probe<'_>,
     ) -> Result<Tensor> {
         let target = self.embed_latent(latent, &job.branches)?;
         probe("img_in", &target);
         let target_tokens = target.dim(1)?;
-        let mut image = match &job.reference {
+        let image = match &job.reference {
             Some(reference) => Tensor::cat(&[&target, reference], 1)?,
             None => target,
         };
-        let mut text = job.text.clone();
+        let text = job.text.clone();
         probe("blocks_in_img", &image);
         probe("blocks_in_txt", &text);
-        self.double_blocks.each(|i, block| {
-            (image, text) = block.forward(&image, &text, &step.double[i], job)?;
-            probe(&format!("double_{i}_img"), &image);
-            probe(&format!("double_{i}_txt"), &text);
-            Ok(())
-        })?;
+        let streams = Streams { image, text, target_tokens };
+        let target = match cache {
+            None => self.blocks_from(0, streams, step, job, probe)?,
+            Some(cache) => self.cached(cache, streams, step, job, probe)?,
+        };
+        job.branches.forward(&self.final_layer, &step.last.forward(&target)?)
+    }
+
+    /// The target's tokens behind all blocks, or behind the first one and what the cache puts in place of the others.
+    fn cached(
+        &self,
+        cache: &mut StepCache,
+        mut streams: Streams,
+        step: &StepModulation,
+        job: &Conditioning,
+        probe: Probe<'_>,
+    ) -> Result<Tensor> {
+        let before = streams.target()?;
+        self.double(0..1, &mut streams, step, job, probe)?;
+        // A copy where there are tokens of a reference, which would be kept with it.
+        let first = streams.target()?.contiguous()?;
+        let added = (&first - before)?;
+        if let Some(others) = cache.reuse(&added)? {
+            return first + others;
+        }
+        let last = self.blocks_from(1, streams, step, job, probe)?;
+        cache.keep(added, (&last - first)?);
+        Ok(last)
+    }
+
+    /// The target's tokens behind the double blocks from this one on, and all single blocks.
+    fn blocks_from(
+        &self,
+        first: usize,
+        mut streams: Streams,
+        step: &StepModulation,
+        job: &Conditioning,
+        probe: Probe<'_>,
+    ) -> Result<Tensor> {
+        self.double(first..usize::MAX, &mut streams, step, job, probe)?;
+        let Streams { image, text, target_tokens } = streams;
         let text_tokens = text.dim(1)?;
         let mut tokens = Tensor::cat(&[&text, &image], 1)?;
         self.single_blocks.each(|i, block| {
@@ -152,8 +192,39 @@ impl Flux {
             probe(&format!("single_{i}"), &tokens);
             Ok(())
         })?;
-        let target = tokens.narrow(1, text_tokens, target_tokens)?;
-        job.branches.forward(&self.final_layer, &step.last.forward(&target)?)
+        tokens.narrow(1, text_tokens, target_tokens)
+    }
+
+    /// Puts both streams through double blocks of these numbers.
+    fn double(
+        &self,
+        numbers: Range<usize>,
+        Streams { image, text, .. }: &mut Streams,
+        step: &StepModulation,
+        job: &Conditioning,
+        probe: Probe<'_>,
+    ) -> Result<()> {
+        self.double_blocks.each_of(numbers, |i, block| {
+            (*image, *text) = block.forward(image, text, &step.double[i], job)?;
+            probe(&format!("double_{i}_img"), image);
+            probe(&format!("double_{i}_txt"), text);
+            Ok(())
+        })
+    }
+}
+
+/// What double blocks work on.
+struct Streams {
+    /// Target tokens, then those of the reference: (1, tokens, hidden).
+    image: Tensor,
+    text: Tensor,
+    target_tokens: usize,
+}
+
+impl Streams {
+    /// The target's tokens.
+    fn target(&self) -> Result<Tensor> {
+        self.image.narrow(1, 0, self.target_tokens)
     }
 }
 

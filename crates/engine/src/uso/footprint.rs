@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Uso;
+use super::step_cache::StepCache;
 use crate::plan::{Backend, Picture, SLACK_SHARE, Tracer};
 use crate::{Footprint, Reference, Request, preprocess};
 
@@ -15,11 +16,13 @@ impl Uso {
         let most = trace.encode.bytes.max(trace.step.bytes).max(trace.decode.bytes);
         let loras = self.loras.sizes(&request.loras);
         let branches = (loras.numbers * self.dtype.size_in_bytes()) as u64;
+        let target = picture.tokens(&self.config).target;
+        let cache = StepCache::new(request.step_cache).bytes(target, &self.config.flux, self.dtype);
         let slack = |bytes: u64| if backend.is_apart() { bytes + bytes / SLACK_SHARE } else { bytes };
         Footprint {
-            kept: slack(trace.kept + branches),
+            kept: slack(trace.kept + branches + cache),
             // On the CPU there is no other memory for them to go to.
-            movable: if self.device.is_cpu() { 0 } else { slack(trace.tables + branches) },
+            movable: if self.device.is_cpu() { 0 } else { slack(trace.tables + branches + cache) },
             working: slack(most.saturating_sub(trace.kept).max(self.branching(&picture, loras.rows as u64))),
         }
     }
@@ -150,6 +153,7 @@ mod tests {
             seed: 1,
             position_shift: crate::PositionShift::default(),
             loras: vec![RequestLora { name, digest, weight: 0.5 }],
+            step_cache: 0.1,
         };
         let mut sample = uso.encode(&request).unwrap();
         uso.step(&mut sample).unwrap();
@@ -157,7 +161,9 @@ mod tests {
         assert!(conditioning.branches.bytes() > 0);
         let tensors =
             [&conditioning.text, &conditioning.rotary.cos, &conditioning.rotary.sin, &sample.latent];
+        let whole = sample.step_cache.whole.as_ref().unwrap();
         let all = tensors.into_iter().chain(&conditioning.reference).chain(&sample.velocity);
+        let all = all.chain([&whole.first, &whole.others]);
         let bytes: usize = all.map(|tensor| tensor.elem_count() * tensor.dtype().size_in_bytes()).sum();
         let tables = ModulationTables::bytes(&uso.config.flux, 3);
         assert_eq!(uso.footprint(&request).kept, (bytes + tables) as u64 + conditioning.branches.bytes());

@@ -19,6 +19,7 @@ mod sample;
 mod self_test;
 pub mod side_branches;
 pub mod siglip;
+pub mod step_cache;
 pub mod style;
 pub mod t5;
 
@@ -34,6 +35,7 @@ use self::clip::Clip;
 use self::flux::Flux;
 pub use self::sample::Sample;
 use self::siglip::Siglip;
+use self::step_cache::StepCache;
 use self::style::StyleProjector;
 use self::t5::T5;
 use crate::cache::Cache;
@@ -56,6 +58,8 @@ pub const SIDE: std::ops::RangeInclusive<u32> = 16..=2048;
 pub const STEPS: std::ops::RangeInclusive<u32> = 1..=100;
 /// Guidance strength.
 pub const GUIDANCE: std::ops::RangeInclusive<f64> = 1.0..=10.0;
+/// How much the first block may differ for the others to be skipped; 0 for every step whole.
+pub const STEP_CACHE: std::ops::RangeInclusive<f64> = 0.0..=1.0;
 /// Style references of one picture.
 pub const MAX_STYLES: usize = 4;
 
@@ -198,26 +202,41 @@ impl Uso {
     /// # Errors
     /// If the device fails, or no step is left.
     pub fn velocity(&self, sample: &Sample) -> Result<Tensor, Error> {
-        let tables = sample.modulations.to_device(&self.device)?;
-        let step = tables.step(sample.position, self.dtype)?;
-        let ignore = &mut |_: &str, _: &Tensor| {};
-        let conditioning = sample.conditioning.to_device(&self.device)?;
-        let velocity = self.flux.predict(&sample.latent, &step, &conditioning, ignore)?;
-        Ok(velocity.to_dtype(DType::F32)?)
+        self.predict(sample, None)
     }
 }
 
 impl Uso {
+    fn predict(&self, sample: &Sample, cache: Option<&mut StepCache>) -> Result<Tensor, Error> {
+        let tables = sample.modulations.to_device(&self.device)?;
+        let step = tables.step(sample.position, self.dtype)?;
+        let ignore = &mut |_: &str, _: &Tensor| {};
+        let conditioning = sample.conditioning.to_device(&self.device)?;
+        let velocity = self.flux.predict(&sample.latent, &step, &conditioning, cache, ignore)?;
+        Ok(velocity.to_dtype(DType::F32)?)
+    }
+
     /// One Euler step.
     fn advance(&self, sample: &mut Sample) -> Result<(), Error> {
         let (now, next) = (sample.timesteps[sample.position], sample.timesteps[sample.position + 1]);
         sample.modulations = sample.modulations.to_device(&self.device)?;
         sample.conditioning = sample.conditioning.to_device(&self.device)?;
-        let velocity = self.velocity(sample)?;
+        sample.step_cache = sample.step_cache.to_device(&self.device)?;
+        let velocity = self.next_velocity(sample)?;
         sample.latent = (&sample.latent + (&velocity * (f64::from(next) - f64::from(now)))?)?;
         sample.velocity = Some(velocity);
         sample.position += 1;
         Ok(())
+    }
+
+    /// The prediction for the next step. The last one is always computed whole: nothing mends what it does.
+    fn next_velocity(&self, sample: &mut Sample) -> Result<Tensor, Error> {
+        let Steps { done, of } = sample.steps();
+        let mut cache = std::mem::take(&mut sample.step_cache);
+        let may_skip = cache.is_on() && done + 1 < of;
+        let velocity = self.predict(sample, may_skip.then_some(&mut cache));
+        sample.step_cache = cache;
+        velocity
     }
 
     fn pixels(&self, sample: &Sample) -> Result<Tensor, Error> {
@@ -299,6 +318,10 @@ impl Engine for Uso {
         sample.steps()
     }
 
+    fn skipped_steps(&self, sample: &Sample) -> u32 {
+        sample.skipped_steps()
+    }
+
     fn step(&mut self, sample: &mut Sample) -> Result<(), Error> {
         if sample.steps().is_done() {
             return Ok(());
@@ -314,8 +337,9 @@ impl Engine for Uso {
 
     fn set_aside(&self, sample: &mut Sample) -> Result<(), Error> {
         let modulations = sample.modulations.to_device(&Device::Cpu)?;
+        let step_cache = sample.step_cache.to_device(&Device::Cpu)?;
         sample.conditioning = sample.conditioning.to_device(&Device::Cpu)?;
-        sample.modulations = modulations;
+        (sample.modulations, sample.step_cache) = (modulations, step_cache);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use candle_core::{Result, Tensor};
 use super::flux::Conditioning;
 use super::latents::{self, TOKEN_PIXELS};
 use super::modulation::ModulationTables;
+use super::step_cache::StepCache;
 use crate::{Footprint, PromptTokens, Steps};
 
 /// A picture on its way from noise to latent. Its tensors belong to the device's thread.
@@ -12,6 +13,8 @@ pub struct Sample {
     pub(super) conditioning: Conditioning,
     /// In the host's memory while the sample is set aside.
     pub(super) modulations: ModulationTables,
+    /// In the host's memory while the sample is set aside.
+    pub(super) step_cache: StepCache,
     /// Packed, (1, tokens, 64), float32.
     pub(super) latent: Tensor,
     /// `steps + 1` values from 1 down to 0.
@@ -30,6 +33,13 @@ impl Sample {
     /// How far it has come.
     pub fn steps(&self) -> Steps {
         Steps { done: self.position as u32, of: self.timesteps.len() as u32 - 1 }
+    }
+
+    /// Of how many steps all blocks but the first were skipped since it was made, see [`Request::step_cache`].
+    ///
+    /// [`Request::step_cache`]: crate::Request::step_cache
+    pub fn skipped_steps(&self) -> u32 {
+        self.step_cache.skipped()
     }
 
     /// How many tokens its prompt has, and how many of them were cut.

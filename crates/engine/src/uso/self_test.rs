@@ -92,6 +92,7 @@ fn read(files: &ModelFiles) -> Result<(Request, Record), Error> {
         seed: recorded.seed,
         position_shift: PositionShift::default(),
         loras: Vec::new(),
+        step_cache: 0.0,
     };
     Ok((request, Record { picture: image(PICTURE)?, mean_levels: recorded.mean_levels }))
 }

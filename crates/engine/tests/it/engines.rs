@@ -28,6 +28,7 @@ pub(crate) fn request() -> Request {
         seed: 103,
         position_shift: PositionShift::default(),
         loras: Vec::new(),
+        step_cache: 0.0,
     }
 }
 

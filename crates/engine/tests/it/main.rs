@@ -27,6 +27,7 @@ mod scripted;
 mod self_test;
 mod side_branch;
 mod spoilt;
+mod step_cache;
 mod tokens;
 mod vocabulary;
 mod wide;

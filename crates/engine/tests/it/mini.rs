@@ -37,6 +37,7 @@ impl Example {
             seed: self.seed,
             position_shift: PositionShift::default(),
             loras: Vec::new(),
+            step_cache: 0.0,
         }
     }
 }

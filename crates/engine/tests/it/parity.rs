@@ -47,6 +47,7 @@ impl Case {
             seed: self.seed,
             position_shift: self.pe.parse().unwrap(),
             loras: Vec::new(),
+            step_cache: 0.0,
         }
     }
 }
@@ -309,7 +310,7 @@ impl Inputs {
             .tables(&[self.timestep], self.guidance, &self.pooled, &branches, &mut probe)
             .unwrap();
         let step = tables.step(0, F32).unwrap();
-        let prediction = flux.predict(&self.target, &step, &conditioning, &mut probe).unwrap();
+        let prediction = flux.predict(&self.target, &step, &conditioning, None, &mut probe).unwrap();
         seen.push(("final_layer".into(), prediction.clone()));
         seen.push(("pred".into(), prediction));
         for (name, tensor) in seen {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     Class, Defaults, Format, GUIDANCE, JobSpec, MAX_METADATA, MAX_PROMPT, MAX_STYLES, MAX_URL, PRIORITY,
-    SEED, SIDE, STEPS,
+    SEED, SIDE, STEP_CACHE, STEPS,
 };
 use crate::Source;
 use crate::schema::Time;
@@ -25,6 +25,7 @@ impl JobSpec {
             side("Longest side in pixels to which the content reference is scaled.", defaults.content_size);
         let steps = json!([STEPS.start(), STEPS.end()]);
         let guidance = json!([GUIDANCE.start(), GUIDANCE.end()]);
+        let step_cache = json!([STEP_CACHE.start(), defaults.max_step_cache]);
         let priority = json!([PRIORITY.start(), PRIORITY.end()]);
         let seed = json!([SEED.start(), SEED.end()]);
         json_schema!({
@@ -61,6 +62,14 @@ impl JobSpec {
                 "steps": number("integer", "Sampling steps.", steps, json!(defaults.steps)),
                 "guidance": number("number", "Guidance strength.", guidance, json!(defaults.guidance)),
                 "content_size": content_size,
+                "step_cache": number(
+                    "number",
+                    "Steps are skipped in which the transformer's first block does the same but for this share: \
+                     quicker, and another picture. One that was interrupted may differ from one that was not. The \
+                     operator says how much is allowed.",
+                    step_cache,
+                    json!(0.0),
+                ),
                 "seed": number("integer", "Seed of the start noise; -1 draws one.", seed, json!(-1)),
                 "format": choice("File format of the picture.", json!(Format::Png), json!([Format::Png])),
                 "class": choice("How urgent it is.", json!(Class::Interactive), json!(Class::ALL)),
@@ -138,9 +147,10 @@ mod tests {
         let time = "2100-01-01T00:00:00Z";
         let body = json!({
             "content": Source::EXAMPLE, "not_before": time, "start_by": time, "finish_by": time, "metadata": 1,
-            "webhook": "https://example.com/hook", "loras": [{ "name": "ink" }],
+            "webhook": "https://example.com/hook", "loras": [{ "name": "ink" }], "step_cache": 0.1,
         });
-        let spec = JobSpec::parse(&body, &Defaults::default()).unwrap();
+        let defaults = Defaults { max_step_cache: 0.2, ..Defaults::default() };
+        let spec = JobSpec::parse(&body, &defaults).unwrap();
         for name in json!(spec).as_object().unwrap().keys() {
             assert!(described.contains_key(name), "{name} is read but not described");
         }

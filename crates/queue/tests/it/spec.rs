@@ -13,7 +13,8 @@ fn faults(body: Value) -> Vec<(String, &'static str)> {
 
 #[test]
 fn an_empty_request_gets_the_models_defaults() {
-    let defaults = Defaults { width: 64, height: 48, content_size: 96, steps: 10, guidance: 2.5 };
+    let defaults =
+        Defaults { width: 64, height: 48, content_size: 96, steps: 10, guidance: 2.5, max_step_cache: 0.0 };
     let spec = JobSpec::parse(&json!({}), &defaults).unwrap();
     assert_eq!((spec.width, spec.height, spec.content_size, spec.steps), (64, 48, 96, 10));
     assert_eq!((spec.guidance, spec.class, spec.priority), (2.5, Class::Interactive, 0));
@@ -100,4 +101,19 @@ fn a_spec_survives_json() {
     let spec = parse(json!({ "content": "s3://b/k", "metadata": { "row": 7 } })).unwrap();
     let text = serde_json::to_string(&spec).unwrap();
     assert_eq!(serde_json::from_str::<JobSpec>(&text).unwrap(), spec);
+}
+
+#[test]
+fn a_job_without_a_step_cache_is_written_as_before() {
+    let defaults = Defaults { max_step_cache: 0.5, ..Defaults::default() };
+    let spec = |body: Value| JobSpec::parse(&body, &defaults).unwrap();
+    let written = |spec: &JobSpec| serde_json::to_value(spec).unwrap();
+    for none in [json!({ "seed": 1 }), json!({ "seed": 1, "step_cache": 0 })] {
+        let spec = spec(none);
+        assert!(written(&spec).get("step_cache").is_none());
+        assert_eq!(serde_json::from_value::<JobSpec>(written(&spec)).unwrap(), spec);
+    }
+    let with = spec(json!({ "seed": 1, "step_cache": 0.5 }));
+    assert_eq!(written(&with)["step_cache"], 0.5);
+    assert_eq!(serde_json::from_value::<JobSpec>(written(&with)).unwrap(), with);
 }

@@ -235,12 +235,14 @@ impl<'a, E: Engine> Table<'a, E> {
             image.into_iter().for_each(|image| entry.sampling.previewed(image));
         }
         let step = |engine: &mut E, sample: &mut Option<E::Sample>| {
-            sample.as_mut().map_or(Ok(before), |sample| {
+            sample.as_mut().map_or(Ok((before, 0)), |sample| {
+                let skipped = engine.skipped_steps(sample);
                 engine.step(sample)?;
-                Ok(engine.steps(sample).done)
+                Ok((engine.steps(sample).done, engine.skipped_steps(sample) - skipped))
             })
         };
-        let (done, took) = self.work(entry, Activity::Step, step)?;
+        let ((done, skipped), took) = self.work(entry, Activity::Step, step)?;
+        entry.sampling.effort.skipped_steps += skipped;
         let expected = entry.sample.as_ref().and_then(|sample| self.engine.expected_step(sample));
         entry.sampling.stepped(done, took, expected);
         let bulk_waits = self.entries.iter().any(|other| !other.sampling.order.rank.interactive);

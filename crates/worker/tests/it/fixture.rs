@@ -123,10 +123,8 @@ impl Fixture {
     }
 
     pub(crate) async fn submit(&self, body: &Value) -> JobId {
-        let spec = JobSpec::parse(
-            body,
-            &Defaults { width: 64, height: 64, content_size: 64, ..Defaults::default() },
-        );
+        let defaults = Defaults { width: 64, height: 64, content_size: 64, ..Defaults::default() };
+        let spec = JobSpec::parse(body, &Defaults { max_step_cache: 1.0, ..defaults });
         self.queue.submit("tenant", &spec.unwrap()).await.unwrap().id
     }
 

@@ -12,4 +12,5 @@ mod presence;
 mod previews;
 mod references;
 mod scheduler;
+mod step_cache;
 mod store;

@@ -92,9 +92,10 @@ impl<'a, 't> Flux<'a, 't> {
             tokens = self.single_block(&name, &tokens, &sample.rotary);
         }
         self.recorder.tape.repeat(1);
+        drop((image, text));
         let last =
             self.recorder.linear(&tokens.part(target_count).map("norm"), &self.layer("final_layer.linear"));
-        drop((target, image, text));
+        drop(target);
         last
     }
 

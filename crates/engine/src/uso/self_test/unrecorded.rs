@@ -47,6 +47,7 @@ fn wanted(picture: &Picture) -> Request {
         seed: 0,
         position_shift: PositionShift::default(),
         loras: Vec::new(),
+        step_cache: 0.0,
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) fn request(picture: &Picture) -> Request {
         seed: 1,
         position_shift: PositionShift::default(),
         loras: Vec::new(),
+        step_cache: 0.0,
     }
 }
 
