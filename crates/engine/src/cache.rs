@@ -4,6 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::CacheCounts;
 
+/// Most bytes of encoded prompts and references that are kept, and the part of the free memory that they
+/// may take. At real size a prompt has 4 MiB in bfloat16, a style 1 MiB, a content reference 0.25 MiB.
+const CACHE_BYTES: u64 = 512 << 20;
+const CACHE_SHARE: u64 = 8;
+
+/// What the cache may take of the memory that is left for it and for samples.
+pub(crate) fn cache_bytes(left: u64) -> u64 {
+    CACHE_BYTES.min(left / CACHE_SHARE)
+}
+
 /// SHA-256 of what a value was made from.
 pub(crate) type Key = [u8; 32];
 

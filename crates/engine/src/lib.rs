@@ -54,12 +54,14 @@ pub use model::{LoraFile, Model};
 pub use pack::{Progress, pack};
 pub use plan::Plan;
 pub use reference::Reference;
-pub use request::{LORA_WEIGHT, MAX_LORAS, Request, RequestLora};
+pub use request::{
+    GUIDANCE, LORA_WEIGHT, MAX_LORAS, MAX_STYLES, Request, RequestLora, SIDE, STEP_CACHE, STEPS,
+};
 pub use scripted::{Script, Scripted};
 pub use setup::{ExtraLora, Setup};
 pub use tokenize::{PromptTokens, TokenCount};
 pub use uso::positions::PositionShift;
-pub use uso::{GUIDANCE, MAX_STYLES, Place, SIDE, STEP_CACHE, STEPS, Sample, Uso};
+pub use uso::{Place, Sample, Uso};
 
 // The matmul crate takes its AVX-512 kernels from a feature; nothing here calls it by name.
 use gemm as _;

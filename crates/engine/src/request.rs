@@ -3,6 +3,17 @@ use std::ops::RangeInclusive;
 use crate::Reference;
 use crate::uso::positions::PositionShift;
 
+/// Largest side of a picture or a content reference in pixels, and smallest.
+pub const SIDE: RangeInclusive<u32> = 16..=2048;
+/// Sampling steps of one picture.
+pub const STEPS: RangeInclusive<u32> = 1..=100;
+/// Guidance strength.
+pub const GUIDANCE: RangeInclusive<f64> = 1.0..=10.0;
+/// How much the first block may differ for the others to be skipped; 0 for every step whole.
+pub const STEP_CACHE: RangeInclusive<f64> = 0.0..=1.0;
+/// Style references of one picture.
+pub const MAX_STYLES: usize = 4;
+
 /// One picture to draw. No ids and no addresses: the engine knows only images and numbers.
 #[derive(Debug, Clone)]
 pub struct Request {

@@ -121,7 +121,7 @@ impl Chooser<'_> {
 
     fn plan(&self, candidate: Candidate, refused: Vec<Refused>) -> Plan {
         let left_bytes = candidate.device.left().unwrap_or(0);
-        let cache_bytes = crate::uso::cache_bytes(left_bytes);
+        let cache_bytes = crate::cache::cache_bytes(left_bytes);
         Plan {
             model: self.outline.name.clone(),
             hardware: self.hardware.clone(),

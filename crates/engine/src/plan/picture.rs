@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::config::ModelConfig;
+use crate::request::{MAX_STYLES, SIDE, STEPS};
 use crate::uso::latents::TOKEN_PIXELS;
-use crate::uso::{MAX_STYLES, SIDE, STEPS};
 use crate::{Defaults, Error};
 
 /// What a picture is made from, as far as memory and time depend on it.

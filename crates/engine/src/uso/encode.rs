@@ -9,8 +9,9 @@ use super::flux::Conditioning;
 use super::latents::{self, TOKEN_PIXELS};
 use super::positions::{self, Rotary};
 use super::step_cache::StepCache;
-use super::{GUIDANCE, MAX_STYLES, SIDE, STEP_CACHE, STEPS, Sample, Uso};
+use super::{Sample, Uso};
 use crate::cache::Key;
+use crate::request::{GUIDANCE, MAX_STYLES, SIDE, STEP_CACHE, STEPS};
 use crate::request::{LORA_WEIGHT, MAX_LORAS};
 use crate::{Error, PromptTokens, Reference, Request, preprocess, schedule};
 

@@ -12,7 +12,7 @@ const EPSILON: f32 = 1e-6;
 
 /// Upper bound of one slice of attention scores in bytes. Rows are independent, so a slice changes
 /// no value; whole, the scores of 24 heads and 6,000 tokens would take 3.4 GB in float32.
-pub(super) const SCORE_BYTES: usize = 256 << 20;
+pub(crate) const SCORE_BYTES: usize = 256 << 20;
 
 /// Receives named intermediate tensors of a forward pass; the names are those of the reference's
 /// modules.

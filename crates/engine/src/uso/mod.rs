@@ -6,10 +6,11 @@ mod brought;
 mod builder;
 pub mod clip;
 mod encode;
+mod engine;
 pub mod flux;
 mod footprint;
 pub mod latents;
-mod layers;
+pub(crate) mod layers;
 mod load;
 pub mod lora;
 pub mod modulation;
@@ -26,7 +27,7 @@ pub mod t5;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use self::autoencoder::{Autoencoder, Maps};
 use self::brought::Brought;
@@ -38,43 +39,16 @@ use self::siglip::Siglip;
 use self::step_cache::StepCache;
 use self::style::StyleProjector;
 use self::t5::T5;
-use crate::cache::Cache;
+use crate::cache::{Cache, cache_bytes};
 use crate::config::{Defaults, ModelConfig};
 use crate::matrix::{Activations, Tier};
-use crate::model::{LoraFile, LoraFolder, Model, Part};
+use crate::model::{LoraFolder, Model, Part};
 use crate::placement::{self, Keep, Placement, T5Place};
 use crate::plan::{Outline, Picture, Speed};
 use crate::preprocess::Normalisation;
 use crate::setup::Setup;
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
-use crate::{
-    CacheCounts, Engine, Error, Footprint, Image, ModelFiles, PromptTokens, Request, Steps, checkpoint,
-    device, fingerprint, memory, pool,
-};
-
-/// Largest side of a picture or a content reference in pixels, and smallest.
-pub const SIDE: std::ops::RangeInclusive<u32> = 16..=2048;
-/// Sampling steps of one picture.
-pub const STEPS: std::ops::RangeInclusive<u32> = 1..=100;
-/// Guidance strength.
-pub const GUIDANCE: std::ops::RangeInclusive<f64> = 1.0..=10.0;
-/// How much the first block may differ for the others to be skipped; 0 for every step whole.
-pub const STEP_CACHE: std::ops::RangeInclusive<f64> = 0.0..=1.0;
-/// Style references of one picture.
-pub const MAX_STYLES: usize = 4;
-
-/// Most bytes of encoded prompts and references that are kept, and the part of the free memory that they
-/// may take. At real size a prompt has 4 MiB in bfloat16, a style 1 MiB, a content reference 0.25 MiB.
-const CACHE_BYTES: u64 = 512 << 20;
-const CACHE_SHARE: u64 = 8;
-
-/// Upper bound of one slice of attention scores in bytes.
-pub(crate) const SCORE_BYTES: usize = layers::SCORE_BYTES;
-
-/// What the cache may take of the memory that is left for it and for samples.
-pub(crate) fn cache_bytes(left: u64) -> u64 {
-    CACHE_BYTES.min(left / CACHE_SHARE)
-}
+use crate::{Error, Footprint, ModelFiles, Steps, device, fingerprint, memory};
 
 /// A whole USO model, resident on one device.
 pub struct Uso {
@@ -181,7 +155,7 @@ impl Uso {
             (Some(free), Some(budget)) => Some(free.min(budget)),
             (free, budget) => free.or(budget),
         };
-        let bytes = uso.free.map_or(CACHE_BYTES, cache_bytes);
+        let bytes = cache_bytes(uso.free.unwrap_or(u64::MAX));
         Ok(uso.with_cache_bytes(bytes))
     }
 
@@ -251,131 +225,6 @@ impl Uso {
             }
             error => error,
         }
-    }
-}
-
-impl Engine for Uso {
-    type Sample = Sample;
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn device(&self) -> String {
-        device::name(&self.device)
-    }
-
-    fn fingerprint(&self) -> &str {
-        &self.fingerprint
-    }
-
-    fn precision(&self) -> &str {
-        self.dtype.as_str()
-    }
-
-    fn plan(&self) -> Option<&str> {
-        self.plan.as_deref()
-    }
-
-    fn expected_step(&self, sample: &Sample) -> Option<Duration> {
-        sample.expected_step
-    }
-
-    fn loras(&self) -> &[LoraFile] {
-        self.loras.files()
-    }
-
-    fn self_test(&mut self) -> Result<(), Error> {
-        self_test::run(self)
-    }
-
-    fn memory(&self) -> Option<u64> {
-        // What the cache may come to is not for samples.
-        self.free.map(|free| free.saturating_sub(self.features.capacity()))
-    }
-
-    fn footprint(&self, request: &Request) -> Footprint {
-        self.footprint_of(request)
-    }
-
-    fn cache(&self) -> CacheCounts {
-        self.features.counts()
-    }
-
-    fn encode(&mut self, request: &Request) -> Result<Sample, Error> {
-        let sample = self.prepare(request).and_then(|sample| {
-            pool::give_back(&self.device)?;
-            Ok(sample)
-        });
-        sample.map_err(|error| self.with_numbers(error, self.footprint(request)))
-    }
-
-    fn prompt_tokens(&self, sample: &Sample) -> Option<PromptTokens> {
-        Some(sample.prompt_tokens())
-    }
-
-    fn steps(&self, sample: &Sample) -> Steps {
-        sample.steps()
-    }
-
-    fn skipped_steps(&self, sample: &Sample) -> u32 {
-        sample.skipped_steps()
-    }
-
-    fn step(&mut self, sample: &mut Sample) -> Result<(), Error> {
-        if sample.steps().is_done() {
-            return Ok(());
-        }
-        let advanced = self.advance(sample).and_then(|()| Ok(self.device.synchronize()?));
-        advanced.map_err(|error| self.with_numbers(error, sample.footprint))?;
-        if sample.steps().is_done() && !is_finite(&sample.latent)? {
-            let Steps { done, of } = sample.steps();
-            return Err(Error::NotFinite { step: done as usize, steps: of as usize });
-        }
-        Ok(())
-    }
-
-    fn set_aside(&self, sample: &mut Sample) -> Result<(), Error> {
-        let modulations = sample.modulations.to_device(&Device::Cpu)?;
-        let step_cache = sample.step_cache.to_device(&Device::Cpu)?;
-        sample.conditioning = sample.conditioning.to_device(&Device::Cpu)?;
-        (sample.modulations, sample.step_cache) = (modulations, step_cache);
-        Ok(())
-    }
-
-    fn preview(&self, sample: &Sample) -> Result<Option<Image>, Error> {
-        match sample.predicted()? {
-            Some(latent) => Ok(Some(preview::draw(&latent, &self.config.preview)?)),
-            None => Ok(None),
-        }
-    }
-
-    fn checkpoint(&self, sample: &Sample) -> Result<Vec<u8>, Error> {
-        let values = sample.latent.flatten_all()?.to_vec1::<f32>()?;
-        let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
-        Ok(checkpoint::pack(sample.steps(), &bytes))
-    }
-
-    fn resume(&mut self, request: &Request, checkpoint: &[u8]) -> Result<Sample, Error> {
-        let mut sample = self.encode(request)?;
-        let size = sample.latent.elem_count() * size_of::<f32>();
-        let (done, bytes) = checkpoint::unpack(checkpoint, request.steps, size)?;
-        let values = bytes.chunks_exact(size_of::<f32>());
-        let values: Vec<f32> = values.map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]])).collect();
-        // Whoever goes on from such numbers fails again, attempt after attempt.
-        if !values.iter().all(|value| value.is_finite()) {
-            return Err(Error::Checkpoint("it is not finite".into()));
-        }
-        sample.latent = Tensor::from_vec(values, sample.latent.shape(), &self.device)?;
-        sample.position = done as usize;
-        Ok(sample)
-    }
-
-    fn decode(&mut self, sample: &Sample) -> Result<Image, Error> {
-        pool::give_back(&self.device)?;
-        let image = self.pixels(sample).and_then(|pixels| Ok(autoencoder::to_image(&pixels)?));
-        pool::give_back(&self.device)?;
-        image.map_err(|error| self.with_numbers(error, sample.footprint))
     }
 }
 

@@ -2,10 +2,11 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{SIDE, autoencoder, latents};
+use super::{autoencoder, latents};
 use crate::Image;
 use crate::config::PreviewConfig;
 use crate::engine::PREVIEW_SIDE;
+use crate::request::SIDE;
 
 // The largest picture's latent needs no scaling down.
 const _: () = assert!(*SIDE.end() <= PREVIEW_SIDE * latents::CELL_PIXELS as u32);

@@ -6,7 +6,7 @@ use super::tape::{Op, Tape, Values};
 use crate::matrix::rule::{Activations, Product};
 use crate::plan::Backend;
 use crate::plan::outline::Layer;
-use crate::uso::SCORE_BYTES;
+use crate::uso::layers::SCORE_BYTES;
 
 /// Bytes of a number in float32.
 pub(crate) const F32: u64 = 4;

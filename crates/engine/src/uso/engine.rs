@@ -1,0 +1,136 @@
+//! What every engine can do, done by USO.
+
+use std::time::Duration;
+
+use candle_core::{Device, Tensor};
+
+use super::{Sample, Uso, autoencoder, is_finite, preview, self_test};
+use crate::model::LoraFile;
+use crate::{
+    CacheCounts, Engine, Error, Footprint, Image, PromptTokens, Request, Steps, checkpoint, device, pool,
+};
+
+impl Engine for Uso {
+    type Sample = Sample;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn device(&self) -> String {
+        device::name(&self.device)
+    }
+
+    fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    fn precision(&self) -> &str {
+        self.dtype.as_str()
+    }
+
+    fn plan(&self) -> Option<&str> {
+        self.plan.as_deref()
+    }
+
+    fn expected_step(&self, sample: &Sample) -> Option<Duration> {
+        sample.expected_step
+    }
+
+    fn loras(&self) -> &[LoraFile] {
+        self.loras.files()
+    }
+
+    fn self_test(&mut self) -> Result<(), Error> {
+        self_test::run(self)
+    }
+
+    fn memory(&self) -> Option<u64> {
+        // What the cache may come to is not for samples.
+        self.free.map(|free| free.saturating_sub(self.features.capacity()))
+    }
+
+    fn footprint(&self, request: &Request) -> Footprint {
+        self.footprint_of(request)
+    }
+
+    fn cache(&self) -> CacheCounts {
+        self.features.counts()
+    }
+
+    fn encode(&mut self, request: &Request) -> Result<Sample, Error> {
+        let sample = self.prepare(request).and_then(|sample| {
+            pool::give_back(&self.device)?;
+            Ok(sample)
+        });
+        sample.map_err(|error| self.with_numbers(error, self.footprint(request)))
+    }
+
+    fn prompt_tokens(&self, sample: &Sample) -> Option<PromptTokens> {
+        Some(sample.prompt_tokens())
+    }
+
+    fn steps(&self, sample: &Sample) -> Steps {
+        sample.steps()
+    }
+
+    fn skipped_steps(&self, sample: &Sample) -> u32 {
+        sample.skipped_steps()
+    }
+
+    fn step(&mut self, sample: &mut Sample) -> Result<(), Error> {
+        if sample.steps().is_done() {
+            return Ok(());
+        }
+        let advanced = self.advance(sample).and_then(|()| Ok(self.device.synchronize()?));
+        advanced.map_err(|error| self.with_numbers(error, sample.footprint))?;
+        if sample.steps().is_done() && !is_finite(&sample.latent)? {
+            let Steps { done, of } = sample.steps();
+            return Err(Error::NotFinite { step: done as usize, steps: of as usize });
+        }
+        Ok(())
+    }
+
+    fn set_aside(&self, sample: &mut Sample) -> Result<(), Error> {
+        let modulations = sample.modulations.to_device(&Device::Cpu)?;
+        let step_cache = sample.step_cache.to_device(&Device::Cpu)?;
+        sample.conditioning = sample.conditioning.to_device(&Device::Cpu)?;
+        (sample.modulations, sample.step_cache) = (modulations, step_cache);
+        Ok(())
+    }
+
+    fn preview(&self, sample: &Sample) -> Result<Option<Image>, Error> {
+        match sample.predicted()? {
+            Some(latent) => Ok(Some(preview::draw(&latent, &self.config.preview)?)),
+            None => Ok(None),
+        }
+    }
+
+    fn checkpoint(&self, sample: &Sample) -> Result<Vec<u8>, Error> {
+        let values = sample.latent.flatten_all()?.to_vec1::<f32>()?;
+        let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+        Ok(checkpoint::pack(sample.steps(), &bytes))
+    }
+
+    fn resume(&mut self, request: &Request, checkpoint: &[u8]) -> Result<Sample, Error> {
+        let mut sample = self.encode(request)?;
+        let size = sample.latent.elem_count() * size_of::<f32>();
+        let (done, bytes) = checkpoint::unpack(checkpoint, request.steps, size)?;
+        let values = bytes.chunks_exact(size_of::<f32>());
+        let values: Vec<f32> = values.map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]])).collect();
+        // Whoever goes on from such numbers fails again, attempt after attempt.
+        if !values.iter().all(|value| value.is_finite()) {
+            return Err(Error::Checkpoint("it is not finite".into()));
+        }
+        sample.latent = Tensor::from_vec(values, sample.latent.shape(), &self.device)?;
+        sample.position = done as usize;
+        Ok(sample)
+    }
+
+    fn decode(&mut self, sample: &Sample) -> Result<Image, Error> {
+        pool::give_back(&self.device)?;
+        let image = self.pixels(sample).and_then(|pixels| Ok(autoencoder::to_image(&pixels)?));
+        pool::give_back(&self.device)?;
+        image.map_err(|error| self.with_numbers(error, sample.footprint))
+    }
+}
