@@ -79,8 +79,7 @@ fn products(uso: &Uso) -> Result<(), Error> {
         for tokens in TOKENS {
             let apart = apart_from_dense(matrix, tokens, uso.dtype)?;
             let limit = if matrix.activations() == Activations::Exact { EXACT } else { ROUNDED };
-            // Also where it is not a number.
-            if !(apart <= limit) {
+            if apart.is_nan() || apart > limit {
                 return Err(fault(format!(
                     "a product with a matrix of {kind} is {apart:.1e} from the one with its numbers in float32, more than \
                      {limit:.0e}"
@@ -110,7 +109,7 @@ fn style_counts(uso: &mut Uso) -> Result<(), Error> {
         uso.velocity(&sample)
     };
     let change = distance(&velocity(&with)?, &velocity(&without)?)?;
-    if !(change >= LEAST_CHANGE) {
+    if change.is_nan() || change < LEAST_CHANGE {
         return Err(fault(format!("a style reference changes the prediction by {change:.1e} of it alone")));
     }
     Ok(())
