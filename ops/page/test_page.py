@@ -184,6 +184,33 @@ def test_the_queue_shows_how_a_worker_laid_out_its_model(opened):
     expect(page.locator("#workers .worker .plan").first).to_contain_text("a step at")
 
 
+def test_an_end_that_is_heard_while_a_job_is_read_is_not_lost(page):
+    # The answer that is under way tells of the time before the end.
+    state = page.evaluate(
+        """async () => {
+            const { jobs } = await import('/page/jobs.js');
+            const real = window.fetch;
+            const views = [{ state: 'running', step: 9, of: 10, version: 1 }, { state: 'succeeded', version: 2 }];
+            window.fetch = async (...asked) => {
+                if (!String(asked[0]).includes('/v1/jobs/heard')) return real(...asked);
+                const view = { id: 'heard', ...views.shift() };
+                await new Promise((resolve) => setTimeout(resolve, 50));
+                return new Response(JSON.stringify(view), { headers: { 'Content-Type': 'application/json' } });
+            };
+            jobs.put({ id: 'heard', state: 'running', version: 1 });
+            const reading = jobs.read('heard');
+            jobs.hear('succeeded', { id: 'heard', version: 2 });
+            await reading;
+            for (let i = 0; i < 100 && jobs.get('heard').state === 'running'; i += 1) {
+                await new Promise((resolve) => setTimeout(resolve, 20));
+            }
+            window.fetch = real;
+            return jobs.get('heard').state;
+        }"""
+    )
+    assert state == "succeeded"
+
+
 def test_several_jobs_are_in_flight_at_once(page):
     page.get_by_role("radio", name="4", exact=True).click()
     generate(page, seed=500)

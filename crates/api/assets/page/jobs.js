@@ -51,6 +51,12 @@ class Jobs extends EventTarget {
     return this.#reading.get(id);
   }
 
+  /** Reads a job whose end was heard: a request that was under way by then may tell of the time before. */
+  async #readEnded(id) {
+    const job = await this.read(id);
+    return job && !ended(job.state) ? this.read(id) : job;
+  }
+
   forget(id) {
     if (this.#known.delete(id)) this.dispatchEvent(new CustomEvent('gone', { detail: id }));
   }
@@ -92,7 +98,7 @@ class Jobs extends EventTarget {
         break;
       default:
         // An end: the record says how, and has the picture's address.
-        this.read(data.id).catch(() => this.#store({ ...job, stale: true }));
+        this.#readEnded(data.id).catch(() => this.#store({ ...job, stale: true }));
         return;
     }
     this.#store(job);

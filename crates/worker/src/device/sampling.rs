@@ -33,8 +33,9 @@ impl Wishes {
     }
 }
 
-/// A step that takes so many times what the plan says is worth a look.
+/// A step that takes so many times what the plan says is worth a look, unless it is so short that anything delays it.
 const SLOW: u32 = 3;
+const SHORT: Duration = Duration::from_secs(1);
 
 /// An order and what it has come to, without its sample.
 pub(super) struct Sampling {
@@ -128,7 +129,7 @@ impl Sampling {
 
     /// The first step of a picture also prepares the device for its size, and one warning a picture is enough.
     fn is_slow(&self, took: Duration, expected: Duration) -> bool {
-        !self.warned && self.effort.steps > 0 && took > expected * SLOW
+        !self.warned && self.effort.steps > 0 && took > SHORT.max(expected * SLOW)
     }
 
     /// Whether a copy is wanted, and would be another than the last; whoever asks must make it.
