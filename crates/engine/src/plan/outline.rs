@@ -197,14 +197,12 @@ impl Outline {
             .sum()
     }
 
-    /// Bytes of the modulation weights as their file has them, and the most of one layer as it is kept.
-    pub(super) fn modulation_bytes(&self, keep: Keep, compute: DType) -> (u64, u64) {
-        let modulations =
-            || self.tensors(Part::Transformer).filter(|(name, _)| role(name) == Role::Modulation);
-        let stored = modulations().map(|(_, tensor)| tensor.bytes(tensor.stored)).sum();
-        let kept = |name, tensor| kept(Part::Transformer, name, tensor, keep, plain(compute));
-        let largest = modulations().map(|(name, tensor)| tensor.bytes(kept(name, tensor))).max();
-        (stored, largest.unwrap_or(0))
+    /// Bytes of the largest tensor that makes modulations, as it is kept.
+    pub(super) fn largest_modulation(&self, keep: Keep, compute: DType) -> u64 {
+        let tensors = self.tensors(Part::Transformer).filter(|(name, _)| role(name) == Role::Modulation);
+        let bytes = tensors
+            .map(|(name, tensor)| tensor.bytes(kept(Part::Transformer, name, tensor, keep, plain(compute))));
+        bytes.max().unwrap_or(0)
     }
 
     /// Bytes of the transformer's weights as its file has them: all, which a step reads where it computes its own

@@ -109,8 +109,10 @@ impl Tracer<'_> {
         let noise = tapes.device.moved("noise", 0, tokens.target * channels, F32);
         let rotary = tapes.device.moved("rotary", 0, tokens.all() * config.flux.head_dim() as u64, F32);
         let steps = u64::from(picture.steps);
-        let (_, largest) = self.outline.modulation_bytes(self.placement.keep, self.dtype);
-        let fetched = if self.placement.modulations == Place::Host { largest } else { 0 };
+        let fetched = match self.placement.modulations {
+            Place::Device => 0,
+            Place::Host => self.outline.largest_modulation(self.placement.keep, self.dtype),
+        };
         let tables = modulation::tables(&self.recorder(tapes.device), &config.flux, steps, fetched);
         let latent = noise.map("pack");
         (Sample { text, reference, rotary, tables, latent, velocity: None, steps }, prompt_ops)
