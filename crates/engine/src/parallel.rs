@@ -44,7 +44,8 @@ pub(crate) fn make_all<T: Send>(
     Ok(all.into_iter().map(|(_, one)| one).collect())
 }
 
-/// As many as there are processors, and as the memory suffices for, most of which may be for what is made.
+/// Two for each processor, one of which waits for the disk, and as many as the memory suffices for, most of which may
+/// be for what is made.
 fn threads() -> usize {
     /// More do not read faster.
     const MOST: usize = 8;
@@ -53,7 +54,7 @@ fn threads() -> usize {
     const BYTES: u64 = 8 << 30;
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let room = memory::free(&Device::Cpu).map_or(1, |free| free / BYTES);
-    processors.min(MOST).min(usize::try_from(room).unwrap_or(MOST))
+    (2 * processors).min(MOST).min(usize::try_from(room).unwrap_or(MOST))
 }
 
 #[cfg(test)]

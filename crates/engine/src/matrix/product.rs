@@ -1,6 +1,7 @@
 //! Products with a weight that is turned into the compute type a band of rows at a time.
 
 use candle_core::{DeviceLocation, Result, Tensor};
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 /// Upper bound in bytes of what one product turns into the compute type at a time on a GPU, where one large
 /// multiplication is faster than several. The largest matrix of FLUX.1-dev, `linear1` (21504, 3072), takes
@@ -44,6 +45,29 @@ pub(super) fn multiply_in_bands(
         joined.slice_set(&multiply(x, &band)?, 1, start)?;
     }
     Ok(joined)
+}
+
+/// As [`multiply_in_bands`] for few tokens on the CPU, whose products are nothing beside what it takes to make the
+/// bands: these are short, and made on all processors.
+pub(super) fn multiply_few_tokens(
+    x: &Tensor,
+    (rows, columns): (usize, usize),
+    band: impl Fn(usize, usize) -> Result<Tensor> + Sync,
+) -> Result<Tensor> {
+    let at_once = short_band_rows(columns);
+    let joined = Tensor::zeros((x.dim(0)?, rows), x.dtype(), x.device())?;
+    (0..rows.div_ceil(at_once)).into_par_iter().try_for_each(|i| {
+        let start = i * at_once;
+        let band = band(start, at_once.min(rows - start))?;
+        joined.slice_set(&multiply(x, &band)?, 1, start)
+    })?;
+    Ok(joined)
+}
+
+/// Rows of `columns` numbers in float32 that a processor's own cache holds.
+fn short_band_rows(columns: usize) -> usize {
+    const CACHE_BYTES: usize = 1 << 20;
+    (CACHE_BYTES / size_of::<f32>() / columns / 16).max(1) * 16
 }
 
 /// `x` (tokens, in) times the transpose of `weight` (out, in).

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-use super::product::{band_rows, multiply_in_bands};
+use super::product::{band_rows, multiply_few_tokens, multiply_in_bands};
 use super::rule::{Activations, Product, repacked_bytes};
 use crate::weights::StoredType;
 
@@ -102,6 +102,11 @@ impl Quantised {
         if !product.dequantise_first() {
             return x.apply_op1_no_bwd(self.blocks.as_ref());
         }
+        /// Up to here a band costs more to make than to multiply by.
+        const FEW_TOKENS: usize = 128;
+        if x.device().is_cpu() && product.tokens <= FEW_TOKENS {
+            return multiply_few_tokens(&x, self.shape, |start, count| self.rows(start, count));
+        }
         self.multiply_in_bands(&x, band_rows(self.shape, product.place))
     }
 
@@ -160,11 +165,26 @@ mod tests {
         let dense = blocks.dequantise(DType::F32).unwrap();
         assert_eq!(numbers(&blocks.rows(32, 16).unwrap()), numbers(&dense.narrow(0, 32, 16).unwrap()));
         let whole = numbers(&x.matmul(&dense.t().unwrap()).unwrap());
-        for at_once in [16, 32, 48] {
-            let apart = numbers(&blocks.multiply_in_bands(&x, at_once).unwrap());
-            for (whole, apart) in whole.iter().zip(apart) {
-                assert!((whole - apart).abs() < 1e-3, "{whole} and {apart} in bands of {at_once}");
+        let same = |apart: Tensor, how: &str| {
+            for (whole, apart) in whole.iter().zip(numbers(&apart)) {
+                assert!((whole - apart).abs() < 1e-3, "{whole} and {apart} in {how}");
             }
+        };
+        for at_once in [16, 32, 48] {
+            same(blocks.multiply_in_bands(&x, at_once).unwrap(), &format!("bands of {at_once}"));
         }
+    }
+
+    #[test]
+    fn few_tokens_are_multiplied_as_many_are() {
+        // More rows than a short band has, and no multiple of it.
+        let shape = (2500, 256);
+        let weight = Tensor::from_vec(normal(3, shape.0 * shape.1), shape, &Device::Cpu).unwrap();
+        let blocks = Quantised::from_tensor(&weight, StoredType::Q8_0, &Device::Cpu).unwrap();
+        let x = Tensor::from_vec(normal(4, 3 * 256), (3, 256), &Device::Cpu).unwrap();
+        let numbers = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let few = numbers(&blocks.multiply(&x).unwrap());
+        let many = numbers(&blocks.multiply_in_bands(&x, shape.0).unwrap());
+        assert!(few.iter().zip(many).all(|(few, many)| (few - many).abs() < 1e-3));
     }
 }

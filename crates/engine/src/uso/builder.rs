@@ -1,5 +1,8 @@
 //! Layers from a part's weights: each matrix in the type that it is kept in, with the LoRAs that change it.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::lora::Changes;
@@ -42,12 +45,14 @@ pub(super) struct Builder<'a> {
     changes: &'a Changes,
     place: &'a Place,
     path: String,
+    /// What matrices are read into that are kept as they are stored.
+    buffer: Rc<RefCell<Vec<u8>>>,
 }
 
 impl<'a> Builder<'a> {
     /// A builder for all layers of `weights`.
     pub(super) fn new(weights: &'a Weights, changes: &'a Changes, place: &'a Place) -> Self {
-        Self { weights, changes, place, path: String::new() }
+        Self { weights, changes, place, path: String::new(), buffer: Rc::default() }
     }
 
     /// The builder for what lies under a further part of the name.
@@ -122,7 +127,9 @@ impl<'a> Builder<'a> {
             return Linear::new(Matrix::Dense(self.wide((output, input))?.to_device(device)?), bias);
         };
         self.check_shape(&name, &[output, input])?;
-        let matrix = Matrix::from_bytes(stored, (output, input), &located.bytes()?, scale, dtype, device)?;
+        let mut buffer = self.buffer.borrow_mut();
+        let bytes = located.read_into(&mut buffer)?;
+        let matrix = Matrix::from_bytes(stored, (output, input), bytes, scale, dtype, device)?;
         let branches = self.changes.of(&self.path).iter().map(|change| change.branch(dtype, device));
         branches
             .into_iter()

@@ -16,10 +16,22 @@ const LENGTH: u64 = 4096;
 impl Located {
     /// Its bytes as they are stored. What they come to was checked against the file before.
     pub(crate) fn bytes(&self) -> Result<Vec<u8>> {
-        let Entry { start, bytes, .. } = &self.entry;
-        let mut buffer = vec![0; usize::try_from(*bytes)?];
-        self.file.source.read_at(&mut buffer, *start)?;
+        let mut buffer = Vec::new();
+        self.read_into(&mut buffer)?;
         Ok(buffer)
+    }
+
+    /// The same in a buffer that was used before: fresh memory costs as much as the copy into it.
+    pub(crate) fn read_into<'a>(&self, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+        let Entry { start, bytes, .. } = &self.entry;
+        let bytes = usize::try_from(*bytes)?;
+        if buffer.len() < bytes {
+            // Zeroed by the system, and nothing to be copied.
+            *buffer = vec![0; bytes];
+        }
+        let wanted = &mut buffer[..bytes];
+        self.file.source.read_at(wanted, *start)?;
+        Ok(wanted)
     }
 
     /// Adds enough of its bytes to a digest to tell two trainings apart: all of a small tensor, and of a large one
