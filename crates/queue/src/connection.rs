@@ -56,6 +56,8 @@ enum Lane {
     Shared,
     /// One that nobody else uses until it is put back.
     Alone,
+    /// One that is made for this command.
+    New,
 }
 
 /// A connection in use.
@@ -72,6 +74,7 @@ impl Link {
         let (connection, number) = match lane {
             Lane::Shared => node.shared().await?,
             Lane::Alone => node.alone().await?,
+            Lane::New => node.new_one().await?,
         };
         Ok(Self { node, connection, lane, number })
     }
@@ -173,6 +176,40 @@ impl Connection {
     /// Runs one command that calls a function; a node without our functions is given them.
     pub(crate) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
         self.run(command).await
+    }
+
+    /// Runs one command that may be carried out twice, within `limit`. If the shared connection is silent for a part of
+    /// that, a second one is tried beside it: a silent link is often one connection's.
+    pub(crate) async fn call_within<T: FromRedisValue>(
+        &self,
+        command: &Cmd,
+        limit: Duration,
+    ) -> Result<T, Error> {
+        let patience = limit / 3;
+        let second = async {
+            tokio::time::sleep(patience).await;
+            let answer = self.send(command, Lane::New).await;
+            if let Ok((_, link)) = &answer {
+                link.node.forget_shared();
+            }
+            answer
+        };
+        let first = async {
+            match self.send(command, Lane::Shared).await {
+                // The second may have more luck; its failure says as much.
+                Err(Error::Unreachable(_)) => std::future::pending().await,
+                answer => answer,
+            }
+        };
+        let either = async {
+            tokio::select! {
+                answer = first => answer,
+                answer = second => answer,
+            }
+        };
+        let silence = || Error::Unreachable(format!("no answer within {} ms", limit.as_millis()));
+        let (value, _) = tokio::time::timeout(limit, either).await.map_err(|_| silence())??;
+        read(value)
     }
 
     /// Runs one command that calls a function, and does not answer before as many replicas as the settings

@@ -1,7 +1,7 @@
 //! The life of a job, kept in Redis Streams.
 //!
 //! A producer [`Queue::submit`]s a [`JobSpec`]; it waits in its tenant's backlog. A worker
-//! [`Queue::claim`]s the best waiting job and gets a [`Lease`], which a [`Keeper`] renews while the
+//! [`Queue::claim`]s the best waiting job and gets a [`Lease`], which a [`Renewer`] renews while the
 //! device works. [`Lease::progress`] reports steps; [`Lease::complete`], [`Lease::fail`] or
 //! [`Lease::release`] end the attempt. A worker that dies renews nothing: any process that calls
 //! [`Queue::reap`] gives its job back. Each change is one call of a Redis function
@@ -56,7 +56,7 @@ pub use error::Error;
 pub use events::{EventId, EventKind, EventTail, JobEvent};
 pub use id::{BatchId, JobId, NotAnId};
 pub use job::{Blocked, Checkpoint, Failure, JobView, Output, State};
-pub use keeper::Keeper;
+pub use keeper::{Keeper, Renewer};
 pub use lease::{Lease, MAX_CHECKPOINT, MAX_PREVIEW};
 pub use list::{JobPage, ListCursor, ListFilter};
 pub use migrate::LAYOUT;

@@ -16,6 +16,7 @@ const SOURCE: &str = concat!(
     include_str!("../../../migrations/0001_jobs/base.lua"),
     include_str!("../../../migrations/0001_jobs/webhooks.lua"),
     include_str!("../../../migrations/0001_jobs/loras.lua"),
+    include_str!("../../../migrations/0001_jobs/suspects.lua"),
     include_str!("../../../migrations/0001_jobs/order.lua"),
     include_str!("../../../migrations/0001_jobs/submit.lua"),
     include_str!("../../../migrations/0001_jobs/lease.lua"),

@@ -106,6 +106,18 @@ impl Node {
         }
     }
 
+    /// A connection that is made now, and its time.
+    pub(super) async fn new_one(&self) -> Result<(MultiplexedConnection, u64), Error> {
+        let number = lock(&self.shared).number;
+        Ok((self.connect().await?.0, number))
+    }
+
+    /// Forgets the shared connection, because a new one answers where it is silent.
+    pub(super) fn forget_shared(&self) {
+        let number = lock(&self.shared).number;
+        self.forget(number);
+    }
+
     pub(super) fn put_back(&self, connection: MultiplexedConnection) {
         lock(&self.idle).push(connection);
     }
