@@ -157,9 +157,10 @@ async fn beat(queue: Queue, shard: u16, held: Arc<Held>, stop: CancellationToken
         }
         // A beat that got no answer is followed by the next at once.
         next = Instant::now() + every;
+        let leases = held.of(shard);
         tokio::select! {
             () = stop.cancelled() => break,
-            () = renew(&queue, &held.of(shard), every) => {}
+            () = renew(&queue, &leases, every) => {}
         }
         clear_marks(&queue, shard, &held).await;
     }

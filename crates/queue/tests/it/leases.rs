@@ -180,10 +180,9 @@ async fn a_suspect_runs_alone() {
     let _ = die_at_work(&fixture).await;
     let other = fixture.submit(&bulk()).await;
     let (one, two) = (WorkerId::new(), WorkerId::new());
-    let ask = |worker, alone| {
+    let ask = async |worker: &WorkerId, alone: bool| {
         let claim = Claim { count: 2, busy: !alone, alone, ..Claim::one(worker) };
-        let queue = fixture.queue.clone();
-        async move { queue.claim(&claim).await.unwrap() }
+        fixture.queue.claim(&claim).await.unwrap()
     };
     // A worker with other work leaves it alone, and is kept free for it from then on; another is not.
     let claimed = ask(&one, false).await;
