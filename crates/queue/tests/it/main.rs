@@ -17,6 +17,7 @@ mod list;
 mod loras;
 mod order;
 mod place;
+mod refusals;
 mod replicas;
 mod rules;
 mod sentinel;
