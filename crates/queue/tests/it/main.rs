@@ -22,6 +22,7 @@ mod replicas;
 mod rules;
 mod sentinel;
 mod server;
+mod silence;
 mod simulation;
 mod spec;
 mod submit;
