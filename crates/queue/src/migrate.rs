@@ -59,6 +59,16 @@ pub(crate) async fn run(connection: &Connection, roots: &[String]) -> Result<(),
     Ok(())
 }
 
+/// Whether there is data of any layout in every shard.
+pub(crate) async fn has_layout(connection: &Connection, roots: &[String]) -> Result<bool, Error> {
+    for root in roots {
+        if connection.run::<Option<u32>>(redis::cmd("GET").arg(layout_key(root))).await?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Refuses data of a newer layout, and to work with another number of shards than the data has; new data
 /// has neither yet.
 pub(crate) async fn check(connection: &Connection, roots: &[String]) -> Result<(), Error> {

@@ -135,6 +135,21 @@ impl Node {
         Ok((connection, promise))
     }
 
+    /// Has the server say again what it promises.
+    pub(super) async fn inspect(&self) -> Result<(), Error> {
+        let address = match &self.place {
+            Place::Fixed(info) => info.addr().to_string(),
+            Place::Watched(_) => "the primary".into(),
+        };
+        let (connection, _) = self.shared().await?;
+        let promise = within(INSPECT, promise::inspect(&connection, &address)).await?;
+        let before = lock(&self.shared).promise.replace(promise);
+        if before.is_some_and(|before| before != promise) {
+            tracing::warn!(address, "durability has changed: {promise}");
+        }
+        Ok(())
+    }
+
     /// What the server promised when it was last connected to.
     pub(super) fn promise(&self) -> Option<Durability> {
         lock(&self.shared).promise
