@@ -406,6 +406,7 @@ function suspects.lost(at, id, record, lease, mark, reason, retention)
     end
   end
   record.attempt = lease.attempt > 1 and lease.attempt - 1 or nil
+  record.due = nil
   requeue(at, id, record, reason)
   return 'requeued'
 end

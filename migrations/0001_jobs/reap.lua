@@ -38,7 +38,6 @@ do
     end
     local blamed = not blameless and suspects.was_at_work(at.root, id, lease)
     close(at, id, record, lease)
-    record.due = nil
     return suspects.lost(at, id, record, lease, blamed and lease.token, 'lease_lost', retention)
   end
 

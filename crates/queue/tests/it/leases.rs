@@ -258,7 +258,7 @@ async fn only_one_process_reaps() {
 async fn after_an_outage_leases_get_their_time_again_and_nobody_is_blamed() {
     let fixture = Fixture::start().await;
     let id = fixture.submit(&bulk()).await;
-    let _ = fixture.claim().await.unwrap();
+    fixture.claim().await.unwrap().note_stage(Some("sample")).await.unwrap();
     fixture.queue.reap(&fixture.worker).await.unwrap();
     fixture.age_leases(Class::Bulk, LEASE).await;
 
@@ -272,6 +272,7 @@ async fn after_an_outage_leases_get_their_time_again_and_nobody_is_blamed() {
     fixture.age_leases(Class::Bulk, LEASE + Duration::from_secs(15)).await;
     assert_eq!(fixture.queue.reap(&fixture.worker).await.unwrap().requeued, 1);
     assert_eq!(fixture.view(&id).await.attempt, 0, "no attempt was spent");
+    assert!(!fixture.claim().await.unwrap().alone, "it is to blame for nothing");
 }
 
 #[tokio::test]

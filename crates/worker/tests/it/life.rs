@@ -1,10 +1,9 @@
 //! Jobs from their lease to their end.
 
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use uso_engine::{DecodeLimits, Image};
-use uso_queue::{Config, PromptTokens, Queue, State};
+use uso_queue::{PromptTokens, State};
 
 use crate::fixture::{Fixture, long_job};
 

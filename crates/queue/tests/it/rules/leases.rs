@@ -23,7 +23,7 @@ pub(super) const LEASES: &[Rule] = &[
     ),
     (
         "renewing makes a lease young",
-        "redis.call('XCLAIM', root .. ':ready:' .. lease.class, GROUP, lease.worker, 0, lease.entry, 'JUSTID')",
+        "redis.call('XCLAIM', at.root .. ':ready:' .. lease.class, GROUP, lease.worker, 0, lease.entry, 'JUSTID')",
         "",
         "leases::renewing_makes_a_lease_young_again",
     ),
@@ -34,7 +34,7 @@ pub(super) const LEASES: &[Rule] = &[
         "leases::after_an_outage_leases_get_their_time_again_and_nobody_is_blamed",
     ),
     (
-        "what expires then spends no attempt",
+        "what expires then is nobody's fault",
         "local blameless = at.time - pending[3] <= outage",
         "local blameless = false",
         "leases::after_an_outage_leases_get_their_time_again_and_nobody_is_blamed",
@@ -53,8 +53,8 @@ pub(super) const LEASES: &[Rule] = &[
     ),
     (
         "a lost lease spends no attempt",
-        "record.attempt = lease.attempt > 1 and lease.attempt - 1 or nil\n  requeue(at, id, record, reason)",
-        "requeue(at, id, record, reason)",
+        "record.attempt = lease.attempt > 1 and lease.attempt - 1 or nil\n  record.due = nil",
+        "record.due = nil",
         "leases::a_job_that_was_only_held_is_never_blamed",
     ),
     (
