@@ -4,7 +4,8 @@ do
   -- How often a job lies among those that wait for another worker than the one that they came up for.
   local function elsewhere(root, class, id, record)
     local sized = redis.call('ZSCORE', root .. ':sized:' .. class, id) and 1 or 0
-    return sized + (record and record.class and loras.holds(root, id, record) and 1 or 0)
+    if not record or not record.class then return sized end
+    return sized + (loras.holds(root, id, record) and 1 or 0) + (suspects.holds(root, id, record) and 1 or 0)
   end
 
   -- ARGS: cursor
@@ -58,7 +59,7 @@ do
   -- ARGS: id
   -- Where one job stands, everything at one moment: state, class, attempt, fence, version, whether the record
   -- expires; the lease's fence, attempt and version; how often its entry is pending and names the job; the
-  -- shard's fence; and how often it lies in the delayed set, the sized and lacking sets and the lists.
+  -- shard's fence; and how often it lies in the delayed set, the sized, lacking and suspects sets and the lists.
   local function examine(keys, args)
     local root, id = keys[1], args[1]
     local record, fault = read(root, id)
@@ -87,7 +88,7 @@ do
   -- How many jobs have notes of a lease, but no lease.
   local function stray_notes(root)
     local strays = {}
-    for _, notes in ipairs({ ':steps', ':checkpoints' }) do
+    for _, notes in ipairs({ ':steps', ':checkpoints', ':stages' }) do
       for _, id in ipairs(redis.call('HKEYS', root .. notes)) do
         if redis.call('HEXISTS', root .. ':leases', id) == 0 then strays[id] = true end
       end
@@ -99,7 +100,7 @@ do
 
   -- Counters beside what they count, everything at one moment: all counters, leases, jobs with notes of a
   -- lease that is not there, then for each class:
-  -- entries, pending entries, members of the delayed set, the sized and lacking sets, and the lists.
+  -- entries, pending entries, members of the delayed set, the sized, lacking and suspects sets, and the lists.
   local function recount(keys)
     local root = keys[1]
     local answer = { redis.call('HGETALL', root .. ':counts'), redis.call('HLEN', root .. ':leases'), stray_notes(root) }
@@ -109,7 +110,7 @@ do
       for _, list in ipairs(waiting_lists(root, class)) do listed = listed + redis.call('LLEN', list) end
       table.insert(answer, {
         redis.call('XLEN', ready), held.err and 0 or held[1], redis.call('ZCARD', root .. ':delayed:' .. class),
-        redis.call('ZCARD', root .. ':sized:' .. class) + loras.count(root, class), listed,
+        redis.call('ZCARD', root .. ':sized:' .. class) + loras.count(root, class) + suspects.count(root, class), listed,
       })
     end
     return answer

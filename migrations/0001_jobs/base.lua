@@ -12,6 +12,8 @@ job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes
   <root>:j:<id>                    packed RECORD of one job, written when it waits and when it has ended
   <root>:leases                    hash: <id> to a packed LEASE; a job with a lease is running
   <root>:steps                     hash: <id> to a packed STEP of a job with a lease that has moved on since
+  <root>:stages                    hash: <id> to the stage that is under way of a job with a lease
+  <root>:claim:<worker>            packed token and ids of what a worker's last claim gave, for as long as a lease
   <root>:checkpoints               hash: <id> to the newest checkpoint under the job's lease
   <root>:ready:<class>             stream with the group "workers": one pending entry a lease
   <root>:backlog:<class>:<t>:<p>   list: jobs of <t> that wait at priority <p>, the oldest first
@@ -26,6 +28,8 @@ job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes
   <root>:lacking:<class>:<lora>    sorted set: jobs that came up for a worker without this LoRA of theirs, by priority,
                                    then age
   <root>:lacked:<class>            set: the names of LoRAs that may have such a set
+  <root>:suspects:<class>          sorted set: jobs at which a worker was lost and that came up for one with other
+                                   work, by priority, then age
   <root>:deadlines                 sorted set: jobs with start_by or finish_by, by the next of the two
   <root>:key:<t>:<key>             packed id, digest and time of a submission with an idempotency key
   <root>:batch_key:<t>:<key>       the same of a batch
@@ -62,7 +66,7 @@ A claim takes the best job of the backlog and delivers it through the ready stre
 so the stream never holds more than is being worked on, and order is decided as late as possible. The
 age of a lease is the idle time of its entry.
 
-A waiting job lies in exactly one place: a backlog, a delayed, sized or lacking set, or a parked list. A job
+A waiting job lies in exactly one place: a backlog, a delayed, sized, lacking or suspects set, or a parked list. A job
 that ends while it waits in a list leaves its id there, because finding it would cost a walk: such
 ghosts are counted, and dropped when they come up.
 ]]
@@ -91,19 +95,21 @@ end
 
 --[[
 Packed values are MessagePack maps. Times are milliseconds since 1970.
-  RECORD  state tenant class priority spec submitted version event attempt crashes fence started step of
+  RECORD  state tenant class priority spec submitted version event attempt fence started step of
           due (not before this) start_by finish_by batch retry_of retried_by webhook (in which shape its end is
           told, and to whom) need (what a worker must have free) lacks (the LoRA that it was laid aside for) checkpoint settled (the last settlement taken)
           error output aborted finished expires letter (its entry among the dead letters)
+          marks (tokens of the leases under which a worker was lost at it) crashes (the same in versions before, counted)
   LEASE   fence token worker entry class tenant batch attempt claimed first (whether no attempt was before)
-          loras (whether it asks for any) started finish_by version event
+          loras (whether it asks for any) tells_stages (whether its worker does) started finish_by version event
   STEP    a list: version, event, step, of. It is written with every step of every worker, and all that is
           written goes to the append-only file: so it is short, and what stays the same lies apart from it
   SHARD   fence, seen and outage (when it was last heard of, and last silent), run_id, streak
           (interactive claims since the last bulk one), pruned, shed (which tenant's list is looked at next),
           opens closes fill (the window of bulk), and
           for each class pass: (of the tenant served last), paused:, due: (no delayed job is due before),
-          sized: and lacked: (whether any may be)
+          sized:, lacked: and suspects: (whether any may be); kept_free and kept_until (the worker that is to take a
+          suspect once it holds nothing)
   LIMITS  weight max_queued max_running rate burst paused
   KEY     digest (SHA-256 of the secret) tenant scopes (words with spaces between) note created expires revoked
   HOOK    url events (words with spaces around) secret old old_until (the secret before signs too until then)

@@ -33,6 +33,30 @@ local function bulk_is_open(at)
   return shard.fill and redis.call('EXISTS', at.root .. ':ring:interactive') == 0
 end
 
+-- Whether a suspect waits that may run now: those of paused tenants do not count.
+function suspects.wait(at, class)
+  if shard_of(at)['paused:' .. class] or (class == 'bulk' and not bulk_is_open(at)) then return false end
+  for _, id in ipairs(suspects.first(at, class, 3)) do
+    local record = read(at.root, id)
+    if record and may_run(at, record.tenant) then return true end
+  end
+  return false
+end
+
+-- Whether a worker that holds jobs gets no more, so that it takes a suspect once it holds none: one worker at a time.
+function suspects.keep_free(at, worker, wanted)
+  local shard = shard_of(at)
+  if shard.kept_free ~= worker and (shard.kept_until or 0) > at.time then return false end
+  for _, class in ipairs(CLASSES) do
+    if wanted[class] and suspects.wait(at, class) then
+      shard.kept_free, shard.kept_until = worker, at.time + suspects.FREE_MS
+      return true
+    end
+  end
+  shard.kept_free, shard.kept_until = nil, nil
+  return false
+end
+
 -- The next job among the wanted classes: interactive before bulk, but bulk now and then all the same.
 local function choose(at, wanted, bulk_every, offer, retention)
   local shard, again = shard_of(at), false
@@ -76,14 +100,24 @@ local function deliver(at, class, id, worker)
   end
 end
 
-local function grant(at, id, record, worker, token)
+-- What a worker is told of a lease: id, fence, attempt, when it was claimed, when the job was submitted, tenant, spec,
+-- checkpoint, finish_by, batch, and 1 if nothing else may run beside it.
+local function granted(at, id, record, lease)
+  return {
+    id, lease.fence, lease.attempt, lease.claimed, record.submitted, record.tenant, record.spec,
+    checkpoint_of(at.root, id, record) or false, record.finish_by or false, record.batch or false,
+    suspects.is_one(record) and 1 or 0,
+  }
+end
+
+local function grant(at, id, record, worker, token, tells_stages)
   local shard = shard_of(at)
   shard.fence = (shard.fence or 0) + 1
   local lease = {
     fence = shard.fence, token = token, worker = worker, entry = deliver(at, record.class, id, worker),
     class = record.class, tenant = record.tenant, batch = record.batch, attempt = (record.attempt or 0) + 1,
     claimed = at.time, first = not record.started or nil, started = record.started or at.time, finish_by = record.finish_by,
-    version = record.version, loras = #loras.of(record) > 0 or nil,
+    version = record.version, loras = #loras.of(record) > 0 or nil, tells_stages = tells_stages or nil,
   }
   emit(at, id, lease, 'started')
   redis.call('HSET', at.root .. ':leases', id, pack(lease))
@@ -91,10 +125,7 @@ local function grant(at, id, record, worker, token)
     set_deadline(at, id, { started = true, start_by = record.start_by, finish_by = record.finish_by })
   end
   count(at, record, 'queued', 'running')
-  return {
-    id, lease.fence, lease.attempt, lease.claimed, record.submitted, record.tenant, record.spec,
-    record.checkpoint or false, record.finish_by or false, record.batch or false,
-  }
+  return granted(at, id, record, lease)
 end
 
 -- Notes whether a worker has nothing to do.
@@ -106,38 +137,73 @@ local function mark_idle(at, worker, is_idle)
   end
 end
 
--- ARGS: worker, token, lease_ms, retention_ms, bulk_every, capacity, count, 1 if it has other work, then classes and
--- the LoRAs that it has, these as `lora:` and the name
--- Gives whether it is worth asking again at once, then a list for each lease.
-local function claim(keys, args)
-  local worker, token = args[1], args[2]
-  local lease_ms, retention = number(args[3], 'lease_ms'), number(args[4], 'retention_ms')
-  local bulk_every, offer = number(args[5], 'bulk_every'), { capacity = number(args[6], 'capacity'), loras = {}, has = {} }
-  local most, wanted = number(args[7], 'count'), {}
-  local busy = args[8] == '1'
-  for i = 9, #args do
-    local lora = string.match(args[i], '^lora:(.+)$')
-    if lora then
-      table.insert(offer.loras, lora)
-      offer.has[lora] = true
-    else
-      wanted[args[i]] = true
-    end
+do
+  -- What a worker's last claim gave, for as long as its leases may live.
+  local function claim_key(root, worker) return root .. ':claim:' .. worker end
+
+  local function remember(at, worker, token, ids, lease_ms)
+    redis.call('SET', claim_key(at.root, worker), pack({ token, ids }), 'PX', lease_ms)
   end
-  local at = begin(keys[1])
-  hear(at, lease_ms)
-  local answer = { 0 }
-  for _ = 1, most do
-    local id, record = choose(at, wanted, bulk_every, offer, retention)
-    if not id then
-      answer[1] = record and 1 or 0
-      break
+
+  -- What a claim gave whose answer was lost; nil if it gave nothing, or was never carried out.
+  local function given_before(at, worker, token)
+    local text = redis.call('GET', claim_key(at.root, worker))
+    local claimed = text and unpacked(text)
+    if not claimed or claimed[1] ~= token then return nil end
+    local answer = { 0 }
+    for _, id in ipairs(claimed[2]) do
+      local lease, record = lease_of(at.root, id), read(at.root, id)
+      if lease and record and lease.token == token then table.insert(answer, granted(at, id, record, lease)) end
     end
-    table.insert(answer, grant(at, id, record, worker, token))
+    return answer
   end
-  if not busy and most > 0 then mark_idle(at, worker, #answer == 1 and answer[1] == 0) end
-  commit(at, retention)
-  return answer
+
+  -- ARGS: worker, token, lease_ms, retention_ms, bulk_every, capacity, count, 1 if it has other work, then words in any
+  -- order: classes; LoRAs that it has, as `lora:` and the name; `stages` if it tells which stages are under way; `alone`
+  -- if it holds no job; `again` if the answer to the same claim was lost
+  -- Gives whether it is worth asking again at once, then a list for each lease.
+  local function claim(keys, args)
+    local worker, token = args[1], args[2]
+    local lease_ms, retention = number(args[3], 'lease_ms'), number(args[4], 'retention_ms')
+    local bulk_every, offer = number(args[5], 'bulk_every'), { capacity = number(args[6], 'capacity'), loras = {}, has = {} }
+    local most, said = number(args[7], 'count'), {}
+    local busy = args[8] == '1'
+    for i = 9, #args do
+      local lora = string.match(args[i], '^lora:(.+)$')
+      if lora then
+        table.insert(offer.loras, lora)
+        offer.has[lora] = true
+      else
+        said[args[i]] = true
+      end
+    end
+    -- A worker of a version before suspects says nothing of the two.
+    offer.alone = said.alone or not (said.stages or busy)
+    local at = begin(keys[1])
+    hear(at, lease_ms)
+    local answer, ids = said.again and given_before(at, worker, token), {}
+    if answer then return answer end
+    answer = { 0 }
+    if not offer.alone and suspects.keep_free(at, worker, said) then most = 0 end
+    for _ = 1, most do
+      local id, record = choose(at, said, bulk_every, offer, retention)
+      if not id then
+        answer[1] = record and 1 or 0
+        break
+      end
+      table.insert(ids, id)
+      table.insert(answer, grant(at, id, record, worker, token, said.stages))
+      -- Whatever comes next would run beside it.
+      offer.alone = false
+      if suspects.is_one(record) then break end
+    end
+    if #ids > 0 then remember(at, worker, token, ids, lease_ms) end
+    if not busy and most > 0 then mark_idle(at, worker, #answer == 1 and answer[1] == 0) end
+    commit(at, retention)
+    return answer
+  end
+
+  register('claim', claim, ALWAYS)
 end
 
 -- Whether a worker without work would take this running job if it were handed back. One that may lack its LoRAs would
@@ -147,20 +213,55 @@ local function is_wanted_elsewhere(at, lease)
     and not shard_of(at)['paused:bulk'] and not limits_of(at, lease.tenant).paused and not lease.loras
 end
 
--- ARGS: id, fence, token, lease_ms
--- Gives 0 for a lost lease; else 1, and 2 more if the holder should hand the job back soon, and 4 more if an
--- idle worker would take it.
-local function renew(keys, args)
-  local root, id = keys[1], args[1]
-  local fence, lease_ms = number(args[2], 'fence'), number(args[4], 'lease_ms')
-  local lease = lease_of(root, id)
-  if not holds(lease, fence, args[3]) then return 0 end
-  local at = begin(root)
-  hear(at, lease_ms)
-  redis.call('XCLAIM', root .. ':ready:' .. lease.class, GROUP, lease.worker, 0, lease.entry, 'JUSTID')
-  commit(at)
-  local over = lease.class == 'bulk' and not bulk_is_open(at)
-  return 1 + (over and 2 or 0) + (is_wanted_elsewhere(at, lease) and 4 or 0)
+do
+  -- Gives 0 for a lost lease; else 1, and 2 more if the holder should hand the job back soon, and 4 more if an
+  -- idle worker would take it.
+  local function renew_one(at, id, fence, token)
+    local lease = lease_of(at.root, id)
+    if not holds(lease, fence, token) then return 0 end
+    redis.call('XCLAIM', at.root .. ':ready:' .. lease.class, GROUP, lease.worker, 0, lease.entry, 'JUSTID')
+    local over = lease.class == 'bulk' and not bulk_is_open(at)
+    return 1 + (over and 2 or 0) + (is_wanted_elsewhere(at, lease) and 4 or 0)
+  end
+
+  -- ARGS: id, fence, token, lease_ms
+  -- Of versions that renew each lease by itself.
+  local function renew(keys, args)
+    local fence, lease_ms = number(args[2], 'fence'), number(args[4], 'lease_ms')
+    local at = begin(keys[1])
+    hear(at, lease_ms)
+    local answer = renew_one(at, args[1], fence, args[3])
+    commit(at)
+    return answer
+  end
+
+  -- ARGS: lease_ms, then id, fence, token of each lease
+  -- Gives for each what `renew_one` says.
+  local function renew_all(keys, args)
+    local lease_ms, fences = number(args[1], 'lease_ms'), {}
+    for i = 2, #args, 3 do fences[i] = number(args[i + 1], 'fence') end
+    local at, answer = begin(keys[1]), {}
+    hear(at, lease_ms)
+    for i = 2, #args, 3 do table.insert(answer, renew_one(at, args[i], fences[i], args[i + 2])) end
+    commit(at)
+    return answer
+  end
+
+  register('renew', renew, ALWAYS)
+  register('renew_all', renew_all, ALWAYS)
+end
+
+do
+  -- ARGS: id, fence, token, stage
+  -- Notes which stage of a job is under way, before it begins; an empty text if none is, and the job is only held.
+  local function stage(keys, args)
+    local root, id, fence = keys[1], args[1], number(args[2], 'fence')
+    if not holds(lease_of(root, id), fence, args[3]) then return 0 end
+    suspects.note_stage(root, id, args[4])
+    return 1
+  end
+
+  register('stage', stage, ALWAYS)
 end
 
 -- ARGS: id, fence, token, checkpoint
@@ -224,10 +325,12 @@ local function aside(keys, args)
   if not holds(lease, fence, args[3]) then return 0 end
   emit({ root = root }, id, lease, name)
   note_step(root, id, lease)
+  suspects.note_stage(root, id, name == 'resumed' and 'sample' or '')
   return 1
 end
 
 local function forget_lease(root, id)
+  suspects.note_stage(root, id, '')
   redis.call('HDEL', root .. ':leases', id)
   redis.call('HDEL', root .. ':steps', id)
   redis.call('HDEL', root .. ':checkpoints', id)
@@ -280,6 +383,32 @@ end
 local function bury_job(at, reason, id, record)
   record.letter = bury(at, reason, id, pack(record))
   redis.call('SET', job_key(at.root, id), pack(record), 'XX', 'KEEPTTL')
+end
+
+local function worker_lost(record)
+  return cjson.encode({
+    code = 'worker_lost', retryable = false,
+    message = 'the worker was lost ' .. suspects.marks(record) .. ' times while it worked on this job',
+  })
+end
+
+-- A job whose worker was lost waits again without having spent an attempt; one that is to blame is marked, and the
+-- last mark ends it.
+function suspects.lost(at, id, record, lease, mark, reason, retention)
+  if mark then
+    record.marks = record.marks or {}
+    table.insert(record.marks, mark)
+    if suspects.marks(record) >= suspects.POISON then
+      record.error = worker_lost(record)
+      end_running(at, id, record, 'failed', retention)
+      bury_job(at, 'poison', id, record)
+      return 'failed'
+    end
+  end
+  record.attempt = lease.attempt > 1 and lease.attempt - 1 or nil
+  record.due = nil
+  requeue(at, id, record, reason)
+  return 'requeued'
 end
 
 -- ARGS: id, fence, token, step, of, retention_ms
@@ -358,4 +487,50 @@ local function release(keys, args)
     requeue(at, id, record, 'released')
     commit(at)
   end)
+end
+
+do
+  -- ARGS: id, fence, token, retention_ms
+  -- The holder's device hangs at the job: the process hands it over and ends. It counts as if it had died, and no
+  -- renewal that is late clears this mark.
+  local function stuck(keys, args)
+    local retention = number(args[4], 'retention_ms')
+    return settle(keys, args, 'stuck', function(at, id, record, lease)
+      suspects.lost(at, id, record, lease, 'stuck:' .. lease.token, 'device_stuck', retention)
+      commit(at, retention)
+    end)
+  end
+
+  register('stuck', stuck, ALWAYS)
+end
+
+do
+  -- A record's marks but this one, and whether it was among them.
+  local function without(marks, token)
+    local rest = {}
+    for _, mark in ipairs(marks or {}) do
+      if mark ~= token then table.insert(rest, mark) end
+    end
+    return #rest > 0 and rest or nil, #rest < #(marks or {})
+  end
+
+  -- ARGS: id, token
+  -- The holder of a lease that was lost is back, so it was not the job that killed it. Gives whether it was blamed.
+  local function clear_mark(keys, args)
+    local root, id, found = keys[1], args[1], false
+    local record = read(root, id)
+    if not record then return 0 end
+    record.marks, found = without(record.marks, args[2])
+    if not found then return 0 end
+    redis.call('SET', job_key(root, id), pack(record), 'XX', 'KEEPTTL')
+    if not suspects.is_one(record) and suspects.pick_up(root, id, record) then
+      local at = begin(root)
+      into_backlog(at, id, record, true)
+      wake(at, 1, record.class)
+      commit(at)
+    end
+    return 1
+  end
+
+  register('clear_mark', clear_mark, ALWAYS)
 end

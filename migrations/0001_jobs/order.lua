@@ -72,7 +72,7 @@ end
 local function withdraw(at, id, record)
   if record.due and redis.call('ZREM', at.root .. ':delayed:' .. record.class, id) == 1 then return end
   if record.need and redis.call('ZREM', at.root .. ':sized:' .. record.class, id) == 1 then return end
-  if loras.pick_up(at.root, id, record) then return end
+  if loras.pick_up(at.root, id, record) or suspects.pick_up(at.root, id, record) then return end
   count_ghost(at, record.class, 1)
 end
 
@@ -159,12 +159,18 @@ local function promote(at, class, most)
   return #due
 end
 
--- Whether a waiting job that came up can be worked on by a worker with these LoRAs; one that cannot is dealt with here.
-function loras.fit(at, id, record, has, retention)
+-- Whether a waiting job that came up can be worked on by the worker that makes this offer; one that cannot is dealt
+-- with here.
+function loras.fit(at, id, record, offer, retention)
   if not fit(at, id, record, retention) then return false end
-  local missing = loras.missing(record, has)
-  if missing then loras.lay_aside(at, id, record, missing) end
-  return not missing
+  local missing = loras.missing(record, offer.has)
+  if missing then
+    loras.lay_aside(at, id, record, missing)
+    return false
+  end
+  local apart = suspects.is_one(record) and not offer.alone
+  if apart then suspects.lay_aside(at, id, record) end
+  return not apart
 end
 
 -- A job that was too big for another worker and fits this one. It has had its turn already.
@@ -180,7 +186,26 @@ local function take_sized(at, class, offer, retention)
       lose(at, class, id, fault)
     elseif may_run(at, record.tenant) then
       redis.call('ZREM', sized, id)
-      if loras.fit(at, id, record, offer.has, retention) then return id, record end
+      if loras.fit(at, id, record, offer, retention) then return id, record end
+    end
+  end
+end
+
+-- A suspect, for a worker that holds nothing else. It has had its turn already.
+function suspects.take(at, class, offer, retention)
+  if not offer.alone then return nil end
+  for _, id in ipairs(suspects.first(at, class, 10)) do
+    local record, fault = read(at.root, id)
+    if not record then
+      redis.call('ZREM', suspects.key(at.root, class), id)
+      lose(at, class, id, fault)
+    elseif may_run(at, record.tenant) then
+      suspects.pick_up(at.root, id, record)
+      if record.need and record.need > offer.capacity then
+        into_sized(at, id, record)
+      elseif loras.fit(at, id, record, offer, retention) then
+        return id, record
+      end
     end
   end
 end
@@ -198,7 +223,7 @@ function loras.take(at, class, offer, retention)
         redis.call('ZREM', key, id)
         if record.need and record.need > offer.capacity then
           into_sized(at, id, record)
-        elseif loras.fit(at, id, record, offer.has, retention) then
+        elseif loras.fit(at, id, record, offer, retention) then
           return id, record
         end
       end
@@ -207,7 +232,7 @@ function loras.take(at, class, offer, retention)
 end
 
 -- The oldest job at a tenant's highest priority, out of its list; or nil and whether there may be more.
-local function pop(at, class, tenant, has, retention)
+local function pop(at, class, tenant, offer, retention)
   local levels = levels_key(at.root, class, tenant)
   local priority = redis.call('ZRANGE', levels, 0, 0)[1]
   if not priority then return nil, false end
@@ -218,7 +243,7 @@ local function pop(at, class, tenant, has, retention)
   end
   local record, fault = read(at.root, id)
   if record and record.state == 'queued' then
-    if loras.fit(at, id, record, has, retention) then return id, record end
+    if loras.fit(at, id, record, offer, retention) then return id, record end
     -- The worker that is awake now may be the only one that cannot take it.
     if loras.holds(at.root, id, record) then wake(at, 1, class) end
   elseif record or (fault == 'no record' and redis.call('HEXISTS', at.root .. ':counts', 'ghosts:' .. class) == 1) then
@@ -232,7 +257,8 @@ end
 -- The best waiting job of a class, out of its backlog; or nil and whether it is worth looking again.
 local function take(at, class, offer, retention)
   promote(at, class, 10)
-  local id, record = take_sized(at, class, offer, retention)
+  local id, record = suspects.take(at, class, offer, retention)
+  if not id then id, record = take_sized(at, class, offer, retention) end
   if not id then id, record = loras.take(at, class, offer, retention) end
   if id then return id, record end
   local ring = at.root .. ':ring:' .. class
@@ -241,7 +267,7 @@ local function take(at, class, offer, retention)
     local tenant, pass = head[1], tonumber(head[2])
     if not tenant then return nil, false end
     local more = may_run(at, tenant)
-    if more then id, more = pop(at, class, tenant, offer.has, retention) end
+    if more then id, more = pop(at, class, tenant, offer, retention) end
     if id then
       shard_of(at)['pass:' .. class] = pass
       redis.call('ZADD', ring, pass + STRIDE / (limits_of(at, tenant).weight or 1), tenant)

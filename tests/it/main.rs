@@ -13,3 +13,4 @@ mod process;
 mod queue;
 mod references;
 mod up;
+mod upgrade;

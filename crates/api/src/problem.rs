@@ -134,6 +134,9 @@ impl From<uso_queue::Error> for Problem {
         tracing::warn!(%error, "the queue is not there for a request");
         let (code, detail) = match error {
             uso_queue::Error::Full => ("queue_unavailable", "the queue has no room for new jobs now"),
+            uso_queue::Error::Blocked(_) | uso_queue::Error::Denied(_) => {
+                ("queue_unavailable", "the queue takes nothing now; whoever runs it must see to it")
+            }
             uso_queue::Error::NotDurable { .. } => (
                 "not_durable",
                 "the request was carried out, but is not safe yet; the same again with the same key does no harm",
@@ -162,6 +165,21 @@ impl From<uso_store::Error> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_redis_does_not_take_now_is_to_be_asked_for_later() {
+        let said = || String::from("said");
+        for error in [
+            uso_queue::Error::Unreachable(said()),
+            uso_queue::Error::Blocked(said()),
+            uso_queue::Error::Denied(said()),
+            uso_queue::Error::Full,
+        ] {
+            let problem = Problem::from(error);
+            assert_eq!((problem.status, problem.code, problem.retryable), (503, "queue_unavailable", true));
+            assert!(problem.retry_after.is_some());
+        }
+    }
 
     #[test]
     fn work_that_is_not_safe_yet_is_to_be_asked_for_again() {

@@ -10,7 +10,7 @@ use uso_engine::weights::bytes_read;
 use uso_engine::{DecodeLimits, EXAMPLE_PICTURES, ModelConfig, ModelFiles, Scripted, Setup, Uso};
 use uso_queue::{Defaults, Durability, Queue, WorkerReport};
 use uso_store::{Credentials, Store};
-use uso_worker::{DeviceThread, Loading, Sharing};
+use uso_worker::{Condition, DeviceThread, Loading};
 
 use crate::args::{AccessArgs, Engine, EngineArgs, ModelArgs, PaceArgs, S3Args, buckets};
 use crate::setup::{explained, setup};
@@ -75,10 +75,10 @@ pub(crate) async fn device(
     engine: &EngineArgs,
     pace: &PaceArgs,
     queue: Option<&Queue>,
+    condition: Condition,
 ) -> anyhow::Result<DeviceThread> {
-    let sharing = pace.sharing();
     match &engine.engine {
-        Engine::Uso => load(args, engine.lora_folder.clone(), pace.slots(), sharing, queue).await,
+        Engine::Uso => load(args, engine.lora_folder.clone(), pace, queue, condition).await,
         Engine::Scripted(_) if !engine.allow_test_engine => {
             bail!(
                 "the scripted engine draws noise; --allow-test-engine lets it have the fleet's jobs all the same"
@@ -87,7 +87,8 @@ pub(crate) async fn device(
         Engine::Scripted(script) => {
             tracing::warn!(?script, "a scripted engine draws noise instead of pictures");
             let script = script.clone();
-            Ok(DeviceThread::start(move || Ok(Scripted::new(script.clone())), sharing).await?)
+            Ok(DeviceThread::start(move || Ok(Scripted::new(script.clone())), pace.sharing(), condition)
+                .await?)
         }
     }
 }
@@ -95,19 +96,19 @@ pub(crate) async fn device(
 async fn load(
     args: &ModelArgs,
     lora_folder: Option<PathBuf>,
-    slots: u64,
-    sharing: Sharing,
+    pace: &PaceArgs,
     queue: Option<&Queue>,
+    condition: Condition,
 ) -> anyhow::Result<DeviceThread> {
-    let its = args.clone();
+    let (its, slots) = (args.clone(), pace.slots());
     let setup = tokio::task::spawn_blocking(move || setup(&its, slots, Picture::of)).await?;
     let setup = Setup { lora_folder, ..setup? };
     let files = ModelFiles::new(args.model.as_deref());
     let (name, dtype) = (files.name(), setup.dtype);
     let begun = std::time::Instant::now();
     let device = setup.device.clone();
-    let loading = queue.map(|queue| announced(queue, &setup, &name, &args.device));
-    let thread = DeviceThread::start(move || Uso::load_with(&files, &setup), sharing).await;
+    let loading = queue.map(|queue| announced(queue, &setup, &name, &args.device, &condition));
+    let thread = DeviceThread::start(move || Uso::load_with(&files, &setup), pace.sharing(), condition).await;
     if let Some(loading) = loading {
         loading.end().await;
     }
@@ -121,7 +122,7 @@ async fn load(
 }
 
 /// Lets others see how far loading is.
-fn announced(queue: &Queue, setup: &Setup, model: &str, device: &str) -> Loading {
+fn announced(queue: &Queue, setup: &Setup, model: &str, device: &str, condition: &Condition) -> Loading {
     let about = WorkerReport {
         model: model.to_owned(),
         device: device.to_owned(),
@@ -131,7 +132,7 @@ fn announced(queue: &Queue, setup: &Setup, model: &str, device: &str) -> Loading
     };
     let (before, all) = (bytes_read(), setup.stored_bytes);
     let read = move || all.map(|all| ((bytes_read() - before) as f64 / all.max(1) as f64).min(1.0));
-    Loading::begin(queue.clone(), about, read)
+    Loading::begin(queue.clone(), about, condition.clone(), read)
 }
 
 /// What the API says of the model, and what jobs get that leave a parameter out.

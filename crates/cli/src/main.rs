@@ -7,6 +7,7 @@ mod args;
 mod client;
 mod commands;
 mod connect;
+mod health;
 mod progress;
 mod setup;
 mod shutdown;
@@ -37,9 +38,13 @@ fn main() -> ExitCode {
 /// The device can draw no more: the process must be started anew, or the machine looked at.
 const DEVICE_LOST: u8 = 70;
 
+/// The device hangs: the same, and whoever started the process need not wait for it.
+const DEVICE_STUCK: u8 = 75;
+
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref() {
         Some(uso_worker::Error::DeviceLost(_)) => ExitCode::from(DEVICE_LOST),
+        Some(uso_worker::Error::DeviceStuck) => ExitCode::from(DEVICE_STUCK),
         _ => ExitCode::FAILURE,
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::Ordering;
 
+use redis::Value;
 use uuid::Uuid;
 
 use crate::reply::Reply;
@@ -50,6 +51,8 @@ pub struct Claim<'a> {
     pub count: usize,
     /// Whether it has other work: it then looks for room beside it, and is not woken as an idle one.
     pub busy: bool,
+    /// Whether it holds no job: only then it is given one at which a worker was lost, and that one alone.
+    pub alone: bool,
     /// What the worker has free, in the unit of [`Lease::release_too_big`]; none if anything fits.
     pub capacity: Option<u64>,
     /// Names of the LoRAs that the worker has; jobs that ask for others are left to others.
@@ -59,7 +62,7 @@ pub struct Claim<'a> {
 impl<'a> Claim<'a> {
     /// One job of any class, whatever its size.
     pub fn one(worker: &'a WorkerId) -> Self {
-        Self { worker, classes: &Class::ALL, count: 1, busy: false, capacity: None, loras: &[] }
+        Self { worker, classes: &Class::ALL, count: 1, busy: false, alone: true, capacity: None, loras: &[] }
     }
 }
 
@@ -68,11 +71,11 @@ impl Queue {
     /// while bulk work waits it gets at least one claim in [`crate::Config::bulk_every`].
     ///
     /// # Errors
-    /// [`Error::Unreachable`] if nothing was claimed and a shard did not answer; a job of it may have been
+    /// [`Error::Unreachable`] if nothing was claimed and a shard did not answer, twice; a job of it may have been
     /// claimed all the same, and comes back when its lease runs out.
     pub async fn claim(&self, claim: &Claim<'_>) -> Result<Vec<Lease>, Error> {
         if let [_] = self.0.roots.as_slice() {
-            return self.claim_from(0, claim, claim.classes, claim.count, claim.busy).await;
+            return self.claim_from(0, claim, claim.classes, claim.count, claim.busy, claim.alone).await;
         }
         // Within a shard its own function keeps the order; across shards this loop does.
         let turn = self.0.turn.fetch_add(1, Ordering::Relaxed);
@@ -86,8 +89,9 @@ impl Queue {
             for i in 0..self.0.roots.len() {
                 let shard = (turn + i) % self.0.roots.len();
                 let left = claim.count - leases.len();
-                if left > 0 {
-                    match self.claim_from(shard as u16, claim, &[class], left, true).await {
+                let alone = claim.alone && leases.is_empty();
+                if left > 0 && !leases.iter().any(|lease: &Lease| lease.alone) {
+                    match self.claim_from(shard as u16, claim, &[class], left, true, alone).await {
                         Ok(claimed) => leases.extend(claimed),
                         // The others may be in reach, and what was claimed must not be lost.
                         Err(error) => fault = Some(error),
@@ -122,6 +126,7 @@ impl Queue {
         classes: &[Class],
         count: usize,
         busy: bool,
+        alone: bool,
     ) -> Result<Vec<Lease>, Error> {
         let config = &self.0.config;
         let token = Uuid::new_v4();
@@ -136,8 +141,12 @@ impl Queue {
         for name in claim.loras {
             command.arg(format!("lora:{name}"));
         }
+        command.arg("stages");
+        if alone {
+            command.arg("alone");
+        }
         for _ in 0..LOOKS {
-            let mut reply = Reply::list(self.0.connection.call(&command).await?)?;
+            let mut reply = Reply::list(self.claimed(&command).await?)?;
             let again: bool = reply.next()?;
             let mut leases = Vec::new();
             for granted in reply.rest() {
@@ -148,6 +157,18 @@ impl Queue {
             }
         }
         Ok(Vec::new())
+    }
+
+    /// The answer to a claim. One that was lost is asked for again: the jobs may have been claimed, and would wait for
+    /// their leases to run out.
+    async fn claimed(&self, command: &redis::Cmd) -> Result<Value, Error> {
+        match self.0.connection.call(command).await {
+            Err(Error::Unreachable(reason)) => {
+                tracing::debug!(reason, "a claim got no answer: it is asked again");
+                self.0.connection.call(command.clone().arg("again")).await
+            }
+            answer => answer,
+        }
     }
 
     /// One job of any class, or none.

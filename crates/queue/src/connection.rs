@@ -5,11 +5,13 @@ mod cluster;
 mod config;
 mod node;
 mod promise;
+mod refusal;
 mod sentinel;
 mod slots;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -42,6 +44,8 @@ pub(crate) struct Connection {
     timeout: Duration,
     replicas: u32,
     waiting: Semaphore,
+    /// Whether a call was ever answered: before, credentials that are refused are a mistake in the settings.
+    has_worked: AtomicBool,
 }
 
 enum Primaries {
@@ -56,6 +60,8 @@ enum Lane {
     Shared,
     /// One that nobody else uses until it is put back.
     Alone,
+    /// One that is made for this command.
+    New,
 }
 
 /// A connection in use.
@@ -72,6 +78,7 @@ impl Link {
         let (connection, number) = match lane {
             Lane::Shared => node.shared().await?,
             Lane::Alone => node.alone().await?,
+            Lane::New => node.new_one().await?,
         };
         Ok(Self { node, connection, lane, number })
     }
@@ -99,7 +106,8 @@ impl Connection {
             Address::Cluster(seeds) => Primaries::Many(Cluster::new(seeds)),
         };
         let Config { timeout, replicas, .. } = *config;
-        let connection = Self { primaries, timeout, replicas, waiting: Semaphore::new(WAITING) };
+        let waiting = Semaphore::new(WAITING);
+        let connection = Self { primaries, timeout, replicas, waiting, has_worked: AtomicBool::new(false) };
         connection.ping().await?;
         Ok(connection)
     }
@@ -123,6 +131,17 @@ impl Connection {
             replicas => Some(Durability::Replicas(replicas)),
         }
         .unwrap_or(Durability::Unknown)
+    }
+
+    /// Looks at the primaries again: their settings may have been changed.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`]; [`Error::Unsafe`] with what to change.
+    pub(crate) async fn inspect(&self) -> Result<(), Error> {
+        for node in self.primaries().await? {
+            node.inspect().await?;
+        }
+        Ok(())
     }
 
     /// Whether keys of different shards must not be in one command.
@@ -156,10 +175,8 @@ impl Connection {
     pub(crate) async fn ask<T: FromRedisValue>(&self, node: &Arc<Node>, command: &Cmd) -> Result<T, Error> {
         let deadline = Instant::now() + self.timeout;
         let link = timeout_at(deadline, Link::open(node.clone(), Lane::Shared)).await;
-        let (value, _) = self
-            .query(link.map_err(|_| self.silence())??, command, deadline)
-            .await
-            .map_err(|failed| failed.error)?;
+        let link = link.map_err(|_| self.silence())?.map_err(|error| self.judged(error))?;
+        let (value, _) = self.query(link, command, deadline).await.map_err(|failed| failed.error)?;
         read(value)
     }
 
@@ -173,6 +190,40 @@ impl Connection {
     /// Runs one command that calls a function; a node without our functions is given them.
     pub(crate) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
         self.run(command).await
+    }
+
+    /// Runs one command that may be carried out twice, within `limit`. If the shared connection is silent for a part of
+    /// that, a second one is tried beside it: a silent link is often one connection's.
+    pub(crate) async fn call_within<T: FromRedisValue>(
+        &self,
+        command: &Cmd,
+        limit: Duration,
+    ) -> Result<T, Error> {
+        let patience = limit / 3;
+        let second = async {
+            tokio::time::sleep(patience).await;
+            let answer = self.send(command, Lane::New).await;
+            if let Ok((_, link)) = &answer {
+                link.node.forget_shared();
+            }
+            answer
+        };
+        let first = async {
+            match self.send(command, Lane::Shared).await {
+                // The second may have more luck; its failure says as much.
+                Err(Error::Unreachable(_)) => std::future::pending().await,
+                answer => answer,
+            }
+        };
+        let either = async {
+            tokio::select! {
+                answer = first => answer,
+                answer = second => answer,
+            }
+        };
+        let silence = || Error::Unreachable(format!("no answer within {} ms", limit.as_millis()));
+        let (value, _) = tokio::time::timeout(limit, either).await.map_err(|_| silence())??;
+        read(value)
     }
 
     /// Runs one command that calls a function, and does not answer before as many replicas as the settings
@@ -230,7 +281,8 @@ impl Connection {
         let deadline = Instant::now() + self.timeout;
         let (mut redirects, mut loaded) = (0, false);
         loop {
-            let link = timeout_at(deadline, self.link(command, lane)).await.map_err(|_| self.silence())??;
+            let link = timeout_at(deadline, self.link(command, lane)).await.map_err(|_| self.silence())?;
+            let link = link.map_err(|error| self.judged(error))?;
             let failed = match self.query(link, command, deadline).await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
@@ -275,7 +327,13 @@ impl Connection {
     async fn query(&self, mut link: Link, command: &Cmd, deadline: Instant) -> Result<(Value, Link), Failed> {
         let node = link.node.clone();
         let refusal = match timeout_at(deadline, command.query_async(&mut link.connection)).await {
-            Ok(Ok(value)) => return Ok((value, link)),
+            Ok(Ok(value)) => {
+                // Whoever may say PING need not be allowed anything else.
+                if matches!(command.args_iter().next(), Some(Arg::Simple(b"FCALL"))) {
+                    self.has_worked.store(true, Ordering::Relaxed);
+                }
+                return Ok((value, link));
+            }
             Ok(Err(refusal)) => Some(refusal),
             Err(_) => None,
         };
@@ -288,8 +346,18 @@ impl Connection {
             // A server that says nothing may be gone without a word: a new connection asks again where it is.
             _ => link.give_up(),
         }
-        let error = refusal.clone().map_or_else(|| self.silence(), Error::from);
+        let error = refusal.clone().map_or_else(|| self.silence(), |refusal| self.judged(refusal.into()));
         Err(Failed { node, refusal, error })
+    }
+
+    /// The same error, named a mistake in the settings if it is one.
+    fn judged(&self, error: Error) -> Error {
+        match error {
+            Error::Denied(reason) if !self.has_worked.load(Ordering::Relaxed) => Error::Settings(format!(
+                "redis denies access: {reason}; look at the user and the password in the URL, and at the user's ACL"
+            )),
+            error => error,
+        }
     }
 
     fn silence(&self) -> Error {

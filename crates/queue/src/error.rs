@@ -12,6 +12,12 @@ pub enum Error {
     /// Redis answered with an error.
     #[error("redis refused: {0}")]
     Refused(redis::RedisError),
+    /// Redis is there, but takes nothing until somebody has seen to it: its disk is full, say, or a script holds it up.
+    #[error("redis takes nothing now: {0}")]
+    Blocked(String),
+    /// Redis does not know this process' user, or does not let it do this.
+    #[error("redis denies access: {0}")]
+    Denied(String),
     /// Redis has no memory left for new work.
     #[error("the queue is out of memory for new jobs")]
     Full,
@@ -51,6 +57,11 @@ pub enum Error {
         /// Replicas that must.
         wanted: u32,
     },
+    /// Redis has none of the queue's data any more.
+    #[error(
+        "redis is empty: what was accepted before is gone; bring its data back from a replica or a backup, or submit again"
+    )]
+    Emptied,
     /// The data belongs to a newer version of the fleet.
     #[error("the queue has layout {found}, this version knows up to {known}: upgrade this process")]
     NewerLayout {
@@ -64,44 +75,17 @@ pub enum Error {
     PrivateRedis(String),
 }
 
-/// With these a server says that it, or the part of a cluster that was asked for, is not at work now.
-const AWAY: [&str; 9] = [
-    "ASK",
-    "CLUSTERDOWN",
-    "LOADING",
-    "MASTERDOWN",
-    "MOVED",
-    "NOREPLICAS",
-    "READONLY",
-    "TRYAGAIN",
-    "UNBLOCKED",
-];
-
 impl Error {
     /// Whether the same call may succeed later.
     pub fn retryable(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Full | Self::NotDurable { .. } => true,
+            Self::Unreachable(_) | Self::Blocked(_) | Self::Denied(_) | Self::Full => true,
+            Self::NotDurable { .. } => true,
             Self::Rejected(rejection) => {
                 matches!(rejection, Rejection::TooFast { .. } | Rejection::TooManyQueued { .. })
             }
             Self::Refused(error) => !matches!(error.retry_method(), redis::RetryMethod::NoRetry),
             _ => false,
-        }
-    }
-}
-
-impl From<redis::RedisError> for Error {
-    fn from(error: redis::RedisError) -> Self {
-        let away = error.is_io_error()
-            || error.is_timeout()
-            || error.is_connection_refusal()
-            || error.is_connection_dropped()
-            || error.code().is_some_and(|code| AWAY.contains(&code));
-        match error.code() {
-            Some("OOM") => Self::Full,
-            _ if away => Self::Unreachable(error.to_string()),
-            _ => Self::Refused(error),
         }
     }
 }

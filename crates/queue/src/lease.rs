@@ -6,7 +6,6 @@ use redis::Value;
 use uuid::Uuid;
 
 use crate::job::{json, to_json};
-use crate::keeper::Keeper;
 use crate::reply::Reply;
 use crate::{BatchId, Checkpoint, Class, Error, Failure, JobId, JobSpec, Output, Queue};
 
@@ -39,6 +38,8 @@ pub struct Lease {
     pub claimed_ms: u64,
     /// When the queue ends the job if it is not done, by the same clock.
     pub finish_by_ms: Option<u64>,
+    /// Whether a worker was lost at the job before: nothing else is to run in this process beside it.
+    pub alone: bool,
     /// The newest half-drawn picture of an attempt before this one.
     pub checkpoint: Option<Checkpoint>,
     /// The batch it belongs to.
@@ -66,7 +67,7 @@ pub(crate) struct Renewal {
 }
 
 impl Renewal {
-    /// Reads what the function `renew` gives for a lease that is held.
+    /// Reads what the function `renew_all` gives for a lease that is held.
     fn read(answer: u8) -> Self {
         Self { hand_back: answer & 2 != 0, wanted_elsewhere: answer & 4 != 0 }
     }
@@ -90,6 +91,7 @@ impl Lease {
         let checkpoint: Option<String> = reply.next()?;
         let finish_by_ms = reply.next()?;
         let batch = reply.next::<Option<Vec<u8>>>()?.map(|bytes| BatchId::read(shard, &bytes));
+        let alone = reply.later()?.unwrap_or(false);
         let spec = match json(&spec) {
             Ok(spec) => spec,
             Err(error) => {
@@ -113,6 +115,7 @@ impl Lease {
             submitted_ms,
             claimed_ms,
             finish_by_ms,
+            alone,
             checkpoint,
             batch: batch.transpose()?,
             hold,
@@ -124,17 +127,44 @@ impl Lease {
         self.spec.class
     }
 
-    /// Starts renewing the lease, off the caller's thread.
-    pub fn keep(&self) -> Keeper {
-        Keeper::start(self.hold.clone())
+    pub(crate) fn hold(&self) -> &Hold {
+        &self.hold
     }
 
-    /// Makes the lease young again, once; [`Lease::keep`] does so all the time.
+    /// Makes the lease young again, once; a [`crate::Renewer`] does so all the time.
     ///
     /// # Errors
     /// [`Error::LostLease`], or [`Error::Unreachable`].
     pub async fn renew(&self) -> Result<(), Error> {
-        self.hold.renew().await.map(|_| ())
+        let config = &self.hold.queue.0.config;
+        let renewed = self.hold.queue.renew_all(&[&self.hold], config.timeout).await?;
+        renewed.into_iter().flatten().next().map(|_| ()).ok_or_else(|| self.hold.lost())
+    }
+
+    /// Says, before it begins, which stage of the job is under way; none if the job is only held. If the process
+    /// ends meanwhile, the job is suspected to be the cause: the next time it runs alone.
+    ///
+    /// # Errors
+    /// [`Error::LostLease`], or [`Error::Unreachable`].
+    pub async fn note_stage(&self, stage: Option<&str>) -> Result<(), Error> {
+        self.hold.call(self.hold.function("stage").arg(stage.unwrap_or_default())).await
+    }
+
+    /// Says that the holder lives, whose lease was lost: the job was not what ended it. A [`crate::Renewer`] does so.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn clear_mark(&self) -> Result<(), Error> {
+        self.hold.queue.clear_mark(&self.hold).await
+    }
+
+    /// Gives the job up because the device hangs at it, and the process is about to end. It counts as if the process
+    /// had died. Repeating it gives the same answer.
+    ///
+    /// # Errors
+    /// [`Error::LostLease`], or [`Error::Unreachable`].
+    pub async fn give_up_stuck(&self) -> Result<(), Error> {
+        self.hold.call(self.hold.function("stuck").arg(self.hold.retention_ms())).await
     }
 
     /// Reports a step; gives whether somebody watches the job ([`Queue::watch`]) and would see a preview.
@@ -244,7 +274,7 @@ impl Hold {
 
     async fn answer(&self, command: &redis::Cmd) -> Result<u8, Error> {
         match self.queue.0.connection.call(command).await? {
-            0 => Err(Error::LostLease { id: self.id, fence: self.fence }),
+            0 => Err(self.lost()),
             answer => Ok(answer),
         }
     }
@@ -261,8 +291,36 @@ impl Hold {
         self.call(&command).await
     }
 
-    pub(crate) async fn renew(&self) -> Result<Renewal, Error> {
-        let lease_ms = self.queue.0.config.lease.as_millis() as u64;
-        self.answer(self.function("renew").arg(lease_ms)).await.map(Renewal::read)
+    fn lost(&self) -> Error {
+        Error::LostLease { id: self.id, fence: self.fence }
+    }
+}
+
+impl Queue {
+    /// Makes leases of one shard young again, within `limit`; none for a lease that is lost.
+    pub(crate) async fn renew_all(
+        &self,
+        holds: &[&Hold],
+        limit: Duration,
+    ) -> Result<Vec<Option<Renewal>>, Error> {
+        let Some(first) = holds.first() else { return Ok(Vec::new()) };
+        let mut command = self.function(first.id.shard(), "renew_all");
+        command.arg(self.0.config.lease.as_millis() as u64);
+        for hold in holds {
+            command.arg(hold.id.bytes()).arg(hold.fence).arg(hold.token.as_bytes());
+        }
+        let answers: Vec<u8> = self.0.connection.call_within(&command, limit).await?;
+        if answers.len() != holds.len() {
+            let reason = format!("{} answers for {} leases", answers.len(), holds.len());
+            return Err(Error::Unreadable(reason));
+        }
+        Ok(answers.into_iter().map(|answer| (answer != 0).then(|| Renewal::read(answer))).collect())
+    }
+
+    /// Takes back that a job was to blame for a lease that was lost: its holder lives.
+    pub(crate) async fn clear_mark(&self, hold: &Hold) -> Result<(), Error> {
+        let mut command = self.function(hold.id.shard(), "clear_mark");
+        command.arg(hold.id.bytes()).arg(hold.token.as_bytes());
+        self.0.connection.call_within::<u8>(&command, self.0.config.renew).await.map(|_| ())
     }
 }

@@ -1,7 +1,7 @@
 //! The life of a job, kept in Redis Streams.
 //!
 //! A producer [`Queue::submit`]s a [`JobSpec`]; it waits in its tenant's backlog. A worker
-//! [`Queue::claim`]s the best waiting job and gets a [`Lease`], which a [`Keeper`] renews while the
+//! [`Queue::claim`]s the best waiting job and gets a [`Lease`], which a [`Renewer`] renews while the
 //! device works. [`Lease::progress`] reports steps; [`Lease::complete`], [`Lease::fail`] or
 //! [`Lease::release`] end the attempt. A worker that dies renews nothing: any process that calls
 //! [`Queue::reap`] gives its job back. Each change is one call of a Redis function
@@ -56,7 +56,7 @@ pub use error::Error;
 pub use events::{EventId, EventKind, EventTail, JobEvent};
 pub use id::{BatchId, JobId, NotAnId};
 pub use job::{Blocked, Checkpoint, Failure, JobView, Output, State};
-pub use keeper::Keeper;
+pub use keeper::{Keeper, Renewer};
 pub use lease::{Lease, MAX_CHECKPOINT, MAX_PREVIEW};
 pub use list::{JobPage, ListCursor, ListFilter};
 pub use migrate::LAYOUT;
@@ -119,9 +119,29 @@ impl Queue {
     /// once from many processes.
     ///
     /// # Errors
-    /// [`Error::NewerLayout`] if the data belongs to a newer version; [`Error::WrongShards`].
+    /// [`Error::NewerLayout`] if the data belongs to a newer version; [`Error::WrongShards`]; [`Error::Settings`] if the
+    /// user may not call functions.
     pub async fn migrate(&self) -> Result<(), Error> {
-        migrate::run(&self.0.connection, &self.0.roots).await
+        migrate::run(&self.0.connection, &self.0.roots).await?;
+        for shard in self.shards() {
+            self.0.connection.call::<u64>(&self.function(shard, "clock")).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks at the server again: what it promises may have changed, and one that a fail-over or an operator has
+    /// emptied is given its functions and its layout anew.
+    ///
+    /// # Errors
+    /// [`Error::Emptied`], once; [`Error::Unsafe`] with what to change; as [`Queue::migrate`].
+    pub async fn inspect(&self) -> Result<(), Error> {
+        self.0.connection.inspect().await?;
+        let is_empty = !migrate::has_layout(&self.0.connection, &self.0.roots).await?;
+        if is_empty {
+            self.migrate().await?;
+            return Err(Error::Emptied);
+        }
+        Ok(())
     }
 
     /// What survives when the machine under Redis stops, as the servers that are primaries now tell.

@@ -16,6 +16,7 @@ const SOURCE: &str = concat!(
     include_str!("../../../migrations/0001_jobs/base.lua"),
     include_str!("../../../migrations/0001_jobs/webhooks.lua"),
     include_str!("../../../migrations/0001_jobs/loras.lua"),
+    include_str!("../../../migrations/0001_jobs/suspects.lua"),
     include_str!("../../../migrations/0001_jobs/order.lua"),
     include_str!("../../../migrations/0001_jobs/submit.lua"),
     include_str!("../../../migrations/0001_jobs/lease.lua"),
@@ -56,6 +57,16 @@ pub(crate) async fn run(connection: &Connection, roots: &[String]) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Whether there is data of any layout in every shard.
+pub(crate) async fn has_layout(connection: &Connection, roots: &[String]) -> Result<bool, Error> {
+    for root in roots {
+        if connection.run::<Option<u32>>(redis::cmd("GET").arg(layout_key(root))).await?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Refuses data of a newer layout, and to work with another number of shards than the data has; new data

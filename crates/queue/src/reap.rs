@@ -14,6 +14,9 @@ const REAPER_TERM: Duration = Duration::from_secs(5);
 /// How often a process looks.
 const REAP_EVERY: Duration = Duration::from_secs(1);
 
+/// Rounds between two looks at the server itself.
+const INSPECT_EVERY: u64 = 60;
+
 /// What one round of reaping did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reaped {
@@ -72,9 +75,15 @@ impl Queue {
         Ok(again)
     }
 
-    /// Reaps about once a second until `stop`; what every process of the fleet should do.
+    /// Reaps about once a second until `stop`, and looks at the server every minute; what every process of the fleet
+    /// should do.
     pub async fn reap_until(&self, process: &WorkerId, stop: CancellationToken) {
-        loop {
+        for round in 1u64.. {
+            if round.is_multiple_of(INSPECT_EVERY)
+                && let Err(error) = self.inspect().await
+            {
+                tracing::error!(%error, "{error}");
+            }
             if let Err(error) = self.reap(process).await {
                 tracing::warn!(%error, "could not reap");
             }

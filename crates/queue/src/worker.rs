@@ -73,12 +73,16 @@ pub enum WorkerState {
     /// It loads its model.
     #[default]
     Starting,
+    /// It shows itself that it draws rightly.
+    SelfTest,
     /// It claims jobs.
     Ready,
     /// It finishes what it holds and then ends.
     Draining,
     /// It claims nothing while the object store does not answer.
     WaitingForStore,
+    /// Its device hangs, and its process is about to end.
+    Stuck,
 }
 
 impl WorkerState {
@@ -86,7 +90,9 @@ impl WorkerState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
+            Self::SelfTest => "self_test",
             Self::Ready => "ready",
+            Self::Stuck => "stuck",
             Self::Draining => "draining",
             Self::WaitingForStore => "waiting_for_store",
         }

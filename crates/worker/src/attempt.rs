@@ -87,6 +87,7 @@ impl<'a> Attempt<'a> {
             resume,
             give_up: self.keeper.lost(),
             hand_back: self.keeper.hand_back(),
+            stuck: CancellationToken::new(),
             wishes: Arc::default(),
         };
         match self.follow(order, &fingerprint).await? {
@@ -96,7 +97,8 @@ impl<'a> Attempt<'a> {
                 if let Some(counted) = receipt.prompt_tokens {
                     tokens::log(&self.lease.id, counted);
                 }
-                self.publish(&request, drawn, receipt).await.map(|output| Made::Picture(Box::new(output)))
+                let (_, output) = tokio::join!(self.note_stage(None), self.publish(&request, drawn, receipt));
+                output.map(|output| Made::Picture(Box::new(output)))
             }
             Outcome::HandedBack(half) => Ok(Made::Half { half, fingerprint }),
             Outcome::TooBig { need, memory } => Ok(Made::TooBig { need, memory }),
@@ -113,6 +115,14 @@ impl<'a> Attempt<'a> {
         };
         self.shop.metrics.stage("fetch", begun.elapsed());
         Ok(Some((references, begun.elapsed())))
+    }
+
+    /// Says which stage is under way, so that the job is known if it ends the process. Where the queue does not hear
+    /// it, work goes on.
+    async fn note_stage(&self, stage: Option<&str>) {
+        if let Err(error) = self.lease.note_stage(stage).await {
+            tracing::debug!(job.id = %self.lease.id, %error, "a stage was not noted");
+        }
     }
 
     /// Tells a store that is away from a reference that cannot be had. A store that answers now may have been
@@ -142,12 +152,16 @@ impl<'a> Attempt<'a> {
     /// Has the picture drawn; meanwhile tells how far it is, and keeps copies and shows previews.
     async fn follow(&self, order: Order, fingerprint: &str) -> Result<Outcome, Error> {
         let (wishes, lost) = (Arc::clone(&order.wishes), order.give_up.clone());
+        let stuck = order.stuck.clone();
         let Drawing { progress, copy, preview, outcome } = self.shop.device.draw(order);
         let reporter = Reporter::new(self.lease, self.ticket, &lost);
         let every = self.shop.settings.checkpoint_every;
         tokio::select! {
             (outcome, ()) = async { tokio::join!(outcome, reporter.report(progress)) } => {
                 outcome.unwrap_or(Err(Error::DeviceGone))
+            }
+            () = self.shop.device.hangs().cancelled() => {
+                if stuck.is_cancelled() { Err(Error::DeviceStuck) } else { Ok(Outcome::HandedBack(None)) }
             }
             never = self.checkpoints.keep_copies(every, fingerprint, &wishes, copy) => never,
             never = reporter.show_previews(self.shop.settings.preview_every, &wishes, preview) => never,

@@ -29,8 +29,11 @@ pub(crate) struct Offer<'a> {
 
 /// Jobs for the free slots; once all slots draw, one ahead, whose references are fetched meanwhile; and an
 /// interactive one while no interactive one is drawn, for it can start at the next step. One in its last
-/// step counts as drawn.
+/// step counts as drawn. Nothing beside a job that is to run alone.
 pub(crate) fn wish(held: &[HeldJob], offer: &Offer<'_>) -> Option<Wish> {
+    if held.iter().any(|job| job.alone) {
+        return None;
+    }
     let count = |which: &dyn Fn(&HeldJob) -> bool| held.iter().filter(|job| which(job)).count();
     let ahead = count(&|job| job.stage == Stage::Ahead);
     let aside = count(&|job| matches!(job.stage, Stage::SetAside { .. }));
@@ -69,7 +72,7 @@ mod tests {
     fn job(interactive: bool, stage: Stage) -> HeldJob {
         let id: JobId = "0-018f0000-0000-7000-8000-000000000000".parse().unwrap();
         let rank = Rank { interactive, priority: 0, age: 0 };
-        HeldJob { id, rank, stage, hand_back: CancellationToken::new() }
+        HeldJob { id, rank, stage, alone: false, hand_back: CancellationToken::new() }
     }
 
     fn bulk(stage: Stage) -> HeldJob {
@@ -128,6 +131,13 @@ mod tests {
         );
         let five: Vec<_> = (0..5).map(|_| bulk(ASIDE)).collect();
         assert_eq!(wish(&five, &OFFER), None);
+    }
+
+    #[test]
+    fn nothing_is_claimed_beside_a_job_that_is_to_run_alone() {
+        for stage in [Stage::Ahead, FIRST, LAST, Stage::Leaving] {
+            assert_eq!(wish(&[HeldJob { alone: true, ..bulk(stage) }], &Offer { slots: 3, ..OFFER }), None);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod guard;
 mod policy;
 mod sampling;
 mod table;
+mod watchdog;
 
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -15,13 +16,16 @@ use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uso_engine::{CacheCounts, Engine, Error as EngineError, Image, LoraFile, PromptTokens, Request};
+use uso_queue::WorkerState;
 
-use crate::Error;
+use crate::{Condition, Error};
 pub use clock::{Activity, Clock};
 pub use policy::Rank;
 use sampling::Sampling;
 pub use sampling::Wishes;
 use table::Table;
+pub use watchdog::Patience;
+use watchdog::Watchdog;
 
 /// How the device is shared.
 #[derive(Debug, Clone, Copy)]
@@ -30,11 +34,13 @@ pub struct Sharing {
     pub most_begun: usize,
     /// While bulk work waits, it gets one step in this many.
     pub bulk_every: u32,
+    /// How long it may take before it counts as stuck.
+    pub patience: Patience,
 }
 
 impl Default for Sharing {
     fn default() -> Self {
-        Self { most_begun: 5, bulk_every: 20 }
+        Self { most_begun: 5, bulk_every: 20, patience: Patience::default() }
     }
 }
 
@@ -109,6 +115,8 @@ pub struct Order {
     pub give_up: CancellationToken,
     /// Tripped when the picture is to be left half-drawn; heeded between steps.
     pub hand_back: CancellationToken,
+    /// Tripped by the device's watchdog when the device hangs at this picture.
+    pub stuck: CancellationToken,
     /// What else is wanted of it.
     pub wishes: Arc<Wishes>,
 }
@@ -183,36 +191,53 @@ pub struct DeviceThread {
     about: About,
     clock: Arc<Clock>,
     standing: watch::Receiver<Standing>,
+    condition: Condition,
+    watchdog: Arc<Watchdog>,
+    /// Tripped once the device hangs.
+    hangs: CancellationToken,
 }
 
 impl DeviceThread {
     /// Starts the thread and has `load` make the engine on it; it does so again after a panic. The engine
-    /// must pass its self-test first.
+    /// must pass its self-test first. How far it is can be seen in `condition`.
     ///
     /// # Errors
     /// What the engine says of a model that cannot be loaded, or that draws wrongly.
     pub async fn start<E: Engine>(
         load: impl Fn() -> Result<E, EngineError> + Send + 'static,
         sharing: Sharing,
+        condition: Condition,
     ) -> Result<Self, Error> {
         let (orders, inbox) = mpsc::channel();
         let (loaded, ready) = oneshot::channel();
         let clock = Arc::new(Clock::default());
         let (tell, standing) = watch::channel(Standing::default());
-        let its_clock = Arc::clone(&clock);
+        let watchdog = Arc::<Watchdog>::default();
+        let (its_clock, its_watchdog, its) = (Arc::clone(&clock), Arc::clone(&watchdog), condition.clone());
         let thread = std::thread::Builder::new()
             .name("device".into())
-            .spawn(move || match prove(&load) {
+            .spawn(move || match prove(&load, &its) {
                 Ok(engine) => {
                     let _ = loaded.send(Ok(About::new(&engine)));
-                    Table::new(engine, &load, sharing, &its_clock, &tell).serve(&inbox);
+                    let watched = Watched { clock: &its_clock, watchdog: &its_watchdog, condition: &its };
+                    Table::new(engine, &load, sharing, watched, &tell).serve(&inbox);
                 }
                 Err(error) => drop(loaded.send(Err(error))),
             })
             .map_err(|error| Error::DeviceLost(error.to_string()))?;
         let gone = || Error::DeviceLost("its thread ended while it loaded the model".into());
         let about = ready.await.map_err(|_| gone())??;
-        Ok(Self { orders: Some(orders), thread: Some(thread), about, clock, standing })
+        let hangs = CancellationToken::new();
+        Ok(Self {
+            orders: Some(orders),
+            thread: Some(thread),
+            about,
+            clock,
+            standing,
+            condition,
+            watchdog,
+            hangs,
+        })
     }
 
     /// What it draws with and on.
@@ -240,6 +265,27 @@ impl DeviceThread {
         self.standing.clone()
     }
 
+    /// How the worker of this device is.
+    pub fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    /// Looks at the device until it hangs: then the order that it hangs at is told so, and the thread can never be
+    /// joined.
+    pub(crate) async fn until_it_hangs(&self) {
+        const EVERY: Duration = Duration::from_millis(250);
+        while !self.watchdog.look(EVERY) {
+            tokio::time::sleep(EVERY).await;
+        }
+        self.condition.set(WorkerState::Stuck);
+        self.hangs.cancel();
+    }
+
+    /// Tripped once it hangs.
+    pub(crate) fn hangs(&self) -> &CancellationToken {
+        &self.hangs
+    }
+
     /// Whether it can draw no more.
     pub fn is_gone(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
@@ -256,10 +302,24 @@ impl DeviceThread {
     }
 }
 
+/// How others see what the thread is at.
+#[derive(Clone, Copy)]
+struct Watched<'a> {
+    clock: &'a Clock,
+    watchdog: &'a Watchdog,
+    condition: &'a Condition,
+}
+
 /// An engine that has shown that it can draw.
-fn prove<E: Engine>(load: &dyn Fn() -> Result<E, EngineError>) -> Result<E, EngineError> {
+fn prove<E: Engine>(
+    load: &dyn Fn() -> Result<E, EngineError>,
+    condition: &Condition,
+) -> Result<E, EngineError> {
+    condition.set(WorkerState::Starting);
     let mut engine = load()?;
+    condition.set(WorkerState::SelfTest);
     engine.self_test()?;
+    condition.set(WorkerState::Ready);
     Ok(engine)
 }
 
@@ -281,7 +341,9 @@ impl About {
 impl Drop for DeviceThread {
     fn drop(&mut self) {
         drop(self.orders.take());
-        if let Some(thread) = self.thread.take() {
+        if self.hangs.is_cancelled() {
+            tracing::error!("the device's thread hangs: it is left behind");
+        } else if let Some(thread) = self.thread.take() {
             // Panics inside are caught; another way to fail there is not.
             let _ = thread.join();
         }

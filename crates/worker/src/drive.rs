@@ -58,7 +58,7 @@ impl Workshop {
             Ok(Made::TooBig { need, memory }) => self.too_big(&lease, need, memory).await,
             Err(error) => self.give_up(&lease, error).await,
         };
-        keeper.stop().await;
+        drop(keeper);
         if matches!(end, End::Succeeded | End::Failed { for_good: true }) {
             checkpoints.forget().await;
         }
@@ -120,6 +120,10 @@ impl Workshop {
             Verdict::FailAndStop(failure) => {
                 // The process ends whether or not the queue still wants to know.
                 let _ = self.settle(|| lease.fail(&failure)).await;
+                End::DeviceLost(error)
+            }
+            Verdict::GiveUpStuck => {
+                let _ = self.settle(|| lease.give_up_stuck()).await;
                 End::DeviceLost(error)
             }
             Verdict::HandBack => self.release(lease, End::HandedBack).await,

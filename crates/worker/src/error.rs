@@ -35,6 +35,9 @@ pub enum Error {
     /// The engine panicked twice in a row, or could not be loaded again: this process is of no use.
     #[error("the device is lost: {0}")]
     DeviceLost(String),
+    /// The device hangs at this picture: this process is of no use.
+    #[error("the device hangs")]
+    DeviceStuck,
     /// The device was lost over another picture.
     #[error("the device is gone")]
     DeviceGone,

@@ -46,6 +46,8 @@ pub(crate) struct HeldJob {
     pub(crate) id: JobId,
     pub(crate) rank: Rank,
     pub(crate) stage: Stage,
+    /// Whether nothing else is to run beside it: a worker was lost at it before.
+    pub(crate) alone: bool,
     /// Tripped when it is to go back to the queue.
     pub(crate) hand_back: CancellationToken,
 }

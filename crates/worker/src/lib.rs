@@ -9,6 +9,7 @@
 mod attempt;
 mod checkpoints;
 mod claims;
+mod condition;
 mod device;
 mod drain;
 mod drive;
@@ -27,9 +28,10 @@ mod tokens;
 mod verdict;
 mod workshop;
 
+pub use condition::Condition;
 pub use device::{
-    About, Activity, Clock, DeviceThread, Drawing, Drawn, Effort, HalfDrawn, Order, Outcome, Place, Progress,
-    Rank, Sharing, Standing, Wishes,
+    About, Activity, Clock, DeviceThread, Drawing, Drawn, Effort, HalfDrawn, Order, Outcome, Patience, Place,
+    Progress, Rank, Sharing, Standing, Wishes,
 };
 pub use error::Error;
 pub use metrics::Metrics;

@@ -1,41 +1,21 @@
 //! What others see of this worker while it is there.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use uso_queue::{Queue, WorkerId, WorkerReport, WorkerState};
+use uso_queue::{Queue, WorkerId, WorkerReport};
 
 use crate::device::Standing;
 use crate::held::HeldJob;
-use crate::loras;
 use crate::workshop::Workshop;
+use crate::{Condition, loras};
 
 /// How often a worker says that it is there: a silence of three leases makes it gone.
 const EVERY: Duration = Duration::from_secs(3);
 
-/// Whether a worker takes work, as its parts tell each other.
-pub(crate) struct Condition(Mutex<WorkerState>);
-
-impl Condition {
-    pub(crate) fn set(&self, state: WorkerState) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
-    }
-
-    fn get(&self) -> WorkerState {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Default for Condition {
-    fn default() -> Self {
-        Self(Mutex::new(WorkerState::Ready))
-    }
-}
-
 /// What the worker says of itself.
-pub(crate) fn report(shop: &Workshop, held: &[HeldJob], condition: &Condition) -> WorkerReport {
+pub(crate) fn report(shop: &Workshop, held: &[HeldJob]) -> WorkerReport {
     let about = shop.device.about();
     let Standing { cache, free } = shop.device.standing();
     let looked_up = cache.hits + cache.misses;
@@ -43,7 +23,7 @@ pub(crate) fn report(shop: &Workshop, held: &[HeldJob], condition: &Condition) -
         host: host(),
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        state: condition.get(),
+        state: shop.device.condition().get(),
         device: about.device.clone(),
         model: about.model.clone(),
         precision: about.precision.clone(),
@@ -72,10 +52,11 @@ pub struct Loading {
 }
 
 impl Loading {
-    /// Reports every few seconds what `about` says, and how much of the model is read by then.
+    /// Reports every few seconds what `about` says, how far the worker is and how much of the model is read by then.
     pub fn begin(
         queue: Queue,
         about: WorkerReport,
+        condition: Condition,
         read: impl Fn() -> Option<f64> + Send + Sync + 'static,
     ) -> Self {
         let over = CancellationToken::new();
@@ -85,7 +66,7 @@ impl Loading {
                 host: host(),
                 pid: std::process::id(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                state: WorkerState::Starting,
+                state: condition.get(),
                 loading: read(),
                 // It has no room for any job yet.
                 capacity: Some(0),

@@ -51,6 +51,7 @@ impl<'a> Reporter<'a> {
         match (told.place, now.place) {
             (Place::SetAside, Place::Drawing) => self.lease.resumed().await?,
             (Place::Drawing, Place::SetAside) => self.lease.set_aside().await?,
+            (Place::Waiting, Place::Drawing) => self.lease.note_stage(Some("sample")).await?,
             _ => {}
         }
         if now.step != told.step {

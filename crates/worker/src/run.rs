@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use uso_queue::{Claim, Class, Lease, Queue, WorkerId, WorkerState};
+use uso_queue::{Claim, Class, Lease, Queue, Renewer, WorkerId, WorkerState};
 use uso_store::Store;
 
 use crate::claims::{self, Offer, Wish};
 use crate::drive::Next;
 use crate::ears::{Ears, For};
 use crate::held::{Held, HeldJob, Stage};
-use crate::presence::{self, Condition};
+use crate::presence;
 use crate::workshop::{Pace, Settings, Workshop};
 use crate::{DeviceThread, Error, Metrics, attempt, drain};
 
@@ -26,12 +26,12 @@ const LEAVE: Duration = Duration::from_secs(5);
 /// One device, one queue, one store.
 pub struct Worker {
     queue: Queue,
+    renewer: Renewer,
     shop: Arc<Workshop>,
     id: WorkerId,
     held: Arc<Held>,
     /// Numbers jobs in the order in which they came.
     numbers: AtomicU64,
-    condition: Condition,
 }
 
 /// What the loop must remember.
@@ -60,7 +60,8 @@ impl Worker {
         let shop =
             Arc::new(Workshop { store, device, metrics, attempts, settings, pace: Pace::default(), leave });
         let (id, held) = (WorkerId::new(), Arc::default());
-        Self { queue, shop, id, held, numbers: AtomicU64::new(0), condition: Condition::default() }
+        let renewer = Renewer::start(&queue);
+        Self { queue, renewer, shop, id, held, numbers: AtomicU64::new(0) }
     }
 
     /// Its name in the queue.
@@ -72,24 +73,36 @@ impl Worker {
     /// grace allows; the rest, and all of it once `hurry` is tripped, is handed back half-drawn.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] if the device can draw no more.
+    /// [`Error::DeviceLost`] if the device can draw no more; [`Error::DeviceStuck`] if it hangs: the process is to end
+    /// without waiting for its thread.
     pub async fn run(self, stop: CancellationToken, hurry: CancellationToken) -> Result<(), Error> {
         tracing::info!(worker.id = %self.id, model = self.shop.device.model(), "worker {} is ready", self.id);
         let over = CancellationToken::new();
         // Lost leases are looked for, and others see this worker, also while it finishes.
         let work = async {
-            let end = self.work(&stop, &hurry).await;
+            let end = tokio::select! {
+                end = self.work(&stop, &hurry) => end,
+                never = self.watch_device() => never,
+            };
             over.cancel();
             end
         };
         let reap = self.queue.reap_until(&self.id, over.clone());
         let (end, (), ()) = tokio::join!(work, reap, self.attend_until(over.clone()));
+        self.renewer.stop().await;
         end
     }
 
     async fn attend_until(&self, over: CancellationToken) {
-        let report = || presence::report(&self.shop, &self.held.jobs(), &self.condition);
+        let report = || presence::report(&self.shop, &self.held.jobs());
         presence::attend_until(&self.queue, &self.id, report, over).await;
+    }
+
+    /// Jobs hear by themselves that the device hangs.
+    async fn watch_device<T>(&self) -> T {
+        self.shop.device.until_it_hangs().await;
+        tracing::error!("the device hangs: this process ends");
+        std::future::pending().await
     }
 
     async fn work(&self, stop: &CancellationToken, hurry: &CancellationToken) -> Result<(), Error> {
@@ -97,14 +110,16 @@ impl Worker {
         let drives = JoinSet::new();
         let mut state = Loop { ears, drives, store_is_away: false, fruitless: None, leave_until: None };
         let worked = self.claim_until(stop, &mut state).await;
-        self.condition.set(WorkerState::Draining);
-        let grace = if worked.is_ok() { self.shop.settings.grace } else { Duration::ZERO };
+        self.shop.device.condition().set(WorkerState::Draining);
+        // Beside a device that hangs, finished pictures can still be stored.
+        let is_lost = matches!(worked, Err(Error::DeviceLost(_)));
+        let grace = if is_lost { Duration::ZERO } else { self.shop.settings.grace };
         let drained = self.drain(grace, hurry, &mut state.drives).await;
         worked.and(drained)
     }
 
     /// # Errors
-    /// [`Error::DeviceLost`].
+    /// [`Error::DeviceLost`], [`Error::DeviceStuck`].
     async fn claim_until(&self, stop: &CancellationToken, state: &mut Loop) -> Result<(), Error> {
         while !stop.is_cancelled() {
             if std::mem::take(&mut state.store_is_away) {
@@ -131,6 +146,7 @@ impl Worker {
             };
             tokio::select! {
                 () = stop.cancelled() => {}
+                () = self.shop.device.hangs().cancelled() => return Err(Error::DeviceStuck),
                 Some(next) = state.drives.join_next() => match ended(next)? {
                     Next::Job => {}
                     Next::Store => state.store_is_away = true,
@@ -163,6 +179,7 @@ impl Worker {
             classes: &wish.classes,
             count: wish.count,
             busy: !idle,
+            alone: self.held.jobs().is_empty(),
             capacity: about.memory,
             loras: &loras,
         };
@@ -183,9 +200,9 @@ impl Worker {
     fn start(&self, lease: Lease, drives: &mut JoinSet<Result<Next, Error>>) {
         tracing::info!(job.id = %lease.id, fence = lease.fence, attempt = lease.attempt, "claimed");
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let (keeper, rank) = (lease.keep(), attempt::rank(&lease));
+        let (keeper, rank) = (self.renewer.keep(&lease), attempt::rank(&lease));
         let hand_back = keeper.hand_back();
-        let job = HeldJob { id: lease.id, rank, stage: Stage::Ahead, hand_back };
+        let job = HeldJob { id: lease.id, rank, stage: Stage::Ahead, alone: lease.alone, hand_back };
         let ticket = self.held.take(number, job);
         let shop = Arc::clone(&self.shop);
         drives.spawn(async move { shop.drive(lease, keeper, ticket).await });
@@ -193,14 +210,14 @@ impl Worker {
 
     async fn until_store_answers(&self, stop: &CancellationToken) {
         tracing::warn!("the store is away: no job is claimed until it answers");
-        self.condition.set(WorkerState::WaitingForStore);
+        self.shop.device.condition().set(WorkerState::WaitingForStore);
         while !stop.is_cancelled() && self.shop.store.ping().await.is_err() {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
-        self.condition.set(WorkerState::Ready);
+        self.shop.device.condition().set(WorkerState::Ready);
     }
 
     /// Lets what has begun end within `grace`; what cannot goes back to the queue with what is drawn of it.

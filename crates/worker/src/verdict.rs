@@ -13,6 +13,8 @@ pub(crate) enum Verdict {
     Fail(Failure),
     /// Report the failure and end the process.
     FailAndStop(Failure),
+    /// Hand the job over as one that may be why the device hangs, and end the process.
+    GiveUpStuck,
     /// Hand the job back as if it had not been claimed.
     HandBack,
     /// So too, and claim nothing until the store answers.
@@ -35,6 +37,7 @@ pub(crate) fn verdict(error: &Error) -> Verdict {
             Verdict::Fail(failure) => Verdict::FailAndStop(failure),
             other => other,
         },
+        Error::DeviceStuck => Verdict::GiveUpStuck,
         // Only said of checkpoints and previews, which nothing depends on.
         Error::Record(_) => fail("checkpoint_failed", true),
         Error::Abandoned => Verdict::Abandon,
@@ -125,6 +128,7 @@ mod tests {
     fn a_lost_device_ends_the_process_and_a_lost_lease_says_nothing() {
         assert!(matches!(verdict(&Error::DeviceLost("x".into())), Verdict::FailAndStop(_)));
         assert_eq!(verdict(&Error::Abandoned), Verdict::Abandon);
+        assert_eq!(verdict(&Error::DeviceStuck), Verdict::GiveUpStuck);
         assert_eq!(verdict(&Error::DeviceGone), Verdict::HandBack, "another picture's fault");
     }
 

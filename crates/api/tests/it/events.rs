@@ -124,7 +124,8 @@ async fn a_job_counts_as_watched_for_as_long_as_somebody_follows_it() {
     let fixture = Fixture::start().await;
     let id = fixture.submit("a cat").await;
     let lease = fixture.claim().await;
-    let keeper = lease.keep();
+    let renewer = Renewer::start(&fixture.queue);
+    let _keeper = renewer.keep(&lease);
     assert!(!lease.progress(1, 2).await.unwrap(), "nobody follows it");
     let mut stream = fixture.get(&format!("/v1/jobs/{id}/events")).await.bytes_stream();
     let reading = tokio::spawn(async move { while stream.next().await.is_some() {} });
@@ -138,7 +139,7 @@ async fn a_job_counts_as_watched_for_as_long_as_somebody_follows_it() {
         tokio::time::timeout(Duration::from_secs(20), watched).await.unwrap();
         assert!(fixture.forget_watchers(&id).await);
     }
-    keeper.stop().await;
+    renewer.stop().await;
     fixture.complete(&lease).await;
     tokio::time::timeout(Duration::from_secs(5), reading)
         .await

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use uso_queue::Class;
-use uso_worker::{Settings, Sharing};
+use uso_worker::{Patience, Settings, Sharing};
 
 use super::{EngineArgs, ModelArgs, RedisArgs, S3Args};
 
@@ -21,7 +21,7 @@ pub(crate) struct WorkArgs {
     pub(crate) engine: EngineArgs,
     #[command(flatten)]
     pub(crate) pace: PaceArgs,
-    /// Address to serve /healthz and /metrics on.
+    /// Address to serve /healthz, /readyz and /metrics on, also while the model is loaded.
     #[arg(long, env = "USO_WORKER_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
 }
@@ -54,6 +54,10 @@ pub(crate) struct PaceArgs {
     /// How often somebody who watches gets a preview, such as 1s.
     #[arg(long, env = "USO_PREVIEW_EVERY", default_value = "1s", value_parser = duration, value_name = "TIME")]
     preview_every: Duration,
+    /// How long a step may take at least before the device counts as stuck and the process ends, such as 60s. The first
+    /// of a size may take ten times its estimate, and always 10 minutes.
+    #[arg(long, env = "USO_HANG_AFTER", default_value = "60s", value_parser = at_least_a_minute, value_name = "TIME")]
+    hang_after: Duration,
     /// How long a worker that is to stop goes on with what it has begun; then it hands it back half-drawn.
     #[arg(long, env = "USO_GRACE", default_value = "20s", value_parser = duration, value_name = "TIME")]
     grace: Duration,
@@ -87,7 +91,17 @@ impl PaceArgs {
 
     pub(crate) fn sharing(&self) -> Sharing {
         let most_begun = usize::from(self.slots) + usize::from(self.set_aside);
-        Sharing { most_begun, bulk_every: self.bulk_every }
+        let patience = Patience { step: self.hang_after, ..Patience::default() };
+        Sharing { most_begun, bulk_every: self.bulk_every, patience }
+    }
+}
+
+fn at_least_a_minute(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration < Duration::from_secs(60) {
+        Err("a time of at least 60s is needed".into())
+    } else {
+        Ok(duration)
     }
 }
 

@@ -15,7 +15,7 @@ use uso_queue::Queue;
 use uso_queue::private_redis::PrivateRedis;
 use uso_store::folder::{FolderConfig, FolderServer};
 use uso_store::{Credentials, Store};
-use uso_worker::{Metrics, Worker};
+use uso_worker::{Condition, Metrics, Worker};
 
 use super::say;
 use crate::args::{Engine, S3Args, UpArgs};
@@ -146,7 +146,7 @@ async fn run_fleet(
     }
     let registry = Registry::new();
     let own_folder = places.keys.is_some();
-    let device = connect::device(&args.model, &args.engine, &args.pace, None).await?;
+    let device = connect::device(&args.model, &args.engine, &args.pace, None, Condition::default()).await?;
     let patient = queue.clone();
     let queue = connect::queue(queue).await?;
     let for_api = Queue::connect(uso_queue::Config { timeout: QUEUE_TIMEOUT, ..patient }).await?;

@@ -49,6 +49,7 @@ enum Fate {
     Failure(u32),
     Panic(u32),
     OutOfMemory(u32),
+    Hang(u32),
     NotFinite,
     Flat,
 }
@@ -79,13 +80,17 @@ impl Scripted {
     }
 
     /// Drawn for each picture anew: a job that failed once may succeed the next time. Only memory does
-    /// not grow by trying again.
+    /// not grow by trying again, and what hangs does so each time.
     fn fate(&mut self, request: u64, steps: u32) -> Fate {
-        let Script { seed, fail, panic, nan, flat, oom, .. } = self.script;
+        let Script { seed, fail, panic, nan, flat, oom, hang, .. } = self.script;
         let share = |drawn: u64| drawn as f64 / u64::MAX as f64;
         let size = mix(!seed ^ mix(request));
         if share(size) < oom {
             return Fate::OutOfMemory(size as u32 % steps.max(1));
+        }
+        let hangs = mix(seed ^ mix(!request));
+        if share(hangs) < hang {
+            return Fate::Hang(1 + hangs as u32 % steps.saturating_sub(1).max(1));
         }
         self.begun += 1;
         let drawn = mix(seed ^ mix(request ^ mix(self.begun)));
@@ -198,6 +203,9 @@ impl Engine for Scripted {
         match sample.fate {
             Fate::Failure(at) if at <= done => return Err(Error::Scripted),
             Fate::Panic(at) if at <= done => panic!("the script says so"),
+            Fate::Hang(at) if at <= done => loop {
+                thread::park();
+            },
             Fate::OutOfMemory(at) if at <= done => return Err(self.out_of_memory(sample)),
             Fate::NotFinite if done + 1 == of => {
                 return Err(Error::NotFinite { step: of as usize, steps: of as usize });

@@ -37,6 +37,8 @@ pub struct Script {
     pub working: u64,
     /// Samples that may be alive at once; with more, no step has room.
     pub crowd: Option<u64>,
+    /// Share of pictures at which the device hangs for ever, at one of their steps after the first.
+    pub hang: f64,
     /// Whether the self-test fails.
     pub selftest_fails: bool,
     /// Names of the LoRAs that requests may ask for.
@@ -56,6 +58,7 @@ impl Default for Script {
             nan: 0.0,
             flat: 0.0,
             oom: 0.0,
+            hang: 0.0,
             seed: 0,
             size: 16,
             memory: None,
@@ -71,8 +74,8 @@ impl Default for Script {
 /// Words that are no [`Script`].
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0:?} is none of encode=, step=, decode=, preview= with a time like 40ms; fail=, panic=, nan=, flat=, oom= \
-     with a share like 0.1; memory=, kept=, working= with bytes like 512M; crowd=, seed=, size= with a number; \
+    "{0:?} is none of encode=, step=, decode=, preview= with a time like 40ms; fail=, panic=, nan=, flat=, oom=, \
+     hang= with a share like 0.1; memory=, kept=, working= with bytes like 512M; crowd=, seed=, size= with a number; \
      loras= with names like a+b; selftest=fail"
 )]
 pub struct NotAScript(String);
@@ -103,6 +106,7 @@ impl Script {
             "nan" => self.nan = share()?,
             "flat" => self.flat = share()?,
             "oom" => self.oom = share()?,
+            "hang" => self.hang = share()?,
             "seed" => self.seed = value.parse().ok()?,
             "size" => self.size = value.parse().ok().filter(|size| (2..=4096).contains(size))?,
             "memory" => self.memory = Some(bytes(value)?),

@@ -6,8 +6,14 @@ use std::time::Duration;
 
 use crate::{Backoff, Error};
 
-/// Shorter leases would never be reaped.
-const SHORTEST_LEASE: Duration = Duration::from_secs(4);
+/// A link to Redis that is silent for so long costs no lease.
+const SILENCE: Duration = Duration::from_secs(9);
+
+/// What is left of a lease after a silence and the beat before it: time for an answer.
+const ANSWER: Duration = Duration::from_millis(500);
+
+/// Slower beats would leave too little of a lease.
+const SLOWEST_BEAT: Duration = Duration::from_secs(1);
 
 /// How to reach the queue, and its times.
 #[derive(Clone)]
@@ -30,9 +36,10 @@ pub struct Config {
     pub shards: u16,
     /// Replicas that must have new work before a client is told that it is accepted; 0 waits for none.
     pub replicas: u32,
-    /// How long a lease lasts without renewal; at least 4 s.
+    /// How long a lease lasts without renewal: at least 10.5 s, so that a silent link of 9 s costs none. Nobody goes on
+    /// with the job of a worker that has died before it is over.
     pub lease: Duration,
-    /// How often a lease is renewed; at most a third of it.
+    /// How often all leases of a process are renewed; at most 1 s.
     pub renew: Duration,
     /// How long the record of an ended job is kept.
     pub retention: Duration,
@@ -55,8 +62,8 @@ impl Config {
             prefix: "uso".into(),
             shards: 1,
             replicas: 0,
-            lease: Duration::from_secs(10),
-            renew: Duration::from_secs(3),
+            lease: SILENCE + SLOWEST_BEAT + ANSWER,
+            renew: SLOWEST_BEAT,
             retention: Duration::from_secs(7 * 24 * 3600),
             attempts: 3,
             backoff: Backoff::default(),
@@ -72,13 +79,13 @@ impl Config {
             let reason = "the prefix is one or more letters, digits, '.', '_', '-' or ':'";
             return Err(Error::Settings(reason.into()));
         }
-        if self.renew * 3 > self.lease {
-            let reason = "a lease must last at least three times as long as until its renewal";
-            return Err(Error::Settings(reason.into()));
+        if self.renew.is_zero() || self.renew > SLOWEST_BEAT {
+            let reason = format!("leases are renewed at least every {} ms", SLOWEST_BEAT.as_millis());
+            return Err(Error::Settings(reason));
         }
-        // The reaper looks every second; a silence of a third of a lease would pass for an outage.
-        if self.lease < SHORTEST_LEASE {
-            let reason = format!("a lease lasts at least {} s", SHORTEST_LEASE.as_secs());
+        let shortest = SILENCE + SLOWEST_BEAT + ANSWER;
+        if self.lease < shortest {
+            let reason = format!("a lease lasts at least {} ms", shortest.as_millis());
             return Err(Error::Settings(reason));
         }
         Ok(())

@@ -106,6 +106,18 @@ impl Node {
         }
     }
 
+    /// A connection that is made now, and its time.
+    pub(super) async fn new_one(&self) -> Result<(MultiplexedConnection, u64), Error> {
+        let number = lock(&self.shared).number;
+        Ok((self.connect().await?.0, number))
+    }
+
+    /// Forgets the shared connection, because a new one answers where it is silent.
+    pub(super) fn forget_shared(&self) {
+        let number = lock(&self.shared).number;
+        self.forget(number);
+    }
+
     pub(super) fn put_back(&self, connection: MultiplexedConnection) {
         lock(&self.idle).push(connection);
     }
@@ -121,6 +133,21 @@ impl Node {
         let connection = open(info).await?;
         let promise = within(INSPECT, promise::inspect(&connection, &address)).await?;
         Ok((connection, promise))
+    }
+
+    /// Has the server say again what it promises.
+    pub(super) async fn inspect(&self) -> Result<(), Error> {
+        let address = match &self.place {
+            Place::Fixed(info) => info.addr().to_string(),
+            Place::Watched(_) => "the primary".into(),
+        };
+        let (connection, _) = self.shared().await?;
+        let promise = within(INSPECT, promise::inspect(&connection, &address)).await?;
+        let before = lock(&self.shared).promise.replace(promise);
+        if before.is_some_and(|before| before != promise) {
+            tracing::warn!(address, "durability has changed: {promise}");
+        }
+        Ok(())
     }
 
     /// What the server promised when it was last connected to.

@@ -125,16 +125,20 @@ fn check_version(info: &Info) -> Result<(), Error> {
 /// An answer as lines of text, or none where a managed service or a rule of access does not show it.
 async fn shown(connection: &MultiplexedConnection, command: redis::Cmd) -> Result<Option<String>, Error> {
     let mut connection = connection.clone();
-    let answer = command.query_async::<redis::Value>(&mut connection).await.map_err(Error::from);
-    match answer {
+    match command.query_async::<redis::Value>(&mut connection).await {
         Ok(redis::Value::Array(words)) => {
             let words: Result<Vec<String>, _> = words.into_iter().map(redis::from_redis_value).collect();
             Ok(words.ok().map(|words| words.join("\n")))
         }
         Ok(answer) => Ok(redis::from_redis_value(answer).ok()),
-        Err(Error::Refused(_)) => Ok(None),
-        Err(error) => Err(error),
+        Err(error) if is_hidden(&error) => Ok(None),
+        Err(error) => Err(error.into()),
     }
+}
+
+/// Whether the server answers, but not this: a rule of access forbids it, or a managed service does not know it.
+fn is_hidden(error: &redis::RedisError) -> bool {
+    error.code() == Some("NOPERM") || matches!(Error::from(error.clone()), Error::Refused(_))
 }
 
 /// What `INFO` says: lines of `name:value`.

@@ -10,7 +10,7 @@ use uso_queue::{
 
 use crate::fixture::{Fixture, bulk, config, events, failure, output};
 
-const LEASE: Duration = Duration::from_secs(10);
+const LEASE: Duration = Duration::from_secs(11);
 
 /// A job with a deadline some seconds from now.
 fn timed(field: &str, seconds: i64) -> JobSpec {
@@ -309,7 +309,7 @@ async fn a_forgotten_job_leaves_no_dead_letter_and_no_gap_in_its_list() {
     }
     let poison = fixture.submit(&bulk()).await;
     for _ in 0..2 {
-        let _lost = fixture.claim().await.unwrap();
+        fixture.claim().await.unwrap().note_stage(Some("encode")).await.unwrap();
         fixture.age_leases(Class::Bulk, LEASE).await;
         fixture.queue.reap(&fixture.worker).await.unwrap();
     }

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use uso_queue::{Checkpoint, Class, Config, Error, EventKind, MAX_PREVIEW, Queue, State, WorkerId};
+use uso_queue::{
+    Checkpoint, Claim, Class, Config, Error, EventKind, Lease, MAX_PREVIEW, Queue, Renewer, State, WorkerId,
+};
 
 use crate::fixture::{Fixture, bulk, bytes, checkpoint, config, events, failure, output};
 
-const LEASE: Duration = Duration::from_secs(10);
+const LEASE: Duration = Duration::from_secs(11);
 
 #[tokio::test]
 async fn a_late_result_is_refused_once_another_worker_holds_the_job() {
@@ -20,7 +22,7 @@ async fn a_late_result_is_refused_once_another_worker_holds_the_job() {
     let other = WorkerId::new();
     let current = fixture.claim_as(&other).await.unwrap();
     assert!(current.fence > late.fence);
-    assert_eq!((&current.id, current.attempt), (&id, 2));
+    assert_eq!((&current.id, current.attempt), (&id, 1), "a lost lease spends no attempt");
 
     let lost =
         |answer: Result<(), Error>| assert!(matches!(answer, Err(Error::LostLease { .. })), "{answer:?}");
@@ -62,7 +64,8 @@ async fn renewing_makes_a_lease_young_again() {
     let queue = Queue::connect(config).await.unwrap();
     let lease = queue.claim_one(&fixture.worker).await.unwrap().unwrap();
     fixture.age_leases(Class::Bulk, LEASE).await;
-    let keeper = lease.keep();
+    let renewer = Renewer::start(&queue);
+    let keeper = renewer.keep(&lease);
     let young = async {
         loop {
             let pending: redis::streams::StreamPendingCountReply =
@@ -75,7 +78,7 @@ async fn renewing_makes_a_lease_young_again() {
     };
     tokio::time::timeout(Duration::from_secs(20), young).await.unwrap();
     assert!(!keeper.lost().is_cancelled());
-    keeper.stop().await;
+    renewer.stop().await;
     assert_eq!(fixture.queue.reap(&fixture.worker).await.unwrap().requeued, 0);
     lease.complete(&output("a")).await.unwrap();
 }
@@ -88,9 +91,19 @@ async fn a_keeper_notices_that_its_lease_is_lost() {
     let queue = Queue::connect(config).await.unwrap();
     let lease = queue.claim_one(&fixture.worker).await.unwrap().unwrap();
     lease.release().await.unwrap();
-    let keeper = lease.keep();
+    let renewer = Renewer::start(&queue);
+    let keeper = renewer.keep(&lease);
     tokio::time::timeout(Duration::from_secs(20), keeper.lost().cancelled()).await.unwrap();
-    keeper.stop().await;
+    renewer.stop().await;
+}
+
+/// Claims the job, lets a stage of it begin, and dies.
+async fn die_at_work(fixture: &Fixture) -> Lease {
+    let lease = fixture.claim().await.unwrap();
+    lease.note_stage(Some("encode")).await.unwrap();
+    fixture.age_leases(Class::Bulk, LEASE).await;
+    fixture.queue.reap(&fixture.worker).await.unwrap();
+    lease
 }
 
 #[tokio::test]
@@ -98,13 +111,11 @@ async fn a_job_that_killed_two_workers_is_set_aside_as_poison() {
     let fixture = Fixture::start().await;
     let mut tail = fixture.queue.tail(0, None).await.unwrap();
     let id = fixture.submit(&bulk()).await;
-    for _ in 0..2 {
-        let _ = fixture.claim().await.unwrap();
-        fixture.age_leases(Class::Bulk, LEASE).await;
-        fixture.queue.reap(&fixture.worker).await.unwrap();
+    for alone in [false, true] {
+        assert_eq!(die_at_work(&fixture).await.alone, alone);
     }
     let view = fixture.view(&id).await;
-    assert_eq!((view.state, view.attempt), (State::Failed, 2));
+    assert_eq!(view.state, State::Failed);
     assert_eq!(view.error.unwrap().code, "worker_lost");
     let seen = events(&mut tail, 5).await;
     assert_eq!(seen[2].kind, EventKind::Requeued { reason: "lease_lost".into() });
@@ -115,18 +126,90 @@ async fn a_job_that_killed_two_workers_is_set_aside_as_poison() {
 }
 
 #[tokio::test]
-async fn crashes_and_failures_together_stay_within_the_attempts() {
+async fn a_job_that_was_only_held_is_never_blamed() {
     let fixture = Fixture::start().await;
     let id = fixture.submit(&bulk()).await;
-    for _ in 0..2 {
-        fixture.claim().await.unwrap().fail(&failure(true)).await.unwrap();
+    for attempt in 0..5 {
+        let lease = fixture.claim().await.unwrap();
+        assert_eq!((lease.attempt, lease.alone), (1, false));
+        if attempt > 0 {
+            // A stage that is over counts as none.
+            lease.note_stage(Some("fetch")).await.unwrap();
+            lease.note_stage(None).await.unwrap();
+        }
+        fixture.age_leases(Class::Bulk, LEASE).await;
+        assert_eq!(fixture.queue.reap(&fixture.worker).await.unwrap().requeued, 1);
     }
-    let _ = fixture.claim().await.unwrap();
-    fixture.age_leases(Class::Bulk, LEASE).await;
-    fixture.queue.reap(&fixture.worker).await.unwrap();
-    let view = fixture.view(&id).await;
-    assert_eq!((view.state, view.attempt), (State::Failed, 3));
-    assert_eq!(fixture.queue.dead_letters(10).await.unwrap()[0].reason, "attempts spent");
+    assert_eq!(fixture.view(&id).await.attempt, 0);
+}
+
+#[tokio::test]
+async fn a_holder_that_comes_back_clears_its_mark() {
+    let fixture = Fixture::start().await;
+    fixture.submit(&bulk()).await;
+    for _ in 0..3 {
+        let lease = die_at_work(&fixture).await;
+        let renewer = Renewer::start(&fixture.queue);
+        let keeper = renewer.keep(&lease);
+        tokio::time::timeout(Duration::from_secs(20), keeper.lost().cancelled()).await.unwrap();
+        drop(keeper);
+        renewer.stop().await;
+    }
+    let lease = fixture.claim().await.unwrap();
+    assert_eq!((lease.attempt, lease.alone), (1, false));
+}
+
+#[tokio::test]
+async fn a_device_that_hangs_marks_its_job_for_good() {
+    let fixture = Fixture::start().await;
+    let id = fixture.submit(&bulk()).await;
+    for state in [State::Queued, State::Failed] {
+        let lease = fixture.claim().await.unwrap();
+        lease.give_up_stuck().await.unwrap();
+        lease.give_up_stuck().await.unwrap();
+        lease.clear_mark().await.unwrap();
+        assert_eq!(fixture.view(&id).await.state, state);
+    }
+    assert_eq!(fixture.queue.dead_letters(10).await.unwrap()[0].reason, "poison");
+}
+
+#[tokio::test]
+async fn a_suspect_runs_alone() {
+    let fixture = Fixture::start().await;
+    let suspect = fixture.submit(&bulk()).await;
+    let _ = die_at_work(&fixture).await;
+    let other = fixture.submit(&bulk()).await;
+    let (one, two) = (WorkerId::new(), WorkerId::new());
+    let ask = async |worker: &WorkerId, alone: bool| {
+        let claim = Claim { count: 2, busy: !alone, alone, ..Claim::one(worker) };
+        fixture.queue.claim(&claim).await.unwrap()
+    };
+    // A worker with other work leaves it alone, and is kept free for it from then on; another is not.
+    let claimed = ask(&one, false).await;
+    assert_eq!(claimed.iter().map(|lease| lease.id).collect::<Vec<_>>(), [other]);
+    let third = fixture.submit(&bulk()).await;
+    assert!(ask(&one, false).await.is_empty(), "it is to hold nothing soon");
+    assert_eq!(ask(&two, false).await[0].id, third);
+    fixture.submit(&bulk()).await;
+    let alone = ask(&one, true).await;
+    assert_eq!((alone.len(), alone[0].id, alone[0].alone), (1, suspect, true));
+    assert!(!ask(&one, true).await[0].alone, "one that is suspected no more is like any other");
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_was_lost_is_answered_again() {
+    let fixture = Fixture::start().await;
+    fixture.submit(&bulk()).await;
+    fixture.submit(&bulk()).await;
+    let asked: [&[u8]; 11] =
+        [b"{uso:0}", b"worker", b"token", b"11000", b"1000", b"20", b"+inf", b"1", b"1", b"bulk", b"stages"];
+    let claim = [&[&b"FCALL"[..], b"uso_1_claim", b"1"], &asked[..]].concat();
+    let again = [&claim[..], &[b"again"]].concat();
+    let (_, first): (u8, redis::Value) = fixture.raw_bytes(&claim).await.unwrap();
+    let (_, second): (u8, redis::Value) = fixture.raw_bytes(&again).await.unwrap();
+    assert_eq!(first, second);
+    let stats = fixture.queue.stats().await.unwrap();
+    assert_eq!((stats.bulk.queued, stats.bulk.running), (1, 1));
 }
 
 #[tokio::test]
@@ -175,7 +258,7 @@ async fn only_one_process_reaps() {
 async fn after_an_outage_leases_get_their_time_again_and_nobody_is_blamed() {
     let fixture = Fixture::start().await;
     let id = fixture.submit(&bulk()).await;
-    let _ = fixture.claim().await.unwrap();
+    fixture.claim().await.unwrap().note_stage(Some("sample")).await.unwrap();
     fixture.queue.reap(&fixture.worker).await.unwrap();
     fixture.age_leases(Class::Bulk, LEASE).await;
 
@@ -189,6 +272,7 @@ async fn after_an_outage_leases_get_their_time_again_and_nobody_is_blamed() {
     fixture.age_leases(Class::Bulk, LEASE + Duration::from_secs(15)).await;
     assert_eq!(fixture.queue.reap(&fixture.worker).await.unwrap().requeued, 1);
     assert_eq!(fixture.view(&id).await.attempt, 0, "no attempt was spent");
+    assert!(!fixture.claim().await.unwrap().alone, "it is to blame for nothing");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use uso_queue::{Claim, Class, Config, Lease, Queue, Scope, Window, WorkerId};
+use uso_queue::{Claim, Class, Config, Lease, Queue, Renewer, Scope, Window, WorkerId};
 
 use crate::fixture::{Fixture, bulk, config, spec};
 use crate::loras::with;
@@ -21,11 +21,12 @@ async fn hears(wanted: &mut tokio::sync::watch::Receiver<bool>, expected: bool) 
 }
 
 /// What a renewal says, given time for some.
-async fn says(lease: &Lease) -> bool {
-    let keeper = lease.keep();
+async fn says(queue: &Queue, lease: &Lease) -> bool {
+    let renewer = Renewer::start(queue);
+    let keeper = renewer.keep(lease);
     let mut wanted = keeper.wanted_elsewhere();
     let heard = tokio::time::timeout(10 * RENEW, wanted.wait_for(|wanted| *wanted)).await.is_ok();
-    keeper.stop().await;
+    renewer.stop().await;
     heard
 }
 
@@ -42,19 +43,20 @@ async fn a_bulk_job_is_wanted_elsewhere_while_a_worker_is_idle() {
     let held = queue.claim_one(&fixture.worker).await.unwrap().unwrap();
     fixture.submit(&spec(Class::Interactive, 0)).await;
     let urgent = queue.claim_one(&fixture.worker).await.unwrap().unwrap();
-    assert!(!says(&held).await, "nobody is idle");
+    assert!(!says(&queue, &held).await, "nobody is idle");
 
-    let keeper = held.keep();
+    let renewer = Renewer::start(&queue);
+    let keeper = renewer.keep(&held);
     let mut wanted = keeper.wanted_elsewhere();
     let idle = WorkerId::new();
     assert!(queue.claim_one(&idle).await.unwrap().is_none());
     hears(&mut wanted, true).await;
-    assert!(!says(&urgent).await, "interactive work is begun at once");
+    assert!(!says(&queue, &urgent).await, "interactive work is begun at once");
     // The idle worker finds something else.
     let other = fixture.submit(&bulk()).await;
     assert_eq!(queue.claim_one(&idle).await.unwrap().unwrap().id, other);
     hears(&mut wanted, false).await;
-    keeper.stop().await;
+    renewer.stop().await;
 }
 
 #[tokio::test]
@@ -64,11 +66,11 @@ async fn a_job_that_nobody_could_claim_is_not_wanted_elsewhere() {
     fixture.submit(&bulk()).await;
     let lease = queue.claim_one(&fixture.worker).await.unwrap().unwrap();
     be_idle(&queue).await;
-    assert!(says(&lease).await);
+    assert!(says(&queue, &lease).await);
     for scope in [Scope::Class(Class::Bulk), Scope::Tenant("tenant")] {
         queue.set_paused(scope, true).await.unwrap();
         be_idle(&queue).await;
-        assert!(!says(&lease).await, "{scope:?} is paused");
+        assert!(!says(&queue, &lease).await, "{scope:?} is paused");
         queue.set_paused(scope, false).await.unwrap();
     }
     let time = |hours: i64| {
@@ -79,7 +81,7 @@ async fn a_job_that_nobody_could_claim_is_not_wanted_elsewhere() {
     let later = Window { opens: time(2), closes: time(3), zone: "UTC".into(), fill: false };
     queue.set_window(Some(&later)).await.unwrap();
     be_idle(&queue).await;
-    assert!(!says(&lease).await, "bulk work is over for now");
+    assert!(!says(&queue, &lease).await, "bulk work is over for now");
 }
 
 #[tokio::test]
@@ -91,7 +93,7 @@ async fn a_job_whose_loras_an_idle_worker_may_lack_is_not_wanted_elsewhere() {
     let claim = Claim { loras: &loras, ..Claim::one(&fixture.worker) };
     let lease = queue.claim(&claim).await.unwrap().pop().unwrap();
     be_idle(&queue).await;
-    assert!(!says(&lease).await, "it would come back to the same worker");
+    assert!(!says(&queue, &lease).await, "it would come back to the same worker");
 }
 
 #[tokio::test]
@@ -109,9 +111,10 @@ async fn a_worker_is_idle_for_the_jobs_of_all_shards() {
     shards.dedup();
     assert!(shards.len() > 1, "all tenants are in one shard");
     be_idle(&queue).await;
-    let keepers: Vec<_> = leases.iter().map(Lease::keep).collect();
+    let renewer = Renewer::start(&queue);
+    let keepers: Vec<_> = leases.iter().map(|lease| renewer.keep(lease)).collect();
     for keeper in keepers {
         hears(&mut keeper.wanted_elsewhere(), true).await;
-        keeper.stop().await;
     }
+    renewer.stop().await;
 }

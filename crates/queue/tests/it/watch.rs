@@ -80,7 +80,7 @@ async fn a_worker_that_falls_silent_is_not_there() {
         ..WorkerReport::default()
     };
     fixture.queue.attend(&fixture.worker, &report).await.unwrap();
-    fixture.set_clock(Duration::from_secs(31)).await;
+    fixture.set_clock(Duration::from_secs(32)).await;
     let other = WorkerId::new();
     fixture.queue.attend(&other, &report).await.unwrap();
     let workers = fixture.queue.workers().await.unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use uso_queue::{Claim, Class, Error, Lease, Window, WorkerId};
+use uso_queue::{Claim, Class, Error, Lease, Renewer, Window, WorkerId};
 
 use crate::fixture::{Fixture, bulk, spec};
 
@@ -59,15 +59,15 @@ async fn when_the_window_closes_a_holder_is_asked_to_hand_back() {
     let lease = claim(&fixture).await.unwrap();
     fixture.submit(&spec(Class::Interactive, 0)).await;
     let urgent = claim(&fixture).await.unwrap();
-    let (keeper, other) = (lease.keep(), urgent.keep());
+    let renewer = Renewer::start(&fixture.queue);
+    let (keeper, other) = (renewer.keep(&lease), renewer.keep(&urgent));
     fixture.set_clock(HOUR).await;
     let asked = keeper.hand_back();
     tokio::time::timeout(Duration::from_secs(20), asked.cancelled()).await.unwrap();
     assert!(!other.hand_back().is_cancelled(), "interactive work goes on");
     lease.release().await.unwrap();
     assert_eq!(fixture.view(&job).await.attempt, 0);
-    keeper.stop().await;
-    other.stop().await;
+    renewer.stop().await;
 }
 
 #[tokio::test]

@@ -56,6 +56,14 @@ pub(super) struct Sampling {
     outcome: oneshot::Sender<Result<Outcome, Error>>,
 }
 
+impl<S> Entry<S> {
+    /// What it has come to here. What an attempt before left and nobody has read yet is in the store already, and of
+    /// which step it is, is not known.
+    pub(super) fn left_off(&self) -> Option<HalfDrawn> {
+        self.copy.clone().filter(|_| self.sampling.begun)
+    }
+}
+
 impl Sampling {
     pub(super) fn new(order: Order) -> (Self, Drawing) {
         let (tell, progress) = watch::channel(Progress::default());

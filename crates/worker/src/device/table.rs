@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use uso_engine::{Engine, Error as EngineError, Image};
 
-use super::clock::{Activity, Clock};
+use super::clock::Activity;
 use super::guard::{Fault, guarded};
 use super::policy::{Policy, Turn};
 use super::sampling::{Entry, Sampling};
-use super::{Drawn, HalfDrawn, Outcome, Place, Sharing, Standing, prove};
+use super::watchdog::Limits;
+use super::{Drawn, HalfDrawn, Outcome, Place, Sharing, Standing, Watched, prove};
 use crate::Error;
 
 /// The engine, and the pictures it works on.
@@ -18,7 +19,8 @@ pub(super) struct Table<'a, E: Engine> {
     engine: E,
     load: &'a dyn Fn() -> Result<E, EngineError>,
     policy: Policy,
-    clock: &'a Clock,
+    watched: Watched<'a>,
+    limits: Limits,
     tell: &'a watch::Sender<Standing>,
     entries: Vec<Entry<E::Sample>>,
     ids: u64,
@@ -38,7 +40,7 @@ impl<'a, E: Engine> Table<'a, E> {
         engine: E,
         load: &'a dyn Fn() -> Result<E, EngineError>,
         sharing: Sharing,
-        clock: &'a Clock,
+        watched: Watched<'a>,
         tell: &'a watch::Sender<Standing>,
     ) -> Self {
         let policy = Policy::new(sharing.most_begun, sharing.bulk_every, engine.memory());
@@ -46,7 +48,8 @@ impl<'a, E: Engine> Table<'a, E> {
             engine,
             load,
             policy,
-            clock,
+            watched,
+            limits: Limits::new(sharing.patience),
             tell,
             entries: Vec::new(),
             ids: 0,
@@ -77,7 +80,8 @@ impl<'a, E: Engine> Table<'a, E> {
             self.tell();
         }
         for entry in self.entries {
-            entry.sampling.end(Ok(Outcome::HandedBack(entry.copy)));
+            let half = entry.left_off();
+            entry.sampling.end(Ok(Outcome::HandedBack(half)));
         }
     }
 
@@ -86,7 +90,7 @@ impl<'a, E: Engine> Table<'a, E> {
         if self.entries.is_empty() {
             let begun = Instant::now();
             let Ok(sampling) = inbox.recv() else { return false };
-            self.clock.count(Activity::Idle, begun);
+            self.watched.clock.count(Activity::Idle, begun);
             self.admit(sampling);
         }
         loop {
@@ -135,8 +139,7 @@ impl<'a, E: Engine> Table<'a, E> {
                 continue;
             }
             self.lift(&mut entry);
-            // What came from an attempt before and was never read is in the store already.
-            let half = entry.copy.filter(|_| entry.sampling.begun);
+            let half = entry.left_off();
             entry.sampling.end(Ok(Outcome::HandedBack(half)));
         }
     }
@@ -180,10 +183,13 @@ impl<'a, E: Engine> Table<'a, E> {
         let Some(entry) = self.entries.iter_mut().find(|entry| entry.id == last) else { return };
         let Some(sample) = &mut entry.sample else { return };
         let begun = Instant::now();
+        let limit = self.limits.of(Activity::Checkpoint, entry.footprint.working, None);
+        self.watched.watchdog.begin(limit, &entry.sampling.order.stuck);
         if let Err(fault) = guarded(|| self.engine.set_aside(sample)) {
             tracing::warn!(%fault, "a picture that is set aside stays in the device's memory as a whole");
         }
-        entry.sampling.effort.device += self.clock.count(Activity::Checkpoint, begun);
+        self.watched.watchdog.end();
+        entry.sampling.effort.device += self.watched.clock.count(Activity::Checkpoint, begun);
     }
 
     /// Tells who has the device now. A turn that bulk is owed is over after a step, and not worth telling.
@@ -268,16 +274,24 @@ impl<'a, E: Engine> Table<'a, E> {
         activity: Activity,
         mut act: impl FnMut(&mut E, &mut Option<E::Sample>) -> Result<T, EngineError>,
     ) -> Result<(T, Duration), Fault> {
+        let expected = entry.sample.as_ref().and_then(|sample| self.engine.expected_step(sample));
+        let size = entry.footprint.working;
+        let limit = self.limits.of(activity, size, expected);
         let begun = Instant::now();
+        self.watched.watchdog.begin(limit, &entry.sampling.order.stuck);
         let mut result = guarded(|| act(&mut self.engine, &mut entry.sample));
         if let Err(Fault::Engine(error @ EngineError::OutOfMemory { .. })) = &result {
             tracing::warn!(%error, "tries once more, alone");
             self.put_off(|_| true);
+            self.watched.watchdog.begin(limit, &entry.sampling.order.stuck);
             result = guarded(|| act(&mut self.engine, &mut entry.sample));
         }
-        let took = self.clock.count(activity, begun);
+        self.watched.watchdog.end();
+        let took = self.watched.clock.count(activity, begun);
         entry.sampling.effort.device += took;
-        Ok((result?, took))
+        let done = result?;
+        self.limits.note(activity, size, took);
+        Ok((done, took))
     }
 
     /// Makes the copies that are wanted, also of pictures that are set aside: a worker's death costs them too.
@@ -299,8 +313,8 @@ impl<'a, E: Engine> Table<'a, E> {
         let mut entries = std::mem::take(&mut self.entries);
         for entry in entries.iter_mut().filter(|entry| chosen(entry)) {
             self.lift(entry);
-            if let Some(copy) = &entry.copy {
-                entry.sampling.copied(copy.clone());
+            if let Some(copy) = entry.left_off() {
+                entry.sampling.copied(copy);
             }
         }
         self.entries = entries;
@@ -317,8 +331,11 @@ impl<'a, E: Engine> Table<'a, E> {
     /// A copy of what a picture has come to, if it has come further than its start.
     fn copy(&self, entry: &mut Entry<E::Sample>) -> Option<HalfDrawn> {
         let begun = Instant::now();
+        let limit = self.limits.of(Activity::Checkpoint, entry.footprint.working, None);
+        self.watched.watchdog.begin(limit, &entry.sampling.order.stuck);
         let copy = guarded(|| half_drawn(&self.engine, &entry.sample));
-        entry.sampling.effort.device += self.clock.count(Activity::Checkpoint, begun);
+        self.watched.watchdog.end();
+        entry.sampling.effort.device += self.watched.clock.count(Activity::Checkpoint, begun);
         copy.unwrap_or_else(|fault| {
             tracing::warn!(%fault, "a half-drawn picture could not be copied");
             None
@@ -344,7 +361,7 @@ impl<'a, E: Engine> Table<'a, E> {
     }
 
     fn reload(&mut self) -> Result<(), String> {
-        match guarded(|| prove(self.load)) {
+        match guarded(|| prove(self.load, self.watched.condition)) {
             Ok(engine) => {
                 self.engine = engine;
                 Ok(())

@@ -13,7 +13,7 @@ use uso_queue::private_redis::PrivateRedis;
 use uso_queue::{Defaults, JobId, JobSpec, JobView, Queue, Window};
 use uso_store::folder::{FolderConfig, FolderServer};
 use uso_store::{Config, Credentials, Store, WebReferences};
-use uso_worker::{DeviceThread, Error, Metrics, Settings, Sharing, Worker};
+use uso_worker::{Condition, DeviceThread, Error, Metrics, Settings, Sharing, Worker};
 
 pub(crate) struct Fixture {
     pub(crate) redis: PrivateRedis,
@@ -84,7 +84,7 @@ impl Fixture {
 
     pub(crate) async fn worker(&self) -> Running {
         let load = || Uso::load(&ModelFiles::Bundled, &Device::Cpu, DType::F32);
-        self.run(DeviceThread::start(load, Sharing::default()).await.unwrap())
+        self.run(DeviceThread::start(load, Sharing::default(), Condition::default()).await.unwrap())
     }
 
     /// Takes the object store away.
@@ -104,9 +104,13 @@ impl Fixture {
 
     /// A worker without a model, at a set pace.
     pub(crate) async fn scripted(&self, script: &str) -> Running {
+        self.scripted_sharing(script, Sharing::default()).await
+    }
+
+    pub(crate) async fn scripted_sharing(&self, script: &str, sharing: Sharing) -> Running {
         let script: Script = script.parse().unwrap();
         let load = move || Ok(Scripted::new(script.clone()));
-        self.run(DeviceThread::start(load, Sharing::default()).await.unwrap())
+        self.run(DeviceThread::start(load, sharing, Condition::default()).await.unwrap())
     }
 
     pub(crate) fn run(&self, device: DeviceThread) -> Running {

@@ -1,10 +1,9 @@
 //! Jobs from their lease to their end.
 
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use uso_engine::{DecodeLimits, Image};
-use uso_queue::{Config, PromptTokens, Queue, State};
+use uso_queue::{PromptTokens, State};
 
 use crate::fixture::{Fixture, long_job};
 
@@ -113,11 +112,7 @@ async fn a_picture_finished_while_redis_is_away_is_handed_in_when_it_is_back() {
 
 #[tokio::test]
 async fn a_canceled_job_gives_the_device_back_within_a_step() {
-    let mut fixture = Fixture::start().await;
-    // Only the report of a step can tell: no renewal comes in time.
-    let hour = Duration::from_secs(3600);
-    let config = Config { lease: 10 * hour, renew: hour, ..Config::new(fixture.redis.url()) };
-    fixture.queue = Queue::connect(config).await.unwrap();
+    let fixture = Fixture::start().await;
     let worker = fixture.worker().await;
     let body = json!({ "prompt": "a red star", "steps": 100, "width": 512, "height": 512, "seed": 1 });
     let long = fixture.submit(&body).await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uso_engine::device::{DType, Device};
 use uso_engine::{ModelConfig, ModelFiles, Setup, Uso};
 use uso_queue::{Blocked, JobId, JobView, State};
-use uso_worker::{DeviceThread, Sharing};
+use uso_worker::{Condition, DeviceThread, Sharing};
 
 use crate::fixture::{Fixture, Running, long_job};
 
@@ -68,7 +68,7 @@ async fn worker(fixture: &Fixture, folder: &Path) -> Running {
     let lora_folder = Some(folder.to_owned());
     let setup = Setup { lora_folder, ..Setup::new(Device::Cpu, DType::F32) };
     let load = move || Uso::load_with(&ModelFiles::Bundled, &setup);
-    fixture.run(DeviceThread::start(load, Sharing::default()).await.unwrap())
+    fixture.run(DeviceThread::start(load, Sharing::default(), Condition::default()).await.unwrap())
 }
 
 async fn drawn(fixture: &Fixture, job: &Value) -> (JobId, JobView) {

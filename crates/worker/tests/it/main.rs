@@ -14,3 +14,4 @@ mod references;
 mod scheduler;
 mod step_cache;
 mod store;
+mod stuck;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use uso_engine::{CacheCounts, Engine, Error, Footprint, Image, Request, Script, Scripted, Steps};
 use uso_queue::State;
-use uso_worker::{DeviceThread, Sharing};
+use uso_worker::{Condition, DeviceThread, Sharing};
 
 use crate::fixture::Fixture;
 
@@ -116,7 +116,7 @@ impl Engine for Moody {
 async fn moody(script: Script, armed: Arc<AtomicBool>) -> DeviceThread {
     let engine = move || Scripted::new(script.clone());
     let load = move || Ok(Moody { engine: engine(), armed: Arc::clone(&armed), whole: Rc::default() });
-    DeviceThread::start(load, Sharing::default()).await.unwrap()
+    DeviceThread::start(load, Sharing::default(), Condition::default()).await.unwrap()
 }
 
 #[tokio::test]
@@ -170,7 +170,12 @@ async fn a_device_that_panics_twice_in_a_row_ends_the_worker_and_no_job() {
 #[tokio::test]
 async fn a_device_that_fails_its_self_test_never_becomes_a_worker() {
     let script: Script = "selftest=fail".parse().unwrap();
-    let started = DeviceThread::start(move || Ok(Scripted::new(script.clone())), Sharing::default()).await;
+    let started = DeviceThread::start(
+        move || Ok(Scripted::new(script.clone())),
+        Sharing::default(),
+        Condition::default(),
+    )
+    .await;
     let Err(error) = started else { panic!("it started") };
     assert!(error.to_string().starts_with("self-test: "), "{error}");
 }

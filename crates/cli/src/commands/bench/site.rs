@@ -17,7 +17,7 @@ use uso_engine::{Script, Scripted};
 use uso_queue::{Config, Defaults, JobId, JobSpec, JobView, Queue};
 use uso_store::folder::{FolderConfig, FolderServer};
 use uso_store::{Credentials, Store};
-use uso_worker::{Clock, DeviceThread, Metrics, Settings, Sharing, Worker};
+use uso_worker::{Clock, Condition, DeviceThread, Metrics, Settings, Sharing, Worker};
 
 use super::cores::Cores;
 use super::observed::{Log, Observed};
@@ -182,7 +182,7 @@ pub(super) async fn worker(
     let log = Log::default();
     let its_log = log.clone();
     let load = move || Ok(Observed { engine: Scripted::new(script.clone()), log: its_log.clone() });
-    let device = DeviceThread::start(load, Sharing::default()).await?;
+    let device = DeviceThread::start(load, Sharing::default(), Condition::default()).await?;
     let clock = Arc::clone(device.clock());
     let worker = Worker::new(queue, store, device, Metrics::new(&Registry::new())?, settings);
     let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());

@@ -5,8 +5,8 @@ use super::Rule;
 pub(super) const LIFE: &[Rule] = &[
     (
         "a hand-back spends no attempt",
-        "record.attempt = lease.attempt > 1 and lease.attempt - 1 or nil",
-        "record.attempt = lease.attempt",
+        "record.attempt = lease.attempt > 1 and lease.attempt - 1 or nil\n    -- A job that was handed back",
+        "record.attempt = lease.attempt\n    -- A job that was handed back",
         "life::a_released_job_waits_again_and_has_spent_no_attempt",
     ),
     (
@@ -101,14 +101,14 @@ pub(super) const LIFE: &[Rule] = &[
     ),
     (
         "a record that names its letter still expires",
-        "pack(record), 'XX', 'KEEPTTL')\nend\n\n-- ARGS: id, fence, token, step",
-        "pack(record))\nend\n\n-- ARGS: id, fence, token, step",
+        "pack(record), 'XX', 'KEEPTTL')\nend\n\nlocal function worker_lost",
+        "pack(record))\nend\n\nlocal function worker_lost",
         "endings::a_forgotten_job_leaves_no_dead_letter_and_no_gap_in_its_list",
     ),
     (
         "deadlines are kept with no worker alive",
-        "  reap_deadlines(at, retention, counts)\n  reap_delays",
-        "  reap_delays",
+        "    reap_deadlines(at, retention, counts)\n    reap_delays",
+        "    reap_delays",
         "endings::a_job_that_was_not_begun_in_time_expires_with_no_worker_alive",
     ),
     (

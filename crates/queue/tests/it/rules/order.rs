@@ -95,8 +95,8 @@ pub(super) const ORDER: &[Rule] = &[
     ),
     (
         "size and LoRAs must both fit",
-        "record.need and record.need > offer.capacity",
-        "false",
+        "        if record.need and record.need > offer.capacity",
+        "        if false",
         "loras::size_and_loras_must_both_fit",
     ),
     (

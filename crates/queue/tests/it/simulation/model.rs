@@ -18,6 +18,7 @@ enum Place {
     Backlog,
     Delayed,
     Sized,
+    Suspect,
     Parked,
     Running(usize),
     Ended,
@@ -40,7 +41,8 @@ pub(super) struct Job {
     class: Class,
     priority: i32,
     batch: Option<usize>,
-    crashes: u32,
+    /// The leases under which a worker was lost at it, and whether its device hung then.
+    marks: Vec<(usize, bool)>,
     started: bool,
     due: u64,
     need: u64,
@@ -57,6 +59,7 @@ struct Lease {
     attempt: u32,
     first: bool,
     stepped: bool,
+    at_work: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -91,6 +94,14 @@ pub(super) struct Model {
     outage: Option<u64>,
     known_server: bool,
     restarted: bool,
+    /// The worker that is to take a suspect once it holds nothing, and until when.
+    kept_free: Option<(usize, u64)>,
+}
+
+impl Job {
+    pub(super) fn is_suspect(&self) -> bool {
+        !self.marks.is_empty()
+    }
 }
 
 impl Model {
@@ -129,7 +140,7 @@ impl Model {
             class,
             priority,
             batch,
-            crashes: 0,
+            marks: Vec::new(),
             started: false,
             due,
             need: 0,
@@ -270,26 +281,30 @@ impl Model {
     fn reap_leases(&mut self) {
         for class in Class::ALL {
             for lease in 0..self.leases.len() {
-                let Lease { job: id, renewed, attempt, .. } = self.leases[lease];
+                let Lease { job: id, renewed, at_work, .. } = self.leases[lease];
                 if !self.holds(lease) || self.jobs[id].class != class || self.now - renewed < LEASE {
                     continue;
                 }
-                let job = &mut self.jobs[id];
-                job.settled = None;
-                if self.outage.is_some_and(|outage| renewed <= outage) {
-                    job.attempt = attempt - 1;
-                } else {
-                    job.crashes += 1;
-                    if job.crashes >= 2 || job.attempt >= ATTEMPTS {
-                        self.dead += 1;
-                        job.buried = true;
-                        self.finish(id, State::Failed);
-                        continue;
-                    }
-                }
-                self.requeue(id);
+                self.jobs[id].settled = None;
+                let blameless = self.outage.is_some_and(|outage| renewed <= outage);
+                self.lose(lease, (at_work && !blameless).then_some((lease, false)));
             }
         }
+    }
+
+    /// A worker was lost at a job, which is to blame or not.
+    fn lose(&mut self, lease: usize, mark: Option<(usize, bool)>) {
+        let Lease { job: id, attempt, .. } = self.leases[lease];
+        let job = &mut self.jobs[id];
+        job.marks.extend(mark);
+        if mark.is_some() && job.marks.len() >= 2 {
+            self.dead += 1;
+            job.buried = true;
+            self.finish(id, State::Failed);
+            return;
+        }
+        job.attempt = attempt - 1;
+        self.requeue(id);
     }
 
     pub(super) fn pass_time(&mut self, seconds: u64) {

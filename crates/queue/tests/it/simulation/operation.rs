@@ -19,6 +19,8 @@ pub(super) enum Operation {
         count: usize,
         classes: &'static [Class],
         capacity: u64,
+        /// Whether the worker says that it holds no job.
+        alone: bool,
     },
     Renew {
         lease: usize,
@@ -29,6 +31,11 @@ pub(super) enum Operation {
     Aside {
         lease: usize,
         resumed: bool,
+    },
+    /// A stage begins, or none is under way any more.
+    Stage {
+        lease: usize,
+        at_work: bool,
     },
     Checkpoint {
         lease: usize,
@@ -43,6 +50,14 @@ pub(super) enum Operation {
     Release {
         lease: usize,
         need: Option<u64>,
+    },
+    /// The device hangs at it.
+    GiveUpStuck {
+        lease: usize,
+    },
+    /// A holder that was out of reach is back.
+    ClearMark {
+        lease: usize,
     },
     Cancel {
         job: usize,
@@ -121,16 +136,19 @@ fn operation() -> impl Strategy<Value = Operation> {
         24 => (0usize..3, class(), 0..2, prop::option::weighted(0.4, 0usize..2), times(), 1usize..4).prop_map(
             |(tenant, class, priority, batch, times, count)| Operation::Submit { tenant, class, priority, batch, times, count }
         ),
-        24 => (0usize..3, 1usize..3, classes(), 1u64..3).prop_map(
-            |(worker, count, classes, capacity)| Operation::Claim { worker, count, classes, capacity }
+        24 => (0usize..3, 1usize..3, classes(), 1u64..3, prop::bool::weighted(0.6)).prop_map(
+            |(worker, count, classes, capacity, alone)| Operation::Claim { worker, count, classes, capacity, alone }
         ),
         6 => number().prop_map(|lease| Operation::Renew { lease }),
         6 => number().prop_map(|lease| Operation::Progress { lease }),
         3 => (number(), any::<bool>()).prop_map(|(lease, resumed)| Operation::Aside { lease, resumed }),
+        8 => (number(), prop::bool::weighted(0.8)).prop_map(|(lease, at_work)| Operation::Stage { lease, at_work }),
         4 => number().prop_map(|lease| Operation::Checkpoint { lease }),
         10 => number().prop_map(|lease| Operation::Complete { lease }),
         10 => (number(), prop::bool::weighted(0.7)).prop_map(|(lease, retryable)| Operation::Fail { lease, retryable }),
         6 => (number(), prop::option::weighted(0.4, 1u64..4)).prop_map(|(lease, need)| Operation::Release { lease, need }),
+        4 => number().prop_map(|lease| Operation::GiveUpStuck { lease }),
+        6 => number().prop_map(|lease| Operation::ClearMark { lease }),
         6 => number().prop_map(|job| Operation::Cancel { job }),
         4 => number().prop_map(|job| Operation::Retry { job }),
         5 => number().prop_map(|job| Operation::Remove { job }),

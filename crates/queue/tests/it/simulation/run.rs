@@ -94,8 +94,8 @@ impl Run<'_> {
             Operation::Submit { tenant, class, priority, batch, times, count } => {
                 self.submit(tenant, class, priority, batch, times, count).await
             }
-            Operation::Claim { worker, count, classes, capacity } => {
-                self.claim(worker, count, classes, capacity).await
+            Operation::Claim { worker, count, classes, capacity, alone } => {
+                self.claim(worker, count, classes, capacity, alone).await
             }
             Operation::Cancel { job } if !self.ids.is_empty() => self.cancel(job % self.ids.len()).await,
             Operation::Retry { job } if !self.ids.is_empty() => self.retry(job % self.ids.len()).await,
@@ -104,9 +104,12 @@ impl Run<'_> {
             Operation::Renew { lease }
             | Operation::Progress { lease }
             | Operation::Aside { lease, .. }
+            | Operation::Stage { lease, .. }
             | Operation::Checkpoint { lease }
             | Operation::Complete { lease }
             | Operation::Fail { lease, .. }
+            | Operation::GiveUpStuck { lease }
+            | Operation::ClearMark { lease }
             | Operation::Release { lease, .. } => match self.leases.len() {
                 0 => Ok(()),
                 leases => self.work(operation, lease % leases).await,
@@ -197,12 +200,21 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn claim(&mut self, worker: usize, count: usize, classes: &[Class], capacity: u64) -> Checked {
-        let worker = self.simulation.workers[worker].clone();
+    async fn claim(
+        &mut self,
+        worker: usize,
+        count: usize,
+        classes: &[Class],
+        capacity: u64,
+        alone: bool,
+    ) -> Checked {
+        let number = worker;
+        let worker = self.simulation.workers[number].clone();
+        let capacity_said = Some(capacity);
         let claim =
-            Claim { worker: &worker, classes, count, busy: false, capacity: Some(capacity), loras: &[] };
+            Claim { classes, count, busy: false, alone, capacity: capacity_said, ..Claim::one(&worker) };
         let leases = self.queue().claim(&claim).await.unwrap();
-        let granted = self.model.claim(count, classes, capacity);
+        let granted = self.model.claim(number, count, classes, capacity, alone);
         let claimed: Vec<JobId> = leases.iter().map(|lease| lease.id).collect();
         let expected: Vec<JobId> = granted.iter().map(|id| self.ids[*id]).collect();
         let number = |id: &JobId| self.ids.iter().position(|known| known == id);
@@ -210,6 +222,7 @@ impl Run<'_> {
         same("claimed", names(&claimed), names(&expected))?;
         for (lease, id) in leases.iter().zip(&granted) {
             same("attempt", lease.attempt, self.model.jobs[*id].attempt)?;
+            same("alone", lease.alone, self.model.jobs[*id].is_suspect())?;
             let step = lease.checkpoint.as_ref().map(|checkpoint| checkpoint.step);
             same("checkpoint", step, self.model.jobs[*id].checkpoint)?;
         }
@@ -235,7 +248,19 @@ impl Run<'_> {
             }
             Operation::Aside { resumed, .. } => {
                 let answer = if *resumed { lease.resumed().await } else { lease.set_aside().await };
-                (held(answer), self.model.aside(number))
+                (held(answer), self.model.aside(number, *resumed))
+            }
+            Operation::Stage { at_work, .. } => {
+                let stage = at_work.then_some("sample");
+                (held(lease.note_stage(stage).await), self.model.note_stage(number, *at_work))
+            }
+            Operation::GiveUpStuck { .. } => {
+                (held(lease.give_up_stuck().await), self.model.give_up_stuck(number))
+            }
+            Operation::ClearMark { .. } => {
+                lease.clear_mark().await.unwrap();
+                self.model.clear_mark(number);
+                (true, true)
             }
             Operation::Checkpoint { .. } => {
                 let text = String::from("x");
@@ -320,14 +345,7 @@ impl Run<'_> {
 
     async fn greet(&mut self) {
         let worker = self.simulation.workers[0].clone();
-        let nothing = Claim {
-            worker: &worker,
-            classes: &Class::ALL,
-            count: 0,
-            busy: false,
-            capacity: None,
-            loras: &[],
-        };
+        let nothing = Claim { count: 0, ..Claim::one(&worker) };
         assert!(self.queue().claim(&nothing).await.unwrap().is_empty());
         self.model.greet();
     }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::process::Command;
 use uso_engine::EXAMPLE_PICTURES;
-use uso_queue::{Claim, Class, Keeper, Lease, MAX_JOBS, Output, Receipt, Submission, WorkerId};
+use uso_queue::{Claim, Keeper, Lease, MAX_JOBS, Output, Receipt, Renewer, Submission, WorkerId};
 use uso_store::{PictureKind, Store, output_key};
 
 use super::Sizes;
@@ -70,12 +70,13 @@ fn python() -> Option<PathBuf> {
 async fn paints(python: &Path, rounds: usize) -> anyhow::Result<Vec<(&'static str, Vec<f64>)>> {
     let site = Site::start().await?;
     finish(&site).await?;
-    let held = hold(&site).await?;
+    let renewer = Renewer::start(&site.queue);
+    let held = hold(&site, &renewer).await?;
     let api = Process::start(&site).await?;
     let looked = look(python, &api.address, rounds).await;
     drop(api);
-    for (lease, keeper) in held {
-        keeper.stop().await;
+    renewer.stop().await;
+    for (lease, _) in held {
         lease.release().await?;
     }
     site.stop().await?;
@@ -103,11 +104,11 @@ async fn finish(site: &Site) -> anyhow::Result<()> {
 }
 
 /// Jobs that wait, and some that are being drawn for as long as they are kept.
-async fn hold(site: &Site) -> anyhow::Result<Vec<(Lease, Keeper)>> {
+async fn hold(site: &Site, renewer: &Renewer) -> anyhow::Result<Vec<(Lease, Keeper)>> {
     submit(site, WAITING + DRAWN).await?;
     let mut held = Vec::new();
     for lease in claim(site, &WorkerId::new(), DRAWN).await? {
-        let keeper = lease.keep();
+        let keeper = renewer.keep(&lease);
         lease.progress(10, 25).await?;
         held.push((lease, keeper));
     }
@@ -125,7 +126,7 @@ async fn submit(site: &Site, jobs: usize) -> anyhow::Result<()> {
 }
 
 async fn claim(site: &Site, worker: &WorkerId, count: usize) -> anyhow::Result<Vec<Lease>> {
-    let claim = Claim { worker, classes: &Class::ALL, count, busy: false, capacity: None, loras: &[] };
+    let claim = Claim { count, ..Claim::one(worker) };
     Ok(site.queue.claim(&claim).await?)
 }
 

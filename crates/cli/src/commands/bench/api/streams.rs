@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use futures::future::try_join_all;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use uso_queue::WorkerId;
+use uso_queue::{Renewer, WorkerId};
 
 use super::Sizes;
 use super::http::Connection;
@@ -26,7 +26,8 @@ pub(super) async fn measure(sizes: &Sizes, report: &mut Report) -> anyhow::Resul
     let api = Process::start(&site).await?;
     let (job, _) = site.submit("interactive", 100, Value::Null).await?;
     let lease = site.queue.claim_one(&WorkerId::new()).await?.context("no job")?;
-    let keeper = lease.keep();
+    let renewer = Renewer::start(&site.queue);
+    let _keeper = renewer.keep(&lease);
     // What the first stream makes the process have is not counted to the others.
     let path = format!("/v1/jobs/{job}/events");
     let _first = listen(&api, &path).await?;
@@ -62,7 +63,7 @@ pub(super) async fn measure(sizes: &Sizes, report: &mut Report) -> anyhow::Resul
     let at = |q| quantile(&waits, q).map_or_else(String::new, written);
     report.note(format!("event to last reader, ms: p50 {}, longest {}", at(0.5), at(1.0)));
     readers.iter().for_each(|reader| reader.abort());
-    keeper.stop().await;
+    renewer.stop().await;
     lease.release().await?;
     drop(api);
     site.stop().await

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 use tokio::task::JoinSet;
-use uso_queue::{Claim, Class, Lease, Queue, WorkerId};
+use uso_queue::{Claim, Keeper, Lease, Queue, Renewer, WorkerId};
 
 use super::enqueue::Load;
 use super::payload::output;
@@ -39,14 +39,15 @@ pub(super) async fn measure(stage: &Stage, report: &mut Report) -> anyhow::Resul
 
 /// Our side: how long from the start of the first job to the start of the last.
 pub(super) async fn ours(queue: &Queue, jobs: usize, slots: usize) -> anyhow::Result<Took> {
-    let worker = WorkerId::new();
+    let (worker, renewer) = (WorkerId::new(), Renewer::start(queue));
     let (mut running, mut starts) = (JoinSet::new(), Vec::with_capacity(jobs));
     while starts.len() < jobs {
         let count = slots - running.len();
         let busy = !running.is_empty();
-        let claim = Claim { worker: &worker, classes: &Class::ALL, count, busy, capacity: None, loras: &[] };
+        let claim = Claim { count, busy, alone: !busy, ..Claim::one(&worker) };
         for lease in queue.claim(&claim).await? {
-            running.spawn(work(lease));
+            let keeper = renewer.keep(&lease);
+            running.spawn(work(lease, keeper));
         }
         let Some(first) = running.join_next().await else { bail!("{} of {jobs} jobs came", starts.len()) };
         starts.push(first??);
@@ -54,16 +55,16 @@ pub(super) async fn ours(queue: &Queue, jobs: usize, slots: usize) -> anyhow::Re
             starts.push(next??);
         }
     }
+    renewer.stop().await;
     starts.sort_unstable();
     let seconds = (starts[jobs - 1] - starts[0]).as_secs_f64();
     Ok(Took { jobs: jobs - 1, seconds })
 }
 
 /// Does nothing with a job, in all the ways in which a worker does something; gives when it began.
-async fn work(lease: Lease) -> anyhow::Result<Instant> {
+async fn work(lease: Lease, keeper: Keeper) -> anyhow::Result<Instant> {
     let begun = Instant::now();
-    let keeper = lease.keep();
     lease.complete(&output()).await?;
-    keeper.stop().await;
+    drop(keeper);
     Ok(begun)
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use tokio::runtime::Runtime;
-use uso_queue::{Class, WorkerId};
+use uso_queue::{Class, Renewer, WorkerId};
 
 use super::enqueue::add_command;
 use super::payload::{output, spec};
@@ -64,7 +64,7 @@ async fn wait_for_jobs(
     ready: &Sender<()>,
 ) -> anyhow::Result<()> {
     let (queue, worker) = (open(url).await?, WorkerId::new());
-    let mut wakeups = queue.wakeups();
+    let (mut wakeups, renewer) = (queue.wakeups(), Renewer::start(&queue));
     ready.send(())?;
     for _ in 0..samples {
         let lease = loop {
@@ -74,10 +74,10 @@ async fn wait_for_jobs(
             }
         };
         claimed.send(Instant::now())?;
-        let keeper = lease.keep();
+        let _keeper = renewer.keep(&lease);
         lease.complete(&output()).await?;
-        keeper.stop().await;
     }
+    renewer.stop().await;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio_util::sync::CancellationToken;
-use uso_queue::{Class, Queue, WorkerId};
+use uso_queue::{Class, Queue, Renewer, WorkerId};
 
 use super::payload::spec;
 use super::stage::Stage;
@@ -81,10 +81,11 @@ impl Process {
 pub(super) async fn hold(queue: &Queue) -> anyhow::Result<()> {
     queue.submit("tenant", &spec(Class::Interactive)?).await?;
     let lease = queue.claim_one(&WorkerId::new()).await?.context("the job is gone")?;
-    let keeper = lease.keep();
+    let renewer = Renewer::start(queue);
+    let _keeper = renewer.keep(&lease);
     tell(&json!({ "job": lease.id, "fence": lease.fence }))?;
     tokio::time::sleep(PATIENCE).await;
-    keeper.stop().await;
+    renewer.stop().await;
     Ok(())
 }
 

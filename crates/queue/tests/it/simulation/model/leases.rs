@@ -10,12 +10,38 @@ impl Model {
     }
 
     pub(in crate::simulation) fn renew(&mut self, lease: usize) -> bool {
+        self.hear();
         let held = self.holds(lease);
         if held {
-            self.hear();
             self.leases[lease].renewed = self.now;
         }
         held
+    }
+
+    pub(in crate::simulation) fn note_stage(&mut self, lease: usize, at_work: bool) -> bool {
+        let held = self.holds(lease);
+        if held {
+            self.leases[lease].at_work = at_work;
+        }
+        held
+    }
+
+    pub(in crate::simulation) fn give_up_stuck(&mut self, lease: usize) -> bool {
+        let Some(now) = self.settle(lease, "stuck") else { return false };
+        if now {
+            self.lose(lease, Some((lease, true)));
+        }
+        true
+    }
+
+    pub(in crate::simulation) fn clear_mark(&mut self, lease: usize) {
+        let id = self.leases[lease].job;
+        let job = &mut self.jobs[id];
+        let before = job.marks.len();
+        job.marks.retain(|mark| *mark != (lease, false));
+        if job.marks.is_empty() && before > 0 && job.place == Place::Suspect {
+            self.enqueue(id, true);
+        }
     }
 
     pub(in crate::simulation) fn progress(&mut self, lease: usize) -> bool {
@@ -33,9 +59,10 @@ impl Model {
         true
     }
 
-    pub(in crate::simulation) fn aside(&mut self, lease: usize) -> bool {
+    pub(in crate::simulation) fn aside(&mut self, lease: usize, resumed: bool) -> bool {
         let held = self.holds(lease);
         if held {
+            self.leases[lease].at_work = resumed;
             let id = self.leases[lease].job;
             self.jobs[id].version += 1;
         }
