@@ -22,6 +22,15 @@ pub fn checkpoint_key(job: &impl Display, fence: u64, step: u32) -> String {
     format!("checkpoints/{job}/{fence}/{step}")
 }
 
+/// Key of the small object that tells whether the bucket can be written to and read from. It lies where the
+/// bucket's lifecycle rule sweeps.
+pub const PROBE_KEY: &str = "checkpoints/probe";
+
+/// Whether what lies under this key is swept by its age, so that it must be kept while a job names it.
+pub fn is_swept(key: &str) -> bool {
+    key.starts_with("uploads/") || key.starts_with("checkpoints/")
+}
+
 /// Under this, with a slash at its end, lie all outputs of a job, those that never counted too.
 pub fn output_prefix(job: &impl Display) -> String {
     format!("jobs/{job}/")

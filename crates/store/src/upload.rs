@@ -6,6 +6,7 @@ use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use bytes::BytesMut;
 
 use crate::error::Place;
+use crate::keep::tag_of;
 use crate::publish::life;
 use crate::{Error, PictureKind, Store};
 
@@ -75,7 +76,7 @@ impl Store {
         let call = get.range(format!("bytes=0-{}", LOOK - 1)).send();
         let answer = call.await.map_err(|error| self.classify(error, place))?;
         let mut look = Look {
-            tag: bare_tag(answer.e_tag().unwrap_or_default()),
+            tag: tag_of(answer.e_tag(), answer.metadata()).unwrap_or_default(),
             bytes: whole_size(&answer),
             media_type: answer.content_type().map(str::to_owned),
             kind: None,
