@@ -32,7 +32,7 @@ impl Store {
         let head = head.await.map_err(|error| self.classify(error, place))?;
         let written = head.last_modified().and_then(|time| SystemTime::try_from(*time).ok());
         // Without a time it may be old.
-        let new = written.is_some_and(|written| written.elapsed().is_ok_and(|since| since < age));
+        let new = written.is_some_and(|written| written.elapsed().unwrap_or_default() < age);
         if new {
             return Ok(());
         }

@@ -23,6 +23,14 @@ impl Condition {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
+    /// Changes it from one state to another; whatever else it is, it stays.
+    pub(crate) fn exchange(&self, from: WorkerState, to: WorkerState) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if *state == from {
+            *state = to;
+        }
+    }
+
     fn get(&self) -> WorkerState {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
