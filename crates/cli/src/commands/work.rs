@@ -16,9 +16,17 @@ use crate::shutdown::Shutdown;
 pub(crate) async fn run(args: WorkArgs) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let registry = Registry::new();
-    let queue = connect::queue(args.redis.config()).await?;
-    let store = connect::store(&args.s3, None).await?;
-    let device = connect::device(&args.model, &args.engine, &args.pace, Some(&queue)).await?;
+    let connect = async {
+        let queue = connect::queue(args.redis.config()).await?;
+        let store = connect::store(&args.s3, None).await?;
+        let device = connect::device(&args.model, &args.engine, &args.pace, Some(&queue)).await?;
+        anyhow::Ok((queue, store, device))
+    };
+    let (queue, store, device) = tokio::select! {
+        connected = Box::pin(connect) => connected?,
+        // Nothing was begun.
+        () = shutdown.stop.cancelled() => return Ok(()),
+    };
     let metrics = Metrics::new(&registry)?;
     metrics.observe(&device)?;
     let worker = Worker::new(queue, store, device, metrics, args.pace.settings());
