@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 /// Key of a file that a client uploads. Whose it is is part of it, so that nobody can use another's by its id.
 /// Nothing here deletes it, because several jobs may name it, and some that were never submitted: a lifecycle
-/// rule of the bucket should, for the prefix `uploads/`, after a few days more than a job may wait.
+/// rule of the bucket should, for the prefix `uploads/`, after some days. What jobs name is kept young.
 pub fn upload_key(tenant: &str, upload: &Uuid) -> String {
     format!("uploads/{tenant}/{upload}")
 }
