@@ -46,7 +46,7 @@ check "$address" "$@" || failed=1
 
 echo "== keys are asked for"
 address=$(ops/fleet.sh start "$work/keys" "${engine[@]}" --auth keys)
-redis=redis://127.0.0.1:$(cat "$work/keys/data/redis/port")
+redis=redis://:$(cat "$work/keys/data/redis/password")@127.0.0.1:$(cat "$work/keys/data/redis/port")
 key=$("$uso" keys create --redis "$redis" tester --scope submit,read,admin 2>/dev/null)
 check "$address" --header "Authorization: Bearer $key" "$@" || failed=1
 

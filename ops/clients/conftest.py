@@ -84,7 +84,8 @@ def fleet(tmp_path_factory):
     )  # fmt: skip
     try:
         assert "ready on" in process.stdout.readline(), (folder / "up.log").read_text()
-        redis = "redis://127.0.0.1:" + (folder / "data/redis/port").read_text().strip()
+        said = {name: (folder / "data/redis" / name).read_text().strip() for name in ("port", "password")}
+        redis = f"redis://:{said['password']}@127.0.0.1:{said['port']}"
         create = [USO, "keys", "create", "studio", "--scope", "submit,read", "--redis", redis]
         key = subprocess.run(create, check=True, capture_output=True, text=True)
         os.environ["SSL_CERT_FILE"] = os.environ["NODE_EXTRA_CA_CERTS"] = str(certificate)

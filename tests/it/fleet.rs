@@ -11,10 +11,13 @@ use uso_store::folder::{FolderConfig, FolderServer};
 use uso_store::{Config, Credentials, Store};
 
 use crate::process::{PATIENCE, Process};
+use crate::store_proxy::StoreProxy;
 
 pub(crate) struct Fleet {
     pub(crate) redis: PrivateRedis,
     pub(crate) store: Store,
+    /// Has the store refuse things.
+    pub(crate) proxy: StoreProxy,
     pub(crate) api: Process,
     pub(crate) client: Client,
     environment: Vec<(&'static str, String)>,
@@ -31,9 +34,10 @@ impl Fleet {
         let root = data.path().join("s3");
         let folder = FolderConfig { root, port: None, credentials: credentials.clone(), origins: Vec::new() };
         let folder = FolderServer::start(folder).await.unwrap();
+        let proxy = StoreProxy::start(&folder.endpoint()).await;
         let environment = vec![
             ("USO_REDIS", redis.url()),
-            ("USO_S3_ENDPOINT", folder.endpoint()),
+            ("USO_S3_ENDPOINT", proxy.endpoint()),
             ("AWS_ACCESS_KEY_ID", "fleet".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "not-a-secret".to_owned()),
         ];
@@ -41,7 +45,7 @@ impl Fleet {
         let config = Config { endpoint, credentials: Some(credentials), ..Config::default() };
         let store = Store::connect(config).await.unwrap();
         let api = Process::start(&["serve", "--listen", "127.0.0.1:0"], &environment).await;
-        Self { redis, store, api, client: Client::new(), environment, data, _folder: folder }
+        Self { redis, store, proxy, api, client: Client::new(), environment, data, _folder: folder }
     }
 
     /// What every process of the fleet is told of its servers.

@@ -12,6 +12,7 @@ mod eta;
 mod files;
 mod follow;
 mod intake;
+mod keep;
 mod limits;
 mod metrics;
 mod notify;
@@ -50,6 +51,7 @@ use routes::page::Page;
 use watch::Watch;
 
 pub use access::Access;
+pub use keep::{KeepError, keep_what_is_named};
 pub use places::ReferencePlace;
 pub use problem::Problem;
 pub use routes::capabilities::{Example, Examples};
@@ -210,10 +212,14 @@ impl Api {
                 futures::future::join_all(reads).await
             })
         };
+        let keeping = {
+            let (shared, stop) = (Arc::clone(&self.shared), stop.clone());
+            tokio::spawn(async move { keep::keep_until(&shared.queue, &shared.store, stop).await })
+        };
         let notifying = tokio::spawn(self.shared.notifier.clone().run(stop.clone()));
         serve::serve(listener, router(self.shared, self.operations), stop).await;
         // The tasks only fail by a panic, which has been reported where it happened.
-        let _ = tokio::join!(reaper, watching, notifying);
+        let _ = tokio::join!(reaper, watching, keeping, notifying);
         Ok(())
     }
 }

@@ -149,7 +149,8 @@ impl From<uso_queue::Error> for Problem {
 
 impl From<uso_store::Error> for Problem {
     fn from(error: uso_store::Error) -> Self {
-        if !error.retryable() {
+        // What is not said of an object is said of the store, and is the operator's to mend.
+        if error.is_the_objects_own() {
             return Self::internal(&error);
         }
         tracing::warn!(%error, "the object store is not there for a request");

@@ -1,6 +1,6 @@
 //! References of a job, looked at before it is accepted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, stream};
 use uso_queue::{FieldError, JobSpec, Source};
@@ -8,6 +8,7 @@ use uso_store::{Error as StoreError, Look, PictureKind, Store, upload_key};
 use uuid::Uuid;
 
 use crate::caller::Caller;
+use crate::keep::{YOUNG, swept_key};
 use crate::{Config, Problem, Shared, places};
 
 /// Uploads of one request that are looked at at once.
@@ -30,6 +31,9 @@ pub(crate) async fn faults(
                 errors.push(FieldError { pointer: prefix(index) + &pointer, code, message });
             }
         }
+    }
+    if errors.is_empty() {
+        keep(&shared.store, &caller.tenant, specs).await?;
     }
     Ok(errors)
 }
@@ -62,7 +66,18 @@ fn uploads(specs: &mut [JobSpec]) -> Vec<Uuid> {
     ids
 }
 
-/// Looks at uploads; one that is not there has none.
+/// Makes what is named by its place in our bucket young again, where a rule would delete it by its age.
+async fn keep(store: &Store, tenant: &str, specs: &mut [JobSpec]) -> Result<(), Problem> {
+    let sources = specs.iter_mut().flat_map(JobSpec::sources_mut).map(|(_, source)| source);
+    let placed = sources.filter(|source| matches!(source, Source::S3 { .. }));
+    let keys = placed.filter_map(|source| swept_key(source, tenant, &store.config().bucket));
+    for key in keys.collect::<BTreeSet<String>>() {
+        store.keep(&key, YOUNG).await?;
+    }
+    Ok(())
+}
+
+/// Looks at uploads, and keeps those that are old; one that is not there has none.
 async fn look(
     store: &Store,
     tenant: &str,
@@ -70,7 +85,12 @@ async fn look(
 ) -> Result<BTreeMap<Uuid, Option<Look>>, Problem> {
     let looks = stream::iter(uploads).map(|id| async move {
         match store.look(&upload_key(tenant, &id)).await {
-            Ok(look) => Ok((id, Some(look))),
+            Ok(look) => {
+                if look.is_older(YOUNG) {
+                    store.keep(&upload_key(tenant, &id), YOUNG).await?;
+                }
+                Ok((id, Some(look)))
+            }
             Err(StoreError::Missing { .. }) => Ok((id, None)),
             Err(error) => Err(Problem::from(error)),
         }
@@ -138,7 +158,7 @@ mod tests {
 
     fn look(kind: Option<PictureKind>, size: Option<(u32, u32)>) -> Look {
         let media_type = Some("image/png".to_owned());
-        Look { tag: "t".into(), bytes: 1000, media_type, kind, size }
+        Look { tag: "t".into(), bytes: 1000, written: None, media_type, kind, size }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod model;
 mod named_lora;
 mod queue;
 mod redis;
+mod s3;
 mod size;
 mod work;
 
@@ -16,11 +17,9 @@ use std::str::FromStr;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use uso_api::ReferencePlace;
 use uso_engine::plan::T5Place;
 use uso_engine::scripted::NotAScript;
 use uso_engine::{ExtraLora, PositionShift, Script, Tier};
-use uso_store::WebReferences;
 
 pub(crate) use access::{AccessArgs, buckets};
 pub(crate) use bench::{
@@ -32,6 +31,7 @@ pub(crate) use model::{FetchArgs, HUGGING_FACE, InspectArgs, ModelCommand, PackA
 pub(crate) use named_lora::NamedLora;
 pub(crate) use queue::*;
 pub(crate) use redis::{RedisArgs, RedisOptions};
+pub(crate) use s3::S3Args;
 pub(crate) use work::{PaceArgs, WorkArgs};
 
 /// Puts any subject into any scene in any style: USO on FLUX, as a fleet of queue workers.
@@ -124,49 +124,6 @@ pub(crate) struct ServeArgs {
 pub(crate) struct MigrateArgs {
     #[command(flatten)]
     pub(crate) redis: RedisArgs,
-}
-
-/// Keys come from the usual AWS places: environment, profile, instance role.
-#[derive(Args, Clone)]
-pub(crate) struct S3Args {
-    /// S3 service other than AWS.
-    #[arg(long, env = "USO_S3_ENDPOINT", value_name = "URL")]
-    pub(crate) s3_endpoint: Option<String>,
-    /// The same service as clients reach it, for presigned URLs.
-    #[arg(long, env = "USO_S3_PUBLIC_ENDPOINT", value_name = "URL")]
-    pub(crate) s3_public_endpoint: Option<String>,
-    /// Region that requests are signed for.
-    #[arg(long, env = "USO_S3_REGION", default_value = "us-east-1", value_name = "REGION")]
-    pub(crate) s3_region: String,
-    /// Bucket of uploads and pictures.
-    #[arg(long, env = "USO_S3_BUCKET", default_value = "uso", value_name = "BUCKET")]
-    pub(crate) s3_bucket: String,
-    /// Another bucket, or a folder in one, that references may come from; may be repeated. `{tenant}` in the
-    /// folder stands for the tenant's name.
-    #[arg(long, env = "USO_S3_REFERENCE_BUCKETS", value_delimiter = ',', value_name = "BUCKET[/PREFIX]")]
-    pub(crate) s3_reference_bucket: Vec<ReferencePlace>,
-    /// Whether references may be https:// addresses, for API and workers alike: `public` takes those of the
-    /// internet; `any` also private ones and plain http, so that whoever submits can make a worker call anything
-    /// in its network.
-    #[arg(long, env = "USO_WEB_REFERENCES", value_enum, default_value_t = WebName::Off)]
-    web_references: WebName,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum WebName {
-    Off,
-    Public,
-    Any,
-}
-
-impl S3Args {
-    pub(crate) fn web_references(&self) -> WebReferences {
-        match self.web_references {
-            WebName::Off => WebReferences::Off,
-            WebName::Public => WebReferences::Public,
-            WebName::Any => WebReferences::Any,
-        }
-    }
 }
 
 #[derive(Args, Clone)]

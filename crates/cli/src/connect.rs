@@ -55,7 +55,7 @@ pub(crate) async fn api(
 /// A store whose bucket is there.
 pub(crate) async fn store(args: &S3Args, credentials: Option<Credentials>) -> anyhow::Result<Store> {
     let config = uso_store::Config {
-        endpoint: args.s3_endpoint.clone(),
+        endpoint: args.endpoint(),
         public_endpoint: args.s3_public_endpoint.clone(),
         region: args.s3_region.clone(),
         bucket: args.s3_bucket.clone(),

@@ -7,6 +7,7 @@ mod args;
 mod client;
 mod commands;
 mod connect;
+mod environment;
 mod health;
 mod progress;
 mod setup;
@@ -16,12 +17,18 @@ mod threads;
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 
 use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
+    if let Err(error) = environment::shape() {
+        // Nobody listens where this cannot be written.
+        let _ = writeln!(std::io::stderr(), "uso: cannot begin again with a tidy environment: {error}");
+        return ExitCode::FAILURE;
+    }
     threads::use_all_available();
     let cli = Cli::parse();
     telemetry::start(cli.log_format, matches!(cli.command, Command::Bench(_)));
@@ -34,6 +41,9 @@ fn main() -> ExitCode {
         }
     }
 }
+
+/// How long threads that wait for the system are waited for at the end.
+const LAST_THREADS: Duration = Duration::from_millis(500);
 
 /// The device can draw no more: the process must be started anew, or the machine looked at.
 const DEVICE_LOST: u8 = 70;
@@ -58,7 +68,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         _ => {}
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         match command {
             Command::Up(args) => Box::pin(commands::up::run(args)).await,
             Command::Serve(args) => commands::serve::run(args).await,
@@ -70,5 +80,8 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Model(command) => commands::model::run(command).await,
             Command::Generate(_) | Command::Bench(_) => Ok(()),
         }
-    })
+    });
+    // Names are looked up on threads that cannot be interrupted.
+    runtime.shutdown_timeout(LAST_THREADS);
+    ended
 }

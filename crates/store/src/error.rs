@@ -141,6 +141,18 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// No bucket can have such a name.
+    #[error("{bucket:?} is no name of a bucket: it has letters, digits, '.', '-' and '_'")]
+    BadBucket {
+        /// What was said.
+        bucket: String,
+    },
+    /// Keys that were found hold what no key has.
+    #[error("the s3 {which} cannot be used: it has blanks, line ends or other signs in it that no key has")]
+    BadKey {
+        /// Which of them.
+        which: &'static str,
+    },
     /// No keys were given and the AWS chain found none either.
     #[error("no s3 credentials were given and none were found in environment, profile or instance role")]
     NoCredentials {
@@ -190,6 +202,44 @@ impl Error {
                 | Self::TimedOut { .. }
                 | Self::Busy { .. }
         ) || matches!(self, Self::Web(error) if error.retryable())
+    }
+}
+
+impl Error {
+    /// Whether it is said of this object or of this request alone: another one may well succeed. All else may be
+    /// the service's, whose health a call shows that must succeed: [`Store::probe`](crate::Store::probe) or
+    /// [`Store::probe_reading`](crate::Store::probe_reading).
+    pub fn is_the_objects_own(&self) -> bool {
+        match self {
+            Self::Missing { .. }
+            | Self::NotAllowed { .. }
+            | Self::TooLarge { .. }
+            | Self::NotAnImage { .. }
+            | Self::Changed { .. }
+            | Self::Request { .. }
+            | Self::Web(_) => true,
+            Self::MissingBucket { .. }
+            | Self::Denied { .. }
+            | Self::Unreachable { .. }
+            | Self::BrokeOff { .. }
+            | Self::Corrupt { .. }
+            | Self::TimedOut { .. }
+            | Self::Busy { .. }
+            | Self::Refused { .. }
+            | Self::BadEndpoint { .. }
+            | Self::BadBucket { .. }
+            | Self::BadKey { .. }
+            | Self::NoCredentials { .. }
+            | Self::BadLifetime { .. }
+            | Self::Tls(_)
+            | Self::Folder { .. }
+            | Self::Listen { .. } => false,
+        }
+    }
+
+    /// Whether the service asks for fewer calls.
+    pub fn is_throttling(&self) -> bool {
+        matches!(self, Self::Busy { status: 429 | 503, .. })
     }
 }
 

@@ -4,12 +4,9 @@ use bytes::{Bytes, BytesMut};
 use image::ImageFormat;
 
 use crate::error::Place;
+use crate::keep::tag_of;
 use crate::publish::{DIGEST, hexadecimal_sha256};
-use crate::upload::bare_tag;
 use crate::{Error, Store};
-
-/// The answer of a service whose object is not the one that was asked for.
-const PRECONDITION_FAILED: u16 = 412;
 
 impl Store {
     /// The bytes of a reference image. Only its first bytes are looked at here: whether it decodes,
@@ -55,16 +52,11 @@ impl Store {
         let limit = self.0.config.max_bytes;
         let too_large = |size| Error::TooLarge { bucket: bucket.into(), key: key.into(), limit, size };
 
-        let changed = || Error::Changed { bucket: bucket.into(), key: key.into() };
-        let get = self.0.client.get_object().bucket(bucket).key(key);
-        let call = get.set_if_match(tag.map(|tag| format!("\"{tag}\""))).send();
-        let answer = call.await.map_err(|error| match self.classify(error, place) {
-            Error::Refused { status: PRECONDITION_FAILED, .. } => changed(),
-            other => other,
-        })?;
-        // Not every service heeds the condition.
-        if tag.is_some_and(|tag| answer.e_tag().is_some_and(|found| bare_tag(found) != tag)) {
-            return Err(changed());
+        let call = self.0.client.get_object().bucket(bucket).key(key).send();
+        let answer = call.await.map_err(|error| self.classify(error, place))?;
+        let found = tag_of(answer.e_tag(), answer.metadata());
+        if tag.is_some_and(|tag| found.is_some_and(|found| found != tag)) {
+            return Err(Error::Changed { bucket: bucket.into(), key: key.into() });
         }
         let announced = answer.content_length().and_then(|size| u64::try_from(size).ok());
         if announced.is_some_and(|size| size > limit) {

@@ -1,5 +1,10 @@
 //! A folder served over the S3 protocol: the object store of a single machine.
 
+mod listing;
+mod long_keys;
+mod objects;
+mod tidy;
+
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -18,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
+use self::objects::Objects;
 use crate::{Credentials, Error};
 
 /// How long transfers may go on once the server is to stop.
@@ -78,9 +84,7 @@ fn s3_service(config: &FolderConfig) -> Result<S3Service, Error> {
         source,
     };
     make_private(&config.root).map_err(|error| refused(error.into()))?;
-    let files =
-        s3s_fs::FileSystem::new(&config.root).map_err(|error| refused(format!("{error:?}").into()))?;
-    let mut builder = S3ServiceBuilder::new(files);
+    let mut builder = S3ServiceBuilder::new(Objects::new(&config.root).map_err(refused)?);
     // Without this s3s lets everybody in.
     builder.set_auth(SimpleAuth::from_single(
         config.credentials.access_key.as_str(),
@@ -89,10 +93,11 @@ fn s3_service(config: &FolderConfig) -> Result<S3Service, Error> {
     Ok(builder.build())
 }
 
-/// Other users of the machine have no business in people's pictures.
+/// Other users of the machine have no business in people's pictures, whoever made the folder.
 fn make_private(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
 }
 
 async fn serve(listener: TcpListener, gate: Arc<Gate>, mut stopped: oneshot::Receiver<()>) {

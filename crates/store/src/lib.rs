@@ -12,8 +12,10 @@ mod error;
 mod fetch;
 pub mod folder;
 mod header;
+mod keep;
 mod key;
 pub mod outside;
+mod probe;
 mod publish;
 mod sweep;
 mod upload;
@@ -22,18 +24,22 @@ mod web;
 pub use config::{Config, Credentials, Secret, WebReferences};
 pub use error::{Error, WebError};
 pub use header::PictureKind;
-pub use key::{checkpoint_key, checkpoint_prefix, output_key, output_prefix, upload_key};
+pub use key::{
+    PROBE_KEY, checkpoint_key, checkpoint_prefix, is_swept, output_key, output_prefix, upload_key,
+};
 pub use publish::{LONGEST_LINK, Stored, hexadecimal_sha256};
 pub use upload::{Look, PresignedPut};
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{ProvideCredentials, RequestChecksumCalculation, ResponseChecksumValidation};
+use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 
 use hyper::Uri;
@@ -55,15 +61,18 @@ struct Inner {
     web: reqwest::Client,
     config: Config,
     service: String,
+    /// Where links lead: scheme, host and port.
+    public_origin: String,
 }
 
 impl Store {
     /// Prepares clients. Nothing is sent yet but what the AWS chain needs to find keys.
     ///
     /// # Errors
-    /// [`Error::BadEndpoint`], [`Error::Tls`], or [`Error::NoCredentials`] if no keys are given or found.
+    /// [`Error::BadEndpoint`], [`Error::BadBucket`], [`Error::BadKey`], [`Error::Tls`], or
+    /// [`Error::NoCredentials`] if no keys are given or found.
     pub async fn connect(config: Config) -> Result<Self, Error> {
-        config.check()?;
+        let mut config = config.shaped()?;
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(config.region.clone()))
             .retry_config(RetryConfig::standard());
@@ -72,10 +81,15 @@ impl Store {
         }
         let shared = loader.load().await;
         if let Some(chain) = shared.credentials_provider() {
-            chain
-                .provide_credentials()
-                .await
-                .map_err(|error| Error::NoCredentials { source: error.into() })?;
+            let keys = chain.provide_credentials().await;
+            check_keys(&keys.map_err(|error| Error::NoCredentials { source: error.into() })?)?;
+        }
+        if config.endpoint.is_none()
+            && let Some(endpoint) = shared.endpoint_url()
+        {
+            // AWS's own settings name another service: it is to be spoken to as one.
+            config.endpoint = Some(endpoint.to_owned());
+            config = config.shaped()?;
         }
         let client = |endpoint: Option<&String>| {
             let mut settings = aws_sdk_s3::config::Builder::from(&shared);
@@ -89,9 +103,11 @@ impl Store {
             }
             Client::from_conf(settings.build())
         };
+        let public = client(config.public_endpoint.as_ref().or(config.endpoint.as_ref()));
         Ok(Self(Arc::new(Inner {
             client: client(config.endpoint.as_ref()),
-            public: client(config.public_endpoint.as_ref().or(config.endpoint.as_ref())),
+            public_origin: origin_of_links(&public, &config.bucket).await?,
+            public,
             service: config.service(),
             web: outside::client(config.web == WebReferences::Any, config.timeout).map_err(Error::Tls)?,
             config,
@@ -105,14 +121,7 @@ impl Store {
 
     /// Where clients that were given a link fetch from our bucket: scheme, host and port.
     pub fn public_origin(&self) -> String {
-        let config = &self.0.config;
-        match config.public_endpoint.as_ref().or(config.endpoint.as_ref()).map(|url| url.parse::<Uri>()) {
-            Some(Ok(url)) => {
-                let host = url.authority().map(|authority| authority.as_str()).unwrap_or_default();
-                format!("{}://{host}", url.scheme_str().unwrap_or("https"))
-            }
-            _ => format!("https://{}.s3.{}.amazonaws.com", config.bucket, config.region),
-        }
+        self.0.public_origin.clone()
     }
 
     /// Whether references may come from `bucket`.
@@ -187,5 +196,38 @@ impl Store {
         E: aws_sdk_s3::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
         classify(error, place, &self.0.service, self.0.config.timeout)
+    }
+}
+
+/// Where a link that `client` signs leads: what a browser must be allowed to talk to. Only the client knows by
+/// which of its names the service is called.
+async fn origin_of_links(client: &Client, bucket: &str) -> Result<String, Error> {
+    let place = Place { bucket, key: None };
+    let unsigned = |source: Box<dyn std::error::Error + Send + Sync>| Error::Request {
+        place: place.to_string(),
+        source,
+    };
+    let life =
+        PresigningConfig::expires_in(Duration::from_secs(1)).map_err(|error| unsigned(error.into()))?;
+    let link = Box::pin(client.get_object().bucket(bucket).key("a").presigned(life)).await;
+    let link = link.map_err(|error| unsigned(error.into()))?;
+    let url: Uri =
+        link.uri().parse().map_err(|error: hyper::http::uri::InvalidUri| unsigned(error.into()))?;
+    let host = url.authority().map(|authority| authority.as_str()).unwrap_or_default();
+    Ok(format!("{}://{host}", url.scheme_str().unwrap_or("https")))
+}
+
+/// The client panics over keys that cannot be sent in a header.
+fn check_keys(keys: &aws_sdk_s3::config::Credentials) -> Result<(), Error> {
+    let sound = |key: &str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
+    if !sound(keys.access_key_id()) {
+        return Err(Error::BadKey { which: "access key id" });
+    }
+    if !sound(keys.secret_access_key()) {
+        return Err(Error::BadKey { which: "secret access key" });
+    }
+    match keys.session_token() {
+        Some(token) if !sound(token) => Err(Error::BadKey { which: "session token" }),
+        _ => Ok(()),
     }
 }

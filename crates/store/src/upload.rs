@@ -1,11 +1,12 @@
 //! Files that clients put themselves.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use bytes::BytesMut;
 
 use crate::error::Place;
+use crate::keep::tag_of;
 use crate::publish::life;
 use crate::{Error, PictureKind, Store};
 
@@ -28,12 +29,21 @@ pub struct Look {
     pub tag: String,
     /// Its size.
     pub bytes: u64,
+    /// When it was put, or last kept.
+    pub written: Option<SystemTime>,
     /// The media type that whoever put it there had declared.
     pub media_type: Option<String>,
     /// What it is by its first bytes, if it is a picture.
     pub kind: Option<PictureKind>,
     /// Width and height in pixels, if they were found.
     pub size: Option<(u32, u32)>,
+}
+
+impl Look {
+    /// Whether it is there for longer than `age`, or nobody knows since when.
+    pub fn is_older(&self, age: Duration) -> bool {
+        !self.written.is_some_and(|written| written.elapsed().unwrap_or_default() < age)
+    }
 }
 
 impl Store {
@@ -75,8 +85,9 @@ impl Store {
         let call = get.range(format!("bytes=0-{}", LOOK - 1)).send();
         let answer = call.await.map_err(|error| self.classify(error, place))?;
         let mut look = Look {
-            tag: bare_tag(answer.e_tag().unwrap_or_default()),
+            tag: tag_of(answer.e_tag(), answer.metadata()).unwrap_or_default(),
             bytes: whole_size(&answer),
+            written: answer.last_modified().and_then(|time| SystemTime::try_from(*time).ok()),
             media_type: answer.content_type().map(str::to_owned),
             kind: None,
             size: None,

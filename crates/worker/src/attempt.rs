@@ -12,11 +12,12 @@ use crate::checkpoints::{self, Checkpoints};
 use crate::device::{Drawing, Drawn, Effort, Order, Outcome, Rank};
 use crate::held::{Stage, Ticket};
 use crate::loras;
-use crate::outputs::{self, Until};
+use crate::outputs;
 use crate::parameters::{self, Parameters};
 use crate::references::{self, References};
 use crate::report::Reporter;
 use crate::tokens;
+use crate::transfers::Until;
 use crate::workshop::Workshop;
 use crate::{Error, HalfDrawn};
 
@@ -56,6 +57,11 @@ impl<'a> Attempt<'a> {
         Self { shop, lease, ticket, checkpoints, keeper, given_away: AtomicBool::new(false) }
     }
 
+    /// How long what is drawn may wait for the store.
+    pub(crate) fn until(&self) -> Until {
+        Until { lost: self.keeper.lost(), leave: self.shop.leave.clone() }
+    }
+
     /// Whether it was handed back for a worker that has nothing to do.
     pub(crate) fn is_given_away(&self) -> bool {
         self.given_away.load(Ordering::Relaxed)
@@ -80,7 +86,10 @@ impl<'a> Attempt<'a> {
         let fetched_bytes = references.bytes;
         let request = Arc::new(request(&self.lease.spec, references, loras));
         let fingerprint = self.fingerprint(&request).await?;
-        let resume = checkpoints::fetch(&self.shop.store, self.lease, &fingerprint).await;
+        let before = checkpoints::fetch(&self.shop.store, self.lease, &fingerprint);
+        let Some(resume) = self.unless_handed_back(before).await? else {
+            return Ok(Made::Half { half: None, fingerprint });
+        };
         let order = Order {
             request: Arc::clone(&request),
             rank: rank(self.lease),
@@ -108,11 +117,9 @@ impl<'a> Attempt<'a> {
     /// The references and how long they took; none if the job is to go back before they are here.
     async fn fetch(&self) -> Result<Option<(References, Duration)>, Error> {
         let begun = Instant::now();
-        let references = tokio::select! {
-            references = self.fetch_all() => references?,
-            () = cancelled(self.keeper.hand_back()) => return Ok(None),
-            () = cancelled(self.keeper.lost()) => return Err(Error::Abandoned),
-        };
+        let (store, lease) = (&self.shop.store, self.lease);
+        let fetch = references::fetch(store, &lease.tenant, &lease.spec);
+        let Some(references) = self.unless_handed_back(fetch).await? else { return Ok(None) };
         self.shop.metrics.stage("fetch", begun.elapsed());
         Ok(Some((references, begun.elapsed())))
     }
@@ -125,18 +132,15 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Tells a store that is away from a reference that cannot be had. A store that answers now may have been
-    /// away a moment ago: it is asked once more.
-    async fn fetch_all(&self) -> Result<References, Error> {
-        let (store, mut again) = (&self.shop.store, true);
-        loop {
-            match references::fetch(store, &self.lease.tenant, &self.lease.spec).await {
-                Err(Error::Fetch { source, .. }) if source.retryable() && store.ping().await.is_err() => {
-                    return Err(Error::StoreAway(source));
-                }
-                Err(Error::Fetch { source, .. }) if source.retryable() && std::mem::take(&mut again) => {}
-                answer => return answer,
-            }
+    /// What `work` gives; none if the job is to go back before.
+    async fn unless_handed_back<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<Option<T>, Error> {
+        tokio::select! {
+            done = work => done.map(Some),
+            () = cancelled(self.keeper.hand_back()) => Ok(None),
+            () = cancelled(self.keeper.lost()) => Err(Error::Abandoned),
         }
     }
 
@@ -226,9 +230,9 @@ impl<'a> Attempt<'a> {
             drawn.effort.prompt_tokens,
         );
         let begun = Instant::now();
-        let until = Until { lost: self.keeper.lost(), leave: self.shop.leave.clone() };
+        let until = self.until();
         let output =
-            outputs::publish(&self.shop.store, self.lease, drawn.image, parameters, receipt, &until).await?;
+            outputs::publish(self.shop, self.lease, drawn.image, parameters, receipt, &until).await?;
         self.shop.metrics.stage("upload", begun.elapsed());
         let fetch = Duration::from_millis(output.receipt.fetch_ms);
         self.shop.pace.note(steps, fetch + encode + decode + begun.elapsed());

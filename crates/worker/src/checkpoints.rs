@@ -12,44 +12,60 @@ use uso_queue::{Checkpoint, Lease};
 use uso_store::{Store, checkpoint_key, hexadecimal_sha256};
 
 use crate::device::Wishes;
+use crate::transfers::{self, ReadError, Until};
+use crate::workshop::Workshop;
 use crate::{Error, HalfDrawn};
 
 const BYTES: &str = "application/octet-stream";
 
 /// The bytes that an attempt before left, if they were made with what we have.
-pub(crate) async fn fetch(store: &Store, lease: &Lease, fingerprint: &str) -> Option<Bytes> {
-    let checkpoint = lease.checkpoint.as_ref()?;
-    let refused = match store.get(&checkpoint.key).await {
-        _ if checkpoint.fingerprint != fingerprint => "it was made with another model or request".into(),
-        Ok(bytes) if hexadecimal_sha256(&bytes) == checkpoint.sha256 => {
+///
+/// # Errors
+/// [`Error::StoreAway`]: steps that were done are not done again because of a store that gives nothing now.
+pub(crate) async fn fetch(store: &Store, lease: &Lease, fingerprint: &str) -> Result<Option<Bytes>, Error> {
+    let Some(checkpoint) = &lease.checkpoint else { return Ok(None) };
+    let read = async || match checkpoint.fingerprint == fingerprint {
+        true => transfers::read(store, true, || store.get(&checkpoint.key)).await.map(Some),
+        false => Ok(None),
+    };
+    let refused = match read().await {
+        Ok(None) => "it was made with another model or request".into(),
+        Ok(Some(bytes)) if hexadecimal_sha256(&bytes) == checkpoint.sha256 => {
             tracing::info!(job.id = %lease.id, step = checkpoint.step, "goes on after step {}", checkpoint.step);
-            return Some(bytes);
+            return Ok(Some(bytes));
         }
-        Ok(_) => "its sha256 is not the recorded one".into(),
-        Err(error) => error.to_string(),
+        Ok(Some(_)) => "its sha256 is not the recorded one".into(),
+        Err(ReadError::Away(error)) => return Err(Error::StoreAway(error)),
+        Err(ReadError::Own(error)) => error.to_string(),
     };
     tracing::warn!(job.id = %lease.id, step = checkpoint.step, "starts from step 0: checkpoint: {refused}");
-    None
+    Ok(None)
 }
 
 /// The checkpoints of a job while a worker holds it.
 pub(crate) struct Checkpoints<'a> {
-    store: &'a Store,
+    shop: &'a Workshop,
     lease: &'a Lease,
     /// What the queue knows of; no other is of use.
     newest: Mutex<Option<Checkpoint>>,
 }
 
 impl<'a> Checkpoints<'a> {
-    pub(crate) fn new(store: &'a Store, lease: &'a Lease) -> Self {
-        Self { store, lease, newest: Mutex::new(lease.checkpoint.clone()) }
+    pub(crate) fn new(shop: &'a Workshop, lease: &'a Lease) -> Self {
+        Self { shop, lease, newest: Mutex::new(lease.checkpoint.clone()) }
     }
 
-    /// Stores a half-drawn picture; the queue does not know of it yet.
-    pub(crate) async fn put(&self, half: HalfDrawn, fingerprint: &str) -> Result<Checkpoint, Error> {
-        let key = checkpoint_key(&self.lease.id, self.lease.fence, half.step);
-        let stored = self.store.put(&key, BYTES, half.bytes).await.map_err(Error::Upload)?;
-        Ok(Checkpoint { step: half.step, key, sha256: stored.sha256, fingerprint: fingerprint.to_owned() })
+    /// Stores a half-drawn picture, as soon as the store takes it; the queue does not know of it yet.
+    pub(crate) async fn put(
+        &self,
+        half: HalfDrawn,
+        fingerprint: &str,
+        until: &Until,
+    ) -> Result<Checkpoint, Error> {
+        let (key, step) = (checkpoint_key(&self.lease.id, self.lease.fence, half.step), half.step);
+        let (store, watch) = (&self.shop.store, &self.shop.store_watch);
+        let stored = transfers::put(store, watch, &key, BYTES, half.bytes, until).await?;
+        Ok(Checkpoint { step, key, sha256: stored.sha256, fingerprint: fingerprint.to_owned() })
     }
 
     /// The queue knows of this one now: deletes the one before, unless both lie in the same place.
@@ -94,13 +110,22 @@ impl<'a> Checkpoints<'a> {
 
     async fn keep(&self, copy: Option<HalfDrawn>, fingerprint: &str) {
         let Some(half) = copy else { return };
+        if self.shop.store_watch.is_away() {
+            return;
+        }
         if let Err(error) = self.record(half, fingerprint).await {
             tracing::warn!(job.id = %self.lease.id, %error, "a checkpoint was not kept");
         }
     }
 
     async fn record(&self, half: HalfDrawn, fingerprint: &str) -> Result<(), Error> {
-        let checkpoint = self.put(half, fingerprint).await?;
+        let (key, step) = (checkpoint_key(&self.lease.id, self.lease.fence, half.step), half.step);
+        let stored = self.shop.store.put(&key, BYTES, half.bytes).await.map_err(|error| {
+            self.shop.store_watch.refused();
+            Error::Upload(error)
+        })?;
+        let (sha256, fingerprint) = (stored.sha256, fingerprint.to_owned());
+        let checkpoint = Checkpoint { step, key, sha256, fingerprint };
         self.lease.record_checkpoint(&checkpoint).await.map_err(Error::Record)?;
         self.recorded(checkpoint).await;
         Ok(())
@@ -112,8 +137,12 @@ impl<'a> Checkpoints<'a> {
 
     async fn delete(&self, checkpoint: Option<Checkpoint>) {
         let Some(checkpoint) = checkpoint else { return };
-        if let Err(error) = self.store.delete(&checkpoint.key).await {
-            tracing::warn!(job.id = %self.lease.id, %error, "a checkpoint is left behind");
+        tokio::select! {
+            deleted = self.shop.store.delete(&checkpoint.key) => if let Err(error) = deleted {
+                tracing::warn!(job.id = %self.lease.id, %error, "a checkpoint is left behind");
+            },
+            // Nobody waits for it at the end.
+            () = self.shop.leave.cancelled() => {}
         }
     }
 }

@@ -14,13 +14,21 @@ impl Condition {
     }
 
     pub(crate) fn set(&self, state: WorkerState) {
+        self.change(|_| Some(state));
+    }
+
+    /// Changes it from one state to another; whatever else it is, it stays.
+    pub(crate) fn exchange(&self, from: WorkerState, to: WorkerState) {
+        self.change(|now| (now == from).then_some(to));
+    }
+
+    fn change(&self, to: impl FnOnce(WorkerState) -> Option<WorkerState>) {
         // A device that hangs stays stuck, and a worker that is to end goes on to do so, whatever else is said.
-        let may_follow = |now| match now {
-            WorkerState::Stuck => false,
-            WorkerState::Draining => state == WorkerState::Stuck,
-            _ => true,
-        };
-        self.0.send_if_modified(|now| may_follow(*now) && std::mem::replace(now, state) != state);
+        self.0.send_if_modified(|now| match (*now, to(*now)) {
+            (_, None) | (WorkerState::Stuck, _) => false,
+            (WorkerState::Draining, Some(state)) if state != WorkerState::Stuck => false,
+            (_, Some(state)) => std::mem::replace(now, state) != state,
+        });
     }
 }
 

@@ -8,6 +8,11 @@ use crate::held::{HeldJob, Stage};
 /// Part of the time that decoding, uploads and slower steps than expected may take.
 const RESERVE: u32 = 4;
 
+/// The end of a grace: what is half-drawn goes into the store and back to the queue in it, at most.
+pub(crate) fn last_part(grace: Duration) -> Duration {
+    (grace / RESERVE).min(Duration::from_secs(3))
+}
+
 /// Jobs that go back to the queue at once: those that have not begun, and those whose steps would not be
 /// done within `grace`. `step` is what a step takes, if that is known.
 pub(crate) fn hand_back(mut held: Vec<HeldJob>, step: Option<Duration>, grace: Duration) -> Vec<HeldJob> {

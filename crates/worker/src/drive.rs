@@ -7,6 +7,7 @@ use uso_queue::{Error as QueueError, Keeper, Lease};
 use crate::attempt::{Attempt, Made};
 use crate::checkpoints::Checkpoints;
 use crate::held::Ticket;
+use crate::transfers::Until;
 use crate::verdict::{Verdict, verdict};
 use crate::workshop::Workshop;
 use crate::{Error, HalfDrawn};
@@ -19,8 +20,6 @@ const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) enum Next {
     /// It takes another.
     Job,
-    /// It waits for the store: without it no job gets anywhere.
-    Store,
     /// It leaves bulk work to others for a while: they have none.
     Others,
 }
@@ -44,7 +43,7 @@ impl Workshop {
     /// # Errors
     /// Only those that make this process useless.
     pub(crate) async fn drive(&self, lease: Lease, keeper: Keeper, ticket: Ticket) -> Result<Next, Error> {
-        let checkpoints = Checkpoints::new(&self.store, &lease);
+        let checkpoints = Checkpoints::new(self, &lease);
         let attempt = Attempt::new(self, &lease, &keeper, &ticket, &checkpoints);
         let end = match attempt.make().await {
             Ok(Made::Picture(output)) => match self.settle(|| lease.complete(&output)).await {
@@ -53,7 +52,7 @@ impl Workshop {
             },
             Ok(Made::Half { half, fingerprint }) => {
                 let end = if attempt.is_given_away() { End::GivenAway } else { End::HandedBack };
-                self.hand_back(&lease, half, &fingerprint, &checkpoints, end).await
+                self.hand_back(&lease, half, &fingerprint, &checkpoints, &attempt.until(), end).await
             }
             Ok(Made::TooBig { need, memory }) => self.too_big(&lease, need, memory).await,
             Err(error) => self.give_up(&lease, error).await,
@@ -67,7 +66,6 @@ impl Workshop {
         tracing::info!(job.id = %lease.id, fence = lease.fence, outcome, "job {}: {outcome}", lease.id);
         match end {
             End::DeviceLost(error) => Err(error),
-            End::StoreAway => Ok(Next::Store),
             End::GivenAway => Ok(Next::Others),
             _ => Ok(Next::Job),
         }
@@ -81,14 +79,15 @@ impl Workshop {
         half: Option<HalfDrawn>,
         fingerprint: &str,
         checkpoints: &Checkpoints<'_>,
+        until: &Until,
         end: End,
     ) -> End {
         if let Some(half) = half {
-            match checkpoints.put(half, fingerprint).await {
+            match checkpoints.put(half, fingerprint, until).await {
                 Ok(checkpoint) if self.settle(|| lease.record_checkpoint(&checkpoint)).await.is_ok() => {
                     checkpoints.recorded(checkpoint).await;
                 }
-                Ok(_) => return End::Lost,
+                Ok(_) | Err(Error::Abandoned) => return End::Lost,
                 Err(error) => tracing::warn!(job.id = %lease.id, %error, "hands back without its checkpoint"),
             }
         }
@@ -127,7 +126,10 @@ impl Workshop {
                 End::DeviceLost(error)
             }
             Verdict::HandBack => self.release(lease, End::HandedBack).await,
-            Verdict::AwaitStore => self.release(lease, End::StoreAway).await,
+            Verdict::AwaitStore => {
+                self.store_watch.refused();
+                self.release(lease, End::StoreAway).await
+            }
             Verdict::Abandon => End::Lost,
         }
     }

@@ -50,9 +50,12 @@ pub enum Error {
     /// The queue did not take note of a checkpoint or a preview.
     #[error("could not record what is half-drawn: {0}")]
     Record(#[source] uso_queue::Error),
-    /// The store does not answer at all: no job's fault.
+    /// The store refuses everything, or does not answer at all: no job's fault.
     #[error("the object store is away: {0}")]
     StoreAway(#[source] StoreError),
+    /// The process ends before the store has taken what was drawn.
+    #[error("the process ends, and the object store has not taken the picture")]
+    Leaving,
     /// A helper thread of the runtime was lost.
     #[error("a blocking task ended early: {0}")]
     Task(String),

@@ -4,7 +4,8 @@
 //! `run.rs` is the loop around them, `claims.rs` how much it claims, `drain.rs` how it stops. `device.rs` is
 //! the one thread that owns the model: `device/policy.rs` decides which sample steps next,
 //! `device/table.rs` has it done. `checkpoints.rs` is where half-drawn pictures lie meanwhile, `verdict.rs`
-//! what each failure means for the job.
+//! what each failure means for the job; `transfers.rs` and `store_watch.rs` how a store that refuses everything is
+//! waited for.
 
 mod attempt;
 mod checkpoints;
@@ -24,7 +25,9 @@ mod presence;
 mod references;
 mod report;
 mod run;
+mod store_watch;
 mod tokens;
+mod transfers;
 mod verdict;
 mod workshop;
 

@@ -6,6 +6,7 @@ use uso_queue::{JobSpec, Source};
 use uso_store::{Store, upload_key};
 
 use crate::Error;
+use crate::transfers::{self, ReadError};
 
 /// The decoded references of one job.
 pub(crate) struct References {
@@ -36,14 +37,22 @@ async fn reference(
     field: String,
     source: &Source,
 ) -> Result<(Image, u64), Error> {
-    let fetched = match source {
-        Source::S3 { bucket, key } => store.fetch_image(bucket, key).await,
-        Source::Upload { id, tag } => store.fetch_upload(&upload_key(tenant, id), tag.as_deref()).await,
-        Source::Web { url } => store.fetch_web(url).await,
+    let ours = match source {
+        Source::S3 { bucket, .. } => *bucket == store.config().bucket,
+        Source::Upload { .. } => true,
+        Source::Web { .. } => false,
     };
-    let bytes = match fetched {
+    let get = || async {
+        match source {
+            Source::S3 { bucket, key } => store.fetch_image(bucket, key).await,
+            Source::Upload { id, tag } => store.fetch_upload(&upload_key(tenant, id), tag.as_deref()).await,
+            Source::Web { url } => store.fetch_web(url).await,
+        }
+    };
+    let bytes = match transfers::read(store, ours, get).await {
         Ok(bytes) => bytes,
-        Err(source) => return Err(Error::Fetch { field, source }),
+        Err(ReadError::Away(error)) => return Err(Error::StoreAway(error)),
+        Err(ReadError::Own(source)) => return Err(Error::Fetch { field, source }),
     };
     let size = bytes.len() as u64;
     let decode = tokio::task::spawn_blocking(move || Image::decode(&bytes, &DecodeLimits::default()));

@@ -14,6 +14,7 @@ use crate::drive::Next;
 use crate::ears::{Ears, For};
 use crate::held::{Held, HeldJob, Stage};
 use crate::presence;
+use crate::store_watch::StoreWatch;
 use crate::workshop::{Pace, Settings, Workshop};
 use crate::{DeviceThread, Error, Metrics, attempt, drain};
 
@@ -38,7 +39,6 @@ pub struct Worker {
 struct Loop {
     ears: Ears,
     drives: JoinSet<Result<Next, Error>>,
-    store_is_away: bool,
     /// What was wished for in vain, and whether as an idle worker: it is not asked for again before something
     /// is heard.
     fruitless: Option<(Wish, bool)>,
@@ -57,8 +57,9 @@ impl Worker {
     ) -> Self {
         let attempts = queue.config().attempts;
         let leave = CancellationToken::new();
+        let (pace, store_watch) = (Pace::default(), StoreWatch::default());
         let shop =
-            Arc::new(Workshop { store, device, metrics, attempts, settings, pace: Pace::default(), leave });
+            Arc::new(Workshop { store, store_watch, device, metrics, attempts, settings, pace, leave });
         let (id, held) = (WorkerId::new(), Arc::default());
         let renewer = Renewer::start(&queue);
         Self { queue, renewer, shop, id, held, numbers: AtomicU64::new(0) }
@@ -88,7 +89,8 @@ impl Worker {
             end
         };
         let reap = self.queue.reap_until(&self.id, over.clone());
-        let (end, (), ()) = tokio::join!(work, reap, self.attend_until(over.clone()));
+        let look = self.shop.store_watch.look_until(&self.shop.store, self.shop.device.condition(), &over);
+        let (end, (), (), ()) = tokio::join!(work, reap, self.attend_until(over.clone()), look);
         self.renewer.stop().await;
         end
     }
@@ -108,7 +110,7 @@ impl Worker {
     async fn work(&self, stop: &CancellationToken, hurry: &CancellationToken) -> Result<(), Error> {
         let ears = Ears::new(self.queue.clone());
         let drives = JoinSet::new();
-        let mut state = Loop { ears, drives, store_is_away: false, fruitless: None, leave_until: None };
+        let mut state = Loop { ears, drives, fruitless: None, leave_until: None };
         let worked = self.claim_until(stop, &mut state).await;
         self.shop.device.condition().set(WorkerState::Draining);
         // Beside a device that hangs, finished pictures can still be stored.
@@ -122,12 +124,10 @@ impl Worker {
     /// [`Error::DeviceLost`], [`Error::DeviceStuck`].
     async fn claim_until(&self, stop: &CancellationToken, state: &mut Loop) -> Result<(), Error> {
         while !stop.is_cancelled() {
-            if std::mem::take(&mut state.store_is_away) {
-                self.until_store_answers(stop).await;
-                continue;
-            }
             let held = self.held.jobs();
-            let wish = claims::wish(&held, &self.offer(state));
+            // Without a store no job gets anywhere.
+            let away = self.shop.store_watch.is_away();
+            let wish = claims::wish(&held, &self.offer(state)).filter(|_| !away);
             let idle = self.is_idle(&held);
             if let Some(wish) = &wish
                 && state.fruitless != Some((wish.clone(), idle))
@@ -149,10 +149,10 @@ impl Worker {
                 () = self.shop.device.hangs().cancelled() => return Err(Error::DeviceStuck),
                 Some(next) = state.drives.join_next() => match ended(next)? {
                     Next::Job => {}
-                    Next::Store => state.store_is_away = true,
                     Next::Others => state.leave_until = Some(Instant::now() + LEAVE),
                 },
                 () = self.held.changed() => {}
+                () = self.shop.store_watch.until(!away) => state.fruitless = None,
                 () = state.ears.hear(listen) => state.fruitless = None,
             }
         }
@@ -208,18 +208,6 @@ impl Worker {
         drives.spawn(async move { shop.drive(lease, keeper, ticket).await });
     }
 
-    async fn until_store_answers(&self, stop: &CancellationToken) {
-        tracing::warn!("the store is away: no job is claimed until it answers");
-        self.shop.device.condition().set(WorkerState::WaitingForStore);
-        while !stop.is_cancelled() && self.shop.store.ping().await.is_err() {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(LOOK) => {}
-            }
-        }
-        self.shop.device.condition().set(WorkerState::Ready);
-    }
-
     /// Lets what has begun end within `grace`; what cannot goes back to the queue with what is drawn of it.
     async fn drain(
         &self,
@@ -230,12 +218,15 @@ impl Worker {
         let step = self.shop.device.clock().step();
         let back = drain::hand_back(self.held.jobs(), step, grace);
         back.iter().for_each(|job| job.hand_back.cancel());
+        let last = drain::last_part(grace);
         let leave = async {
             tokio::select! {
                 () = hurry.cancelled() => {}
-                () = tokio::time::sleep(grace) => {}
+                () = tokio::time::sleep(grace - last) => {}
             }
             self.held.jobs().iter().for_each(|job| job.hand_back.cancel());
+            // What is half-drawn still goes into the store, if it takes it.
+            tokio::time::sleep(last).await;
             self.shop.leave.cancel();
             std::future::pending::<()>().await;
         };

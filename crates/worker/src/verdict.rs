@@ -17,7 +17,7 @@ pub(crate) enum Verdict {
     GiveUpStuck,
     /// Hand the job back as if it had not been claimed.
     HandBack,
-    /// So too, and claim nothing until the store answers.
+    /// So too, and claim nothing until the store takes a small write.
     AwaitStore,
     /// Say nothing: the job is somebody else's.
     Abandon,
@@ -42,7 +42,7 @@ pub(crate) fn verdict(error: &Error) -> Verdict {
         Error::Record(_) => fail("checkpoint_failed", true),
         Error::Abandoned => Verdict::Abandon,
         Error::StoreAway(_) => Verdict::AwaitStore,
-        Error::DeviceGone => Verdict::HandBack,
+        Error::DeviceGone | Error::Leaving => Verdict::HandBack,
         // Whatever the store refuses here, another worker or a later try may be allowed.
         Error::Upload(_) => fail("upload_failed", true),
         Error::Task(_) => fail("task_lost", true),
@@ -136,6 +136,7 @@ mod tests {
     fn a_store_that_is_away_is_no_jobs_fault() {
         let source = StoreError::Busy { place: "s3://uso".into(), code: "SlowDown".into(), status: 503 };
         assert_eq!(verdict(&Error::StoreAway(source)), Verdict::AwaitStore);
+        assert_eq!(verdict(&Error::Leaving), Verdict::HandBack);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 use uso_queue::Class;
 use uso_store::Store;
 
+use crate::store_watch::StoreWatch;
 use crate::{DeviceThread, Metrics};
 
 /// How a worker works.
@@ -61,6 +62,7 @@ impl Pace {
 /// What jobs are worked on with.
 pub(crate) struct Workshop {
     pub(crate) store: Store,
+    pub(crate) store_watch: StoreWatch,
     pub(crate) device: DeviceThread,
     pub(crate) metrics: Metrics,
     /// Attempts that a job may spend.

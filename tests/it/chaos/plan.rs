@@ -17,6 +17,8 @@ pub(crate) enum Fault {
     KillRedis { away: Duration },
     /// The object store cannot be reached.
     StoreAway { away: Duration },
+    /// The object store takes no writes; what is there can be read.
+    StoreFull { time: Duration, status: u16 },
     /// The API dies; another takes its place.
     KillApi,
     /// The nightly window of bulk work closes: half-drawn pictures go back.
@@ -64,7 +66,7 @@ impl Plan {
         let jobs = number("USO_CHAOS_JOBS").unwrap_or(2000) as usize;
         eprintln!("chaos: USO_CHAOS_SEED={seed} USO_CHAOS_JOBS={jobs}");
         let mut dice = Dice::new(seed);
-        let count = (jobs / 70).max(6);
+        let count = (jobs / 70).max(KINDS as usize);
         let faults = (0..count).map(|i| ((i + 1) * jobs / (count + 1), fault(&mut dice, i)));
         Self { seed, jobs, faults: faults.collect(), log: Vec::new() }
     }
@@ -79,16 +81,24 @@ impl Plan {
     }
 }
 
+/// How many kinds of fault there are.
+const KINDS: u64 = 7;
+
 /// Each kind of fault at least once, kills most often.
 fn fault(dice: &mut Dice, number: usize) -> Fault {
-    let kind = if number < 6 { number as u64 } else { dice.below(16) };
+    let kind = if number < KINDS as usize { number as u64 } else { dice.below(16) };
     let worker = dice.below(WORKERS as u64) as usize;
     match kind {
         0 => Fault::FreezeWorker { worker, time: LEASE + dice.milliseconds(1000, 4000) },
         1 => Fault::KillRedis { away: dice.milliseconds(100, 3000) },
         2 => Fault::StoreAway { away: dice.milliseconds(200, 9000) },
         3 => Fault::KillApi,
-        4 | 6 => Fault::CloseWindow { time: dice.milliseconds(2000, 4000) },
+        5 => {
+            let statuses = [503, 507, 500, 403];
+            let status = statuses[dice.below(statuses.len() as u64) as usize];
+            Fault::StoreFull { time: dice.milliseconds(2000, 9000), status }
+        }
+        4 | 7 => Fault::CloseWindow { time: dice.milliseconds(2000, 4000) },
         _ => Fault::KillWorker { worker },
     }
 }

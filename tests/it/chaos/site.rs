@@ -11,6 +11,7 @@ use uso_store::folder::{FolderConfig, FolderServer};
 use super::clients::insist;
 use super::plan::Fault;
 use crate::process::{PATIENCE, Process};
+use crate::store_proxy::{How, StoreProxy, What};
 
 /// Workers at any moment.
 pub(crate) const WORKERS: usize = 4;
@@ -26,6 +27,7 @@ pub(crate) struct Site {
     pub(crate) api: String,
     pub(crate) data: TempDir,
     redis: PrivateRedis,
+    proxy: StoreProxy,
     folder: Option<FolderServer>,
     store: FolderConfig,
     serve: Process,
@@ -44,10 +46,11 @@ impl Site {
         let mut store = FolderConfig { root, port: None, credentials, origins: Vec::new() };
         let folder = FolderServer::start(store.clone()).await.unwrap();
         store.port = folder.endpoint().rsplit(':').next().unwrap().parse().ok();
+        let proxy = StoreProxy::start(&folder.endpoint()).await;
         let environment = vec![
             ("USO_REDIS", redis.url()),
             ("USO_LEASE_MS", LEASE.as_millis().to_string()),
-            ("USO_S3_ENDPOINT", folder.endpoint()),
+            ("USO_S3_ENDPOINT", proxy.endpoint()),
             ("USO_ALLOW_TEST_ENGINE", "true".into()),
             ("USO_LOG", std::env::var("USO_CHAOS_LOG").unwrap_or_else(|_| "off".into())),
             ("AWS_ACCESS_KEY_ID", "fleet".into()),
@@ -60,7 +63,7 @@ impl Site {
         let queue = Queue::connect(config).await.unwrap();
         let (api, folder, workers) = (serve.address(), Some(folder), Vec::new());
         let mut site =
-            Self { queue, api, data, redis, folder, store, serve, workers, environment, started: 0 };
+            Self { queue, api, data, redis, proxy, folder, store, serve, workers, environment, started: 0 };
         for _ in 0..WORKERS {
             let worker = site.worker().await;
             site.workers.push(worker);
@@ -105,6 +108,11 @@ impl Site {
                 self.folder.take().unwrap().stop().await;
                 tokio::time::sleep(away).await;
                 self.folder = Some(FolderServer::start(self.store.clone()).await.unwrap());
+            }
+            Fault::StoreFull { time, status } => {
+                self.proxy.refuse(What::Writes, How::Status(status));
+                tokio::time::sleep(time).await;
+                self.proxy.relent();
             }
             Fault::KillApi => {
                 self.serve.kill().await;

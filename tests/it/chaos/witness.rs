@@ -17,6 +17,10 @@ pub(crate) struct Seen {
     pub(crate) ends: HashMap<JobId, Vec<&'static str>>,
     /// Why jobs went back to the queue.
     pub(crate) requeued: BTreeMap<String, usize>,
+    /// How often each job's worker was gone.
+    pub(crate) lost: HashMap<JobId, usize>,
+    /// How often each job was tried again because the engine had failed.
+    pub(crate) retried: HashMap<JobId, usize>,
     /// Attempts that began where another had left off.
     pub(crate) resumed: usize,
     pub(crate) faults: Vec<Fault>,
@@ -75,7 +79,14 @@ impl Seen {
                 let first = self.steps.insert(event.job, Some(*step)) == Some(None);
                 self.resumed += usize::from(first && *step > 5);
             }
-            EventKind::Requeued { reason } => *self.requeued.entry(reason.clone()).or_default() += 1,
+            EventKind::Requeued { reason } => {
+                *self.requeued.entry(reason.clone()).or_default() += 1;
+                match reason.as_str() {
+                    "lease_lost" => *self.lost.entry(event.job).or_default() += 1,
+                    "retry" => *self.retried.entry(event.job).or_default() += 1,
+                    _ => {}
+                }
+            }
             _ if event.is_terminal() => self.ends.entry(event.job).or_default().push(event.name()),
             _ => {}
         }

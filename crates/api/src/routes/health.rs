@@ -1,5 +1,6 @@
 //! `/healthz`, `/readyz`, `/metrics`.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +15,12 @@ pub(crate) async fn alive() -> &'static str {
     "ok\n"
 }
 
+/// Longest wait for queue and store: whoever asks gives up after a second or two.
+const READY_WITHIN: Duration = Duration::from_millis(1500);
+
 /// Queue and store are there: requests make sense.
 pub(crate) async fn ready(State(shared): State<Arc<Shared>>) -> Result<&'static str, Problem> {
-    let (queue, store) = tokio::join!(shared.queue.ping(), shared.store.ping());
+    let (queue, store) = tokio::join!(soon(shared.queue.ping()), soon(shared.store.ping()));
     let faults: Vec<String> = [
         queue.err().map(|error| format!("queue: {error}")),
         store.err().map(|error| format!("store: {error}")),
@@ -29,6 +33,14 @@ pub(crate) async fn ready(State(shared): State<Arc<Shared>>) -> Result<&'static 
     }
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", faults.join("; "));
     Err(problem.later(Duration::from_secs(2)))
+}
+
+/// What a call says, or that it says nothing.
+async fn soon<E: Display>(call: impl Future<Output = Result<(), E>>) -> Result<(), String> {
+    match tokio::time::timeout(READY_WITHIN, call).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {READY_WITHIN:?}")),
+    }
 }
 
 /// Metrics in the text format of Prometheus.

@@ -28,7 +28,7 @@ pub(crate) struct Fixture {
     base: String,
     worker: WorkerId,
     _folder: FolderServer,
-    _data: TempDir,
+    pub(crate) data: TempDir,
 }
 
 impl Fixture {
@@ -56,7 +56,7 @@ impl Fixture {
         let (base, stop, task) = serve(&queue, &store, &config).await;
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         let worker = WorkerId::new();
-        Self { redis, queue, store, client, stop, task, config, base, worker, _folder: folder, _data: data }
+        Self { redis, queue, store, client, stop, task, config, base, worker, _folder: folder, data }
     }
 
     /// Ends the API process and starts another.
@@ -94,6 +94,14 @@ impl Fixture {
         let pid = self.redis.pid().unwrap().to_string();
         let sent = std::process::Command::new("kill").args([signal, &pid]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// Makes a file of the store as old as one can be that a rule deletes.
+    pub(crate) fn age(&self, key: &str) {
+        let file = std::fs::File::options().write(true).open(self.data.path().join("s3/uso").join(key));
+        file.unwrap()
+            .set_modified(std::time::SystemTime::now() - Duration::from_secs(9 * 24 * 3600))
+            .unwrap();
     }
 
     /// Submits a job and gives its id.
@@ -145,7 +153,7 @@ impl Fixture {
     }
 }
 
-async fn serve(
+pub(crate) async fn serve(
     queue: &Queue,
     store: &Store,
     config: &Config,

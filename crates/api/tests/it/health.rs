@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use uso_api::Config;
 use uso_queue::KeyScope;
+use uso_store::Store;
 
-use crate::fixture::{Fixture, problem};
+use crate::fixture::{Fixture, problem, serve};
 
 #[tokio::test]
 async fn while_redis_is_away_requests_fail_fast_and_say_when_to_come_back() {
@@ -30,6 +33,22 @@ async fn while_redis_is_away_requests_fail_fast_and_say_when_to_come_back() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(fixture.get(&format!("/v1/jobs/{id}")).await.status(), 200);
+}
+
+#[tokio::test]
+async fn readiness_is_answered_within_two_seconds_though_the_store_says_nothing() {
+    let fixture = Fixture::start().await;
+    // It takes connections, and that is all.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = Some(format!("http://{}", silent.local_addr().unwrap()));
+    let store = Store::connect(uso_store::Config { endpoint, ..fixture.store.config().clone() });
+    let (base, stop, task) = serve(&fixture.queue, &store.await.unwrap(), &Config::default()).await;
+    let asked = reqwest::get(format!("{base}/readyz"));
+    let answer = tokio::time::timeout(Duration::from_secs(2), asked).await.expect("no answer").unwrap();
+    let body = problem(answer, 503, "not_ready").await;
+    assert!(body["detail"].as_str().unwrap().starts_with("store: no answer"), "{body}");
+    stop.cancel();
+    task.await.unwrap().unwrap();
 }
 
 #[tokio::test]

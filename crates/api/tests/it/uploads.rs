@@ -1,8 +1,11 @@
 //! References that clients put themselves.
 
+use std::time::Duration;
+
+use jiff::SignedDuration;
 use reqwest::Response;
 use serde_json::{Value, json};
-use uso_queue::Source;
+use uso_queue::{Checkpoint, Source};
 
 use crate::fixture::{Fixture, problem};
 
@@ -59,6 +62,55 @@ async fn a_file_that_was_put_can_be_a_reference_and_the_job_keeps_to_it() {
     let pinned = json!({ "content": format!("upload:{id}@{tag}") });
     let refused = problem(fixture.post("/v1/jobs", &pinned).await, 422, "invalid_fields").await;
     assert_eq!(refused["errors"][0]["code"], "upload_changed");
+}
+
+/// Where an upload lies.
+fn place(upload: &Value) -> String {
+    format!("uploads/default/{}", upload["id"].as_str().unwrap())
+}
+
+const RULE: Duration = Duration::from_secs(8 * 24 * 3600);
+
+#[tokio::test]
+async fn an_old_upload_is_young_once_a_job_names_it() {
+    let fixture = Fixture::start().await;
+    let named = upload(&fixture, "image/png", &png(64, 64)).await;
+    let placed = upload(&fixture, "image/png", &png(64, 64)).await;
+    let unnamed = upload(&fixture, "image/png", &png(64, 64)).await;
+    for upload in [&named, &placed, &unnamed] {
+        fixture.age(&place(upload));
+    }
+    let styles = [format!("s3://uso/{}", place(&placed))];
+    let answer = fixture.post("/v1/jobs", &json!({ "content": named["source"], "styles": styles })).await;
+    assert_eq!(answer.status(), 202);
+    assert_eq!(fixture.store.delete_older("uploads/", RULE).await.unwrap(), 1);
+    let Some(Source::Upload { tag, .. }) = fixture.claim().await.spec.content else { panic!("no upload") };
+    fixture.store.fetch_upload(&place(&named), tag.as_deref()).await.unwrap();
+    fixture.store.get(&place(&placed)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_waiting_job_names_is_kept_however_long_it_waits() {
+    let fixture = Fixture::start().await;
+    let waits = upload(&fixture, "image/png", &png(64, 64)).await;
+    let unnamed = upload(&fixture, "image/png", &png(64, 64)).await;
+    let month = jiff::Timestamp::now() + SignedDuration::from_hours(30 * 24);
+    let body = json!({ "content": waits["source"], "not_before": month.to_string() });
+    assert_eq!(fixture.post("/v1/jobs", &body).await.status(), 202);
+    let running = upload(&fixture, "image/png", &png(64, 64)).await;
+    assert_eq!(fixture.post("/v1/jobs", &json!({ "content": running["source"] })).await.status(), 202);
+    let lease = fixture.claim().await;
+    let half = "checkpoints/half";
+    fixture.store.put(half, "application/octet-stream", "half".into()).await.unwrap();
+    let (key, sha256) = (half.to_owned(), String::new());
+    lease.record_checkpoint(&Checkpoint { step: 1, key, sha256, fingerprint: String::new() }).await.unwrap();
+    for key in [&place(&waits), &place(&running), &place(&unnamed), half] {
+        fixture.age(key);
+    }
+    assert_eq!(uso_api::keep_what_is_named(&fixture.queue, &fixture.store).await.unwrap(), 3);
+    assert_eq!(fixture.store.delete_older("uploads/", RULE).await.unwrap(), 1);
+    assert_eq!(fixture.store.delete_older("checkpoints/", RULE).await.unwrap(), 0);
+    assert!(fixture.store.get(&place(&unnamed)).await.is_err());
 }
 
 #[tokio::test]

@@ -3,14 +3,14 @@ use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use uso_api::{Api, Config, QUEUE_TIMEOUT};
+use uso_api::{Api, Config, QUEUE_TIMEOUT, keep_what_is_named};
 use uso_queue::Queue;
 use uso_queue::private_redis::PrivateRedis;
 use uso_store::folder::{FolderConfig, FolderServer};
@@ -22,7 +22,7 @@ use crate::args::{Engine, S3Args, UpArgs};
 use crate::connect;
 use crate::shutdown::Shutdown;
 
-/// How long uploads and half-drawn pictures are kept: a day longer than a job may wait.
+/// How long uploads and half-drawn pictures are kept that no job names.
 const KEPT: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// Pause before it is looked again for older ones.
 const SWEEP_AGAIN: Duration = Duration::from_secs(60 * 60);
@@ -69,9 +69,9 @@ impl Servers {
     async fn start(args: &UpArgs, port: u16) -> anyhow::Result<Self> {
         let redis = match args.redis {
             Some(_) => None,
-            None => Some(PrivateRedis::start(&args.data.join("redis"), None).await?),
+            None => Some(PrivateRedis::start_with_password(&args.data.join("redis"), None).await?),
         };
-        let folder = match args.s3.s3_endpoint {
+        let folder = match args.s3.endpoint() {
             Some(_) => None,
             None => Some(start_folder(&args.data, port, &args.access.cors_origin).await?),
         };
@@ -80,28 +80,42 @@ impl Servers {
 
     /// Where queue and store are, given or started.
     fn places(&self, args: &UpArgs) -> Places {
-        let mut s3 = args.s3.clone();
-        if let Some((folder, _)) = &self.folder {
-            s3.s3_endpoint = Some(folder.endpoint());
-        }
+        let s3 = match &self.folder {
+            Some((folder, _)) => args.s3.at(folder.endpoint()),
+            None => args.s3.clone(),
+        };
         let redis = self.redis.as_ref().map(PrivateRedis::url).or_else(|| args.redis.clone());
         let keys = self.folder.as_ref().map(|(_, keys)| keys.clone());
         Places { redis: redis.unwrap_or_default(), s3, keys }
     }
 
-    /// Starts the private Redis again whenever it ends by itself: it lost nothing. Returns when it
-    /// does not start.
+    /// Starts the private Redis again whenever it ends by itself: it lost nothing. Returns when it has ended too
+    /// often.
     async fn keep_redis(&mut self) -> anyhow::Error {
         let Some(redis) = &mut self.redis else { return std::future::pending().await };
+        let mut restarts = Restarts::default();
         loop {
-            let again = match redis.ended().await {
-                Ok(()) => redis.restart().await,
-                Err(error) => Err(error),
-            };
-            match again {
-                Ok(()) => tracing::warn!("the private redis had ended; it runs again"),
-                Err(error) => return error.into(),
+            let begun = Instant::now();
+            if let Err(error) = redis.ended().await {
+                return error.into();
             }
+            let mut why = redis.why_it_ended();
+            let mut lived = begun.elapsed();
+            loop {
+                let Some(pause) = restarts.pause(lived) else {
+                    return anyhow::anyhow!(
+                        "the private redis ended {} times in a row: {why}",
+                        restarts.ends
+                    );
+                };
+                tracing::warn!(?pause, "the private redis has ended: {why}; it is started again");
+                tokio::time::sleep(pause).await;
+                match redis.restart().await {
+                    Ok(()) => break,
+                    Err(error) => (why, lived) = (error.to_string(), Duration::ZERO),
+                }
+            }
+            tracing::warn!("the private redis runs again");
         }
     }
 
@@ -122,6 +136,32 @@ impl Servers {
         {
             tracing::warn!(%error, "the private redis may still run");
         }
+    }
+}
+
+/// How often the private Redis may end in a row.
+const MOST_ENDS: u32 = 8;
+/// Pause after its first end.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// One that has run so long has got over what ended it before.
+const SOUND: Duration = Duration::from_secs(60);
+
+/// How often a server has ended in a row.
+#[derive(Default)]
+struct Restarts {
+    ends: u32,
+}
+
+impl Restarts {
+    /// The pause before a server that has lived so long is started again; none if it has ended too often.
+    fn pause(&mut self, lived: Duration) -> Option<Duration> {
+        if lived >= SOUND {
+            self.ends = 0;
+        }
+        self.ends += 1;
+        (self.ends < MOST_ENDS).then(|| (FIRST_PAUSE * 2u32.pow(self.ends - 1)).min(LONGEST_PAUSE))
     }
 }
 
@@ -160,7 +200,8 @@ async fn run_fleet(
     let metrics = Metrics::new(&registry)?;
     metrics.observe(&device)?;
     let worker = Worker::new(queue, store.clone(), device, metrics, args.pace.settings());
-    let sweeps = Box::pin(sweep(own_folder.then(|| store.clone()), shutdown.stop.clone()));
+    let swept = own_folder.then(|| (for_api.clone(), store.clone()));
+    let sweeps = Box::pin(sweep(swept, shutdown.stop.clone()));
     let api = Api::new(for_api, store, config, registry)?;
     say(&format!("uso: ready on http://{address} (model {model}, data in {})", args.data.display()))?;
 
@@ -180,21 +221,32 @@ async fn run_fleet(
     worked.and(served)
 }
 
-/// Until `stop`, deletes what was uploaded and what was half-drawn once it is so old that no job can want it: a
-/// folder has no lifecycle rules.
-async fn sweep(store: Option<Store>, stop: CancellationToken) {
-    let Some(store) = store else { return };
+/// Until `stop`, deletes what was uploaded and what was half-drawn once it is old and no job names it: a folder
+/// has no lifecycle rules.
+async fn sweep(swept: Option<(Queue, Store)>, stop: CancellationToken) {
+    let Some((queue, store)) = swept else { return };
     loop {
-        for prefix in ["uploads/", "checkpoints/"] {
-            match store.delete_older(prefix, KEPT).await {
-                Ok(0) => {}
-                Ok(count) => tracing::info!(prefix, count, "deleted what nobody can want any more"),
-                Err(error) => tracing::warn!(%error, prefix, "what is old could not be deleted"),
-            }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sweep_once(&queue, &store) => {}
         }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(SWEEP_AGAIN) => {}
+        }
+    }
+}
+
+async fn sweep_once(queue: &Queue, store: &Store) {
+    if let Err(error) = keep_what_is_named(queue, store).await {
+        tracing::warn!(%error, "nothing old is deleted: it is not known what waiting jobs name");
+        return;
+    }
+    for prefix in ["uploads/", "checkpoints/"] {
+        match store.delete_older(prefix, KEPT).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(prefix, count, "deleted what nobody can want any more"),
+            Err(error) => tracing::warn!(%error, prefix, "what is old could not be deleted"),
         }
     }
 }
@@ -254,4 +306,19 @@ fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_end_unless_the_server_got_over_it() {
+        let mut restarts = Restarts::default();
+        let pauses: Vec<_> = std::iter::from_fn(|| restarts.pause(Duration::ZERO)).collect();
+        assert_eq!(pauses.len() as u32, MOST_ENDS - 1);
+        assert_eq!((pauses[0], pauses[1]), (FIRST_PAUSE, FIRST_PAUSE * 2));
+        assert!(pauses.is_sorted() && pauses.iter().all(|pause| *pause <= LONGEST_PAUSE));
+        assert_eq!(restarts.pause(SOUND), Some(FIRST_PAUSE));
+    }
 }

@@ -28,9 +28,17 @@ async fn work(
     registry: &Registry,
     condition: Condition,
 ) -> anyhow::Result<()> {
-    let queue = connect::queue(args.redis.config()).await?;
-    let store = connect::store(&args.s3, None).await?;
-    let device = connect::device(&args.model, &args.engine, &args.pace, Some(&queue), condition).await?;
+    let connect = async {
+        let queue = connect::queue(args.redis.config()).await?;
+        let store = connect::store(&args.s3, None).await?;
+        let device = connect::device(&args.model, &args.engine, &args.pace, Some(&queue), condition).await?;
+        anyhow::Ok((queue, store, device))
+    };
+    let (queue, store, device) = tokio::select! {
+        connected = Box::pin(connect) => connected?,
+        // Nothing was begun.
+        () = shutdown.stop.cancelled() => return Ok(()),
+    };
     let metrics = Metrics::new(registry)?;
     metrics.observe(&device)?;
     let worker = Worker::new(queue, store, device, metrics, args.pace.settings());

@@ -107,6 +107,36 @@ async fn a_service_that_is_away_is_named() {
 }
 
 #[tokio::test]
+async fn a_service_below_a_path_is_asked_below_it() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 8192];
+        let read = tokio::io::AsyncReadExt::read(&mut stream, &mut request).await.unwrap();
+        String::from_utf8_lossy(&request[..read]).lines().next().unwrap().to_owned()
+    });
+    let store = Store::connect(config(format!("http://{address}/storage/s3\n"))).await.unwrap();
+    let link = store.presign_get("uso", "a.png", Duration::from_secs(9)).await.unwrap();
+    assert!(link.starts_with(&format!("http://{address}/storage/s3/uso/a.png?")), "{link}");
+    assert_eq!(store.public_origin(), format!("http://{address}"));
+    let put = tokio::spawn(async move { store.put("a.png", "image/png", PNG.into()).await });
+    let line = asked.await.unwrap();
+    assert!(line.starts_with("PUT /storage/s3/uso/a.png"), "{line}");
+    put.abort();
+}
+
+#[tokio::test]
+async fn an_address_that_holds_the_bucket_makes_none() {
+    let folder = Folder::start().await;
+    let said = format!("{}/uso", folder.server.endpoint());
+    let error = Store::connect(config(said)).await.err().unwrap();
+    assert!(error.to_string().contains("the bucket's name"), "{error}");
+    let made = std::fs::read_dir(folder.data.path().join("s3")).unwrap().count();
+    assert_eq!(made, 0);
+}
+
+#[tokio::test]
 async fn endpoints_that_cannot_work_are_refused() {
     for endpoint in ["localhost:9000", "ftp://127.0.0.1", "http://user:secret@127.0.0.1", "not a url"] {
         let error = Store::connect(config(endpoint.into())).await.err().unwrap();

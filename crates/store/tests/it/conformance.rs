@@ -22,6 +22,8 @@ pub(crate) async fn conforms(endpoint: String) {
     links_work_for_anybody(&store).await;
     a_prefix_is_deleted(&store).await;
     what_is_old_is_deleted(&store).await;
+    what_is_kept_is_young_and_the_same(&store).await;
+    a_probe_tells_that_it_can_be_written_and_read(&store).await;
     missing_things_are_named(&store).await;
     other_keys_are_denied(endpoint).await;
 }
@@ -120,6 +122,30 @@ async fn what_is_old_is_deleted(store: &Store) {
     }
     assert!(matches!(store.get("old/1").await, Err(Error::Missing { .. })));
     assert_eq!(store.get("older/1").await.unwrap(), "x");
+}
+
+async fn what_is_kept_is_young_and_the_same(store: &Store) {
+    let key = upload_key("tenant", &Uuid::new_v4());
+    store.put(&key, "image/png", PNG.into()).await.unwrap();
+    let before = store.look(&key).await.unwrap();
+    assert!(store.keep(&key, Duration::from_secs(3600)).await.unwrap());
+    assert_eq!(store.look(&key).await.unwrap(), before, "it was young");
+    // Times are whole seconds.
+    let mut kept = store.look(&key).await.unwrap();
+    while kept.written == before.written {
+        assert!(store.keep(&key, Duration::ZERO).await.unwrap());
+        kept = store.look(&key).await.unwrap();
+    }
+    assert!(kept.written > before.written);
+    assert_eq!((&kept.tag, &kept.media_type, kept.bytes), (&before.tag, &before.media_type, before.bytes));
+    assert_eq!(store.fetch_upload(&key, Some(&before.tag)).await.unwrap(), PNG);
+    assert!(!store.keep("uploads/none", Duration::ZERO).await.unwrap());
+}
+
+async fn a_probe_tells_that_it_can_be_written_and_read(store: &Store) {
+    store.probe_reading().await.unwrap();
+    store.probe().await.unwrap();
+    store.probe_reading().await.unwrap();
 }
 
 async fn missing_things_are_named(store: &Store) {

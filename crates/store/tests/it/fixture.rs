@@ -30,13 +30,16 @@ pub(crate) struct Folder {
     pub(crate) data: TempDir,
 }
 
+/// What a folder is served with.
+pub(crate) fn folder_config(data: &TempDir) -> FolderConfig {
+    let origins = vec!["http://127.0.0.1:8080".to_owned()];
+    FolderConfig { root: data.path().join("s3"), port: None, credentials: keys(), origins }
+}
+
 impl Folder {
     pub(crate) async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
-        let origins = vec!["http://127.0.0.1:8080".to_owned()];
-        let root = data.path().join("s3");
-        let config = FolderConfig { root, port: None, credentials: keys(), origins };
-        Self { server: FolderServer::start(config).await.unwrap(), data }
+        Self { server: FolderServer::start(folder_config(&data)).await.unwrap(), data }
     }
 
     /// A store on it whose bucket is there.

@@ -6,5 +6,6 @@ mod bounds;
 mod browser;
 mod conformance;
 mod fixture;
+mod folder;
 mod seaweed;
 mod web;

@@ -15,10 +15,14 @@ use uso_store::folder::{FolderConfig, FolderServer};
 use uso_store::{Config, Credentials, Store, WebReferences};
 use uso_worker::{Condition, DeviceThread, Error, Metrics, Settings, Sharing, Worker};
 
+use crate::store_proxy::StoreProxy;
+
 pub(crate) struct Fixture {
     pub(crate) redis: PrivateRedis,
     pub(crate) queue: Queue,
     pub(crate) store: Store,
+    /// Has the store refuse things.
+    pub(crate) proxy: StoreProxy,
     folder: Option<FolderServer>,
     folder_config: FolderConfig,
     pub(crate) registry: Registry,
@@ -58,8 +62,10 @@ impl Fixture {
         };
         let folder = FolderServer::start(folder_config.clone()).await.unwrap();
         folder_config.port = folder.endpoint().rsplit(':').next().and_then(|port| port.parse().ok());
+        let proxy = StoreProxy::start(&folder.endpoint()).await;
         let config = Config {
-            endpoint: Some(folder.endpoint()),
+            endpoint: Some(proxy.endpoint()),
+            extra_buckets: vec!["library".into()],
             credentials: Some(credentials),
             timeout: Duration::from_secs(5),
             web: WebReferences::Any,
@@ -73,6 +79,7 @@ impl Fixture {
             redis,
             queue,
             store,
+            proxy,
             folder: Some(folder),
             folder_config,
             registry,

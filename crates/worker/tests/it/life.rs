@@ -1,6 +1,5 @@
 //! Jobs from their lease to their end.
 
-
 use serde_json::{Value, json};
 use uso_engine::{DecodeLimits, Image};
 use uso_queue::{PromptTokens, State};

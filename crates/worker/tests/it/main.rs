@@ -14,4 +14,6 @@ mod references;
 mod scheduler;
 mod step_cache;
 mod store;
+#[path = "../../../../tests/it/store_proxy.rs"]
+mod store_proxy;
 mod stuck;

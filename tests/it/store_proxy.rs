@@ -1,0 +1,168 @@
+//! Stands between processes and their S3 service, and has it refuse things for a while.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+/// Which requests a service refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// Those that change something.
+    Writes,
+    /// Those that do not.
+    Reads,
+    /// All.
+    Everything,
+    /// All in the bucket of this name.
+    Bucket(&'static str),
+}
+
+/// What it does with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// It answers with this status.
+    Status(u16),
+    /// It takes them and says nothing.
+    Silence,
+}
+
+type Rule = Arc<Mutex<Option<(What, How)>>>;
+
+/// A server on 127.0.0.1 that ends with this value.
+pub(crate) struct StoreProxy {
+    address: SocketAddr,
+    rule: Rule,
+    task: JoinHandle<()>,
+}
+
+impl StoreProxy {
+    /// Passes everything on to `endpoint`.
+    pub(crate) async fn start(endpoint: &str) -> Self {
+        let target: SocketAddr = endpoint.trim_start_matches("http://").parse().unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let rule = Rule::default();
+        let its = Arc::clone(&rule);
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                tokio::select! {
+                    Ok((stream, _)) = listener.accept() => {
+                        connections.spawn(serve(stream, target, Arc::clone(&its)));
+                    }
+                    Some(_) = connections.join_next() => {}
+                }
+            }
+        });
+        Self { address, rule, task }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// From now on.
+    pub(crate) fn refuse(&self, what: What, how: How) {
+        *self.rule.lock().unwrap() = Some((what, how));
+    }
+
+    /// Everything is passed on again.
+    pub(crate) fn relent(&self) {
+        *self.rule.lock().unwrap() = None;
+    }
+}
+
+impl Drop for StoreProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// One request of one connection. What fails, the client notices.
+async fn serve(client: TcpStream, target: SocketAddr, rule: Rule) {
+    let _ = pass_on(client, target, rule).await;
+}
+
+async fn pass_on(client: TcpStream, target: SocketAddr, rule: Rule) -> std::io::Result<()> {
+    client.set_nodelay(true)?;
+    let (reader, mut writer) = client.into_split();
+    let mut reader = BufReader::new(reader);
+    let Some(request) = Request::read(&mut reader).await? else { return Ok(()) };
+    let rule = rule.lock().unwrap().filter(|(what, _)| request.is(*what));
+    match rule {
+        Some((_, How::Status(status))) => {
+            if request.expects {
+                writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+            }
+            tokio::io::copy(&mut (&mut reader).take(request.length), &mut tokio::io::sink()).await?;
+            let answer = format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            writer.write_all(answer.as_bytes()).await
+        }
+        Some((_, How::Silence)) => {
+            tokio::io::copy(&mut reader, &mut tokio::io::sink()).await?;
+            Ok(())
+        }
+        None => {
+            let (mut from_server, mut to_server) = TcpStream::connect(target).await?.into_split();
+            to_server.write_all(&request.head).await?;
+            let up = async { tokio::io::copy(&mut (&mut reader).take(request.length), &mut to_server).await };
+            let down = async {
+                tokio::io::copy(&mut from_server, &mut writer).await?;
+                writer.shutdown().await
+            };
+            tokio::try_join!(up, down)?;
+            Ok(())
+        }
+    }
+}
+
+struct Request {
+    /// As the server gets it: it is to close the connection, so that each request is looked at.
+    head: Vec<u8>,
+    method: String,
+    path: String,
+    length: u64,
+    expects: bool,
+}
+
+impl Request {
+    async fn read(reader: &mut BufReader<tokio::net::tcp::OwnedReadHalf>) -> std::io::Result<Option<Self>> {
+        let mut line = String::new();
+        if reader.read_line(&mut line).await? == 0 {
+            return Ok(None);
+        }
+        let mut words = line.split(' ').map(str::to_owned);
+        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let mut head = line.into_bytes();
+        head.extend_from_slice(b"connection: close\r\n");
+        let (mut length, mut expects) = (0, false);
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).await? == 0 {
+                return Ok(None);
+            }
+            let header = line.trim_end().to_ascii_lowercase();
+            if let Some(value) = header.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap_or(0);
+            }
+            expects |= header == "expect: 100-continue";
+            head.extend_from_slice(line.as_bytes());
+            if header.is_empty() {
+                return Ok(Some(Self { head, method, path, length, expects }));
+            }
+        }
+    }
+
+    fn is(&self, what: What) -> bool {
+        let reads = matches!(self.method.as_str(), "GET" | "HEAD");
+        match what {
+            What::Writes => !reads,
+            What::Reads => reads,
+            What::Everything => true,
+            What::Bucket(name) => self.path.trim_start_matches('/').split(['/', '?']).next() == Some(name),
+        }
+    }
+}
