@@ -7,19 +7,21 @@ pub(crate) struct Samples {
     pub(crate) channels: usize,
     /// Bytes of a value; of more than one, the first is the high one.
     pub(crate) width: usize,
+    /// The one colour that is transparent, whatever opacity says.
+    pub(crate) clear: Option<[u8; 3]>,
 }
 
 /// Turns pixels into red, green and blue. Transparency is laid on white, of wide values the high byte is kept.
 pub(crate) fn flatten(pixels: &[u8], samples: Samples, rgb: &mut Vec<u8>) {
     rgb.clear();
-    let Samples { channels, width } = samples;
+    let Samples { channels, width, clear } = samples;
     for pixel in pixels.chunks_exact(channels * width) {
         let value = |channel: usize| pixel[channel * width];
-        rgb.extend(match channels {
-            1 => [value(0); 3],
-            2 => on_white([value(0); 3], value(1)),
-            3 => [value(0), value(1), value(2)],
-            _ => on_white([value(0), value(1), value(2)], value(3)),
+        let colour = if channels < 3 { [value(0); 3] } else { [value(0), value(1), value(2)] };
+        rgb.extend(match clear {
+            Some(clear) if clear == colour => [u8::MAX; 3],
+            None if channels % 2 == 0 => on_white(colour, value(channels - 1)),
+            _ => colour,
         });
     }
 }

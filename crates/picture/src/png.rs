@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use png::{BitDepth, ColorType, Decoder, InterlaceInfo, Reader, Transformations};
+use png::{BitDepth, ColorType, Decoder, Info, InterlaceInfo, Reader, Transformations};
 
 use crate::flatten::{Samples, flatten};
 use crate::kind::array;
@@ -48,12 +48,19 @@ pub(crate) fn rows(bytes: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), Erro
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
     let mut reader = decoder.read_info()?;
-    if reader.info().interlaced {
-        return interlaced(&mut reader, sink);
+    if reader.info().interlaced { interlaced(&mut reader, sink) } else { plain(&mut reader, sink) }?;
+    match reader.finish().map_err(Error::from) {
+        // All rows are there, and what comes after them is not missed.
+        Err(Error::EndsEarly) => Ok(()),
+        end => end,
     }
-    let samples = samples(&reader);
+}
+
+fn plain(reader: &mut Reader<Cursor<&[u8]>>, sink: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
+    let samples = samples(reader);
     let mut rgb = Vec::new();
-    while let Some(row) = reader.next_row()? {
+    for _ in 0..reader.info().height {
+        let row = reader.next_row()?.ok_or(Error::EndsEarly)?;
         flatten(row.data(), samples, &mut rgb);
         sink(&rgb);
     }
@@ -66,13 +73,15 @@ fn interlaced(reader: &mut Reader<Cursor<&[u8]>>, sink: &mut dyn FnMut(&[u8])) -
     let samples = samples(reader);
     let stride = 3 * reader.info().width as usize;
     let mut all = vec![0; stride * reader.info().height as usize];
-    let mut rgb = Vec::new();
-    while let Some(row) = reader.next_interlaced_row()? {
+    let (mut rgb, mut missing) = (Vec::new(), all.len());
+    while missing > 0 {
+        let row = reader.next_interlaced_row()?.ok_or(Error::EndsEarly)?;
         let InterlaceInfo::Adam7(pass) = row.interlace() else {
             return Err(Error::damaged("some rows are interlaced and some are not"));
         };
         flatten(row.data(), samples, &mut rgb);
         png::expand_interlaced_row(&mut all, stride, &rgb, pass, PIXEL_BITS);
+        missing = missing.saturating_sub(rgb.len());
     }
     all.chunks_exact(stride).for_each(sink);
     Ok(())
@@ -87,5 +96,17 @@ fn samples(reader: &Reader<Cursor<&[u8]>>) -> Samples {
         ColorType::Rgb => 3,
         ColorType::Rgba => 4,
     };
-    Samples { channels, width: if depth == BitDepth::Sixteen { 2 } else { 1 } }
+    let clear = clear_colour(reader.info());
+    Samples { channels, width: if depth == BitDepth::Sixteen { 2 } else { 1 }, clear }
+}
+
+/// The one transparent colour where Pillow takes it for another than the format does: it compares its low bytes with
+/// values that have been made 8 bits wide.
+fn clear_colour(info: &Info) -> Option<[u8; 3]> {
+    let clear = info.trns.as_deref()?;
+    match (info.color_type, info.bit_depth, clear) {
+        (ColorType::Grayscale, BitDepth::Two | BitDepth::Four, [.., low]) => Some([*low; 3]),
+        (ColorType::Rgb, BitDepth::Sixteen, [_, red, _, green, _, blue]) => Some([*red, *green, *blue]),
+        _ => None,
+    }
 }

@@ -44,6 +44,10 @@ fn three(bytes: &[u8], at: usize) -> Option<u32> {
 
 pub(crate) fn header(bytes: &[u8]) -> Result<Header, Error> {
     let size = size(bytes).ok_or(Error::EndsEarly)?;
+    let announced = u32::from_le_bytes(array(bytes, 4).ok_or(Error::EndsEarly)?) as usize;
+    if announced + CHUNK_HEADER > bytes.len() {
+        return Err(Error::EndsEarly);
+    }
     let turn = Turn::of(exif::orientation(chunk(bytes, b"EXIF"), chunk(bytes, b"XMP ")));
     let still = Still::find(bytes)?;
     let a_pixel = match still.kind {
@@ -170,7 +174,7 @@ fn still(
         if !alpha && channels == 4 {
             row.iter_mut().skip(3).step_by(4).for_each(|opacity| *opacity = u8::MAX);
         }
-        flatten(row, Samples { channels, width: 1 }, &mut rgb);
+        flatten(row, Samples { channels, width: 1, clear: None }, &mut rgb);
         sink(&rgb);
     }
     Ok(())
