@@ -51,6 +51,18 @@ impl PictureKind {
     }
 }
 
+/// The media type of a picture of another kind, so that whoever sent it is told what it is.
+pub fn other_kind(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
+        [b'B', b'M', ..] => Some("image/bmp"),
+        [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => Some("image/tiff"),
+        [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', ..] => Some("image/avif"),
+        [_, _, _, _, b'f', b't', b'y', b'p', b'h' | b'm', ..] => Some("image/heif"),
+        _ => None,
+    }
+}
+
 /// The `N` bytes at a place, if they are there.
 pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at.checked_add(N)?)?.try_into().ok()
@@ -58,7 +70,7 @@ pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> 
 
 #[cfg(test)]
 mod tests {
-    use super::PictureKind;
+    use super::{PictureKind, other_kind};
 
     /// 300 x 77 pixels in each kind, as encoders begin them.
     const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x01\x2c\0\0\0\x4d\x08\x02\0\0\0";
@@ -101,6 +113,7 @@ mod tests {
             }
         }
         assert_eq!(PictureKind::of_bytes(b"GIF89a..."), None);
+        assert_eq!(other_kind(b"GIF89a..."), Some("image/gif"));
         assert_eq!(PictureKind::Jpeg.size(&[0xff; 64]), None);
     }
 }

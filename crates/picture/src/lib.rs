@@ -14,7 +14,7 @@ mod turn;
 mod webp;
 
 pub use error::Error;
-pub use kind::PictureKind;
+pub use kind::{PictureKind, other_kind};
 use turn::Turn;
 
 /// How large a picture may be before it is refused undecoded.

@@ -11,7 +11,6 @@ mod config;
 mod error;
 mod fetch;
 pub mod folder;
-mod header;
 mod key;
 pub mod outside;
 mod publish;
@@ -21,10 +20,10 @@ mod web;
 
 pub use config::{Config, Credentials, Secret, WebReferences};
 pub use error::{Error, WebError};
-pub use header::PictureKind;
 pub use key::{checkpoint_key, checkpoint_prefix, output_key, output_prefix, upload_key};
 pub use publish::{LONGEST_LINK, Stored, hexadecimal_sha256};
 pub use upload::{Look, PresignedPut};
+pub use uso_picture::PictureKind;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -79,7 +79,7 @@ impl<'a> Attempt<'a> {
         };
         let fetched_bytes = references.bytes;
         let request = Arc::new(request(&self.lease.spec, references, loras));
-        let fingerprint = self.fingerprint(&request).await?;
+        let fingerprint = self.fingerprint(&request);
         let resume = checkpoints::fetch(&self.shop.store, self.lease, &fingerprint).await;
         let order = Order {
             request: Arc::clone(&request),
@@ -120,7 +120,8 @@ impl<'a> Attempt<'a> {
     async fn fetch_all(&self) -> Result<References, Error> {
         let (store, mut again) = (&self.shop.store, true);
         loop {
-            match references::fetch(store, &self.lease.tenant, &self.lease.spec).await {
+            let style_side = self.shop.device.about().style_side;
+            match references::fetch(store, &self.lease.tenant, &self.lease.spec, style_side).await {
                 Err(Error::Fetch { source, .. }) if source.retryable() && store.ping().await.is_err() => {
                     return Err(Error::StoreAway(source));
                 }
@@ -131,12 +132,8 @@ impl<'a> Attempt<'a> {
     }
 
     /// What a picture of this request depends on; only what has the same may go on with it.
-    async fn fingerprint(&self, request: &Arc<Request>) -> Result<String, Error> {
-        let request = Arc::clone(request);
-        // References have up to 150 MB of pixels each.
-        let digest = tokio::task::spawn_blocking(move || request.digest()).await;
-        let digest = digest.map_err(|error| Error::Task(error.to_string()))?;
-        Ok(format!("{} {digest}", self.shop.device.about().fingerprint))
+    fn fingerprint(&self, request: &Request) -> String {
+        format!("{} {}", self.shop.device.about().fingerprint, request.digest())
     }
 
     /// Has the picture drawn; meanwhile tells how far it is, and keeps copies and shows previews.
@@ -235,8 +232,8 @@ pub(crate) fn rank(lease: &Lease) -> Rank {
 fn request(spec: &JobSpec, references: References, loras: Vec<RequestLora>) -> Request {
     Request {
         prompt: spec.prompt.clone(),
-        content: references.content.map(Into::into),
-        styles: references.styles.into_iter().map(Into::into).collect(),
+        content: references.content,
+        styles: references.styles,
         width: spec.width,
         height: spec.height,
         keep_size: spec.keep_size,

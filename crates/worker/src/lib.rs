@@ -9,6 +9,7 @@
 mod attempt;
 mod checkpoints;
 mod claims;
+mod decoding;
 mod device;
 mod drain;
 mod drive;
