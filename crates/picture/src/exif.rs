@@ -39,7 +39,8 @@ fn from_xmp(bytes: &[u8]) -> Option<u8> {
 mod tests {
     use super::*;
 
-    const LITTLE: &[u8] = b"Exif\0\0II*\0\x08\0\0\0\x02\0\x0f\x01\x02\0\0\0\0\0\0\0\0\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0";
+    const LITTLE: &[u8] =
+        b"Exif\0\0II*\0\x08\0\0\0\x02\0\x0f\x01\x02\0\0\0\0\0\0\0\0\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0";
     const BIG: &[u8] = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0\0\0\0\0";
     const XMP: &[u8] = b"<rdf:Description tiff:Orientation=\"3\"/>";
 

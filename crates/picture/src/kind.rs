@@ -74,14 +74,13 @@ mod tests {
 
     /// 300 x 77 pixels in each kind, as encoders begin them.
     const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x01\x2c\0\0\0\x4d\x08\x02\0\0\0";
-    const JPEG: &[u8] = b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0\xff\xc0\0\x11\x08\0\x4d\x01\x2c\x03";
+    const JPEG: &[u8] =
+        b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0\xff\xc0\0\x11\x08\0\x4d\x01\x2c\x03";
     const WEBP: &[u8] = b"RIFF\0\0\0\0WEBPVP8L\x10\0\0\0\x2f\x2b\x01\x13\0";
 
     #[test]
     fn kind_and_size_are_read_from_what_encoders_write() {
-        for (bytes, kind) in
-            [(PNG, PictureKind::Png), (JPEG, PictureKind::Jpeg), (WEBP, PictureKind::WebP)]
-        {
+        for (bytes, kind) in [(PNG, PictureKind::Png), (JPEG, PictureKind::Jpeg), (WEBP, PictureKind::WebP)] {
             assert_eq!(PictureKind::of_bytes(bytes), Some(kind));
             assert_eq!(kind.size(bytes), Some((300, 77)), "{kind:?}");
             assert_eq!(PictureKind::of_media_type(kind.media_type()), Some(kind));

@@ -39,7 +39,10 @@ impl DecodeLimits {
             return Err(Error::Damaged("it has no pixels".into()));
         }
         if width.max(height) > self.max_side {
-            return Err(Error::TooLarge(format!("{width}x{height} has a side over {} pixels", self.max_side)));
+            return Err(Error::TooLarge(format!(
+                "{width}x{height} has a side over {} pixels",
+                self.max_side
+            )));
         }
         if pixels > self.max_pixels {
             let limit = self.max_pixels;

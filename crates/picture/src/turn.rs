@@ -110,7 +110,16 @@ mod tests {
     #[test]
     fn each_orientation_is_made_upright() {
         let all = [1, 2, 3, 4, 5, 6, 7, 8].map(upright);
-        let right = ["abc def ", "cba fed ", "fed cba ", "def abc ", "ad be cf ", "da eb fc ", "fc eb da ", "cf be ad "];
+        let right = [
+            "abc def ",
+            "cba fed ",
+            "fed cba ",
+            "def abc ",
+            "ad be cf ",
+            "da eb fc ",
+            "fc eb da ",
+            "cf be ad ",
+        ];
         assert_eq!(all, right);
     }
 }

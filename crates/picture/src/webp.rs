@@ -85,8 +85,13 @@ struct Still<'a> {
 impl<'a> Still<'a> {
     /// The only one, or the first of an animation.
     fn find(bytes: &'a [u8]) -> Result<Self, Error> {
-        let animated = chunk(bytes, b"VP8X").is_some_and(|flags| flags.first().is_some_and(|f| f & ANIMATION != 0));
-        if animated { Self::of(Frame::first(bytes)?.chunks) } else { Self::of(bytes.get(RIFF_HEADER..).unwrap_or(&[])) }
+        let animated =
+            chunk(bytes, b"VP8X").is_some_and(|flags| flags.first().is_some_and(|f| f & ANIMATION != 0));
+        if animated {
+            Self::of(Frame::first(bytes)?.chunks)
+        } else {
+            Self::of(bytes.get(RIFF_HEADER..).unwrap_or(&[]))
+        }
     }
 
     fn of(bytes: &'a [u8]) -> Result<Self, Error> {
@@ -106,7 +111,8 @@ impl<'a> Still<'a> {
     fn file(&self, (width, height): (u32, u32)) -> Vec<u8> {
         let three = |side: u32| (side - 1).to_le_bytes().into_iter().take(3);
         let flags = if self.alpha.is_some() { ALPHA } else { 0 };
-        let extended: Vec<u8> = [flags, 0, 0, 0].into_iter().chain(three(width)).chain(three(height)).collect();
+        let extended: Vec<u8> =
+            [flags, 0, 0, 0].into_iter().chain(three(width)).chain(three(height)).collect();
         let mut body = b"WEBP".to_vec();
         let mut add = |name: &[u8; 4], content: &[u8]| {
             body.extend_from_slice(name);
@@ -156,12 +162,7 @@ pub(crate) fn rows(bytes: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), Erro
 }
 
 /// Without `alpha`, what is behind transparent pixels is shown.
-fn still(
-    bytes: &[u8],
-    size: (u32, u32),
-    alpha: bool,
-    sink: &mut dyn FnMut(&[u8]),
-) -> Result<(), Error> {
+fn still(bytes: &[u8], size: (u32, u32), alpha: bool, sink: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
     let mut decoder = WebPDecoder::new(Cursor::new(bytes))?;
     if decoder.dimensions() != size {
         return Err(Error::damaged("it names two sizes"));

@@ -86,7 +86,13 @@ fn a_file_that_is_cut_off_or_filled_with_zeros_ends_early() {
 
 #[test]
 fn no_part_of_a_file_and_no_wrong_byte_does_harm() {
-    let whole = ["progressive_2x2.jpg", "one_by_one_restarts_2x2.jpg", "cmyk.jpg", "orientation_6.png", "animation_part.webp"];
+    let whole = [
+        "progressive_2x2.jpg",
+        "one_by_one_restarts_2x2.jpg",
+        "cmyk.jpg",
+        "orientation_6.png",
+        "animation_part.webp",
+    ];
     for name in whole {
         let bytes = file(name);
         for end in (0..bytes.len()).step_by(7) {

@@ -49,7 +49,11 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, Error> {
     let frame = file.frame()?;
     let memory = if frame.is_one_scan(&scan) { 0 } else { frame.coefficient_bytes() };
     let turn = Turn::of(exif::orientation(file.exif, file.xmp));
-    Ok(Header { size: (frame.width as u32, frame.height as u32), turn, memory: memory + Output::bytes(frame) })
+    Ok(Header {
+        size: (frame.width as u32, frame.height as u32),
+        turn,
+        memory: memory + Output::bytes(frame),
+    })
 }
 
 pub(crate) fn rows(bytes: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), Error> {

@@ -31,7 +31,14 @@ impl<'f> Output<'f> {
     }
 
     /// Takes a block of a component.
-    pub(crate) fn put(&mut self, component: usize, row: usize, column: usize, block: &Block, table: &[u16; 64]) {
+    pub(crate) fn put(
+        &mut self,
+        component: usize,
+        row: usize,
+        column: usize,
+        block: &Block,
+        table: &[u16; 64],
+    ) {
         let stride = stride(&self.frame.components[component]);
         let begin = SIDE * row % kept(&self.frame.components[component]) * stride + SIDE * column;
         idct::transform(block, table, &mut self.values[component][begin..], stride);

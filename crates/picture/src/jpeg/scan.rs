@@ -59,7 +59,11 @@ impl ScanHeader {
             above: u32::from(bits >> 4),
             bit: u32::from(bits & 15),
         };
-        let scan = if frame.progressive { scan } else { Self { first: 0, last: BLOCK - 1, above: 0, bit: 0, ..scan } };
+        let scan = if frame.progressive {
+            scan
+        } else {
+            Self { first: 0, last: BLOCK - 1, above: 0, bit: 0, ..scan }
+        };
         scan.makes_sense(frame).then_some(scan).ok_or_else(wrong)
     }
 
@@ -76,7 +80,11 @@ impl ScanHeader {
             (true, first) => first <= self.last && self.last < BLOCK && self.parts.len() == 1,
         };
         let is_fitting = self.parts.len() == 1 || unit <= MOST_BLOCKS;
-        !self.parts.is_empty() && is_fitting && range && self.bit <= 13 && (self.above == 0 || self.above == self.bit + 1)
+        !self.parts.is_empty()
+            && is_fitting
+            && range
+            && self.bit <= 13
+            && (self.above == 0 || self.above == self.bit + 1)
     }
 
     /// Columns and rows of its units: blocks, or, where components are interleaved, some blocks of each.
@@ -144,7 +152,8 @@ impl<'a, 't> Reader<'a, 't> {
     pub(crate) fn block(&mut self, part: usize, block: &mut Block) -> Result<(), Error> {
         let Self { header, bits, tables, .. } = self;
         let tables = &tables[part];
-        let table = |table: Option<&'t Huffman>| table.ok_or_else(|| Error::damaged("a Huffman table is missing"));
+        let table =
+            |table: Option<&'t Huffman>| table.ok_or_else(|| Error::damaged("a Huffman table is missing"));
         match (self.progressive, header.first == 0, header.above == 0) {
             (false, ..) => {
                 block[0] = difference(bits, table(tables.first)?, &mut self.before[part])? as i16;
@@ -252,7 +261,13 @@ fn refine(
                 *run = (1 << zeros) + bits.take(zeros) as u32;
                 break;
             }
-            1 => if bits.take(1) == 1 { bit } else { -bit },
+            1 => {
+                if bits.take(1) == 1 {
+                    bit
+                } else {
+                    -bit
+                }
+            }
             _ => return Err(Error::damaged("a bit of a coefficient that is none")),
         };
         // Bits of those that are there already lie between.

@@ -23,16 +23,20 @@ pub(crate) fn row<'r>(
         (1, 1) => out.extend_from_slice(row(nearer)),
         (1, 2) => {
             let half = if is_upper { 1 } else { 2 };
-            out.extend(row(nearer).iter().zip(row(other)).map(|(near, far)| {
-                ((3 * u16::from(*near) + u16::from(*far) + half) >> 2) as u8
-            }));
+            out.extend(
+                row(nearer)
+                    .iter()
+                    .zip(row(other))
+                    .map(|(near, far)| ((3 * u16::from(*near) + u16::from(*far) + half) >> 2) as u8),
+            );
         }
         (2, 1) if !is_narrow => {
             let values = row(nearer).iter().map(|value| u16::from(*value)).collect::<Vec<_>>();
             spread(&values, 2, (1, 2), out);
         }
         (2, 2) if !is_narrow => {
-            let sums = row(nearer).iter().zip(row(other)).map(|(near, far)| 3 * u16::from(*near) + u16::from(*far));
+            let sums =
+                row(nearer).iter().zip(row(other)).map(|(near, far)| 3 * u16::from(*near) + u16::from(*far));
             spread(&sums.collect::<Vec<_>>(), 4, (8, 7), out);
         }
         _ => out.extend(row(nearer).iter().flat_map(|value| std::iter::repeat_n(*value, across))),
