@@ -78,6 +78,13 @@ impl Process {
         tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("does not end").unwrap().code()
     }
 
+    /// Allows it no more addresses than that many bytes, as `ulimit -v` does.
+    pub(crate) async fn limit_memory(&self, bytes: u64) {
+        let pid = self.child.id().unwrap().to_string();
+        let limited = Command::new("prlimit").args(["--pid", &pid, &format!("--as={bytes}")]).status();
+        assert!(limited.await.unwrap().success());
+    }
+
     /// The most memory it ever had, in MiB.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();

@@ -31,6 +31,11 @@ pub trait Engine {
         &[]
     }
 
+    /// Side in pixels of the square that it makes of a style reference, for [`Purpose::Style`](crate::Purpose::Style).
+    fn style_side(&self) -> u32 {
+        384
+    }
+
     /// Whether its pictures are made up. Worker records and receipts say so.
     fn is_scripted(&self) -> bool {
         false

@@ -75,6 +75,12 @@ pub enum Error {
     Device(#[source] candle_core::Error),
 }
 
+impl From<uso_picture::Error> for Error {
+    fn from(error: uso_picture::Error) -> Self {
+        Self::Image(error.to_string())
+    }
+}
+
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
         // Candle has no variant for it: the driver's own words are all there is.

@@ -1,6 +1,7 @@
 //! Where a model's files come from: a folder of the user's, or the binary itself.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -87,20 +88,19 @@ impl ModelFiles {
         }
     }
 
-    /// All files that pictures may depend on, in order.
-    pub(crate) fn paths(&self) -> Result<Vec<String>, Error> {
-        let mut paths = Vec::new();
+    /// All files that pictures may depend on.
+    pub(crate) fn list(&self) -> Result<Listing, Error> {
+        let mut listing = Listing::default();
         match self {
-            Self::Bundled => paths.extend(BUNDLED.iter().map(|(path, _)| (*path).to_owned())),
+            Self::Bundled => listing.paths.extend(BUNDLED.iter().map(|(path, _)| (*path).to_owned())),
             Self::Folder(folder) => {
-                walk(folder, String::new(), DEPTH, &mut paths)
-                    .map_err(|error| missing(folder, error.to_string()))?;
+                walk(folder, "", DEPTH, &mut listing).map_err(|error| missing(folder, error.to_string()))?;
             }
         }
         // A record says what pictures were, not what they are.
-        paths.retain(|path| !path.starts_with("self_test/"));
-        paths.sort();
-        Ok(paths)
+        listing.paths.retain(|path| !path.starts_with("self_test/"));
+        listing.paths.sort();
+        Ok(listing)
     }
 
     /// A file to be read in parts.
@@ -123,9 +123,18 @@ impl ModelFiles {
 /// Folders inside each other at most: no published layout has as many, and links may go round in circles.
 const DEPTH: usize = 8;
 
+/// What is in a model folder.
+#[derive(Default)]
+pub(crate) struct Listing {
+    /// Files by their names, in order; whether they can be read is found out by whoever needs them.
+    pub(crate) paths: Vec<String>,
+    /// Folders that cannot be looked into, with the reason: most often they have nothing to do with the model.
+    pub(crate) unreadable: BTreeMap<String, String>,
+}
+
 /// Collects files as they may be part of a model; a model folder may be a checked-out repository, or a cache whose files
-/// are links.
-fn walk(folder: &Path, above: String, depth: usize, paths: &mut Vec<String>) -> io::Result<()> {
+/// are links, or a disk with folders of the system's.
+fn walk(folder: &Path, above: &str, depth: usize, listing: &mut Listing) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -133,12 +142,17 @@ fn walk(folder: &Path, above: String, depth: usize, paths: &mut Vec<String>) -> 
         if name.starts_with('.') {
             continue;
         }
-        if entry.path().is_dir() {
-            if depth > 1 {
-                walk(&entry.path(), format!("{path}/"), depth - 1, paths)?;
+        let kind = std::fs::metadata(entry.path());
+        match &kind {
+            Ok(kind) if kind.is_dir() && depth > 1 => {
+                if let Err(error) = walk(&entry.path(), &format!("{path}/"), depth - 1, listing) {
+                    listing.unreadable.insert(path, error.to_string());
+                }
             }
-        } else if ENDINGS.iter().any(|end| name.ends_with(end)) {
-            paths.push(path);
+            // A link that leads nowhere is a file that cannot be read; to open a pipe would wait for ever.
+            Ok(kind) if !kind.is_file() => {}
+            _ if ENDINGS.iter().any(|end| name.ends_with(end)) => listing.paths.push(path),
+            _ => {}
         }
     }
     Ok(())

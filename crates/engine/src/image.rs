@@ -1,10 +1,8 @@
 //! Pictures as bytes: what comes in is bounded before it is decoded, what goes out is PNG.
 
-use std::io::Cursor;
-
+use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
-use image::metadata::Orientation;
-use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
+use uso_picture::{DecodeLimits, Picture};
 
 use crate::Error;
 
@@ -19,64 +17,18 @@ pub struct Image {
     pub rgb: Vec<u8>,
 }
 
-/// How large a picture may be before it is refused undecoded.
-#[derive(Debug, Clone)]
-pub struct DecodeLimits {
-    /// Pixels.
-    pub max_pixels: u64,
-    /// Longest side in pixels.
-    pub max_side: u32,
-}
-
-impl Default for DecodeLimits {
-    fn default() -> Self {
-        Self { max_pixels: 50_000_000, max_side: 16_384 }
-    }
-}
-
-impl DecodeLimits {
-    fn check(&self, (width, height): (u32, u32)) -> Result<(), Error> {
-        let pixels = u64::from(width) * u64::from(height);
-        if width.max(height) > self.max_side {
-            return Err(Error::Image(format!("{width}x{height} has a side over {} pixels", self.max_side)));
-        }
-        if pixels > self.max_pixels {
-            return Err(Error::Image(format!(
-                "{width}x{height} has {pixels} pixels, the limit is {}",
-                self.max_pixels
-            )));
-        }
-        Ok(())
-    }
-}
-
 impl Image {
-    /// Decodes PNG, JPEG or WebP.
-    ///
-    /// Orientation is applied, transparency is laid on white, 16-bit values keep their high byte, an
-    /// animation gives its first frame.
+    /// Decodes PNG, JPEG or WebP as [`Picture::rows`] says.
     ///
     /// # Errors
     /// [`Error::Image`] for any other format, for damaged data, and for a picture whose header
     /// announces more than `limits` allow.
     pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Self, Error> {
-        let refused = |error: image::ImageError| Error::Image(error.to_string());
-        let format = image::guess_format(bytes).ok();
-        let Some(format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) = format else {
-            return Err(Error::Image("neither PNG nor JPEG nor WebP".into()));
-        };
-        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-        // The header is judged by our limits, which name the numbers; the decoder's own bound what
-        // it may allocate beyond the pixels.
-        let mut memory = Limits::no_limits();
-        memory.max_alloc = Some(limits.max_pixels.saturating_mul(16));
-        reader.limits(memory);
-        let mut decoder = reader.into_decoder().map_err(refused)?;
-        limits.check(decoder.dimensions())?;
-        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        let mut picture = DynamicImage::from_decoder(decoder).map_err(refused)?;
-        picture.apply_orientation(orientation);
-        Ok(flatten(&picture))
+        let picture = Picture::open(bytes, limits)?;
+        let (width, height) = picture.size();
+        let mut rgb = Vec::with_capacity(3 * width as usize * height as usize);
+        picture.rows(&mut |row| rgb.extend_from_slice(row))?;
+        Ok(Self { width, height, rgb })
     }
 
     /// Whether all pixels are the same: what weights that went wrong give.
@@ -118,31 +70,4 @@ impl Image {
             .map_err(|error| Error::Image(error.to_string()))?;
         Ok(bytes)
     }
-}
-
-fn flatten(picture: &DynamicImage) -> Image {
-    let (width, height) = (picture.width(), picture.height());
-    let high = |value: &u16| (value >> 8) as u8;
-    let rgb = match picture {
-        DynamicImage::ImageLuma8(grey) => grey.iter().flat_map(|&v| [v; 3]).collect(),
-        DynamicImage::ImageLuma16(grey) => grey.iter().flat_map(|v| [high(v); 3]).collect(),
-        DynamicImage::ImageRgb8(colour) => colour.as_raw().clone(),
-        DynamicImage::ImageRgb16(colour) => colour.iter().map(high).collect(),
-        DynamicImage::ImageLumaA8(grey) => grey.pixels().flat_map(|p| on_white([p[0]; 3], p[1])).collect(),
-        DynamicImage::ImageLumaA16(grey) => {
-            grey.pixels().flat_map(|p| on_white([high(&p[0]); 3], high(&p[1]))).collect()
-        }
-        DynamicImage::ImageRgba16(colour) => colour
-            .pixels()
-            .flat_map(|p| on_white([high(&p[0]), high(&p[1]), high(&p[2])], high(&p[3])))
-            .collect(),
-        other => other.to_rgba8().pixels().flat_map(|p| on_white([p[0], p[1], p[2]], p[3])).collect(),
-    };
-    Image { width, height, rgb }
-}
-
-/// A pixel of opacity `alpha` over white, rounded to the nearest level.
-fn on_white(colour: [u8; 3], alpha: u8) -> [u8; 3] {
-    let alpha = u32::from(alpha);
-    colour.map(|c| ((u32::from(c) * alpha + 255 * (255 - alpha) + 127) / 255) as u8)
 }

@@ -29,6 +29,7 @@ mod pinned;
 mod placement;
 pub mod plan;
 mod pool;
+mod prepare;
 pub mod preprocess;
 mod reference;
 mod request;
@@ -48,11 +49,12 @@ pub use engine::{CacheCounts, Engine, Footprint, PREVIEW_SIDE, Steps};
 pub use error::Error;
 pub use examples::{EXAMPLE_PICTURES, Example, examples};
 pub use files::ModelFiles;
-pub use image::{DecodeLimits, Image};
+pub use image::Image;
 pub use matrix::Tier;
 pub use model::{LoraFile, Model};
 pub use pack::{Progress, pack};
 pub use plan::Plan;
+pub use prepare::{Preparation, Purpose};
 pub use reference::Reference;
 pub use request::{
     GUIDANCE, LORA_WEIGHT, MAX_LORAS, MAX_STYLES, Request, RequestLora, SIDE, STEP_CACHE, STEPS,
@@ -62,6 +64,7 @@ pub use setup::{ExtraLora, Setup};
 pub use tokenize::{PromptTokens, TokenCount};
 pub use uso::positions::PositionShift;
 pub use uso::{Place, Sample, Uso};
+pub use uso_picture::DecodeLimits;
 
 // The matmul crate takes its AVX-512 kernels from a feature; nothing here calls it by name.
 use gemm as _;

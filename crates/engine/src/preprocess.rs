@@ -14,28 +14,31 @@ const CELL: u32 = 16;
 /// # Errors
 /// [`Error::Request`] if the image is so narrow that nothing would be left.
 pub fn reference(image: &Image, content_size: u32) -> Result<Image, Error> {
-    if (image.width, image.height) == (CELL, CELL) {
-        return Ok(image.clone());
+    let (width, height) = resized(image.width, image.height, content_size)?;
+    Ok(crop_to_cells(resize(image, width, height, Filter::Lanczos)))
+}
+
+/// Width and height that [`reference`] gives a content reference before it cuts the middle out.
+pub(crate) fn resized(width: u32, height: u32, content_size: u32) -> Result<(u32, u32), Error> {
+    if (width, height) == (CELL, CELL) {
+        return Ok((width, height));
     }
-    let (width, height) = scaled(image.width, image.height, content_size);
-    if width < CELL || height < CELL {
+    let to = scaled(width, height, content_size);
+    if to.0 < CELL || to.1 < CELL {
         let reason = format!(
-            "{content_size} leaves {width}x{height} of a {}x{} content reference, each side must keep {CELL} pixels",
-            image.width, image.height
+            "{content_size} leaves {}x{} of a {width}x{height} content reference, each side must keep {CELL} pixels",
+            to.0, to.1
         );
         return Err(Error::Request { parameter: "content_size", reason });
     }
-    Ok(crop_to_cells(&resize(image, width, height, Filter::Lanczos)))
+    Ok(to)
 }
 
 /// Width and height of a content reference of `width` x `height` pixels after [`reference`]; none if that
 /// would refuse it.
 pub(crate) fn reference_size(width: u32, height: u32, content_size: u32) -> Option<(u32, u32)> {
-    if (width, height) == (CELL, CELL) {
-        return Some((width, height));
-    }
-    let (width, height) = scaled(width, height, content_size);
-    (width >= CELL && height >= CELL).then(|| (width / CELL * CELL, height / CELL * CELL))
+    let (width, height) = resized(width, height, content_size).ok()?;
+    Some((width / CELL * CELL, height / CELL * CELL))
 }
 
 /// The longest side becomes `content_size`.
@@ -50,7 +53,11 @@ fn scaled(width: u32, height: u32, content_size: u32) -> (u32, u32) {
 /// Pixels for SigLIP: a square of `side` by bicubic interpolation, proportions not kept, normalised,
 /// in channel, row, column order.
 pub fn siglip(image: &Image, side: u32, normalisation: &Normalisation) -> Vec<f32> {
-    let square = resize(image, side, side, Filter::Bicubic);
+    normalised(&resize(image, side, side, Filter::Bicubic), normalisation)
+}
+
+/// The pixels of a square that has SigLIP's side, likewise.
+pub(crate) fn normalised(square: &Image, normalisation: &Normalisation) -> Vec<f32> {
     let channel = |c: usize| {
         let values = normalisation.values(c);
         square.rgb.iter().skip(c).step_by(3).map(move |&byte| values[usize::from(byte)])
@@ -97,9 +104,13 @@ impl Normalisation {
     }
 }
 
-fn crop_to_cells(image: &Image) -> Image {
+/// The middle, with sides that are multiples of [`CELL`].
+pub(crate) fn crop_to_cells(image: Image) -> Image {
     let cut = |side: u32| side / CELL * CELL;
     let (width, height) = (cut(image.width), cut(image.height));
+    if (width, height) == (image.width, image.height) {
+        return image;
+    }
     let (left, top) = ((image.width - width) / 2, (image.height - height) / 2);
     let stride = image.width as usize * 3;
     let rows = image.rgb.chunks_exact(stride).skip(top as usize).take(height as usize);

@@ -1,50 +1,87 @@
 //! A reference image and the digest it is known by.
 
-use std::ops::Deref;
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
-use crate::Image;
+use crate::resample::{Filter, resize};
+use crate::{Error, Image, Purpose, preprocess};
 
-/// A reference image of a [`Request`](crate::Request), made from an [`Image`] by `into()`.
+/// A reference image of a [`Request`](crate::Request): prepared by [`Preparation`](crate::Preparation), or made from a
+/// whole [`Image`] by `into()`, which is prepared when an engine needs it.
 ///
-/// Engines keep what they encoded by the digest of the pixels. Of a large reference that takes a good
-/// part of a second, for which a device should not wait: the digest is computed by whoever asks first
-/// and then stays, since the pixels cannot be changed any more. A caller that has threads to spare has
-/// [`Request::digest`](crate::Request::digest) called on one of them before the request goes to the
-/// engine; without that, the engine does it itself.
+/// Engines keep what they encoded by the digest of the whole picture's pixels, whatever is left of them. Of a large picture
+/// that takes a good part of a second, for which a device should not wait: whoever prepares a reference has its digest, and
+/// of an image it is computed by whoever asks first and then stays.
 #[derive(Debug, Clone)]
 pub struct Reference {
-    image: Image,
+    width: u32,
+    height: u32,
     digest: OnceLock<[u8; 32]>,
+    image: Image,
+    /// What the image has been prepared for; none if it is whole.
+    purpose: Option<Purpose>,
 }
 
 impl Reference {
-    /// SHA-256 of size and pixels.
+    pub(crate) fn prepared(size: (u32, u32), digest: [u8; 32], purpose: Purpose, image: Image) -> Self {
+        Self { width: size.0, height: size.1, digest: digest.into(), image, purpose: Some(purpose) }
+    }
+
+    /// Width of the whole picture in pixels.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Height of the whole picture in pixels.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// Bytes of the pixels that are kept of it.
+    pub fn bytes(&self) -> u64 {
+        self.image.rgb.len() as u64
+    }
+
+    /// SHA-256 of size and pixels of the whole picture.
     pub fn digest(&self) -> &[u8; 32] {
         self.digest.get_or_init(|| {
-            let Image { width, height, rgb } = &self.image;
             let mut digest = Sha256::new();
-            digest.update(width.to_le_bytes());
-            digest.update(height.to_le_bytes());
-            digest.update(rgb);
+            digest.update(self.width.to_le_bytes());
+            digest.update(self.height.to_le_bytes());
+            digest.update(&self.image.rgb);
             digest.finalize().into()
         })
+    }
+
+    /// Its pixels as the content reference of a request with this `content_size`.
+    pub(crate) fn content(&self, content_size: u32) -> Result<Cow<'_, Image>, Error> {
+        match self.purpose {
+            None => preprocess::reference(&self.image, content_size).map(Cow::Owned),
+            Some(purpose) => self.as_prepared(purpose, Purpose::Content { content_size }),
+        }
+    }
+
+    /// Its pixels as a style reference, a square of that side.
+    pub(crate) fn style(&self, side: u32) -> Result<Cow<'_, Image>, Error> {
+        match self.purpose {
+            None => Ok(Cow::Owned(resize(&self.image, side, side, Filter::Bicubic))),
+            Some(purpose) => self.as_prepared(purpose, Purpose::Style { side }),
+        }
+    }
+
+    fn as_prepared(&self, purpose: Purpose, wanted: Purpose) -> Result<Cow<'_, Image>, Error> {
+        if purpose == wanted {
+            return Ok(Cow::Borrowed(&self.image));
+        }
+        Err(Error::Image(format!("it was prepared as {purpose:?} and is used as {wanted:?}")))
     }
 }
 
 impl From<Image> for Reference {
     fn from(image: Image) -> Self {
-        Self { image, digest: OnceLock::new() }
-    }
-}
-
-impl Deref for Reference {
-    type Target = Image;
-
-    fn deref(&self) -> &Image {
-        &self.image
+        Self { width: image.width, height: image.height, digest: OnceLock::new(), image, purpose: None }
     }
 }
 

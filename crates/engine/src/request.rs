@@ -50,6 +50,13 @@ pub struct Request {
     pub step_cache: f64,
 }
 
+impl Request {
+    /// Bytes of the pixels of its references.
+    pub fn reference_bytes(&self) -> u64 {
+        self.content.iter().chain(&self.styles).map(Reference::bytes).sum()
+    }
+}
+
 /// A LoRA that a request asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RequestLora {

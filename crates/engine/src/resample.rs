@@ -57,20 +57,54 @@ fn sinc(x: f64) -> f64 {
 
 /// Resizes to `width` x `height`, both at least 1.
 pub(crate) fn resize(image: &Image, width: u32, height: u32, filter: Filter) -> Image {
-    let across = if width == image.width { image.clone() } else { resize_across(image, width, filter) };
-    if height == across.height { across } else { resize_down(&across, height, filter) }
+    let mut resizing = Resizing::new((image.width, image.height), (width, height), filter);
+    image.rgb.chunks_exact(3 * image.width as usize).for_each(|row| resizing.push(row));
+    resizing.finish()
 }
 
-fn resize_across(image: &Image, width: u32, filter: Filter) -> Image {
-    let windows = windows(image.width, width, filter);
-    let mut rgb = Vec::with_capacity(3 * width as usize * image.height as usize);
-    for row in image.rgb.chunks_exact(3 * image.width as usize) {
-        for window in &windows {
-            let pixels = row[3 * window.start..].chunks_exact(3);
-            rgb.extend(weighted_sum(pixels, &window.weights));
+/// Resizes a picture that comes row by row: all that is kept of it is as wide as the result.
+pub(crate) struct Resizing {
+    /// Where the pixels of a row come from; none if it keeps its width.
+    windows: Option<Vec<Window>>,
+    across: Image,
+    height: u32,
+    filter: Filter,
+}
+
+impl Resizing {
+    /// From and to a width and a height, all at least 1.
+    pub(crate) fn new(from: (u32, u32), to: (u32, u32), filter: Filter) -> Self {
+        let rgb = Vec::with_capacity(Self::bytes(from, to) as usize);
+        Self {
+            windows: (from.0 != to.0).then(|| windows(from.0, to.0, filter)),
+            across: Image { width: to.0, height: from.1, rgb },
+            height: to.1,
+            filter,
         }
     }
-    Image { width, height: image.height, rgb }
+
+    /// Bytes that it keeps before the last row has come.
+    pub(crate) fn bytes(from: (u32, u32), to: (u32, u32)) -> u64 {
+        3 * u64::from(to.0) * u64::from(from.1)
+    }
+
+    /// Takes the next row.
+    pub(crate) fn push(&mut self, row: &[u8]) {
+        let rgb = &mut self.across.rgb;
+        match &self.windows {
+            None => rgb.extend_from_slice(row),
+            Some(windows) => windows.iter().for_each(|window| {
+                let pixels = row[3 * window.start..].chunks_exact(3);
+                rgb.extend(weighted_sum(pixels, &window.weights));
+            }),
+        }
+    }
+
+    /// The resized picture, once all rows have come.
+    pub(crate) fn finish(self) -> Image {
+        let Self { across, height, filter, .. } = self;
+        if height == across.height { across } else { resize_down(&across, height, filter) }
+    }
 }
 
 fn resize_down(image: &Image, height: u32, filter: Filter) -> Image {

@@ -1,7 +1,7 @@
 //! References in: bounded in bytes, in time and in where they may come from.
 
 use bytes::{Bytes, BytesMut};
-use image::ImageFormat;
+use uso_picture::{PictureKind, other_kind};
 
 use crate::error::Place;
 use crate::keep::tag_of;
@@ -88,13 +88,8 @@ impl Store {
 }
 
 fn check_format(bytes: &[u8], bucket: &str, key: &str) -> Result<(), Error> {
-    let found = image::guess_format(bytes).ok();
-    match found {
-        Some(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP) => Ok(()),
-        _ => Err(Error::NotAnImage {
-            bucket: bucket.into(),
-            key: key.into(),
-            found: found.map(|format| format.to_mime_type()),
-        }),
+    match PictureKind::of_bytes(bytes) {
+        Some(_) => Ok(()),
+        None => Err(Error::NotAnImage { bucket: bucket.into(), key: key.into(), found: other_kind(bytes) }),
     }
 }

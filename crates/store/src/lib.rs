@@ -11,7 +11,6 @@ mod config;
 mod error;
 mod fetch;
 pub mod folder;
-mod header;
 mod keep;
 mod key;
 pub mod outside;
@@ -23,12 +22,12 @@ mod web;
 
 pub use config::{Config, Credentials, Secret, WebReferences};
 pub use error::{Error, WebError};
-pub use header::PictureKind;
 pub use key::{
     PROBE_KEY, checkpoint_key, checkpoint_prefix, is_swept, output_key, output_prefix, upload_key,
 };
 pub use publish::{LONGEST_LINK, Stored, hexadecimal_sha256};
 pub use upload::{Look, PresignedPut};
+pub use uso_picture::PictureKind;
 
 use std::future::Future;
 use std::pin::Pin;

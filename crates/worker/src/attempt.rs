@@ -15,7 +15,7 @@ use crate::loras;
 use crate::outputs;
 use crate::parameters::{self, Parameters};
 use crate::references::{self, References};
-use crate::report::Reporter;
+use crate::report::{Reporter, note_stage};
 use crate::tokens;
 use crate::transfers::Until;
 use crate::workshop::Workshop;
@@ -85,7 +85,7 @@ impl<'a> Attempt<'a> {
         };
         let fetched_bytes = references.bytes;
         let request = Arc::new(request(&self.lease.spec, references, loras));
-        let fingerprint = self.fingerprint(&request).await?;
+        let fingerprint = self.fingerprint(&request);
         let before = checkpoints::fetch(&self.shop.store, self.lease, &fingerprint);
         let Some(resume) = self.unless_handed_back(before).await? else {
             return Ok(Made::Half { half: None, fingerprint });
@@ -106,7 +106,8 @@ impl<'a> Attempt<'a> {
                 if let Some(counted) = receipt.prompt_tokens {
                     tokens::log(&self.lease.id, counted);
                 }
-                let (_, output) = tokio::join!(self.note_stage(None), self.publish(&request, drawn, receipt));
+                let (_, output) =
+                    tokio::join!(note_stage(self.lease, None), self.publish(&request, drawn, receipt));
                 output.map(|output| Made::Picture(Box::new(output)))
             }
             Outcome::HandedBack(half) => Ok(Made::Half { half, fingerprint }),
@@ -117,19 +118,11 @@ impl<'a> Attempt<'a> {
     /// The references and how long they took; none if the job is to go back before they are here.
     async fn fetch(&self) -> Result<Option<(References, Duration)>, Error> {
         let begun = Instant::now();
-        let (store, lease) = (&self.shop.store, self.lease);
-        let fetch = references::fetch(store, &lease.tenant, &lease.spec);
+        let style_side = self.shop.device.about().style_side;
+        let fetch = references::fetch(&self.shop.store, self.lease, style_side);
         let Some(references) = self.unless_handed_back(fetch).await? else { return Ok(None) };
         self.shop.metrics.stage("fetch", begun.elapsed());
         Ok(Some((references, begun.elapsed())))
-    }
-
-    /// Says which stage is under way, so that the job is known if it ends the process. Where the queue does not hear
-    /// it, work goes on.
-    async fn note_stage(&self, stage: Option<&str>) {
-        if let Err(error) = self.lease.note_stage(stage).await {
-            tracing::debug!(job.id = %self.lease.id, %error, "a stage was not noted");
-        }
     }
 
     /// What `work` gives; none if the job is to go back before.
@@ -145,12 +138,8 @@ impl<'a> Attempt<'a> {
     }
 
     /// What a picture of this request depends on; only what has the same may go on with it.
-    async fn fingerprint(&self, request: &Arc<Request>) -> Result<String, Error> {
-        let request = Arc::clone(request);
-        // References have up to 150 MB of pixels each.
-        let digest = tokio::task::spawn_blocking(move || request.digest()).await;
-        let digest = digest.map_err(|error| Error::Task(error.to_string()))?;
-        Ok(format!("{} {digest}", self.shop.device.about().fingerprint))
+    fn fingerprint(&self, request: &Request) -> String {
+        format!("{} {}", self.shop.device.about().fingerprint, request.digest())
     }
 
     /// Has the picture drawn; meanwhile tells how far it is, and keeps copies and shows previews.
@@ -253,8 +242,8 @@ pub(crate) fn rank(lease: &Lease) -> Rank {
 fn request(spec: &JobSpec, references: References, loras: Vec<RequestLora>) -> Request {
     Request {
         prompt: spec.prompt.clone(),
-        content: references.content.map(Into::into),
-        styles: references.styles.into_iter().map(Into::into).collect(),
+        content: references.content,
+        styles: references.styles,
         width: spec.width,
         height: spec.height,
         keep_size: spec.keep_size,

@@ -178,6 +178,8 @@ pub struct About {
     pub memory: Option<u64>,
     /// The LoRAs that requests may name.
     pub loras: Vec<LoraFile>,
+    /// Side in pixels of the square that it makes of a style reference.
+    pub style_side: u32,
     /// Whether its pictures are made up.
     pub scripted: bool,
     /// How its model is laid out, in a line; none if nobody planned it.
@@ -332,6 +334,7 @@ impl About {
             fingerprint: engine.fingerprint().to_owned(),
             memory: engine.memory(),
             loras: engine.loras().to_vec(),
+            style_side: engine.style_side(),
             scripted: engine.is_scripted(),
             plan: engine.plan().map(str::to_owned),
         }

@@ -11,6 +11,7 @@ mod attempt;
 mod checkpoints;
 mod claims;
 mod condition;
+mod decoding;
 mod device;
 mod drain;
 mod drive;

@@ -1,42 +1,43 @@
-//! Reference images of a job: from the store, decoded under the pixel limit.
+//! Reference images of a job: from the store, made into the pixels that are needed of them.
 
-use futures::future::{try_join, try_join_all};
-use uso_engine::{DecodeLimits, Image};
-use uso_queue::{JobSpec, Source};
+use bytes::Bytes;
+use uso_engine::{DecodeLimits, Error as EngineError, Preparation, Purpose, Reference};
+use uso_queue::{Lease, Source};
 use uso_store::{Store, upload_key};
 
 use crate::Error;
+use crate::decoding::DECODING;
+use crate::report::note_stage;
 use crate::transfers::{self, ReadError};
 
-/// The decoded references of one job.
+/// The references of one job, prepared.
 pub(crate) struct References {
-    pub(crate) content: Option<Image>,
-    pub(crate) styles: Vec<Image>,
+    pub(crate) content: Option<Reference>,
+    pub(crate) styles: Vec<Reference>,
     /// Bytes that were fetched.
     pub(crate) bytes: u64,
 }
 
-/// Fetches and decodes all references of a tenant's job at once.
-pub(crate) async fn fetch(store: &Store, tenant: &str, spec: &JobSpec) -> Result<References, Error> {
-    let content =
-        try_join_all(spec.content.iter().map(|source| reference(store, tenant, "content".into(), source)));
-    let styles = spec
-        .styles
-        .iter()
-        .enumerate()
-        .map(|(i, source)| reference(store, tenant, format!("styles/{i}"), source));
-    let (content, styles) = try_join(content, try_join_all(styles)).await?;
-    let bytes = content.iter().chain(&styles).map(|(_, bytes)| bytes).sum();
-    let images = |all: Vec<(Image, u64)>| all.into_iter().map(|(image, _)| image);
-    Ok(References { content: images(content).next(), styles: images(styles).collect(), bytes })
+/// Fetches and prepares all references of a job, one after another: of a job, no more than one file is in memory at a
+/// time. Styles become squares of `style_side` pixels.
+pub(crate) async fn fetch(store: &Store, lease: &Lease, style_side: u32) -> Result<References, Error> {
+    let mut references = References { content: None, styles: Vec::new(), bytes: 0 };
+    if let Some(source) = &lease.spec.content {
+        let bytes = file(store, lease, "content", source).await?;
+        references.bytes += bytes.len() as u64;
+        let purpose = Purpose::Content { content_size: lease.spec.content_size };
+        references.content = Some(prepare(lease, bytes, purpose, "content").await?);
+    }
+    for (i, source) in lease.spec.styles.iter().enumerate() {
+        let field = format!("styles/{i}");
+        let bytes = file(store, lease, &field, source).await?;
+        references.bytes += bytes.len() as u64;
+        references.styles.push(prepare(lease, bytes, Purpose::Style { side: style_side }, &field).await?);
+    }
+    Ok(references)
 }
 
-async fn reference(
-    store: &Store,
-    tenant: &str,
-    field: String,
-    source: &Source,
-) -> Result<(Image, u64), Error> {
+async fn file(store: &Store, lease: &Lease, field: &str, source: &Source) -> Result<Bytes, Error> {
     let ours = match source {
         Source::S3 { bucket, .. } => *bucket == store.config().bucket,
         Source::Upload { .. } => true,
@@ -45,17 +46,35 @@ async fn reference(
     let get = || async {
         match source {
             Source::S3 { bucket, key } => store.fetch_image(bucket, key).await,
-            Source::Upload { id, tag } => store.fetch_upload(&upload_key(tenant, id), tag.as_deref()).await,
+            Source::Upload { id, tag } => {
+                store.fetch_upload(&upload_key(&lease.tenant, id), tag.as_deref()).await
+            }
             Source::Web { url } => store.fetch_web(url).await,
         }
     };
-    let bytes = match transfers::read(store, ours, get).await {
-        Ok(bytes) => bytes,
-        Err(ReadError::Away(error)) => return Err(Error::StoreAway(error)),
-        Err(ReadError::Own(source)) => return Err(Error::Fetch { field, source }),
+    transfers::read(store, ours, get).await.map_err(|error| match error {
+        ReadError::Away(error) => Error::StoreAway(error),
+        ReadError::Own(source) => Error::Fetch { field: field.to_owned(), source },
+    })
+}
+
+/// Waits for the memory that it takes, and does it where it holds up nobody.
+async fn prepare(lease: &Lease, bytes: Bytes, purpose: Purpose, field: &str) -> Result<Reference, Error> {
+    let refused = |source| match source {
+        // It is no fault of the picture.
+        EngineError::Request { .. } => Error::Engine(source),
+        source => Error::Reference { field: field.to_owned(), source },
     };
-    let size = bytes.len() as u64;
-    let decode = tokio::task::spawn_blocking(move || Image::decode(&bytes, &DecodeLimits::default()));
-    let decoded = decode.await.map_err(|error| Error::Task(error.to_string()))?;
-    decoded.map(|image| (image, size)).map_err(|source| Error::Reference { field, source })
+    let limits = DecodeLimits::default();
+    let needed = Preparation::new(&bytes, purpose, &limits).map_err(refused)?.bytes();
+    let permit = DECODING.take(needed).await?;
+    note_stage(lease, Some("prepare")).await;
+    let task = tokio::task::spawn_blocking(move || {
+        // It goes on though nobody may want it any more, and has the memory for so long.
+        let _permit = permit;
+        Preparation::new(&bytes, purpose, &limits)?.run()
+    });
+    let prepared = task.await.map_err(|error| Error::Task(error.to_string()))?.map_err(refused);
+    note_stage(lease, None).await;
+    prepared
 }

@@ -16,6 +16,14 @@ use crate::held::Ticket;
 /// Quality of a preview, of 100: it is looked at for a second.
 const QUALITY: u8 = 80;
 
+/// Says which stage of a job is under way, so that the job is known if it ends the process; none if it is only held.
+/// Where the queue does not hear it, work goes on.
+pub(crate) async fn note_stage(lease: &Lease, stage: Option<&str>) {
+    if let Err(error) = lease.note_stage(stage).await {
+        tracing::debug!(job.id = %lease.id, %error, "a stage was not noted");
+    }
+}
+
 /// Tells the queue what the device tells.
 pub(crate) struct Reporter<'a> {
     lease: &'a Lease,

@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use uso_engine::plan::Picture;
-use uso_engine::{DecodeLimits, Defaults, Engine as _, Image, ModelFiles, PromptTokens};
+use uso_engine::{DecodeLimits, Defaults, Engine as _, ModelFiles, Preparation, PromptTokens, Purpose};
 use uso_engine::{Reference, Request, Uso};
 use uso_worker::parameters::Parameters;
 
@@ -20,7 +20,7 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         uso.self_test()?;
     }
 
-    let request = request(args, uso.defaults())?;
+    let request = request(args, uso.defaults(), uso.style_side())?;
     let mut begun = Instant::now();
     let mut sample = uso.encode(&request)?;
     tracing::info!(took_ms = lap(&mut begun), expected_bytes = sample.footprint().alone(), "encoded");
@@ -83,16 +83,19 @@ fn warn_of_cut(PromptTokens { t5, clip }: PromptTokens) {
     }
 }
 
-fn request(args: &GenerateArgs, defaults: &Defaults) -> anyhow::Result<Request> {
+fn request(args: &GenerateArgs, defaults: &Defaults, side: u32) -> anyhow::Result<Request> {
     let picture = &args.picture;
+    let content_size = picture.content_size.unwrap_or(defaults.content_size);
+    let content = |path: &str| read(path, Purpose::Content { content_size });
+    let style = |path: &String| read(path, Purpose::Style { side });
     Ok(Request {
         prompt: picture.prompt.clone(),
-        content: picture.content.as_deref().map(read).transpose()?,
-        styles: picture.style.iter().map(|path| read(path)).collect::<anyhow::Result<_>>()?,
+        content: picture.content.as_deref().map(content).transpose()?,
+        styles: picture.style.iter().map(style).collect::<anyhow::Result<_>>()?,
         width: picture.width.unwrap_or(defaults.width),
         height: picture.height.unwrap_or(defaults.height),
         keep_size: picture.keep_size,
-        content_size: picture.content_size.unwrap_or(defaults.content_size),
+        content_size,
         steps: picture.steps.unwrap_or(defaults.steps),
         guidance: picture.guidance.unwrap_or(defaults.guidance),
         seed: picture.seed.unwrap_or_else(|| u64::from(uuid::Uuid::new_v4().as_u128() as u32)),
@@ -102,8 +105,8 @@ fn request(args: &GenerateArgs, defaults: &Defaults) -> anyhow::Result<Request> 
     })
 }
 
-fn read(path: &str) -> anyhow::Result<Reference> {
+fn read(path: &str, purpose: Purpose) -> anyhow::Result<Reference> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
-    let image = Image::decode(&bytes, &DecodeLimits::default());
-    Ok(image.with_context(|| format!("cannot use {path}"))?.into())
+    let prepared = Preparation::new(&bytes, purpose, &DecodeLimits::default()).and_then(Preparation::run);
+    prepared.with_context(|| format!("cannot use {path}"))
 }

@@ -8,13 +8,15 @@ use serde::Deserialize;
 
 use super::small::folder;
 use crate::ModelFiles;
+use crate::files::Listing;
 use crate::weights::WeightFile;
 
 /// What was found in a model folder.
 pub(super) struct Catalogue {
     /// Files that belong together: one, or the shards of one checkpoint.
     pub(super) groups: Vec<Vec<Arc<WeightFile>>>,
-    /// Files that could not be read as weights, and groups that lack a shard, with the reason.
+    /// Files that could not be read as weights, folders that could not be looked into, and groups that lack a shard, with
+    /// the reason.
     pub(super) unreadable: BTreeMap<String, String>,
 }
 
@@ -24,11 +26,11 @@ struct ShardIndex {
 }
 
 impl Catalogue {
-    /// Opens all weight files among `paths`.
-    pub(super) fn open(files: &ModelFiles, paths: &[String]) -> Self {
-        let mut catalogue = Self { groups: Vec::new(), unreadable: BTreeMap::new() };
+    /// Opens all weight files that were found.
+    pub(super) fn open(files: &ModelFiles, Listing { paths, unreadable }: Listing) -> Self {
+        let mut catalogue = Self { groups: Vec::new(), unreadable };
         let mut grouped = BTreeSet::new();
-        for names in shard_groups(files, paths, &mut catalogue.unreadable) {
+        for names in shard_groups(files, &paths, &mut catalogue.unreadable) {
             grouped.extend(names.iter().cloned());
             catalogue.add(files, names);
         }

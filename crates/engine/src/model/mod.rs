@@ -94,7 +94,7 @@ impl Model {
     /// is an error for whoever asks for it.
     pub fn open(files: &ModelFiles) -> Result<Self, Error> {
         let config = ModelConfig::read(files)?;
-        let Catalogue { groups, unreadable } = Catalogue::open(files, &files.paths()?);
+        let Catalogue { groups, unreadable } = Catalogue::open(files, files.list()?);
         let mut model =
             Self { files: files.clone(), config, parts: BTreeMap::new(), unreadable, others: Vec::new() };
         let mut candidates: BTreeMap<Part, Vec<Candidate>> = BTreeMap::new();

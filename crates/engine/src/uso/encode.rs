@@ -85,7 +85,8 @@ impl Uso {
     /// Style tokens of an image: (1, tokens, hidden).
     fn style_tokens(&mut self, style: &Reference) -> Result<Tensor, Error> {
         let [tokens] = self.cached(key(b"style", style.digest()), |uso| {
-            let pixels = preprocess::siglip(style, uso.siglip_side, &uso.normalisation);
+            let square = style.style(uso.siglip_side)?;
+            let pixels = preprocess::normalised(&square, &uso.normalisation);
             let states = uso.siglip.with(|siglip| siglip.encode(&pixels))?;
             Ok([uso.projector.with(|projector| projector.forward(&states))?])
         })?;
@@ -96,7 +97,8 @@ impl Uso {
     fn reference_latent(&mut self, content: &Reference, content_size: u32) -> Result<Tensor, Error> {
         let made_from = [content.digest().as_slice(), &content_size.to_le_bytes()].concat();
         let [latent] = self.cached(key(b"content", &made_from), |uso| {
-            Ok([uso.autoencoder.encode(&preprocess::reference(content, content_size)?)?])
+            let image = content.content(content_size)?;
+            Ok([uso.autoencoder.encode(&image)?])
         })?;
         Ok(latent)
     }

@@ -41,6 +41,10 @@ impl Engine for Uso {
         self.loras.files()
     }
 
+    fn style_side(&self) -> u32 {
+        self.siglip_side
+    }
+
     fn self_test(&mut self) -> Result<(), Error> {
         self_test::run(self)
     }

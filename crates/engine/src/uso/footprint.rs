@@ -19,8 +19,10 @@ impl Uso {
         let target = picture.tokens(&self.config).target;
         let cache = StepCache::new(request.step_cache).bytes(target, &self.config.flux, self.dtype);
         let slack = |bytes: u64| if backend.is_apart() { bytes + bytes / SLACK_SHARE } else { bytes };
+        // On the CPU the references lie in the same memory as the sample.
+        let references = if self.device.is_cpu() { request.reference_bytes() } else { 0 };
         Footprint {
-            kept: slack(trace.kept + branches + cache),
+            kept: slack(trace.kept + branches + cache) + references,
             // On the CPU there is no other memory for them to go to.
             movable: if self.device.is_cpu() { 0 } else { slack(trace.tables + branches + cache) },
             working: slack(most.saturating_sub(trace.kept).max(self.branching(&picture, loras.rows as u64))),
@@ -66,7 +68,7 @@ impl Uso {
 
 /// Size of a content reference after its preparation.
 fn prepared(content: &Reference, content_size: u32) -> Option<(u32, u32)> {
-    preprocess::reference_size(content.width, content.height, content_size)
+    preprocess::reference_size(content.width(), content.height(), content_size)
 }
 
 #[cfg(test)]
@@ -166,7 +168,8 @@ mod tests {
         let all = all.chain([&whole.first, &whole.others]);
         let bytes: usize = all.map(|tensor| tensor.elem_count() * tensor.dtype().size_in_bytes()).sum();
         let tables = ModulationTables::bytes(&uso.config.flux, 3);
-        assert_eq!(uso.footprint(&request).kept, (bytes + tables) as u64 + conditioning.branches.bytes());
+        let kept = (bytes + tables) as u64 + conditioning.branches.bytes() + request.reference_bytes();
+        assert_eq!(uso.footprint(&request).kept, kept);
     }
 
     #[test]

@@ -119,7 +119,7 @@ fn requests_that_ask_for_anything_else_have_another_digest() {
     let digest = request().digest();
     assert_eq!(digest, request().digest());
     let mut other = request();
-    let mut style = (*other.styles[0]).clone();
+    let mut style = image("assets/mini/examples/style_sketch.png".into());
     style.rgb[0] ^= 1;
     other.styles[0] = style.into();
     let others = [

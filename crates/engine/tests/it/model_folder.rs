@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use uso_engine::tokenize::T5Tokenizer;
-use uso_engine::{Defaults, Model, ModelConfig, ModelFiles, Place, Uso};
+use uso_engine::{Defaults, Engine as _, Model, ModelConfig, ModelFiles, Place, Uso};
 
 use crate::golden::{fixture, tiny, values};
 
@@ -168,6 +168,52 @@ fn a_file_that_is_no_checkpoint_is_named() {
 }
 
 /// A folder of the alternative layouts by itself.
+/// Nothing of it is part of the model.
+#[cfg(unix)]
+#[test]
+fn strange_files_do_not_stop_a_load_and_change_no_fingerprint() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let copy = Copy::new();
+    let fingerprint = || Uso::load(&copy.files(), &CPU, DType::F32).unwrap().fingerprint().to_owned();
+    let before = fingerprint();
+    std::fs::create_dir(copy.path("lost+found")).unwrap();
+    std::fs::set_permissions(copy.path("lost+found"), PermissionsExt::from_mode(0)).unwrap();
+    symlink("/nowhere/at/all.safetensors", copy.path("dangling.safetensors")).unwrap();
+    symlink("/nowhere/at/all.json", copy.path("model.safetensors.index.json")).unwrap();
+    symlink("round.gguf", copy.path("round.gguf")).unwrap();
+    std::fs::create_dir(copy.path("folder.safetensors")).unwrap();
+    std::fs::write(copy.path("notes.json"), "{ not even JSON").unwrap();
+    let pipe = std::process::Command::new("mkfifo").arg(copy.path("pipe.safetensors")).status();
+    assert!(pipe.unwrap().success());
+    assert_eq!(fingerprint(), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_part_behind_a_link_that_leads_nowhere_is_named() {
+    let copy = Copy::new();
+    std::fs::remove_file(copy.path(AE)).unwrap();
+    std::os::unix::fs::symlink("/nowhere/at/all.safetensors", copy.path(AE)).unwrap();
+    assert_names(&copy.refusal(), &[AE, "No such file"]);
+}
+
+#[test]
+fn what_lies_in_the_place_of_weights_is_called_what_it_is() {
+    let whole = std::fs::read(fixture("tiny").join(FLUX)).unwrap();
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+    let cases: [(&[u8], &str); 4] = [
+        (pointer, "git-lfs pointer"),
+        (b"<!DOCTYPE html><html>Please log in</html>", "web page"),
+        (&whole[..whole.len() / 2], "cut short"),
+        (&whole[..20], "cut short"),
+    ];
+    for (bytes, name) in cases {
+        let copy = Copy::new();
+        std::fs::write(copy.path(FLUX), bytes).unwrap();
+        assert_names(&copy.refusal(), &[FLUX, name]);
+    }
+}
+
 fn alternative(folder: &str) -> Copy {
     let copy = Copy(tempfile::tempdir().unwrap());
     std::fs::create_dir(copy.path(folder)).unwrap();

@@ -1,0 +1,80 @@
+//! From the bytes of a reference to the pixels that are needed of it, and nothing else kept.
+
+use sha2::{Digest, Sha256};
+use uso_picture::{DecodeLimits, Picture};
+
+use crate::resample::{Filter, Resizing};
+use crate::{Error, Reference, preprocess};
+
+/// What a reference is for, on which depends how much of it is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The content reference of a request with this `content_size`.
+    Content {
+        /// Longest side in pixels.
+        content_size: u32,
+    },
+    /// A style reference.
+    Style {
+        /// The side of the square that the style encoder takes, see [`Engine::style_side`](crate::Engine::style_side).
+        side: u32,
+    },
+}
+
+/// A reference whose header has been read, and which can be prepared.
+pub struct Preparation<'a> {
+    picture: Picture<'a>,
+    purpose: Purpose,
+    /// Width and height to which it is resized.
+    to: (u32, u32),
+}
+
+impl<'a> Preparation<'a> {
+    /// Reads the header alone.
+    ///
+    /// # Errors
+    /// [`Error::Image`] for what is no picture or beyond `limits`; [`Error::Request`] if it is so narrow that nothing
+    /// would be left of it.
+    pub fn new(bytes: &'a [u8], purpose: Purpose, limits: &DecodeLimits) -> Result<Self, Error> {
+        let picture = Picture::open(bytes, limits)?;
+        let (width, height) = picture.size();
+        let to = match purpose {
+            Purpose::Content { content_size } => preprocess::resized(width, height, content_size)?,
+            Purpose::Style { side } => (side, side),
+        };
+        Ok(Self { picture, purpose, to })
+    }
+
+    /// Bytes that [`Preparation::run`] takes at most, beside the file. Whoever prepares several references at a time sees to
+    /// it that there are as many.
+    pub fn bytes(&self) -> u64 {
+        let result = 3 * u64::from(self.to.0) * u64::from(self.to.1);
+        self.picture.memory() + Resizing::bytes(self.picture.size(), self.to) + 2 * result
+    }
+
+    /// Decodes it and keeps the pixels that are needed, and the digest of all.
+    ///
+    /// # Errors
+    /// [`Error::Image`] for damaged data.
+    pub fn run(self) -> Result<Reference, Error> {
+        let (width, height) = self.picture.size();
+        let filter = match self.purpose {
+            Purpose::Content { .. } => Filter::Lanczos,
+            Purpose::Style { .. } => Filter::Bicubic,
+        };
+        let mut resizing = None;
+        let mut digest = Sha256::new();
+        digest.update(width.to_le_bytes());
+        digest.update(height.to_le_bytes());
+        self.picture.rows(&mut |row| {
+            digest.update(row);
+            resizing.get_or_insert_with(|| Resizing::new((width, height), self.to, filter)).push(row);
+        })?;
+        let resized = resizing.map(Resizing::finish).ok_or_else(|| Error::Image("it has no rows".into()))?;
+        let image = match self.purpose {
+            Purpose::Content { .. } => preprocess::crop_to_cells(resized),
+            Purpose::Style { .. } => resized,
+        };
+        Ok(Reference::prepared((width, height), digest.finalize().into(), self.purpose, image))
+    }
+}

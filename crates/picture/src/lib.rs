@@ -1,0 +1,118 @@
+//! What a picture's bytes hold: kind, size, and rows of pixels, as Pillow reads them.
+//!
+//! The one place that tells PNG, JPEG and WebP apart, reads their headers and decodes them. Bytes come from anybody:
+//! [`Picture::open`] reads the header alone and says what decoding would take, so that whoever holds the memory can
+//! decide before any of it is taken.
+
+mod error;
+mod exif;
+mod flatten;
+mod jpeg;
+mod kind;
+mod png;
+mod turn;
+mod webp;
+
+pub use error::Error;
+pub use kind::{PictureKind, other_kind};
+use turn::Turn;
+
+/// How large a picture may be before it is refused undecoded.
+#[derive(Debug, Clone)]
+pub struct DecodeLimits {
+    /// Pixels.
+    pub max_pixels: u64,
+    /// Longest side in pixels.
+    pub max_side: u32,
+}
+
+impl Default for DecodeLimits {
+    fn default() -> Self {
+        Self { max_pixels: 50_000_000, max_side: 16_384 }
+    }
+}
+
+impl DecodeLimits {
+    fn check(&self, (width, height): (u32, u32)) -> Result<(), Error> {
+        let pixels = u64::from(width) * u64::from(height);
+        if pixels == 0 {
+            return Err(Error::Damaged("it has no pixels".into()));
+        }
+        if width.max(height) > self.max_side {
+            return Err(Error::TooLarge(format!(
+                "{width}x{height} has a side over {} pixels",
+                self.max_side
+            )));
+        }
+        if pixels > self.max_pixels {
+            let limit = self.max_pixels;
+            return Err(Error::TooLarge(format!(
+                "{width}x{height} has {pixels} pixels, the limit is {limit}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// What a header tells.
+struct Header {
+    /// Width and height as they are stored.
+    size: (u32, u32),
+    turn: Turn,
+    /// Bytes that the decoder of this kind holds at most, beside the file and a few rows.
+    memory: u64,
+}
+
+/// A picture whose header has been read, and which is within its limits.
+pub struct Picture<'a> {
+    bytes: &'a [u8],
+    kind: PictureKind,
+    header: Header,
+}
+
+impl<'a> Picture<'a> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// [`Error`] for any other format, a damaged header, and a picture beyond `limits`.
+    pub fn open(bytes: &'a [u8], limits: &DecodeLimits) -> Result<Self, Error> {
+        let kind = PictureKind::of_bytes(bytes).ok_or(Error::OtherKind)?;
+        let header = match kind {
+            PictureKind::Png => png::header(bytes),
+            PictureKind::Jpeg => jpeg::header(bytes),
+            PictureKind::WebP => webp::header(bytes),
+        }?;
+        limits.check(header.size)?;
+        Ok(Self { bytes, kind, header })
+    }
+
+    /// Width and height in pixels, upright.
+    pub fn size(&self) -> (u32, u32) {
+        self.header.turn.upright(self.header.size)
+    }
+
+    /// Bytes that [`Picture::rows`] holds at most beside the file: known from the header, never more than 11 a pixel
+    /// and a few rows.
+    pub fn memory(&self) -> u64 {
+        let (width, height) = self.header.size;
+        let turned = if self.header.turn.needs_all() { 3 * u64::from(width) * u64::from(height) } else { 0 };
+        const ROWS: u64 = 64;
+        self.header.memory + turned + ROWS * 4 * u64::from(width.max(height))
+    }
+
+    /// Decodes; gives one row after another to `sink`, from the top, three bytes a pixel: red, green, blue.
+    ///
+    /// Orientation is applied, transparency is laid on white, 16-bit values keep their high byte, an animation gives its
+    /// first frame.
+    ///
+    /// # Errors
+    /// [`Error`] for damaged data and what the decoders do not know. Rows that were given before are worth nothing then.
+    pub fn rows(&self, sink: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
+        let mut decode = |sink: &mut dyn FnMut(&[u8])| match self.kind {
+            PictureKind::Png => png::rows(self.bytes, sink),
+            PictureKind::Jpeg => jpeg::rows(self.bytes, sink),
+            PictureKind::WebP => webp::rows(self.bytes, sink),
+        };
+        self.header.turn.rows(self.header.size, &mut decode, sink)
+    }
+}
