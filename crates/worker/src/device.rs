@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use uso_engine::{CacheCounts, Engine, Error as EngineError, Image, LoraFile, PromptTokens, Request};
 
 use crate::Error;
+use crate::seen::Seen;
 pub use clock::{Activity, Clock};
 pub use policy::Rank;
 use sampling::Sampling;
@@ -183,6 +184,7 @@ pub struct DeviceThread {
     about: About,
     clock: Arc<Clock>,
     standing: watch::Receiver<Standing>,
+    seen: Seen,
 }
 
 impl DeviceThread {
@@ -212,7 +214,8 @@ impl DeviceThread {
             .map_err(|error| Error::DeviceLost(error.to_string()))?;
         let gone = || Error::DeviceLost("its thread ended while it loaded the model".into());
         let about = ready.await.map_err(|_| gone())??;
-        Ok(Self { orders: Some(orders), thread: Some(thread), about, clock, standing })
+        let seen = Seen::default();
+        Ok(Self { orders: Some(orders), thread: Some(thread), about, clock, standing, seen })
     }
 
     /// What it draws with and on.
@@ -233,6 +236,11 @@ impl DeviceThread {
     /// What it has now.
     pub fn standing(&self) -> Standing {
         *self.standing.borrow()
+    }
+
+    /// Whose prompts and references it has encoded.
+    pub(crate) fn seen(&self) -> &Seen {
+        &self.seen
     }
 
     /// Follows what it has.

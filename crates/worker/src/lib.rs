@@ -23,6 +23,7 @@ mod presence;
 mod references;
 mod report;
 mod run;
+mod seen;
 mod tokens;
 mod verdict;
 mod workshop;
