@@ -8,6 +8,7 @@ mod access;
 mod body;
 mod caller;
 mod cors;
+mod edge;
 mod eta;
 mod files;
 mod follow;
@@ -22,6 +23,7 @@ mod places;
 mod problem;
 mod query;
 mod references;
+mod repeats;
 mod replicate;
 mod routes;
 mod serve;
@@ -40,6 +42,7 @@ use uso_queue::{Defaults, Queue, WorkerId};
 use uso_store::Store;
 
 use access::{Known, Links};
+use body::Room;
 use eta::Paces;
 use files::Files;
 use limits::Unlimited;
@@ -89,6 +92,9 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Origins of pages of others that may ask and read answers.
     pub cors_origins: Vec<String>,
+    /// Most connections at once; without it, as many as leave room for others among the files that the process may
+    /// open.
+    pub max_connections: Option<usize>,
 }
 
 impl Default for Config {
@@ -107,6 +113,7 @@ impl Default for Config {
             private_webhooks: false,
             public_url: None,
             cors_origins: Vec::new(),
+            max_connections: None,
         }
     }
 }
@@ -138,6 +145,7 @@ struct Shared {
     /// When this process began, in milliseconds since 1970.
     begun_ms: u64,
     unlimited: Unlimited,
+    room: Room,
     page: Page,
     /// Pictures of the examples.
     examples: Files,
@@ -186,6 +194,7 @@ impl Api {
             shape,
             begun_ms: since.as_millis() as u64,
             unlimited,
+            room: Room::new(),
             notifier,
             page,
             examples,
@@ -211,7 +220,8 @@ impl Api {
             })
         };
         let notifying = tokio::spawn(self.shared.notifier.clone().run(stop.clone()));
-        serve::serve(listener, router(self.shared, self.operations), stop).await;
+        let most = self.shared.config.max_connections.unwrap_or_else(serve::most_by_default);
+        serve::serve(listener, router(self.shared, self.operations), most, stop).await;
         // The tasks only fail by a panic, which has been reported where it happened.
         let _ = tokio::join!(reaper, watching, notifying);
         Ok(())
@@ -230,6 +240,7 @@ fn router(shared: Arc<Shared>, operations: Router<Arc<Shared>>) -> Router {
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), access::admit));
     // Outside of all that refuses: refusals too are to be read.
     cors::let_in(router, &shared.config.cors_origins)
+        .layer(axum::middleware::from_fn(edge::guard))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), metrics::count))
         .with_state(shared)
 }
