@@ -22,6 +22,9 @@ job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes
   <root>:passes:<class>            hash: passes of tenants that are not in the ring
   <root>:limits:<t>                packed LIMITS of a tenant that has any
   <root>:bucket:<t>                packed tokens and time of a tenant whose submissions are limited
+  <root>:stored:<t>                hash: files that a tenant with a limit has stored, each to its size; with it lie
+                                   <root>:stored_at:<t>, a sorted set of them by when, and <root>:stored_bytes:<t>,
+                                   their sum
   <root>:tenants                   set: tenants with limits
   <root>:delayed:<class>           sorted set: jobs that wait for a time, by that time
   <root>:sized:<class>             sorted set: jobs too big for a worker that had them, by their need
@@ -31,8 +34,9 @@ job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes
   <root>:suspects:<class>          sorted set: jobs at which a worker was lost and that came up for one with other
                                    work, by priority, then age
   <root>:deadlines                 sorted set: jobs with start_by or finish_by, by the next of the two
-  <root>:key:<t>:<key>             packed id, digest and time of a submission with an idempotency key
-  <root>:batch_key:<t>:<key>       the same of a batch
+  <root>:key:<t>:<key>             packed id, digest of the spec, time, and digest of the request as it came (not
+                                   in older ones) of a submission with an idempotency key
+  <root>:batch_key:<t>:<key>       packed id, digest and time of a batch
   <root>:b:<b>                     packed BATCH: counters, whether paused or canceled
   <root>:members:<b>               list: all jobs of a batch, in the order of submission
   <root>:all:<t>                   list: all jobs of <t>, in the order of acceptance, also those that have ended
@@ -52,9 +56,15 @@ job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes
   <root>:keys                      hash: prefixes of API keys, each to a packed KEY; in the first shard alone
   <root>:session:<digest>          text: prefix of the key with which a browser logged in, for as long as that
                                    lasts; <digest> is SHA-256 of the browser's token; in the first shard alone
+  <root>:sessions:<prefix>         sorted set: digests of the sessions that a key opened, by their ends; likewise
   <root>:hooks:<t>                 hash: endpoints that are told when jobs of <t> end, each a packed HOOK
   <root>:delivery:<event>.<hook>   packed DELIVERY of one end of a job to one endpoint, kept for a week
-  <root>:due                       sorted set: deliveries that are to be made, by when
+  <root>:due                       sorted set: deliveries that are to be made, by when they are looked at next
+  <root>:tell                      sorted set: tenants with deliveries that are due, by when they were last served
+  <root>:tell:<t>                  sorted set: their endpoints likewise, or by until when nothing is sent to them
+  <root>:tell:<t>:<endpoint>       sorted set: the deliveries to an endpoint that are due; <endpoint> is a <hook>, or
+                                   `default` and the host of an address that a job named itself
+  <root>:circuit:<t>:<endpoint>    packed CIRCUIT of an endpoint that gave no answer lately, or asked for time
   <root>:deliveries:<t>:<hook>     list: the newest deliveries to an endpoint, capped
   <root>:dead                      stream: what went aside, with its raw bytes, capped
   <root>:reaper                    the process that reaps, with an expiry
@@ -110,12 +120,14 @@ Packed values are MessagePack maps. Times are milliseconds since 1970.
           for each class pass: (of the tenant served last), paused:, due: (no delayed job is due before),
           sized:, lacked: and suspects: (whether any may be); kept_free and kept_until (the worker that is to take a
           suspect once it holds nothing)
-  LIMITS  weight max_queued max_running rate burst paused
-  KEY     digest (SHA-256 of the secret) tenant scopes (words with spaces between) note created expires revoked
+  LIMITS  weight max_queued max_running rate burst max_stored paused
+  KEY     digest (SHA-256 of the secret) tenant scopes (words with spaces between) note created expires revoked link
+          (the secret that signs links under it, once one was needed)
   HOOK    url events (words with spaces around) secret old old_until (the secret before signs too until then)
           created disabled (why)
   DELIVERY  tenant hook job state made attempts claims due ended log (of the last attempts) url and shape (the
           job's own)
+  CIRCUIT  silent (attempts in a row without any answer), until (nothing is sent to it before)
   BATCH   tenant created metadata total queued running succeeded failed canceled expired paused stopped
 ]]
 

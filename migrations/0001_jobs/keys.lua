@@ -61,14 +61,44 @@ do
     return key_values(prefix, key)
   end
 
+  -- ARGS: prefix, a secret
+  -- Gives the key if it opens anything now, and the secret that signs links under it, which is this one if there was
+  -- none.
+  local function key_link(keys, args)
+    local at, prefix = begin(keys[1]), args[1]
+    if #args[2] ~= 32 then invalid('not a secret') end
+    local key = open_key(at, prefix)
+    if not key then return false end
+    if not key.link then
+      key.link = args[2]
+      redis.call('HSET', at.root .. ':keys', prefix, pack(key))
+    end
+    return { key_values(prefix, key), key.link }
+  end
+
+  -- Sessions that a key may have at once.
+  local MOST_SESSIONS = 100
+
   local function session_key(root, digest) return root .. ':session:' .. digest end
+  local function sessions_key(root, prefix) return root .. ':sessions:' .. prefix end
 
   -- ARGS: digest of the session's token, prefix of the key that opened it, how long it lasts in milliseconds
-  -- Gives 0 if the key opens nothing now.
+  -- Gives 0 if the key opens nothing now. Where the key has too many sessions, the one that would end first ends.
   local function session_open(keys, args)
     local at, life = begin(keys[1]), number(args[3], 'life')
     if #args[1] ~= 32 then invalid('not a digest') end
     if not open_key(at, args[2]) then return 0 end
+    local all = sessions_key(at.root, args[2])
+    redis.call('ZREMRANGEBYSCORE', all, '-inf', at.time)
+    redis.call('ZADD', all, at.time + life, args[1])
+    local over = redis.call('ZCARD', all) - MOST_SESSIONS
+    if over > 0 then
+      for _, digest in ipairs(redis.call('ZRANGE', all, 0, over - 1)) do
+        redis.call('ZREM', all, digest)
+        redis.call('DEL', session_key(at.root, digest))
+      end
+    end
+    redis.call('PEXPIRE', all, life)
     redis.call('SET', session_key(at.root, args[1]), args[2], 'PX', life)
     return 1
   end
@@ -83,10 +113,15 @@ do
   end
 
   -- ARGS: digest
-  local function session_end(keys, args) return redis.call('DEL', session_key(keys[1], args[1])) end
+  local function session_end(keys, args)
+    local prefix = redis.call('GET', session_key(keys[1], args[1]))
+    if prefix then redis.call('ZREM', sessions_key(keys[1], prefix), args[1]) end
+    return redis.call('DEL', session_key(keys[1], args[1]))
+  end
 
   register('key_add', key_add, NEW_WORK)
   register('key_revoke', key_revoke, ALWAYS)
+  register('key_link', key_link, ALWAYS)
   register('session_open', session_open, NEW_WORK)
   register('session_end', session_end, ALWAYS)
   register('key_find', key_find, READ)

@@ -121,7 +121,8 @@ local function depth(keys)
   return answer
 end
 
--- All counters, then for each tenant with limits: name, weight, max_queued, max_running, rate, burst, paused.
+-- All counters, then for each tenant with limits: name, weight, max_queued, max_running, rate, burst, paused,
+-- max_stored.
 local function tenants(keys)
   local at = begin(keys[1])
   local answer = { redis.call('HGETALL', at.root .. ':counts') }
@@ -130,7 +131,7 @@ local function tenants(keys)
     table.insert(answer, {
       name, tostring(limits.weight or 1), limits.max_queued or false, limits.max_running or false,
       limits.rate and tostring(limits.rate) or false, limits.burst and tostring(limits.burst) or false,
-      limits.paused and 1 or 0,
+      limits.paused and 1 or 0, limits.max_stored or false,
     })
   end
   return answer

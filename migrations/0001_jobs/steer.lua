@@ -21,13 +21,17 @@ local function hold(keys, args)
   return 1
 end
 
--- ARGS: tenant, weight, max_queued, max_running, rate, burst; an empty limit is none
+-- ARGS: tenant, weight, max_queued, max_running, rate, burst, max_stored; an empty limit is none. A process of a time
+-- when there was no max_stored leaves it as it is.
 local function limit(keys, args)
   local at, name = begin(keys[1]), args[1]
+  local before = limits_of(at, name)
+  local stored = before.max_stored
+  if args[7] then stored = optional(args[7], 'max_stored') end
   local limits = {
     weight = number(args[2], 'weight'), max_queued = optional(args[3], 'max_queued'),
     max_running = optional(args[4], 'max_running'), rate = optional(args[5], 'rate'),
-    burst = optional(args[6], 'burst'), paused = limits_of(at, name).paused,
+    burst = optional(args[6], 'burst'), max_stored = stored, paused = before.paused,
   }
   -- Written so that what is not a number at all is refused, too.
   local function within(value, least, most) return not value or (value >= least and value <= most) end

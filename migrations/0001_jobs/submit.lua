@@ -26,14 +26,18 @@ local function job_args(args, first, width, tenant, time)
   }
 end
 
--- The id that a job with this idempotency key has, or nil; the second value tells of another body.
+-- The id that a job with this idempotency key has, or nil; the second value tells of another body. A job's digest
+-- is that of its spec, followed by that of the request as it came where whoever submits tells it. Either is enough:
+-- defaults may have changed since, and the same may have been asked for in other words.
 local function known(at, tenant, job)
   if redis.call('EXISTS', job_key(at.root, job.id)) == 1 then return job.id end
   local text = job.key and redis.call('GET', at.root .. ':key:' .. tenant .. ':' .. job.key)
   if not text then return nil end
   local earlier = cmsgpack.unpack(text)
   if earlier[3] + KEY_LIFE_MS <= at.time then return nil end
-  return earlier[1], earlier[2] ~= job.digest
+  local asked = string.sub(job.digest, 33)
+  local same = earlier[2] == string.sub(job.digest, 1, 32) or (asked ~= '' and earlier[4] == asked)
+  return earlier[1], not same
 end
 
 -- What is in a tenant's bucket now, and what it holds at most.
@@ -73,7 +77,8 @@ end
 
 local function remember_key(at, tenant, job)
   local key = at.root .. ':key:' .. tenant .. ':' .. job.key
-  redis.call('SET', key, pack({ job.id, job.digest, at.time }), 'PX', KEY_LIFE_MS)
+  local spec, asked = string.sub(job.digest, 1, 32), present(string.sub(job.digest, 33))
+  redis.call('SET', key, pack({ job.id, spec, at.time, asked }), 'PX', KEY_LIFE_MS)
 end
 
 -- Accepts all jobs that `args` tell from `first` on, or none: tenant, 4 or 13, then so many for each job: id,
@@ -152,4 +157,95 @@ local function submit_batch(keys, args)
   if known_as then redis.call('SET', known_as, pack({ id, digest, at.time }), 'PX', KEY_LIFE_MS) end
   commit(at)
   return answer
+end
+
+do
+  -- For how long a file counts as stored: a rule of the bucket deletes what is older.
+  local STORED_MS = 8 * 24 * 3600 * 1000
+  -- Files whose time is over that one call forgets.
+  local FORGETS = 200
+
+  local function stored_keys(root, tenant)
+    return root .. ':stored:' .. tenant, root .. ':stored_at:' .. tenant, root .. ':stored_bytes:' .. tenant
+  end
+
+  local function forget(root, tenant, id)
+    local sizes, times, sum = stored_keys(root, tenant)
+    local bytes = redis.call('HGET', sizes, id)
+    if not bytes then return 0 end
+    redis.call('HDEL', sizes, id)
+    redis.call('ZREM', times, id)
+    redis.call('DECRBY', sum, bytes)
+    return 1
+  end
+
+  -- ARGS: tenant, how many tokens of its rate it takes, then id and size of each file
+  -- Counts files that the tenant is about to store, all or none; one that is counted already costs nothing. Gives
+  -- `stored`, or what refuses them.
+  local function store(keys, args)
+    local at, tenant, jobs = begin(keys[1]), args[1], number(args[2], 'tokens')
+    local limits = limits_of(at, tenant)
+    local sizes, times, sum = stored_keys(at.root, tenant)
+    local fresh, more = {}, 0
+    for i = 3, #args, 2 do
+      local bytes = number(args[i + 1], 'bytes')
+      if #args[i] ~= 16 or bytes < 0 then invalid('not a file') end
+      if limits.max_stored and not fresh[args[i]] and redis.call('HEXISTS', sizes, args[i]) == 0 then
+        fresh[args[i]], more = args[i + 1], more + bytes
+      end
+    end
+    if limits.max_stored then
+      for _, id in ipairs(redis.call('ZRANGEBYSCORE', times, '-inf', at.time - STORED_MS, 'LIMIT', 0, FORGETS)) do
+        forget(at.root, tenant, id)
+      end
+      local bytes = tonumber(redis.call('GET', sum) or 0)
+      if more > 0 and bytes + more > limits.max_stored then
+        return { 'too_much_stored', bytes, limits.max_stored }
+      end
+    end
+    local wait = limits.rate and jobs > 0 and take_tokens(at, tenant, limits, jobs) or 0
+    if wait > 0 then return { 'too_fast', wait, tostring(limits.rate) } end
+    for id, bytes in pairs(fresh) do
+      redis.call('HSET', sizes, id, bytes)
+      redis.call('ZADD', times, at.time, id)
+      redis.call('INCRBY', sum, bytes)
+    end
+    if next(fresh) then
+      for _, key in ipairs({ stored_keys(at.root, tenant) }) do redis.call('PEXPIRE', key, STORED_MS) end
+    end
+    return { 'stored' }
+  end
+
+  -- ARGS: tenant, id of a file that is stored no more
+  -- Gives whether it was counted.
+  local function unstore(keys, args) return forget(keys[1], args[1], args[2]) end
+
+  -- ARGS: tenant, how many jobs
+  -- Gives what would refuse so many new jobs now; nil if nothing does.
+  local function refusal(keys, args)
+    local at, tenant, jobs = begin(keys[1]), args[1], number(args[2], 'jobs')
+    local limits = limits_of(at, tenant)
+    local queued = limits.max_queued and counted(at, 'queued', tenant)
+    if queued and queued + jobs > limits.max_queued then return { 'too_many_queued', queued, limits.max_queued } end
+    if not limits.rate then return false end
+    local tokens, full = tokens_of(at, tenant, limits)
+    local short = math.min(jobs, full) - tokens
+    return short > 0 and { 'too_fast', math.ceil(short / limits.rate * 1000), tostring(limits.rate) } or false
+  end
+
+  -- ARGS: `key` for a job or `batch_key` for a batch, tenant, idempotency key
+  -- Gives the id of what was accepted under the key, its digest, and the digest of the request as it came, or
+  -- nil where nobody told it; nil if nothing was, or its time is over.
+  local function accepted_as(keys, args)
+    if args[1] ~= 'key' and args[1] ~= 'batch_key' then invalid('neither a job nor a batch') end
+    local text = redis.call('GET', keys[1] .. ':' .. args[1] .. ':' .. args[2] .. ':' .. args[3])
+    local earlier = text and unpacked(text)
+    if not earlier or earlier[3] + KEY_LIFE_MS <= now() then return false end
+    return { earlier[1], earlier[2], earlier[4] or false }
+  end
+
+  register('store', store, NEW_WORK)
+  register('unstore', unstore, ALWAYS)
+  register('refusal', refusal, READ)
+  register('accepted_as', accepted_as, READ)
 end

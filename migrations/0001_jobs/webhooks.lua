@@ -7,8 +7,6 @@ local MOST_HOOKS = 10
 local LOG_KEPT, ATTEMPTS_KEPT = 100, 12
 -- How long a delivery is kept: longer than the last attempt can be away.
 local DELIVERY_LIFE_MS = 7 * 24 * 3600 * 1000
--- Deliveries to endpoints that are gone or disabled that one call drops.
-local DROPS = 50
 -- Stands for all addresses that jobs name themselves: its secret signs, it asks for no events.
 local DEFAULT_HOOK = 'default'
 
@@ -146,58 +144,186 @@ local function delivery_values(id, delivery)
   }
 end
 
--- ARGS: for how long nobody else gets it
--- Gives a delivery that is due and how it is to be made: its values, how often it was claimed, url, secret,
--- the secret before or nil, in which shape or nil; nil if none is due. Whoever claims it and dies leaves it to
--- the next.
-local function delivery_claim(keys, args)
-  local root, time, lease = keys[1], now(), number(args[1], 'lease')
-  local due = root .. ':due'
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', time, 'LIMIT', 0, DROPS)) do
+-- Deliveries that are due wait at their endpoint, and endpoints at their tenant: whoever claims takes from the tenant,
+-- and of its endpoints from that, which was served least lately. So a thousand deliveries to one endpoint are not in
+-- the way of another's, and those that a caller has enough of are stepped over without being looked at.
+local delivery_claim, delivery_settle
+do
+  -- Deliveries that one call sorts at a time and how often; tenants, endpoints of one, and deliveries to nobody that
+  -- it looks at.
+  local SORTS, ROUNDS = 200, 10
+  local TENANTS, ENDPOINTS, DROPS = 200, 50, 50
+  -- So many attempts in a row without any answer open an endpoint's circuit: nothing is sent to it for a while, then
+  -- one delivery at a time, and with each that stays without an answer the while is twice as long.
+  local SILENT, OPEN_MS, OPENINGS = 4, 30000, 5
+
+  local function tenants_key(root) return root .. ':tell' end
+  local function endpoints_key(root, tenant) return root .. ':tell:' .. tenant end
+  local function ready_key(root, tenant, endpoint) return endpoints_key(root, tenant) .. ':' .. endpoint end
+  local function circuit_key(root, tenant, endpoint) return root .. ':circuit:' .. tenant .. ':' .. endpoint end
+
+  -- All addresses on a host are one endpoint.
+  local function endpoint_of(delivery)
+    if delivery.hook ~= DEFAULT_HOOK then return delivery.hook end
+    return DEFAULT_HOOK .. ' ' .. string.lower(string.match(delivery.url or '', '^%a+://([^/?#]*)') or '')
+  end
+
+  local function circuit_of(root, tenant, endpoint)
+    local text = redis.call('GET', circuit_key(root, tenant, endpoint))
+    return text and unpacked(text) or nil
+  end
+
+  local function keep_circuit(root, tenant, endpoint, circuit)
+    redis.call('SET', circuit_key(root, tenant, endpoint), pack(circuit), 'PX', DELIVERY_LIFE_MS)
+    redis.call('ZADD', endpoints_key(root, tenant), 'XX', circuit['until'] or 0, endpoint)
+  end
+
+  -- A delivery and its endpoint, if it is still to be made; otherwise it is dropped.
+  local function wanted(root, id)
     local delivery = delivery_of(root, id)
     local hook = delivery and hook_of(root, delivery.tenant, delivery.hook)
-    if hook and not hook.disabled then
-      delivery.claims = delivery.claims + 1
-      keep_delivery(root, id, delivery)
-      redis.call('ZADD', due, time + lease, id)
-      local values = hook_values(delivery.hook, hook)
-      return {
-        delivery_values(id, delivery), delivery.claims, delivery.url or values[2], values[4], values[5],
-        delivery.shape or false,
-      }
-    end
-    redis.call('ZREM', due, id)
-    if delivery then
+    if hook and not hook.disabled and delivery.due then return delivery, hook end
+    redis.call('ZREM', root .. ':due', id)
+    if delivery and delivery.due then
       delivery.due, delivery.ended = nil, 'dropped'
       keep_delivery(root, id, delivery)
     end
+    return nil
   end
-  return false
-end
 
--- ARGS: id, how often it was claimed, `delivered`, `failed` or empty for another attempt, when that is due in
--- milliseconds from now, status or empty, what went wrong or empty, how long it took
--- Gives 0 if somebody else has claimed it since, and nothing of this counts.
-local function delivery_settle(keys, args)
-  local root, id, time = keys[1], args[1], now()
-  local delivery, again = delivery_of(root, id), number(args[4], 'again')
-  if not delivery or delivery.claims ~= number(args[2], 'claims') then return 0 end
-  -- Who says the same again, because the answer was lost, changes nothing.
-  delivery.claims, delivery.attempts = delivery.claims + 1, delivery.attempts + 1
-  local attempt = {
-    at = time, status = optional(args[5], 'status'), error = present(args[6]), took = number(args[7], 'took'),
-  }
-  table.insert(delivery.log, attempt)
-  if #delivery.log > ATTEMPTS_KEPT then table.remove(delivery.log, 1) end
-  delivery.ended = present(args[3])
-  delivery.due = not delivery.ended and time + again or nil
-  if delivery.due then
-    redis.call('ZADD', root .. ':due', delivery.due, id)
-  else
-    redis.call('ZREM', root .. ':due', id)
+  -- Puts deliveries that have become due to their endpoints; gives whether there may be more. They stay in the set
+  -- of all for a later look: a process of a time before there were endpoints finds them there.
+  local function sort_due(root, time, lease)
+    local due = root .. ':due'
+    local ids = redis.call('ZRANGEBYSCORE', due, '-inf', time, 'LIMIT', 0, SORTS)
+    for _, id in ipairs(ids) do
+      local delivery = wanted(root, id)
+      if delivery then
+        local tenant, endpoint = delivery.tenant, endpoint_of(delivery)
+        local circuit, ready = circuit_of(root, tenant, endpoint), ready_key(root, tenant, endpoint)
+        redis.call('ZADD', ready, 'NX', delivery.due, id)
+        redis.call('PEXPIRE', ready, DELIVERY_LIFE_MS)
+        redis.call('ZADD', endpoints_key(root, tenant), 'NX', circuit and circuit['until'] or 0, endpoint)
+        redis.call('ZADD', tenants_key(root), 'NX', 0, tenant)
+        redis.call('ZADD', due, time + lease, id)
+      end
+    end
+    return #ids == SORTS
   end
-  keep_delivery(root, id, delivery)
-  return 1
+
+  local function leave_empty(root, tenant, endpoint)
+    if redis.call('EXISTS', ready_key(root, tenant, endpoint)) == 1 then return end
+    redis.call('ZREM', endpoints_key(root, tenant), endpoint)
+    if redis.call('EXISTS', endpoints_key(root, tenant)) == 0 then redis.call('ZREM', tenants_key(root), tenant) end
+  end
+
+  -- The oldest delivery that waits at an endpoint, taken from there, with its values and its endpoint's.
+  local function next_at(root, tenant, endpoint)
+    local ready = ready_key(root, tenant, endpoint)
+    for _ = 1, DROPS do
+      local id = redis.call('ZPOPMIN', ready)[1]
+      if not id then return nil end
+      local delivery, hook = wanted(root, id)
+      if delivery then return id, delivery, hook end
+    end
+    return nil
+  end
+
+  local function claim_of(root, tenant, busy, time, lease)
+    local endpoints = endpoints_key(root, tenant)
+    for _, endpoint in ipairs(redis.call('ZRANGEBYSCORE', endpoints, '-inf', time, 'LIMIT', 0, ENDPOINTS)) do
+      local name = tenant .. ' ' .. endpoint
+      if not busy[name] then
+        local id, delivery, hook = next_at(root, tenant, endpoint)
+        redis.call('ZADD', endpoints, 'XX', time, endpoint)
+        local circuit = id and circuit_of(root, tenant, endpoint)
+        if circuit and circuit.silent >= SILENT then
+          -- Nobody makes another until this one has shown whether it answers again.
+          circuit['until'] = time + lease
+          keep_circuit(root, tenant, endpoint, circuit)
+        end
+        leave_empty(root, tenant, endpoint)
+        if id then
+          delivery.claims = delivery.claims + 1
+          keep_delivery(root, id, delivery)
+          redis.call('ZADD', root .. ':due', time + lease, id)
+          local values = hook_values(delivery.hook, hook)
+          return {
+            delivery_values(id, delivery), delivery.claims, delivery.url or values[2], values[4], values[5],
+            delivery.shape or false, name,
+          }
+        end
+      end
+    end
+    return nil
+  end
+
+  -- ARGS: for how long nobody else gets it, then tenants and names of endpoints to which none is to be made now
+  -- Gives a delivery that is due and how it is to be made: its values, how often it was claimed, url, secret,
+  -- the secret before or nil, in which shape or nil, the name of its endpoint; nil if none is due. Whoever claims it
+  -- and dies leaves it to the next.
+  function delivery_claim(keys, args)
+    local root, time, lease, busy = keys[1], now(), number(args[1], 'lease'), {}
+    for i = 2, #args do busy[args[i]] = true end
+    for _ = 1, ROUNDS do
+      local more = sort_due(root, time, lease)
+      for _, tenant in ipairs(redis.call('ZRANGE', tenants_key(root), 0, TENANTS - 1)) do
+        if not busy[tenant] then
+          local claimed = claim_of(root, tenant, busy, time, lease)
+          redis.call('ZADD', tenants_key(root), 'XX', time, tenant)
+          if claimed then return claimed end
+        end
+      end
+      if not more then break end
+    end
+    return false
+  end
+
+  -- What an attempt has shown of an endpoint: whether it answered at all, and for how long it wishes to be left alone.
+  local function learn(root, tenant, endpoint, answered, hold, time)
+    local circuit = circuit_of(root, tenant, endpoint)
+    if answered and not hold then
+      if not circuit then return end
+      redis.call('DEL', circuit_key(root, tenant, endpoint))
+      redis.call('ZADD', endpoints_key(root, tenant), 'XX', 0, endpoint)
+      return
+    end
+    circuit = circuit or { silent = 0 }
+    circuit.silent = answered and 0 or circuit.silent + 1
+    circuit['until'] = hold and time + hold or nil
+    if circuit.silent >= SILENT then
+      circuit['until'] = time + OPEN_MS * 2 ^ math.min(circuit.silent - SILENT, OPENINGS)
+    end
+    keep_circuit(root, tenant, endpoint, circuit)
+  end
+
+  -- ARGS: id, how often it was claimed, `delivered`, `failed` or empty for another attempt, when that is due in
+  -- milliseconds from now, status or empty, what went wrong or empty, how long it took, for how long nothing else is
+  -- to be sent to the endpoint or nothing
+  -- Gives 0 if somebody else has claimed it since, and nothing of this counts.
+  function delivery_settle(keys, args)
+    local root, id, time = keys[1], args[1], now()
+    local delivery, again = delivery_of(root, id), number(args[4], 'again')
+    local hold = args[8] and optional(args[8], 'hold')
+    if not delivery or delivery.claims ~= number(args[2], 'claims') then return 0 end
+    -- Who says the same again, because the answer was lost, changes nothing.
+    delivery.claims, delivery.attempts = delivery.claims + 1, delivery.attempts + 1
+    local attempt = {
+      at = time, status = optional(args[5], 'status'), error = present(args[6]), took = number(args[7], 'took'),
+    }
+    table.insert(delivery.log, attempt)
+    if #delivery.log > ATTEMPTS_KEPT then table.remove(delivery.log, 1) end
+    delivery.ended = present(args[3])
+    delivery.due = not delivery.ended and time + again or nil
+    if delivery.due then
+      redis.call('ZADD', root .. ':due', delivery.due, id)
+    else
+      redis.call('ZREM', root .. ':due', id)
+    end
+    keep_delivery(root, id, delivery)
+    learn(root, delivery.tenant, endpoint_of(delivery), attempt.status ~= nil, hold, time)
+    return 1
+  end
 end
 
 -- ARGS: tenant, endpoint

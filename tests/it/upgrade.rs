@@ -20,9 +20,9 @@ struct Upgraded {
 
 impl Upgraded {
     async fn start(folder: &Path) -> Self {
-        let unpacked =
-            Command::new("tar").arg("-xf").arg(format!("{RECORDED}/data.tar")).arg("-C").arg(folder);
-        assert!({ unpacked }.status().await.unwrap().success());
+        let mut unpack = Command::new("tar");
+        unpack.arg("-xf").arg(format!("{RECORDED}/data.tar")).arg("-C").arg(folder);
+        assert!(unpack.status().await.unwrap().success());
         let ids = std::fs::read(format!("{RECORDED}/ids.json")).unwrap();
         let data = folder.join("data");
         let up = ["up", "--port", "0", "--data", data.to_str().unwrap(), "--allow-test-engine"];

@@ -15,17 +15,23 @@ pub(crate) struct Caller {
     pub(crate) scopes: Vec<KeyScope>,
     /// The session that the request came with, if that is what let it in.
     pub(crate) session: Option<SessionToken>,
+    /// The prefix of the key that let it in; none where nobody is asked for one.
+    pub(crate) key: Option<String>,
+    /// When the link that let it in ends, in seconds since 1970, if that was one.
+    pub(crate) until_s: Option<u64>,
 }
 
 impl Caller {
     /// Whoever showed a key.
     pub(crate) fn of(view: &KeyView, session: Option<SessionToken>) -> Self {
-        Self { tenant: view.tenant.clone(), scopes: view.scopes.clone(), session }
+        let (tenant, scopes, key) = (view.tenant.clone(), view.scopes.clone(), Some(view.prefix.clone()));
+        Self { tenant, scopes, session, key, until_s: None }
     }
 
     /// Somebody where nobody is asked for a key.
     pub(crate) fn anybody(tenant: &str) -> Self {
-        Self { tenant: tenant.to_owned(), scopes: KeyScope::ALL.to_vec(), session: None }
+        let (tenant, scopes) = (tenant.to_owned(), KeyScope::ALL.to_vec());
+        Self { tenant, scopes, session: None, key: None, until_s: None }
     }
 
     pub(crate) fn may(&self, scope: KeyScope) -> bool {

@@ -36,7 +36,6 @@ impl Files {
         let headers = [
             (header::ETAG, tag.clone()),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
             (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
         ];
         if is_known {

@@ -8,6 +8,7 @@ mod access;
 mod body;
 mod caller;
 mod cors;
+mod edge;
 mod eta;
 mod files;
 mod follow;
@@ -23,6 +24,7 @@ mod places;
 mod problem;
 mod query;
 mod references;
+mod repeats;
 mod replicate;
 mod routes;
 mod serve;
@@ -41,6 +43,7 @@ use uso_queue::{Defaults, Queue, WorkerId};
 use uso_store::Store;
 
 use access::{Known, Links};
+use body::Room;
 use eta::Paces;
 use files::Files;
 use limits::Unlimited;
@@ -91,6 +94,9 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Origins of pages of others that may ask and read answers.
     pub cors_origins: Vec<String>,
+    /// Most connections at once; without it, as many as leave room for others among the files that the process may
+    /// open.
+    pub max_connections: Option<usize>,
 }
 
 impl Default for Config {
@@ -109,6 +115,7 @@ impl Default for Config {
             private_webhooks: false,
             public_url: None,
             cors_origins: Vec::new(),
+            max_connections: None,
         }
     }
 }
@@ -140,6 +147,7 @@ struct Shared {
     /// When this process began, in milliseconds since 1970.
     begun_ms: u64,
     unlimited: Unlimited,
+    room: Room,
     page: Page,
     /// Pictures of the examples.
     examples: Files,
@@ -188,6 +196,7 @@ impl Api {
             shape,
             begun_ms: since.as_millis() as u64,
             unlimited,
+            room: Room::new(),
             notifier,
             page,
             examples,
@@ -217,7 +226,8 @@ impl Api {
             tokio::spawn(async move { keep::keep_until(&shared.queue, &shared.store, stop).await })
         };
         let notifying = tokio::spawn(self.shared.notifier.clone().run(stop.clone()));
-        serve::serve(listener, router(self.shared, self.operations), stop).await;
+        let most = self.shared.config.max_connections.unwrap_or_else(serve::most_by_default);
+        serve::serve(listener, router(self.shared, self.operations), most, stop).await;
         // The tasks only fail by a panic, which has been reported where it happened.
         let _ = tokio::join!(reaper, watching, keeping, notifying);
         Ok(())
@@ -236,6 +246,7 @@ fn router(shared: Arc<Shared>, operations: Router<Arc<Shared>>) -> Router {
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), access::admit));
     // Outside of all that refuses: refusals too are to be read.
     cors::let_in(router, &shared.config.cors_origins)
+        .layer(axum::middleware::from_fn(edge::guard))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), metrics::count))
         .with_state(shared)
 }

@@ -1,5 +1,5 @@
 //! What a tenant is told of how fast it may submit: the fields `RateLimit-Policy` and `RateLimit` of the
-//! IETF draft (draft-ietf-httpapi-ratelimit-headers), on every answer to a submission.
+//! IETF draft (draft-ietf-httpapi-ratelimit-headers), on every answer to a submission or an upload.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +15,14 @@ use crate::access::Recent;
 use crate::caller::Caller;
 
 /// Routes that take from what a tenant may submit.
-const TAKING: [&str; 4] =
-    ["/v1/jobs", "/v1/batches", "/v1/predictions", "/v1/models/{owner}/{name}/predictions"];
+const TAKING: [&str; 6] = [
+    "/v1/jobs",
+    "/v1/batches",
+    "/v1/predictions",
+    "/v1/models/{owner}/{name}/predictions",
+    "/v1/uploads",
+    "/v1/files",
+];
 
 /// Longest wait for the numbers: the answer itself is there.
 const PATIENCE: Duration = Duration::from_millis(200);

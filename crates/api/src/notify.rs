@@ -1,6 +1,7 @@
 //! Tells endpoints that jobs have ended, as Standard Webhooks says: one task in each process takes deliveries
-//! that are due, and makes some of them at once. It looks for them when it hears that a job has ended, and once
-//! a second for those that are to be tried again.
+//! that are due, and makes some of them at once: a few to one endpoint, and to the endpoints of one tenant, so that
+//! one that swallows what it is sent is in nobody else's way. It looks for them when it hears that a job has ended,
+//! when one has been made, and once a second for those that are to be tried again.
 //!
 //! What it sends holds no secret and no presigned URL: retries go on for days, and an answer may be read by
 //! whoever the endpoint's owner trusts. A delivery that is cut short is due again after a minute, so an
@@ -8,14 +9,14 @@
 
 mod message;
 mod schedule;
+mod share;
 mod sign;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, StatusCode, header};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uso_queue::{Attempt, ClaimedDelivery, DEFAULT_WEBHOOK, Delivery, FieldError, JobSpec, Next, Queue};
@@ -23,12 +24,11 @@ use uso_store::outside;
 use uuid::Uuid;
 
 pub(crate) use message::Teller;
+use share::Sending;
 pub(crate) use sign::secret_text;
 
 /// Longest time an endpoint may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// Deliveries that a process makes at once.
-const AT_ONCE: usize = 16;
 /// Pause before the queue is asked again when nothing is due.
 const PAUSE: Duration = Duration::from_secs(1);
 /// What deliveries under way get when the process stops.
@@ -59,31 +59,36 @@ impl Notifier {
 
     /// Makes deliveries until `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        let mut sending = JoinSet::new();
+        let mut sending = Sending::default();
         while !stop.is_cancelled() {
-            while sending.try_join_next().is_some() {}
             self.take(&mut sending).await;
             tokio::select! {
                 () = stop.cancelled() => break,
-                Some(_) = sending.join_next(), if sending.len() >= AT_ONCE => {}
-                () = self.due.notified(), if sending.len() < AT_ONCE => {}
-                () = tokio::time::sleep(PAUSE), if sending.len() < AT_ONCE => {}
+                () = sending.ended(), if !sending.is_empty() => {}
+                () = self.due.notified(), if sending.has_room() => {}
+                () = tokio::time::sleep(PAUSE), if sending.has_room() => {}
             }
         }
-        let last = async { while sending.join_next().await.is_some() {} };
+        let last = async {
+            while !sending.is_empty() {
+                sending.ended().await;
+            }
+        };
         if tokio::time::timeout(FAREWELL, last).await.is_err() {
             sending.shutdown().await;
         }
     }
 
     /// Starts as many deliveries as are due and there is room for.
-    async fn take(&self, sending: &mut JoinSet<()>) {
+    async fn take(&self, sending: &mut Sending) {
         for shard in self.queue.shards() {
-            while sending.len() < AT_ONCE {
-                match self.queue.claim_delivery(shard).await {
+            while sending.has_room() {
+                let claimed = self.queue.claim_delivery_except(shard, &sending.busy()).await;
+                match claimed {
                     Ok(Some(claimed)) => {
                         let notifier = self.clone();
-                        sending.spawn(async move { notifier.deliver(&claimed).await });
+                        let (tenant, endpoint) = (claimed.delivery.tenant.clone(), claimed.endpoint.clone());
+                        sending.begin(tenant, endpoint, async move { notifier.deliver(&claimed).await });
                     }
                     Ok(None) => break,
                     Err(error) => {
@@ -101,15 +106,19 @@ impl Notifier {
         let answer = self.send(claimed).await;
         let took_ms = begun.elapsed().as_millis() as u64;
         let (status, error) = match &answer {
-            Ok(status) if status.is_success() => (Some(status.as_u16()), None),
-            Ok(status) => (Some(status.as_u16()), Some(format!("it answered {status}"))),
+            Ok(Answer { status, .. }) if status.is_success() => (Some(status.as_u16()), None),
+            Ok(Answer { status, .. }) => (Some(status.as_u16()), Some(format!("it answered {status}"))),
             Err(reason) => (None, Some(reason.clone())),
         };
         let delivery = &claimed.delivery;
+        let again = schedule::after(delivery.attempts + 1, random());
         let next = match answer {
-            Ok(status) if status.is_success() => Next::Delivered,
-            Ok(StatusCode::GONE) => Next::Failed,
-            _ => schedule::after(delivery.attempts + 1, random()).map_or(Next::Failed, Next::Again),
+            Ok(Answer { status, .. }) if status.is_success() => Next::Delivered,
+            Ok(Answer { status: StatusCode::GONE, .. }) => Next::Failed,
+            Ok(Answer { retry_after: Some(asked), .. }) => {
+                again.map_or(Next::Failed, |again| Next::Hold(again.max(asked)))
+            }
+            _ => again.map_or(Next::Failed, Next::Again),
         };
         tracing::debug!(job.id = %delivery.job, webhook = delivery.webhook, ?status, ?next, took_ms, "told an endpoint");
         let attempt = Attempt { at_ms: 0, status, error, took_ms };
@@ -135,8 +144,8 @@ impl Notifier {
         Ok(())
     }
 
-    /// The status of the endpoint's answer, or what went wrong in words that tell nothing of our network.
-    async fn send(&self, claimed: &ClaimedDelivery) -> Result<StatusCode, String> {
+    /// The endpoint's answer, or what went wrong in words that tell nothing of our network.
+    async fn send(&self, claimed: &ClaimedDelivery) -> Result<Answer, String> {
         // The settings may have changed since it was made.
         let url = outside::check_url(&claimed.url, self.allow_private)?;
         let body = self.teller.body(&self.queue, claimed).await?.to_string();
@@ -144,8 +153,17 @@ impl Notifier {
         let signed = sign::headers(claimed.delivery.message(), now_s(), &body, &claimed.secrets);
         let request = signed.into_iter().fold(request, |request, (name, value)| request.header(name, value));
         let answer = request.body(body).send().await.map_err(|error| outside::in_words(&error))?;
-        Ok(answer.status())
+        let asked = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = asked.and_then(|asked| schedule::asked(asked, now_s()));
+        Ok(Answer { status: answer.status(), retry_after })
     }
+}
+
+/// What an endpoint said.
+struct Answer {
+    status: StatusCode,
+    /// For how long it wishes to be left alone.
+    retry_after: Option<Duration>,
 }
 
 /// What is wrong with the addresses that jobs name themselves. `prefix` gives what stands before the pointers of

@@ -112,6 +112,7 @@ impl From<Rejection> for Problem {
             Rejection::KeyReused { .. } | Rejection::BatchKeyReused { .. } => {
                 refuse("idempotency_key_reused")
             }
+            Rejection::TooMuchStored { .. } => wait("too_much_stored", Duration::from_secs(60 * 60)),
             Rejection::TooManyQueued { .. } => wait("too_many_queued", Duration::from_secs(30)),
             Rejection::TooFast { retry_after_ms, .. } => {
                 wait("too_fast", Duration::from_secs(retry_after_ms.div_ceil(1000)))

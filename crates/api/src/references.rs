@@ -21,8 +21,11 @@ pub(crate) async fn faults(
     caller: &Caller,
     specs: &mut [JobSpec],
     prefix: &impl Fn(usize) -> String,
+    at_hand: &BTreeMap<Uuid, Look>,
 ) -> Result<Vec<FieldError>, Problem> {
-    let looks = look(&shared.store, &caller.tenant, uploads(specs)).await?;
+    let elsewhere = uploads(specs).into_iter().filter(|id| !at_hand.contains_key(id)).collect();
+    let mut looks = look(&shared.store, &caller.tenant, elsewhere).await?;
+    looks.extend(at_hand.iter().map(|(id, look)| (*id, Some(look.clone()))));
     let named = named(specs, prefix);
     let mut errors = places::faults(shared, &caller.tenant, named.iter().map(borrowed)).await?;
     for (index, spec) in specs.iter_mut().enumerate() {

@@ -1,38 +1,45 @@
-//! Connections: each is bounded in what it may take, and none is dropped in the middle of an answer.
+//! Connections: each is bounded in what it may take, all together in their number, and none is dropped in the middle
+//! of an answer.
+
+mod begin;
+mod places;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use places::Places;
+pub(crate) use places::most_by_default;
 
 /// Longest time until the headers of a request are there; also how long a quiet connection is kept.
 const HEADERS: Duration = Duration::from_secs(30);
 /// How long requests may go on once the server is to stop: longer than a body may take to come.
 const GRACE: Duration = Duration::from_secs(30);
-/// How HTTP/2 begins.
-const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Pause before half of that is looked at again.
-const LISTEN_AGAIN: Duration = Duration::from_millis(10);
 /// Pause after a connection could not be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// A client that does not answer so long while its connection is quiet is gone.
 const PING: Duration = Duration::from_secs(20);
 
-/// Serves until `stop`, then lets what was begun end.
-pub(crate) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+/// Serves at most so many connections at once until `stop`, then lets what was begun end.
+pub(crate) async fn serve(listener: TcpListener, router: Router, most: usize, stop: CancellationToken) {
     let server = Arc::new(builder());
     let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
+    let (mut connections, mut places) = (JoinSet::new(), Places::default());
     loop {
+        let has_room = connections.len() < most || places.has_idle();
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept(), if has_room => accepted,
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => continue,
         };
@@ -45,45 +52,36 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
                 continue;
             }
         };
+        if connections.len() >= most {
+            places.make_room();
+        }
         let (server, watcher) = (Arc::clone(&server), graceful.watcher());
         let (router, stop) = (router.clone(), stop.clone());
-        connections.spawn(async move {
-            let speaks = tokio::select! {
-                speaks = tokio::time::timeout(HEADERS, speaks(&stream)) => speaks,
+        let asked = places.newcomer();
+        let of_place = asked.clone();
+        let task = connections.spawn(async move {
+            let begun = tokio::select! {
+                begun = tokio::time::timeout(HEADERS, begin::begun(stream)) => begun,
                 () = stop.cancelled() => return,
             };
-            if !matches!(speaks, Ok(Ok(true))) {
-                return;
-            }
+            let Ok(Ok(Some(stream))) = begun else { return };
             let service = TowerToHyperService::new(router);
+            let service = service_fn(move |request: Request<Incoming>| {
+                asked.set();
+                service.call(request)
+            });
             let connection = server.serve_connection(TokioIo::new(stream), service);
             if let Err(error) = watcher.watch(connection.into_owned()).await {
                 tracing::debug!(%error, "a connection ended early");
             }
         });
+        places.took(of_place, task);
     }
     drop(listener);
     if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests were cut off");
     }
     connections.shutdown().await;
-}
-
-/// Waits until a client has said which protocol it speaks: whoever connects and is silent is not served.
-async fn speaks(stream: &TcpStream) -> std::io::Result<bool> {
-    // Events are small and must not wait for more to come.
-    stream.set_nodelay(true)?;
-    let mut begin = [0; HTTP2.len()];
-    loop {
-        let length = stream.peek(&mut begin).await?;
-        if length == 0 {
-            return Ok(false);
-        }
-        if length == HTTP2.len() || !HTTP2.starts_with(&begin[..length]) {
-            return Ok(true);
-        }
-        tokio::time::sleep(LISTEN_AGAIN).await;
-    }
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {

@@ -38,6 +38,7 @@ pub(crate) async fn api(
     listen: SocketAddr,
 ) -> anyhow::Result<Config> {
     let (private_webhooks, max_step_cache) = (access.allow_private_webhooks, access.max_step_cache);
+    let max_connections = access.max_connections;
     let (public_url, cors_origins) = (access.public_url(listen), access.cors_origin.clone());
     let access = access.access(listen.ip());
     if access == Access::Open && !listen.ip().is_loopback() {
@@ -49,7 +50,16 @@ pub(crate) async fn api(
     let references = s3.s3_reference_bucket.clone();
     let config = of_model(model)?;
     let defaults = Defaults { max_step_cache, ..config.defaults };
-    Ok(Config { defaults, access, references, private_webhooks, public_url, cors_origins, ..config })
+    Ok(Config {
+        defaults,
+        access,
+        references,
+        private_webhooks,
+        public_url,
+        cors_origins,
+        max_connections,
+        ..config
+    })
 }
 
 /// A store whose bucket is there.

@@ -5,6 +5,7 @@
 
 mod secret;
 
+use std::fmt;
 use std::time::Duration;
 
 use redis::Value;
@@ -104,6 +105,23 @@ impl KeyView {
     }
 }
 
+/// What signs links under a key. Nobody is shown it, and debug output hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LinkSecret([u8; 32]);
+
+impl LinkSecret {
+    /// The key of the signature.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LinkSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LinkSecret(..)")
+    }
+}
+
 /// A key to be made.
 #[derive(Debug, Clone, Default)]
 pub struct NewKey<'a> {
@@ -153,6 +171,20 @@ impl Queue {
         KeyView::read_optional(self.0.connection.call(command.arg(prefix)).await?)
     }
 
+    /// What is known of the key with a prefix, if it opens anything now, and what signs links under it.
+    ///
+    /// # Errors
+    /// As [`Queue::find_key`].
+    pub async fn key_and_link(&self, prefix: &str) -> Result<Option<(KeyView, LinkSecret)>, Error> {
+        let mut command = self.function(SHARD, "key_link");
+        let value: Value = self.0.connection.accept(command.arg(prefix).arg(&draw()[..])).await?;
+        let Some(mut reply) = Reply::of(value)? else { return Ok(None) };
+        let view = KeyView::read(Reply::list(reply.next()?)?)?;
+        let secret = reply.next::<Vec<u8>>()?.try_into();
+        let secret = secret.map_err(|_| Error::Unreadable("the secret that signs links of a key".into()))?;
+        Ok(Some((view, LinkSecret(secret))))
+    }
+
     /// All keys that can be read, the oldest first, and the prefixes of the others.
     ///
     /// # Errors
@@ -184,7 +216,8 @@ impl Queue {
         reply.next().map(Some)
     }
 
-    /// Opens a session for whoever showed the key with a prefix; none if the key opens nothing now.
+    /// Opens a session for whoever showed the key with a prefix; none if the key opens nothing now. A key may have 100
+    /// at once: with one more, the one that would end first ends.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Unreachable`].

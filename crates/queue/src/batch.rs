@@ -140,7 +140,7 @@ impl Queue {
     }
 
     /// The first `most` jobs of a batch, in the order of submission.
-    async fn members(&self, batch: &BatchId, most: usize) -> Result<Vec<JobId>, Error> {
+    pub(crate) async fn members(&self, batch: &BatchId, most: usize) -> Result<Vec<JobId>, Error> {
         let key = [self.key(batch.shard(), "members:").as_bytes(), batch.bytes()].concat();
         let mut range = redis::cmd("LRANGE");
         range.arg(key).arg(0).arg(most as u64 - 1);

@@ -32,18 +32,20 @@ mod place;
 pub mod private_redis;
 mod reap;
 mod receipt;
+mod repeat;
 mod reply;
 mod schema;
 mod source;
 mod spec;
 mod steer;
+mod stored;
 mod submit;
 mod wake;
 mod webhook;
 mod window;
 mod worker;
 
-pub use access::{ApiKey, KeyScope, KeyView, MAX_NOTE, NewKey, NotAKey, SessionToken};
+pub use access::{ApiKey, KeyScope, KeyView, LinkSecret, MAX_NOTE, NewKey, NotAKey, SessionToken};
 pub use audit::{Audit, Fault, History};
 pub use backoff::Backoff;
 pub use batch::{BatchCounts, BatchOperation, BatchSubmitted, BatchView, NewBatch};
@@ -63,6 +65,7 @@ pub use migrate::LAYOUT;
 pub use place::Place;
 pub use reap::Reaped;
 pub use receipt::{PromptTokens, Receipt, TokenCount, UsedLora};
+pub use repeat::EarlierJob;
 pub use schema::Time;
 pub use source::Source;
 pub use spec::{
@@ -70,6 +73,7 @@ pub use spec::{
     MAX_PROMPT, MAX_SEED, MAX_STYLES, MAX_URL, SIDE, STEP_CACHE, STEPS,
 };
 pub use steer::{Depth, Limits, Scope, Stats, TenantView};
+pub use stored::NewFile;
 pub use submit::{Allowance, MAX_JOBS, MAX_KEY, Rejection, Submission, Submitted};
 pub use wake::Wakeups;
 pub use webhook::{
@@ -154,12 +158,15 @@ impl Queue {
         &self.0.config
     }
 
-    /// Whether Redis answers, each primary of it.
+    /// Whether Redis answers, each primary that has a shard. Over the connections that there are: to ask makes none.
     ///
     /// # Errors
     /// [`Error::Unreachable`] if it does not.
     pub async fn ping(&self) -> Result<(), Error> {
-        self.0.connection.ping().await
+        for shard in self.shards() {
+            let _: u8 = self.0.connection.run(redis::cmd("EXISTS").arg(self.key(shard, "layout"))).await?;
+        }
+        Ok(())
     }
 
     /// The time by Redis' clock, in milliseconds since 1970: that of every time in the queue.

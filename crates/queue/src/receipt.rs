@@ -29,7 +29,7 @@ pub struct Receipt {
     pub fetched_bytes: u64,
     /// Size of the stored picture.
     pub stored_bytes: u64,
-    /// Prompts and references whose features were there from earlier jobs.
+    /// Prompts and references whose features were there from earlier jobs of the same tenant.
     pub cache_hits: u32,
     /// How much of the prompt was used; none if the engine does not read prompts.
     pub prompt_tokens: Option<PromptTokens>,

@@ -22,15 +22,24 @@ pub struct Limits {
     pub max_queued: Option<u64>,
     /// Most jobs that run at once.
     pub max_running: Option<u64>,
-    /// Most submissions per second over time.
+    /// Most submissions and uploads per second over time.
     pub per_second: Option<f64>,
-    /// Most submissions at once; as many as per second if it is not set.
+    /// Most submissions and uploads at once; as many as per second if it is not set.
     pub burst: Option<f64>,
+    /// Most bytes of files that it has uploaded and that are stored.
+    pub max_stored: Option<u64>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { weight: 1.0, max_queued: None, max_running: None, per_second: None, burst: None }
+        Self {
+            weight: 1.0,
+            max_queued: None,
+            max_running: None,
+            per_second: None,
+            burst: None,
+            max_stored: None,
+        }
     }
 }
 
@@ -187,7 +196,7 @@ impl Queue {
         let count = |limit: Option<u64>| limit.map(|limit| limit.to_string()).unwrap_or_default();
         let rate = |limit: Option<f64>| limit.map(|limit| limit.to_string()).unwrap_or_default();
         command.arg(tenant).arg(limits.weight).arg(count(limits.max_queued)).arg(count(limits.max_running));
-        command.arg(rate(limits.per_second)).arg(rate(limits.burst));
+        command.arg(rate(limits.per_second)).arg(rate(limits.burst)).arg(count(limits.max_stored));
         let _: u8 = self.0.connection.call(&command).await?;
         Ok(())
     }
@@ -298,8 +307,10 @@ impl TenantView {
             max_running: reply.next()?,
             per_second: reply.next()?,
             burst: reply.next()?,
+            max_stored: None,
         };
         view.paused = reply.next()?;
+        view.limits.max_stored = reply.later()?.flatten();
         Ok(view)
     }
 }

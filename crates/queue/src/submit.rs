@@ -31,11 +31,13 @@ pub struct Submission<'a> {
     pub batch: Option<BatchId>,
     /// How its end is told to the address that the spec names, if it names one.
     pub shape: WebhookShape,
+    /// SHA-256 of the request as it came: a repeat under the key is known by it, whatever has changed since.
+    pub request: Option<&'a [u8; 32]>,
 }
 
 impl<'a> From<&'a JobSpec> for Submission<'a> {
     fn from(spec: &'a JobSpec) -> Self {
-        Self { spec, key: None, batch: None, shape: WebhookShape::Job }
+        Self { spec, key: None, batch: None, shape: WebhookShape::Job, request: None }
     }
 }
 
@@ -53,7 +55,7 @@ pub struct Submitted {
 #[non_exhaustive]
 pub enum Rejection {
     /// A name that cannot be a tenant's.
-    #[error("a tenant's name has 1 to {MAX_TENANT} letters, digits, '.', '_' or '-'")]
+    #[error("a tenant's name has 1 to {MAX_TENANT} letters, digits, '.', '_' or '-', and is not '.' or '..'")]
     TenantName,
     /// A key that is empty or too long.
     #[error("an idempotency key has 1 to {MAX_KEY} bytes")]
@@ -75,6 +77,16 @@ pub enum Rejection {
         /// The batch that has the key.
         earlier: BatchId,
     },
+    /// The tenant has stored as much as it may.
+    #[error(
+        "{stored} bytes of files are stored already; the limit is {limit}: delete some, or wait until they expire"
+    )]
+    TooMuchStored {
+        /// Bytes that are stored.
+        stored: u64,
+        /// How many may be.
+        limit: u64,
+    },
     /// The tenant has as many waiting jobs as it may.
     #[error("{queued} jobs wait already; the limit is {limit}")]
     TooManyQueued {
@@ -83,10 +95,10 @@ pub enum Rejection {
         /// How many may.
         limit: u64,
     },
-    /// The tenant submits faster than it may.
-    #[error("more than {per_second} jobs per second; room again in {retry_after_ms} ms")]
+    /// The tenant submits and uploads faster than it may.
+    #[error("more than {per_second} jobs and uploads per second; room again in {retry_after_ms} ms")]
     TooFast {
-        /// Jobs per second that it may submit.
+        /// Jobs and uploads per second that it may send.
         per_second: f64,
         /// When there is room again.
         retry_after_ms: u64,
@@ -119,7 +131,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// Reads the words with which the function `submit` refuses.
+    /// Reads the words with which functions refuse work and files.
     pub(crate) fn read(shard: u16, word: &str, mut reply: Reply) -> Result<Self, Error> {
         Ok(match word {
             "key_reused" => Self::KeyReused {
@@ -129,6 +141,7 @@ impl Rejection {
             "batch_key_reused" => {
                 Self::BatchKeyReused { earlier: BatchId::read(shard, &reply.next::<Vec<u8>>()?)? }
             }
+            "too_much_stored" => Self::TooMuchStored { stored: reply.next()?, limit: reply.next()? },
             "too_many_queued" => Self::TooManyQueued { queued: reply.next()?, limit: reply.next()? },
             "too_fast" => Self::TooFast { retry_after_ms: reply.next()?, per_second: reply.next()? },
             "no_such_batch" => Self::NoSuchBatch { index: reply.next()? },
@@ -246,7 +259,10 @@ fn add(command: &mut redis::Cmd, id: &JobId, job: &Submission<'_>, plain: bool) 
         time.map(|time| time.as_millisecond().to_string()).unwrap_or_default()
     };
     match job.key {
-        Some(key) => command.arg(key).arg(&spec.digest()?[..]),
+        Some(key) => {
+            let asked = job.request.map_or(&[][..], |digest| &digest[..]);
+            command.arg(key).arg([&spec.digest()?[..], asked].concat())
+        }
         None => command.arg("").arg(""),
     };
     command.arg(time(spec.not_before)).arg(time(spec.start_by)).arg(time(spec.finish_by));
@@ -261,7 +277,8 @@ fn add(command: &mut redis::Cmd, id: &JobId, job: &Submission<'_>, plain: bool) 
 /// Names are parts of keys.
 pub(crate) fn check_tenant(name: &str) -> Result<(), Error> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if name.is_empty() || name.len() > MAX_TENANT || !name.bytes().all(allowed) {
+    // The two are no names in paths, and a tenant's name is a folder's.
+    if matches!(name, "" | "." | "..") || name.len() > MAX_TENANT || !name.bytes().all(allowed) {
         return Err(Rejection::TenantName.into());
     }
     Ok(())

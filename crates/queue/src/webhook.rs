@@ -147,6 +147,9 @@ pub struct ClaimedDelivery {
     pub shape: WebhookShape,
     /// What to sign it with: the newest secret first.
     pub secrets: Vec<WebhookSecret>,
+    /// By which name [`Queue::claim_delivery_except`] knows where it goes: an endpoint of a tenant's, or a host that
+    /// a job of the tenant's named.
+    pub endpoint: String,
     claims: u64,
 }
 
@@ -159,6 +162,8 @@ pub enum Next {
     Failed,
     /// Another attempt, after this time.
     Again(Duration),
+    /// The same, and nothing else is sent to this endpoint before: it has asked for time.
+    Hold(Duration),
 }
 
 impl Queue {
@@ -276,8 +281,21 @@ impl Queue {
     /// # Errors
     /// [`Error::Unreachable`].
     pub async fn claim_delivery(&self, shard: u16) -> Result<Option<ClaimedDelivery>, Error> {
+        self.claim_delivery_except(shard, &[]).await
+    }
+
+    /// The same, but none to those of whom the caller has enough: names of tenants, and
+    /// [`ClaimedDelivery::endpoint`]s. Of the others, those come first that were served least lately.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn claim_delivery_except(
+        &self,
+        shard: u16,
+        busy: &[&str],
+    ) -> Result<Option<ClaimedDelivery>, Error> {
         let mut command = self.function(shard, "delivery_claim");
-        command.arg(CLAIMED_FOR.as_millis() as u64);
+        command.arg(CLAIMED_FOR.as_millis() as u64).arg(busy);
         let value: Value = self.0.connection.call(&command).await?;
         let Some(mut reply) = Reply::of(value)? else { return Ok(None) };
         let delivery = Delivery::read(shard, Reply::list(reply.next()?)?)?;
@@ -285,7 +303,8 @@ impl Queue {
         let secrets = [Some(reply.next()?), reply.next::<Option<Vec<u8>>>()?];
         let secrets = secrets.into_iter().flatten().map(WebhookSecret::read).collect::<Result<_, _>>()?;
         let shape = WebhookShape::read(reply.next::<Option<String>>()?.as_deref());
-        Ok(Some(ClaimedDelivery { delivery, url, shape, secrets, claims }))
+        let endpoint = reply.later()?.unwrap_or_else(|| format!("{} {}", delivery.tenant, delivery.webhook));
+        Ok(Some(ClaimedDelivery { delivery, url, shape, secrets, endpoint, claims }))
     }
 
     /// Says what became of an attempt; whether that counts: it does not if the delivery took too long and is
@@ -302,12 +321,13 @@ impl Queue {
         let (ended, again) = match next {
             Next::Delivered => ("delivered", Duration::ZERO),
             Next::Failed => ("failed", Duration::ZERO),
-            Next::Again(after) => ("", after),
+            Next::Again(after) | Next::Hold(after) => ("", after),
         };
+        let hold = if let Next::Hold(after) = next { after.as_millis().to_string() } else { String::new() };
         let status = attempt.status.map(|status| status.to_string()).unwrap_or_default();
         let mut command = self.function(claimed.delivery.job.shard(), "delivery_settle");
         command.arg(&claimed.delivery.id).arg(claimed.claims).arg(ended).arg(again.as_millis() as u64);
-        command.arg(status).arg(attempt.error.as_deref().unwrap_or("")).arg(attempt.took_ms);
+        command.arg(status).arg(attempt.error.as_deref().unwrap_or("")).arg(attempt.took_ms).arg(hold);
         self.0.connection.call(&command).await
     }
 }

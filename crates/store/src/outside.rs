@@ -25,7 +25,8 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let allow_private = self.allow_private;
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            // Whether a name is one of ours or nobody's is for nobody else to know.
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|_| Refused)?;
             let allowed: Vec<SocketAddr> =
                 found.filter(|address| allow_private || is_public(address.ip())).collect();
             if allowed.is_empty() {
@@ -83,10 +84,12 @@ pub fn check_url(text: &str, allow_private: bool) -> Result<Url, String> {
         return Err("must not carry a user name or a password".into());
     }
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    match host.parse::<IpAddr>() {
-        Ok(address) if !allow_private && !is_public(address) => Err("must be a public address".into()),
-        _ => Ok(url),
-    }
+    let inside = match host.parse::<IpAddr>() {
+        Ok(address) => !is_public(address),
+        // Names of this machine everywhere (RFC 6761).
+        Err(_) => matches!(host.trim_end_matches('.').rsplit('.').next(), Some("localhost")),
+    };
+    if inside && !allow_private { Err("must be a public address".into()) } else { Ok(url) }
 }
 
 /// Whether an address is one of the internet's, and not this machine's, a private network's, or a way around
@@ -200,12 +203,20 @@ mod tests {
             "https://[::1]/",
             "https://[::ffff:7f00:1]/",
             "https://169.254.169.254/latest",
+            "https://localhost/",
+            "https://LOCALHOST.:8443/",
+            "https://hook.localhost/",
             "https://user@example.com/",
             "https://a:b@example.com/",
         ] {
             assert!(check_url(bad, false).is_err(), "{bad}");
         }
-        for good in ["https://example.com/hook?a=b", "https://1.1.1.1:8443/", "https://[2606:4700::1111]/"] {
+        for good in [
+            "https://example.com/hook?a=b",
+            "https://localhost.example.com/",
+            "https://1.1.1.1:8443/",
+            "https://[2606:4700::1111]/",
+        ] {
             assert!(check_url(good, false).is_ok(), "{good}");
         }
         assert!(check_url("http://127.0.0.1:9/", true).is_ok());

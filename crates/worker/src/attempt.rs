@@ -190,7 +190,7 @@ impl<'a> Attempt<'a> {
             resumed_from: effort.resumed_from,
             decode_ms: milliseconds(effort.decode),
             fetched_bytes,
-            cache_hits: effort.cache_hits as u32,
+            cache_hits: self.shop.device.seen().own(&lease.tenant, &lease.spec, effort.cache_hits),
             prompt_tokens: effort.prompt_tokens.map(tokens::recorded),
             set_aside: effort.set_aside,
             attempts: lease.attempt,

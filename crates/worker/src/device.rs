@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use uso_engine::{CacheCounts, Engine, Error as EngineError, Image, LoraFile, PromptTokens, Request};
 use uso_queue::WorkerState;
 
+use crate::seen::Seen;
 use crate::{Condition, Error};
 pub use clock::{Activity, Clock};
 pub use policy::Rank;
@@ -197,6 +198,7 @@ pub struct DeviceThread {
     watchdog: Arc<Watchdog>,
     /// Tripped once the device hangs.
     hangs: CancellationToken,
+    seen: Seen,
 }
 
 impl DeviceThread {
@@ -229,7 +231,7 @@ impl DeviceThread {
             .map_err(|error| Error::DeviceLost(error.to_string()))?;
         let gone = || Error::DeviceLost("its thread ended while it loaded the model".into());
         let about = ready.await.map_err(|_| gone())??;
-        let hangs = CancellationToken::new();
+        let (hangs, seen) = (CancellationToken::new(), Seen::default());
         Ok(Self {
             orders: Some(orders),
             thread: Some(thread),
@@ -239,6 +241,7 @@ impl DeviceThread {
             condition,
             watchdog,
             hangs,
+            seen,
         })
     }
 
@@ -260,6 +263,11 @@ impl DeviceThread {
     /// What it has now.
     pub fn standing(&self) -> Standing {
         *self.standing.borrow()
+    }
+
+    /// Whose prompts and references it has encoded.
+    pub(crate) fn seen(&self) -> &Seen {
+        &self.seen
     }
 
     /// Follows what it has.

@@ -26,6 +26,7 @@ mod presence;
 mod references;
 mod report;
 mod run;
+mod seen;
 mod store_watch;
 mod tokens;
 mod transfers;

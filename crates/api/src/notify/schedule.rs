@@ -19,6 +19,19 @@ pub(super) fn after(attempts: u32, random: f64) -> Option<Duration> {
     Some(pause.mul_f64(1.0 + JITTER * random))
 }
 
+/// Longest time for which an endpoint is left alone when it asks for that.
+const LONGEST: Duration = Duration::from_secs(24 * HOUR);
+
+/// What `Retry-After` asks for at `now_s`, in seconds since 1970: so many seconds, or until a date.
+pub(super) fn asked(text: &str, now_s: u64) -> Option<Duration> {
+    let text = text.trim();
+    let seconds = text.parse::<u64>().ok().or_else(|| {
+        let until = jiff::fmt::rfc2822::parse(text).ok()?.timestamp().as_second();
+        Some(u64::try_from(until).ok()?.saturating_sub(now_s))
+    })?;
+    Some(Duration::from_secs(seconds).min(LONGEST)).filter(|asked| !asked.is_zero())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +55,18 @@ mod tests {
         // The queue keeps a delivery for a week.
         assert!(late[9] < 7 * 24 * HOUR);
         assert_eq!(after(0, 0.0), None);
+    }
+
+    #[test]
+    fn an_endpoint_may_ask_for_time_in_seconds_or_until_a_date() {
+        let seconds = |text: &str| asked(text, 1_700_000_000).map(|asked| asked.as_secs());
+        assert_eq!(seconds("120"), Some(120));
+        assert_eq!(seconds(" 120 "), Some(120));
+        assert_eq!(seconds("Tue, 14 Nov 2023 22:14:20 GMT"), Some(60));
+        assert_eq!(seconds("Tue, 14 Nov 2023 22:12:20 GMT"), None, "it is over");
+        assert_eq!(seconds("99999999999"), Some(24 * HOUR));
+        for bad in ["", "0", "-5", "soon", "1.5"] {
+            assert_eq!(seconds(bad), None, "{bad}");
+        }
     }
 }

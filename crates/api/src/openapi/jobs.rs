@@ -156,7 +156,7 @@ fn follow_all() -> Operation {
 
 fn cancel() -> Operation {
     on_job("cancelJob", "Cancel a job")
-        .says("Again gives the same answer.")
+        .says("Again gives the same answer. A key that may not read is shown no picture.")
         .gives::<Job>(StatusCode::ACCEPTED, "It is canceled.", &[])
         .refuses(StatusCode::CONFLICT, &["already_ended"])
 }

@@ -1,7 +1,6 @@
 //! The door for Replicate's clients.
 
-use axum::extract::DefaultBodyLimit;
-use axum::http::{Method, StatusCode};
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 use uso_queue::{BrowseCursor, EventId, MAX_URL};
 
@@ -56,9 +55,7 @@ fn add_models(table: &mut Table, shape: &Shape) {
 }
 
 fn add_files(table: &mut Table) {
-    // A file is bounded where it is read.
-    let create = axum::routing::post(files::create).layer(DefaultBodyLimit::disable());
-    table.add(&Method::POST, "/v1/files", create, send_file());
+    table.post("/v1/files", files::create, send_file());
     let on_file = |id, summary| {
         Operation::new(id, summary)
             .parameter(parts::in_path("id", "The file.", json!({ "type": "string", "format": "uuid" })))
@@ -120,8 +117,8 @@ fn submit(id: &'static str, schema: Value, mut example: Value) -> Operation {
         .refuses(StatusCode::BAD_REQUEST, &["invalid_idempotency_key", "invalid_preference"])
         .refuses(StatusCode::CONFLICT, &["job_deleted"])
         .refuses(StatusCode::UNPROCESSABLE_ENTITY, &["idempotency_key_reused"])
-        .refuses(StatusCode::TOO_MANY_REQUESTS, &["too_many_queued", "too_fast"])
-        .refuses(StatusCode::SERVICE_UNAVAILABLE, &["store_unavailable"])
+        .refuses(StatusCode::TOO_MANY_REQUESTS, &["too_many_queued", "too_fast", "too_much_stored"])
+        .refuses(StatusCode::SERVICE_UNAVAILABLE, &["store_unavailable", "no_room"])
 }
 
 fn list() -> Operation {
@@ -138,17 +135,19 @@ fn on_prediction(id: &'static str, summary: &'static str) -> Operation {
 fn picture() -> Operation {
     let name = json!({ "type": "string", "examples": ["0.png"] });
     on_prediction("getPredictionOutput", "Fetch the picture")
-        .says("The links in predictions are signed: they need no key for an hour.")
+        .says("The links in predictions are signed: they need no key for an hour, or until the key that they were made for ends.")
         .parameter(parts::in_path("name", "Which picture.", name))
         .gives_other("image/png", json!({}), "The picture.")
         .refuses(StatusCode::NOT_FOUND, &["no_such_output"])
+        .refuses(StatusCode::UNAUTHORIZED, &["old_link"])
         .refuses(StatusCode::SERVICE_UNAVAILABLE, &["store_unavailable"])
 }
 
 fn stream() -> Operation {
     on_prediction("streamPrediction", "Follow a prediction")
         .says("Server-sent events: `logs` with each step, `output` with the picture's link or `error`, then `done`.")
-                .gives_other("text/event-stream", event(), "The prediction's events, until it has ended.")
+        .gives_other("text/event-stream", event(), "The prediction's events, until it has ended.")
+        .refuses(StatusCode::UNAUTHORIZED, &["old_link"])
         .refuses(StatusCode::SERVICE_UNAVAILABLE, &["stopping"])
 }
 
@@ -183,6 +182,7 @@ fn send_file() -> Operation {
     Operation::new("createFile", "Send a picture")
         .says("`POST /v1/uploads` gives a way to S3 that does not lead through here.")
         .takes_form(schema)
-        .gives::<files::File>(StatusCode::CREATED, "The file.", &[])
-        .refuses(StatusCode::SERVICE_UNAVAILABLE, &["store_unavailable"])
+        .gives::<files::File>(StatusCode::CREATED, "The file.", &[RATE_LIMIT, RATE_LIMIT_POLICY])
+        .refuses(StatusCode::TOO_MANY_REQUESTS, &["too_fast", "too_much_stored"])
+        .refuses(StatusCode::SERVICE_UNAVAILABLE, &["store_unavailable", "no_room"])
 }

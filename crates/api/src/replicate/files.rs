@@ -4,19 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
-use axum::extract::multipart::{Field, Multipart, MultipartRejection};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use uso_queue::{FieldError, Time};
+use uso_queue::{FieldError, NewFile, Time};
 use uso_store::{Error as StoreError, Look, PictureKind, upload_key};
 use uuid::Uuid;
 
 use super::shape::time;
+use crate::body::Held;
+use crate::body::form::Form;
 use crate::caller::Caller;
 use crate::origin::Origin;
 use crate::path::Path;
@@ -24,6 +26,10 @@ use crate::{Problem, Shared};
 
 /// Longest time a client may take to send a file.
 const FILE_TIME: Duration = Duration::from_secs(120);
+/// Most bytes of a form beside the file.
+const AROUND: usize = 1024 * 1024;
+/// Largest field of a form that is no file.
+const MAX_FIELD: usize = 64 * 1024;
 /// Longest name of a file that is given back.
 const MAX_NAME: usize = 255;
 
@@ -67,15 +73,20 @@ pub(crate) async fn create(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     origin: Origin,
-    form: Result<Multipart, MultipartRejection>,
+    headers: HeaderMap,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let form = form.map_err(|_| {
-        let detail = "the body must be sent as multipart/form-data";
-        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_a_form", detail)
-    })?;
-    let most = shared.store.config().max_bytes;
-    let read = tokio::time::timeout(FILE_TIME, content(form, most)).await;
-    let (name, bytes) = read.map_err(|_| {
+    let most = shared.store.config().max_bytes as usize;
+    let mut form = Form::new(&headers, body, most.saturating_add(AROUND))?;
+    let mut held = shared.room.held();
+    let reading = async {
+        let read = content(&mut form, most, &mut held).await;
+        if read.is_err() {
+            form.swallow().await;
+        }
+        read
+    };
+    let (name, bytes) = tokio::time::timeout(FILE_TIME, reading).await.map_err(|_| {
         let detail = format!("the file did not arrive within {} s", FILE_TIME.as_secs());
         Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail)
     })??;
@@ -85,7 +96,14 @@ pub(crate) async fn create(
         return Err(Problem::fields(vec![error]));
     };
     let id = Uuid::now_v7();
-    let stored = shared.store.put(&upload_key(&caller.tenant, &id), kind.media_type(), bytes).await?;
+    let file = NewFile { id, bytes: bytes.len() as u64 };
+    shared.queue.count_upload(&caller.tenant, file).await?;
+    let stored = shared.store.put(&upload_key(&caller.tenant, &id), kind.media_type(), bytes).await;
+    if stored.is_err() {
+        // If this fails too, it counts until its time is over.
+        let _ = shared.queue.uncount_file(&caller.tenant, &id).await;
+    }
+    let stored = stored?;
     let look = shared.store.look(&upload_key(&caller.tenant, &id)).await?;
     let checksums = Checksums { sha256: Some(stored.sha256) };
     let file = File { name, checksums, ..describe(&id, &look, &origin) };
@@ -93,36 +111,30 @@ pub(crate) async fn create(
 }
 
 /// The name and the bytes of the file in a form.
-async fn content(mut form: Multipart, most: u64) -> Result<(String, Bytes), Problem> {
-    let broken = |_| {
-        let detail = format!("the form must arrive whole; its file may have {most} bytes");
-        Problem::new(StatusCode::BAD_REQUEST, "invalid_form", detail)
-    };
-    while let Some(field) = form.next_field().await.map_err(broken)? {
-        if field.name() == Some("content") {
-            let name: String = field.file_name().unwrap_or("file").chars().take(MAX_NAME).collect();
-            return Ok((name, bounded(field, most).await?));
+async fn content(form: &mut Form, most: usize, held: &mut Held) -> Result<(String, Bytes), Problem> {
+    while let Some(head) = form.next_part().await? {
+        if head.name.as_deref() == Some("content") {
+            let name: String = head.file_name.as_deref().unwrap_or("file").chars().take(MAX_NAME).collect();
+            return Ok((name, bounded(form, most, held).await?));
         }
         // Clients say more of a file than matters here.
-        bounded(field, most).await?;
+        bounded(form, MAX_FIELD, held).await?;
     }
     let message = "must be there".into();
     Err(Problem::fields(vec![FieldError { pointer: "/content".into(), code: "missing", message }]))
 }
 
-async fn bounded(mut field: Field<'_>, most: u64) -> Result<Bytes, Problem> {
+async fn bounded(form: &mut Form, most: usize, held: &mut Held) -> Result<Bytes, Problem> {
     let mut bytes = BytesMut::new();
-    loop {
-        let chunk = field.chunk().await.map_err(|_| {
-            Problem::new(StatusCode::BAD_REQUEST, "invalid_form", "the form did not arrive whole")
-        })?;
-        let Some(chunk) = chunk else { return Ok(bytes.freeze()) };
-        if (bytes.len() + chunk.len()) as u64 > most {
-            let detail = format!("a file may have {most} bytes");
+    while let Some(chunk) = form.chunk().await? {
+        if bytes.len() + chunk.len() > most {
+            let detail = format!("a file may have {most} bytes, another field {MAX_FIELD}");
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail));
         }
+        held.grow_to(bytes.len() + chunk.len())?;
         bytes.extend_from_slice(&chunk);
     }
+    Ok(bytes.freeze())
 }
 
 pub(crate) async fn show(
@@ -150,6 +162,7 @@ pub(crate) async fn delete(
 ) -> Result<StatusCode, Problem> {
     let id: Uuid = id.parse().map_err(|_| no_such_file())?;
     shared.store.delete(&upload_key(&caller.tenant, &id)).await?;
+    shared.queue.uncount_file(&caller.tenant, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,15 +1,18 @@
 //! From the body of a prediction to a job.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures::future::try_join_all;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use uso_queue::{FieldError, JobSpec, MAX_URL, Source};
-use uso_store::{PictureKind, outside, upload_key};
+use uso_queue::{FieldError, JobSpec, MAX_URL, NewFile, Source};
+use uso_store::{Look, PictureKind, outside, upload_key};
 use uuid::Uuid;
 
+use crate::body::{Enclosed, Letter};
 use crate::caller::Caller;
 use crate::{Problem, Shared};
 
@@ -19,8 +22,11 @@ const FIELDS: [&str; 6] =
 /// Events that a client may ask to be told of; of these, only the last is told.
 const EVENTS: [&str; 4] = ["start", "output", "logs", "completed"];
 
+/// How much of a picture is looked at to find its size.
+const LOOK: usize = 256 * 1024;
+
 /// A prediction that is asked for, and the pictures that came with it.
-pub(super) struct Asked {
+pub(super) struct Wanted {
     pub(super) spec: JobSpec,
     pictures: Vec<Picture>,
 }
@@ -31,10 +37,10 @@ struct Picture {
     bytes: Bytes,
 }
 
-impl Asked {
+impl Wanted {
     /// Reads a body. `own` are the addresses under which clients reach this API.
-    pub(super) fn read(shared: &Shared, own: &[&str], body: &Value) -> Result<Self, Vec<FieldError>> {
-        let Value::Object(fields) = body else {
+    pub(super) fn read(shared: &Shared, own: &[&str], letter: &Letter) -> Result<Self, Vec<FieldError>> {
+        let Value::Object(fields) = &letter.body else {
             return Err(vec![fault("", "wrong_type", "the body must be a JSON object")]);
         };
         let mut errors: Vec<FieldError> = fields
@@ -53,7 +59,8 @@ impl Asked {
                 Map::new()
             }
         };
-        let mut files = Files { own, most: shared.store.config().max_bytes, pictures: Vec::new() };
+        let most = shared.store.config().max_bytes;
+        let mut files = Files { own, most, enclosed: &letter.pictures, pictures: Vec::new() };
         files.replace(&mut input, &mut errors);
         let webhook = webhook(fields, shared.config.private_webhooks, &mut errors);
         let spec = JobSpec::parse(&Value::Object(input), &shared.config.defaults);
@@ -73,14 +80,36 @@ impl Asked {
         }
     }
 
+    /// What the pictures that came with it hold.
+    pub(super) fn at_hand(&self) -> BTreeMap<Uuid, Look> {
+        self.pictures.iter().map(|picture| (picture.upload, picture.look())).collect()
+    }
+
     /// Puts the pictures that came with it where other uploads are.
     pub(super) async fn keep_pictures(&mut self, shared: &Shared, caller: &Caller) -> Result<(), Problem> {
-        let puts = std::mem::take(&mut self.pictures).into_iter().map(|picture| async move {
+        let pictures = std::mem::take(&mut self.pictures);
+        let file = |picture: &Picture| NewFile { id: picture.upload, bytes: picture.bytes.len() as u64 };
+        let files: Vec<NewFile> = pictures.iter().map(file).collect();
+        shared.queue.count_enclosed(&caller.tenant, &files).await?;
+        let puts = pictures.into_iter().map(|picture| async move {
             let key = upload_key(&caller.tenant, &picture.upload);
             shared.store.put(&key, picture.kind.media_type(), picture.bytes).await
         });
         try_join_all(puts).await?;
         Ok(())
+    }
+}
+
+impl Picture {
+    fn look(&self) -> Look {
+        let head = &self.bytes[..self.bytes.len().min(LOOK)];
+        Look {
+            tag: String::new(),
+            bytes: self.bytes.len() as u64,
+            media_type: Some(self.kind.media_type().to_owned()),
+            kind: Some(self.kind),
+            size: self.kind.size(head),
+        }
     }
 }
 
@@ -126,6 +155,8 @@ fn webhook(fields: &Map<String, Value>, allow_private: bool, errors: &mut Vec<Fi
 struct Files<'a> {
     own: &'a [&'a str],
     most: u64,
+    /// What came in the body and was too long to stand in its text.
+    enclosed: &'a BTreeMap<String, Enclosed>,
     pictures: Vec<Picture>,
 }
 
@@ -163,6 +194,22 @@ impl Files<'_> {
     }
 
     fn decode(&mut self, text: &str) -> Result<Uuid, (&'static str, String)> {
+        let bytes = match self.enclosed.get(text) {
+            Some(enclosed) => enclosed.clone()?,
+            None => self.decode_text(text)?,
+        };
+        let kind = PictureKind::of_bytes(&bytes);
+        let kind = kind.ok_or(("not_an_image", "the file is not a png, jpeg or webp image".to_owned()))?;
+        // The same picture has the same name: a request that is repeated means the same.
+        let digest: [u8; 32] = Sha256::digest(&bytes).into();
+        let mut name = [0; 16];
+        name.copy_from_slice(&digest[..16]);
+        let upload = uuid::Builder::from_custom_bytes(name).into_uuid();
+        self.pictures.push(Picture { upload, kind, bytes });
+        Ok(upload)
+    }
+
+    fn decode_text(&self, text: &str) -> Result<Bytes, (&'static str, String)> {
         let encoded = text.split_once(";base64,").map(|(_, encoded)| encoded);
         let encoded = encoded.ok_or(("invalid_source", "a data: URL must be in base64".to_owned()))?;
         let bytes = BASE64_STANDARD.decode(encoded);
@@ -172,15 +219,7 @@ impl Files<'_> {
             let message = format!("the file has {} bytes; the most is {}", bytes.len(), self.most);
             return Err(("too_large", message));
         }
-        let kind = PictureKind::of_bytes(&bytes);
-        let kind = kind.ok_or(("not_an_image", "the file is not a png, jpeg or webp image".to_owned()))?;
-        // The same picture has the same name: a request that is repeated means the same.
-        let digest: [u8; 32] = Sha256::digest(&bytes).into();
-        let mut name = [0; 16];
-        name.copy_from_slice(&digest[..16]);
-        let upload = uuid::Builder::from_custom_bytes(name).into_uuid();
-        self.pictures.push(Picture { upload, kind, bytes: bytes.into() });
-        Ok(upload)
+        Ok(bytes.into())
     }
 }
 

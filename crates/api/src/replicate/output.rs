@@ -38,7 +38,6 @@ pub(crate) async fn picture(
         (header::CONTENT_TYPE, media_type.unwrap_or(HeaderValue::from_static("application/octet-stream"))),
         // Nothing is ever written over an output that counts.
         (header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600, immutable")),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     ];
     Ok((StatusCode::OK, headers, bytes).into_response())
 }
@@ -58,7 +57,7 @@ pub(crate) async fn events(
     let view = find(&shared, &caller, &id).await?;
     let watch = shared.watches.get(usize::from(view.id.shard())).ok_or_else(Problem::no_such_job)?;
     let follower = Follower::new(watch, &shared.queue, view, None).await?.ok_or_else(Problem::stopping)?;
-    let story = Story { shared, origin, follower, ready: Vec::new() };
+    let story = Story { shared, caller, origin, follower, ready: Vec::new() };
     let events = stream::unfold(Some(story), |story| async move {
         let mut story = story?;
         match story.next().await {
@@ -72,6 +71,7 @@ pub(crate) async fn events(
 /// What one client is told of a prediction.
 struct Story {
     shared: Arc<Shared>,
+    caller: Caller,
     origin: Origin,
     follower: Follower,
     /// What is to be told next, the last first.
@@ -100,7 +100,7 @@ impl Story {
     }
 
     async fn ending(&self, view: &JobView) -> Option<Vec<Event>> {
-        let prediction = describe(&self.shared, view, &self.origin).await.ok()?;
+        let prediction = describe(&self.shared, &self.caller, view, &self.origin).await.ok()?;
         let id = view.last_event;
         let (what, reason) = match view.state {
             JobState::Succeeded => (prediction.output.map(|[url]| named(id, "output", &url)), json!({})),

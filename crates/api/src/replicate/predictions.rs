@@ -11,17 +11,18 @@ use futures::future::try_join_all;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use uso_queue::{Browse, Canceled, FieldError, JobView, Submission, WebhookShape};
+use uso_queue::{Browse, Canceled, FieldError, JobId, JobView, KeyScope, Submission, WebhookShape};
 
-use super::input::Asked;
+use super::input::Wanted;
 use super::models::no_such_model;
 use super::shape::Prediction;
-use crate::body::read_json;
+use crate::body::{Letter, read_letter};
 use crate::caller::Caller;
 use crate::origin::Origin;
 use crate::path::Path;
 use crate::query::Params;
-use crate::routes::jobs::{find, idempotency_key};
+use crate::repeats::Asked;
+use crate::routes::jobs::{deleted, find};
 use crate::routes::wait::Wait;
 use crate::{Problem, Shared, intake};
 
@@ -47,14 +48,16 @@ pub(crate) async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let body = read_json(&headers, body, MAX_PREDICTION_BODY).await?;
-    let named = body.get("version").and_then(Value::as_str);
-    if !named.is_some_and(|named| shared.shape.is_named(named)) {
-        let message = format!("must be {} or {}", shared.shape.version, shared.shape.model());
-        let error = FieldError { pointer: "/version".into(), code: "not_a_choice", message };
-        return Err(Problem::fields(vec![error]));
-    }
-    submit(&shared, &caller, &origin, &headers, &body).await
+    let request = Request::read(&shared, &caller, &origin, &headers, body).await?;
+    let named = request.letter.body.get("version").and_then(Value::as_str).map(str::to_owned);
+    let is_named = named.is_some_and(|named| shared.shape.is_named(&named));
+    request
+        .answer(|| {
+            let message = format!("must be {} or {}", shared.shape.version, shared.shape.model());
+            let error = FieldError { pointer: "/version".into(), code: "not_a_choice", message };
+            if is_named { Ok(()) } else { Err(Problem::fields(vec![error])) }
+        })
+        .await
 }
 
 /// The same, where the model stands in the path.
@@ -66,43 +69,84 @@ pub(crate) async fn create_of_model(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let body = read_json(&headers, body, MAX_PREDICTION_BODY).await?;
-    if !shared.shape.is_named(&format!("{owner}/{name}")) {
-        return Err(no_such_model(&shared));
-    }
-    submit(&shared, &caller, &origin, &headers, &body).await
+    let request = Request::read(&shared, &caller, &origin, &headers, body).await?;
+    let is_named = shared.shape.is_named(&format!("{owner}/{name}"));
+    request.answer(|| if is_named { Ok(()) } else { Err(no_such_model(&shared)) }).await
 }
 
-async fn submit(
-    shared: &Arc<Shared>,
-    caller: &Caller,
-    origin: &Origin,
-    headers: &HeaderMap,
-    body: &Value,
-) -> Result<Response, Problem> {
-    let wait = Wait::asked(headers)?;
-    let mut asked = Asked::read(shared, &origin.all(), body).map_err(Problem::fields)?;
-    asked.keep_pictures(shared, caller).await?;
-    intake::check(shared, caller, std::slice::from_mut(&mut asked.spec), |_| "/input".into()).await?;
-    let key = idempotency_key(headers)?;
-    let job =
-        Submission { key: key.as_deref(), shape: WebhookShape::Prediction, ..Submission::from(&asked.spec) };
-    let id = shared.queue.submit(&caller.tenant, job).await?.id;
+/// A request for a prediction.
+struct Request<'a> {
+    shared: &'a Arc<Shared>,
+    caller: &'a Caller,
+    origin: &'a Origin,
+    wait: Option<Wait>,
+    letter: Letter,
+    asked: Asked,
+}
 
-    let (view, applied) = match wait {
-        Some(wait) => (wait.until_end(shared, id).await?, Some(wait.applied())),
-        None => (find(shared, caller, &id.to_string()).await?, None),
-    };
-    let mut prediction = describe(shared, &view, origin).await?;
-    if !view.state.is_terminal() {
-        // Clients that wait take everything else for the end.
-        prediction.status = "starting";
+impl<'a> Request<'a> {
+    async fn read(
+        shared: &'a Arc<Shared>,
+        caller: &'a Caller,
+        origin: &'a Origin,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Self, Problem> {
+        let wait = Wait::asked(headers)?;
+        let most = shared.store.config().max_bytes;
+        let letter = read_letter(headers, body, MAX_PREDICTION_BODY, most, &shared.room).await?;
+        let asked = Asked::new(headers, &letter.body)?;
+        Ok(Self { shared, caller, origin, wait, letter, asked })
     }
-    let mut response = (StatusCode::CREATED, answer(prediction)).into_response();
-    if let Some(Ok(applied)) = applied.map(HeaderValue::try_from) {
-        response.headers_mut().insert("preference-applied", applied);
+
+    /// Makes the prediction, or finds the one that this request has made before; `check` says whether the model is
+    /// there.
+    async fn answer(self, check: impl FnOnce() -> Result<(), Problem>) -> Result<Response, Problem> {
+        let Self { shared, caller, origin, letter, asked, .. } = &self;
+        let read = || Wanted::read(shared, &origin.all(), letter);
+        let earlier = asked.job(shared, caller, || read().ok().map(|wanted| wanted.spec)).await?;
+        let id = match earlier {
+            Some(id) => id,
+            None => {
+                check()?;
+                self.submit(read().map_err(Problem::fields)?).await?
+            }
+        };
+        let (view, applied) = match &self.wait {
+            Some(wait) => (wait.until_end(shared, id).await?, Some(wait.applied())),
+            None => (shared.queue.view(&id).await?.ok_or_else(|| deleted(&id))?, None),
+        };
+        let mut prediction = describe(shared, caller, &view, origin).await?;
+        if !view.state.is_terminal() {
+            // Clients that wait take everything else for the end.
+            prediction.status = "starting";
+        }
+        let mut response = (StatusCode::CREATED, answer(prediction)).into_response();
+        if let Some(Ok(applied)) = applied.map(HeaderValue::try_from) {
+            response.headers_mut().insert("preference-applied", applied);
+        }
+        Ok(response)
     }
-    Ok(response)
+
+    /// Stores nothing before all else is known to be right: what is refused leaves nothing behind.
+    async fn submit(&self, mut wanted: Wanted) -> Result<JobId, Problem> {
+        let Self { shared, caller, asked, .. } = self;
+        let at_hand = wanted.at_hand();
+        if !at_hand.is_empty() {
+            let mut spec = [wanted.spec.clone()];
+            intake::check_with(shared, caller, &mut spec, |_| "/input".into(), &at_hand).await?;
+            shared.queue.would_accept(&caller.tenant, 1).await?;
+            wanted.keep_pictures(shared, caller).await?;
+        }
+        intake::check(shared, caller, std::slice::from_mut(&mut wanted.spec), |_| "/input".into()).await?;
+        let job = Submission {
+            key: asked.key.as_deref(),
+            request: Some(&asked.digest),
+            shape: WebhookShape::Prediction,
+            ..Submission::from(&wanted.spec)
+        };
+        Ok(shared.queue.submit(&caller.tenant, job).await?.id)
+    }
 }
 
 pub(crate) async fn show(
@@ -112,7 +156,7 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let view = find(&shared, &caller, &id).await?;
-    Ok(answer(describe(&shared, &view, &origin).await?).into_response())
+    Ok(answer(describe(&shared, &caller, &view, &origin).await?).into_response())
 }
 
 pub(crate) async fn list(
@@ -123,9 +167,11 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let after = params.given("cursor", "must be from the `next` of the page before");
     params.finish()?;
-    let wanted = Browse { tenant: caller.tenant, state: None, class: None, batch: None, enough: PAGE, after };
+    let wanted =
+        Browse { tenant: caller.tenant.clone(), state: None, class: None, batch: None, enough: PAGE, after };
     let page = shared.queue.browse(&wanted).await?;
-    let results = try_join_all(page.jobs.iter().map(|view| describe(&shared, view, &origin))).await?;
+    let results =
+        try_join_all(page.jobs.iter().map(|view| describe(&shared, &caller, view, &origin))).await?;
     let next = page.next.map(|next| format!("{}/v1/predictions?cursor={next}", origin.text()));
     Ok(answer(PredictionPage { previous: None, next, results }).into_response())
 }
@@ -141,21 +187,23 @@ pub(crate) async fn cancel(
     match shared.queue.cancel(&job).await?.ok_or_else(Problem::no_such_job)? {
         Canceled::Done | Canceled::Ended(_) => {
             let view = find(&shared, &caller, &id).await?;
-            Ok(answer(describe(&shared, &view, &origin).await?).into_response())
+            Ok(answer(describe(&shared, &caller, &view, &origin).await?).into_response())
         }
     }
 }
 
-/// A prediction with links that its reader can follow, also without a key.
+/// A prediction with links that a reader who may read can follow, also without a key.
 pub(super) async fn describe(
     shared: &Shared,
+    caller: &Caller,
     view: &JobView,
     origin: &Origin,
 ) -> Result<Prediction, Problem> {
     let mut prediction = shared.shape.prediction(view, origin.text());
+    prediction.output = prediction.output.filter(|_| caller.may(KeyScope::Read));
     let links = [Some(&mut prediction.urls.stream), prediction.output.as_mut().map(|[url]| url)];
     for link in links.into_iter().flatten() {
-        *link = shared.links.sign(shared, &view.tenant, origin, link).await?;
+        *link = shared.links.sign(shared, caller, origin, link).await?;
     }
     Ok(prediction)
 }

@@ -81,7 +81,7 @@ pub(crate) struct Prediction {
     input: Value,
     /// How far it is, in one line.
     logs: String,
-    /// Where the picture is, once there is one.
+    /// Where the picture is, once there is one; only for a key that may read.
     pub(super) output: Option<[String; 1]>,
     /// Always false: what is deleted is gone whole.
     data_removed: bool,

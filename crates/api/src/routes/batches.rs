@@ -14,21 +14,19 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use uso_queue::{
-    BatchId, BatchOperation, BatchView, EventId, FieldError, JobId, JobSpec, MAX_JOBS, MAX_METADATA, NewBatch,
+    BatchId, BatchOperation, BatchSubmitted, BatchView, EventId, FieldError, JobId, JobSpec, MAX_JOBS,
+    MAX_METADATA, NewBatch,
 };
 
 use super::events::{answer, come_back, happened, resume_from};
-use super::jobs::idempotency_key;
-use crate::body::read_json;
+use crate::body::{MAX_LARGE_BODY, read_json};
 use crate::caller::Caller;
 use crate::follow::{FollowerOfMany, ToldOfMany};
 use crate::path::Path;
 use crate::query::Params;
+use crate::repeats::Asked;
 use crate::watch::Topic;
 use crate::{Problem, Shared, intake};
-
-/// Largest body of a batch.
-const MAX_BATCH_BODY: usize = 16 * 1024 * 1024;
 
 /// Pause of a stream that is about to end while this process still reads what has happened.
 const CATCHES_UP: Duration = Duration::from_millis(20);
@@ -92,18 +90,27 @@ pub(crate) async fn submit(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let body = read_json(&headers, body, MAX_BATCH_BODY).await?;
+    let body = read_json(&headers, body, MAX_LARGE_BODY).await?;
+    let asked = Asked::new(&headers, &body)?;
+    let digest: String = asked.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    if let Some(key) = &asked.key {
+        let jobs = body.get("jobs").and_then(Value::as_array).map_or(0, Vec::len);
+        let earlier = shared.queue.earlier_batch(&caller.tenant, key, &digest, jobs).await?;
+        if let Some(earlier) = earlier {
+            return Ok(accepted(earlier));
+        }
+    }
     let (mut jobs, metadata) = read(&shared, &body).map_err(Problem::fields)?;
     intake::check(&shared, &caller, &mut jobs, |index| format!("/jobs/{index}")).await?;
-    let key = idempotency_key(&headers)?;
-    // The seeds that are drawn for it are not part of the request.
-    let digest = uso_store::hexadecimal_sha256(body.to_string().as_bytes());
-    let new = NewBatch { jobs: &jobs, metadata: &metadata, key: key.as_deref(), digest: &digest };
-    let submitted = shared.queue.submit_batch(&caller.tenant, &new).await?;
+    let new = NewBatch { jobs: &jobs, metadata: &metadata, key: asked.key.as_deref(), digest: &digest };
+    Ok(accepted(shared.queue.submit_batch(&caller.tenant, &new).await?))
+}
+
+fn accepted(submitted: BatchSubmitted) -> Response {
     let location = format!("/v1/batches/{}", submitted.id);
     let body =
         AcceptedBatch { id: submitted.id, links: BatchLinks::new(&submitted.id), jobs: submitted.jobs };
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(body)).into_response())
+    (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(body)).into_response()
 }
 
 /// The jobs and the metadata of a request, or everything that is wrong with it.

@@ -48,13 +48,13 @@ pub(crate) async fn of_job(
     let watch = shared.watches.get(usize::from(view.id.shard())).ok_or_else(Problem::no_such_job)?;
     let watching = keep_watching(shared.queue.clone(), view.id);
     let follower = Follower::new(watch, &shared.queue, view, after).await?.ok_or_else(Problem::stopping)?;
-    let events = stream::unfold(Some((shared, follower)), |state| async move {
-        let (shared, mut follower) = state?;
+    let events = stream::unfold(Some((shared, caller, follower)), |state| async move {
+        let (shared, caller, mut follower) = state?;
         let Some(told) = follower.next().await else {
             return (!follower.is_over()).then(|| (come_back(), None));
         };
-        match frame(&shared, told).await {
-            Some(event) => Some((event, Some((shared, follower)))),
+        match frame(&shared, &caller, told).await {
+            Some(event) => Some((event, Some((shared, caller, follower)))),
             None => Some((come_back(), None)),
         }
     });
@@ -149,10 +149,10 @@ pub(super) fn resume_from(headers: &HeaderMap, mut params: Params) -> Result<Opt
 }
 
 /// One event of a job's stream; none, and with it the stream's end, if it cannot be made.
-async fn frame(shared: &Shared, told: Told) -> Option<Event> {
+async fn frame(shared: &Shared, caller: &Caller, told: Told) -> Option<Event> {
     match told {
         Told::Snapshot(view) => {
-            let body = serde_json::to_string(&describe(shared, &view).await.ok()?).ok()?;
+            let body = serde_json::to_string(&describe(shared, caller, &view).await.ok()?).ok()?;
             Some(Event::default().id(view.last_event.to_string()).event("snapshot").data(body))
         }
         Told::Event(event) => happened(&event),

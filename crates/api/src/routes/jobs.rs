@@ -12,13 +12,14 @@ use axum::response::{IntoResponse, Response};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
-use uso_queue::{JobId, JobSpec, JobView, MAX_KEY, Output, Source, State as JobState, Submission};
+use uso_queue::{JobId, JobSpec, JobView, KeyScope, Output, Source, State as JobState, Submission};
 
 use super::wait::Wait;
 use super::{JobLinks, job_id};
 use crate::body::{MAX_BODY, read_json};
 use crate::caller::Caller;
 use crate::path::Path;
+use crate::repeats::Asked;
 use crate::{Problem, Shared, intake};
 
 /// A job that has been accepted.
@@ -37,7 +38,7 @@ pub(crate) struct AcceptedJob {
 pub(crate) struct Job {
     #[serde(flatten)]
     view: WithoutOutput,
-    /// The picture, once it succeeded.
+    /// The picture, once it succeeded; only for a key that may read.
     output: Option<Picture>,
     links: JobLinks,
     #[serde(flatten)]
@@ -102,24 +103,39 @@ pub(crate) async fn submit(
 ) -> Result<Response, Problem> {
     let wait = Wait::asked(&headers)?;
     let body = read_json(&headers, body, MAX_BODY).await?;
-    let mut spec = JobSpec::parse(&body, &shared.config.defaults).map_err(Problem::fields)?;
+    let asked = Asked::new(&headers, &body)?;
+    let parse = || JobSpec::parse(&body, &shared.config.defaults);
+    if let Some(id) = asked.job(&shared, &caller, || parse().ok()).await? {
+        return answer(&shared, &caller, id, wait, None).await;
+    }
+    let mut spec = parse().map_err(Problem::fields)?;
     intake::check(&shared, &caller, std::slice::from_mut(&mut spec), |_| String::new()).await?;
-    let key = idempotency_key(&headers)?;
-    let job = Submission { key: key.as_deref(), ..(&spec).into() };
+    let job = Submission { key: asked.key.as_deref(), request: Some(&asked.digest), ..(&spec).into() };
     let submitted = shared.queue.submit(&caller.tenant, job).await?;
+    // The seed that a repeat drew is not the one that the job has.
+    answer(&shared, &caller, submitted.id, wait, submitted.fresh.then_some(&spec)).await
+}
+
+/// The answer to a submission; `spec` is that of a job that is new.
+async fn answer(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    id: JobId,
+    wait: Option<Wait>,
+    spec: Option<&JobSpec>,
+) -> Result<Response, Problem> {
     if let Some(wait) = wait {
-        return wait.for_job(&shared, submitted.id).await;
+        return wait.for_job(shared, caller, id).await;
     }
-    if !submitted.fresh {
-        // The seed that this request drew is not the one that the job has.
-        let view = shared.queue.view(&submitted.id).await?.ok_or_else(|| deleted(&submitted.id))?;
-        return accepted(&submitted.id, view.state, &view.spec);
+    if let Some(spec) = spec {
+        return accepted(&id, JobState::Queued, spec);
     }
-    accepted(&submitted.id, JobState::Queued, &spec)
+    let view = shared.queue.view(&id).await?.ok_or_else(|| deleted(&id))?;
+    accepted(&id, view.state, &view.spec)
 }
 
 /// The job that has this request's key is there no more.
-pub(super) fn deleted(id: &JobId) -> Problem {
+pub(crate) fn deleted(id: &JobId) -> Problem {
     let detail = format!("the job {id}, which was made with this idempotency key, was deleted");
     Problem::new(StatusCode::CONFLICT, "job_deleted", detail)
 }
@@ -131,24 +147,13 @@ pub(super) fn accepted(id: &JobId, state: JobState, spec: &JobSpec) -> Result<Re
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(body)).into_response())
 }
 
-pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    match value.to_str() {
-        Ok(key) if (1..=MAX_KEY).contains(&key.len()) && !key.contains('\t') => Ok(Some(key.to_owned())),
-        _ => {
-            let detail = format!("Idempotency-Key takes 1 to {MAX_KEY} visible ASCII characters");
-            Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_idempotency_key", detail))
-        }
-    }
-}
-
 pub(crate) async fn show(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let view = find(&shared, &caller, &id).await?;
-    let mut body = describe(&shared, &view).await?;
+    let mut body = describe(&shared, &caller, &view).await?;
     if !view.state.is_terminal() {
         let estimate = shared.paces.of_job(&shared.queue, &view).await?;
         body.remaining =
@@ -215,9 +220,9 @@ pub(crate) async fn find(shared: &Shared, caller: &Caller, id: &str) -> Result<J
     view.filter(|view| view.tenant == caller.tenant).ok_or_else(Problem::no_such_job)
 }
 
-/// The view with its links, and with fresh URLs for what it ended with.
-pub(super) async fn describe(shared: &Shared, view: &JobView) -> Result<Job, Problem> {
-    let output = match view.output.clone() {
+/// The view with its links, and with fresh URLs for what it ended with: for a caller who may read.
+pub(super) async fn describe(shared: &Shared, caller: &Caller, view: &JobView) -> Result<Job, Problem> {
+    let output = match view.output.clone().filter(|_| caller.may(KeyScope::Read)) {
         Some(output) => {
             let (url, sidecar_url) = (link(shared, &output.uri).await?, link(shared, &output.sidecar).await?);
             Some(Picture { output, url, sidecar_url })

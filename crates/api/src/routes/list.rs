@@ -36,7 +36,7 @@ pub(crate) async fn list(
     mut params: Params,
 ) -> Result<Response, Problem> {
     let wanted = Browse {
-        tenant: caller.tenant,
+        tenant: caller.tenant.clone(),
         state: params.choice("state", &JobState::ALL.map(|state| (state.as_str(), state))),
         class: params.choice("class", &Class::ALL.map(|class| (class.as_str(), class))),
         batch: params.given("batch", "must be the id of a batch"),
@@ -45,7 +45,7 @@ pub(crate) async fn list(
     };
     params.finish()?;
     let page = shared.queue.browse(&wanted).await?;
-    let jobs = try_join_all(page.jobs.iter().map(|view| describe(&shared, view))).await?;
+    let jobs = try_join_all(page.jobs.iter().map(|view| describe(&shared, &caller, view))).await?;
     let body = JobPage { jobs, next: page.next.map(|next| next.to_string()) };
     // The URLs in it are secrets for as long as they live.
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())

@@ -23,7 +23,7 @@ pub(crate) async fn cancel(
     match shared.queue.cancel(&job).await?.ok_or_else(Problem::no_such_job)? {
         Canceled::Done => {
             let view = find(&shared, &caller, &id).await?;
-            Ok((StatusCode::ACCEPTED, Json(describe(&shared, &view).await?)).into_response())
+            Ok((StatusCode::ACCEPTED, Json(describe(&shared, &caller, &view).await?)).into_response())
         }
         Canceled::Ended(state) => {
             let detail = format!("the job {} and can no longer be canceled", word(state));

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use uso_queue::{FieldError, MAX_SEED, Source};
+use uso_queue::{FieldError, MAX_SEED, NewFile, Source};
 use uso_store::{PictureKind, upload_key};
 use uuid::Uuid;
 
@@ -52,6 +52,7 @@ pub(crate) async fn create(
     let body = read_json(&headers, body, MAX_BODY).await?;
     let (kind, bytes) = read(&body, max_bytes).map_err(Problem::fields)?;
     let id = Uuid::new_v4();
+    shared.queue.count_upload(&caller.tenant, NewFile { id, bytes }).await?;
     let lifetime = shared.config.link_lifetime;
     let put = shared.store.presign_put(&upload_key(&caller.tenant, &id), kind, bytes, lifetime).await?;
     let body = Upload {

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use uso_queue::{JobId, JobView};
 
 use super::jobs::{accepted, deleted, describe};
+use crate::caller::Caller;
 use crate::follow::Follower;
 use crate::{Problem, Shared};
 
@@ -67,12 +68,17 @@ impl Wait {
     }
 
     /// The finished job, or where to find it if it does not end in time.
-    pub(super) async fn for_job(self, shared: &Arc<Shared>, id: JobId) -> Result<Response, Problem> {
+    pub(super) async fn for_job(
+        self,
+        shared: &Arc<Shared>,
+        caller: &Caller,
+        id: JobId,
+    ) -> Result<Response, Problem> {
         let view = self.until_end(shared, id).await?;
         let mut response = if view.state.is_terminal() {
             let headers =
                 [(header::LOCATION, format!("/v1/jobs/{id}")), (header::CACHE_CONTROL, "no-store".into())];
-            (headers, Json(describe(shared, &view).await?)).into_response()
+            (headers, Json(describe(shared, caller, &view).await?)).into_response()
         } else {
             accepted(&id, view.state, &view.spec)?
         };

@@ -59,6 +59,12 @@ impl Fixture {
         Self { redis, queue, store, client, stop, task, config, base, worker, _folder: folder, data }
     }
 
+    /// The same with other settings.
+    pub(crate) async fn restart_with(&mut self, change: impl FnOnce(&mut Config)) {
+        change(&mut self.config);
+        self.restart_api().await;
+    }
+
     /// Ends the API process and starts another.
     pub(crate) async fn restart_api(&mut self) {
         self.stop.cancel();
@@ -81,6 +87,11 @@ impl Fixture {
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Response {
         self.client.post(self.url(path)).json(body).send().await.unwrap()
+    }
+
+    /// The bucket as it lies on the disk behind the S3 server.
+    pub(crate) fn bucket(&self) -> std::path::PathBuf {
+        self.data.path().join("s3/uso")
     }
 
     /// Makes a key.
@@ -151,6 +162,16 @@ impl Fixture {
         };
         lease.complete(&output).await.unwrap();
     }
+}
+
+/// Reaches a state that is a moment away.
+pub(crate) async fn until(what: &str, reached: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !reached().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(60), wait).await.is_ok(), "never: {what}");
 }
 
 pub(crate) async fn serve(

@@ -6,12 +6,15 @@ use uso_queue::Limits;
 use crate::fixture::Fixture;
 
 #[tokio::test]
-async fn answers_to_submissions_say_how_much_of_a_rate_is_left() {
+async fn answers_to_submissions_and_uploads_say_how_much_of_a_rate_is_left() {
     let fixture = Fixture::start().await;
     let limits = Limits { per_second: Some(0.001), burst: Some(2.0), ..Limits::default() };
     fixture.queue.set_limits("default", &limits).await.unwrap();
-    for (status, left) in [(202, 1), (202, 0), (429, 0)] {
-        let answer = fixture.post("/v1/jobs", &json!({})).await;
+    let upload = json!({ "content_type": "image/png", "bytes": 10 });
+    let (job, upload) = (("/v1/jobs", json!({})), ("/v1/uploads", upload));
+    for ((path, body), status, left) in [(&job, 202, 1), (&upload, 201, 0), (&upload, 429, 0), (&job, 429, 0)]
+    {
+        let answer = fixture.post(path, body).await;
         assert_eq!(answer.status(), status);
         assert_eq!(answer.headers()["ratelimit-policy"], "\"submit\";q=2;w=2000");
         let field = answer.headers()["ratelimit"].to_str().unwrap();

@@ -4,6 +4,7 @@
 
 mod access;
 mod batches;
+mod connections;
 mod cors;
 mod estimate;
 mod events;
@@ -19,9 +20,11 @@ mod page;
 mod predictions;
 mod refusals;
 mod remove;
+mod repeats;
 mod session;
 mod steer;
 mod step_cache;
+mod stored;
 mod tenants;
 mod uploads;
 mod wait;

@@ -1,15 +1,17 @@
 //! The door in the shape of Replicate's API.
 
 use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use futures::StreamExt;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::Response;
 use serde_json::{Value, json};
+use sha2::Sha256;
 use uso_api::{Access, Config};
 use uso_queue::Failure;
 use uso_queue::KeyScope::{Read, Submit};
 
-use crate::fixture::{Fixture, problem};
+use crate::fixture::{Fixture, problem, until};
 use crate::uploads::png;
 
 async fn start() -> Fixture {
@@ -27,7 +29,7 @@ async fn predict(fixture: &Fixture, input: &Value) -> Value {
 }
 
 /// Sends parts, each with its name, its file's name and its bytes, as a browser's form does.
-async fn send_form(fixture: &Fixture, parts: &[(&str, &str, &[u8])]) -> Response {
+pub(crate) async fn send_form(fixture: &Fixture, parts: &[(&str, &str, &[u8])]) -> Response {
     let mut body = Vec::new();
     for (name, file, bytes) in parts {
         let head =
@@ -236,7 +238,8 @@ async fn what_is_wrong_is_named_where_it_stands() {
 async fn links_to_pictures_need_no_key_and_open_nothing_else() {
     let config = Config { model: "toy".into(), access: Access::Keys, ..Config::default() };
     let fixture = Fixture::start_as(config).await;
-    let key = fixture.key("ours", &[Submit, Read]).await.expose();
+    let made = fixture.key("ours", &[Submit, Read]).await;
+    let key = made.expose();
     let body = json!({ "version": "uso/toy", "input": { "steps": 2 } });
     let post = fixture.client.post(fixture.url("/v1/predictions")).bearer_auth(&key).json(&body);
     let prediction = created(post.send().await.unwrap()).await;
@@ -266,8 +269,92 @@ async fn links_to_pictures_need_no_key_and_open_nothing_else() {
     ] {
         problem(get(other).await.unwrap(), 401, "no_key").await;
     }
-    // They end with the secret that signs them.
+    // Those of versions before were signed with a secret that is shown.
+    let secret = fixture.queue.default_webhook("ours").await.unwrap().secret;
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.bytes()).unwrap();
+    let path = format!("/v1/predictions/{id}/output/0.png");
+    mac.update(format!("link\n{path}\n4000000000").as_bytes());
+    let signature = BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+    let old = fixture.url(&format!("{path}?expires=4000000000&signature={signature}"));
+    problem(get(old).await.unwrap(), 401, "old_link").await;
+    let forged =
+        fixture.url(&format!("{path}?expires=4000000000&key={}&signature={signature}", made.prefix()));
+    problem(get(forged).await.unwrap(), 401, "no_key").await;
+
+    // They end with the key that they were made for.
     fixture.queue.rotate_webhook("ours", "default").await.unwrap().unwrap();
-    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
-    problem(get(link.to_owned()).await.unwrap(), 401, "no_key").await;
+    assert_eq!(get(link.to_owned()).await.unwrap().status(), 200);
+    fixture.queue.revoke_key(made.prefix()).await.unwrap().unwrap();
+    until("the link ends", async || get(link.to_owned()).await.unwrap().status() == 401).await;
+}
+
+#[tokio::test]
+async fn links_are_made_for_a_day_at_most_and_only_for_whoever_may_read() {
+    let week = std::time::Duration::from_secs(7 * 24 * 3600);
+    let config =
+        Config { model: "toy".into(), access: Access::Keys, link_lifetime: week, ..Config::default() };
+    let fixture = Fixture::start_as(config).await;
+    let reads = fixture.key("ours", &[Submit, Read]).await.expose();
+    let submits = fixture.key("ours", &[Submit]).await.expose();
+    let body = json!({ "version": "uso/toy", "input": { "steps": 2 } });
+    let ask = async |key: &str| {
+        let post = fixture.client.post(fixture.url("/v1/predictions")).bearer_auth(key);
+        created(post.header("idempotency-key", "k").json(&body).send().await.unwrap()).await
+    };
+    let prediction = ask(&submits).await;
+    assert!(!prediction["urls"]["stream"].as_str().unwrap().contains('?'), "{prediction}");
+    fixture.complete(&fixture.claim().await).await;
+    assert_eq!(ask(&submits).await["output"], Value::Null);
+
+    let day_s = 24 * 3600;
+    let expires = |url: &str| -> u64 {
+        let (_, query) = url.split_once("?expires=").unwrap();
+        query.split('&').next().unwrap().parse().unwrap()
+    };
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let stream = ask(&reads).await["urls"]["stream"].as_str().unwrap().to_owned();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert!((since + day_s..=now + day_s).contains(&expires(&stream)), "{stream}");
+    // What is found through a link lasts no longer than the link.
+    let text = fixture.client.get(&stream).send().await.unwrap().text().await.unwrap();
+    let link = text.lines().find_map(|line| line.strip_prefix("data: http")).unwrap();
+    assert_eq!(expires(link), expires(&stream));
+}
+
+#[tokio::test]
+async fn a_large_picture_is_decoded_while_it_comes() {
+    let fixture = start().await;
+    let bytes = [png(64, 48), vec![7; 2_000_000]].concat();
+    let inline = format!("data:image/png;base64,{}", BASE64_STANDARD.encode(&bytes));
+    let prediction = predict(&fixture, &json!({ "content": inline, "styles": [inline] })).await;
+    assert_eq!(prediction["input"]["content"], prediction["input"]["styles"][0]);
+    let spec = fixture.claim().await.spec;
+    let Some(uso_queue::Source::Upload { id, tag: Some(tag) }) = &spec.content else { panic!("{spec:?}") };
+    let key = uso_store::upload_key("default", id);
+    assert_eq!(fixture.store.fetch_upload(&key, Some(tag)).await.unwrap(), bytes);
+    let broken = inline.replacen("BwcH", "Bw=H", 1);
+    let body = json!({ "version": "uso/toy", "input": { "content": broken } });
+    let told = problem(fixture.post("/v1/predictions", &body).await, 422, "invalid_fields").await;
+    assert_eq!(told["errors"][0]["pointer"], "/input/content");
+    // What is no picture is bounded as anywhere else.
+    for input in [json!({ "prompt": "x".repeat(2_000_000) }), json!({ "metadata": vec![0; 1_000_000] })] {
+        let body = json!({ "version": "uso/toy", "input": input });
+        problem(fixture.post("/v1/predictions", &body).await, 413, "body_too_large").await;
+    }
+}
+
+#[tokio::test]
+async fn a_form_that_never_says_what_is_in_it_is_refused() {
+    let fixture = start().await;
+    let send = |body: Vec<u8>| {
+        let request = fixture.client.post(fixture.url("/v1/files"));
+        request.header("content-type", "multipart/form-data; boundary=here").body(body).send()
+    };
+    for begin in ["--here\r\nContent-Disposition: ", "", "--here\r\n"] {
+        let body = [begin.as_bytes(), &vec![b'x'; 1_000_000]].concat();
+        problem(send(body).await.unwrap(), 400, "invalid_form").await;
+    }
+    let large = vec![b'x'; 100_000];
+    let answer = send_form(&fixture, &[("metadata", "", &large), ("content", "a.png", &png(64, 48))]).await;
+    problem(answer, 413, "body_too_large").await;
 }

@@ -15,7 +15,7 @@ pub(crate) fn png(width: u32, height: u32) -> Vec<u8> {
 }
 
 /// Uploads a file as the API says, and gives the answer that said how.
-async fn upload(fixture: &Fixture, kind: &str, bytes: &[u8]) -> Value {
+pub(crate) async fn upload(fixture: &Fixture, kind: &str, bytes: &[u8]) -> Value {
     let asked = json!({ "content_type": kind, "bytes": bytes.len() });
     let answer = fixture.post("/v1/uploads", &asked).await;
     assert_eq!(answer.status(), 201);

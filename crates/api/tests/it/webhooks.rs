@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use uso_api::Config;
 use uso_queue::Failure;
 
-use crate::fixture::{Fixture, problem};
+use crate::fixture::{Fixture, problem, until};
 
 /// One message as it came.
 #[derive(Debug, Clone)]
@@ -62,9 +62,13 @@ impl Endpoint {
     }
 }
 
-async fn hear(State(endpoint): State<Endpoint>, headers: HeaderMap, body: String) -> StatusCode {
+async fn hear(State(endpoint): State<Endpoint>, headers: HeaderMap, body: String) -> (StatusCode, HeaderMap) {
     endpoint.heard.lock().unwrap().push(Message { headers, body });
-    *endpoint.answer.lock().unwrap()
+    let (status, mut headers) = (*endpoint.answer.lock().unwrap(), HeaderMap::new());
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        headers.insert("retry-after", "3600".parse().unwrap());
+    }
+    (status, headers)
 }
 
 impl Message {
@@ -303,4 +307,87 @@ async fn a_webhook_is_its_tenants_own_and_leads_outside() {
     let ours = create(&fixture, &json!({ "url": "https://example.com" })).await;
     assert_eq!(delete(ours["id"].as_str().unwrap()).await.unwrap().status(), 204);
     assert_eq!(fixture.queue.webhooks("theirs").await.unwrap().len(), 1);
+}
+
+/// Somebody who takes connections and says nothing; counts them.
+struct BlackHole {
+    url: String,
+    taken: Arc<Mutex<Vec<tokio::net::TcpStream>>>,
+}
+
+impl BlackHole {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let taken: Arc<Mutex<Vec<_>>> = Arc::default();
+        let its = Arc::clone(&taken);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                its.lock().unwrap().push(stream);
+            }
+        });
+        Self { url, taken }
+    }
+
+    fn taken(&self) -> usize {
+        self.taken.lock().unwrap().len()
+    }
+}
+
+#[tokio::test]
+async fn endpoints_that_swallow_what_they_are_sent_hold_up_nobody_else() {
+    let fixture = fixture().await;
+    let (hole, endpoint) = (BlackHole::start().await, Endpoint::start().await);
+    let canceled = [uso_queue::State::Canceled];
+    for tenant in ["one", "two", "three"] {
+        for _ in 0..3 {
+            fixture.queue.add_webhook(tenant, &hole.url, &canceled).await.unwrap().unwrap();
+        }
+    }
+    fixture.queue.add_webhook("default", &endpoint.url, &canceled).await.unwrap().unwrap();
+    let spec = uso_queue::JobSpec::parse(&json!({}), &uso_queue::Defaults::default()).unwrap();
+    for tenant in ["one", "two", "three"] {
+        for job in fixture.queue.submit_all(tenant, &vec![(&spec).into(); 40]).await.unwrap() {
+            fixture.queue.cancel(&job.id).await.unwrap();
+        }
+    }
+    until("the endpoints have their share", async || hole.taken() >= 3 * 8).await;
+    let jobs = fixture.queue.submit_all("default", &vec![(&spec).into(); 50]).await.unwrap();
+    for job in &jobs {
+        fixture.queue.cancel(&job.id).await.unwrap();
+    }
+    endpoint.messages(50).await;
+    // None of those that give no answer was over meanwhile, and no more were sent.
+    assert_eq!(hole.taken(), 3 * 8);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_asks_for_time_is_left_alone() {
+    let fixture = fixture().await;
+    let endpoint = Endpoint::start().await;
+    let hook = create(&fixture, &json!({ "url": endpoint.url })).await;
+    let hook = hook["id"].as_str().unwrap();
+    endpoint.answer(StatusCode::TOO_MANY_REQUESTS);
+    fixture.submit("a cat").await;
+    fixture.complete(&fixture.claim().await).await;
+    let told = delivery(&fixture, hook, |told| told["attempts"] == 1).await;
+    let hour = 60 * 60 * 1000;
+    let (due, at) = (told["due_ms"].as_u64().unwrap(), told["log"][0]["at_ms"].as_u64().unwrap());
+    assert!((at + hour..at + hour + 1000).contains(&due), "{told}");
+    // Nothing else is sent to it either: that of another is, which ended later.
+    let other = Endpoint::start().await;
+    fixture.submit("a dog").await;
+    create(&fixture, &json!({ "url": other.url })).await;
+    fixture.complete(&fixture.claim().await).await;
+    other.messages(1).await;
+    assert_eq!(endpoint.messages(1).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_name_of_this_machine_is_refused_when_it_is_given() {
+    let fixture = Fixture::start().await;
+    for url in ["https://localhost/hook", "https://LOCALHOST:8443", "https://a.localhost./"] {
+        problem(fixture.post("/v1/webhooks", &json!({ "url": url })).await, 422, "invalid_fields").await;
+        problem(fixture.post("/v1/jobs", &json!({ "webhook": url })).await, 422, "invalid_fields").await;
+    }
 }

@@ -29,6 +29,10 @@ pub(crate) struct AccessArgs {
     /// does the same but for that share. With 0, none may ask for one. Workers of an older version fail jobs that do.
     #[arg(long, env = "USO_MAX_STEP_CACHE", default_value_t = 0.0, value_parser = share, value_name = "SHARE")]
     pub(crate) max_step_cache: f64,
+    /// Most connections of clients at once. Without it, as many as the process may open files, less 256 for Redis, S3
+    /// and webhooks, 8192 at most.
+    #[arg(long, env = "USO_MAX_CONNECTIONS", value_parser = at_least_one, value_name = "N")]
+    pub(crate) max_connections: Option<usize>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -68,6 +72,10 @@ fn origin(text: &str) -> Result<String, String> {
     Ok(url.origin().ascii_serialization())
 }
 
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "must be a whole number from 1".to_owned())
+}
+
 /// Reads a bound of step caches.
 fn share(text: &str) -> Result<f64, String> {
     let (least, most) = (STEP_CACHE.start(), STEP_CACHE.end());
@@ -94,7 +102,14 @@ mod tests {
             public_url: None,
             cors_origin: Vec::new(),
             max_step_cache: 0.0,
+            max_connections: None,
         }
+    }
+
+    #[test]
+    fn there_is_room_for_a_connection() {
+        assert_eq!(at_least_one("512"), Ok(512));
+        assert!(at_least_one("0").is_err() && at_least_one("many").is_err());
     }
 
     #[test]

@@ -139,12 +139,15 @@ pub(crate) struct LimitChanges {
     /// Most jobs that run at once, or `none`.
     #[arg(long, value_name = "N", value_parser = limit::<u64>)]
     pub(crate) max_running: Option<Limit<u64>>,
-    /// Most submissions per second over time, or `none`.
+    /// Most submissions and uploads per second over time, or `none`.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) per_second: Option<Limit<f64>>,
-    /// Most submissions at once, or `none` for as many as per second.
+    /// Most submissions and uploads at once, or `none` for as many as per second.
     #[arg(long, value_name = "N", value_parser = rate)]
     pub(crate) burst: Option<Limit<f64>>,
+    /// Most bytes of uploads that are stored, or `none`.
+    #[arg(long, value_name = "BYTES", value_parser = limit::<u64>)]
+    pub(crate) max_stored: Option<Limit<u64>>,
 }
 
 impl LimitChanges {
@@ -156,6 +159,7 @@ impl LimitChanges {
             max_running: self.max_running.map_or(before.max_running, |limit| limit.0),
             per_second: self.per_second.map_or(before.per_second, |limit| limit.0),
             burst: self.burst.map_or(before.burst, |limit| limit.0),
+            max_stored: self.max_stored.map_or(before.max_stored, |limit| limit.0),
         }
     }
 }

@@ -64,9 +64,11 @@ async fn a_secret_is_nowhere_in_redis() {
     let session = fixture.queue.open_session(key.prefix(), DAY).await.unwrap().unwrap();
     let secret = key.expose().rsplit_once('_').unwrap().1.to_owned();
     let mut all: Vec<u8> = fixture.raw::<Vec<Vec<u8>>>(&["HGETALL", "{uso:0}:keys"]).await.unwrap().concat();
-    let names: Vec<Vec<u8>> = fixture.raw(&["KEYS", "*session*"]).await.unwrap();
+    let names: Vec<Vec<u8>> = fixture.raw(&["KEYS", "*session:*"]).await.unwrap();
     assert_eq!(names.len(), 1);
     all.extend(names.concat());
+    let sessions = format!("{{uso:0}}:sessions:{}", key.prefix());
+    all.extend(fixture.raw::<Vec<Vec<u8>>>(&["ZRANGE", &sessions, "0", "-1"]).await.unwrap().concat());
     all.extend(fixture.raw_bytes::<Vec<u8>>(&[b"GET", &names[0]]).await.unwrap());
     let holds = |text: &str| all.windows(text.len()).any(|part| part == text.as_bytes());
     assert!(holds(key.prefix()), "the wrong place was searched");
@@ -92,6 +94,48 @@ async fn a_session_ends_when_asked_in_time_and_with_its_key() {
     assert!(find(&two).await.is_some());
     fixture.queue.revoke_key(key.prefix()).await.unwrap();
     assert_eq!(find(&two).await, None);
+}
+
+#[tokio::test]
+async fn a_key_has_a_bounded_number_of_sessions() {
+    let fixture = Fixture::start().await;
+    let (key, _) = create(&fixture, &new()).await;
+    let (other, _) = create(&fixture, &new()).await;
+    let open = async |key: &ApiKey| fixture.queue.open_session(key.prefix(), DAY).await.unwrap().unwrap();
+    let find = async |token: &SessionToken| fixture.queue.find_session(token).await.unwrap();
+    let others = open(&other).await;
+    let mut all = Vec::new();
+    for _ in 0..100 {
+        all.push(open(&key).await);
+        // Each ends later than the one before.
+        let now = fixture.queue.now_ms().await.unwrap();
+        while fixture.queue.now_ms().await.unwrap() == now {}
+    }
+    assert!(find(&all[0]).await.is_some());
+    // One that has ended takes no place.
+    fixture.queue.end_session(&all[50]).await.unwrap();
+    let last = open(&key).await;
+    assert!(find(&all[0]).await.is_some() && find(&last).await.is_some());
+    open(&key).await;
+    assert_eq!(find(&all[0]).await, None);
+    for kept in [&all[1], &last, &others] {
+        assert!(find(kept).await.is_some());
+    }
+}
+
+#[tokio::test]
+async fn what_signs_a_keys_links_is_shown_nowhere_and_ends_with_it() {
+    let fixture = Fixture::start().await;
+    let (key, view) = create(&fixture, &new()).await;
+    let (other, _) = create(&fixture, &new()).await;
+    let link = async |key: &ApiKey| fixture.queue.key_and_link(key.prefix()).await.unwrap();
+    let (found, secret) = link(&key).await.unwrap();
+    assert_eq!(found, view);
+    assert_eq!(link(&key).await.unwrap().1, secret);
+    assert_ne!(link(&other).await.unwrap().1, secret);
+    assert!(!format!("{secret:?}").contains(&format!("{:?}", secret.bytes())));
+    fixture.queue.revoke_key(key.prefix()).await.unwrap();
+    assert!(link(&key).await.is_none());
 }
 
 #[tokio::test]

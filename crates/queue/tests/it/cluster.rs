@@ -84,6 +84,28 @@ fn config(node: &Server) -> Config {
 }
 
 #[tokio::test]
+async fn to_ask_whether_all_answer_makes_no_connections() {
+    let mut cluster = Cluster::start().await;
+    cluster.queue.ping().await.unwrap();
+    let made = async |node: &Server| -> u32 {
+        node.line("INFO stats", "total_connections_received").await.unwrap().parse().unwrap()
+    };
+    let mut before = Vec::new();
+    for node in &cluster.nodes {
+        before.push(made(node).await);
+    }
+    for _ in 0..10 {
+        cluster.queue.ping().await.unwrap();
+    }
+    for (node, before) in cluster.nodes.iter().zip(before) {
+        // Nodes of the cluster speak to each other over others, and this one is the test's.
+        assert_eq!(made(node).await, before + 1);
+    }
+    cluster.nodes[2].kill().await;
+    assert!(cluster.queue.ping().await.is_err());
+}
+
+#[tokio::test]
 async fn jobs_of_all_shards_live_their_whole_lives() {
     let cluster = Cluster::start().await;
     let queue = &cluster.queue;

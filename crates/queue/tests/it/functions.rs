@@ -1,6 +1,6 @@
 //! The function library: loading, refusing, and what a full or strange server does.
 
-use uso_queue::{Config, Durability, Error, Queue, State};
+use uso_queue::{Config, Durability, Error, KeyScope, NewKey, Queue, State};
 
 use crate::fixture::{Fixture, bulk, bytes, output};
 
@@ -155,6 +155,13 @@ async fn a_call_with_wrong_arguments_writes_nothing() {
         vec![b"submit_batch", new, b"k", b"digest", b"", b"t", b"4", new, b"nightly", b"0", b"{}"],
         vec![b"browse", b"t", b"", b"", b"", b"far", b"1"],
         vec![b"workers", b"long"],
+        vec![b"limit", b"t", b"1", b"", b"", b"", b"", b"much"],
+        vec![b"store", b"t", b"1", b"short", b"1"],
+        vec![b"store", b"t", b"1", new, b"large"],
+        vec![b"refusal", b"t", b"many"],
+        vec![b"accepted_as", b"j", b"t", b"k"],
+        vec![b"delivery_claim", b"long"],
+        vec![b"key_link", b"prefix", b"short"],
         vec![b"steer", b"0123456789abcdef", b"stop"],
     ];
     for call in calls {
@@ -185,9 +192,11 @@ async fn a_full_server_refuses_new_work_and_finishes_the_old() {
     let id = fixture.submit(&bulk()).await;
     let second = fixture.submit(&bulk()).await;
     let lease = fixture.claim().await.unwrap();
+    let key = NewKey { tenant: "tenant", scopes: &KeyScope::ALL, ..NewKey::default() };
+    let (_, view) = fixture.queue.create_key(&key).await.unwrap();
     fixture.raw::<redis::Value>(&["CONFIG", "SET", "maxmemory", "1"]).await.unwrap();
-    // Pictures are looked at by links that its secret signs.
-    fixture.queue.default_webhook("tenant").await.unwrap();
+    // Pictures are looked at by links that a key's secret signs.
+    assert!(fixture.queue.key_and_link(&view.prefix).await.unwrap().is_some());
     let refused = fixture.queue.submit("tenant", &bulk()).await.unwrap_err();
     assert!(matches!(refused, Error::Full) && refused.retryable(), "{refused}");
     lease.progress(1, 1).await.unwrap();

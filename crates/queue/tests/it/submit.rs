@@ -113,7 +113,7 @@ async fn many_jobs_are_accepted_in_one_call_or_none_is() {
 async fn wrong_names_keys_and_counts_are_refused_before_redis_sees_them() {
     let fixture = Fixture::start().await;
     let long = "k".repeat(256);
-    for name in ["", "a:b", "a b", "ü", &"t".repeat(65)] {
+    for name in ["", ".", "..", "a:b", "a b", "ü", &"t".repeat(65)] {
         assert_eq!(rejection(fixture.queue.submit(name, &bulk()).await), Rejection::TenantName);
     }
     for key in ["", &long] {

@@ -182,3 +182,143 @@ async fn the_address_that_a_job_names_itself_is_told_too_signed_with_the_tenants
     assert_eq!(fixture.queue.default_webhook("tenant").await.unwrap().secret, default.secret);
     assert_ne!(fixture.queue.default_webhook("another").await.unwrap().secret, default.secret);
 }
+
+/// Ends as many jobs of a tenant.
+async fn ends(fixture: &Fixture, tenant: &str, jobs: usize, own: Option<&str>) {
+    let mut spec = bulk();
+    spec.webhook = own.map(str::to_owned);
+    for some in vec![Submission::from(&spec); jobs].chunks(500) {
+        for submitted in fixture.queue.submit_all(tenant, some).await.unwrap() {
+            fixture.queue.cancel(&submitted.id).await.unwrap();
+        }
+    }
+}
+
+async fn claim_except(fixture: &Fixture, busy: &[&str]) -> Option<ClaimedDelivery> {
+    fixture.queue.claim_delivery_except(0, busy).await.unwrap()
+}
+
+/// Says that an endpoint gave no answer at all.
+async fn silence(fixture: &Fixture, claimed: &ClaimedDelivery) {
+    let attempt =
+        Attempt { at_ms: 0, status: None, error: Some("no answer in time".into()), took_ms: 15_000 };
+    let next = Next::Again(Duration::from_secs(5));
+    assert!(fixture.queue.settle_delivery(claimed, next, &attempt).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_thousand_deliveries_to_one_endpoint_are_not_in_the_way_of_anothers() {
+    let fixture = Fixture::start().await;
+    hook(&fixture, "black", &[State::Canceled]).await;
+    hook(&fixture, "another", &[State::Canceled]).await;
+    ends(&fixture, "black", 1000, None).await;
+    let held = claim(&fixture).await.unwrap();
+    assert_eq!(held.delivery.tenant, "black");
+    // In the very next call, once the endpoint has its share.
+    ends(&fixture, "another", 2, None).await;
+    for _ in 0..2 {
+        let other = claim_except(&fixture, &[&held.endpoint]).await.unwrap();
+        assert_eq!(other.delivery.tenant, "another");
+    }
+    assert!(claim_except(&fixture, &[&held.endpoint]).await.is_none());
+    assert!(claim_except(&fixture, &["black"]).await.is_none());
+    assert_eq!(claim(&fixture).await.unwrap().delivery.tenant, "black");
+}
+
+#[tokio::test]
+async fn endpoints_of_a_tenant_take_turns_and_a_host_that_jobs_name_is_one() {
+    let fixture = Fixture::start().await;
+    ends(&fixture, "tenant", 3, Some("https://Black.example/a?b=c")).await;
+    ends(&fixture, "tenant", 3, Some("https://black.example/d")).await;
+    ends(&fixture, "tenant", 1, Some("https://other.example/")).await;
+    let (one, other) = (claim(&fixture).await.unwrap(), claim(&fixture).await.unwrap());
+    let mut names = [one.endpoint, other.endpoint];
+    names.sort_unstable();
+    assert_eq!(names, ["tenant default black.example", "tenant default other.example"]);
+    assert!(claim_except(&fixture, &[&names[0]]).await.is_none());
+}
+
+#[tokio::test]
+async fn nothing_is_sent_for_a_while_to_an_endpoint_that_gives_no_answer() {
+    let fixture = Fixture::start().await;
+    hook(&fixture, "tenant", &[State::Canceled]).await;
+    ends(&fixture, "tenant", 20, None).await;
+    fixture.set_clock(Duration::ZERO).await;
+    for _ in 0..4 {
+        let claimed = claim(&fixture).await.unwrap();
+        silence(&fixture, &claimed).await;
+    }
+    assert!(claim(&fixture).await.is_none(), "it is sent on");
+    let mut clock = Duration::from_secs(29);
+    fixture.move_clock(clock).await;
+    assert!(claim(&fixture).await.is_none());
+    // Then one shows whether it answers again; the pause is twice as long if it does not.
+    clock += Duration::from_secs(2);
+    fixture.move_clock(clock).await;
+    let probe = claim(&fixture).await.unwrap();
+    assert!(claim(&fixture).await.is_none(), "more than one is sent");
+    silence(&fixture, &probe).await;
+    clock += Duration::from_secs(59);
+    fixture.move_clock(clock).await;
+    assert!(claim(&fixture).await.is_none());
+    clock += Duration::from_secs(2);
+    fixture.move_clock(clock).await;
+    let probe = claim(&fixture).await.unwrap();
+    // Any answer is one.
+    assert!(settle(&fixture, &probe, Next::Failed).await);
+    assert!(claim(&fixture).await.is_some() && claim(&fixture).await.is_some());
+}
+
+#[tokio::test]
+async fn an_endpoint_that_asks_for_time_gets_it() {
+    let fixture = Fixture::start().await;
+    hook(&fixture, "tenant", &[State::Canceled]).await;
+    hook(&fixture, "another", &[State::Canceled]).await;
+    ends(&fixture, "tenant", 3, None).await;
+    fixture.set_clock(Duration::ZERO).await;
+    let claimed = claim(&fixture).await.unwrap();
+    assert!(settle(&fixture, &claimed, Next::Hold(Duration::from_secs(600))).await);
+    assert!(claim(&fixture).await.is_none());
+    // What ends meanwhile waits too, and nobody else does.
+    ends(&fixture, "tenant", 1, None).await;
+    ends(&fixture, "another", 1, None).await;
+    assert_eq!(claim(&fixture).await.unwrap().delivery.tenant, "another");
+    assert!(claim(&fixture).await.is_none());
+    fixture.move_clock(Duration::from_secs(601)).await;
+    let mut told = 0;
+    while let Some(claimed) = claim(&fixture).await {
+        assert!(settle(&fixture, &claimed, Next::Delivered).await);
+        told += 1;
+    }
+    // That of the other was never settled, and is due again.
+    assert_eq!(told, 5);
+}
+
+#[tokio::test]
+async fn what_a_process_of_the_version_before_wrote_and_what_it_asks_for_is_understood() {
+    let fixture = Fixture::start().await;
+    hook(&fixture, "tenant", &[State::Canceled]).await;
+    ends(&fixture, "tenant", 2, None).await;
+    let before = ["FCALL", "uso_1_delivery_claim", "1", "{uso:0}", "60000"];
+    let claimed: Vec<redis::Value> = fixture.raw(&before).await.unwrap();
+    let redis::Value::Array(delivery) = &claimed[0] else { panic!("{claimed:?}") };
+    let redis::Value::BulkString(id) = &delivery[0] else { panic!("{delivery:?}") };
+    let settle: &[&[u8]] = &[
+        b"FCALL",
+        b"uso_1_delivery_settle",
+        b"1",
+        b"{uso:0}",
+        id,
+        b"1",
+        b"delivered",
+        b"0",
+        b"200",
+        b"",
+        b"7",
+    ];
+    assert_eq!(fixture.raw_bytes::<u32>(settle).await.unwrap(), 1);
+    // It finds what waits at an endpoint where it looks for it.
+    let due: u32 = fixture.raw(&["ZCARD", "{uso:0}:due"]).await.unwrap();
+    assert_eq!(due, 1);
+    assert!(claim(&fixture).await.is_some() && claim(&fixture).await.is_none());
+}

@@ -173,6 +173,7 @@ pub(super) fn tenant_table(tenants: &[TenantView]) -> Table {
         "max running",
         "per second",
         "burst",
+        "max stored",
         "paused",
     ]);
     for TenantView { name, queued, running, limits, paused } in tenants {
@@ -185,6 +186,7 @@ pub(super) fn tenant_table(tenants: &[TenantView]) -> Table {
             or_none(limits.max_running),
             or_none(limits.per_second),
             or_none(limits.burst),
+            or_none(limits.max_stored),
             yes(*paused),
         ]);
     }
