@@ -2,6 +2,7 @@
 
 mod gguf;
 mod header;
+mod mapped;
 mod pickle;
 mod read;
 mod safetensors;
@@ -20,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 use self::gguf::gguf_number;
 pub use self::header::{Container, Entry, Header};
+pub(crate) use self::mapped::bytes_mapped;
 pub(crate) use self::read::Table;
 use self::safetensors::safetensors_name;
 pub(crate) use self::source::Source;
