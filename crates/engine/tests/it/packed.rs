@@ -11,7 +11,7 @@ use crate::model_folder::{Copy, FLUX};
 use crate::parity::Case;
 use crate::published::{Kind, raw, read, write_safetensors};
 
-fn packed(copy: &Copy, tier: Tier) -> (tempfile::TempDir, ModelFiles) {
+pub(crate) fn packed(copy: &Copy, tier: Tier) -> (tempfile::TempDir, ModelFiles) {
     let folder = tempfile::tempdir().unwrap();
     let mut last = None;
     let name = pack(&Model::open(&copy.files()).unwrap(), tier, folder.path(), &mut |progress| {
