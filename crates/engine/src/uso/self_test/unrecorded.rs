@@ -118,7 +118,7 @@ fn style_counts(uso: &mut Uso) -> Result<(), Error> {
 
 /// One step of the largest picture that the plan is for, where that takes no minutes.
 fn largest_step(uso: &mut Uso) -> Result<(), Error> {
-    let Some(picture) = uso.largest else { return Ok(()) };
+    let Some(picture) = uso.plan.as_ref().map(|plan| plan.largest) else { return Ok(()) };
     let request =
         Request { prompt: "a large picture".into(), ..wanted(&Picture { steps: STEPS, ..picture }) };
     let expected = uso.expected(&request);
