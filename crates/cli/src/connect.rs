@@ -137,10 +137,10 @@ fn announced(queue: &Queue, setup: &Setup, model: &str, device: &str, condition:
         model: model.to_owned(),
         device: device.to_owned(),
         precision: setup.dtype.as_str().to_owned(),
-        plan: setup.plan.clone(),
+        plan: setup.plan.as_ref().map(|plan| plan.summary.clone()),
         ..WorkerReport::default()
     };
-    let (before, all) = (bytes_read(), setup.stored_bytes);
+    let (before, all) = (bytes_read(), setup.plan.as_ref().map(|plan| plan.stored_bytes));
     let read = move || all.map(|all| ((bytes_read() - before) as f64 / all.max(1) as f64).min(1.0));
     Loading::begin(queue.clone(), about, condition.clone(), read)
 }

@@ -77,3 +77,43 @@ fn unplanned(args: &ModelArgs) -> Placement {
     let all = Placement::default();
     Placement { keep: args.tier.map_or(all.keep, Keep::Tier), t5: args.t5.unwrap_or(all.t5), ..all }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        model: ModelArgs,
+    }
+
+    /// What is said of the bundled model that could not be loaded.
+    fn said(error: Error, args: &[&str]) -> String {
+        let command = Command::try_parse_from(["uso"].iter().chain(args)).unwrap();
+        let device = device::open("cpu").unwrap();
+        format!("{:#}", explained::<()>(Err(error), &command.model, &device).unwrap_err())
+    }
+
+    #[test]
+    fn a_full_device_is_told_what_would_fit() {
+        let full = || Error::OutOfMemory { need: None, free: None };
+        let text = said(full(), &[]);
+        assert!(
+            text.contains("full while the model was loaded") && text.contains("would fit into what is free"),
+            "{text}"
+        );
+        assert!(text.contains("out of memory"), "{text}");
+        let text = said(full(), &["--vram", "1MiB"]);
+        assert!(text.contains("no plan fits"), "{text}");
+    }
+
+    #[test]
+    fn other_failures_get_no_hint() {
+        let text = said(Error::SelfTest("one colour".into()), &[]);
+        assert!(text.contains("cannot load the model") && text.contains("one colour"), "{text}");
+        assert!(!text.contains("fit"), "{text}");
+    }
+}

@@ -60,7 +60,7 @@ pub use request::{
     GUIDANCE, LORA_WEIGHT, MAX_LORAS, MAX_STYLES, Request, RequestLora, SIDE, STEP_CACHE, STEPS,
 };
 pub use scripted::{Script, Scripted};
-pub use setup::{ExtraLora, Setup};
+pub use setup::{ExtraLora, Planned, Setup};
 pub use tokenize::{PromptTokens, TokenCount};
 pub use uso::positions::PositionShift;
 pub use uso::{Place, Sample, Uso};

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 
+use crate::weights::bytes_mapped;
+
 /// Bytes that this process can still have on the device; none where nobody says so.
 pub(crate) fn free(device: &Device) -> Option<u64> {
     match device {
-        Device::Cpu => host(Path::new("/proc"), Path::new("/sys/fs/cgroup")),
+        Device::Cpu => host(Path::new("/proc"), Path::new("/sys/fs/cgroup"), bytes_mapped()),
         Device::Cuda(_) => cuda(device),
         Device::Metal(_) => None,
     }
@@ -38,11 +40,12 @@ pub(crate) fn card(_: &Device) -> Option<String> {
     None
 }
 
-/// What the machine has left, or the control groups of this process if that is less.
-fn host(processes: &Path, groups: &Path) -> Option<u64> {
-    let machine = available(&read_to_string(processes.join("meminfo")).ok()?)?;
+/// What the machine has left, or the control groups of this process if that is less. `mapped` bytes of files are in use,
+/// although the kernel calls them available.
+fn host(processes: &Path, groups: &Path, mapped: u64) -> Option<u64> {
+    let machine = available(&read_to_string(processes.join("meminfo")).ok()?)?.saturating_sub(mapped);
     let membership = read_to_string(processes.join("self/cgroup")).unwrap_or_default();
-    let left = membership.lines().flat_map(|line| group_left(line, groups));
+    let left = membership.lines().flat_map(|line| group_left(line, groups, mapped));
     Some(left.fold(machine, u64::min))
 }
 
@@ -53,7 +56,7 @@ fn available(meminfo: &str) -> Option<u64> {
 
 /// What a group and those above it have left, from a line `number:controllers:path`. Anything that
 /// cannot be read sets no limit: a container may see its own group only, at the root.
-fn group_left(membership: &str, groups: &Path) -> Vec<u64> {
+fn group_left(membership: &str, groups: &Path, mapped: u64) -> Vec<u64> {
     let mut parts = membership.splitn(3, ':').skip(1);
     let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { return Vec::new() };
     let (root, names): (PathBuf, _) = match controllers {
@@ -66,17 +69,18 @@ fn group_left(membership: &str, groups: &Path) -> Vec<u64> {
         _ => return Vec::new(),
     };
     let path = Path::new(path.trim_start_matches('/'));
-    path.ancestors().filter_map(|group| left(&root.join(group), names)).collect()
+    path.ancestors().filter_map(|group| left(&root.join(group), names, mapped)).collect()
 }
 
-fn left(group: &Path, [limit, usage]: [&str; 2]) -> Option<u64> {
+fn left(group: &Path, [limit, usage]: [&str; 2], mapped: u64) -> Option<u64> {
     let number = |file| read_to_string(group.join(file)).ok()?.trim().parse::<u64>().ok();
     // Without a limit version 2 says `max`, and version 1 a number that no machine has.
     let (limit, usage) = (number(limit)?, number(usage)?);
     // The kernel takes back pages of files that nobody has touched for a while before it refuses any.
     let stat = read_to_string(group.join("memory.stat")).unwrap_or_default();
     let files = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse::<u64>().ok());
-    Some(limit.saturating_sub(usage.saturating_sub(files.unwrap_or(0))))
+    let files = files.unwrap_or(0).saturating_sub(mapped);
+    Some(limit.saturating_sub(usage.saturating_sub(files)))
 }
 
 #[cfg(test)]
@@ -85,6 +89,11 @@ mod tests {
 
     /// A machine with 8 GiB left and a process in the groups that `membership` says.
     fn machine(membership: &str, files: &[(&str, &str)]) -> Option<u64> {
+        machine_with(membership, files, 0)
+    }
+
+    /// The same with so many bytes of mapped files.
+    fn machine_with(membership: &str, files: &[(&str, &str)], mapped: u64) -> Option<u64> {
         let folder = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let path = folder.path().join(path);
@@ -94,7 +103,7 @@ mod tests {
         write("proc/meminfo", "MemTotal:  9999999 kB\nMemAvailable:    8388608 kB\n");
         write("proc/self/cgroup", membership);
         files.iter().for_each(|(path, text)| write(path, text));
-        host(&folder.path().join("proc"), &folder.path().join("groups"))
+        host(&folder.path().join("proc"), &folder.path().join("groups"), mapped)
     }
 
     #[test]
@@ -106,6 +115,19 @@ mod tests {
         assert_eq!(machine("0::/a/b\n", &[outer, inner].concat()), Some(2000));
         let stat = [("groups/a/memory.stat", "anon 5\ninactive_file 600\nactive_file 7\n")];
         assert_eq!(machine("0::/a/b\n", &[&outer[..], &stat].concat()), Some(2600));
+    }
+
+    #[test]
+    fn mapped_files_are_not_free() {
+        assert_eq!(machine_with("0::/\n", &[], 3 << 30), Some(5 << 30));
+        let files = [("groups/a/memory.max", "3000\n"), ("groups/a/memory.current", "1500\n")];
+        let stat = |inactive: u64| format!("anon 5\ninactive_file {inactive}\n");
+        let left = |inactive| {
+            let stat = stat(inactive);
+            machine_with("0::/a\n", &[&files[..], &[("groups/a/memory.stat", stat.as_str())]].concat(), 400)
+        };
+        assert_eq!(left(600), Some(1700), "of the files that could go, 400 bytes may not");
+        assert_eq!(left(100), Some(1500), "those that are used were not among them");
     }
 
     #[test]

@@ -25,18 +25,25 @@ pub struct Setup {
     pub lora_folder: Option<PathBuf>,
     /// Whether a packed file's numbers are read and held against the digest that the file states; else it is trusted.
     pub verify: bool,
-    /// Bytes of the device that samples and encoded prompts may take at most; None for all that is free after loading.
-    pub budget: Option<u64>,
+    /// What its plan says, if it follows one.
+    pub plan: Option<Planned>,
+}
+
+/// What a plan says of a model that is loaded as it says.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// The plan in a line.
+    pub summary: String,
+    /// Bytes of the device that samples and encoded prompts may take at most.
+    pub budget: u64,
     /// Bytes of the device that stay free.
     pub reserve: u64,
     /// The device's speed, if it is known.
     pub speed: Option<Speed>,
-    /// The plan that it follows, in a line.
-    pub plan: Option<String>,
-    /// Bytes of weight files that loading will read, if they are known.
-    pub stored_bytes: Option<u64>,
-    /// The largest picture that the plan is for.
-    pub largest: Option<Picture>,
+    /// Bytes of weight files that loading will read.
+    pub stored_bytes: u64,
+    /// The largest picture that it is for.
+    pub largest: Picture,
 }
 
 impl Setup {
@@ -49,27 +56,21 @@ impl Setup {
             loras: Vec::new(),
             lora_folder: None,
             verify: false,
-            budget: None,
-            reserve: 0,
-            speed: None,
             plan: None,
-            stored_bytes: None,
-            largest: None,
         }
     }
 
     /// As a plan for this device and compute type says.
     pub fn planned(device: Device, dtype: DType, plan: &Plan) -> Self {
-        Self {
-            placement: plan.placement,
-            budget: Some(plan.device.usable_bytes.saturating_sub(plan.device.resident_bytes)),
+        let planned = Planned {
+            summary: plan.summary(),
+            budget: plan.device.usable_bytes.saturating_sub(plan.device.resident_bytes),
             reserve: plan.device.reserve_bytes,
             speed: plan.hardware.speed.clone(),
-            plan: Some(plan.summary()),
-            stored_bytes: Some(plan.stored_bytes),
-            largest: Some(plan.picture),
-            ..Self::new(device, dtype)
-        }
+            stored_bytes: plan.stored_bytes,
+            largest: plan.picture,
+        };
+        Self { placement: plan.placement, plan: Some(planned), ..Self::new(device, dtype) }
     }
 }
 

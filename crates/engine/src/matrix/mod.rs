@@ -12,6 +12,7 @@ mod quantised;
 pub mod rule;
 mod tier;
 
+use candle_core::quantized::QStorage;
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 
 pub use self::fp8::Fp8;
@@ -49,7 +50,7 @@ impl Matrix {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        check_bytes(stored, (rows, columns), bytes)?;
+        check_bytes(stored, (rows, columns), bytes.len())?;
         if scale.is_some() && !stored.is_fp8() {
             bail!("a matrix of {stored} has no scale of its own");
         }
@@ -65,6 +66,16 @@ impl Matrix {
         let first = if plain == dtype { device } else { &Device::Cpu };
         let weight = Tensor::from_raw_buffer(bytes, plain, &[rows, columns], first)?;
         Ok(Self::Dense(weight.to_dtype(dtype)?.to_device(device)?))
+    }
+
+    /// A matrix of blocks that candle has already.
+    ///
+    /// # Errors
+    /// If they are not those of such a matrix.
+    pub(crate) fn from_blocks(stored: StoredType, shape: (usize, usize), blocks: QStorage) -> Result<Self> {
+        let matrix = Quantised::from_storage(stored, shape, blocks)?;
+        check_bytes(stored, shape, matrix.blocks().storage_size_in_bytes())?;
+        Ok(Self::Quantised(matrix))
     }
 
     /// Brings float weights (out, in) to a tier. [`Tier::Bf16`] means the compute type `dtype`.
@@ -238,15 +249,15 @@ fn plain_float(stored: StoredType) -> Option<DType> {
     }
 }
 
-fn check_bytes(stored: StoredType, (rows, columns): (usize, usize), bytes: &[u8]) -> Result<()> {
+fn check_bytes(stored: StoredType, (rows, columns): (usize, usize), bytes: usize) -> Result<()> {
     if rows == 0 || columns == 0 {
         bail!("a matrix ({rows}, {columns}) has no numbers");
     }
     check_rows(stored, columns)?;
     match stored.bytes(&[rows, columns]) {
-        Some(expected) if expected == bytes.len() as u64 => Ok(()),
+        Some(expected) if expected == bytes as u64 => Ok(()),
         Some(expected) => {
-            bail!("a matrix ({rows}, {columns}) of {stored} takes {expected} bytes, not {}", bytes.len())
+            bail!("a matrix ({rows}, {columns}) of {stored} takes {expected} bytes, not {bytes}")
         }
         None => bail!("a matrix ({rows}, {columns}) of {stored} is too large"),
     }

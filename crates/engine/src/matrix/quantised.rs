@@ -26,7 +26,10 @@ impl Quantised {
         bytes: &[u8],
         device: &Device,
     ) -> Result<Self> {
-        let storage = QStorage::from_data(aligned(bytes), device, blocks_of(stored)?)?;
+        Self::from_storage(stored, shape, QStorage::from_data(aligned(bytes), device, blocks_of(stored)?)?)
+    }
+
+    pub(super) fn from_storage(stored: StoredType, shape: (usize, usize), storage: QStorage) -> Result<Self> {
         Ok(Self::new(stored, shape, QTensor::new(storage, shape)?))
     }
 

@@ -86,7 +86,8 @@ impl<C: Clone + Send + Sync + 'static> Source<C> {
         if device.is_cpu() {
             return Ok(self.read_each_time(names));
         }
-        let place = Place { device: Device::Cpu, ..self.place.clone() };
+        // Pages of a file cannot be pinned.
+        let place = Place { device: Device::Cpu, in_place: false, ..self.place.clone() };
         let host = Self { place, ..self.clone() };
         let layers: Vec<T> = host.build_all(names)?;
         let matrices = layers.iter().flat_map(Layer::linears).map(Linear::matrix);

@@ -21,12 +21,14 @@ pub struct Place {
     pub keep: Keep,
     /// What products with quantised matrices may do to activations on the CPU.
     pub activations: Activations,
+    /// Whether blocks on the CPU may be used where they lie in their file.
+    pub in_place: bool,
 }
 
 impl Place {
     /// A device and a compute type, with all matrices in that type unless a file has them quantised.
     pub const fn new(device: Device, dtype: DType) -> Self {
-        Self { device, dtype, keep: Keep::AsStored, activations: Activations::Exact }
+        Self { device, dtype, keep: Keep::AsStored, activations: Activations::Exact, in_place: true }
     }
 
     /// What numbers become that a file has in wide floats.
@@ -45,7 +47,7 @@ pub(super) struct Builder<'a> {
     changes: &'a Changes,
     place: &'a Place,
     path: String,
-    /// What matrices are read into that are kept as they are stored.
+    /// What matrices are read into that are kept as they are stored, but not where.
     buffer: Rc<RefCell<Vec<u8>>>,
 }
 
@@ -127,9 +129,15 @@ impl<'a> Builder<'a> {
             return Linear::new(Matrix::Dense(self.wide((output, input))?.to_device(device)?), bias);
         };
         self.check_shape(&name, &[output, input])?;
-        let mut buffer = self.buffer.borrow_mut();
-        let bytes = located.read_into(&mut buffer)?;
-        let matrix = Matrix::from_bytes(stored, (output, input), bytes, scale, dtype, device)?;
+        let may_stay = self.place.in_place && device.is_cpu() && scale.is_none();
+        let matrix = match if may_stay { located.in_place()? } else { None } {
+            Some(blocks) => Matrix::from_blocks(stored, (output, input), blocks)?,
+            None => {
+                let mut buffer = self.buffer.borrow_mut();
+                let bytes = located.read_into(&mut buffer)?;
+                Matrix::from_bytes(stored, (output, input), bytes, scale, dtype, device)?
+            }
+        };
         let branches = self.changes.of(&self.path).iter().map(|change| change.branch(dtype, device));
         branches
             .into_iter()

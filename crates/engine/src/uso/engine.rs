@@ -30,7 +30,7 @@ impl Engine for Uso {
     }
 
     fn plan(&self) -> Option<&str> {
-        self.plan.as_deref()
+        self.plan.as_ref().map(|plan| plan.summary.as_str())
     }
 
     fn expected_step(&self, sample: &Sample) -> Option<Duration> {

@@ -31,7 +31,8 @@ impl Uso {
 
     /// How long a step of this request should take, where the device's speed is known.
     pub(super) fn expected(&self, request: &Request) -> Option<Duration> {
-        let (speed, picture) = (self.speed.as_ref()?, self.picture(request)?);
+        let speed = self.plan.as_ref()?.speed.as_ref()?;
+        let picture = self.picture(request)?;
         Duration::try_from_secs_f64(self.tracer().step(&picture, speed).step.expected).ok()
     }
 

@@ -34,10 +34,22 @@ impl Changes {
     /// # Errors
     /// If the file cannot be read.
     pub(crate) fn read(adapter: &Adapter, config: &LoraConfig) -> Result<Self> {
+        Self::read_of(adapter, config, |_| true)
+    }
+
+    /// Reads what a LoRA changes of some layers alone.
+    ///
+    /// # Errors
+    /// As [`Changes::read`].
+    pub(super) fn read_of(
+        adapter: &Adapter,
+        config: &LoraConfig,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Self> {
         let weights = adapter.weights();
         let tensor = |name: &str| weights.tensor(name, DType::F32, &Device::Cpu);
         let mut changes: BTreeMap<String, Vec<LowRank>> = BTreeMap::new();
-        for pair in adapter.pairs() {
+        for pair in adapter.pairs().iter().filter(|pair| wanted(&pair.layer)) {
             let (down, up) = (tensor(&pair.down)?, tensor(&pair.up)?);
             let rank = down.dim(0)? as f64;
             let alpha = match &pair.alpha {
@@ -92,6 +104,16 @@ impl LowRank {
     pub fn branch(&self, dtype: DType, device: &Device) -> Result<Branch> {
         let (down, up) = (self.down.to_device(device)?, self.up.to_device(device)?);
         Branch::new(&down, &up, 1.0, self.rows.start, dtype)
+    }
+
+    /// What it adds to the product of a layer of `all` rows with `x` (tokens, input) in float32: (tokens, all).
+    ///
+    /// # Errors
+    /// If it does not fit.
+    pub(super) fn product(&self, x: &Tensor, all: usize) -> Result<Tensor> {
+        let Range { start, end } = self.rows;
+        let product = x.matmul(&self.down.t()?)?.matmul(&self.up.t()?)?;
+        product.pad_with_zeros(D::Minus1, start, all.saturating_sub(end))
     }
 
     /// `weight` with `up @ down` added to the rows that it changes.

@@ -44,9 +44,9 @@ use crate::config::{Defaults, ModelConfig};
 use crate::matrix::{Activations, Tier};
 use crate::model::{LoraFolder, Model, Part};
 use crate::placement::{self, Keep, Placement, T5Place};
-use crate::plan::{Outline, Picture, Speed};
+use crate::plan::Outline;
 use crate::preprocess::Normalisation;
-use crate::setup::Setup;
+use crate::setup::{Planned, Setup};
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
 use crate::{Error, Footprint, ModelFiles, Steps, device, fingerprint, memory};
 
@@ -79,9 +79,7 @@ pub struct Uso {
     features: Cache<Vec<Tensor>>,
     /// Bytes that were free after loading, as far as samples may take them.
     free: Option<u64>,
-    speed: Option<Speed>,
-    plan: Option<String>,
-    largest: Option<Picture>,
+    plan: Option<Planned>,
 }
 
 impl Uso {
@@ -99,9 +97,7 @@ impl Uso {
     /// # Errors
     /// As [`Uso::load`]; for a LoRA, names its file.
     pub fn load_with(files: &ModelFiles, setup: &Setup) -> Result<Self, Error> {
-        let Setup {
-            device, dtype, placement, loras, lora_folder, budget, reserve, speed, plan, largest, ..
-        } = setup;
+        let Setup { device, dtype, placement, loras, lora_folder, plan, .. } = setup;
         let (device, dtype) = (device, *dtype);
         let model = Model::open(files)?;
         model.check()?;
@@ -146,14 +142,11 @@ impl Uso {
             config: model.config(),
             features: Cache::new(0),
             free: None,
-            speed: speed.clone(),
             plan: plan.clone(),
-            largest: *largest,
         };
-        let free = memory::free(device).map(|free| free.saturating_sub(*reserve));
-        uso.free = match (free, *budget) {
-            (Some(free), Some(budget)) => Some(free.min(budget)),
-            (free, budget) => free.or(budget),
+        uso.free = match (memory::free(device), plan) {
+            (Some(free), Some(plan)) => Some(free.saturating_sub(plan.reserve).min(plan.budget)),
+            (free, plan) => free.or(plan.as_ref().map(|plan| plan.budget)),
         };
         let bytes = cache_bytes(uso.free.unwrap_or(u64::MAX));
         Ok(uso.with_cache_bytes(bytes))

@@ -2,9 +2,10 @@
 //!
 //! A model folder may hold the record of one picture: `self_test/request.json`, whose fields are those of
 //! [`Recorded`], the reference images that it names beside it, and `self_test/picture.png`, drawn from that
-//! request by the PyTorch reference or by an engine that is trusted. Where there is none, products, styles and a step of
-//! the largest picture are looked at instead.
+//! request by the PyTorch reference or by an engine that is trusted. Where there is none, products, styles, USO's
+//! LoRA and a step of the largest picture are looked at instead.
 
+mod lora;
 mod unrecorded;
 
 use serde::Deserialize;

@@ -2,6 +2,7 @@
 
 mod gguf;
 mod header;
+mod mapped;
 mod pickle;
 mod read;
 mod safetensors;
@@ -20,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 use self::gguf::gguf_number;
 pub use self::header::{Container, Entry, Header};
+pub(crate) use self::mapped::bytes_mapped;
 pub(crate) use self::read::Table;
 use self::safetensors::safetensors_name;
 pub(crate) use self::source::Source;
@@ -212,4 +214,19 @@ pub(crate) fn random_weights(tensors: Vec<(String, Vec<usize>)>) -> Weights {
         )
     });
     Weights::new("random", located.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_device_is_no_fault_of_a_file() {
+        let weights = Weights::new("x.gguf", BTreeMap::new());
+        let full = candle_core::Error::msg("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
+        assert!(matches!(weights.fault(&full), Error::OutOfMemory { .. }));
+        assert!(matches!(weights.fault(&full.bt()), Error::OutOfMemory { .. }), "with a backtrace too");
+        let said = weights.fault(&candle_core::Error::msg("tensor y is missing")).to_string();
+        assert!(said.contains("x.gguf") && said.contains("tensor y is missing"), "{said}");
+    }
 }

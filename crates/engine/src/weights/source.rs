@@ -15,6 +15,11 @@ pub fn bytes_read() -> u64 {
     READ.load(Ordering::Relaxed)
 }
 
+/// Counts bytes of weight files that were read.
+pub(super) fn count(bytes: usize) {
+    READ.fetch_add(bytes as u64, Ordering::Relaxed);
+}
+
 /// An open file, or one inside the binary. Reading needs no position, so threads may share it.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
@@ -39,7 +44,7 @@ impl Source {
 
     /// Fills `buffer` from `start` on.
     pub(crate) fn read_at(&self, buffer: &mut [u8], start: u64) -> io::Result<()> {
-        READ.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        count(buffer.len());
         match self {
             Self::File(file, _) => file.read_exact_at(buffer, start),
             Self::Bundled(bytes) => {

@@ -1,13 +1,17 @@
 //! A packed model draws what it was packed from, to the precision of its tier, with the LoRA in it.
 
+use std::path::Path;
+
 use candle_core::{DType, Device};
-use uso_engine::{Model, ModelFiles, Setup, Tier, Uso, pack};
+use uso_engine::plan::{Keep, Placement};
+use uso_engine::{Engine, Model, ModelFiles, Place, Setup, Tier, Uso, pack};
 
 use crate::formats::{distance, draw, recorded};
 use crate::model_folder::{Copy, FLUX};
+use crate::parity::Case;
 use crate::published::{Kind, raw, read, write_safetensors};
 
-fn packed(copy: &Copy, tier: Tier) -> (tempfile::TempDir, ModelFiles) {
+pub(crate) fn packed(copy: &Copy, tier: Tier) -> (tempfile::TempDir, ModelFiles) {
     let folder = tempfile::tempdir().unwrap();
     let mut last = None;
     let name = pack(&Model::open(&copy.files()).unwrap(), tier, folder.path(), &mut |progress| {
@@ -49,7 +53,7 @@ fn packing_twice_gives_the_same_bytes_and_the_digest_tells_models_apart() {
     let (_folder, other) = packed(&changed, Tier::Q8_0);
     let fingerprint = |files: &ModelFiles| {
         let uso = Uso::load(files, &Device::Cpu, DType::F32).unwrap();
-        uso_engine::Engine::fingerprint(&uso).to_owned()
+        uso.fingerprint().to_owned()
     };
     assert_ne!(fingerprint(&files), fingerprint(&other));
 }
@@ -84,4 +88,63 @@ fn a_packed_files_digest_is_trusted_unless_it_is_to_be_verified() {
     assert_eq!(verify(false), None, "nobody looks");
     let said = verify(true).unwrap();
     assert!(said.contains("uso-q8_0.gguf") && said.contains("digest"), "{said}");
+}
+
+/// The one weight file of a model that was packed in q8_0.
+const FILE: &str = "uso-q8_0.gguf";
+
+fn load(files: &ModelFiles) -> Uso {
+    Uso::load(files, &Device::Cpu, DType::F32).unwrap()
+}
+
+/// Whether this process uses bytes of the weight file where they lie.
+#[cfg(target_os = "linux")]
+fn is_mapped(folder: &Path) -> bool {
+    let path = folder.join(FILE).canonicalize().unwrap();
+    std::fs::read_to_string("/proc/self/maps").unwrap().contains(path.to_str().unwrap())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_packed_model_is_used_where_it_lies() {
+    let (folder, files) = packed(&Copy::new(), Tier::Q8_0);
+    let uso = load(&files);
+    assert!(is_mapped(folder.path()));
+    drop(uso);
+    assert!(!is_mapped(folder.path()), "nothing of it is left");
+    let dequantised = Placement { keep: Keep::Tier(Tier::Bf16), ..Placement::default() };
+    let model = Model::open(&files).unwrap();
+    let place = Place::new(Device::Cpu, DType::F32);
+    let flux = model.flux_with(model.changes(&[]).unwrap(), &place, &dequantised).unwrap();
+    assert!(!is_mapped(folder.path()), "what is dequantised once is not used again");
+    drop(flux);
+}
+
+#[test]
+fn a_packed_file_that_is_replaced_under_its_name_is_used_on() {
+    let (folder, files) = packed(&Copy::new(), Tier::Q8_0);
+    let mut uso = load(&files);
+    let sample = uso.encode(&Case::read("subject_two_styles").request()).unwrap();
+    let prediction = |uso: &Uso| crate::golden::values(&uso.velocity(&sample).unwrap());
+    let before = prediction(&uso);
+    let path = folder.path().join(FILE);
+    let other = folder.path().join("other");
+    std::fs::write(&other, vec![0xaa; path.metadata().unwrap().len() as usize]).unwrap();
+    std::fs::rename(&other, &path).unwrap();
+    assert_eq!(prediction(&uso), before);
+}
+
+#[test]
+fn a_packed_file_that_is_cut_before_it_is_loaded_is_named() {
+    let (folder, files) = packed(&Copy::new(), Tier::Q8_0);
+    let model = Model::open(&files).unwrap();
+    let file = std::fs::File::options().write(true).open(folder.path().join(FILE)).unwrap();
+    file.set_len(file.metadata().unwrap().len() / 4).unwrap();
+    let parts = [
+        model.flux(&Place::new(Device::Cpu, DType::F32)).err(),
+        model.t5_encoder(&Place::new(Device::Cpu, DType::F32)).err(),
+    ];
+    for error in parts {
+        assert!(error.unwrap().to_string().contains(FILE));
+    }
 }

@@ -1,11 +1,13 @@
 //! A model that went wrong is found out before it draws for anybody.
 
 use candle_core::{DType, Device, Tensor};
-use uso_engine::{Engine, Error, ModelFiles, Uso};
+use uso_engine::{Engine, Error, ModelFiles, Tier, Uso};
 
 use crate::engines::mini;
 use crate::golden::tiny;
-use crate::model_folder::{AE, Copy, FLUX, bundled_folder};
+use crate::model_folder::{AE, Copy, FLUX, LORA, bundled_folder};
+use crate::packed::packed;
+use crate::published::{Kind, raw, read, write_safetensors};
 
 fn self_test(files: &ModelFiles, dtype: DType) -> Result<(), String> {
     match Uso::load(files, &Device::Cpu, dtype).unwrap().self_test() {
@@ -106,6 +108,37 @@ fn a_flat_picture_is_none() {
         tensors.insert("decoder.conv_out.weight".into(), weight);
     });
     assert!(self_test(&copy.files(), DType::F32).unwrap_err().contains("one colour"));
+}
+
+/// Random weights without a record, whose LoRA changes nothing.
+fn without_effect() -> Copy {
+    let copy = Copy::new();
+    copy.edit(LORA, |tensors| {
+        for (_, up) in tensors.iter_mut().filter(|(name, _)| name.contains(".up.")) {
+            *up = up.zeros_like().unwrap();
+        }
+    });
+    copy
+}
+
+/// The same model with a transformer in eight bits, beside which a LoRA stays apart.
+fn in_eight_bits(copy: Copy) -> Copy {
+    let tensors = read(&copy.path(FLUX));
+    let lowered = tensors.iter().map(|(name, tensor)| (name.clone(), raw(tensor, Kind::F8E4M3))).collect();
+    write_safetensors(&copy.path(FLUX), &lowered, &[]);
+    copy
+}
+
+#[test]
+fn a_lora_without_effect_is_named() {
+    for copy in [without_effect(), in_eight_bits(without_effect())] {
+        let reason = self_test(&copy.files(), DType::F32).unwrap_err();
+        assert!(reason.contains("LoRA") && reason.contains(LORA) && reason.contains("nothing"), "{reason}");
+    }
+    self_test(&in_eight_bits(Copy::new()).files(), DType::F32).unwrap();
+    // In a packed file nobody can tell any more.
+    let (_folder, files) = packed(&without_effect(), Tier::Q8_0);
+    self_test(&files, DType::F32).unwrap();
 }
 
 #[test]

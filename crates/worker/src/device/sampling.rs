@@ -192,3 +192,82 @@ impl<S> Entry<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+    use uso_engine::{PositionShift, Request};
+
+    use super::*;
+    use crate::device::Rank;
+
+    fn sampling() -> (Sampling, Drawing) {
+        let request = Request {
+            prompt: String::new(),
+            content: None,
+            styles: Vec::new(),
+            width: 64,
+            height: 64,
+            keep_size: false,
+            content_size: 64,
+            steps: 8,
+            guidance: 4.0,
+            seed: 0,
+            position_shift: PositionShift::default(),
+            loras: Vec::new(),
+            step_cache: 0.0,
+        };
+        Sampling::new(Order {
+            request: Arc::new(request),
+            rank: Rank { interactive: false, priority: 0, age: 0 },
+            resume: None,
+            give_up: CancellationToken::new(),
+            hand_back: CancellationToken::new(),
+            wishes: Arc::default(),
+        })
+    }
+
+    /// Whether a picture whose steps took so many milliseconds was warned of, where the plan says that each takes
+    /// `expected`.
+    fn warned(expected: Option<u64>, took: &[u64]) -> bool {
+        let (mut sampling, _drawing) = sampling();
+        for (done, took) in (1..).zip(took) {
+            sampling.stepped(done, Duration::from_millis(*took), expected.map(Duration::from_millis));
+        }
+        sampling.warned
+    }
+
+    #[test]
+    fn a_step_of_more_than_three_times_the_plan_is_slow() {
+        assert!(!warned(Some(1000), &[1000, 3000]), "three times is within");
+        assert!(warned(Some(1000), &[1000, 3001]));
+        assert!(!warned(None, &[1000, 60_000]), "nobody knows what it should take");
+    }
+
+    #[test]
+    fn the_first_step_of_a_picture_may_take_longer() {
+        assert!(!warned(Some(1000), &[60_000]));
+        assert!(warned(Some(1000), &[60_000, 60_000]));
+    }
+
+    #[test]
+    fn a_step_of_a_second_at_most_is_never_slow() {
+        assert!(!warned(Some(10), &[10, 1000]));
+        assert!(warned(Some(10), &[10, 1001]));
+    }
+
+    #[test]
+    fn a_picture_is_warned_of_once() {
+        let (mut sampling, _drawing) = sampling();
+        let (slow, expected) = (Duration::from_secs(9), Duration::from_secs(1));
+        sampling.stepped(1, expected, Some(expected));
+        assert!(sampling.is_slow(slow, expected));
+        sampling.stepped(2, slow, Some(expected));
+        assert!(!sampling.is_slow(slow, expected));
+        assert_eq!(
+            (sampling.effort.steps, sampling.effort.sample),
+            (2, slow + expected),
+            "it counts all the same"
+        );
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::fault;
+use super::{fault, lora};
 use crate::matrix::{Activations, Linear, Matrix};
 use crate::noise::normal;
 use crate::plan::Picture;
@@ -24,7 +24,7 @@ const LONGEST_STEP: f64 = 30.0;
 const EXACT: f64 = 2e-2;
 const ROUNDED: f64 = 6e-2;
 
-/// A style or a LoRA changes the prediction by at least this part of it.
+/// A style changes the prediction by at least this part of it.
 const LEAST_CHANGE: f64 = 1e-5;
 
 /// A request that reaches every part of a model.
@@ -64,6 +64,7 @@ fn checked(width: u32, height: u32, even: [u8; 3], odd: [u8; 3]) -> Reference {
 pub(super) fn run(uso: &mut Uso) -> Result<(), Error> {
     products(uso)?;
     style_counts(uso)?;
+    lora::counts(uso)?;
     largest_step(uso)
 }
 
@@ -117,7 +118,7 @@ fn style_counts(uso: &mut Uso) -> Result<(), Error> {
 
 /// One step of the largest picture that the plan is for, where that takes no minutes.
 fn largest_step(uso: &mut Uso) -> Result<(), Error> {
-    let Some(picture) = uso.largest else { return Ok(()) };
+    let Some(picture) = uso.plan.as_ref().map(|plan| plan.largest) else { return Ok(()) };
     let request =
         Request { prompt: "a large picture".into(), ..wanted(&Picture { steps: STEPS, ..picture }) };
     let expected = uso.expected(&request);

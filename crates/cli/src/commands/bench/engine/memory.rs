@@ -32,6 +32,22 @@ pub(super) fn anonymous() -> anyhow::Result<u64> {
     field("RssAnon:")
 }
 
+/// Bytes of weight files that lie in memory because this process uses them where they are.
+pub(super) fn mapped() -> anyhow::Result<u64> {
+    let all = std::fs::read_to_string("/proc/self/smaps").context("the system does not tell")?;
+    let (mut is_weights, mut kib) = (false, 0);
+    for line in all.lines() {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next()) {
+            (Some("Rss:"), Some(number)) if is_weights => kib += number.parse::<u64>()?,
+            // Every field has a colon at the end of its name, and a mapping begins with its addresses.
+            (Some(first), _) if !first.ends_with(':') => is_weights = line.ends_with(".gguf"),
+            _ => {}
+        }
+    }
+    Ok(kib * 1024)
+}
+
 /// The most bytes of memory so far, pages of files among them.
 pub(super) fn most_resident() -> anyhow::Result<u64> {
     field("VmHWM:")

@@ -1,6 +1,6 @@
 //! What a plan for the CPU says of memory, against the peak that is measured.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use uso_engine::plan::{Hardware, Outline, Picture, Plan, T5Place, Terms, Wishes};
@@ -11,11 +11,11 @@ use super::task::{Task, ask};
 use super::{Sizes, memory, request};
 use crate::commands::bench::report::{Goal, Report};
 
-/// Pictures of one model in one tier.
+/// Pictures of one model in one tier, or as it is stored.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Drawing {
     folder: PathBuf,
-    tier: String,
+    tier: Option<String>,
     /// Width, height, side of the content reference, styles, steps.
     pictures: Vec<(u32, u32, Option<u32>, u32, u32)>,
 }
@@ -25,7 +25,8 @@ pub(super) struct Drawing {
 pub(super) struct Case {
     /// Bytes that the plan says.
     planned: u64,
-    /// The most bytes of anonymous memory while it was drawn, less what the process had before it loaded anything.
+    /// The most bytes of anonymous memory while it was drawn, less what the process had before it loaded anything, and
+    /// those of its weight file that are used where they lie.
     measured: u64,
 }
 
@@ -38,32 +39,37 @@ impl Case {
 
 pub(super) async fn measure(sizes: &Sizes, report: &mut Report) -> anyhow::Result<()> {
     let folder = folder::model(sizes.shape, u64::MAX, even)?;
-    let mut worst: f64 = 0.0;
-    for tier in &sizes.tiers {
-        let numbers = |picture: &Picture| {
-            let content = picture.content.map(|(side, _)| side);
-            (picture.width, picture.height, content, picture.styles, picture.steps)
-        };
-        let pictures = sizes.pictures.iter().map(numbers).collect();
-        let drawing = Drawing { folder: folder.path().to_owned(), tier: tier.to_string(), pictures };
-        let cases: Vec<Case> = ask(&Task::Draw(drawing)).await?;
-        for (case, picture) in cases.iter().zip(&sizes.pictures) {
-            worst = worst.max(case.off().abs());
-            report.note(describe(*tier, picture, case));
+    let packed = tempfile::tempdir()?;
+    ask::<u64>(&Task::Pack { folder: folder.path().to_owned(), out: packed.path().to_owned() }).await?;
+    let tiers = sizes.tiers.iter().map(|tier| (folder.path(), Some(tier.to_string())));
+    let (mut worst, mut cases): (f64, usize) = (0.0, 0);
+    for (folder, tier) in tiers.chain([(packed.path(), None)]) {
+        let kept = tier.clone().unwrap_or_else(|| "packed".into());
+        for (case, picture) in draw_all(folder, tier, &sizes.pictures).await?.iter().zip(&sizes.pictures) {
+            (worst, cases) = (worst.max(case.off().abs()), cases + 1);
+            report.note(describe(&kept, picture, case));
         }
     }
-    let cases = sizes.tiers.len() * sizes.pictures.len();
     let figure = format!("plan for the CPU against the measured peak: farthest off of {cases} pictures");
     report.row(figure, Some(worst), "%", Goal::AtMost(10.0));
     Ok(())
 }
 
-fn describe(tier: Tier, picture: &Picture, case: &Case) -> String {
+async fn draw_all(folder: &Path, tier: Option<String>, pictures: &[Picture]) -> anyhow::Result<Vec<Case>> {
+    let numbers = |picture: &Picture| {
+        let content = picture.content.map(|(side, _)| side);
+        (picture.width, picture.height, content, picture.styles, picture.steps)
+    };
+    let pictures = pictures.iter().map(numbers).collect();
+    ask(&Task::Draw(Drawing { folder: folder.to_owned(), tier, pictures })).await
+}
+
+fn describe(kept: &str, picture: &Picture, case: &Case) -> String {
     let Picture { width, height, styles, .. } = picture;
     let content = picture.content.map_or(String::new(), |(side, _)| format!(", content {side}"));
     let mib = |bytes: u64| bytes >> 20;
     format!(
-        "{tier}, {width}x{height}{content}, {styles} styles: {} MiB planned, {} MiB measured, {:+.1} %",
+        "{kept}, {width}x{height}{content}, {styles} styles: {} MiB planned, {} MiB measured, {:+.1} %",
         mib(case.planned),
         mib(case.measured),
         case.off()
@@ -74,13 +80,14 @@ fn describe(tier: Tier, picture: &Picture, case: &Case) -> String {
 pub(super) fn draw(drawing: &Drawing) -> anyhow::Result<Vec<Case>> {
     const WARM_UP: (u32, u32, Option<u32>, u32, u32) = (64, 64, Some(64), 1, 1);
     let before = memory::anonymous()?;
-    let (tier, files) = (drawing.tier.parse()?, ModelFiles::Folder(drawing.folder.clone()));
+    let tier: Option<Tier> = drawing.tier.as_deref().map(str::parse).transpose()?;
+    let files = ModelFiles::Folder(drawing.folder.clone());
     let model = Model::open(&files)?;
     let (outline, device) = (Outline::of(&model)?, device::open("cpu")?);
     let hardware = Hardware::of_device(&device, None, None)?;
     let dtype = hardware.backend.compute();
     let plan = |picture| {
-        let wishes = Wishes { tier: Some(tier), t5: Some(T5Place::Device), stream: false };
+        let wishes = Wishes { tier, t5: Some(T5Place::Device), stream: false };
         Plan::new(&outline, &hardware, &Terms { picture, slots: 1, reserve: Some(0), dtype, wishes })
     };
     let setup = Setup::planned(device, dtype, &plan(picture(WARM_UP))?);
@@ -91,7 +98,7 @@ pub(super) fn draw(drawing: &Drawing) -> anyhow::Result<Vec<Case>> {
         let picture = picture(*numbers);
         let planned = plan(picture)?.device.need_bytes;
         let ((), peak) = memory::peak(|| request::draw(&mut uso, &picture))?;
-        cases.push(Case { planned, measured: peak.saturating_sub(before) });
+        cases.push(Case { planned, measured: peak.saturating_sub(before) + memory::mapped()? });
     }
     Ok(cases)
 }
