@@ -3,17 +3,41 @@
 do
   -- Most places of one priority that are looked through, and most tenants that are looked at.
   local PLACE_LOOKS, PLACE_TENANTS = 10000, 100
+  -- Most jobs ahead whose steps are looked at.
+  local PLACE_STEPS = 16
+
+  -- The steps of a waiting job, or nil.
+  local function steps_of(at, id)
+    local record = read(at.root, id)
+    local ok, spec = pcall(cjson.decode, record and record.spec or '')
+    return ok and type(spec) == 'table' and tonumber(spec.steps) or nil
+  end
+
+  -- The mean of some jobs' steps as a text, or false.
+  local function mean_steps(at, ids)
+    local sum, known = 0, 0
+    for _, id in ipairs(ids) do
+      local steps = steps_of(at, id)
+      if steps then sum, known = sum + steps, known + 1 end
+    end
+    return known > 0 and tostring(sum / known)
+  end
 
   -- The tenant's own jobs that come first: those of higher priorities, and those in front of it in its own. One
-  -- that is still to come is the last.
+  -- that is still to come is the last. The second value lists those nearest to it.
   local function own_ahead(at, class, tenant, priority, id)
-    local ahead = 0
+    local ahead, nearest = 0, {}
     for _, text in ipairs(redis.call('ZRANGE', levels_key(at.root, class, tenant), 0, -1)) do
       local level, key = tonumber(text), backlog_key(at.root, class, tenant, text)
       local rank = level == priority and id ~= '' and redis.call('LPOS', key, id, 'MAXLEN', PLACE_LOOKS)
-      if level >= priority then ahead = ahead + (rank or redis.call('LLEN', key)) end
+      local first = level >= priority and (rank or redis.call('LLEN', key)) or 0
+      local looks = math.min(first, PLACE_STEPS - #nearest)
+      if looks > 0 then
+        for _, other in ipairs(redis.call('LRANGE', key, first - looks, first - 1)) do table.insert(nearest, other) end
+      end
+      ahead = ahead + first
     end
-    return ahead
+    return ahead, nearest
   end
 
   local function waiting(at, class, tenant)
@@ -42,18 +66,19 @@ do
 
   -- ARGS: tenant, class, priority, id; an empty one for a job that is to come
   -- Gives how many jobs of its class come first, how many interactive ones wait, how many of each class run,
-  -- interactive first, and whether it is held up by a pause or the nightly window.
+  -- interactive first, whether it is held up by a pause or the nightly window, and how many steps its tenant's jobs
+  -- that come first have, or false.
   local function place(keys, args)
     local tenant, class, priority, id = args[1], args[2], number(args[3], 'priority'), args[4]
     if not id then invalid('arguments are missing') end
     local at = begin(keys[1])
-    local own = own_ahead(at, class, tenant, priority, id)
+    local own, nearest = own_ahead(at, class, tenant, priority, id)
     local held = shard_of(at)['paused:' .. class] or limits_of(at, tenant).paused
       or (class == 'bulk' and not bulk_is_open(at))
     return {
       own + others_ahead(at, class, tenant, own), all_waiting(at, 'interactive'),
       redis.call('XLEN', at.root .. ':ready:interactive'), redis.call('XLEN', at.root .. ':ready:bulk'),
-      held and 1 or 0,
+      held and 1 or 0, mean_steps(at, nearest),
     }
   end
 

@@ -5,20 +5,22 @@ use std::time::{Duration, Instant};
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::Mutex;
-use uso_queue::{Class, Error, JobView, Place, Queue, State, WorkerReport, WorkerState};
+use uso_queue::{Class, Error, JobSpec, JobView, Place, Queue, State, WorkerReport, WorkerState};
 
 /// How long what workers have said is good for: they say it every few seconds.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Where a job stands and how long it will take. What nobody can know is left out.
+/// Where a job stands and how long it will take. What nobody can know is null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Estimate {
-    /// Jobs ahead of it.
+    /// Jobs ahead of it; of several, ahead of the first.
     pub(crate) position: u64,
-    /// Until it begins.
+    /// Milliseconds until it begins; of several, until the last does.
     pub(crate) wait_ms: Option<u64>,
-    /// From then to its end.
+    /// Milliseconds from then to its end.
     pub(crate) run_ms: Option<u64>,
+    /// Whether a pause or the nightly window of bulk work holds it up, for a time that nobody knows.
+    pub(crate) held: bool,
 }
 
 impl Estimate {
@@ -51,25 +53,38 @@ impl Paces {
         let left = job.spec.steps.saturating_sub(job.step);
         if job.state == State::Running {
             let pace = pace(&self.reports(queue).await?, job.class);
-            let run_ms = pace.map(|pace| pace.run_ms(left));
-            return Ok(Some(Estimate { position: 0, wait_ms: Some(0), run_ms }));
+            let run_ms = pace.map(|pace| pace.run_ms(f64::from(left)));
+            return Ok(Some(Estimate { position: 0, wait_ms: Some(0), run_ms, held: false }));
         }
         let Some(place) = queue.place(job).await? else { return Ok(None) };
         let done = job.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.step);
         let left = job.spec.steps.saturating_sub(done);
-        Ok(Some(estimate(&self.reports(queue).await?, &place, job.class, left)))
+        let work = Work { class: job.class, steps: left, jobs: 1 };
+        Ok(Some(estimate(&self.reports(queue).await?, &place, work)))
     }
 
-    /// Of a job that is not submitted yet.
+    /// Of so many equal jobs that are not submitted yet.
     pub(crate) async fn of_prospect(
         &self,
         queue: &Queue,
         tenant: &str,
-        spec: &uso_queue::JobSpec,
+        spec: &JobSpec,
+        jobs: usize,
     ) -> Result<Estimate, Error> {
         let place = queue.prospect(tenant, spec.class, spec.priority).await?;
-        Ok(estimate(&self.reports(queue).await?, &place, spec.class, spec.steps))
+        let work = Work { class: spec.class, steps: spec.steps, jobs: jobs.max(1) as u64 };
+        Ok(estimate(&self.reports(queue).await?, &place, work))
     }
+}
+
+/// Equal jobs, one after another.
+#[derive(Debug, Clone, Copy)]
+struct Work {
+    class: Class,
+    /// Steps that each has before it.
+    steps: u32,
+    /// One at least.
+    jobs: u64,
 }
 
 /// How fast a class of jobs is worked off.
@@ -86,18 +101,18 @@ struct Pace {
 }
 
 impl Pace {
-    fn run_ms(&self, steps: u32) -> u64 {
-        (f64::from(steps) * self.step + self.beside) as u64
+    fn run_ms(&self, steps: f64) -> u64 {
+        (steps * self.step + self.beside) as u64
     }
 
-    /// Until the job with so many before it begins. Those that run are half done on average, and the
-    /// workers get free one after another.
-    fn wait_ms(&self, before: f64) -> u64 {
+    /// Until the job with so many before it, of so many steps each, begins. Those that run are half done on
+    /// average, and the workers get free one after another. Encoding and decoding take the device as steps do.
+    fn wait_ms(&self, before: f64, steps: f64) -> u64 {
         let queued = before - self.workers;
         if queued < 0.0 {
             return 0;
         }
-        ((queued + 0.5) / self.workers * self.steps * self.step) as u64
+        ((queued + 0.5) / self.workers * (steps * self.step + self.beside)) as u64
     }
 }
 
@@ -119,13 +134,28 @@ fn pace(reports: &[WorkerReport], class: Class) -> Option<Pace> {
     })
 }
 
-fn estimate(reports: &[WorkerReport], place: &Place, class: Class, steps: u32) -> Estimate {
-    let bulk_goes_after = class == Class::Bulk;
+fn estimate(reports: &[WorkerReport], place: &Place, work: Work) -> Estimate {
+    let bulk_goes_after = work.class == Class::Bulk;
     let position = place.ahead + if bulk_goes_after { place.interactive_waiting } else { 0 };
     let running = place.interactive_running + if bulk_goes_after { place.bulk_running } else { 0 };
-    let pace = pace(reports, class);
-    let wait_ms = pace.filter(|_| !place.held).map(|pace| pace.wait_ms((position + running) as f64));
-    Estimate { position, wait_ms, run_ms: pace.map(|pace| pace.run_ms(steps)) }
+    let own_before = work.jobs - 1;
+    let pace = pace(reports, work.class);
+    let wait = |pace: Pace| {
+        let steps = steps_before(place.steps.unwrap_or(pace.steps), position, work);
+        pace.wait_ms((position + running + own_before) as f64, steps)
+    };
+    let wait_ms = pace.filter(|_| !place.held).map(wait);
+    let run_ms = pace.map(|pace| pace.run_ms(f64::from(work.steps)));
+    Estimate { position, wait_ms, run_ms, held: place.held }
+}
+
+/// Steps that each job before the last of this work has on average, where each of the `ahead` others has `of_others`.
+fn steps_before(of_others: f64, ahead: u64, work: Work) -> f64 {
+    let (ahead, own) = (ahead as f64, (work.jobs - 1) as f64);
+    if ahead + own == 0.0 {
+        return of_others;
+    }
+    (ahead * of_others + own * f64::from(work.steps)) / (ahead + own)
 }
 
 #[cfg(test)]
@@ -143,24 +173,50 @@ mod tests {
     }
 
     fn of(workers: usize, place: Place, class: Class) -> Estimate {
-        estimate(&vec![worker(); workers], &place, class, 10)
+        estimate(&vec![worker(); workers], &place, Work { class, steps: 10, jobs: 1 })
     }
 
     #[test]
     fn an_idle_fleet_begins_at_once() {
         let estimate = of(2, Place::default(), Class::Bulk);
-        assert_eq!(estimate, Estimate { position: 0, wait_ms: Some(0), run_ms: Some(1300) });
+        let at_once = Estimate { position: 0, wait_ms: Some(0), run_ms: Some(1300), held: false };
+        assert_eq!(estimate, at_once);
         assert_eq!(estimate.total_ms(), Some(1300));
     }
 
     #[test]
     fn work_ahead_is_shared_by_the_workers() {
         let place = Place { ahead: 4, bulk_running: 2, ..Place::default() };
-        // Two jobs of 2 s are half done; four more come first.
-        assert_eq!(of(2, place, Class::Bulk).wait_ms, Some(4500));
+        // Two jobs of 2.3 s are half done; four more come first.
+        assert_eq!(of(2, place, Class::Bulk).wait_ms, Some(5175));
         let place = Place { interactive_waiting: 2, ..place };
         assert_eq!(of(2, place, Class::Bulk).position, 6);
-        assert_eq!(of(2, place, Class::Bulk).wait_ms, Some(6500));
+        assert_eq!(of(2, place, Class::Bulk).wait_ms, Some(7475));
+    }
+
+    #[test]
+    fn jobs_ahead_count_with_their_own_steps_not_with_those_of_the_past() {
+        // Jobs of 20 steps were drawn so far; seventeen of 97, which take 10 s each, wait while one runs.
+        let place = Place { ahead: 17, interactive_running: 1, steps: Some(97.0), ..Place::default() };
+        assert_eq!(of(1, place, Class::Interactive).wait_ms, Some(175_000));
+    }
+
+    #[test]
+    fn several_jobs_take_as_long_as_the_last_of_them() {
+        let eight = |workers: usize, place: Place| {
+            let work = Work { class: Class::Interactive, steps: 10, jobs: 8 };
+            estimate(&vec![worker(); workers], &place, work)
+        };
+        let alone = eight(1, Place::default());
+        // Jobs of 1.3 s each.
+        assert_eq!((alone.position, alone.run_ms), (0, Some(1300)));
+        let all = alone.total_ms().unwrap();
+        assert!((7 * 1300..=8 * 1300).contains(&all), "{all}");
+        assert_eq!(eight(8, Place::default()).total_ms(), Some(1300), "all at once");
+        let behind = eight(1, Place { ahead: 5, interactive_running: 1, ..Place::default() });
+        // Half a job, five of 2.3 s and seven of 1.3 s; the half one is as long as the others are on average.
+        let (ahead, halved) = (5 * 2300 + 7 * 1300, (5 * 2300 + 7 * 1300) / 12 / 2);
+        assert_eq!((behind.position, behind.wait_ms), (5, Some(ahead + halved)));
     }
 
     #[test]
@@ -174,9 +230,11 @@ mod tests {
     #[test]
     fn what_nobody_knows_is_not_guessed() {
         let held = Place { held: true, ..Place::default() };
-        assert_eq!(of(1, held, Class::Bulk).wait_ms, None);
+        let paused = of(1, held, Class::Bulk);
+        assert_eq!((paused.wait_ms, paused.total_ms(), paused.held), (None, None, true));
         assert_eq!(of(0, Place::default(), Class::Bulk).total_ms(), None);
         let other = WorkerReport { classes: vec![Class::Interactive], ..worker() };
-        assert_eq!(estimate(&[other], &Place::default(), Class::Bulk, 10).run_ms, None);
+        let work = Work { class: Class::Bulk, steps: 10, jobs: 1 };
+        assert_eq!(estimate(&[other], &Place::default(), work).run_ms, None);
     }
 }

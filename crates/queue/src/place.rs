@@ -5,7 +5,7 @@ use crate::{Class, Error, JobView, Queue, State};
 
 /// What comes before a job. Within a call's bounds: of very long backlogs and of very many tenants it is an
 /// estimate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Place {
     /// Jobs of its class that are claimed before it, those of other tenants by their weights.
     pub ahead: u64,
@@ -17,6 +17,8 @@ pub struct Place {
     pub bulk_running: u64,
     /// Whether a pause or the nightly window holds it up for a time that nobody knows here.
     pub held: bool,
+    /// Steps of the jobs of its tenant that come first, on average of those nearest to it; none if there are none.
+    pub steps: Option<f64>,
 }
 
 impl Queue {
@@ -49,6 +51,7 @@ impl Queue {
             interactive_running: reply.next()?,
             bulk_running: reply.next()?,
             held: reply.next()?,
+            steps: reply.later::<Option<f64>>()?.flatten(),
         })
     }
 }

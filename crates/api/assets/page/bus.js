@@ -1,6 +1,6 @@
 // By which one view asks another for something, without the two knowing each other:
 // "reuse" { spec }, "reference" { role, reference, slot },
-// "take" { id, slot }, "open" { id, list }, "compare" { pair }.
+// "take" { id, slot }, "open" { id, list }, "watch" { id }, "compare" { pair }.
 
 const target = new EventTarget();
 

@@ -8,6 +8,7 @@ import { icon } from './icons.js';
 import { cancelJob, retryJob } from './jobs.js';
 import { mine, thumbs } from './memory.js';
 import { complain, say } from './notices.js';
+import { previewOf } from './pictures.js';
 import { DRAGGED_JOB } from './slots.js';
 import { withdraw } from './submit.js';
 import { duration, ended, jobTitle, standing, stateWord } from './words.js';
@@ -187,12 +188,8 @@ export class Card {
   /** Exchanges previews only once the next is there, so that nothing flickers. */
   drawPreview() {
     this.shown = this.job.previews;
-    const next = new Image();
-    next.alt = 'Preview';
-    next.className = 'preview there';
-    next.src = `/v1/jobs/${encodeURIComponent(this.job.id)}/preview?n=${this.shown}`;
-    next.decode().then(
-      () => {
+    previewOf(this.job).then(
+      (next) => {
         if (this.job.state !== 'running') return;
         fill(this.frame, next);
         this.preview = next;

@@ -36,6 +36,19 @@ export function fill(element, ...children) {
   return element;
 }
 
+/**
+ * The same, but the keyboard stays where it is: on the control that is called as the one before, or where there is
+ * none any more on `other`.
+ */
+export function refill(element, other, ...children) {
+  const { activeElement: focused } = document;
+  fill(element, ...children);
+  if (!focused || focused.isConnected) return;
+  const name = (control) => control.ariaLabel ?? control.textContent;
+  const same = [...element.querySelectorAll(focused.localName)].find((control) => name(control) === name(focused));
+  (same && !same.disabled ? same : other).focus();
+}
+
 function solid(children) {
   return children.flat().filter((child) => child !== null && child !== undefined && child !== false);
 }

@@ -3,6 +3,7 @@
 // only a few of those, and the rest are asked after.
 
 import { connection } from './api.js';
+import { answer } from './bus.js';
 import { sleep } from './dom.js';
 import { jobs } from './jobs.js';
 import { follow } from './stream.js';
@@ -18,6 +19,8 @@ const NO_PREVIEW_MS = 4_000;
 
 const followed = new Map();
 let single = true;
+/** The job that is looked at alone. */
+let watched = null;
 
 /** Starts; never ends. */
 export function startFeed() {
@@ -25,8 +28,29 @@ export function startFeed() {
   jobs.addEventListener('change', ({ detail: job }) => {
     if (ended(job.state) || (!single && mine.list().includes(job.id))) followOne(job);
   });
+  answer('watch', ({ id }) => {
+    watched = id;
+    watch(jobs.get(id));
+  });
   wholeTenant();
   look();
+}
+
+/** Follows the job that somebody looks at, whoever asked for it, in the place of another if there is no more room. */
+function watch(job) {
+  if (!job || ended(job.state) || followed.has(job.id)) return;
+  const other = followed.size >= most() && followed.keys().next().value;
+  if (other) unfollow(other);
+  followOne(job);
+}
+
+function unfollow(id) {
+  followed.get(id)?.abort();
+  followed.delete(id);
+}
+
+function most() {
+  return single ? 1 : STREAMS;
 }
 
 async function wholeTenant() {
@@ -44,11 +68,10 @@ async function wholeTenant() {
 
 function followOne(job) {
   if (ended(job.state)) {
-    followed.get(job.id)?.abort();
-    followed.delete(job.id);
+    unfollow(job.id);
     return;
   }
-  if (followed.has(job.id) || followed.size >= (single ? 1 : STREAMS)) return;
+  if (followed.has(job.id) || followed.size >= most()) return;
   const stop = new AbortController();
   followed.set(job.id, stop);
   follow(`/v1/jobs/${encodeURIComponent(job.id)}/events`, {
@@ -56,7 +79,8 @@ function followOne(job) {
     hear: (name, data) => jobs.hear(name, data),
     signal: stop.signal,
   }).then(() => {
-    followed.delete(job.id);
+    // Another follower may have taken this one's place.
+    if (followed.get(job.id) === stop) followed.delete(job.id);
     const next = live().find((other) => !followed.has(other.id));
     if (next && !single) followOne(next);
   });
@@ -64,8 +88,7 @@ function followOne(job) {
 
 /** Other jobs of the tenant are shown by views that ask for themselves. */
 function live() {
-  return mine
-    .list()
+  return [...new Set([watched, ...mine.list()])]
     .map((id) => jobs.get(id))
     .filter((job) => job && !ended(job.state));
 }

@@ -19,7 +19,17 @@ const SEARCH_PAGE = 100;
 const SEARCH_PAGES = 10;
 
 const at = (id) => document.getElementById(id);
-const state = { cursor: null, started: false, reading: null, over: false, read: 0, jobs: [], chosen: [], fresh: 0 };
+const state = {
+  cursor: null,
+  started: false,
+  reading: null,
+  restarts: 0,
+  over: false,
+  read: 0,
+  jobs: [],
+  chosen: [],
+  fresh: 0,
+};
 
 let watcher;
 
@@ -39,6 +49,10 @@ export function startGallery() {
     { rootMargin: '600px' },
   );
   watcher.observe(at('gallery-end'));
+  jobs.addEventListener('gone', ({ detail: id }) => {
+    state.jobs = state.jobs.filter((job) => job.id !== id);
+    at(`tile-${id}`)?.remove();
+  });
   jobs.addEventListener('event', ({ detail: { name } }) => {
     if (name !== 'succeeded' || !state.started) return;
     state.fresh += 1;
@@ -57,6 +71,7 @@ export function focusSearch() {
 
 function restart() {
   Object.assign(state, { cursor: null, started: true, over: false, read: 0, jobs: [], fresh: 0, reading: null });
+  state.restarts += 1;
   at('gallery-fresh').hidden = true;
   fill(at('tiles'));
   none(false);
@@ -84,16 +99,20 @@ function filter() {
   more();
 }
 
-/** Reads on; several calls at once are one. */
-async function more(asked = false) {
-  if (!state.started || state.reading || state.over || at('view-gallery').hidden) return;
-  const mark = (state.reading = Symbol('page'));
+/** Reads on; several calls at once are one, and all end with it. */
+function more(asked = false) {
+  if (!state.started || state.over || at('view-gallery').hidden) return state.reading;
+  state.reading ??= readOn(state.restarts, asked);
+  return state.reading;
+}
+
+async function readOn(restarts, asked) {
   at('view-gallery').setAttribute('aria-busy', 'true');
   try {
     let shown = 0;
     for (let pages = 0; !state.over && shown < PAGE && pages < (words() ? SEARCH_PAGES : 1); pages += 1) {
       const found = await page();
-      if (state.reading !== mark) return;
+      if (state.restarts !== restarts) return;
       state.jobs.push(...found);
       at('tiles').append(...found.map(tile));
       shown += found.filter(matches).length;
@@ -104,7 +123,7 @@ async function more(asked = false) {
     at('gallery-more').hidden = false;
     return;
   } finally {
-    if (state.reading === mark) state.reading = null;
+    if (state.restarts === restarts) state.reading = null;
     at('view-gallery').removeAttribute('aria-busy');
   }
   note();
@@ -170,11 +189,20 @@ function leaveNone() {
   restart();
 }
 
+/** What the viewer goes through: as far as it has been read now, and further where somebody goes further. */
+const list = {
+  ids: () => state.jobs.filter((job) => !at(`tile-${job.id}`)?.hidden).map((job) => job.id),
+  get over() {
+    return state.over;
+  },
+  more: () => more(true),
+};
+
 function tile(job) {
   const open = () => {
     // What the list said is shown at once; it is read afresh behind that.
     jobs.put(job);
-    ask('open', { id: job.id, list: state.jobs.filter(matches).map((other) => other.id) });
+    ask('open', { id: job.id, list });
   };
   const chosen = h('input', {
     type: 'checkbox',

@@ -13,8 +13,8 @@ import { complain as complainAloud, notice, say } from './notices.js';
 import { server } from './server.js';
 import { Settings } from './settings.js';
 import { DRAGGED_JOB, Slots } from './slots.js';
-import { sentence, submit } from './submit.js';
-import { duration } from './words.js';
+import { outbox, sentence, submit } from './submit.js';
+import { ended, forecast } from './words.js';
 
 const ESTIMATE_MS = 500;
 const DRAFT_MS = 300;
@@ -68,6 +68,10 @@ export function startGenerate() {
   });
   drawExamples(0);
   startCards({ changed: drawExamples, refused });
+  outbox.addEventListener('accepted', estimateSoon);
+  jobs.addEventListener('event', ({ detail: { name } }) => {
+    if (ended(name)) estimateSoon();
+  });
 }
 
 /** The server has said what it can do, perhaps again after its restart. */
@@ -96,7 +100,7 @@ export function limitsChanged() {
 }
 
 export async function generate() {
-  if (slots.busy) {
+  while (slots.busy) {
     setText(at('estimate'), 'Waiting for the upload');
     const lost = await slots.settled();
     // Without a picture that somebody waited for, it would be another job than the one asked for.
@@ -279,21 +283,24 @@ function reveal(control) {
   control.focus();
 }
 
+/** The newest question; an answer to an earlier one is about another form. */
+let asking = null;
+
 const estimateSoon = debounce(ESTIMATE_MS, async () => {
   if (!estimates || slots.busy || document.hidden || at('view-generate').hidden) return;
+  const mark = (asking = Symbol('estimate'));
+  let text = '';
   try {
-    const told = await call('POST', '/v1/estimate', { body: asked() });
-    const ahead = told.position > 0 ? ` · ${told.position} ahead` : '';
-    const all = (told.wait_ms ?? 0) + (told.run_ms ?? 0);
-    setText(at('estimate'), all > 0 ? `About ${duration(all)}${ahead}` : '');
+    const { pictures } = settings;
+    text = forecast(await call('POST', `/v1/estimate?jobs=${pictures}`, { body: asked() }), pictures);
   } catch (error) {
     // An estimate is a courtesy; what is wrong with the form is said when it is sent.
     if (error instanceof Problem && error.noSuchRoute) {
       estimates = false;
       at('estimate').hidden = true;
     }
-    setText(at('estimate'), '');
   }
+  if (mark === asking && !slots.busy) setText(at('estimate'), text);
 });
 
 /** The queue may have moved on since the form was last in sight. */

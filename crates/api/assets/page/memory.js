@@ -1,7 +1,13 @@
 // What this browser remembers. Storage may be full, switched off or filled by an older page, and none
 // of that may break this one.
 
+/** What is nobody's in particular, and stays when somebody signs out. */
+const EVERYBODYS = ['uso.theme', 'uso.keys', 'uso.left'];
+
+let closed = false;
+
 export function remember(key, value, storage = localStorage) {
+  if (closed) return false;
   try {
     storage.setItem(`uso.${key}`, JSON.stringify(value));
     return true;
@@ -16,6 +22,36 @@ export function recall(key, fallback, storage = localStorage) {
     return value ?? fallback;
   } catch {
     return fallback;
+  }
+}
+
+/**
+ * Forgets what the person who used this browser so far has left here, and takes nothing more: the page is to be
+ * loaded anew, which other tabs do by themselves.
+ */
+export function forgetAll() {
+  remember('left', Date.now());
+  close();
+}
+
+/** Calls `action` when another tab has forgotten everything; this one has then, too. */
+export function onForgotten(action) {
+  addEventListener('storage', ({ key }) => {
+    if (key !== 'uso.left') return;
+    close();
+    action();
+  });
+}
+
+function close() {
+  closed = true;
+  try {
+    for (const storage of [localStorage, sessionStorage]) {
+      const names = Object.keys(storage).filter((name) => name.startsWith('uso.') && !EVERYBODYS.includes(name));
+      for (const name of names) storage.removeItem(name);
+    }
+  } catch {
+    // Where storage is switched off there is nothing in it.
   }
 }
 

@@ -71,6 +71,16 @@ export async function thumbFrom(blob) {
   }
 }
 
+/** The newest preview of a job as an image that can be shown at once; fails if there is none yet. */
+export async function previewOf(job) {
+  const image = new Image();
+  image.alt = 'Preview';
+  image.className = 'preview there';
+  image.src = `/v1/jobs/${encodeURIComponent(job.id)}/preview?n=${job.previews}`;
+  await image.decode();
+  return image;
+}
+
 /** Fetch does not tell how far an upload is, so this is the older way. */
 function put(place, blob, { progress, signal }) {
   return new Promise((resolve, reject) => {

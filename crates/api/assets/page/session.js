@@ -2,6 +2,7 @@
 // that comes back is out of this page's reach.
 
 import { Problem, call, onLogin, request } from './api.js';
+import { forgetAll, onForgotten, recall, remember } from './memory.js';
 import { complain } from './notices.js';
 
 const at = (id) => document.getElementById(id);
@@ -20,6 +21,7 @@ export function startSession(changed) {
         at('key').focus();
       }),
   );
+  onForgotten(() => location.reload());
   // Nothing works without a session, so there is nothing to go back to.
   dialog.addEventListener('cancel', (event) => event.preventDefault());
   // Browsers let a second Escape through.
@@ -41,8 +43,11 @@ export function startSession(changed) {
     at('login-go').disabled = true;
     try {
       await call('POST', '/v1/session', { body: { key } });
+      const { tenant } = await call('GET', '/v1/session');
       tell('');
       field.value = '';
+      // What lies here is somebody else's, whose session has run out: nothing of it is shown or sent.
+      if (recall('tenant', tenant) !== tenant) return begin();
       const waiting = done;
       done = null;
       dialog.close();
@@ -59,15 +64,25 @@ export function startSession(changed) {
     try {
       const response = await request('DELETE', '/v1/session');
       if (!response.ok && response.status !== 401) throw new Error('the server did not end the session');
-      location.reload();
+      begin();
     } catch (error) {
       complain(error, 'Still signed in');
     }
   });
 }
 
+/** Begins anew, with nothing of what was here before. */
+function begin() {
+  forgetAll();
+  // Browsers give a form back what was typed into it.
+  for (const form of document.forms) form.reset();
+  history.replaceState(null, '', location.pathname);
+  location.reload();
+}
+
 /** Shows whose jobs these are, where there is more than one to be. */
 export function showSession({ auth, tenant }) {
+  if (auth === 'keys' && tenant) remember('tenant', tenant);
   at('leave').hidden = auth !== 'keys';
   at('leave').title = tenant ? `Sign out ${tenant}` : 'Sign out';
 }

@@ -64,26 +64,24 @@ export class Slots {
     return this.slots.some((slot) => slot.reference && !slot.source);
   }
 
-  /** Resolves once nothing is on its way to the store any more, with the slot that lost its picture if one did. */
+  /** Resolves once what is on its way to the store now has come to its end, with the slot of a picture that was lost. */
   async settled() {
-    const waiting = this.slots.filter((slot) => slot.reference && !slot.source);
-    await Promise.allSettled(waiting.map((slot) => slot.arriving));
-    return waiting.find((slot) => !slot.reference);
+    const arriving = this.slots.map((slot) => slot.reference).filter((reference) => reference && !reference.source);
+    await Promise.all(arriving.map((reference) => reference.arrived));
+    return arriving.find((reference) => !reference.source)?.slot;
   }
 
   /** Takes sources as a job has them, with whatever small pictures this browser knows. */
   set(content, styles) {
     this.slots.forEach((slot, index) => {
       const source = index === 0 ? content : styles[index - 1];
-      slot.show(source ? { source, thumb: thumbs.get(source), name: source } : null);
+      slot.put(source ? { source, thumb: thumbs.get(source), name: source } : null);
     });
-    this.notify();
   }
 
   put(role, reference, wanted) {
     const slot = wanted ?? this.free(role);
-    slot.show(reference);
-    this.notify();
+    slot.put(reference);
     return slot;
   }
 
@@ -107,7 +105,6 @@ export class Slots {
     const kept = one.reference;
     one.show(other.reference);
     other.show(kept);
-    this.notify();
     say(`${one.kind.name} and ${other.kind.name.toLowerCase()} swapped`);
   }
 
@@ -118,9 +115,26 @@ export class Slots {
     return filled[Number(pointer.split('/')[2] ?? 0)] ?? this.slots[1];
   }
 
-  notify() {
-    this.arrange();
-    this.changed();
+  /** Stores a picture that stands in a slot already; it may be moved to another meanwhile. */
+  async bring(reference, file) {
+    const { signal } = reference.stop;
+    try {
+      const ready = await prepare(file);
+      signal.throwIfAborted();
+      Object.assign(reference, { thumb: ready.thumb, size: [ready.width, ready.height] });
+      reference.slot.show(reference);
+      const progress = (part) => reference.slot.advance(part);
+      const source = await store(ready.blob, ready.type, { signal, progress });
+      signal.throwIfAborted();
+      thumbs.put(source, ready.thumb);
+      reference.source = source;
+      reference.slot.show(reference);
+      say(`${reference.slot.kind.name}: ${reference.name} is ready${ready.converted ? ', turned into PNG' : ''}`);
+    } catch (error) {
+      if (signal.aborted) return;
+      reference.slot.put(null);
+      reference.slot.complain(error.message);
+    }
   }
 }
 
@@ -130,7 +144,6 @@ class Slot {
     this.all = all;
     this.index = index;
     this.reference = null;
-    this.arriving = null;
     const id = `slot-${index}`;
     this.input = h('input', {
       type: 'file',
@@ -189,57 +202,38 @@ class Slot {
   }
 
   /** Checks a file and stores it; the picture is shown at once. */
-  async take(file) {
-    this.stop?.abort();
-    const stop = new AbortController();
-    this.stop = stop;
+  take(file) {
+    const reference = { name: file.name || 'Pasted picture', progress: 0, stop: new AbortController() };
     this.complain(null);
-    const name = file.name || 'Pasted picture';
-    this.arriving = (async () => {
-      try {
-        this.show({ name, progress: 0 }, { keepStop: true });
-        this.all.notify();
-        const ready = await prepare(file);
-        if (stop.signal.aborted) return;
-        this.show({ name, thumb: ready.thumb, progress: 0, size: [ready.width, ready.height] }, { keepStop: true });
-        const source = await store(ready.blob, ready.type, {
-          signal: stop.signal,
-          progress: (part) => {
-            const bar = this.face.querySelector('progress');
-            if (bar) bar.value = part;
-          },
-        });
-        if (stop.signal.aborted) return;
-        thumbs.put(source, ready.thumb);
-        this.show({ name, source, thumb: ready.thumb, size: [ready.width, ready.height] });
-        say(`${this.kind.name}: ${name} is ready${ready.converted ? ', turned into PNG' : ''}`);
-      } catch (error) {
-        if (stop.signal.aborted) return;
-        this.show(null);
-        this.complain(error.message);
-        throw error;
-      } finally {
-        if (!stop.signal.aborted) this.all.notify();
-      }
-    })();
-    // Whoever waits for it hears of the failure; it is shown here already.
-    this.arriving.catch(() => {});
+    this.put(reference);
+    reference.arrived = this.all.bring(reference, file);
   }
 
-  show(reference, { keepStop } = {}) {
-    if (!keepStop) {
-      this.stop?.abort();
-      this.stop = null;
-    }
+  /** Puts another reference in the place of the one that is here, whose upload is given up if it is under way. */
+  put(reference) {
+    this.reference?.stop?.abort();
+    this.show(reference);
+  }
+
+  /** Every change of a reference, whenever it comes, goes through here: the whole form depends on it. */
+  show(reference) {
     this.reference = reference;
+    if (reference) reference.slot = this;
     if (reference?.source) this.complain(null);
     this.draw();
+    this.all.arrange();
+    this.all.changed();
+  }
+
+  advance(part) {
+    this.reference.progress = part;
+    const bar = this.face.querySelector('progress');
+    if (bar) bar.value = part;
   }
 
   remove() {
-    this.show(null);
+    this.put(null);
     this.complain(null);
-    this.all.notify();
     this.input.focus();
     say(`${this.kind.name} removed`);
   }

@@ -1,12 +1,13 @@
-// One finished job in full: its picture, everything it was made from, and where the time went.
+// One job in full: its picture or how far it is, everything it was made from, and where the time went.
 
 import { again, copyCurl, download, pictureOf, remove, resultPath, reuse, useAs } from './actions.js';
-import { answer } from './bus.js';
+import { answer, ask } from './bus.js';
 import { button, picture } from './controls.js';
-import { fill, h } from './dom.js';
+import { fill, h, refill, setText } from './dom.js';
 import { cancelJob, jobs } from './jobs.js';
 import { thumbs } from './memory.js';
 import { complain } from './notices.js';
+import { previewOf } from './pictures.js';
 import { bytes, duration, ended, jobTitle, moment, promptLength, promptLoss, standing, stateWord } from './words.js';
 
 /** Characters of a prompt beyond which it is a text and no title. */
@@ -21,20 +22,27 @@ const PARTS = [
   ['upload_ms', 'Storing'],
 ];
 
-let dialog, stage, side, current, list;
+let dialog, stage, side, current;
+/** What the arrows go through: `ids()`, whether that is all (`over`), and `more()` to have more. */
+let list = null;
+/** What changes with each step of a job under way. */
+let live = null;
 
 export function startViewer() {
   dialog = document.getElementById('viewer');
+  // Where the keyboard is while no control of it is.
+  dialog.tabIndex = -1;
   stage = h('div', { class: 'viewer-stage' });
   side = h('div', { class: 'viewer-side' });
   fill(dialog, stage, side);
-  answer('open', ({ id, list: ids }) => {
-    list = ids ?? [];
+  answer('open', ({ id, list: among }) => {
+    list = among ?? null;
     if (location.hash === `#job/${id}`) open(id);
     else location.hash = `job/${id}`;
   });
   dialog.addEventListener('close', () => {
-    current = null;
+    current = live = null;
+    ask('watch', { id: null });
     if (location.hash.startsWith('#job/')) history.replaceState(null, '', `#${dialog.dataset.back ?? ''}`);
   });
   dialog.addEventListener('click', (event) => {
@@ -45,7 +53,7 @@ export function startViewer() {
     if (step && !event.target.matches('input')) go(step);
   });
   jobs.addEventListener('change', ({ detail: job }) => {
-    if (job.id === current?.id && (job.state !== current.state || job.step !== current.step)) draw(job);
+    if (job.id === current?.id) update(job);
   });
 }
 
@@ -58,8 +66,8 @@ export async function open(id, back) {
   try {
     const job = await jobs.read(id);
     if (!job) throw new Error('there is no such job, or its time is over');
-    // What was drawn already is the same unless it has moved on.
-    if (!known || known.version !== job.version) draw(job);
+    if (!known) draw(job);
+    ask('watch', { id });
   } catch (error) {
     if (!known) {
       close();
@@ -72,11 +80,34 @@ export function close() {
   if (dialog?.open) dialog.close();
 }
 
-function go(step) {
-  const next = list?.[list.indexOf(current?.id) + step];
-  if (!next || list.indexOf(current?.id) < 0) return;
+/** The job that many steps away in the list; none at its ends. */
+function neighbour(step) {
+  const ids = list?.ids() ?? [];
+  const place = ids.indexOf(current?.id);
+  return place < 0 ? undefined : ids[place + step];
+}
+
+async function go(step) {
+  const from = current;
+  if (step > 0 && !neighbour(step) && neighbour(0) && !list.over) {
+    await list.more();
+    // Somebody has gone elsewhere meanwhile.
+    if (from.id !== current?.id) return;
+    if (!neighbour(step)) drawStage(current);
+  }
+  const next = neighbour(step);
+  if (!next) return;
   history.replaceState(null, '', `#job/${next}`);
   open(next);
+}
+
+/** Takes what has become of the job in sight. */
+function update(job) {
+  const before = current;
+  const settled = ended(job.state) && job.version !== before.version;
+  if (job.state !== before.state || job.canceling !== before.canceling || settled) draw(job);
+  else current = job;
+  drawLive(job);
 }
 
 function draw(job) {
@@ -84,20 +115,40 @@ function draw(job) {
   current = job;
   dialog.setAttribute('aria-label', jobTitle(job.spec));
   if (other) drawStage(job);
-  fill(side, head(job), actions(job), parameters(job), receipt(job));
+  refill(side, dialog, head(job), actions(job), parameters(job), receipt(job));
 }
 
 function drawStage(job) {
-  const place = list?.indexOf(job.id) ?? -1;
-  fill(
+  live = job.output ? null : { status: h('p', { class: 'viewer-none' }), previews: -1 };
+  refill(
     stage,
+    dialog,
     job.output
       ? picture(pictureOf(job), jobTitle(job.spec), { other: resultPath(job), class: 'result' })
-      : h('p', { class: 'viewer-none' }, standing(job)),
-    place > 0 && button('left', 'Newer picture', () => go(-1), { class: 'step step-left' }),
-    place >= 0 &&
-      place < list.length - 1 &&
+      : live.status,
+    neighbour(-1) && button('left', 'Newer picture', () => go(-1), { class: 'step step-left' }),
+    (neighbour(1) || (neighbour(0) && !list.over)) &&
       button('right', 'Older picture', () => go(1), { class: 'step step-right' }),
+  );
+  drawLive(job);
+}
+
+/** How far a job is, in words and as a picture. */
+function drawLive(job) {
+  if (!live) return;
+  setText(live.status, standing(job));
+  if (job.state !== 'running' || job.previews === live.previews) return;
+  live.previews = job.previews;
+  const shown = live;
+  previewOf(job).then(
+    (image) => {
+      if (shown !== live) return;
+      shown.image?.remove();
+      shown.image = image;
+      stage.prepend(image);
+    },
+    // There is none yet.
+    () => {},
   );
 }
 

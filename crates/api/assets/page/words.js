@@ -76,6 +76,18 @@ export function promptLoss({ t5 }) {
   return `The prompt has ${count(t5.tokens)} T5 tokens; the ${last} not used.`;
 }
 
+/** When so many pictures would be there that are asked for now; nothing of the time where nobody knows it. */
+export function forecast({ position, wait_ms: wait, run_ms: run, held }, pictures) {
+  const known = Number.isFinite(wait) && Number.isFinite(run);
+  return [
+    held && 'Held up by a pause or the hours of bulk work',
+    known && `About ${duration(wait + run)}${pictures > 1 ? ` for all ${pictures}` : ''}`,
+    position > 0 && `${count(position)} ahead`,
+  ]
+    .filter(Boolean)
+    .join(' · ');
+}
+
 /** Where a job stands, in a sentence. */
 export function standing(job) {
   switch (job.state) {

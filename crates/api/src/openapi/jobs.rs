@@ -170,8 +170,10 @@ fn retry() -> Operation {
 }
 
 fn ask_estimate() -> Operation {
+    let jobs = json!({ "type": "integer", "minimum": 1, "maximum": estimate::MOST, "default": 1 });
     Operation::new("estimateJob", "Ask how long a job would take")
         .says("Nothing is submitted, and references are not looked at.")
+        .parameter(parts::in_query("jobs", "How many jobs like this one; 1 if it is left out.", jobs))
         .takes(named("JobRequest"), examples())
         .gives::<Estimate>(StatusCode::OK, "What it would have before it.", &[])
 }

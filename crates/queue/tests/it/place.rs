@@ -1,6 +1,6 @@
 //! Where waiting jobs stand.
 
-use uso_queue::{Class, JobId, Limits, Place, Scope, Submission};
+use uso_queue::{Class, JobId, JobSpec, Limits, Place, Scope, Submission};
 
 use crate::fixture::{Fixture, bulk, spec};
 
@@ -37,6 +37,26 @@ async fn what_comes_first_is_counted() {
     let of_second = place(&fixture, &second).await.unwrap();
     assert_eq!((of_second.interactive_waiting, of_second.interactive_running), (0, 1));
     assert_eq!((of_second.bulk_running, of_second.held), (0, false));
+}
+
+#[tokio::test]
+async fn the_steps_of_those_before_it_are_told() {
+    let fixture = Fixture::start().await;
+    let with_steps = |steps| JobSpec { steps, ..spec(Class::Interactive, 0) };
+    assert_eq!(fixture.queue.prospect("a", Class::Interactive, 0).await.unwrap().steps, None);
+    let mut jobs = Vec::new();
+    for steps in [10, 40, 100] {
+        jobs.push(fixture.queue.submit("a", &with_steps(steps)).await.unwrap().id);
+    }
+    assert_eq!(place(&fixture, &jobs[0]).await.unwrap().steps, None);
+    assert_eq!(place(&fixture, &jobs[2]).await.unwrap().steps, Some(25.0));
+    assert_eq!(fixture.queue.prospect("a", Class::Interactive, 0).await.unwrap().steps, Some(50.0));
+    assert_eq!(
+        fixture.queue.prospect("a", Class::Interactive, 1).await.unwrap().steps,
+        None,
+        "it overtakes all"
+    );
+    assert_eq!(fixture.queue.prospect("a", Class::Bulk, 0).await.unwrap().steps, None);
 }
 
 #[tokio::test]
