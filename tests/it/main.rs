@@ -8,6 +8,7 @@ mod faults;
 mod fleet;
 mod hub;
 mod keys;
+mod link;
 mod model_fetch;
 mod outages;
 mod process;

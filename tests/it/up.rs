@@ -204,7 +204,6 @@ async fn variables_are_read_as_they_are_meant() {
         "USO_REDIS_CA",
         "USO_SHARDS",
         "USO_DURABILITY",
-        "USO_LEASE_MS",
         "USO_S3_ENDPOINT",
         "USO_S3_PUBLIC_ENDPOINT",
         "USO_S3_BUCKET",

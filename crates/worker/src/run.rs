@@ -152,6 +152,7 @@ impl Worker {
                     Next::Others => state.leave_until = Some(Instant::now() + LEAVE),
                 },
                 () = self.held.changed() => {}
+                () = until(state.leave_until) => state.leave_until = None,
                 () = self.shop.store_watch.until(!away) => state.fruitless = None,
                 () = state.ears.hear(listen) => state.fruitless = None,
             }
@@ -241,6 +242,14 @@ impl Worker {
             () = wait => {}
         }
         drained
+    }
+}
+
+/// Returns at that time; never, where there is none.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -40,15 +40,15 @@ pub(crate) async fn check(site: &Site, orders: &[Order], seen: &Seen) -> String 
     format!("{states:?}, failures {failures:?}, requeued {requeued:?}, resumed {resumed}")
 }
 
-/// A job fails only by what the engine was told to do to it, and by workers that died or stood still over it: for
-/// all the attempts that it had. No outage may be to blame.
+/// A job fails only by what the engine was told to do to it, for all the attempts that it had, and by workers that died
+/// over it twice. Nothing else may be to blame.
 fn check_failure(order: &Order, code: &str, seen: &Seen) {
     let count = |of: &HashMap<JobId, usize>| of.get(&order.id).copied().unwrap_or(0);
     let (lost, retried) = (count(&seen.lost), count(&seen.retried));
     let spent = match code {
-        // The last one is not followed by another attempt. Two workers that died are enough.
-        "worker_lost" => lost >= 1 || retried >= 2,
-        "scripted_failure" | "engine_panicked" | "device_lost" => lost + retried >= 2,
+        // The last one is not followed by another attempt.
+        "worker_lost" => lost >= 1,
+        "scripted_failure" | "engine_panicked" | "device_lost" => retried >= 2,
         _ => false,
     };
     assert!(spent, "{order:?} failed by {code}, after {lost} lost workers and {retried} failures");

@@ -13,6 +13,8 @@ pub(crate) enum Fault {
     KillWorker { worker: usize },
     /// A worker stands still for longer than its lease, then goes on as if nothing had been.
     FreezeWorker { worker: usize, time: Duration },
+    /// A worker's way to Redis is silent, for less than a lease bears.
+    SilenceLink { worker: usize, time: Duration },
     /// Redis dies, and starts again from its append-only file.
     KillRedis { away: Duration },
     /// The object store cannot be reached.
@@ -82,7 +84,7 @@ impl Plan {
 }
 
 /// How many kinds of fault there are.
-const KINDS: u64 = 7;
+const KINDS: u64 = 8;
 
 /// Each kind of fault at least once, kills most often.
 fn fault(dice: &mut Dice, number: usize) -> Fault {
@@ -98,7 +100,8 @@ fn fault(dice: &mut Dice, number: usize) -> Fault {
             let status = statuses[dice.below(statuses.len() as u64) as usize];
             Fault::StoreFull { time: dice.milliseconds(2000, 9000), status }
         }
-        4 | 7 => Fault::CloseWindow { time: dice.milliseconds(2000, 4000) },
+        4 => Fault::CloseWindow { time: dice.milliseconds(2000, 4000) },
+        7 => Fault::SilenceLink { worker, time: dice.milliseconds(1000, 9000) },
         _ => Fault::KillWorker { worker },
     }
 }

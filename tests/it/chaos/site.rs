@@ -10,14 +10,14 @@ use uso_store::folder::{FolderConfig, FolderServer};
 
 use super::clients::insist;
 use super::plan::Fault;
+use crate::link::Link;
 use crate::process::{PATIENCE, Process};
 use crate::store_proxy::{How, StoreProxy, What};
 
 /// Workers at any moment.
 pub(crate) const WORKERS: usize = 4;
 
-/// Short, so that much can happen; long beside the pauses of a busy machine.
-pub(crate) const LEASE: Duration = Duration::from_secs(5);
+pub(crate) const LEASE: Duration = Duration::from_millis(10_500);
 
 /// Of the scripted engines; a job of 100 steps lasts longer than a lease is left unrenewed.
 const PACE: &str = "scripted:step=20ms,fail=0.01,panic=0.002";
@@ -31,7 +31,8 @@ pub(crate) struct Site {
     folder: Option<FolderServer>,
     store: FolderConfig,
     serve: Process,
-    workers: Vec<Process>,
+    /// Each with its own way to Redis.
+    workers: Vec<(Process, Link)>,
     environment: Vec<(&'static str, String)>,
     /// Workers started so far.
     started: u64,
@@ -49,7 +50,6 @@ impl Site {
         let proxy = StoreProxy::start(&folder.endpoint()).await;
         let environment = vec![
             ("USO_REDIS", redis.url()),
-            ("USO_LEASE_MS", LEASE.as_millis().to_string()),
             ("USO_S3_ENDPOINT", proxy.endpoint()),
             ("USO_ALLOW_TEST_ENGINE", "true".into()),
             ("USO_LOG", std::env::var("USO_CHAOS_LOG").unwrap_or_else(|_| "off".into())),
@@ -59,8 +59,7 @@ impl Site {
             ("CANDLE_NUM_THREADS", "1".into()),
         ];
         let serve = Process::start(&["serve", "--listen", "127.0.0.1:0"], &environment).await;
-        let config = Config { lease: LEASE, renew: LEASE * 3 / 10, ..Config::new(redis.url()) };
-        let queue = Queue::connect(config).await.unwrap();
+        let queue = Queue::connect(Config::new(redis.url())).await.unwrap();
         let (api, folder, workers) = (serve.address(), Some(folder), Vec::new());
         let mut site =
             Self { queue, api, data, redis, proxy, folder, store, serve, workers, environment, started: 0 };
@@ -71,16 +70,18 @@ impl Site {
         site
     }
 
-    async fn worker(&mut self) -> Process {
+    async fn worker(&mut self) -> (Process, Link) {
         self.started += 1;
         let engine = format!("{PACE},seed={}", self.started);
-        Process::start(&["work", "--engine", &engine], &self.environment).await
+        let link = Link::to(&self.redis.url()).await;
+        let environment = [&self.environment[..], &[("USO_REDIS", link.url().to_owned())]].concat();
+        (Process::start(&["work", "--engine", &engine], &environment).await, link)
     }
 
     /// Replaces workers that ended by themselves: after two panics in a row they do.
     async fn supervise(&mut self) {
         for number in 0..WORKERS {
-            if self.workers[number].has_ended() {
+            if self.workers[number].0.has_ended() {
                 self.workers[number] = self.worker().await;
             }
         }
@@ -91,13 +92,18 @@ impl Site {
         self.supervise().await;
         match fault {
             Fault::KillWorker { worker } => {
-                self.workers[worker].kill().await;
+                self.workers[worker].0.kill().await;
                 self.workers[worker] = self.worker().await;
             }
             Fault::FreezeWorker { worker, time } => {
-                self.workers[worker].signal("STOP").await;
+                self.workers[worker].0.signal("STOP").await;
                 tokio::time::sleep(time).await;
-                self.workers[worker].signal("CONT").await;
+                self.workers[worker].0.signal("CONT").await;
+            }
+            Fault::SilenceLink { worker, time } => {
+                self.workers[worker].1.silence(true);
+                tokio::time::sleep(time).await;
+                self.workers[worker].1.silence(false);
             }
             Fault::KillRedis { away } => {
                 self.redis.kill().await.unwrap();
@@ -145,7 +151,7 @@ impl Site {
     /// Ends the workers as an operator would.
     pub(crate) async fn stop_workers(&mut self) {
         self.supervise().await;
-        for worker in &mut self.workers {
+        for (worker, _) in &mut self.workers {
             worker.signal("TERM").await;
             assert!(worker.ended().await, "a worker did not end in order");
         }

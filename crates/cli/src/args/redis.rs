@@ -1,7 +1,6 @@
 //! How the queue's Redis is reached.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 
@@ -33,22 +32,15 @@ pub(crate) struct RedisOptions {
     /// Accept work only once N replicas have it.
     #[arg(long, global = true, env = "USO_DURABILITY", value_parser = replicas, value_name = "replica:N")]
     pub(crate) durability: Option<u32>,
-    /// How long a lease lasts without renewal; all processes of a fleet must agree.
-    #[arg(long, global = true, env = "USO_LEASE_MS", hide = true, value_parser = lease)]
-    pub(crate) lease_ms: Option<Duration>,
 }
 
 impl RedisOptions {
     pub(crate) fn config(&self, url: &str) -> uso_queue::Config {
-        let config = uso_queue::Config::new(url);
-        let lease = self.lease_ms.unwrap_or(config.lease);
         uso_queue::Config {
             ca: self.redis_ca.clone(),
             shards: self.shards,
             replicas: self.durability.unwrap_or(0),
-            lease,
-            renew: lease * 3 / 10,
-            ..config
+            ..uso_queue::Config::new(url)
         }
     }
 }
@@ -59,12 +51,4 @@ fn replicas(text: &str) -> Result<u32, &'static str> {
     count.filter(|count| (1..=16).contains(count)).ok_or(
         "what can be asked for is replica:N, N from 1 to 16; what reaches the disk is set in Redis itself",
     )
-}
-
-/// The queue takes no shorter ones.
-fn lease(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(ms @ 4000..=3_600_000) => Ok(Duration::from_millis(ms)),
-        _ => Err("not within 4000 to 3600000".into()),
-    }
 }

@@ -13,6 +13,8 @@ mod fixture;
 mod functions;
 mod leases;
 mod life;
+#[path = "../../../../tests/it/link.rs"]
+mod link;
 mod list;
 mod loras;
 mod order;
