@@ -42,7 +42,7 @@ pub struct Look {
 impl Look {
     /// Whether it is there for longer than `age`, or nobody knows since when.
     pub fn is_older(&self, age: Duration) -> bool {
-        !self.written.is_some_and(|written| written.elapsed().unwrap_or_default() < age)
+        self.written.is_none_or(|written| written.elapsed().unwrap_or_default() >= age)
     }
 }
 

@@ -177,7 +177,7 @@ fn strange_files_do_not_stop_a_load_and_change_no_fingerprint() {
     let fingerprint = || Uso::load(&copy.files(), &CPU, DType::F32).unwrap().fingerprint().to_owned();
     let before = fingerprint();
     std::fs::create_dir(copy.path("lost+found")).unwrap();
-    std::fs::set_permissions(copy.path("lost+found"), PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(copy.path("lost+found"), PermissionsExt::from_mode(0o0)).unwrap();
     symlink("/nowhere/at/all.safetensors", copy.path("dangling.safetensors")).unwrap();
     symlink("/nowhere/at/all.json", copy.path("model.safetensors.index.json")).unwrap();
     symlink("round.gguf", copy.path("round.gguf")).unwrap();
