@@ -48,12 +48,13 @@ pub async fn keep_what_is_named(queue: &Queue, store: &Store) -> Result<usize, K
             }
         }
     }
-    let kept = stream::iter(&keys).map(|key| store.keep(key, YOUNG)).buffer_unordered(AT_ONCE);
-    let kept: Vec<_> = kept.collect().await;
-    for kept in kept {
+    let count = keys.len();
+    let kept = stream::iter(keys).map(|key| async move { store.keep(&key, YOUNG).await });
+    let mut kept = std::pin::pin!(kept.buffer_unordered(AT_ONCE));
+    while let Some(kept) = kept.next().await {
         kept?;
     }
-    Ok(keys.len())
+    Ok(count)
 }
 
 /// Keys in `bucket` that a job names and that are swept by age.

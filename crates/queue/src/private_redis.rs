@@ -313,9 +313,18 @@ fn cause(log: &str) -> String {
             return format!("{meaning}: {}", said(line));
         }
     }
-    // Warnings are marked, and one that only says goodbye tells nothing.
-    let warning = lines.iter().rev().find(|line| line.contains(" # ") && !line.contains("bye bye"));
-    warning.or(lines.last()).map_or_else(|| "it wrote no log".to_owned(), |line| said(line).to_owned())
+    // What is said at every start and at every end tells nothing.
+    const USUAL: [&str; 6] =
+        ["WARNING", "Redis is starting", "Redis version", "Configuration loaded", "Server initialized", "bye bye"];
+    let ready = lines.iter().rposition(|line| line.contains("Ready to accept connections"));
+    let since = &lines[ready.unwrap_or(0)..];
+    let telling = |line: &&&str| line.contains(" # ") && !USUAL.iter().any(|usual| line.contains(usual));
+    match (since.iter().rev().find(telling), lines.last()) {
+        (Some(line), _) => said(line).to_owned(),
+        (None, Some(line)) if ready.is_none() => said(line).to_owned(),
+        (None, Some(_)) => "it was killed, and its log says nothing of why".to_owned(),
+        (None, None) => "it wrote no log".to_owned(),
+    }
 }
 
 /// A line of a log without process, time and mark: `1:M 01 Jan 2024 00:00:00.000 # Text`.
@@ -362,6 +371,9 @@ mod tests {
                      9:M 01 Jan 2026 00:00:00.001 * Saving\n\
                      9:M 01 Jan 2026 00:00:00.002 # Redis is now ready to exit, bye bye...\n";
         assert_eq!(cause(other), "Something - odd");
+        let killed = "9:M 01 Jan 2026 00:00:00.000 # WARNING Memory overcommit must be enabled!\n\
+                      9:M 01 Jan 2026 00:00:00.001 * Ready to accept connections\n";
+        assert_eq!(cause(killed), "it was killed, and its log says nothing of why");
         assert_eq!(cause(""), "it wrote no log");
     }
 
