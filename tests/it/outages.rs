@@ -14,7 +14,7 @@ const SCRIPTED: [&str; 4] = ["--allow-test-engine", "--engine", "scripted:step=1
 /// Submits, through two workers, until `jobs` are accepted and `over`; the store relents after `outage`. Gives
 /// the jobs' paths.
 async fn under_load(fleet: &Fleet, what: What, how: How, outage: Duration, jobs: usize) -> Vec<String> {
-    let mut paths = Vec::new();
+    let mut paths: Vec<String> = Vec::new();
     for number in 0..jobs {
         // Half of them wait already when it begins.
         if number == jobs / 2 {

@@ -314,8 +314,14 @@ fn cause(log: &str) -> String {
         }
     }
     // What is said at every start and at every end tells nothing.
-    const USUAL: [&str; 6] =
-        ["WARNING", "Redis is starting", "Redis version", "Configuration loaded", "Server initialized", "bye bye"];
+    const USUAL: [&str; 6] = [
+        "WARNING",
+        "Redis is starting",
+        "Redis version",
+        "Configuration loaded",
+        "Server initialized",
+        "bye bye",
+    ];
     let ready = lines.iter().rposition(|line| line.contains("Ready to accept connections"));
     let since = &lines[ready.unwrap_or(0)..];
     let telling = |line: &&&str| line.contains(" # ") && !USUAL.iter().any(|usual| line.contains(usual));

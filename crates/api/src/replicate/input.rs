@@ -1,6 +1,7 @@
 //! From the body of a prediction to a job.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -106,6 +107,7 @@ impl Picture {
         Look {
             tag: String::new(),
             bytes: self.bytes.len() as u64,
+            written: Some(SystemTime::now()),
             media_type: Some(self.kind.media_type().to_owned()),
             kind: Some(self.kind),
             size: self.kind.size(head),

@@ -1,6 +1,6 @@
 //! Where waiting jobs stand.
 
-use uso_queue::{Class, JobId, JobSpec, Limits, Place, Scope, Submission};
+use uso_queue::{Class, JobId, Limits, Place, Scope, Submission};
 
 use crate::fixture::{Fixture, bulk, spec};
 

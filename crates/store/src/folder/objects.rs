@@ -65,7 +65,11 @@ impl Objects {
                 return Err(io::Error::new(io::ErrorKind::NotFound, "no such bucket"));
             }
             let path = bucket_folder.join(&place);
-            gone(if place.ends_with('/') { std::fs::remove_dir(&path) } else { std::fs::remove_file(&path) })?;
+            gone(if place.ends_with('/') {
+                std::fs::remove_dir(&path)
+            } else {
+                std::fs::remove_file(&path)
+            })?;
             for beside in listing::sidecars(&root, &bucket, &place) {
                 gone(std::fs::remove_file(beside))?;
             }

@@ -223,6 +223,7 @@ mod tests {
             resume: None,
             give_up: CancellationToken::new(),
             hand_back: CancellationToken::new(),
+            stuck: CancellationToken::new(),
             wishes: Arc::default(),
         })
     }

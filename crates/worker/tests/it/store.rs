@@ -103,7 +103,7 @@ async fn succeed(fixture: &Fixture, jobs: &[JobId]) {
         let view = fixture.ended(job).await;
         assert_eq!((view.state, view.attempt), (State::Succeeded, 1), "{:?}", view.error);
         let receipt = view.output.unwrap().receipt;
-        assert_eq!((receipt.steps, receipt.resumed_from), (20, None), "steps were done twice");
+        assert_eq!((receipt.steps, receipt.resumed_from), (20, 0), "steps were done twice");
     }
 }
 
@@ -173,7 +173,7 @@ async fn a_half_drawn_picture_is_gone_on_with_once_it_can_be_read() {
     fixture.proxy.relent();
     let view = fixture.ended(&job).await;
     let receipt = view.output.unwrap().receipt;
-    assert!(receipt.resumed_from.is_some_and(|step| step >= checkpoint.step), "{receipt:?}");
+    assert!(receipt.resumed_from >= checkpoint.step, "{receipt:?}");
     second.stop().await;
 }
 
