@@ -75,6 +75,6 @@ mod tests {
         let all = large.await.unwrap();
         assert!(futures::poll!(Box::pin(budget.take(1))).is_pending());
         drop(all);
-        budget.take(8 * MIB).await.unwrap();
+        drop(budget.take(8 * MIB).await.unwrap());
     }
 }

@@ -124,7 +124,7 @@ async fn a_job_counts_as_watched_for_as_long_as_somebody_follows_it() {
     let fixture = Fixture::start().await;
     let id = fixture.submit("a cat").await;
     let lease = fixture.claim().await;
-    let renewer = Renewer::start(&fixture.queue);
+    let renewer = uso_queue::Renewer::start(&fixture.queue);
     let _keeper = renewer.keep(&lease);
     assert!(!lease.progress(1, 2).await.unwrap(), "nobody follows it");
     let mut stream = fixture.get(&format!("/v1/jobs/{id}/events")).await.bytes_stream();
