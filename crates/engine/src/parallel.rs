@@ -4,9 +4,9 @@ use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use candle_core::{Device, Result};
+use candle_core::{Device, Result as CandleResult};
 
-use crate::memory;
+use crate::{Error, memory};
 
 /// Makes `count` things on several threads: the results in their order, or the first failure.
 ///
@@ -14,8 +14,8 @@ use crate::memory;
 pub(crate) fn make_all<T: Send>(
     count: usize,
     device: &Device,
-    make: impl Fn(usize) -> Result<T> + Sync,
-) -> Result<Vec<T>> {
+    make: impl Fn(usize) -> CandleResult<T> + Sync,
+) -> CandleResult<Vec<T>> {
     let (next, threads) = (AtomicUsize::new(0), threads().clamp(1, count.max(1)));
     let work = || {
         let mut made = Vec::new();
@@ -35,13 +35,35 @@ pub(crate) fn make_all<T: Send>(
         device.synchronize()?;
         Ok(made)
     };
-    let parts: Vec<Result<Vec<(usize, T)>>> = thread::scope(|scope| {
+    let parts: Vec<CandleResult<Vec<(usize, T)>>> = thread::scope(|scope| {
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         running.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
     });
-    let mut all: Vec<_> = parts.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+    let mut all: Vec<_> =
+        parts.into_iter().collect::<CandleResult<Vec<_>>>()?.into_iter().flatten().collect();
     all.sort_by_key(|(i, _)| *i);
     Ok(all.into_iter().map(|(_, one)| one).collect())
+}
+
+/// Makes two things at once: one waits for the disk while the other is copied. `one` is made on a thread of its own.
+///
+/// # Errors
+/// That of `one`, or else of `other`.
+pub(crate) fn make_both<A: Send, B>(
+    device: &Device,
+    one: impl FnOnce() -> Result<A, Error> + Send,
+    other: impl FnOnce() -> Result<B, Error>,
+) -> Result<(A, B), Error> {
+    thread::scope(|scope| {
+        let one = scope.spawn(|| {
+            let made = one()?;
+            device.synchronize()?;
+            Ok(made)
+        });
+        let other = other();
+        let one = one.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Ok((one?, other?))
+    })
 }
 
 /// Two for each processor, one of which waits for the disk, and as many as the memory suffices for, most of which may
@@ -62,6 +84,22 @@ mod tests {
     use candle_core::bail;
 
     use super::*;
+
+    #[test]
+    fn two_things_are_made_at_once_and_either_may_fail() {
+        let meet = std::sync::Barrier::new(2);
+        let make = |fails: Option<&str>| {
+            meet.wait();
+            fails.map_or(Ok(()), |name| Err(Error::Plan(name.into())))
+        };
+        let both = |one, other| make_both(&Device::Cpu, || make(one), || make(other));
+        both(None, None).unwrap();
+        for (one, other, said) in
+            [(Some("a"), None, "a"), (None, Some("b"), "b"), (Some("a"), Some("b"), "a")]
+        {
+            assert!(both(one, other).unwrap_err().to_string().ends_with(said));
+        }
+    }
 
     #[test]
     fn results_have_their_order_and_the_first_failure_ends_it() {

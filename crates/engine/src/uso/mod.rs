@@ -43,6 +43,7 @@ use crate::cache::{Cache, cache_bytes};
 use crate::config::{Defaults, ModelConfig};
 use crate::matrix::{Activations, Tier};
 use crate::model::{LoraFolder, Model, Part};
+use crate::parallel::make_both;
 use crate::placement::{self, Keep, Placement, T5Place};
 use crate::plan::Outline;
 use crate::preprocess::Normalisation;
@@ -115,6 +116,11 @@ impl Uso {
             && matches!(placement.keep, Keep::AsStored | Keep::Tier(Tier::Bf16))
             && matches!(placement.t5, T5Place::Device | T5Place::Streamed)
             && !model.is_quantised()?;
+        let (autoencoder, flux) = make_both(
+            device,
+            || timed("autoencoder", || model.autoencoder(&place)),
+            || timed("transformer", || model.flux_with(changes, &place, placement)),
+        )?;
         let mut uso = Self {
             name: files.name(),
             t5: timed("T5", || t5(&model, placement.t5, &place))?,
@@ -129,8 +135,8 @@ impl Uso {
             normalisation,
             projector: model
                 .brought(Part::Projector, &place, lies, move |vb| StyleProjector::new(&projector, vb))?,
-            autoencoder: model.autoencoder(&place)?.with_maps(maps(placement.maps)),
-            flux: timed("transformer", || model.flux_with(changes, &place, placement))?,
+            autoencoder: autoencoder.with_maps(maps(placement.maps)),
+            flux,
             outline: Outline::of(&model)?,
             placement: *placement,
             files: files.clone(),
