@@ -61,7 +61,7 @@ pub(crate) fn make_both<A: Send, B>(
             Ok(made)
         });
         let other = other();
-        let one = one.join().unwrap_or_else(|panic| resume_unwind(panic));
+        let one: Result<A, Error> = one.join().unwrap_or_else(|panic| resume_unwind(panic));
         Ok((one?, other?))
     })
 }
