@@ -2,6 +2,9 @@
 
 use crate::Error;
 
+/// Takes one row after another.
+pub(crate) type Sink<'s> = &'s mut dyn FnMut(&[u8]);
+
 /// How a stored picture is made upright.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Turn {
@@ -43,8 +46,8 @@ impl Turn {
     pub(crate) fn rows(
         self,
         size: (u32, u32),
-        decode: &mut dyn FnMut(&mut dyn FnMut(&[u8])) -> Result<(), Error>,
-        sink: &mut dyn FnMut(&[u8]),
+        decode: &mut dyn FnMut(Sink) -> Result<(), Error>,
+        sink: Sink,
     ) -> Result<(), Error> {
         if self.needs_all() {
             let mut stored = Vec::new();
@@ -95,7 +98,9 @@ mod tests {
         let turn = Turn::of(Some(orientation));
         let mut text = String::new();
         let mut decode = |sink: &mut dyn FnMut(&[u8])| {
-            ["abc", "def"].map(|row| sink(&row.bytes().flat_map(|byte| [byte; 3]).collect::<Vec<_>>()));
+            for row in ["abc", "def"] {
+                sink(&row.bytes().flat_map(|byte| [byte; 3]).collect::<Vec<_>>());
+            }
             Ok(())
         };
         let mut sink = |row: &[u8]| {
