@@ -74,8 +74,8 @@ mod tests {
 
     /// 300 x 77 pixels in each kind, as encoders begin them.
     const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x01\x2c\0\0\0\x4d\x08\x02\0\0\0";
-    const JPEG: &[u8] =
-        b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0\xff\xc0\0\x11\x08\0\x4d\x01\x2c\x03";
+    const JPEG: &[u8] = b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0\
+        \xff\xc0\0\x11\x08\0\x4d\x01\x2c\x03\x01\x11\0\x02\x11\0\x03\x11\0";
     const WEBP: &[u8] = b"RIFF\0\0\0\0WEBPVP8L\x10\0\0\0\x2f\x2b\x01\x13\0";
 
     #[test]
