@@ -224,7 +224,7 @@ mod tests {
         let place = Place { bulk_running: 4, interactive_running: 1, ..Place::default() };
         assert_eq!(of(2, place, Class::Interactive).wait_ms, Some(0));
         let place = Place { interactive_running: 2, ..place };
-        assert_eq!(of(2, place, Class::Interactive).wait_ms, Some(500));
+        assert_eq!(of(2, place, Class::Interactive).wait_ms, Some(575));
     }
 
     #[test]

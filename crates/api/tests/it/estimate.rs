@@ -26,11 +26,11 @@ async fn a_job_knows_its_place_and_when_it_will_be_done() {
     // What the API knows of workers is a second old at most.
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     let estimate: Value = fixture.post("/v1/estimate", &body).await.json().await.unwrap();
-    // The two jobs ahead have the 25 steps that are usual, not the 10 of those that were drawn.
-    assert_eq!(estimate, json!({ "position": 2, "wait_ms": 4050, "run_ms": 1200, "held": false }));
+    // The two jobs ahead have 2 steps each, not the 10 of those that were drawn.
+    assert_eq!(estimate, json!({ "position": 2, "wait_ms": 600, "run_ms": 1200, "held": false }));
     let eight: Value = fixture.post("/v1/estimate?jobs=8", &body).await.json().await.unwrap();
     assert_eq!((&eight["position"], &eight["run_ms"]), (&json!(2), &json!(1200)));
-    assert!(eight["wait_ms"].as_u64().unwrap() >= 4050 + 7 * 1200 - 1200, "{eight}");
+    assert!(eight["wait_ms"].as_u64().unwrap() >= 600 + 7 * 1200 - 1200, "{eight}");
     problem(fixture.post("/v1/estimate?jobs=0", &body).await, 400, "invalid_parameters").await;
     let view: Value = fixture.get(&format!("/v1/jobs/{second}")).await.json().await.unwrap();
     assert_eq!((&view["position"], view["eta_ms"].is_u64()), (&json!(1), true), "{view}");

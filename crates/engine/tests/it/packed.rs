@@ -144,7 +144,7 @@ fn a_packed_file_that_is_cut_before_it_is_loaded_is_named() {
         model.flux(&Place::new(Device::Cpu, DType::F32)).err(),
         model.t5_encoder(&Place::new(Device::Cpu, DType::F32)).err(),
     ];
-    for error in parts {
-        assert!(error.unwrap().to_string().contains(FILE));
-    }
+    // What is left may hold one of them.
+    let errors: Vec<String> = parts.into_iter().flatten().map(|error| error.to_string()).collect();
+    assert!(!errors.is_empty() && errors.iter().all(|error| error.contains(FILE)), "{errors:?}");
 }

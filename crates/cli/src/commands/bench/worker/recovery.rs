@@ -14,8 +14,6 @@ use crate::commands::bench::site::Site;
 
 const STEPS: u32 = 100;
 const SCRIPT: &str = "scripted:step=100ms";
-/// The shortest lease there is: waiting for it to end is not what is measured.
-const LEASE_MS: &str = "4000";
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -112,7 +110,7 @@ async fn newest(site: &Site, job: &JobId) -> anyhow::Result<EventId> {
 /// Whether a picture of the bundled model that was interrupted is the one that was not.
 pub(super) async fn same_bytes(report: &mut Report) -> anyhow::Result<()> {
     let site = Site::start().await?;
-    let args = ["work", "--lease-ms", LEASE_MS, "--checkpoint-every", "100ms"];
+    let args = ["work", "--checkpoint-every", "100ms"];
     let picture = serde_json::json!({ "width": 256, "height": 256, "seed": 7 });
     let mut worker = site.run(&args).await?.0;
     let (whole, _) = site.submit("bulk", STEPS, picture.clone()).await?;
@@ -144,19 +142,8 @@ pub(super) async fn same_bytes(report: &mut Report) -> anyhow::Result<()> {
     site.stop().await
 }
 
-fn work_args() -> [&'static str; 10] {
-    [
-        "work",
-        "--engine",
-        SCRIPT,
-        "--allow-test-engine",
-        "--lease-ms",
-        LEASE_MS,
-        "--checkpoint-every",
-        "1s",
-        "--grace",
-        "1s",
-    ]
+fn work_args() -> [&'static str; 8] {
+    ["work", "--engine", SCRIPT, "--allow-test-engine", "--checkpoint-every", "1s", "--grace", "1s"]
 }
 
 /// Sends a signal that ends a worker, and waits for its end.
