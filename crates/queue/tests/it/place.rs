@@ -1,6 +1,6 @@
 //! Where waiting jobs stand.
 
-use uso_queue::{Class, JobId, JobSpec, Limits, Place, Scope, Submission};
+use uso_queue::{Class, JobId, Limits, Place, Scope, Submission};
 
 use crate::fixture::{Fixture, bulk, spec};
 
@@ -42,7 +42,11 @@ async fn what_comes_first_is_counted() {
 #[tokio::test]
 async fn the_steps_of_those_before_it_are_told() {
     let fixture = Fixture::start().await;
-    let with_steps = |steps| JobSpec { steps, ..spec(Class::Interactive, 0) };
+    let with_steps = |steps| {
+        let mut job = spec(Class::Interactive, 0);
+        job.steps = steps;
+        job
+    };
     assert_eq!(fixture.queue.prospect("a", Class::Interactive, 0).await.unwrap().steps, None);
     let mut jobs = Vec::new();
     for steps in [10, 40, 100] {
