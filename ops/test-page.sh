@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Drives the web page of a real fleet with a real browser. Needs target/release/uso; installs the rest.
-#   ops/test-page.sh [arguments of pytest]     USO_SHOTS=DIR keeps what each test saw last
+#   ops/test-page.sh [arguments of pytest]     USO_SHOTS=DIR keeps what each test saw last;
+#   USO_PAGE=crates/api/assets/page tries the scripts and styles there in place of those in the binary
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,6 +20,11 @@ export USO_CHROMIUM
 timeout 120 "$USO_CHROMIUM" --headless --no-sandbox --disable-dev-shm-usage --dump-dom about:blank >/dev/null 2>&1 ||
   skip "$USO_CHROMIUM does not run"
 
+# Its layout is looked at with each of these alone, and with both.
+for font in dejavu-core:DejaVuSans liberation:LiberationSans-Regular; do
+  [ -n "$(find /usr/share/fonts -name "${font#*:}.ttf" 2>/dev/null)" ] || install_package "fonts-${font%:*}" || true
+done
+
 # Playwright is only the driver here: its own browsers are not fetched.
 tools=${CARGO_TARGET_DIR:-target}/page-tools
 python_tools "$tools" 'import playwright, pytest' 'playwright==1.*' 'pytest==8.*' ||
@@ -35,4 +41,4 @@ USO_ELSEWHERE=http://127.0.0.1:$("$tools/bin/python" -c 'import socket; s = sock
 USO_BASE_URL=$(ops/fleet.sh start "$work" --cors-origin "$USO_ELSEWHERE")
 export USO_BASE_URL USO_ELSEWHERE USO_FLEET_DIR=$work PYTHONDONTWRITEBYTECODE=1
 
-"$tools/bin/python" -m pytest -q -p no:cacheprovider ops/page "$@"
+"$tools/bin/python" -m pytest -q -rs -p no:cacheprovider ops/page "$@"

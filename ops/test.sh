@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything a change must pass: format, lints, tests, the API from outside, the page in a browser, documentation.
+# Everything a change must pass: format, lints, tests, the API from outside, the page in a browser, the
+# fleet in containers, documentation.
 # Installs what it needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -37,6 +38,9 @@ ops/test-clients.sh
 
 step page
 ops/test-page.sh
+
+step "the fleet in containers"
+ops/test-compose.sh
 
 step documentation
 RUSTDOCFLAGS="-D warnings" cargo doc "${flags[@]}" --no-deps

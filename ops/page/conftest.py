@@ -13,6 +13,8 @@ BASE = os.environ["USO_BASE_URL"].rstrip("/")
 HERE = pathlib.Path(__file__).parent
 EXAMPLES = HERE.parent.parent / "crates/engine/assets/mini/examples"
 SHOTS = os.environ.get("USO_SHOTS")
+# A folder whose scripts and styles are used in place of those in the binary: a change is tried without a build.
+PAGE = os.environ.get("USO_PAGE")
 
 # How long a busy machine may take over what is a matter of milliseconds on an idle one.
 PATIENCE_MS = 30_000
@@ -20,13 +22,34 @@ expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="session")
-def browser():
+def launch():
+    """Starts browsers, each with an environment of its own."""
     with sync_playwright() as playwright:
         # Containers have little shared memory, and a browser that runs out of it loses its pages.
         arguments = ["--no-sandbox", "--disable-dev-shm-usage", *os.environ.get("USO_CHROMIUM_ARGS", "").split()]
-        browser = playwright.chromium.launch(executable_path=os.environ["USO_CHROMIUM"], args=arguments)
-        yield browser
-        browser.close()
+
+        def start(**environment):
+            environment = {**os.environ, **environment}
+            return playwright.chromium.launch(
+                executable_path=os.environ["USO_CHROMIUM"], args=arguments, env=environment
+            )
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def browser(launch):
+    browser = launch()
+    yield browser
+    browser.close()
+
+
+def from_folder(route):
+    file = pathlib.Path(PAGE, urlsplit(route.request.url).path.rsplit("/", 1)[1])
+    if file.is_file():
+        route.fulfill(path=file)
+    else:
+        route.continue_()
 
 
 @pytest.fixture
@@ -38,6 +61,8 @@ def opened(browser, request):
         options = {"viewport": {"width": 1360, "height": 860}, "color_scheme": "light", **options}
         context = browser.new_context(**options)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
+        if PAGE:
+            context.route(f"{BASE}/page/*", from_folder)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)

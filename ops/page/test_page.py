@@ -1,69 +1,12 @@
 """The web page on a real fleet with the bundled model, as people use it."""
 
 import re
-import time
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import BASE, EXAMPLES, PATIENCE_MS
+from conftest import BASE, EXAMPLES
+from helpers import BLUE_SQUARE, VIEWS, attached, done, generate, settled, slow, until
 from playwright.sync_api import expect
-
-BLUE_SQUARE = "a blue square in the centre on a sandy beach"
-VIEWS = ["/", "/#queue", "/#gallery"]
-
-
-def generate(page, prompt=BLUE_SQUARE, **settings):
-    page.fill("#prompt", prompt)
-    for name, value in settings.items():
-        page.fill(f"#{name}", str(value))
-    page.keyboard.press("Control+Enter")
-    return page.locator(".card").first
-
-
-def slow(page, prompt=BLUE_SQUARE, side=448):
-    """A job of several seconds: the bundled model at a size that it was never made for."""
-    return generate(page, prompt, width=side, height=side, steps=page.get_attribute("#steps", "max"))
-
-
-def done(card):
-    """Waits for as long as the card has something new to say: how fast that is, is the machine's affair."""
-    status = card.locator(".card-status")
-    while True:
-        said, state = status.inner_text(), card.get_attribute("data-state")
-        assert state in ("sending", "queued", "running", "succeeded"), said
-        if state == "succeeded":
-            break
-        expect(status).not_to_have_text(said, timeout=90_000)
-    picture = card.locator("img.result")
-    expect(picture).to_have_class(re.compile("there"))
-    return picture
-
-
-def until(page, expression, what):
-    """The page's policy forbids evaluating strings in it, so waiting is done here."""
-    end = time.monotonic() + PATIENCE_MS / 1000
-    while not page.evaluate(expression):
-        assert time.monotonic() < end, what
-        page.wait_for_timeout(50)
-
-
-def settled(page, view):
-    """Waits for everything that a view shows to be there."""
-    if view == "/#queue":
-        expect(page.locator("#figures .figure").first).to_be_visible()
-        expect(page.locator("#workers .worker").first).to_be_visible()
-        until(page, "document.querySelector('#live .row') || document.querySelector('#live-note').textContent", view)
-    elif view == "/#gallery":
-        expect(page.locator(".tile, #gallery-none:not([hidden])").first).to_be_visible()
-        expect(page.locator("#view-gallery")).not_to_have_attribute("aria-busy", "true")
-    else:
-        expect(page.locator(".example:visible, .card").first).to_be_visible()
-
-
-def attached(page, slot, file):
-    page.set_input_files(f"#slot-{slot}", EXAMPLES / file)
-    expect(page.locator(".slot").nth(slot).locator("img")).to_be_visible()
-    expect(page.locator(".slot").nth(slot).locator("progress")).to_have_count(0)
 
 
 def test_a_prompt_becomes_a_picture(page):
@@ -375,14 +318,6 @@ def test_the_queue_shows_what_is_being_drawn(page):
     expect(row).to_be_visible()
     row.get_by_role("button", name="Cancel").click()
     expect(row).to_have_count(0)
-
-
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("width", [320, 390, 768])
-def test_nothing_is_wider_than_a_phone(opened, view, width):
-    page = opened(view, viewport={"width": width, "height": 800}, has_touch=True, is_mobile=True)
-    settled(page, view)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 # Luminance and contrast as WCAG 2 defines them; colours are drawn, since computed ones come in any notation.

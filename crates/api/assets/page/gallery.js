@@ -191,7 +191,7 @@ function leaveNone() {
 
 /** What the viewer goes through: as far as it has been read now, and further where somebody goes further. */
 const list = {
-  ids: () => state.jobs.filter((job) => !at(`tile-${job.id}`)?.hidden).map((job) => job.id),
+  jobs: () => state.jobs.filter((job) => !at(`tile-${job.id}`)?.hidden),
   get over() {
     return state.over;
   },

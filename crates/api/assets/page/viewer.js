@@ -23,7 +23,9 @@ const PARTS = [
 ];
 
 let dialog, stage, side, current;
-/** What the arrows go through: `ids()`, whether that is all (`over`), and `more()` to have more. */
+/** The job that was asked for last. */
+let wanted = null;
+/** What the arrows go through: `jobs()`, whether these are all (`over`), and `more()` to have more. */
 let list = null;
 /** What changes with each step of a job under way. */
 let live = null;
@@ -41,7 +43,7 @@ export function startViewer() {
     else location.hash = `job/${id}`;
   });
   dialog.addEventListener('close', () => {
-    current = live = null;
+    current = live = wanted = null;
     ask('watch', { id: null });
     if (location.hash.startsWith('#job/')) history.replaceState(null, '', `#${dialog.dataset.back ?? ''}`);
   });
@@ -60,16 +62,18 @@ export function startViewer() {
 /** Shows a job; `back` is the view beneath. */
 export async function open(id, back) {
   if (back !== undefined) dialog.dataset.back = back;
+  wanted = id;
   const known = jobs.get(id);
   if (known) draw(known);
   if (!dialog.open) dialog.showModal();
   try {
     const job = await jobs.read(id);
     if (!job) throw new Error('there is no such job, or its time is over');
+    if (wanted !== id) return;
     if (!known) draw(job);
     ask('watch', { id });
   } catch (error) {
-    if (!known) {
+    if (!known && wanted === id) {
       close();
       complain(error);
     }
@@ -82,9 +86,9 @@ export function close() {
 
 /** The job that many steps away in the list; none at its ends. */
 function neighbour(step) {
-  const ids = list?.ids() ?? [];
-  const place = ids.indexOf(current?.id);
-  return place < 0 ? undefined : ids[place + step];
+  const all = list?.jobs() ?? [];
+  const place = all.findIndex((job) => job.id === current?.id);
+  return place < 0 ? undefined : all[place + step];
 }
 
 async function go(step) {
@@ -97,8 +101,10 @@ async function go(step) {
   }
   const next = neighbour(step);
   if (!next) return;
-  history.replaceState(null, '', `#job/${next}`);
-  open(next);
+  history.replaceState(null, '', `#job/${next.id}`);
+  // What the list said is shown at once; it is read afresh behind that.
+  jobs.put(next);
+  open(next.id);
 }
 
 /** Takes what has become of the job in sight. */
