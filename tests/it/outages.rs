@@ -57,7 +57,7 @@ async fn a_store_that_refuses_under_load_loses_no_job_and_no_step() {
 #[tokio::test]
 async fn a_worker_ends_within_its_grace_though_the_store_says_nothing() {
     let fleet = Fleet::start().await;
-    let args = [&SCRIPTED[..], &["--grace", "3"]].concat();
+    let args = [&SCRIPTED[..], &["--grace", "3s"]].concat();
     let mut worker = fleet.worker_with(&args, &[]).await;
     let job = fleet.submit(&json!({ "prompt": "a red star", "steps": 100 })).await;
     fleet.sampling(&job).await;

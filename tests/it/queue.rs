@@ -146,7 +146,7 @@ async fn stats_are_the_queues_own_numbers() {
     let text = operator.says(&["stats"]).await;
     assert_eq!(line(&text, "interactive"), ["interactive", "0", "1", "0", "0", "no"]);
     assert_eq!(line(&text, "bulk"), ["bulk", "4", "0", "1", "0", "yes"]);
-    assert_eq!(line(&text, "a"), ["a", "2", "1", "1", "none", "none", "none", "none", "no"]);
+    assert_eq!(line(&text, "a"), ["a", "2", "1", "1", "none", "none", "none", "none", "none", "no"]);
     assert!(text.contains("dead letters: 0"), "{text}");
     let stats = operator.json(&["stats"]).await;
     let bulk = json!({ "queued": 4, "running": 0, "delayed": 1, "too_big": 0, "paused": true });
@@ -304,14 +304,16 @@ async fn classes_and_tenants_are_paused_and_go_on() {
 async fn limits_are_shown_and_changed_one_by_one() {
     let operator = Operator::start().await;
     let text = operator.says(&["limits", "studio"]).await;
-    assert_eq!(line(&text, "studio"), ["studio", "0", "0", "1", "none", "none", "none", "none", "no"]);
+    assert_eq!(
+        line(&text, "studio"),
+        ["studio", "0", "0", "1", "none", "none", "none", "none", "none", "no"]
+    );
     assert!(operator.queue.tenants().await.unwrap().is_empty(), "looking changes nothing");
     operator.says(&["limits", "studio", "--weight", "2.5", "--max-running", "4", "--per-second", "10"]).await;
     let text = operator.says(&["limits", "studio", "--max-queued", "100", "--burst", "20"]).await;
-    assert_eq!(line(&text, "studio"), ["studio", "0", "0", "2.5", "100", "4", "10", "20", "no"]);
+    assert_eq!(line(&text, "studio"), ["studio", "0", "0", "2.5", "100", "4", "10", "20", "none", "no"]);
     let view = operator.json(&["limits", "studio", "--max-running", "none"]).await;
-    let limits =
-        json!({ "weight": 2.5, "max_queued": 100, "max_running": null, "per_second": 10.0, "burst": 20.0 });
+    let limits = json!({ "weight": 2.5, "max_queued": 100, "max_running": null, "per_second": 10.0, "burst": 20.0, "max_stored": null });
     assert_eq!(view["limits"], limits);
     for bad in [["--weight", "0"], ["--weight", "nan"], ["--weight", "inf"], ["--max-queued", "-1"]] {
         let refused = operator.run(&["limits", "studio", &format!("{}={}", bad[0], bad[1])]).await;

@@ -139,6 +139,6 @@ async fn api_keys_of_an_older_version_are_still_there() {
 
 /// Where the private Redis of a data folder listens.
 fn upgraded_redis(folder: &Path) -> String {
-    let port = std::fs::read_to_string(folder.join("data/redis/port")).unwrap();
-    format!("redis://127.0.0.1:{}", port.trim())
+    let read = |name: &str| std::fs::read_to_string(folder.join("data/redis").join(name)).unwrap();
+    format!("redis://:{}@127.0.0.1:{}", read("password").trim(), read("port").trim())
 }

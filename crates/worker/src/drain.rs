@@ -10,7 +10,7 @@ const RESERVE: u32 = 4;
 
 /// The end of a grace: what is half-drawn goes into the store and back to the queue in it, at most.
 pub(crate) fn last_part(grace: Duration) -> Duration {
-    (grace / RESERVE).min(Duration::from_secs(3))
+    (grace / RESERVE).clamp(Duration::from_secs(1), Duration::from_secs(3))
 }
 
 /// Jobs that go back to the queue at once: those that have not begun, and those whose steps would not be

@@ -223,7 +223,7 @@ impl Worker {
         let leave = async {
             tokio::select! {
                 () = hurry.cancelled() => {}
-                () = tokio::time::sleep(grace - last) => {}
+                () = tokio::time::sleep(grace.saturating_sub(last)) => {}
             }
             self.held.jobs().iter().for_each(|job| job.hand_back.cancel());
             // What is half-drawn still goes into the store, if it takes it.
