@@ -102,7 +102,16 @@ async fn a_store_that_is_away_costs_no_attempt_and_no_job() {
     fixture.stop_store().await;
     let jobs = [fixture.submit(&json!({ "content": star })).await, fixture.submit(&json!({})).await];
     let worker = fixture.scripted("step=1ms").await;
-    fixture.until(&jobs[0], |view| view.version >= 3 && view.state == State::Queued).await;
+    let waits = async {
+        let says = async || fixture.queue.workers().await.unwrap().pop().map(|(_, _, report)| report.state);
+        while says().await != Some(uso_queue::WorkerState::WaitingForStore) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), waits).await.expect("it does not wait");
+    for job in &jobs {
+        assert_eq!(fixture.view(job).await.version, 1, "it was claimed in vain");
+    }
     fixture.start_store().await;
     for job in jobs {
         let view = fixture.ended(&job).await;
