@@ -152,7 +152,7 @@ async fn stats_are_the_queues_own_numbers() {
     let bulk = json!({ "queued": 4, "running": 0, "delayed": 1, "too_big": 0, "paused": true });
     assert_eq!((&stats["bulk"], &stats["dead"], &stats["sweeps"]), (&bulk, &json!(0), &json!(0)));
     let limits = json!(
-        { "weight": 1.0, "max_queued": null, "max_running": null, "per_second": null, "burst": null }
+        { "weight": 1.0, "max_queued": null, "max_running": null, "per_second": null, "burst": null, "max_stored": null }
     );
     let tenant = json!({ "name": "b", "queued": 2, "running": 0, "limits": limits, "paused": false });
     assert_eq!(stats["tenants"][1], tenant);
