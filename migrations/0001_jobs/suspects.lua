@@ -2,9 +2,9 @@
 -- Jobs at which a worker was lost. One is marked if a stage of it was under way then, runs alone the next time, and ends
 -- as poison with a second mark. A worker that only was out of reach clears its mark when it comes back.
 
--- POISON: how many marks a job ends with. PRIORITY_MS: as that of LoRAs. FREE_MS: how long a worker is kept free of other
--- work for a suspect; it asks again every second.
-local suspects = { POISON = 2, PRIORITY_MS = 1e13, FREE_MS = 10000 }
+-- POISON: how many marks a job ends with. FREE_MS: how long a worker is kept free of other work for a suspect; it asks
+-- again every second.
+local suspects = { POISON = 2, FREE_MS = 10000 }
 
 function suspects.key(root, class) return root .. ':suspects:' .. class end
 
@@ -29,7 +29,7 @@ end
 
 -- Lays a suspect aside for a worker that holds nothing else.
 function suspects.lay_aside(at, id, record)
-  local score = record.submitted - record.priority * suspects.PRIORITY_MS
+  local score = record.submitted - record.priority * loras.PRIORITY_MS
   redis.call('ZADD', suspects.key(at.root, record.class), score, id)
   shard_of(at)['suspects:' .. record.class] = true
 end
@@ -45,7 +45,7 @@ function suspects.holds(root, id, record)
   return redis.call('ZSCORE', suspects.key(root, record.class), id) and true or false
 end
 
--- The first of those laid aside, nil if there is none.
+-- The first of those laid aside.
 function suspects.first(at, class, most)
   local any, key = 'suspects:' .. class, suspects.key(at.root, class)
   if not shard_of(at)[any] then return {} end

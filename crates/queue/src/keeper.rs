@@ -122,9 +122,11 @@ impl Held {
         leases.kept.values().filter(here).cloned().collect()
     }
 
-    /// Takes those out of a shard whose marks are to be cleared.
-    fn take_lost(&self, shard: u16) -> Vec<Hold> {
-        self.lock().lost.extract_if(.., |hold| hold.id.shard() == shard).collect()
+    /// Takes one of a shard out whose mark is to be cleared.
+    fn take_lost(&self, shard: u16) -> Option<Hold> {
+        let lost = &mut self.lock().lost;
+        let index = lost.iter().position(|hold| hold.id.shard() == shard)?;
+        Some(lost.swap_remove(index))
     }
 }
 
@@ -193,7 +195,8 @@ async fn renew(queue: &Queue, leases: &[Kept], limit: Duration) {
 
 /// Says that this process is alive of leases that it has lost and is done with.
 async fn clear_marks(queue: &Queue, shard: u16, held: &Held) {
-    for hold in held.take_lost(shard) {
+    // One by one: those behind one that fails are kept for the next beat, as it is.
+    while let Some(hold) = held.take_lost(shard) {
         if let Err(error) = queue.clear_mark(&hold).await {
             tracing::debug!(job.id = %hold.id, %error, "a job is still blamed for a lease that was only out of reach");
             held.lock().lost.push(hold);
