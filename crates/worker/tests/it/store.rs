@@ -12,7 +12,7 @@ use uso_queue::{JobId, State, WorkerState};
 use crate::fixture::Fixture;
 use crate::store_proxy::{How, What};
 
-/// What stands in the store's place for a while.
+/// What stands in the store's phase for a while.
 #[derive(Clone, Copy, Debug)]
 enum Bad {
     /// Takes connections and never answers.
