@@ -31,7 +31,7 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    /// What tells the stages apart that claims depend on.
+    /// What a claim depends on: a step that does not change it wakes nobody.
     fn part(self) -> (u8, bool) {
         match self {
             Self::Ahead => (0, false),
@@ -114,7 +114,7 @@ impl ActiveJobGuard {
         self.jobs.lock().get(&self.number).is_some_and(|job| job.stage == Stage::Ahead)
     }
 
-    /// Takes note of how far the job is. A step that changes nothing for others is not told.
+    /// Records how far the job is, and wakes the loop if that changes what it may claim.
     pub(crate) fn stage(&self, stage: Stage) {
         let before = match self.jobs.lock().get_mut(&self.number) {
             Some(job) => std::mem::replace(&mut job.stage, stage),

@@ -1,5 +1,5 @@
-//! A device's cache of features is shared by all tenants; that something is in it is told only to those who had it
-//! encoded.
+//! A device's cache of features is shared by all tenants; a tenant learns only of what it had encoded
+//! itself.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};

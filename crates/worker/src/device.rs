@@ -88,7 +88,7 @@ pub struct DeviceThread {
     status: watch::Receiver<DeviceStatus>,
     condition: Condition,
     watchdog: Arc<Watchdog>,
-    /// Tripped once the device hangs.
+    /// Cancelled once the device hangs.
     hangs: CancellationToken,
     cache_owners: CacheOwners,
 }
@@ -107,7 +107,7 @@ impl DeviceThread {
         let (requests, inbox) = mpsc::channel();
         let (loaded, ready) = oneshot::channel();
         let clock = Arc::new(Clock::default());
-        let (tell, status) = watch::channel(DeviceStatus::default());
+        let (status_sender, status) = watch::channel(DeviceStatus::default());
         let watchdog = Arc::<Watchdog>::default();
         let (its_clock, its_watchdog, its) = (Arc::clone(&clock), Arc::clone(&watchdog), condition.clone());
         let thread = std::thread::Builder::new()
@@ -116,7 +116,7 @@ impl DeviceThread {
                 Ok(engine) => {
                     let _ = loaded.send(Ok(EngineInfo::new(&engine)));
                     let watched = Watched { clock: &its_clock, watchdog: &its_watchdog, condition: &its };
-                    Sampler::new(engine, &load, sharing, watched, &tell).serve(&inbox);
+                    Sampler::new(engine, &load, sharing, watched, &status_sender).serve(&inbox);
                 }
                 Err(error) => drop(loaded.send(Err(error))),
             })
@@ -183,7 +183,7 @@ impl DeviceThread {
         self.hangs.cancel();
     }
 
-    /// Tripped once it hangs.
+    /// Cancelled once it hangs.
     pub(crate) fn hangs(&self) -> &CancellationToken {
         &self.hangs
     }

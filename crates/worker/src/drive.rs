@@ -4,27 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use uso_engine::{PositionShift, Request, RequestLora};
-use uso_queue::{Class, JobSpec, Keeper, Lease, Output};
+use uso_queue::{JobSpec, Keeper, Lease, Output};
 
 use crate::active::{ActiveJobGuard, Stage};
 use crate::context::Context;
-use crate::device::{Rank, Unfinished};
-use crate::hand_back::{HandBack, Reason};
+use crate::device::Unfinished;
+use crate::hand_back::Reason;
+use crate::job::Job;
 use crate::stages::{Checkpoints, Ended, References};
-use crate::transfers::Until;
 use crate::{Error, loras};
 
 /// How often a job that is wanted elsewhere is looked at: whether its references have come meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// A job that this worker holds a lease of.
-pub(crate) struct Job<'a> {
-    pub(crate) context: &'a Context,
-    pub(crate) lease: &'a Lease,
-    pub(crate) keeper: &'a Keeper,
-    pub(crate) active: &'a ActiveJobGuard,
-    pub(crate) checkpoints: &'a Checkpoints<'a>,
-}
 
 impl Context {
     /// Works on a leased job until it is settled. The lease is renewed all the while, also while Redis is away: the
@@ -80,28 +71,6 @@ impl Job<'_> {
         Ok(self.upload(&request, finished, fetched).await?)
     }
 
-    /// What `work` gives, unless the job is to go back before, or its lease is lost.
-    pub(crate) async fn unless_handed_back<T>(
-        &self,
-        work: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Unfinished> {
-        let lost = self.keeper.lost();
-        tokio::select! {
-            done = work => Ok(done?),
-            () = self.hand_back().asked().cancelled() => Err(Unfinished::HandedBack(None)),
-            () = lost.cancelled() => Err(Error::Abandoned.into()),
-        }
-    }
-
-    pub(crate) fn hand_back(&self) -> &HandBack {
-        self.active.hand_back()
-    }
-
-    /// How long a file may wait for the store.
-    pub(crate) fn until(&self) -> Until {
-        Until { lost: self.keeper.lost(), leave: self.context.leave.clone() }
-    }
-
     /// Asks for the job to be handed back when the queue says so.
     async fn ask_for_hand_back<T>(&self) -> T {
         let closed = self.keeper.hand_back();
@@ -126,13 +95,6 @@ impl Job<'_> {
         }
         std::future::pending().await
     }
-}
-
-/// How urgent a job is.
-pub(crate) fn rank(lease: &Lease) -> Rank {
-    let spec = &lease.spec;
-    let interactive = spec.class == Class::Interactive;
-    Rank { interactive, priority: spec.priority, submitted_ms: lease.submitted_ms }
 }
 
 fn request(spec: &JobSpec, references: References, loras: Vec<RequestLora>) -> Request {

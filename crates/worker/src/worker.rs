@@ -16,7 +16,7 @@ use crate::hand_back::{HandBack, Reason};
 use crate::listener::{Listen, WakeUpListener};
 use crate::stages::Ended;
 use crate::store_watch::StoreWatch;
-use crate::{DeviceThread, Error, Metrics, drain, drive, heartbeat};
+use crate::{DeviceThread, Error, Metrics, drain, heartbeat, job};
 
 /// A worker looks for work at least this often, wake-up or not.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
@@ -206,7 +206,7 @@ impl Worker {
     fn start(&self, lease: Lease, drives: &mut JoinSet<Result<Ended, Error>>) {
         tracing::info!(job.id = %lease.id, fence = lease.fence, attempt = lease.attempt, "claimed");
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let (keeper, rank) = (self.renewer.keep(&lease), drive::rank(&lease));
+        let (keeper, rank) = (self.renewer.keep(&lease), job::rank(&lease));
         let job = ActiveJob {
             id: lease.id,
             tenant: lease.tenant.clone(),

@@ -31,7 +31,7 @@ pub(super) struct ActiveSample {
     unseen: Duration,
     /// Whether it was said that its steps are slow.
     warned: bool,
-    tell: watch::Sender<Progress>,
+    progress_sender: watch::Sender<Progress>,
     copies: watch::Sender<Option<PartialSample>>,
     previews: watch::Sender<Option<Image>>,
     end: oneshot::Sender<Result<FinishedSample, Unfinished>>,
@@ -39,7 +39,7 @@ pub(super) struct ActiveSample {
 
 impl ActiveSample {
     pub(super) fn new(request: SampleRequest) -> (Self, RunningSample) {
-        let (tell, progress) = watch::channel(Progress::default());
+        let (progress_sender, progress) = watch::channel(Progress::default());
         let (copies, copy) = watch::channel(None);
         let (previews, preview) = watch::channel(None);
         let (end, ended) = oneshot::channel();
@@ -51,7 +51,7 @@ impl ActiveSample {
             copied: 0,
             unseen: Duration::ZERO,
             warned: false,
-            tell,
+            progress_sender,
             copies,
             previews,
             end,
@@ -85,7 +85,7 @@ impl ActiveSample {
     fn enter(&mut self, phase: Phase) {
         if self.progress.phase != phase {
             self.progress.phase = phase;
-            self.tell.send_replace(self.progress);
+            self.progress_sender.send_replace(self.progress);
         }
     }
 
@@ -105,7 +105,7 @@ impl ActiveSample {
         self.usage.sample += took;
         self.unseen += took;
         self.progress.step = done;
-        self.tell.send_replace(self.progress);
+        self.progress_sender.send_replace(self.progress);
     }
 
     /// The first step of a picture also prepares the device for its size, and one warning a picture is enough.

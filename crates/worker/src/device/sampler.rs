@@ -21,7 +21,7 @@ pub(super) struct Sampler<'a, E: Engine> {
     policy: Policy,
     watched: Watched<'a>,
     limits: Limits,
-    tell: &'a watch::Sender<DeviceStatus>,
+    status: &'a watch::Sender<DeviceStatus>,
     entries: Vec<Entry<E::Sample>>,
     ids: u64,
     /// Which sample had the last turn. All others on the device are set aside.
@@ -41,7 +41,7 @@ impl<'a, E: Engine> Sampler<'a, E> {
         load: &'a dyn Fn() -> Result<E, EngineError>,
         sharing: Sharing,
         watched: Watched<'a>,
-        tell: &'a watch::Sender<DeviceStatus>,
+        status: &'a watch::Sender<DeviceStatus>,
     ) -> Self {
         let policy = Policy::new(sharing.most_begun, sharing.bulk_every, engine.memory());
         Self {
@@ -50,7 +50,7 @@ impl<'a, E: Engine> Sampler<'a, E> {
             policy,
             watched,
             limits: Limits::new(sharing.patience),
-            tell,
+            status,
             entries: Vec::new(),
             ids: 0,
             turn: None,
@@ -61,7 +61,7 @@ impl<'a, E: Engine> Sampler<'a, E> {
 
     /// Samples until nobody asks any more, or the device is lost. What has begun then is handed back.
     pub(super) fn serve(mut self, inbox: &mpsc::Receiver<ActiveSample>) {
-        self.tell();
+        self.publish_status();
         while self.listen(inbox) {
             self.sweep();
             let candidates: Vec<_> = self.entries.iter().map(Entry::candidate).collect();
@@ -77,7 +77,7 @@ impl<'a, E: Engine> Sampler<'a, E> {
                 break;
             }
             self.grant_copies();
-            self.tell();
+            self.publish_status();
         }
         for entry in self.entries {
             let partial = entry.partial();
@@ -115,8 +115,8 @@ impl<'a, E: Engine> Sampler<'a, E> {
         self.entries.push(Entry { id: self.ids, active, sample: None, copy, footprint });
     }
 
-    /// Tells what there is, where that has changed.
-    fn tell(&self) {
+    /// Publishes the status, if it has changed.
+    fn publish_status(&self) {
         let residents = self.entries.iter().filter(|entry| entry.sample.is_some());
         let held = |Entry { id, footprint, .. }: &Entry<_>| {
             if self.turn == Some(*id) { footprint.kept } else { footprint.aside() }
@@ -124,7 +124,7 @@ impl<'a, E: Engine> Sampler<'a, E> {
         let taken = residents.map(held).fold(0, u64::saturating_add);
         let free = self.engine.memory().map(|memory| memory.saturating_sub(taken));
         let now = DeviceStatus { cache: self.engine.cache(), free };
-        self.tell.send_if_modified(|before| std::mem::replace(before, now) != now);
+        self.status.send_if_modified(|before| std::mem::replace(before, now) != now);
     }
 
     /// Ends what nobody wants sampled here any more.
@@ -192,7 +192,7 @@ impl<'a, E: Engine> Sampler<'a, E> {
         entry.active.usage.device += self.watched.clock.count(Activity::Checkpoint, begun);
     }
 
-    /// Tells who has the device now. A turn that bulk is owed is over after a step, and not worth telling.
+    /// Reports who has the device now. A turn that bulk is owed is over after a step, and not worth a report.
     fn announce(&mut self, active: &mut ActiveSample) {
         let urgent_waits = self.entries.iter().any(|entry| entry.active.request.rank.interactive);
         let is_owed = !active.request.rank.interactive && urgent_waits;

@@ -12,7 +12,7 @@ use super::progress::note_stage;
 use crate::Error;
 use crate::active::Stage;
 use crate::device::Unfinished;
-use crate::drive::Job;
+use crate::job::Job;
 use crate::transfers::{self, ReadError};
 
 /// How long a job keeps its slot while its references are fetched.

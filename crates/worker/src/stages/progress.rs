@@ -1,4 +1,4 @@
-//! What the queue is told of a sample under way.
+//! Progress and previews of a sample under way, reported to the queue.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(crate) async fn note_stage(lease: &Lease, stage: Option<&str>) {
     }
 }
 
-/// Tells the queue what the device tells.
+/// Reports to the queue what the device reports.
 pub(crate) struct Reporter<'a> {
     lease: &'a Lease,
     active: &'a ActiveJobGuard,
@@ -42,27 +42,27 @@ impl<'a> Reporter<'a> {
     /// where it is away, all are: a picture matters more than its progress bar. A job that was canceled or
     /// has expired is given up here, within one step.
     pub(crate) async fn report(&self, mut progress: watch::Receiver<Progress>) {
-        let mut told = Progress::default();
+        let mut reported = Progress::default();
         while progress.changed().await.is_ok() {
             let now = *progress.borrow_and_update();
             self.active.progress(now, self.lease.spec.steps);
-            match self.tell(told, now).await {
+            match self.send(reported, now).await {
                 Ok(()) => {}
                 Err(QueueError::LostLease { .. }) => self.lost.cancel(),
                 Err(error) => tracing::debug!(job.id = %self.lease.id, %error, "a step was not reported"),
             }
-            told = now;
+            reported = now;
         }
     }
 
-    async fn tell(&self, told: Progress, now: Progress) -> Result<(), QueueError> {
-        match (told.phase, now.phase) {
+    async fn send(&self, reported: Progress, now: Progress) -> Result<(), QueueError> {
+        match (reported.phase, now.phase) {
             (Phase::SetAside, Phase::Sampling) => self.lease.resumed().await?,
             (Phase::Sampling, Phase::SetAside) => self.lease.set_aside().await?,
             (Phase::Waiting, Phase::Sampling) => self.lease.note_stage(Some("sample")).await?,
             _ => {}
         }
-        if now.step != told.step {
+        if now.step != reported.step {
             let watched = self.lease.progress(now.step, self.lease.spec.steps).await?;
             self.watched.store(watched || self.lease.class() == Class::Interactive, Ordering::Relaxed);
         }

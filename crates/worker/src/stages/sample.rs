@@ -9,7 +9,7 @@ use uso_engine::Request;
 use super::progress::Reporter;
 use crate::Error;
 use crate::device::{FinishedSample, RunningSample, SampleRequest, Unfinished};
-use crate::drive::{Job, rank};
+use crate::job::{Job, rank};
 
 impl Job<'_> {
     /// Has the picture sampled; meanwhile reports progress, keeps checkpoints and shows previews.

@@ -6,8 +6,8 @@ use uso_queue::{Error as QueueError, Output};
 
 use crate::Error;
 use crate::device::PartialSample;
-use crate::drive::Job;
 use crate::hand_back::Reason;
+use crate::job::Job;
 use crate::verdict::{Verdict, verdict};
 
 /// Pause before the queue is asked again to take a result.

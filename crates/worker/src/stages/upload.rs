@@ -11,7 +11,7 @@ use uso_store::output_key;
 use super::fetch::Fetched;
 use super::progress::note_stage;
 use crate::device::{FinishedSample, Usage};
-use crate::drive::Job;
+use crate::job::Job;
 use crate::parameters::{self, Parameters};
 use crate::transfers;
 use crate::{Error, loras, tokens};

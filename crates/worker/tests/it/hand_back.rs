@@ -26,14 +26,14 @@ fn scripted_job() -> Value {
     bulk(json!({ "prompt": "a red star", "steps": 40, "seed": 1 }))
 }
 
-/// Has a job begun, and handed back half-drawn.
+/// Has a job begun, and handed back partial.
 async fn partial_sample(fixture: &Fixture, job: &Value) -> (JobId, Checkpoint) {
     let id = fixture.submit(job).await;
     fixture.until(&id, |view| view.step >= 3).await;
     fixture.open_window(false).await;
     let view = fixture.until(&id, |view| view.state == State::Queued).await;
     assert_eq!(view.attempt, 0, "handing back cost an attempt");
-    let checkpoint = view.checkpoint.expect("nothing is left of what was drawn");
+    let checkpoint = view.checkpoint.expect("nothing is left of what was sampled");
     assert!(checkpoint.step >= 3 && checkpoint.step < view.spec.steps);
     assert!(object(fixture, &checkpoint).exists());
     (id, checkpoint)
