@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
 use self::objects::Objects;
-use crate::private::close_folder;
+use crate::private::make_private;
 use crate::{Error, S3Keys};
 
 /// How long transfers may go on once the server is to stop.
@@ -95,7 +95,7 @@ fn s3_service(config: &FolderConfig) -> Result<S3Service, Error> {
         path: config.root.clone(),
         source,
     };
-    close_folder(&config.root).map_err(|error| refused(error.into()))?;
+    make_private(&config.root).map_err(|error| refused(error.into()))?;
     let mut builder = S3ServiceBuilder::new(Objects::new(&config.root).map_err(refused)?);
     // Without this s3s lets everybody in.
     let keys = &config.keys;

@@ -18,7 +18,7 @@ pub struct S3Keys {
 }
 
 impl S3Keys {
-    /// The keys in the file `path`. If it is not there, they are drawn and written to it, for this user's eyes only.
+    /// The keys in the file `path`. If the file is not there, it is made with new random keys, for this user's eyes only.
     ///
     /// # Errors
     /// [`Error::Damaged`], [`Error::Read`] or [`Error::Write`].

@@ -10,8 +10,8 @@ pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-/// The same, and closes a folder that somebody else has made.
-pub(crate) fn close_folder(folder: &Path) -> io::Result<()> {
+/// The same, and takes everybody else's access to a folder that is there.
+pub(crate) fn make_private(folder: &Path) -> io::Result<()> {
     create_folder(folder)?;
     std::fs::set_permissions(folder, Permissions::from_mode(0o700))
 }

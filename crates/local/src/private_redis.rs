@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 
 use self::restarts::Restarts;
 use crate::Error;
-use crate::private::close_folder;
+use crate::private::make_private;
 
 /// Oldest major version that has functions.
 const OLDEST: u32 = 7;
@@ -45,21 +45,21 @@ impl PrivateRedis {
     /// [`Error::PrivateRedis`] if there is no `redis-server`, it is too old, or it does not start.
     pub async fn start(folder: &Path, port: Option<u16>) -> Result<Self, Error> {
         check_binary().await?;
-        close_folder(folder).map_err(|error| refused(folder, &error))?;
+        make_private(folder).map_err(|error| refused(folder, &error))?;
         Self::start_in(folder, port, None).await
     }
 
-    /// The same for one that asks for a password: it is drawn once and lies in the folder, for its owner's eyes
+    /// The same for one that asks for a password: it is made once and lies in the folder, for its owner's eyes
     /// only. Data of a server that asked for none is taken along.
     ///
     /// # Errors
     /// As [`PrivateRedis::start`].
     pub async fn start_with_password(folder: &Path, port: Option<u16>) -> Result<Self, Error> {
         check_binary().await?;
-        close_folder(folder).map_err(|error| refused(folder, &error))?;
+        make_private(folder).map_err(|error| refused(folder, &error))?;
         let password = match password::read(folder) {
             Some(password) => password,
-            None => password::draw(folder).map_err(|error| refused(folder, &error))?,
+            None => password::create(folder).map_err(|error| refused(folder, &error))?,
         };
         Self::start_in(folder, port, Some(password)).await
     }

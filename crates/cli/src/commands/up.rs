@@ -25,9 +25,9 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     // First, because the S3 service must know the page's address.
     let listener = listen(args.port).await?;
     let mut services = Services::start(&data, missing(&args, listener.local_addr()?)).await?;
-    let places = Places::new(&args, &services);
+    let endpoints = Endpoints::new(&args, &services);
     let ended = tokio::select! {
-        ended = run_fleet(&args, places, listener, &shutdown) => ended,
+        ended = run_fleet(&args, endpoints, listener, &shutdown) => ended,
         error = services.supervise() => Err(error.into()),
         () = shutdown.abort.cancelled() => {
             services.kill().await;
@@ -52,14 +52,14 @@ fn missing(args: &UpArgs, address: SocketAddr) -> Wanted {
 }
 
 /// Where queue and store are, given or started.
-struct Places {
+struct Endpoints {
     redis: String,
     s3: S3Args,
-    /// Keys to a folder of our own.
+    /// Keys to the S3 service, if it was started here.
     keys: Option<Credentials>,
 }
 
-impl Places {
+impl Endpoints {
     fn new(args: &UpArgs, services: &Services) -> Self {
         let redis = services.redis().map(|redis| redis.url()).or_else(|| args.redis.clone());
         let s3 = services.s3().map_or_else(|| args.s3.clone(), |s3| args.s3.at(s3.endpoint()));
@@ -88,16 +88,16 @@ fn credentials(keys: &S3Keys) -> Credentials {
 /// Runs API and worker until they are asked to stop, or one of them fails.
 async fn run_fleet(
     args: &UpArgs,
-    places: Places,
+    endpoints: Endpoints,
     listener: TcpListener,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    let settings = places.queue(args)?;
+    let settings = endpoints.queue(args)?;
     let device = connect::device(&args.model, &args.engine, &args.pace, None, Condition::default()).await?;
     let queue = connect::queue(settings.clone()).await?;
     let for_api = Queue::connect(uso_queue::Config { timeout: QUEUE_TIMEOUT, ..settings }).await?;
-    let own_folder = places.keys.is_some();
-    let store = connect::store(&places.s3, places.keys).await?;
+    let own_folder = endpoints.keys.is_some();
+    let store = connect::store(&endpoints.s3, endpoints.keys).await?;
 
     let (registry, address, model) = (Registry::new(), listener.local_addr()?, device.model().to_owned());
     let api = api(args, for_api.clone(), store.clone(), registry.clone(), address).await?;

@@ -66,7 +66,7 @@ async fn only_what_is_wanted_is_started() {
 }
 
 #[tokio::test]
-async fn keys_that_are_damaged_are_not_drawn_anew() {
+async fn damaged_keys_are_not_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let data = DataFolder::take(folder.path()).unwrap();
     std::fs::write(folder.path().join("s3-keys.json"), "{").unwrap();

@@ -1,4 +1,4 @@
-//! What is old in a folder of our own is deleted: a folder has no lifecycle rules.
+//! Deletes old uploads and checkpoints from our own S3 folder: a folder has no lifecycle rules.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use uso_api::keep_what_is_named;
 use uso_queue::Queue;
 use uso_store::Store;
 
-/// How long uploads and half-drawn pictures are kept that no job names.
+/// How long uploads and checkpoints are kept that no job names.
 const KEPT: Duration = Duration::from_secs(8 * 24 * 60 * 60);
-/// Pause before it is looked again for older ones.
+/// Pause between two sweeps.
 const SWEEP_AGAIN: Duration = Duration::from_secs(60 * 60);
 
-/// Until `stop`, deletes what was uploaded and what was half-drawn once it is old and no job names it.
+/// Until `stop`, deletes old uploads and checkpoints that no job names.
 pub(super) async fn sweep(queue: Queue, store: Store, stop: CancellationToken) {
     loop {
         tokio::select! {
