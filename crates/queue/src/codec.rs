@@ -1,45 +1,9 @@
-//! How values are packed: answers of functions, which are lists whose places have fixed meanings, JSON and base 62.
+//! How values are packed: JSON and base 62.
 
-use redis::{FromRedisValue, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Error;
-
-/// The values of an answer, in order.
-pub(crate) struct Reply(std::vec::IntoIter<Value>);
-
-impl Reply {
-    /// The values of a list; none for Redis' nil.
-    pub(crate) fn of(value: Value) -> Result<Option<Self>, Error> {
-        match value {
-            Value::Nil => Ok(None),
-            Value::Array(values) => Ok(Some(Self(values.into_iter()))),
-            other => Err(Error::Unreadable(format!("a list was expected, not {other:?}"))),
-        }
-    }
-
-    /// The values of a list that must be there.
-    pub(crate) fn list(value: Value) -> Result<Self, Error> {
-        Self::of(value)?.ok_or_else(|| Error::Unreadable("a list was expected, not nil".into()))
-    }
-
-    /// The next value, which must be there.
-    pub(crate) fn next<T: FromRedisValue>(&mut self) -> Result<T, Error> {
-        let value = self.0.next().ok_or_else(|| Error::Unreadable("the answer is too short".into()))?;
-        redis::from_redis_value(value).map_err(|error| Error::Unreadable(error.to_string()))
-    }
-
-    /// The next value; none in an answer of a time when there was no such value.
-    pub(crate) fn later<T: FromRedisValue>(&mut self) -> Result<Option<T>, Error> {
-        if self.0.as_slice().is_empty() { Ok(None) } else { self.next() }
-    }
-
-    /// What is left.
-    pub(crate) fn rest(self) -> impl Iterator<Item = Value> {
-        self.0
-    }
-}
 
 /// Reads JSON that the queue holds.
 pub(crate) fn json<T: DeserializeOwned>(text: &str) -> Result<T, Error> {

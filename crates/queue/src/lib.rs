@@ -23,6 +23,7 @@ mod queue;
 mod random;
 mod redis;
 mod rejection;
+mod reply;
 mod schema;
 mod tenant;
 mod webhooks;

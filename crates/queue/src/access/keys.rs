@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::secret::{ApiKey, same};
-use crate::codec::Reply;
 use crate::random::random_bytes;
+use crate::reply::Reply;
 use crate::tenant::check_tenant;
 use crate::{Error, Queue};
 

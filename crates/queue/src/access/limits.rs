@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::codec::Reply;
 use crate::jobs::Counter;
+use crate::reply::Reply;
 use crate::tenant::check_tenant;
 use crate::{Error, Queue, Rejection, State};
 

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::codec::Reply;
+use crate::reply::Reply;
 use crate::tenant::check_tenant;
 use crate::{Error, Queue, Rejection};
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use redis::Value;
 use serde::Serialize;
 
-use crate::codec::Reply;
+use crate::reply::Reply;
 use crate::{Error, EventId, JobEvent, JobId, Queue, State};
 
 /// Members of a list that one call reads.

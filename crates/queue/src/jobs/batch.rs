@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::submit::add_jobs;
-use crate::codec::{Reply, json};
+use crate::codec::json;
+use crate::reply::Reply;
 use crate::tenant::check_tenant;
 use crate::{BatchId, Error, JobId, JobSpec, MAX_KEY, Queue, Rejection, Submission};
 

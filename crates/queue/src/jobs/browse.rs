@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use redis::Value;
 
-use crate::codec::Reply;
+use crate::reply::Reply;
 use crate::schema::text_schema;
 use crate::tenant::check_tenant;
 use crate::{BatchId, Class, Error, JobId, JobView, NotAnId, Queue, State};

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use redis::Value;
 use uuid::Uuid;
 
-use crate::codec::Reply;
+use crate::reply::Reply;
 use crate::{Class, Error, Lease, Queue, WorkerId};
 
 /// Calls that one claim may need to get past jobs that ended while they waited.

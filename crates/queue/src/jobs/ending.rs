@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use crate::codec::Reply;
+use crate::reply::Reply;
 use crate::{Error, JobId, Queue, State};
 
 /// What a request to cancel a job found.

@@ -6,7 +6,8 @@ use redis::Value;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{Reply, json};
+use crate::codec::json;
+use crate::reply::Reply;
 use crate::tenant::check_tenant;
 use crate::{BatchId, Class, Error, EventId, JobId, JobSpec, Queue, Receipt};
 

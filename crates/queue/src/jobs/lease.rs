@@ -6,7 +6,8 @@ use redis::Value;
 use uuid::Uuid;
 
 use super::hold::Hold;
-use crate::codec::{Reply, json, to_json};
+use crate::codec::{json, to_json};
+use crate::reply::Reply;
 use crate::{BatchId, Checkpoint, Class, Error, Failure, JobId, JobSpec, Output, Queue};
 
 /// Largest record of a checkpoint in bytes of JSON.

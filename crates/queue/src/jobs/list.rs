@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use crate::codec::Reply;
+use crate::reply::Reply;
 use crate::tenant::check_tenant;
 use crate::{BatchId, Class, Error, JobId, JobView, Queue, State};
 

@@ -1,6 +1,6 @@
 //! Where a waiting job stands.
 
-use crate::codec::Reply;
+use crate::reply::Reply;
 use crate::{Class, Error, JobView, Queue, State};
 
 /// What comes before a job. Within a call's bounds: of very long backlogs and of very many tenants it is an

@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::codec::Reply;
+use crate::reply::Reply;
 use crate::{Error, Queue, WorkerId};
 
 /// How long a process stays the one that reaps without saying so again.

@@ -3,7 +3,7 @@
 
 use redis::Value;
 
-use crate::codec::Reply;
+use crate::reply::Reply;
 use crate::tenant::check_tenant;
 use crate::{BatchId, BatchSubmitted, Error, JobId, JobSpec, Queue, Rejection};
 

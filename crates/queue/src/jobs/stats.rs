@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::codec::Reply;
+use crate::reply::Reply;
 use crate::tenant::check_tenant;
 use crate::{Class, Error, Queue, State};
 

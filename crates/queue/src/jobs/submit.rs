@@ -2,8 +2,9 @@
 
 use redis::Value;
 
-use crate::codec::{Reply, to_json};
+use crate::codec::to_json;
 use crate::random::random_bytes;
+use crate::reply::Reply;
 use crate::tenant::check_tenant;
 use crate::{BatchId, Error, JobId, JobSpec, MAX_JOBS, MAX_KEY, Queue, Rejection, WebhookShape};
 

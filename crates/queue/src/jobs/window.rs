@@ -6,7 +6,8 @@ use jiff::tz::TimeZone;
 use redis::Value;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{Reply, json, to_json};
+use crate::codec::{json, to_json};
+use crate::reply::Reply;
 use crate::{Error, Queue, Rejection};
 
 /// A part of each day, by the clocks of a place.

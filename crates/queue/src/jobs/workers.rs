@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::codec::{Reply, json, to_json};
+use crate::codec::{json, to_json};
+use crate::reply::Reply;
 use crate::{Class, Error, JobId, Queue};
 
 /// Leases for which a worker may be silent before it counts as gone.

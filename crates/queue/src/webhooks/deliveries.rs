@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::endpoints::WebhookSecret;
-use crate::codec::Reply;
+use crate::reply::Reply;
 use crate::tenant::check_tenant;
 use crate::{Error, JobId, Queue, State};
 

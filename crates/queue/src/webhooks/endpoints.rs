@@ -6,8 +6,8 @@ use std::time::Duration;
 use redis::Value;
 use serde::Serialize;
 
-use crate::codec::Reply;
 use crate::random::{random_bytes, random_name};
+use crate::reply::Reply;
 use crate::tenant::check_tenant;
 use crate::{Error, Queue, State};
 
