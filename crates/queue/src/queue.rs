@@ -83,7 +83,7 @@ impl Queue {
     /// [`Error::Unreachable`] if it does not.
     pub async fn ping(&self) -> Result<(), Error> {
         for shard in self.shards() {
-            let _: u8 = self.0.connection.run(redis::cmd("EXISTS").arg(self.key(shard, "layout"))).await?;
+            let _: u8 = self.0.connection.call(redis::cmd("EXISTS").arg(self.key(shard, "layout"))).await?;
         }
         Ok(())
     }
@@ -93,7 +93,7 @@ impl Queue {
     /// # Errors
     /// [`Error::Unreachable`].
     pub async fn now_ms(&self) -> Result<u64, Error> {
-        let (seconds, micros): (u64, u64) = self.0.connection.run(&redis::cmd("TIME")).await?;
+        let (seconds, micros): (u64, u64) = self.0.connection.call(&redis::cmd("TIME")).await?;
         Ok(seconds * 1000 + micros / 1000)
     }
 

@@ -144,7 +144,7 @@ impl Queue {
             for part in 0.. {
                 let mut range = redis::cmd("LRANGE");
                 range.arg(&list).arg(part * PART).arg((part + 1) * PART - 1);
-                let ids: Vec<Vec<u8>> = self.0.connection.run(&range).await?;
+                let ids: Vec<Vec<u8>> = self.0.connection.call(&range).await?;
                 for id in &ids {
                     *listed.entry(JobId::read(shard, id)?).or_insert(0) += 1;
                 }

@@ -145,7 +145,7 @@ impl Queue {
         let key = [self.key(batch.shard(), "members:").as_bytes(), batch.bytes()].concat();
         let mut range = redis::cmd("LRANGE");
         range.arg(key).arg(0).arg(most as u64 - 1);
-        let ids: Vec<Vec<u8>> = self.0.connection.run(&range).await?;
+        let ids: Vec<Vec<u8>> = self.0.connection.call(&range).await?;
         ids.iter().map(|id| JobId::read(batch.shard(), id)).collect()
     }
 

@@ -24,7 +24,7 @@ pub struct Claim<'a> {
     pub busy: bool,
     /// Whether it holds no job: only then it is given one at which a worker was lost, and that one alone.
     pub alone: bool,
-    /// What the worker has free, in the unit of [`Lease::release_too_big`]; none if anything fits.
+    /// Bytes of memory that the worker has free for one job; none if any job fits.
     pub capacity: Option<u64>,
     /// Names of the LoRAs that the worker has; jobs that ask for others are left to others.
     pub loras: &'a [String],

@@ -95,7 +95,7 @@ impl Queue {
             };
             let mut range = redis::cmd("XREVRANGE");
             range.arg(self.key(shard, "dead")).arg(end).arg("-").arg("COUNT").arg(most);
-            let reply: StreamRangeReply = self.0.connection.run(&range).await?;
+            let reply: StreamRangeReply = self.0.connection.call(&range).await?;
             letters.extend(reply.ids.iter().filter_map(|entry| DeadLetter::read(shard, entry)));
         }
         letters.sort_by_key(|letter| std::cmp::Reverse((letter.id.entry, letter.id.shard)));
@@ -110,7 +110,7 @@ impl Queue {
         let mut range = redis::cmd("XRANGE");
         let entry = id.entry.to_string();
         range.arg(self.key(id.shard, "dead")).arg(&entry).arg(&entry);
-        let reply: StreamRangeReply = self.0.connection.run(&range).await?;
+        let reply: StreamRangeReply = self.0.connection.call(&range).await?;
         Ok(reply.ids.first().and_then(|entry| DeadLetter::read(id.shard, entry)))
     }
 
@@ -131,7 +131,7 @@ impl Queue {
     pub async fn drop_dead_letter(&self, id: &LetterId) -> Result<bool, Error> {
         let mut delete = redis::cmd("XDEL");
         delete.arg(self.key(id.shard, "dead")).arg(id.entry.to_string());
-        self.0.connection.run(&delete).await
+        self.0.connection.call(&delete).await
     }
 }
 

@@ -240,7 +240,7 @@ impl Queue {
     /// [`Error::Unreachable`].
     pub async fn newest_event(&self, shard: u16) -> Result<EventId, Error> {
         let range = newest(&self.key(shard, "events"));
-        Ok(first(&self.0.connection.run(&range).await?))
+        Ok(first(&self.0.connection.call(&range).await?))
     }
 }
 

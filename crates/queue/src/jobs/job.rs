@@ -112,9 +112,9 @@ pub struct Checkpoint {
 pub enum Blocked {
     /// None is large enough.
     Room {
-        /// What the job needs, in the unit in which workers state what they have free.
+        /// Bytes of memory that the job needs.
         need: u64,
-        /// The most that any live worker has.
+        /// The most bytes that a live worker has free for one job.
         best: u64,
     },
     /// None has all of its LoRAs.
@@ -297,6 +297,6 @@ impl Queue {
     /// [`Error::Unreachable`].
     pub async fn preview(&self, id: &JobId) -> Result<Option<Vec<u8>>, Error> {
         let key = [self.key(id.shard(), "preview:").as_bytes(), id.bytes()].concat();
-        self.0.connection.run(redis::cmd("GET").arg(key)).await
+        self.0.connection.call(redis::cmd("GET").arg(key)).await
     }
 }

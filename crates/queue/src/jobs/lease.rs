@@ -227,7 +227,7 @@ impl Lease {
         self.hold.call(self.hold.function("release").arg("")).await
     }
 
-    /// Hands the job back for a worker that has at least `need` free. No attempt is spent.
+    /// Hands the job back for a worker that has at least `need` bytes of memory free. No attempt is spent.
     ///
     /// # Errors
     /// [`Error::LostLease`], or [`Error::Unreachable`]: then ask again.

@@ -133,7 +133,7 @@ impl Queue {
                 get.arg(format!("{}:{}:{tenant}", state.as_str(), class.as_str()));
             }
         }
-        let counts: [Option<u64>; 4] = self.0.connection.run(&get).await?;
+        let counts: [Option<u64>; 4] = self.0.connection.call(&get).await?;
         let [interactive, bulk, drawn, drawn_bulk] = counts.map(Option::unwrap_or_default);
         Ok((interactive + bulk, drawn + drawn_bulk))
     }

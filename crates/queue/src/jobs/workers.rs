@@ -59,7 +59,8 @@ pub struct WorkerReport {
     pub model: String,
     /// The numbers it calculates with, for example `bf16`.
     pub precision: String,
-    /// Digest of the weights.
+    /// Digest of all that decides its numbers: weights, LoRAs that are part of the model, precision, kind of device
+    /// and version of the program. Workers with the same one make the same picture of a job.
     pub fingerprint: String,
     /// Whether its engine is a scripted one, which draws nothing real.
     pub scripted: bool,
@@ -71,7 +72,7 @@ pub struct WorkerReport {
     pub jobs: Vec<JobId>,
     /// What it claims.
     pub classes: Vec<Class>,
-    /// What it has free for one job, in the unit in which jobs are too big; none if it does not say.
+    /// Bytes of memory that it has free for one job; none if it does not say.
     pub capacity: Option<u64>,
     /// How long a step takes of late, on average.
     pub step_ms: Option<f64>,

@@ -1,9 +1,14 @@
 //! A cluster: several primaries, each with some of the slots.
 //!
-//! redis-rs has a client for clusters, but that one repeats a command whose answer was lost, and follows a
-//! slot while it is on its way to another node. Neither is safe here: a repeated claim takes a second job,
-//! and on the way half of a shard's keys are at each node. So a shard that is being moved is out of reach
-//! until it has arrived.
+//! Why not the client that redis-rs has for clusters? With `retries(0)` it would be safe: it then neither repeats a
+//! command whose answer was lost (a repeated claim takes a second job) nor follows `ASK` (while a slot moves, each
+//! of two nodes has a part of a shard's keys). But it has one connection to a node, made by itself, and three things
+//! here need more:
+//! - blocked reads and `WAIT` need a connection that nobody else uses, and `WAIT` that of the write before it;
+//! - a renewal whose connection is silent tries a second one;
+//! - a node that has become a primary is checked ([`durability`](super::durability)) before anything is sent to it.
+//!
+//! A shard whose slot is moving is out of reach until it has arrived.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

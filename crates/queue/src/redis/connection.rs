@@ -129,7 +129,7 @@ impl Connection {
         .unwrap_or(Durability::Unknown)
     }
 
-    /// Looks at the primaries again: their settings may have been changed.
+    /// Reads the primaries' settings again: they may have been changed.
     ///
     /// # Errors
     /// [`Error::Unreachable`]; [`Error::Unsafe`] with what to change.
@@ -186,19 +186,15 @@ impl Connection {
         read(value)
     }
 
-    /// Runs a command where its key is. A command whose answer was lost is not repeated: it may have been
+    /// Sends a command to the primary that has its key. If it calls a function that the primary does not have, the
+    /// primary is given the library first. A command whose answer was lost is not repeated: it may have been
     /// carried out.
-    pub(crate) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
+    pub(crate) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
         let (value, _) = self.send(command, Lane::Shared).await?;
         read(value)
     }
 
-    /// Runs one command that calls a function; a node without our functions is given them.
-    pub(crate) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
-        self.run(command).await
-    }
-
-    /// Runs one command that may be carried out twice, within `limit`. If the shared connection is silent for a part of
+    /// The same for a command that may be carried out twice, within `limit`. If the shared connection is silent for a part of
     /// that, a second one is tried beside it: a silent link is often one connection's.
     pub(crate) async fn call_within<T: FromRedisValue>(
         &self,
@@ -232,14 +228,14 @@ impl Connection {
         read(value)
     }
 
-    /// Runs one command that calls a function, and does not answer before as many replicas as the settings
+    /// The same for a command that changes something, and does not answer before as many replicas as the settings
     /// ask for have what it wrote, and all that was written before.
     ///
     /// # Errors
     /// [`Error::NotDurable`] if they do not say so in time; it has been carried out all the same.
     pub(crate) async fn accept<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
         if self.replicas == 0 {
-            return self.run(command).await;
+            return self.call(command).await;
         }
         let turn = tokio::time::timeout(self.timeout, self.waiting.acquire()).await;
         let _turn = turn.map_err(|_| Error::Unreachable("too many callers wait for replicas".into()))?;

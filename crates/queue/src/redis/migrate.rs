@@ -58,7 +58,7 @@ pub(crate) async fn run(connection: &Connection, roots: &[String]) -> Result<(),
 /// Whether there is data of any layout in every shard.
 pub(crate) async fn has_layout(connection: &Connection, roots: &[String]) -> Result<bool, Error> {
     for root in roots {
-        if connection.run::<Option<u32>>(redis::cmd("GET").arg(layout_key(root))).await?.is_none() {
+        if connection.call::<Option<u32>>(redis::cmd("GET").arg(layout_key(root))).await?.is_none() {
             return Ok(false);
         }
     }
@@ -69,13 +69,13 @@ pub(crate) async fn has_layout(connection: &Connection, roots: &[String]) -> Res
 /// has neither yet.
 pub(crate) async fn check(connection: &Connection, roots: &[String]) -> Result<(), Error> {
     for root in roots {
-        let found: Option<u32> = connection.run(redis::cmd("GET").arg(layout_key(root))).await?;
+        let found: Option<u32> = connection.call(redis::cmd("GET").arg(layout_key(root))).await?;
         if let Some(found) = found.filter(|found| *found > LAYOUT) {
             return Err(Error::NewerLayout { found, known: LAYOUT });
         }
     }
     let asked = roots.len() as u16;
-    match connection.run(redis::cmd("GET").arg(shards_key(&roots[0]))).await? {
+    match connection.call(redis::cmd("GET").arg(shards_key(&roots[0]))).await? {
         Some(found) if found != asked => Err(Error::WrongShards { found, asked }),
         _ => Ok(()),
     }
@@ -91,7 +91,7 @@ fn shards_key(root: &str) -> String {
 }
 
 async fn set_new(connection: &Connection, key: &str, value: impl redis::ToRedisArgs) -> Result<(), Error> {
-    connection.run(redis::cmd("SET").arg(key).arg(value).arg("NX")).await.map(|_: redis::Value| ())
+    connection.call(redis::cmd("SET").arg(key).arg(value).arg("NX")).await.map(|_: redis::Value| ())
 }
 
 async fn is_current(connection: &Connection, node: &Arc<Node>) -> Result<bool, Error> {
