@@ -2,7 +2,6 @@
 
 mod audit;
 mod batch;
-mod browse;
 mod claim;
 mod dead;
 mod ending;
@@ -25,7 +24,6 @@ mod workers;
 
 pub use audit::{Audit, Fault, History};
 pub use batch::{BatchCounts, BatchOperation, BatchSubmitted, BatchView, NewBatch};
-pub use browse::{Browse, BrowseCursor, BrowsePage};
 pub use claim::Claim;
 pub use dead::{DeadLetter, LetterId};
 pub use ending::{Canceled, Removed, Retried};

@@ -38,14 +38,13 @@ pub use config::Config;
 pub use error::Error;
 pub use id::{BatchId, JobId, NotAnId};
 pub use jobs::{
-    Audit, BatchCounts, BatchOperation, BatchSubmitted, BatchView, Blocked, Browse, BrowseCursor, BrowsePage,
-    Canceled, Checkpoint, Claim, Class, DeadLetter, Defaults, Depth, EarlierJob, EventId, EventKind,
-    EventTail, Failure, Fault, FieldError, Format, GUIDANCE, History, JobEvent, JobPage, JobSpec, JobView,
-    Keeper, LORA_WEIGHT, Lease, LetterId, ListCursor, ListFilter, Lora, MAX_CHECKPOINT, MAX_LORAS,
-    MAX_METADATA, MAX_PREVIEW, MAX_PROMPT, MAX_SEED, MAX_STYLES, MAX_URL, NewBatch, Output, Place,
-    PromptTokens, Reaped, Receipt, Removed, Renewer, Retried, SIDE, STEP_CACHE, STEPS, Scope, Source, State,
-    Stats, Submission, Submitted, TokenCount, UsedLora, Window, WindowView, WorkerId, WorkerLora,
-    WorkerReport, WorkerState,
+    Audit, BatchCounts, BatchOperation, BatchSubmitted, BatchView, Blocked, Canceled, Checkpoint, Claim,
+    Class, DeadLetter, Defaults, Depth, EarlierJob, EventId, EventKind, EventTail, Failure, Fault,
+    FieldError, Format, GUIDANCE, History, JobEvent, JobPage, JobSpec, JobView, Keeper, LORA_WEIGHT, Lease,
+    LetterId, ListCursor, ListFilter, Lora, MAX_CHECKPOINT, MAX_LORAS, MAX_METADATA, MAX_PREVIEW, MAX_PROMPT,
+    MAX_SEED, MAX_STYLES, MAX_URL, NewBatch, Output, Place, PromptTokens, Reaped, Receipt, Removed, Renewer,
+    Retried, SIDE, STEP_CACHE, STEPS, Scope, Source, State, Stats, Submission, Submitted, TokenCount,
+    UsedLora, Window, WindowView, WorkerId, WorkerLora, WorkerReport, WorkerState,
 };
 pub use queue::Queue;
 pub use rejection::{MAX_JOBS, MAX_KEY, Rejection};

@@ -60,7 +60,7 @@ pub struct WorkerReport {
     /// The numbers it calculates with, for example `bf16`.
     pub precision: String,
     /// Digest of all that decides its numbers: weights, LoRAs that are part of the model, precision, kind of device
-    /// and version of the program. Workers with the same one make the same picture of a job.
+    /// and version of the program. A worker resumes another's checkpoint only if both have the same.
     pub fingerprint: String,
     /// Whether its engine is a scripted one, which draws nothing real.
     pub scripted: bool,
