@@ -52,7 +52,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Looks at the server again: what it promises may have changed, and one that a fail-over or an operator has
+    /// Checks the server again: what it promises may have changed, and one that a fail-over or an operator has
     /// emptied is given its functions and its layout anew.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ impl Queue {
         Ok(())
     }
 
-    /// The time by Redis' clock, in milliseconds since 1970: that of every time in the queue.
+    /// The time by Redis' clock, in milliseconds since the epoch: that of every time in the queue.
     ///
     /// # Errors
     /// [`Error::Unreachable`].

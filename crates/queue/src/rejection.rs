@@ -57,11 +57,11 @@ pub enum Rejection {
         limit: u64,
     },
     /// The tenant submits and uploads faster than it may.
-    #[error("more than {per_second} jobs and uploads per second; room again in {retry_after_ms} ms")]
+    #[error("more than {per_second} jobs and uploads per second; try again in {retry_after_ms} ms")]
     TooFast {
         /// Jobs and uploads per second that it may send.
         per_second: f64,
-        /// When there is room again.
+        /// Milliseconds until the next one is accepted.
         retry_after_ms: u64,
     },
     /// The batch is another tenant's.

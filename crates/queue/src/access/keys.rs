@@ -28,7 +28,7 @@ pub(super) const SHARD: u16 = 0;
 pub enum KeyScope {
     /// Everything that changes something: submit, upload, cancel, retry, delete.
     Submit,
-    /// Everything that looks at the tenant's own.
+    /// Everything that reads the tenant's own.
     Read,
     /// What concerns the whole fleet: metrics, the jobs that workers hold.
     Admin,
@@ -54,7 +54,7 @@ impl KeyScope {
     }
 }
 
-/// What is known of a key. Times are milliseconds since 1970 by Redis' clock.
+/// What is known of a key. Times are milliseconds since the epoch by Redis' clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct KeyView {
     /// The part of the key that is no secret.
@@ -144,7 +144,7 @@ impl Queue {
             return Err(Error::Settings(format!("a key's note has at most {MAX_NOTE} bytes")));
         }
         if new.scopes.is_empty() {
-            return Err(Error::Settings("a key without a scope opens nothing".into()));
+            return Err(Error::Settings("a key needs at least one scope".into()));
         }
         let words: Vec<&str> = new.scopes.iter().map(|scope| scope.as_str()).collect();
         let life = new.life.map(|life| life.as_millis().to_string()).unwrap_or_default();
@@ -158,7 +158,7 @@ impl Queue {
         Ok((key, view))
     }
 
-    /// What is known of the key with a prefix, if it opens anything now. Whoever asks for a whole key checks
+    /// What is known of the key with a prefix, if it is valid now. Whoever asks for a whole key checks
     /// [`KeyView::is_of`].
     ///
     /// # Errors
@@ -168,7 +168,7 @@ impl Queue {
         KeyView::read_optional(self.0.connection.call(command.arg(prefix)).await?)
     }
 
-    /// What is known of the key with a prefix, if it opens anything now, and what signs links under it.
+    /// What is known of the key with a prefix, if it is valid now, and what signs links under it.
     ///
     /// # Errors
     /// As [`Queue::find_key`].
@@ -200,7 +200,7 @@ impl Queue {
         Ok((keys, broken))
     }
 
-    /// Revokes a key, and with it the sessions that it opened: at once for whoever asks the queue. Gives its
+    /// Revokes a key, and with it its sessions: at once for whoever asks the queue. Gives its
     /// prefix, or none if there is no such key; again gives the same.
     ///
     /// # Errors

@@ -115,7 +115,7 @@ pub(super) fn digest_of(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 
-/// Looks at all bytes, however early the first difference is.
+/// Compares all bytes, however early the first difference is.
 pub(super) fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
     let apart =
         one.iter().zip(other).fold(0, |apart, (one, other)| std::hint::black_box(apart | (one ^ other)));

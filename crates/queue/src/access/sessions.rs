@@ -7,7 +7,7 @@ use super::secret::SessionToken;
 use crate::{Error, Queue};
 
 impl Queue {
-    /// Opens a session for whoever showed the key with a prefix; none if the key opens nothing now. A key may have 100
+    /// Opens a session for whoever showed the key with a prefix; none if the key is not valid now. A key may have 100
     /// at once: with one more, the one that would end first ends.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use crate::{Error, Queue, Rejection};
 pub struct NewFile {
     /// Its name; one that is stored already costs nothing.
     pub id: Uuid,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
 }
 

@@ -29,7 +29,7 @@ impl Fault {
 /// What a check of the whole queue found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Audit {
-    /// Jobs that were looked at.
+    /// Jobs that were checked.
     pub jobs: u64,
     /// What is wrong; nothing, it is to be hoped.
     pub faults: Vec<Fault>,
@@ -113,7 +113,7 @@ impl Standing {
 }
 
 impl Queue {
-    /// Checks the whole queue while it is at work. What looks wrong is looked at once more, everything
+    /// Checks the whole queue while it is at work. What looks wrong is checked once more, everything
     /// about it at one moment, so that a busy queue gives no false alarm.
     ///
     /// # Errors

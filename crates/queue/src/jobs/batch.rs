@@ -1,4 +1,4 @@
-//! Many jobs that are looked at and steered as one.
+//! Many jobs that are watched and controlled as one.
 
 use redis::Value;
 use schemars::JsonSchema;
@@ -63,7 +63,7 @@ pub struct BatchView {
     pub id: BatchId,
     /// Whose batch it is.
     pub tenant: String,
-    /// When its first job was accepted, in milliseconds since 1970, by Redis' clock.
+    /// When its first job was accepted, in milliseconds since the epoch, by Redis' clock.
     pub created_ms: u64,
     /// Its jobs by state.
     pub counts: BatchCounts,
@@ -71,7 +71,7 @@ pub struct BatchView {
     pub paused: bool,
     /// Whether it was canceled.
     pub canceled: bool,
-    /// Until when this record is kept, once all its jobs have ended, in milliseconds since 1970.
+    /// Until when this record is kept, once all its jobs have ended, in milliseconds since the epoch.
     pub expires_ms: Option<u64>,
     /// The submitter's own, returned as it came.
     #[serde(skip_serializing_if = "serde_json::Value::is_null")]
@@ -87,7 +87,7 @@ pub struct NewBatch<'a> {
     pub metadata: &'a serde_json::Value,
     /// Whoever submits the same key and request again within a day gets the same batch.
     pub key: Option<&'a str>,
-    /// Digest of the request, by which it is told whether it is the same.
+    /// Digest of the request: a repeat under the key must have the same.
     pub digest: &'a str,
 }
 

@@ -9,7 +9,7 @@ use crate::reply::Reply;
 use crate::{Class, Error, Lease, Queue, WorkerId};
 
 /// Calls that one claim may need to get past jobs that ended while they waited.
-const LOOKS: usize = 10_000;
+const MAX_CALLS: usize = 10_000;
 
 /// What a worker asks for.
 #[derive(Debug, Clone)]
@@ -130,7 +130,7 @@ impl Queue {
         if alone {
             command.arg("alone");
         }
-        for _ in 0..LOOKS {
+        for _ in 0..MAX_CALLS {
             let mut reply = Reply::list(self.claimed(&command).await?)?;
             let again: bool = reply.next()?;
             let mut leases = Vec::new();

@@ -8,7 +8,7 @@ use redis::streams::{StreamId, StreamRangeReply};
 use crate::schema::text_schema;
 use crate::{Error, EventId, JobId, NotAnId, Queue, Retried};
 
-/// A dead letter's name: its shard, then its place in the shard's stream.
+/// A dead letter's name: its shard, then its position in the shard's stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LetterId {
     shard: u16,
@@ -16,7 +16,7 @@ pub struct LetterId {
 }
 
 impl LetterId {
-    /// When it went aside, in milliseconds since 1970, by Redis' clock.
+    /// When it went aside, in milliseconds since the epoch, by Redis' clock.
     pub fn at_ms(&self) -> u64 {
         self.entry.at_ms()
     }
@@ -136,7 +136,7 @@ impl Queue {
 }
 
 text_schema! {
-    LetterId: "A dead letter's name: its shard, then its place in the shard's stream.",
+    LetterId: "A dead letter's name: its shard, then its position in the shard's stream.",
         "^(0|[1-9][0-9]{0,3})-[0-9]{1,19}-[0-9]{1,19}$",
         "0-1700000000000-0";
 }

@@ -31,7 +31,7 @@ impl EventId {
     /// Before all events.
     pub(crate) const ZERO: Self = Self { milliseconds: 0, sequence: 0 };
 
-    /// When it happened, in milliseconds since 1970, by Redis' clock.
+    /// When it happened, in milliseconds since the epoch, by Redis' clock.
     pub fn at_ms(&self) -> u64 {
         self.milliseconds
     }
@@ -108,7 +108,7 @@ pub enum EventKind {
 /// One thing that happened to one job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobEvent {
-    /// Its place in the stream.
+    /// Its position in the stream.
     pub id: EventId,
     /// The job.
     pub job: JobId,
@@ -359,7 +359,7 @@ fn first(reply: &StreamRangeReply) -> EventId {
 }
 
 text_schema! {
-    EventId: "An event's place in its stream: milliseconds since 1970, then a number.",
+    EventId: "An event's position in its stream: milliseconds since the epoch, then a number.",
         "^[0-9]{1,19}-[0-9]{1,19}$",
         "1700000000000-0";
 }

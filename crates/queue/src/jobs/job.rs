@@ -71,7 +71,7 @@ pub struct Output {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// Size of the file.
+    /// Size of the file in bytes.
     pub bytes: u64,
     /// SHA-256 of the file in hexadecimal.
     pub sha256: String,
@@ -93,7 +93,7 @@ pub struct Failure {
     pub retryable: bool,
 }
 
-/// Where a half-drawn picture lies: its bytes are in the object store.
+/// A partial sample that a job can be resumed from: its bytes are in the object store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Checkpoint {
     /// Steps done.
@@ -134,7 +134,7 @@ impl Blocked {
     }
 }
 
-/// Everything others see of a job. Times are milliseconds since 1970 by Redis' clock.
+/// Everything others see of a job. Times are milliseconds since the epoch by Redis' clock.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct JobView {
     /// The job.
@@ -177,7 +177,7 @@ pub struct JobView {
     pub retried_by: Option<JobId>,
     /// Set while no live worker is large enough, or has its LoRAs.
     pub blocked: Option<Blocked>,
-    /// The newest half-drawn picture.
+    /// The newest checkpoint.
     pub checkpoint: Option<Checkpoint>,
     /// Who holds it.
     pub worker: Option<String>,
@@ -280,7 +280,7 @@ impl Queue {
         self.0.connection.call::<u8>(&command).await.map(|_| ())
     }
 
-    /// Says the same of all jobs of a tenant, as far as they are drawn for somebody who waits.
+    /// Says the same of all jobs of a tenant, as far as they are interactive.
     ///
     /// # Errors
     /// [`Error::Unreachable`], or [`Error::Full`].

@@ -42,7 +42,7 @@ struct Leases {
     lost: Vec<Hold>,
 }
 
-/// A lease that is renewed, and where its holder hears what the queue says.
+/// A lease that is renewed, and where its holder learns what the queue says.
 #[derive(Clone)]
 struct Kept {
     hold: Hold,
@@ -139,7 +139,7 @@ impl Leases {
 }
 
 impl Kept {
-    fn hear(&self, renewal: Renewal) {
+    fn note(&self, renewal: Renewal) {
         if renewal.hand_back {
             self.hand_back.cancel();
         }
@@ -178,7 +178,7 @@ async fn renew(queue: &Queue, leases: &[Kept], limit: Duration) {
         Ok(renewals) => {
             for (kept, renewal) in leases.iter().zip(renewals) {
                 match renewal {
-                    Some(renewal) => kept.hear(renewal),
+                    Some(renewal) => kept.note(renewal),
                     None => {
                         tracing::warn!(job.id = %kept.hold.id, fence = kept.hold.fence, "lost the lease");
                         kept.lost.cancel();

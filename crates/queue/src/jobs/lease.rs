@@ -33,7 +33,7 @@ pub struct Lease {
     pub spec: JobSpec,
     /// Whose job it is.
     pub tenant: String,
-    /// When the job was accepted, in milliseconds since 1970, by Redis' clock.
+    /// When the job was accepted, in milliseconds since the epoch, by Redis' clock.
     pub submitted_ms: u64,
     /// When this attempt began, by the same clock.
     pub claimed_ms: u64,
@@ -41,7 +41,7 @@ pub struct Lease {
     pub finish_by_ms: Option<u64>,
     /// Whether a worker was lost at the job before: nothing else is to run in this process beside it.
     pub alone: bool,
-    /// The newest half-drawn picture of an attempt before this one.
+    /// The newest checkpoint of an attempt before this one.
     pub checkpoint: Option<Checkpoint>,
     /// The batch it belongs to.
     pub batch: Option<BatchId>,
@@ -154,7 +154,7 @@ impl Lease {
         Ok(answer == 2)
     }
 
-    /// Tells that another job goes first. This one still runs, and its lease is to be renewed all the same.
+    /// Reports that another job goes first. This one still runs, and its lease is to be renewed all the same.
     ///
     /// # Errors
     /// [`Error::LostLease`]; [`Error::Unreachable`]: it may be skipped.
@@ -162,7 +162,7 @@ impl Lease {
         self.hold.call(self.hold.function("aside").arg("set_aside")).await
     }
 
-    /// Tells that a job that was set aside goes on.
+    /// Reports that a job that was set aside goes on.
     ///
     /// # Errors
     /// [`Error::LostLease`]; [`Error::Unreachable`]: it may be skipped.
@@ -170,7 +170,7 @@ impl Lease {
         self.hold.call(self.hold.function("aside").arg("resumed")).await
     }
 
-    /// Records where the half-drawn picture lies now. Whoever gets the job after this lease is given
+    /// Records the newest checkpoint. Whoever gets the job after this lease is given
     /// the newest one.
     ///
     /// # Errors
@@ -186,8 +186,8 @@ impl Lease {
         self.hold.call(self.hold.function("checkpoint").arg(text)).await
     }
 
-    /// Leaves a small picture of how far it is where [`Queue::preview`] finds it, and tells that it is
-    /// there. It replaces the one before.
+    /// Leaves a small picture of how far it is where [`Queue::preview`] finds it, and reports that it
+    /// is there. It replaces the one before.
     ///
     /// # Errors
     /// [`Error::LostLease`]; [`Error::Unreadable`] if it has more than [`MAX_PREVIEW`] bytes; and where

@@ -44,8 +44,8 @@ pub struct ListFilter {
 /// Where a page ended. What its text means is nobody else's business; only that of a tenant's page can be read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListCursor {
-    /// Before this place in the order in which a tenant's jobs were accepted.
-    Place(u64),
+    /// Before this index in the order in which a tenant's jobs were accepted.
+    Index(u64),
     /// Before this job of a tenant's.
     Job(JobId),
     /// In the whole queue.
@@ -60,7 +60,7 @@ pub enum ListCursor {
 impl fmt::Display for ListCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Place(place) => write!(f, "p{place}"),
+            Self::Index(index) => write!(f, "p{index}"),
             Self::Job(id) => write!(f, "j{id}"),
             Self::Scan { shard, at } => write!(f, "s{shard}-{at}"),
         }
@@ -72,8 +72,8 @@ impl FromStr for ListCursor {
 
     fn from_str(text: &str) -> Result<Self, NotAnId> {
         let read = || match text.split_at_checked(1)? {
-            // More digits than a place can have are not ours, and Lua would round them.
-            ("p", place) if place.len() <= 15 => place.parse().ok().map(Self::Place),
+            // More digits than an index can have are not ours, and Lua would round them.
+            ("p", index) if index.len() <= 15 => index.parse().ok().map(Self::Index),
             ("j", id) => id.parse().ok().map(Self::Job),
             _ => None,
         };
@@ -134,8 +134,8 @@ impl Queue {
     }
 
     async fn list_newest(&self, shard: u16, tenant: &str, filter: &ListFilter) -> Result<JobPage, Error> {
-        let mut place = match filter.after {
-            Some(ListCursor::Place(place)) => Some(place),
+        let mut index = match filter.after {
+            Some(ListCursor::Index(index)) => Some(index),
             // It is of another filter: whoever mixes them up begins anew.
             _ => None,
         };
@@ -145,16 +145,16 @@ impl Queue {
             command.arg(tenant).arg(filter.state.map_or("", State::as_str));
             command.arg(filter.class.map_or("", Class::as_str));
             command.arg(filter.batch.as_ref().map_or(&b""[..], |batch| batch.bytes()));
-            command.arg(place.map(|place| place.to_string()).unwrap_or_default());
+            command.arg(index.map(|index| index.to_string()).unwrap_or_default());
             command.arg(filter.enough - page.jobs.len());
             let mut reply = Reply::list(self.0.connection.call::<Value>(&command).await?)?;
             let next: u64 = reply.next()?;
             page.add(shard, reply)?;
-            page.next = (next > 0).then_some(ListCursor::Place(next));
+            page.next = (next > 0).then_some(ListCursor::Index(next));
             if next == 0 || page.jobs.len() >= filter.enough {
                 break;
             }
-            place = Some(next);
+            index = Some(next);
         }
         Ok(page)
     }
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_cursor_reads_back_and_nothing_else_does() {
-        for cursor in [ListCursor::Place(0), ListCursor::Place(123), ListCursor::Job(JobId::new(3))] {
+        for cursor in [ListCursor::Index(0), ListCursor::Index(123), ListCursor::Job(JobId::new(3))] {
             assert_eq!(cursor.to_string().parse::<ListCursor>().unwrap(), cursor);
         }
         let scan = ListCursor::Scan { shard: 0, at: 7 }.to_string();

@@ -11,10 +11,10 @@ use crate::{Error, Queue, WorkerId};
 /// How long a process stays the one that reaps without saying so again.
 const REAPER_TERM: Duration = Duration::from_secs(5);
 
-/// How often a process looks.
+/// How often a process reaps.
 const REAP_EVERY: Duration = Duration::from_secs(1);
 
-/// Rounds between two looks at the server itself.
+/// Rounds between two checks of the server itself.
 const INSPECT_EVERY: u64 = 60;
 
 /// What one round of reaping did.
@@ -75,7 +75,7 @@ impl Queue {
         Ok(again)
     }
 
-    /// Reaps about once a second until `stop`, and looks at the server every minute; what every process of the fleet
+    /// Reaps about once a second until `stop`, and checks the server every minute; what every process of the fleet
     /// should do.
     pub async fn reap_until(&self, process: &WorkerId, stop: CancellationToken) {
         for round in 1u64.. {

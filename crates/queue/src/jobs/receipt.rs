@@ -19,15 +19,15 @@ pub struct Receipt {
     pub sample_ms: u64,
     /// Steps done in this attempt.
     pub steps: u32,
-    /// The step of the copy from which it went on; 0 for one drawn from the start.
+    /// The step of the checkpoint from which it was resumed; 0 if it began anew.
     pub resumed_from: u32,
     /// Turning what was sampled into a picture.
     pub decode_ms: u64,
     /// Storing the picture.
     pub upload_ms: u64,
-    /// Size of the fetched references.
+    /// Bytes of the fetched references.
     pub fetched_bytes: u64,
-    /// Size of the stored picture.
+    /// Bytes of the stored picture.
     pub stored_bytes: u64,
     /// Prompts and references whose features were there from earlier jobs of the same tenant.
     pub cache_hits: u32,
@@ -37,9 +37,9 @@ pub struct Receipt {
     pub set_aside: u32,
     /// Attempts begun, this one included.
     pub attempts: u32,
-    /// The device it was drawn on, for example `cuda:0`.
+    /// The device it was generated on, for example `cuda:0`.
     pub worker: String,
-    /// What it was drawn with.
+    /// Name of the model.
     pub model: String,
     /// The LoRAs that the job asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -50,11 +50,11 @@ pub struct Receipt {
     /// Steps of this attempt that were skipped by it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped_steps: Option<u32>,
-    /// Whether the engine was a scripted one, which draws nothing real.
+    /// Whether the engine was a scripted one, which generates nothing real.
     pub scripted: bool,
 }
 
-/// A LoRA that a picture was drawn with.
+/// A LoRA that a picture was generated with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct UsedLora {
     /// What the job called it.

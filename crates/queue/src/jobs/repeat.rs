@@ -1,4 +1,4 @@
-//! Repeats under an idempotency key: known before anything else is looked at, so that they get the same answer
+//! Repeats under an idempotency key: known before anything else is checked, so that they get the same answer
 //! although limits, defaults or uploads have changed since.
 
 use redis::Value;
@@ -13,7 +13,7 @@ pub struct EarlierJob {
     /// The job.
     pub id: JobId,
     spec: Vec<u8>,
-    /// None if whoever submitted it did not tell.
+    /// None if the submission had none.
     request: Option<Vec<u8>>,
 }
 
@@ -34,7 +34,7 @@ impl EarlierJob {
 
 impl Queue {
     /// The job that was accepted under a tenant's idempotency key within a day. It is as safe as a submission:
-    /// whoever is told of it can rely on it.
+    /// whoever gets it can rely on it.
     ///
     /// # Errors
     /// As [`Queue::submit`].

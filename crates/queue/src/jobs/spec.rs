@@ -74,17 +74,17 @@ impl Default for Defaults {
     }
 }
 
-/// A job with nothing left open: every default is filled in and the seed is drawn.
+/// A job with nothing left open: every default is filled in and the seed is chosen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobSpec {
-    /// What to draw; empty to keep the content reference's layout.
+    /// What the picture shows; empty to keep the content reference's layout.
     pub prompt: String,
     /// The subject, or the picture whose layout is kept.
     pub content: Option<Source>,
     /// Pictures whose style is taken over.
     pub styles: Vec<Source>,
-    /// LoRAs that it is drawn with.
+    /// LoRAs that it is generated with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loras: Vec<Lora>,
     /// Width in pixels, a multiple of 16.
@@ -123,30 +123,30 @@ pub struct JobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Time>")]
     pub finish_by: Option<Timestamp>,
-    /// Who is told that it has ended, besides the tenant's endpoints.
+    /// URL that is notified when the job ends, besides the tenant's endpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<String>,
-    /// Whether the seed was drawn here rather than asked for.
+    /// Whether the seed was chosen here rather than asked for.
     #[serde(skip)]
-    seed_is_drawn: SeedIsDrawn,
+    seed_is_random: SeedIsRandom,
     /// The submitter's own, returned as it came.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub metadata: Value,
 }
 
-/// How the seed came about. Once drawn it is as good as any other: two jobs that differ only in this
+/// How the seed came about. Once chosen it is as good as any other: two jobs that differ only in this
 /// ask for the same.
 #[derive(Debug, Clone, Copy, Default)]
-struct SeedIsDrawn(bool);
+struct SeedIsRandom(bool);
 
-impl PartialEq for SeedIsDrawn {
+impl PartialEq for SeedIsRandom {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
 impl JobSpec {
-    /// Reads a request body, fills in defaults and draws the seed.
+    /// Reads a request body, fills in defaults and chooses the seed.
     ///
     /// # Errors
     /// Every bad field at once, unknown ones by name.
@@ -170,7 +170,7 @@ impl JobSpec {
             content_size: fields.integer("content_size", &SIDE, defaults.content_size.into()) as u32,
             step_cache: fields.number("step_cache", &(0.0..=defaults.max_step_cache), 0.0),
             seed: u64::try_from(seed).unwrap_or_else(|_| u64::from(random_u32())),
-            seed_is_drawn: SeedIsDrawn(seed < 0),
+            seed_is_random: SeedIsRandom(seed < 0),
             format: fields.choice("format", &[("png", Format::Png)], Format::Png),
             class: fields.choice("class", &Class::ALL.map(|c| (c.as_str(), c)), Class::Interactive),
             priority: fields.integer("priority", &PRIORITY, 0) as i32,
@@ -190,7 +190,7 @@ impl JobSpec {
         fields.finish().map(|()| spec)
     }
 
-    /// Its references, each with its place as a JSON pointer.
+    /// Its references, each with its JSON pointer.
     pub fn sources_mut(&mut self) -> impl Iterator<Item = (String, &mut Source)> {
         let content = self.content.iter_mut().map(|source| ("/content".to_owned(), source));
         let styles = self.styles.iter_mut().enumerate();
@@ -204,11 +204,11 @@ impl JobSpec {
         spec
     }
 
-    /// SHA-256 of what was asked for: equal for requests that mean the same, whatever seed was drawn.
+    /// SHA-256 of what was asked for: equal for requests that mean the same, whatever seed was chosen.
     pub(crate) fn digest(&self) -> Result<[u8; 32], Error> {
         let mut asked =
             serde_json::to_value(self.unpinned()).map_err(|error| Error::Unreadable(error.to_string()))?;
-        if self.seed_is_drawn.0 {
+        if self.seed_is_random.0 {
             asked["seed"] = Value::Null;
         }
         Ok(Sha256::digest(asked.to_string()).into())

@@ -134,7 +134,7 @@ impl Queue {
             }
         }
         let counts: [Option<u64>; 4] = self.0.connection.call(&get).await?;
-        let [interactive, bulk, drawn, drawn_bulk] = counts.map(Option::unwrap_or_default);
-        Ok((interactive + bulk, drawn + drawn_bulk))
+        let [queued, queued_bulk, running, running_bulk] = counts.map(Option::unwrap_or_default);
+        Ok((queued + queued_bulk, running + running_bulk))
     }
 }

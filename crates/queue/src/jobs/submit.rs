@@ -21,7 +21,7 @@ pub struct Submission<'a> {
     pub key: Option<&'a str>,
     /// The batch it belongs to.
     pub batch: Option<BatchId>,
-    /// How its end is told to the address that the spec names, if it names one.
+    /// The payload that the URL of the spec gets when the job ends, if it names one.
     pub shape: WebhookShape,
     /// SHA-256 of the request as it came: a repeat under the key is known by it, whatever has changed since.
     pub request: Option<&'a [u8; 32]>,

@@ -1,4 +1,4 @@
-//! Who takes part, and what it says of itself.
+//! Workers: their names, and what they report.
 
 use std::fmt;
 
@@ -53,18 +53,18 @@ pub struct WorkerReport {
     pub version: String,
     /// Whether it takes work.
     pub state: WorkerState,
-    /// What it draws on, for example `cuda:0`.
+    /// The device it generates on, for example `cuda:0`.
     pub device: String,
-    /// What it draws with.
+    /// Name of its model.
     pub model: String,
     /// The numbers it calculates with, for example `bf16`.
     pub precision: String,
     /// Digest of all that decides its numbers: weights, LoRAs that are part of the model, precision, kind of device
     /// and version of the program. A worker resumes another's checkpoint only if both have the same.
     pub fingerprint: String,
-    /// Whether its engine is a scripted one, which draws nothing real.
+    /// Whether its engine is a scripted one, which generates nothing real.
     pub scripted: bool,
-    /// Pictures it can draw at once.
+    /// Pictures that it can generate at once.
     pub slots: u32,
     /// Jobs it holds now.
     pub running: u32,
@@ -74,11 +74,11 @@ pub struct WorkerReport {
     pub classes: Vec<Class>,
     /// Bytes of memory that it has free for one job; none if it does not say.
     pub capacity: Option<u64>,
-    /// How long a step takes of late, on average.
+    /// How long a step takes of late, on average, in milliseconds.
     pub step_ms: Option<f64>,
     /// How many steps a job has of late, on average.
     pub job_steps: Option<f64>,
-    /// What a job takes of late beside its steps, from its claim to its result, on average.
+    /// What a job takes of late beside its steps, from its claim to its result, on average, in milliseconds.
     pub beside_ms: Option<f64>,
     /// Bytes of the device's memory that are free.
     pub free_memory: Option<u64>,
@@ -110,7 +110,7 @@ pub enum WorkerState {
     /// It loads its model.
     #[default]
     Starting,
-    /// It shows itself that it draws rightly.
+    /// It tests that its device computes right.
     SelfTest,
     /// It claims jobs.
     Ready,
@@ -162,7 +162,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Workers that are there, that is, have been heard of within three leases: name, when in milliseconds since 1970 by Redis' clock, and what they said.
+    /// Workers that were heard of within three leases: name, when that was in milliseconds since the epoch by Redis'
+    /// clock, and their report.
     ///
     /// # Errors
     /// [`Error::Unreachable`].

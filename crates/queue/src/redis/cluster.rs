@@ -17,7 +17,7 @@ use redis::ConnectionInfo;
 use tokio::time::Instant;
 
 use super::address::at;
-use super::node::{Node, Place, lock};
+use super::node::{Endpoint, Node, lock};
 use super::open::{CONNECT, first, open, within};
 use super::slots::{NodeName, Slots};
 use crate::Error;
@@ -70,7 +70,7 @@ impl Cluster {
 
     fn node(&self, name: NodeName) -> Arc<Node> {
         let mut nodes = lock(&self.nodes);
-        let new = |name: &NodeName| Arc::new(Node::new(Place::Fixed(at(&self.seeds[0], &name.0, name.1))));
+        let new = |name: &NodeName| Arc::new(Node::new(Endpoint::Fixed(at(&self.seeds[0], &name.0, name.1))));
         nodes.entry(name).or_insert_with_key(new).clone()
     }
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::address::Address;
 use super::cluster::Cluster;
 use super::durability::Durability;
-use super::node::{Node, Place};
+use super::node::{Endpoint, Node};
 use super::sentinel::Sentinels;
 use super::slots::{slot_of, slot_of_key};
 use crate::{Config, Error};
@@ -92,11 +92,11 @@ impl Link {
 impl Connection {
     /// Connects to all primaries, and refuses those that would lose what they accept.
     pub(crate) async fn open(config: &Config, library: Library) -> Result<Self, Error> {
-        let one = |place| Primaries::One(Arc::new(Node::new(place)));
+        let one = |endpoint| Primaries::One(Arc::new(Node::new(endpoint)));
         let primaries = match Address::read(&config.url, config.ca.as_deref())? {
-            Address::Single(info) => one(Place::Fixed(info)),
+            Address::Single(info) => one(Endpoint::Fixed(info)),
             Address::Sentinel { sentinels, service, server } => {
-                one(Place::Watched(Sentinels::new(sentinels, service, server)))
+                one(Endpoint::Watched(Sentinels::new(sentinels, service, server)))
             }
             Address::Cluster(seeds) => Primaries::Many(Cluster::new(seeds)),
         };
@@ -123,7 +123,7 @@ impl Connection {
             Primaries::Many(cluster) => cluster.known(),
         };
         match self.replicas {
-            0 => nodes.iter().filter_map(|node| node.promise()).reduce(Durability::or_weaker),
+            0 => nodes.iter().filter_map(|node| node.durability()).reduce(Durability::or_weaker),
             replicas => Some(Durability::Replicas(replicas)),
         }
         .unwrap_or(Durability::Unknown)

@@ -12,7 +12,7 @@ pub(crate) const OLDEST_REDIS: u32 = 7;
 /// Part of its memory from which on a server is about to refuse new work, in percent.
 const NEARLY_FULL: u64 = 80;
 
-/// What survives when the machine under Redis stops, as far as Redis tells; of several servers, what the
+/// What survives when the machine under Redis stops, as far as Redis shows; of several servers, what the
 /// weakest promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
@@ -59,7 +59,7 @@ impl fmt::Display for Durability {
     }
 }
 
-/// Refuses a server that would lose what it accepts, and tells what it promises.
+/// Refuses a server that would lose what it accepts, and gives what it promises.
 pub(super) async fn inspect(connection: &MultiplexedConnection, address: &str) -> Result<Durability, Error> {
     let Some(info) = shown(connection, redis::cmd("INFO")).await? else {
         tracing::warn!(address, "{address} hides its settings; its maxmemory-policy must be noeviction");

@@ -16,7 +16,7 @@ use crate::Error;
 const INSPECT: Duration = Duration::from_secs(3);
 
 /// Where a primary is.
-pub(super) enum Place {
+pub(super) enum Endpoint {
     Fixed(ConnectionInfo),
     /// Asked anew for each connection: that is how a process follows a fail-over.
     Watched(Sentinels),
@@ -24,7 +24,7 @@ pub(super) enum Place {
 
 /// One primary.
 pub(crate) struct Node {
-    place: Place,
+    endpoint: Endpoint,
     shared: Mutex<Shared>,
     /// Held by the one caller who connects; holds how the last attempt failed.
     connecting: tokio::sync::Mutex<Option<(Instant, String)>>,
@@ -37,13 +37,13 @@ struct Shared {
     connection: Option<MultiplexedConnection>,
     /// Counts connections, so that whoever finds one broken drops that one and not its successor.
     number: u64,
-    promise: Option<Durability>,
+    durability: Option<Durability>,
 }
 
 impl Node {
-    pub(super) fn new(place: Place) -> Self {
+    pub(super) fn new(endpoint: Endpoint) -> Self {
         Self {
-            place,
+            endpoint,
             shared: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
             idle: Mutex::default(),
@@ -65,10 +65,10 @@ impl Node {
             return Err(Error::Unreachable(reason.clone()));
         }
         match self.connect().await {
-            Ok((connection, promise)) => {
+            Ok((connection, durability)) => {
                 let mut shared = lock(&self.shared);
                 shared.number += 1;
-                shared.promise = Some(promise);
+                shared.durability = Some(durability);
                 shared.connection = Some(connection.clone());
                 Ok((connection, shared.number))
             }
@@ -123,34 +123,34 @@ impl Node {
     /// Connects, and refuses a server that would lose what it accepts. Answers may take any time: whoever
     /// waits for one says how long.
     pub(super) async fn connect(&self) -> Result<(MultiplexedConnection, Durability), Error> {
-        let info = match &self.place {
-            Place::Fixed(info) => info.clone(),
-            Place::Watched(sentinels) => sentinels.primary().await?,
+        let info = match &self.endpoint {
+            Endpoint::Fixed(info) => info.clone(),
+            Endpoint::Watched(sentinels) => sentinels.primary().await?,
         };
         let address = info.addr().to_string();
         let connection = open(info).await?;
-        let promise = within(INSPECT, durability::inspect(&connection, &address)).await?;
-        Ok((connection, promise))
+        let durability = within(INSPECT, durability::inspect(&connection, &address)).await?;
+        Ok((connection, durability))
     }
 
-    /// Has the server say again what it promises.
+    /// Reads the server's settings again.
     pub(super) async fn inspect(&self) -> Result<(), Error> {
-        let address = match &self.place {
-            Place::Fixed(info) => info.addr().to_string(),
-            Place::Watched(_) => "the primary".into(),
+        let address = match &self.endpoint {
+            Endpoint::Fixed(info) => info.addr().to_string(),
+            Endpoint::Watched(_) => "the primary".into(),
         };
         let (connection, _) = self.shared().await?;
-        let promise = within(INSPECT, durability::inspect(&connection, &address)).await?;
-        let before = lock(&self.shared).promise.replace(promise);
-        if before.is_some_and(|before| before != promise) {
-            tracing::warn!(address, "durability has changed: {promise}");
+        let durability = within(INSPECT, durability::inspect(&connection, &address)).await?;
+        let before = lock(&self.shared).durability.replace(durability);
+        if before.is_some_and(|before| before != durability) {
+            tracing::warn!(address, "durability has changed: {durability}");
         }
         Ok(())
     }
 
-    /// What the server promised when it was last connected to.
-    pub(super) fn promise(&self) -> Option<Durability> {
-        lock(&self.shared).promise
+    /// What the server promised when it was last inspected.
+    pub(super) fn durability(&self) -> Option<Durability> {
+        lock(&self.shared).durability
     }
 }
 

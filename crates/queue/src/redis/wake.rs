@@ -10,16 +10,16 @@ use crate::{Error, Queue};
 /// Wake-ups for one worker, over connections of its own.
 ///
 /// Each new job puts one token into a list, and Redis gives a token to the one worker that has waited
-/// longest. A token says only "look": one may be lost with a connection, so a worker looks about
-/// every second without any.
+/// longest. A token carries no job: one may be lost with a connection, so a worker also claims about
+/// once a second without any.
 pub struct Wakeups {
     queue: Queue,
-    ears: Vec<Ear>,
+    listeners: Vec<Listener>,
 }
 
 /// One blocked command and what it listens to: all shards, or in a cluster one, because keys of different
 /// slots cannot be in one command.
-struct Ear {
+struct Listener {
     keys: Vec<String>,
     connection: Option<MultiplexedConnection>,
 }
@@ -39,8 +39,8 @@ impl Queue {
     fn tokens_in(&self, list: &str) -> Wakeups {
         let keys: Vec<String> = self.shards().map(|shard| self.key(shard, list)).collect();
         let together = if self.0.connection.splits_shards() { 1 } else { keys.len() };
-        let ear = |keys: &[String]| Ear { keys: keys.to_vec(), connection: None };
-        Wakeups { queue: self.clone(), ears: keys.chunks(together).map(ear).collect() }
+        let listener = |keys: &[String]| Listener { keys: keys.to_vec(), connection: None };
+        Wakeups { queue: self.clone(), listeners: keys.chunks(together).map(listener).collect() }
     }
 }
 
@@ -49,20 +49,20 @@ impl Wakeups {
     pub async fn wait(&mut self, longest: Duration) {
         let deadline = tokio::time::Instant::now() + longest;
         let mut waits = JoinSet::new();
-        for (index, ear) in self.ears.iter_mut().enumerate() {
-            let (queue, mut ear) = (self.queue.clone(), ear.take());
+        for (index, listener) in self.listeners.iter_mut().enumerate() {
+            let (queue, mut listener) = (self.queue.clone(), listener.take());
             waits.spawn(async move {
-                let token = ear.token(&queue, longest).await;
-                (index, ear, token)
+                let token = listener.token(&queue, longest).await;
+                (index, listener, token)
             });
         }
         while let Some(wait) = waits.join_next().await {
             // A panic has been reported where it happened.
-            let Ok((index, ear, token)) = wait else { continue };
+            let Ok((index, listener, token)) = wait else { continue };
             match token {
                 // The other waits end with their connections, or they would take tokens from other workers.
                 Ok(woken) => {
-                    self.ears[index] = ear;
+                    self.listeners[index] = listener;
                     if woken {
                         return;
                     }
@@ -74,8 +74,8 @@ impl Wakeups {
     }
 }
 
-impl Ear {
-    /// The ear with its connection; what stays behind has none.
+impl Listener {
+    /// The listener with its connection; what stays behind has none.
     fn take(&mut self) -> Self {
         Self { keys: self.keys.clone(), connection: self.connection.take() }
     }

@@ -1,4 +1,4 @@
-//! Deliveries: one end of a job that one endpoint is told of, and the attempts to tell it.
+//! Deliveries: notifications of one endpoint that one job has ended, and the attempts to make them.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::{Error, JobId, Queue, State};
 /// How long a claimed delivery is nobody else's: longer than one attempt may take.
 const CLAIMED_FOR: Duration = Duration::from_secs(60);
 
-/// In which shape a job is told of at the address that it names itself.
+/// The payload that the URL gets which a job names itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WebhookShape {
-    /// As endpoints are told of it.
+    /// The one that endpoints get.
     #[default]
     Job,
     /// As a prediction of Replicate's API.
@@ -38,7 +38,7 @@ impl WebhookShape {
     }
 }
 
-/// One end of a job that one endpoint is told of. Times are milliseconds since 1970 by Redis' clock.
+/// One endpoint's notification that one job has ended. Times are milliseconds since the epoch by Redis' clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Delivery {
     /// Its name: the event's, then the endpoint's.
@@ -76,13 +76,13 @@ impl Delivery {
 /// What became of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Attempt {
-    /// When it was over.
+    /// When it was over, in milliseconds since the epoch by Redis' clock.
     pub at_ms: u64,
     /// The status of the answer, if there was one.
     pub status: Option<u16>,
     /// What went wrong.
     pub error: Option<String>,
-    /// How long it took.
+    /// How long it took, in milliseconds.
     pub took_ms: u64,
 }
 
@@ -146,7 +146,7 @@ impl Queue {
         Reply::of(value)?.map(|reply| Delivery::read(shard, reply)).transpose()
     }
 
-    /// A delivery of a shard that is due, to be made now. If nothing is heard of it, it is due again after a
+    /// A delivery of a shard that is due, to be made now. If it is not settled, it is due again after a
     /// minute.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Endpoints that are told of a tenant's jobs.
+//! Endpoints that are notified of the ends of a tenant's jobs.
 
 use std::fmt;
 use std::time::Duration;
@@ -39,16 +39,16 @@ impl fmt::Debug for WebhookSecret {
     }
 }
 
-/// An endpoint that is told of a tenant's jobs.
+/// An endpoint that is notified when jobs of a tenant end.
 #[derive(Debug, Clone, Serialize)]
 pub struct Webhook {
     /// Its name.
     pub id: String,
     /// Where it is.
     pub url: String,
-    /// The ends that it is told of.
+    /// The states of ended jobs that it is notified of.
     pub events: Vec<State>,
-    /// When it was made, in milliseconds since 1970 by Redis' clock.
+    /// When it was made, in milliseconds since the epoch by Redis' clock.
     pub created_ms: u64,
     /// Why nothing is sent to it for now.
     pub disabled: Option<String>,

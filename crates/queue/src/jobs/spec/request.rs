@@ -30,12 +30,12 @@ impl JobSpec {
         let priority = json!([PRIORITY.start(), PRIORITY.end()]);
         let seed = json!([SEED.start(), SEED.end()]);
         json_schema!({
-            "description": "What to draw. A field that is null counts as left out.",
+            "description": "What to generate. A field that is null counts as left out.",
             "type": "object",
             "additionalProperties": false,
             "properties": {
                 "prompt": {
-                    "description": "What to draw; empty to keep the content reference's layout.",
+                    "description": "What the picture shows; empty to keep the content reference's layout.",
                     "type": ["string", "null"],
                     "maxLength": MAX_PROMPT,
                     "default": "",
@@ -71,7 +71,7 @@ impl JobSpec {
                     step_cache,
                     json!(0.0),
                 ),
-                "seed": number("integer", "Seed of the start noise; -1 draws one.", seed, json!(-1)),
+                "seed": number("integer", "Seed of the start noise; -1 for a random one.", seed, json!(-1)),
                 "format": choice("File format of the picture.", json!(Format::Png), json!([Format::Png])),
                 "class": choice("How urgent it is.", json!(Class::Interactive), json!(Class::ALL)),
                 "priority": number("integer", "Order within the class; higher first.", priority, json!(0)),
@@ -85,7 +85,7 @@ impl JobSpec {
                     "Ended as expired if it is not done by then; not before `not_before` and `start_by`.",
                 ),
                 "webhook": {
-                    "description": "Who is told that it has ended, besides the tenant's endpoints; signed with the \
+                    "description": "URL that is notified when the job ends, besides the tenant's endpoints; signed with the \
                                     tenant's secret.",
                     "type": ["string", "null"],
                     "pattern": "^https?://",
@@ -103,7 +103,7 @@ impl JobSpec {
 
 fn loras() -> Value {
     json!({
-        "description": "LoRAs that it is drawn with, no name twice; a job goes to workers that have all of them.",
+        "description": "LoRAs that it is generated with, no name twice; a job goes to workers that have all of them.",
         "type": ["array", "null"],
         "items": {
             "type": "object",
