@@ -158,7 +158,7 @@ impl Queue {
 
     async fn leased(&self, shard: u16) -> Result<Vec<JobId>, Error> {
         let ids: Vec<Vec<u8>> = self.0.connection.call(&self.function(shard, "leased")).await?;
-        ids.iter().map(|id| JobId::read(shard, id)).collect()
+        ids.iter().map(|id| Ok(JobId::read(shard, id)?)).collect()
     }
 
     /// Goes through all records and adds those whose jobs do not seem to be in exactly one place.

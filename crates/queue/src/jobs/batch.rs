@@ -146,7 +146,7 @@ impl Queue {
         let mut range = redis::cmd("LRANGE");
         range.arg(key).arg(0).arg(most as u64 - 1);
         let ids: Vec<Vec<u8>> = self.0.connection.call(&range).await?;
-        ids.iter().map(|id| JobId::read(batch.shard(), id)).collect()
+        ids.iter().map(|id| Ok(JobId::read(batch.shard(), id)?)).collect()
     }
 
     /// What is known of a batch, or none if there is no such batch.
