@@ -73,13 +73,9 @@ class File:
         spans = [(found.start(), end_of(self.code, found.start())) for found in INLINE.finditer(self.code)]
 
         def lifted(parts, at):
-            """The path as the file itself would write it, not an inline module of it."""
-            depth = sum(start < at < end for start, end in spans)
-            while depth and parts and parts[0] in ("super", "self"):
-                depth -= parts[0] == "super"
-                parts = ("self",) + parts[1:] if parts[1:2] != ("super",) else parts[1:]
-                if parts[0] == "self":
-                    break
+            """What a path of an inline module is to the file itself."""
+            for start, end in spans:
+                parts = parts[1:] if start < at < end and parts[0] == "super" else parts
             return parts
 
         for found in USE.finditer(self.code):
@@ -91,7 +87,7 @@ class File:
                 elif parts != (name,):
                     self.names[name] = parts
                 (self.reexports if found[1] else self.uses).append((parts, name))
-        body = USE.sub("", self.code)
+        body = USE.sub(lambda found: " " * len(found[0]), self.code)
         self.defined = set(DEFINED.findall(body))
         self.words = set(re.findall(r"\w+", re.sub(r"\bmod\s+\w+\s*;", "", body)))
         for found in PATH.finditer(body):
@@ -122,9 +118,7 @@ class Crate:
         if head == "self":
             return self.walk(module, rest, seen)
         if head == "super":
-            return self.find(module[:-1], ("self",) + rest, seen) if rest[:1] != ("super",) else self.find(
-                module[:-1], rest, seen
-            )
+            return self.find(module[:-1], rest if rest[:1] == ("super",) else ("self",) + rest, seen)
         file = self.files[module]
         named = head in file.names and file.names[head][0] != head
         return self.walk(module, parts, seen) if named or module + (head,) in self.files else None
