@@ -19,6 +19,7 @@ mod source;
 mod spec;
 mod stats;
 mod submit;
+mod tail;
 mod window;
 mod workers;
 
@@ -27,7 +28,7 @@ pub use batch::{BatchCounts, BatchOperation, BatchSubmitted, BatchView, NewBatch
 pub use claim::Claim;
 pub use dead::{DeadLetter, LetterId};
 pub use ending::{Canceled, Removed, Retried};
-pub use events::{EventId, EventKind, EventTail, JobEvent};
+pub use events::{EventId, EventKind, JobEvent};
 pub use job::{Blocked, Checkpoint, Failure, JobView, Output, State};
 pub use keeper::{Keeper, Renewer};
 pub use lease::{Lease, MAX_CHECKPOINT, MAX_PREVIEW};
@@ -44,5 +45,6 @@ pub use spec::{
 pub(crate) use stats::Counter;
 pub use stats::{Depth, Scope, Stats};
 pub use submit::{Submission, Submitted};
+pub use tail::EventTail;
 pub use window::{Window, WindowView};
 pub use workers::{WorkerId, WorkerLora, WorkerReport, WorkerState};

@@ -4,6 +4,7 @@ mod address;
 mod cluster;
 mod connection;
 mod durability;
+mod link;
 pub(crate) mod migrate;
 mod node;
 mod open;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::address::Address;
 use super::cluster::Cluster;
 use super::durability::Durability;
+use super::link::{Lane, Link};
 use super::node::{Endpoint, Node};
 use super::sentinel::Sentinels;
 use super::slots::{slot_of, slot_of_key};
@@ -47,46 +48,6 @@ enum Primaries {
     /// One server, or the one that sentinels name.
     One(Arc<Node>),
     Many(Cluster),
-}
-
-/// Which connection a command goes over.
-#[derive(Clone, Copy)]
-enum Lane {
-    Shared,
-    /// One that nobody else uses until it is put back.
-    Alone,
-    /// One that is made for this command.
-    New,
-}
-
-/// A connection in use.
-struct Link {
-    node: Arc<Node>,
-    connection: MultiplexedConnection,
-    lane: Lane,
-    /// Of what time it is: connections of one time break together.
-    number: u64,
-}
-
-impl Link {
-    async fn open(node: Arc<Node>, lane: Lane) -> Result<Self, Error> {
-        let (connection, number) = match lane {
-            Lane::Shared => node.shared().await?,
-            Lane::Alone => node.alone().await?,
-            Lane::New => node.new_one().await?,
-        };
-        Ok(Self { node, connection, lane, number })
-    }
-
-    fn put_back(self) {
-        if let Lane::Alone = self.lane {
-            self.node.put_back(self.connection);
-        }
-    }
-
-    fn give_up(self) {
-        self.node.forget(self.number);
-    }
 }
 
 impl Connection {
