@@ -15,6 +15,7 @@ use super::cluster::Cluster;
 use super::durability::Durability;
 use super::link::{Lane, Link};
 use super::node::{Endpoint, Node};
+use super::refusal::{is_demoted, is_elsewhere, is_function_missing};
 use super::sentinel::Sentinels;
 use super::slots::{slot_of, slot_of_key};
 use crate::{Config, Error};
@@ -340,17 +341,4 @@ struct Failed {
 
 fn read<T: FromRedisValue>(value: Value) -> Result<T, Error> {
     redis::from_redis_value(value).map_err(|error| Error::Unreadable(error.to_string()))
-}
-
-fn is_function_missing(error: &RedisError) -> bool {
-    error.to_string().contains("Function not found")
-}
-
-/// Whether another server would have carried the command out; this one has not.
-fn is_elsewhere(error: &RedisError) -> bool {
-    error.code() == Some("MOVED") || is_demoted(error)
-}
-
-fn is_demoted(error: &RedisError) -> bool {
-    error.code() == Some("READONLY")
 }

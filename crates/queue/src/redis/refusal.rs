@@ -66,3 +66,18 @@ impl From<RedisError> for Error {
         }
     }
 }
+
+/// Whether the server lacks the function that was called.
+pub(super) fn is_function_missing(error: &RedisError) -> bool {
+    error.to_string().contains("Function not found")
+}
+
+/// Whether another server would have carried the command out; this one has not.
+pub(super) fn is_elsewhere(error: &RedisError) -> bool {
+    error.code() == Some("MOVED") || is_demoted(error)
+}
+
+/// Whether the server is no primary any more.
+pub(super) fn is_demoted(error: &RedisError) -> bool {
+    error.code() == Some("READONLY")
+}
