@@ -63,7 +63,8 @@ do
       local list, place = places[i], input.number(places[i + 1], 'place')
       local length = redis.call('LLEN', list)
       local from = math.max(0, length - place - NEARBY)
-      for k, other in ipairs(redis.call('LRANGE', list, from, length - place)) do
+      local near = place <= length and redis.call('LRANGE', list, from, length - place) or {}
+      for k, other in ipairs(near) do
         if other == id then seen[list .. ' ' .. from + k] = true end
       end
     end

@@ -14,27 +14,32 @@ do
     })
   end
 
-  -- Adds for each class, interactive first, the values of its `depth`; then dead letters, and sweeps under way.
-  local function add_depths(root, answer)
-    local at = change.begin(root)
-    for _, class in ipairs(CLASSES) do
-      local depth = answers.build('depth', {
-        delayed = redis.call('ZCARD', root .. ':delayed:' .. class),
-        sized = redis.call('ZCARD', root .. ':sized:' .. class),
-        paused = change.shard_of(at)['paused:' .. class] and 1 or 0,
-      })
-      for _, value in ipairs(depth) do table.insert(answer, value) end
-    end
-    table.insert(answer, redis.call('XLEN', root .. ':dead'))
-    table.insert(answer, redis.call('LLEN', root .. ':sweeps'))
-    return answer
+  local function depth_of(at, class)
+    return answers.build('depth', {
+      delayed = redis.call('ZCARD', at.root .. ':delayed:' .. class),
+      sized = redis.call('ZCARD', at.root .. ':sized:' .. class),
+      paused = change.shard_of(at)['paused:' .. class] and 1 or 0,
+    })
   end
 
-  -- What `add_depths` says.
-  local function depths(keys) return add_depths(keys[1], {}) end
+  local function rest(root) return redis.call('XLEN', root .. ':dead'), redis.call('LLEN', root .. ':sweeps') end
 
-  -- All counters as names and numbers, then the same: as versions before ask for them.
-  local function depth(keys) return add_depths(keys[1], { redis.call('HGETALL', keys[1] .. ':counts') }) end
+  -- Gives for each class, interactive first, its `depth`; then dead letters, and sweeps under way.
+  local function depths(keys)
+    local at = change.begin(keys[1])
+    return { depth_of(at, 'interactive'), depth_of(at, 'bulk'), rest(keys[1]) }
+  end
+
+  -- Gives all counters as names and numbers, then the same without the lists around: as versions before ask for it.
+  local function depth(keys)
+    local at = change.begin(keys[1])
+    local answer = { redis.call('HGETALL', at.root .. ':counts') }
+    for _, class in ipairs(CLASSES) do
+      for _, value in ipairs(depth_of(at, class)) do table.insert(answer, value) end
+    end
+    for _, value in ipairs({ rest(at.root) }) do table.insert(answer, value) end
+    return answer
+  end
 
   -- ARGS: cursor
   -- Gives the next cursor, then the `limits` of each tenant met that has any.

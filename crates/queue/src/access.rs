@@ -12,6 +12,7 @@ use redis::Value;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::answers::Fields;
 use crate::reply::Reply;
 use crate::submit::check_tenant;
 use crate::{Error, Queue};
@@ -84,19 +85,18 @@ impl KeyView {
         same(&self.digest, &key.digest())
     }
 
-    fn read(mut reply: Reply) -> Result<Self, Error> {
+    fn read(reply: Reply) -> Result<Self, Error> {
+        let mut key = Fields::of("key", reply)?;
+        let digest: Vec<u8> = key.take("digest")?;
         Ok(Self {
-            prefix: reply.next()?,
-            digest: reply
-                .next::<Vec<u8>>()?
-                .try_into()
-                .map_err(|_| Error::Unreadable("the digest of a key".into()))?,
-            tenant: reply.next()?,
-            scopes: KeyScope::read_all(&reply.next::<String>()?),
-            note: reply.next()?,
-            created_ms: reply.next()?,
-            expires_ms: reply.next()?,
-            revoked_ms: reply.next()?,
+            prefix: key.take("prefix")?,
+            digest: digest.try_into().map_err(|_| Error::Unreadable("the digest of a key".into()))?,
+            tenant: key.take("tenant")?,
+            scopes: KeyScope::read_all(&key.take::<String>("scopes")?),
+            note: key.take("note")?,
+            created_ms: key.take("created")?,
+            expires_ms: key.take("expires")?,
+            revoked_ms: key.take("revoked")?,
         })
     }
 
@@ -216,8 +216,8 @@ impl Queue {
         reply.next().map(Some)
     }
 
-    /// Opens a session for whoever showed the key with a prefix; none if the key opens nothing now. A key may have 100
-    /// at once: with one more, the one that would end first ends.
+    /// Opens a session for whoever showed the key with a prefix; none if the key opens nothing now. A key may have
+    /// [`MAX_SESSIONS`](crate::MAX_SESSIONS) at once: with one more, the one that would end first ends.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Unreachable`].

@@ -128,11 +128,7 @@ impl Queue {
 
     /// Jobs that run are few, and found by their leases.
     async fn browse_running(&self, shard: u16, wanted: &Browse) -> Result<BrowsePage, Error> {
-        let mut command = self.function(shard, "at_work");
-        command.arg(&wanted.tenant).arg(wanted.class.map_or("", Class::as_str));
-        let ids: Vec<Vec<u8>> = self.0.connection.call(&command).await?;
-        let mut ids = ids.iter().map(|id| JobId::read(shard, id)).collect::<Result<Vec<_>, _>>()?;
-        ids.sort_unstable_by(|a, b| b.cmp(a));
+        let mut ids = self.running(shard, wanted).await?;
         if let Some(BrowseCursor::Job(last)) = wanted.after {
             ids.retain(|id| *id < last);
         }
@@ -152,6 +148,26 @@ impl Queue {
         let last = page.jobs.last().map(|view| view.id).filter(|_| page.jobs.len() == wanted.enough);
         page.next = last.filter(|last| ids.last() != Some(last)).map(BrowseCursor::Job);
         Ok(page)
+    }
+
+    /// A tenant's jobs with a lease, the newest first.
+    async fn running(&self, shard: u16, wanted: &Browse) -> Result<Vec<JobId>, Error> {
+        let (mut cursor, mut ids) = ("0".to_owned(), Vec::new());
+        loop {
+            let mut command = self.function(shard, "running");
+            command.arg(&wanted.tenant).arg(wanted.class.map_or("", Class::as_str)).arg(&cursor);
+            let mut reply = Reply::list(self.0.connection.call::<Value>(&command).await?)?;
+            cursor = reply.next()?;
+            for id in reply.all::<Vec<u8>>()? {
+                ids.push(JobId::read(shard, &id)?);
+            }
+            if cursor == "0" {
+                break;
+            }
+        }
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        ids.dedup();
+        Ok(ids)
     }
 
     /// Those of the jobs of a shard that are there.

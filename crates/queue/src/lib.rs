@@ -12,6 +12,7 @@
 //! ([`Queue::view`]). Who may ask for all this over HTTP is kept here, too ([`Queue::find_key`]).
 
 mod access;
+mod answers;
 mod audit;
 mod backoff;
 mod batch;
@@ -26,6 +27,7 @@ mod id;
 mod job;
 mod keeper;
 mod lease;
+mod limits;
 mod list;
 mod migrate;
 mod place;
@@ -34,6 +36,7 @@ mod reap;
 mod receipt;
 mod repeat;
 mod reply;
+mod scan;
 mod schema;
 mod source;
 mod spec;
@@ -60,6 +63,7 @@ pub use id::{BatchId, JobId, NotAnId};
 pub use job::{Blocked, Checkpoint, Failure, JobView, Output, State};
 pub use keeper::{Keeper, Renewer};
 pub use lease::{Lease, MAX_CHECKPOINT, MAX_PREVIEW};
+pub use limits::{EVENTS_KEPT, IDLE_FOR, KEY_LIFE, MAX_SESSIONS};
 pub use list::{JobPage, ListCursor, ListFilter};
 pub use migrate::LAYOUT;
 pub use place::Place;

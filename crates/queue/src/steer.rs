@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use redis::Value;
 use serde::Serialize;
 
+use crate::answers::Fields;
 use crate::claim::WorkerId;
 use crate::job::{State, json, to_json};
+use crate::limits::SILENT_LEASES;
 use crate::reply::Reply;
 use crate::submit::check_tenant;
 use crate::{Class, Error, Queue, Rejection, WorkerReport};
-
-/// Leases for which a worker may be silent before it counts as gone.
-const SILENT_LEASES: u64 = 3;
 
 /// How much of the fleet a tenant may use; nothing set means no limit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -124,24 +124,29 @@ impl<'a> Counter<'a> {
 }
 
 impl Stats {
-    /// Adds what the function `depth` gives, in its order.
-    fn add(&mut self, mut reply: Reply) -> Result<(), Error> {
-        for (name, jobs) in reply.next::<Vec<(String, u64)>>()? {
-            let Some(counter) = Counter::read(&name) else { continue };
+    /// Adds the jobs of a shard by its counters.
+    fn add_counters(&mut self, counters: &BTreeMap<String, i64>) {
+        for (name, jobs) in counters {
+            let Some(counter) = Counter::read(name) else { continue };
             let depth = match counter.class {
                 Class::Interactive => &mut self.interactive,
                 Class::Bulk => &mut self.bulk,
             };
             if counter.state == State::Queued {
-                depth.queued += jobs;
+                depth.queued += number(*jobs);
             } else {
-                depth.running += jobs;
+                depth.running += number(*jobs);
             }
         }
+    }
+
+    /// Adds what the function `depths` gives.
+    fn add_depths(&mut self, mut reply: Reply) -> Result<(), Error> {
         for depth in [&mut self.interactive, &mut self.bulk] {
-            depth.delayed += reply.next::<u64>()?;
-            depth.too_big += reply.next::<u64>()?;
-            depth.paused |= reply.next::<bool>()?;
+            let mut more = Fields::read("depth", reply.next()?)?;
+            depth.delayed += more.take::<u64>("delayed")?;
+            depth.too_big += more.take::<u64>("sized")?;
+            depth.paused |= more.take::<bool>("paused")?;
         }
         self.dead += reply.next::<u64>()?;
         self.sweeps += reply.next::<u64>()?;
@@ -149,16 +154,23 @@ impl Stats {
     }
 }
 
+/// A counter that should never be below zero.
+fn number(counter: i64) -> u64 {
+    u64::try_from(counter).unwrap_or(0)
+}
+
 impl Queue {
-    /// The queue's own numbers.
+    /// The queue's own numbers. They are read in parts: jobs that change meanwhile may be counted as they were
+    /// before or after.
     ///
     /// # Errors
     /// [`Error::Unreachable`].
     pub async fn stats(&self) -> Result<Stats, Error> {
         let mut stats = Stats::default();
         for shard in self.shards() {
-            let depth = self.0.connection.call(&self.function(shard, "depth")).await?;
-            stats.add(Reply::list(depth)?)?;
+            let depths = self.0.connection.call(&self.function(shard, "depths")).await?;
+            stats.add_depths(Reply::list(depths)?)?;
+            stats.add_counters(&self.counters(shard).await?);
         }
         Ok(stats)
     }
@@ -208,24 +220,36 @@ impl Queue {
     pub async fn tenants(&self) -> Result<Vec<TenantView>, Error> {
         let mut tenants: BTreeMap<String, TenantView> = BTreeMap::new();
         for shard in self.shards() {
-            let mut reply = Reply::list(self.0.connection.call(&self.function(shard, "tenants")).await?)?;
-            let counts: Vec<(String, u64)> = reply.next()?;
-            for limited in reply.rest() {
-                let view = TenantView::read(Reply::list(limited)?)?;
-                tenants.insert(view.name.clone(), view);
-            }
-            for (name, jobs) in &counts {
+            self.add_limited(shard, &mut tenants).await?;
+            for (name, jobs) in &self.counters(shard).await? {
                 let Some(counter) = Counter::read(name) else { continue };
                 let view = tenants.entry(counter.tenant.to_owned());
                 let view = view.or_insert_with(|| TenantView::new(counter.tenant));
                 if counter.state == State::Queued {
-                    view.queued += jobs;
+                    view.queued += number(*jobs);
                 } else {
-                    view.running += jobs;
+                    view.running += number(*jobs);
                 }
             }
         }
         Ok(tenants.into_values().collect())
+    }
+
+    /// Adds the tenants of a shard that have limits.
+    async fn add_limited(&self, shard: u16, tenants: &mut BTreeMap<String, TenantView>) -> Result<(), Error> {
+        let mut cursor = "0".to_owned();
+        loop {
+            let mut command = self.function(shard, "limited");
+            let mut reply = Reply::list(self.0.connection.call(command.arg(&cursor)).await?)?;
+            cursor = reply.next()?;
+            for limited in reply.rest() {
+                let view = TenantView::read(limited)?;
+                tenants.insert(view.name.clone(), view);
+            }
+            if cursor == "0" {
+                return Ok(());
+            }
+        }
     }
 
     /// How many jobs of a tenant wait, and how many run.
@@ -299,18 +323,18 @@ impl TenantView {
         Self { name: name.to_owned(), queued: 0, running: 0, limits: Limits::default(), paused: false }
     }
 
-    fn read(mut reply: Reply) -> Result<Self, Error> {
-        let mut view = Self::new(&reply.next::<String>()?);
+    fn read(value: Value) -> Result<Self, Error> {
+        let mut limits = Fields::read("limits", value)?;
+        let mut view = Self::new(&limits.take::<String>("tenant")?);
+        view.paused = limits.take("paused")?;
         view.limits = Limits {
-            weight: reply.next()?,
-            max_queued: reply.next()?,
-            max_running: reply.next()?,
-            per_second: reply.next()?,
-            burst: reply.next()?,
-            max_stored: None,
+            weight: limits.take("weight")?,
+            max_queued: limits.take("max_queued")?,
+            max_running: limits.take("max_running")?,
+            per_second: limits.take("rate")?,
+            burst: limits.take("burst")?,
+            max_stored: limits.take("max_stored")?,
         };
-        view.paused = reply.next()?;
-        view.limits.max_stored = reply.later()?.flatten();
         Ok(view)
     }
 }

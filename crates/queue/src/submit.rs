@@ -3,7 +3,9 @@
 use redis::Value;
 
 use crate::access::draw;
+use crate::answers::Fields;
 use crate::job::to_json;
+use crate::limits::{PLAIN, SPECIAL};
 use crate::reply::Reply;
 use crate::{BatchId, Error, JobId, JobSpec, Queue, WebhookShape};
 
@@ -12,10 +14,6 @@ pub const MAX_JOBS: usize = 1000;
 
 /// Longest idempotency key in bytes.
 pub const MAX_KEY: usize = 255;
-
-/// How many arguments a job has that asks for nothing special, and one that does.
-const PLAIN: usize = 4;
-const SPECIAL: usize = 13;
 
 /// Longest name of a tenant.
 const MAX_TENANT: usize = 64;
@@ -168,10 +166,12 @@ impl Queue {
     pub async fn allowance(&self, tenant: &str) -> Result<Option<Allowance>, Error> {
         check_tenant(tenant)?;
         let mut command = self.function(self.shard_of(tenant), "allowance");
-        let Some(mut reply) = Reply::of(self.0.connection.call(command.arg(tenant)).await?)? else {
+        let Some(reply) = Reply::of(self.0.connection.call(command.arg(tenant)).await?)? else {
             return Ok(None);
         };
-        Ok(Some(Allowance { per_second: reply.next()?, burst: reply.next()?, left: reply.next()? }))
+        let mut allowance = Fields::of("allowance", reply)?;
+        let (per_second, burst) = (allowance.take("rate")?, allowance.take("burst")?);
+        Ok(Some(Allowance { per_second, burst, left: allowance.take("left")? }))
     }
 
     /// Accepts all of the jobs, at most [`MAX_JOBS`], or none.

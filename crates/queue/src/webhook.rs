@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::access::{draw, draw_name};
+use crate::answers::Fields;
 use crate::reply::Reply;
 use crate::submit::check_tenant;
 use crate::{Error, JobId, Queue, State};
@@ -297,14 +298,19 @@ impl Queue {
         let mut command = self.function(shard, "delivery_claim");
         command.arg(CLAIMED_FOR.as_millis() as u64).arg(busy);
         let value: Value = self.0.connection.call(&command).await?;
-        let Some(mut reply) = Reply::of(value)? else { return Ok(None) };
-        let delivery = Delivery::read(shard, Reply::list(reply.next()?)?)?;
-        let (claims, url) = (reply.next()?, reply.next()?);
-        let secrets = [Some(reply.next()?), reply.next::<Option<Vec<u8>>>()?];
-        let secrets = secrets.into_iter().flatten().map(WebhookSecret::read).collect::<Result<_, _>>()?;
-        let shape = WebhookShape::read(reply.next::<Option<String>>()?.as_deref());
-        let endpoint = reply.later()?.unwrap_or_else(|| format!("{} {}", delivery.tenant, delivery.webhook));
-        Ok(Some(ClaimedDelivery { delivery, url, shape, secrets, endpoint, claims }))
+        let Some(reply) = Reply::of(value)? else { return Ok(None) };
+        let mut claimed = Fields::of("claimed_delivery", reply)?;
+        let delivery = Delivery::read(shard, Reply::list(claimed.take("delivery")?)?)?;
+        let secrets = [Some(claimed.take("secret")?), claimed.take::<Option<Vec<u8>>>("old")?];
+        let endpoint: Option<String> = claimed.take("endpoint")?;
+        Ok(Some(ClaimedDelivery {
+            url: claimed.take("url")?,
+            shape: WebhookShape::read(claimed.take::<Option<String>>("shape")?.as_deref()),
+            secrets: secrets.into_iter().flatten().map(WebhookSecret::read).collect::<Result<_, _>>()?,
+            endpoint: endpoint.unwrap_or_else(|| format!("{} {}", delivery.tenant, delivery.webhook)),
+            claims: claimed.take("claims")?,
+            delivery,
+        }))
     }
 
     /// Says what became of an attempt; whether that counts: it does not if the delivery took too long and is
@@ -333,12 +339,17 @@ impl Queue {
 }
 
 impl Webhook {
-    fn read(mut reply: Reply) -> Result<Self, Error> {
-        let (id, url) = (reply.next()?, reply.next()?);
-        let events = reply.next::<String>()?.split_whitespace().map(State::read).collect::<Result<_, _>>()?;
-        let secret = WebhookSecret::read(reply.next()?)?;
-        let _old: Option<Vec<u8>> = reply.next()?;
-        Ok(Self { id, url, events, secret, created_ms: reply.next()?, disabled: reply.next()? })
+    fn read(reply: Reply) -> Result<Self, Error> {
+        let mut hook = Fields::of("hook", reply)?;
+        let events: String = hook.take("events")?;
+        Ok(Self {
+            id: hook.take("id")?,
+            url: hook.take("url")?,
+            events: events.split_whitespace().map(State::read).collect::<Result<_, _>>()?,
+            created_ms: hook.take("created")?,
+            disabled: hook.take("disabled")?,
+            secret: WebhookSecret::read(hook.take("secret")?)?,
+        })
     }
 
     fn read_optional(value: Value) -> Result<Option<Self>, Error> {
@@ -347,30 +358,33 @@ impl Webhook {
 }
 
 impl Delivery {
-    fn read(shard: u16, mut reply: Reply) -> Result<Self, Error> {
-        let mut delivery = Self {
-            id: reply.next()?,
-            webhook: reply.next()?,
-            url: None,
-            tenant: reply.next()?,
-            job: JobId::read(shard, &reply.next::<Vec<u8>>()?)?,
-            state: State::read(&reply.next::<String>()?)?,
-            made_ms: reply.next()?,
-            attempts: reply.next()?,
-            due_ms: reply.next()?,
-            ended: reply.next()?,
-            log: Reply::list(reply.next()?)?
-                .rest()
-                .map(|attempt| Attempt::read(Reply::list(attempt)?))
-                .collect::<Result<_, _>>()?,
-        };
-        delivery.url = reply.next()?;
-        Ok(delivery)
+    fn read(shard: u16, reply: Reply) -> Result<Self, Error> {
+        let mut delivery = Fields::of("delivery", reply)?;
+        let log = Reply::list(delivery.take("log")?)?;
+        Ok(Self {
+            id: delivery.take("id")?,
+            webhook: delivery.take("hook")?,
+            url: delivery.take("url")?,
+            tenant: delivery.take("tenant")?,
+            job: JobId::read(shard, &delivery.take::<Vec<u8>>("job")?)?,
+            state: State::read(&delivery.take::<String>("state")?)?,
+            made_ms: delivery.take("made")?,
+            attempts: delivery.take("attempts")?,
+            due_ms: delivery.take("due")?,
+            ended: delivery.take("ended")?,
+            log: log.rest().map(Attempt::read).collect::<Result<_, _>>()?,
+        })
     }
 }
 
 impl Attempt {
-    fn read(mut reply: Reply) -> Result<Self, Error> {
-        Ok(Self { at_ms: reply.next()?, status: reply.next()?, error: reply.next()?, took_ms: reply.next()? })
+    fn read(value: Value) -> Result<Self, Error> {
+        let mut attempt = Fields::read("attempt", value)?;
+        Ok(Self {
+            at_ms: attempt.take("at")?,
+            status: attempt.take("status")?,
+            error: attempt.take("error")?,
+            took_ms: attempt.take("took")?,
+        })
     }
 }
