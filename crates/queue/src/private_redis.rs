@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
 use crate::Error;
-use crate::connection::OLDEST_REDIS;
+use crate::redis::OLDEST_REDIS;
 
 /// How long the server may take to load its data and answer.
 const START: Duration = Duration::from_secs(30);

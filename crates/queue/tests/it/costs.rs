@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use uso_queue::{Browse, Claim, Class, JobId, State, WorkerId, WorkerLora, WorkerReport};
+use uso_queue::{Claim, Class, JobId, ListFilter, State, WorkerId, WorkerLora, WorkerReport};
 
 use crate::fixture::{Fixture, bulk};
 
@@ -161,14 +161,14 @@ async fn no_call_looks_at_the_whole_queue() {
     check("tenants", &used);
     assert_eq!(tenants.unwrap().len(), volume.tenants);
 
-    let running = Browse {
-        tenant: "tenant-1".into(),
+    let running = ListFilter {
+        tenant: Some("tenant-1".into()),
         state: Some(State::Running),
         class: Some(Class::Bulk),
         enough: 100,
-        ..Browse::default()
+        ..ListFilter::default()
     };
-    let (used, page) = cost(&fixture, queue.browse(&running)).await;
+    let (used, page) = cost(&fixture, queue.list(&running)).await;
     check("one tenant's running jobs", &used);
     assert_eq!(page.unwrap().jobs.len(), 1);
 

@@ -216,7 +216,7 @@ async fn a_full_server_refuses_new_work_and_finishes_the_old() {
     let key = NewKey { tenant: "tenant", scopes: &KeyScope::ALL, ..NewKey::default() };
     let (_, view) = fixture.queue.create_key(&key).await.unwrap();
     fixture.raw::<redis::Value>(&["CONFIG", "SET", "maxmemory", "1"]).await.unwrap();
-    // Pictures are looked at by links that a key's secret signs.
+    // Pictures are shown by links that a key's secret signs.
     assert!(fixture.queue.key_and_link(&view.prefix).await.unwrap().is_some());
     let refused = fixture.queue.submit("tenant", &bulk()).await.unwrap_err();
     assert!(matches!(refused, Error::Full) && refused.retryable(), "{refused}");

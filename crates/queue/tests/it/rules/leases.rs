@@ -1,4 +1,4 @@
-//! Work out to workers, and what they and their watchers say and hear.
+//! Work out to workers, and what they report and their watchers learn.
 
 use super::Rule;
 
@@ -214,7 +214,7 @@ pub(super) const WATCHING: &[Rule] = &[
         "whoever follows a tenant does not watch its bulk work",
         "return lease.class == 'interactive' and redis.call('EXISTS', watching_key",
         "return redis.call('EXISTS', watching_key",
-        "watch::whoever_follows_a_tenant_watches_what_is_drawn_for_people",
+        "watch::whoever_follows_a_tenant_watches_its_interactive_jobs",
     ),
     (
         "a job that has ended is not watched",
