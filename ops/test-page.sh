@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Drives the web page of a real fleet with a real browser. Needs target/release/uso; installs the rest.
 #   ops/test-page.sh [arguments of pytest]     USO_SHOTS=DIR keeps what each test saw last;
-#   USO_PAGE=crates/api/assets/page tries the scripts and styles there in place of those in the binary
+#   USO_PAGE=crates/api/assets/page uses the files there in place of those in the binary
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

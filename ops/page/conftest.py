@@ -13,7 +13,7 @@ BASE = os.environ["USO_BASE_URL"].rstrip("/")
 HERE = pathlib.Path(__file__).parent
 EXAMPLES = HERE.parent.parent / "crates/engine/assets/mini/examples"
 SHOTS = os.environ.get("USO_SHOTS")
-# A folder whose scripts and styles are used in place of those in the binary: a change is tried without a build.
+# A folder whose files are used in place of those in the binary: you can try a change without a build.
 PAGE = os.environ.get("USO_PAGE")
 
 # How long a busy machine may take over what is a matter of milliseconds on an idle one.
@@ -45,7 +45,11 @@ def browser(launch):
 
 
 def from_folder(route):
-    file = pathlib.Path(PAGE, urlsplit(route.request.url).path.rsplit("/", 1)[1])
+    path = urlsplit(route.request.url).path
+    if path == "/":
+        # With the headers of the server: its policy holds for these files, too.
+        return route.fulfill(response=route.fetch(), body=pathlib.Path(PAGE, "index.html").read_text())
+    file = pathlib.Path(PAGE, path.removeprefix("/page/"))
     if file.is_file():
         route.fulfill(path=file)
     else:
@@ -62,7 +66,8 @@ def opened(browser, request):
         context = browser.new_context(**options)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         if PAGE:
-            context.route(f"{BASE}/page/*", from_folder)
+            context.route(f"{BASE}/", from_folder)
+            context.route(f"{BASE}/page/**", from_folder)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)

@@ -131,7 +131,7 @@ def test_an_end_that_is_heard_while_a_job_is_read_is_not_lost(page):
     # The answer that is under way tells of the time before the end.
     state = page.evaluate(
         """async () => {
-            const { jobs } = await import('/page/jobs.js');
+            const { jobs } = await import('/page/shared/jobs.js');
             const real = window.fetch;
             const views = [{ state: 'running', step: 9, of: 10, version: 1 }, { state: 'succeeded', version: 2 }];
             window.fetch = async (...asked) => {
@@ -399,13 +399,6 @@ def test_everything_can_be_done_with_the_keyboard(page):
     page.keyboard.press("l")
     page.keyboard.press("/")
     expect(page.locator("#gallery-search")).to_be_focused()
-
-
-def test_every_module_is_fetched_at_once():
-    # One that is not preloaded is found only after the one that imports it has been read.
-    assets = EXAMPLES.parents[3] / "api/assets/page"
-    index = (assets / "index.html").read_text()
-    assert [module.name for module in assets.glob("*.js") if f'"/page/{module.name}"' not in index] == []
 
 
 def test_every_control_has_a_name(page):

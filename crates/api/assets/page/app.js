@@ -1,17 +1,17 @@
 // Puts the page together: which view is shown, keyboard, theme, connection.
 
-import { connection } from './api.js';
-import { fill, h, setText, typing } from './dom.js';
-import { startFeed } from './feed.js';
-import { enterGallery, focusSearch, startGallery } from './gallery.js';
-import { enterGenerate, focusPrompt, generate, limitsChanged, startGenerate } from './generate.js';
-import { icon } from './icons.js';
-import { recall, remember } from './memory.js';
-import { complain, say } from './notices.js';
-import { enterQueue, startQueue } from './queue.js';
-import { readServer, server } from './server.js';
-import { showSession, startSession } from './session.js';
-import { close, open, startViewer } from './viewer.js';
+import { connection } from './shared/api.js';
+import { fill, h, setText, typing } from './shared/dom.js';
+import { startFeed } from './shared/feed.js';
+import { enterGallery, focusSearch, startGallery } from './gallery/gallery.js';
+import { enterGenerate, focusPrompt, generate, limitsChanged, startGenerate } from './generate/generate.js';
+import { icon } from './shared/icons.js';
+import { recall, remember } from './shared/storage.js';
+import { complain, say } from './shared/notices.js';
+import { enterQueue, startQueue } from './queue/queue.js';
+import { readServer, server } from './shared/server.js';
+import { showSession, startSession } from './shared/session.js';
+import { close, open, startViewer } from './viewer/viewer.js';
 
 const VIEWS = { generate: enterGenerate, queue: enterQueue, gallery: enterGallery };
 const THEME_WORDS = { auto: 'as the system', light: 'light', dark: 'dark' };

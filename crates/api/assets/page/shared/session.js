@@ -2,7 +2,7 @@
 // that comes back is out of this page's reach.
 
 import { Problem, call, onLogin, request } from './api.js';
-import { forgetAll, onForgotten, recall, remember } from './memory.js';
+import { forgetAll, onForgotten, recall, remember } from './storage.js';
 import { complain } from './notices.js';
 
 const at = (id) => document.getElementById(id);

@@ -1,9 +1,9 @@
 // Two pictures, one over the other, with a line to move between them.
 
-import { pictureOf, resultPath } from './actions.js';
-import { button, picture } from './controls.js';
-import { fill, h } from './dom.js';
-import { jobTitle } from './words.js';
+import { pictureOf, resultPath } from '../shared/actions.js';
+import { button, picture } from '../shared/controls.js';
+import { fill, h } from '../shared/dom.js';
+import { jobTitle } from '../shared/format.js';
 
 export function compare(one, other) {
   const dialog = document.getElementById('compare');

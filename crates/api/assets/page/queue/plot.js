@@ -1,7 +1,7 @@
 // How deep the queue was, by class: a line for each, drawn as SVG.
 
-import { fill, h, s } from './dom.js';
-import { count } from './words.js';
+import { fill, h, s } from '../shared/dom.js';
+import { count } from '../shared/format.js';
 
 const HEIGHT = 180;
 const LEFT = 40;

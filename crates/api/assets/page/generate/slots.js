@@ -1,13 +1,13 @@
 // The places for reference pictures: choose, drop, paste, swap, remove.
 
-import { ask } from './bus.js';
-import { button, picture } from './controls.js';
-import { fill, h } from './dom.js';
-import { icon } from './icons.js';
-import { thumbs } from './memory.js';
-import { prepare, store } from './pictures.js';
-import { say } from './notices.js';
-import { server } from './server.js';
+import { ask } from '../shared/bus.js';
+import { button, picture } from '../shared/controls.js';
+import { fill, h } from '../shared/dom.js';
+import { icon } from '../shared/icons.js';
+import { thumbs } from '../shared/storage.js';
+import { prepare, store } from '../shared/pictures.js';
+import { say } from '../shared/notices.js';
+import { server } from '../shared/server.js';
 
 const KINDS = [
   { role: 'content', name: 'Content reference', hint: 'Subject or layout', icon: 'subject' },

@@ -5,11 +5,11 @@ import { ask } from './bus.js';
 import { copyText } from './controls.js';
 import { h } from './dom.js';
 import { deleteJob, jobs } from './jobs.js';
-import { mine, thumbs } from './memory.js';
+import { mine, thumbs } from './storage.js';
 import { complain, notice, say } from './notices.js';
 import { store, thumbFrom } from './pictures.js';
 import { submit } from './submit.js';
-import { jobTitle } from './words.js';
+import { jobTitle } from './format.js';
 
 /** What of a job's spec can be asked for again. */
 const ASKED = [

@@ -1,14 +1,14 @@
 // One job in full: its picture or how far it is, everything it was made from, and where the time went.
 
-import { again, copyCurl, download, pictureOf, remove, resultPath, reuse, useAs } from './actions.js';
-import { answer, ask } from './bus.js';
-import { button, picture } from './controls.js';
-import { fill, h, refill, setText } from './dom.js';
-import { cancelJob, jobs } from './jobs.js';
-import { thumbs } from './memory.js';
-import { complain } from './notices.js';
-import { previewOf } from './pictures.js';
-import { bytes, duration, ended, jobTitle, moment, promptLength, promptLoss, standing, stateWord } from './words.js';
+import { again, copyCurl, download, pictureOf, remove, resultPath, reuse, useAs } from '../shared/actions.js';
+import { answer, ask } from '../shared/bus.js';
+import { button, picture } from '../shared/controls.js';
+import { fill, h, refill, setText } from '../shared/dom.js';
+import { cancelJob, jobs } from '../shared/jobs.js';
+import { thumbs } from '../shared/storage.js';
+import { complain } from '../shared/notices.js';
+import { previewOf } from '../shared/pictures.js';
+import { bytes, duration, ended, jobTitle, moment, promptLength, promptLoss, standing, stateWord } from '../shared/format.js';
 
 /** Characters of a prompt beyond which it is a text and no title. */
 const LONG = 120;

@@ -1,17 +1,17 @@
 // Finished jobs, newest first. One page of them is read at a time, so that ten thousand open as
 // quickly as ten; pictures load when they come into sight.
 
-import { again, copyCurl, pictureOf, remove, resultPath } from './actions.js';
-import { Problem, call } from './api.js';
-import { ask } from './bus.js';
-import { button, picture } from './controls.js';
+import { again, copyCurl, pictureOf, remove, resultPath } from '../shared/actions.js';
+import { Problem, call } from '../shared/api.js';
+import { ask } from '../shared/bus.js';
+import { button, picture } from '../shared/controls.js';
 import { compare } from './compare.js';
-import { debounce, fill, h, setText } from './dom.js';
-import { icon } from './icons.js';
-import { jobs } from './jobs.js';
-import { mine } from './memory.js';
-import { complain } from './notices.js';
-import { ago, count, ended, jobTitle, moment, stateWord } from './words.js';
+import { debounce, fill, h, setText } from '../shared/dom.js';
+import { icon } from '../shared/icons.js';
+import { jobs } from '../shared/jobs.js';
+import { mine } from '../shared/storage.js';
+import { complain } from '../shared/notices.js';
+import { ago, count, ended, jobTitle, moment, stateWord } from '../shared/format.js';
 
 const PAGE = 30;
 /** While text is looked for, pages are larger, and so many are read before asking whether to go on. */

@@ -7,8 +7,8 @@ import { answer } from './bus.js';
 import { sleep } from './dom.js';
 import { jobs } from './jobs.js';
 import { follow } from './stream.js';
-import { mine } from './memory.js';
-import { ended } from './words.js';
+import { mine } from './storage.js';
+import { ended } from './format.js';
 
 const STREAMS = 3;
 /** How often places in the queue are looked at; no event tells of them. */

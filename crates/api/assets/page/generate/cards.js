@@ -1,10 +1,10 @@
 // What this browser has asked for, as cards, newest first.
 
 import { Card } from './card.js';
-import { jobs } from './jobs.js';
-import { mine } from './memory.js';
-import { outbox, resume } from './submit.js';
-import { ended } from './words.js';
+import { jobs } from '../shared/jobs.js';
+import { mine } from '../shared/storage.js';
+import { outbox, resume } from '../shared/submit.js';
+import { ended } from '../shared/format.js';
 
 /** As in the style sheet. */
 const CARD_ROW = 4;

@@ -2,8 +2,8 @@
 // is newer, so a late one never undoes an early one.
 
 import { Problem, call } from './api.js';
-import { mine } from './memory.js';
-import { ended } from './words.js';
+import { mine } from './storage.js';
+import { ended } from './format.js';
 
 class Jobs extends EventTarget {
   #known = new Map();

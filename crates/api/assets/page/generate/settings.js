@@ -1,9 +1,9 @@
 // The parameters of a job as controls, with the ranges that the server gives.
 
-import { button, radio, segmented } from './controls.js';
-import { fill, h, setText } from './dom.js';
+import { button, radio, segmented } from '../shared/controls.js';
+import { fill, h, setText } from '../shared/dom.js';
 import { NumberField, PriorityField, SeedField, TimeField } from './fields.js';
-import { server } from './server.js';
+import { server } from '../shared/server.js';
 
 const NUMBERS = {
   width: { label: 'Generation width', shown: 'Width', step: 16 },

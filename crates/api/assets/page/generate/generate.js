@@ -1,20 +1,20 @@
 // The form of the first view: what to draw, and what became of asking for it.
 
-import { bodyOf, useAs } from './actions.js';
-import { Problem, call } from './api.js';
-import { answer } from './bus.js';
+import { bodyOf, useAs } from '../shared/actions.js';
+import { Problem, call } from '../shared/api.js';
+import { answer } from '../shared/bus.js';
 import { startCards } from './cards.js';
-import { debounce, fill, glide, setText } from './dom.js';
+import { debounce, fill, glide, setText } from '../shared/dom.js';
 import { exampleCards, exampleSource } from './examples.js';
 import { complain } from './fields.js';
-import { jobs } from './jobs.js';
-import { recall, remember } from './memory.js';
-import { complain as complainAloud, notice, say } from './notices.js';
-import { server } from './server.js';
+import { jobs } from '../shared/jobs.js';
+import { recall, remember } from '../shared/storage.js';
+import { complain as complainAloud, notice, say } from '../shared/notices.js';
+import { server } from '../shared/server.js';
 import { Settings } from './settings.js';
 import { DRAGGED_JOB, Slots } from './slots.js';
-import { outbox, sentence, submit } from './submit.js';
-import { ended, forecast } from './words.js';
+import { outbox, sentence, submit } from '../shared/submit.js';
+import { ended, forecast } from '../shared/format.js';
 
 const ESTIMATE_MS = 500;
 const DRAFT_MS = 300;

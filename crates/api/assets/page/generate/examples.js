@@ -1,9 +1,9 @@
 // Sets of parameters and pictures to begin with. Their pictures go to the store once for each visit.
 
-import { h } from './dom.js';
-import { thumbs } from './memory.js';
-import { prepare, store } from './pictures.js';
-import { server } from './server.js';
+import { h } from '../shared/dom.js';
+import { thumbs } from '../shared/storage.js';
+import { prepare, store } from '../shared/pictures.js';
+import { server } from '../shared/server.js';
 
 const sources = new Map();
 

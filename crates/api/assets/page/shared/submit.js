@@ -4,8 +4,8 @@
 import { Away, Problem, call, whenBack } from './api.js';
 import { sleep, uuid } from './dom.js';
 import { jobs } from './jobs.js';
-import { mine, recall, remember } from './memory.js';
-import { duration } from './words.js';
+import { mine, recall, remember } from './storage.js';
+import { duration } from './format.js';
 
 const RETRY_MS = 2_000;
 /** The server knows a key for a day; after that, sending again could draw twice. */

@@ -3,7 +3,7 @@
 
 import { call } from './api.js';
 import { h, sleep } from './dom.js';
-import { bytes } from './words.js';
+import { bytes } from './format.js';
 import { server } from './server.js';
 
 const MOST_PIXELS = 50_000_000;

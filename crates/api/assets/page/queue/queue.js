@@ -1,15 +1,15 @@
 // What waits, what is being drawn, and who draws. Everything is asked for again while it is in sight.
 
-import { connection, optional } from './api.js';
-import { ask } from './bus.js';
-import { button } from './controls.js';
-import { fill, h, setText } from './dom.js';
-import { cancelJob, jobs, retryJob } from './jobs.js';
-import { recall, remember } from './memory.js';
-import { complain, notice } from './notices.js';
+import { connection, optional } from '../shared/api.js';
+import { ask } from '../shared/bus.js';
+import { button } from '../shared/controls.js';
+import { fill, h, setText } from '../shared/dom.js';
+import { cancelJob, jobs, retryJob } from '../shared/jobs.js';
+import { recall, remember } from '../shared/storage.js';
+import { complain, notice } from '../shared/notices.js';
 import { plot } from './plot.js';
-import { server } from './server.js';
-import { ago, bytes, count, duration, jobTitle, standing } from './words.js';
+import { server } from '../shared/server.js';
+import { ago, bytes, count, duration, jobTitle, standing } from '../shared/format.js';
 
 const EVERY_MS = 2_000;
 const POINTS = 450;

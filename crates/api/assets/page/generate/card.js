@@ -1,17 +1,17 @@
 // One job as a card: from the click to the picture.
 
-import { again, copyCurl, download, pictureOf, resultPath, reuse, useAs } from './actions.js';
-import { ask } from './bus.js';
-import { button, picture } from './controls.js';
-import { fill, h, setText } from './dom.js';
-import { icon } from './icons.js';
-import { cancelJob, retryJob } from './jobs.js';
-import { mine, thumbs } from './memory.js';
-import { complain, say } from './notices.js';
-import { previewOf } from './pictures.js';
+import { again, copyCurl, download, pictureOf, resultPath, reuse, useAs } from '../shared/actions.js';
+import { ask } from '../shared/bus.js';
+import { button, picture } from '../shared/controls.js';
+import { fill, h, setText } from '../shared/dom.js';
+import { icon } from '../shared/icons.js';
+import { cancelJob, retryJob } from '../shared/jobs.js';
+import { mine, thumbs } from '../shared/storage.js';
+import { complain, say } from '../shared/notices.js';
+import { previewOf } from '../shared/pictures.js';
 import { DRAGGED_JOB } from './slots.js';
-import { withdraw } from './submit.js';
-import { duration, ended, jobTitle, standing, stateWord } from './words.js';
+import { withdraw } from '../shared/submit.js';
+import { duration, ended, jobTitle, standing, stateWord } from '../shared/format.js';
 
 /** Extreme proportions would make a card a stripe. */
 const NARROWEST = 0.75;

@@ -1,7 +1,7 @@
 // The controls of single parameters. Each can be read, set, and told what is wrong with it.
 
-import { button } from './controls.js';
-import { h } from './dom.js';
+import { button } from '../shared/controls.js';
+import { h } from '../shared/dom.js';
 
 const MOST_SEED = 2 ** 53 - 1;
 
