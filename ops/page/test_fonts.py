@@ -1,4 +1,4 @@
-"""The page's layout is the same whatever fonts a machine has: it comes with its own."""
+"""The page has the same layout whatever fonts a machine has: it brings its own."""
 
 import pathlib
 
@@ -8,7 +8,7 @@ from helpers import VIEWS, settled
 DEJAVU, LIBERATION = "DejaVuSans.ttf", "LiberationSans-Regular.ttf"
 SETS = [(DEJAVU, LIBERATION), (LIBERATION,), (DEJAVU,)]
 
-# What was seen first at a width, to which the other sets are held.
+# The first layout at each width, with which the layouts of the other sets are compared.
 first_seen = {}
 
 

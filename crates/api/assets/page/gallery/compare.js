@@ -1,6 +1,6 @@
-// Two pictures, one over the other, with a line to move between them.
+// Compares two pictures: one on top of the other, with a divider that you can move.
 
-import { pictureOf, resultPath } from '../shared/actions.js';
+import { pictureUrl, resultPath } from '../shared/actions.js';
 import { button, picture } from '../shared/controls.js';
 import { fill, h } from '../shared/dom.js';
 import { jobTitle } from '../shared/format.js';
@@ -27,7 +27,7 @@ export function compare(one, other) {
   });
   const split = () => {
     pane.style.setProperty('--split', `${slider.value}%`);
-    slider.setAttribute('aria-valuetext', `${Math.round(slider.value)} percent left picture`);
+    slider.setAttribute('aria-valuetext', `${Math.round(slider.value)} percent of the left picture`);
   };
   pane.append(slider);
   pane.style.aspectRatio = (one.output?.width ?? 1) / (one.output?.height ?? 1);
@@ -48,7 +48,7 @@ export function compare(one, other) {
 }
 
 function show(job) {
-  return picture(pictureOf(job), jobTitle(job.spec), { other: resultPath(job) });
+  return picture(pictureUrl(job), jobTitle(job.spec), { other: resultPath(job) });
 }
 
 function caption(side, job) {

@@ -1,31 +1,31 @@
-// One job as a card: from the click to the picture.
+// The card of a job, from its submission to its picture.
 
-import { again, copyCurl, download, pictureOf, resultPath, reuse, useAs } from '../shared/actions.js';
-import { ask } from '../shared/bus.js';
+import { repeat, copyCurl, download, pictureUrl, resultPath, editInForm, useAsReference } from '../shared/actions.js';
+import { emit } from '../shared/bus.js';
 import { button, picture } from '../shared/controls.js';
 import { fill, h, setText } from '../shared/dom.js';
 import { icon } from '../shared/icons.js';
 import { cancelJob, retryJob } from '../shared/jobs.js';
-import { mine, thumbs } from '../shared/storage.js';
-import { complain, say } from '../shared/notices.js';
+import { ownJobs, thumbs } from '../shared/storage.js';
+import { showError, announce } from '../shared/notices.js';
 import { previewOf } from '../shared/pictures.js';
-import { DRAGGED_JOB } from './slots.js';
+import { JOB_DRAG_TYPE } from './slots.js';
 import { withdraw } from '../shared/submit.js';
-import { duration, ended, jobTitle, standing, stateWord } from '../shared/format.js';
+import { duration, ended, jobTitle, statusText, stateLabel } from '../shared/format.js';
 
-/** Extreme proportions would make a card a stripe. */
-const NARROWEST = 0.75;
-const WIDEST = 1.8;
+/** Limits of the aspect ratio of a card. */
+const MIN_RATIO = 0.75;
+const MAX_RATIO = 1.8;
 
 export class Card {
-  /** `dismiss()` takes the card away. */
+  /** `dismiss(card)` removes the card from the page. */
   constructor(job, dismiss) {
     this.dismiss = dismiss;
     this.frame = h('div', { class: 'frame' });
     this.preview = null;
-    this.shown = 0;
-    // A job that was on its way before this page was opened may have a preview that no event tells of.
-    this.late = job.state === 'running';
+    this.shownPreviews = 0;
+    // A job that ran before this page was open may have a preview, although no event announced it.
+    this.previewUnknown = job.state === 'running';
     this.title = h('h3', { class: 'card-title' });
     this.references = h('div', { class: 'card-references' });
     this.status = h('p', { class: 'card-status' });
@@ -54,47 +54,47 @@ export class Card {
     this.element.dataset.id = job.id;
     setText(this.title, jobTitle(job.spec));
     this.title.title = job.spec?.prompt ?? '';
-    setText(this.status, job.state === 'succeeded' ? this.summary() : standing(job));
-    this.shape();
-    this.bar();
+    setText(this.status, job.state === 'succeeded' ? this.summary() : statusText(job));
+    this.updateShape();
+    this.updateProgress();
     if (before?.state !== job.state) {
-      this.drawReferences();
-      this.drawActions();
-      if (before) this.tell(before);
+      this.renderReferences();
+      this.renderActions();
+      if (before) this.announceChange(before);
     } else if (before.canceling !== job.canceling) {
-      this.drawActions();
+      this.renderActions();
     }
-    this.drawFrame();
+    this.renderFrame();
   }
 
   summary() {
     const receipt = this.job.output?.receipt;
     const size = this.job.output ? `${this.job.output.width}×${this.job.output.height}` : '';
     const took = receipt?.device_ms ?? this.job.finished_ms - this.job.started_ms;
-    return [size, Number.isFinite(took) && `drawn in ${duration(took)}`, `seed ${this.job.spec.seed}`]
+    return [size, Number.isFinite(took) && `generated in ${duration(took)}`, `seed ${this.job.spec.seed}`]
       .filter(Boolean)
       .join(' · ');
   }
 
-  shape() {
+  updateShape() {
     const { width, height } = this.job.output ?? this.job.spec ?? {};
     if (ended(this.job.state) && !this.job.output) {
-      // Nothing to see here: no more room than a sign needs.
+      // There is no picture, so the frame has only an icon.
       this.frame.style.aspectRatio = 4;
       return;
     }
-    const ratio = width && height ? Math.min(WIDEST, Math.max(NARROWEST, width / height)) : 1;
+    const ratio = width && height ? Math.min(MAX_RATIO, Math.max(MIN_RATIO, width / height)) : 1;
     this.frame.style.aspectRatio = ratio;
   }
 
-  bar() {
+  updateProgress() {
     const { job, progress } = this;
     progress.hidden = ended(job.state);
     if (job.state === 'running' && job.of) progress.value = job.step / job.of;
     else progress.removeAttribute('value');
   }
 
-  drawReferences() {
+  renderReferences() {
     const sources = [this.job.spec?.content, ...(this.job.spec?.styles ?? [])].filter(Boolean);
     fill(
       this.references,
@@ -105,14 +105,14 @@ export class Card {
     );
   }
 
-  drawActions() {
+  renderActions() {
     const { job } = this;
-    const attempt = (action, what) => () => Promise.resolve(action()).catch((error) => complain(error, what));
+    const run = (action, what) => () => Promise.resolve(action()).catch((error) => showError(error, what));
     switch (job.state) {
       case 'sending':
         fill(
           this.actions,
-          button('close', 'Give up', () => withdraw(job.key), { text: true, class: 'quiet' }),
+          button('close', 'Cancel', () => withdraw(job.key), { text: true, class: 'quiet' }),
         );
         break;
       case 'queued':
@@ -122,7 +122,7 @@ export class Card {
           button(
             'stop',
             job.canceling ? 'Canceling' : 'Cancel',
-            attempt(() => cancelJob(job.id), 'Not canceled'),
+            run(() => cancelJob(job.id), 'The job was not canceled'),
             { text: true, class: 'quiet', disabled: Boolean(job.canceling) },
           ),
         );
@@ -131,12 +131,12 @@ export class Card {
         fill(
           this.actions,
           button('download', 'Download', () => download(job)),
-          button('subject', 'Use as content', () => useAs('content', job)),
-          button('style', 'Use as style', () => useAs('style', job)),
-          button('again', 'Same again with another seed', () => again(job)),
+          button('subject', 'Use as content', () => useAsReference('content', job)),
+          button('style', 'Use as style', () => useAsReference('style', job)),
+          button('again', 'Repeat with another seed', () => repeat(job)),
           button('terminal', 'Copy as curl', () => copyCurl(job)),
-          h('span', { class: 'gap' }),
-          button('close', 'Take off this page', () => this.away()),
+          h('span', { class: 'spacer' }),
+          button('close', 'Remove from this page', () => this.remove()),
         );
         break;
       default:
@@ -144,64 +144,64 @@ export class Card {
           this.actions,
           button(
             'again',
-            'Try again',
-            attempt(() => retryJob(job.id), 'Not repeated'),
+            'Retry',
+            run(() => retryJob(job.id), 'The job was not retried'),
             { text: true, class: 'quiet' },
           ),
-          button('edit', 'Edit', () => reuse(job), { text: true, class: 'quiet', title: 'Back into the form' }),
-          h('span', { class: 'gap' }),
-          button('close', 'Take off this page', () => this.away()),
+          button('edit', 'Edit', () => editInForm(job), { text: true, class: 'quiet', title: 'Edit in the form' }),
+          h('span', { class: 'spacer' }),
+          button('close', 'Remove from this page', () => this.remove()),
         );
     }
   }
 
-  away() {
-    mine.drop(this.job.id);
+  remove() {
+    ownJobs.remove(this.job.id);
     this.dismiss(this);
   }
 
-  drawFrame() {
+  renderFrame() {
     const { job } = this;
     if (job.state === 'succeeded') {
-      if (this.result !== job.id) this.drawResult();
+      if (this.result !== job.id) this.renderResult();
       return;
     }
     if (job.state === 'running') {
-      if (job.previews !== this.shown || this.late) this.drawPreview();
-      this.late = false;
+      if (job.previews !== this.shownPreviews || this.previewUnknown) this.renderPreview();
+      this.previewUnknown = false;
       if (this.preview) return;
     }
-    if (this.face === job.state && !this.preview) return;
-    this.face = job.state;
+    if (this.shownState === job.state && !this.preview) return;
+    this.shownState = job.state;
     if (ended(job.state)) this.preview = null;
-    const mark = { failed: 'warn', expired: 'clock', canceled: 'stop' }[job.state];
+    const iconName = { failed: 'warn', expired: 'clock', canceled: 'stop' }[job.state];
     fill(
       this.frame,
       h(
         'div',
-        { class: mark ? 'face' : 'face waiting' },
-        mark ? icon(mark) : h('span', { class: 'dots', 'aria-hidden': 'true' }, h('i'), h('i'), h('i')),
+        { class: iconName ? 'placeholder' : 'placeholder waiting' },
+        iconName ? icon(iconName) : h('span', { class: 'dots', 'aria-hidden': 'true' }, h('i'), h('i'), h('i')),
       ),
     );
   }
 
-  /** Exchanges previews only once the next is there, so that nothing flickers. */
-  drawPreview() {
-    this.shown = this.job.previews;
+  /** Replaces the preview when the next one is decoded, so that nothing flickers. */
+  renderPreview() {
+    this.shownPreviews = this.job.previews;
     previewOf(this.job).then(
       (next) => {
         if (this.job.state !== 'running') return;
         fill(this.frame, next);
         this.preview = next;
       },
-      // There is none yet.
+      // There is no preview yet.
       () => {},
     );
   }
 
-  drawResult() {
+  renderResult() {
     this.result = this.job.id;
-    const image = picture(pictureOf(this.job), jobTitle(this.job.spec), {
+    const image = picture(pictureUrl(this.job), jobTitle(this.job.spec), {
       other: resultPath(this.job),
       class: 'result',
     });
@@ -211,13 +211,13 @@ export class Card {
         type: 'button',
         class: 'open',
         'aria-label': `Open ${jobTitle(this.job.spec)}`,
-        onclick: () => ask('open', { id: this.job.id }),
+        onclick: () => emit('open', { id: this.job.id }),
       },
       image,
     );
-    open.addEventListener('dragstart', (event) => event.dataTransfer.setData(DRAGGED_JOB, this.job.id));
+    open.addEventListener('dragstart', (event) => event.dataTransfer.setData(JOB_DRAG_TYPE, this.job.id));
     if (this.preview) {
-      // The preview stays under the picture until that is there.
+      // Keep the preview below the picture until the picture has loaded.
       const below = this.preview;
       image.addEventListener('load', () => setTimeout(() => below.remove(), 400), { once: true });
       this.frame.append(open);
@@ -227,12 +227,12 @@ export class Card {
     }
   }
 
-  tell(before) {
+  announceChange(before) {
     const { job } = this;
     if (!ended(job.state) && job.state !== 'running') return;
     if (before.state === 'sending' && ended(job.state)) return;
-    say(
-      `${stateWord(job.state)}: ${jobTitle(job.spec)}${job.state === 'failed' ? `. ${job.error?.message ?? ''}` : ''}`,
+    announce(
+      `${stateLabel(job.state)}: ${jobTitle(job.spec)}${job.state === 'failed' ? `. ${job.error?.message ?? ''}` : ''}`,
     );
   }
 }

@@ -1,33 +1,33 @@
-// What this browser has asked for, as cards, newest first.
+// The cards of the jobs that this browser submitted, newest first.
 
 import { Card } from './card.js';
 import { jobs } from '../shared/jobs.js';
-import { mine } from '../shared/storage.js';
-import { outbox, resume } from '../shared/submit.js';
+import { ownJobs } from '../shared/storage.js';
+import { outbox, resumeSending } from '../shared/submit.js';
 import { ended } from '../shared/format.js';
 
-/** As in the style sheet. */
+/** In pixels, as in the style sheet. */
 const CARD_ROW = 4;
 const CARD_GAP = 20;
 
-const at = (id) => document.getElementById(id);
+const byId = (id) => document.getElementById(id);
 const cards = new Map();
 
-let counted = () => {};
-let told = 0;
+let onCountChange = () => {};
+let lastCount = 0;
 
-/** Cards of any height without holes between them: each spans as many small rows as it needs. */
-const heights = new ResizeObserver((entries) => {
+/** Packs cards of different heights without gaps: each spans as many small grid rows as it needs. */
+const resizeObserver = new ResizeObserver((entries) => {
   for (const { target } of entries)
     target.style.gridRowEnd = `span ${Math.ceil((target.offsetHeight + CARD_GAP) / CARD_ROW)}`;
 });
 
 /**
- * Shows what this browser has asked for. `changed(count)` is called when there are more cards or fewer,
- * `refused(error)` when the server did not take a job.
+ * Shows the jobs that this browser submitted. `onChange(count)` is called when the number of cards changes,
+ * `onRefused(error)` when the server refuses a job.
  */
-export function startCards({ changed, refused }) {
-  counted = changed;
+export function startCards({ onChange, onRefused }) {
+  onCountChange = onChange;
   outbox.addEventListener('sending', ({ detail: { key, body, note } }) => {
     show({
       id: key,
@@ -41,29 +41,29 @@ export function startCards({ changed, refused }) {
   outbox.addEventListener('accepted', ({ detail: { key, id } }) => {
     const card = cards.get(key);
     cards.delete(key);
-    const twin = cards.get(id);
-    if (twin && twin !== card) takeAway(twin);
+    const duplicate = cards.get(id);
+    if (duplicate && duplicate !== card) removeCard(duplicate);
     if (card) cards.set(id, card);
     const job = jobs.get(id);
     if (job) show(job);
   });
   outbox.addEventListener('refused', ({ detail: { key, error } }) => {
-    takeAway(cards.get(key));
-    refused(error);
+    removeCard(cards.get(key));
+    onRefused(error);
   });
-  outbox.addEventListener('dropped', ({ detail: { key } }) => takeAway(cards.get(key)));
+  outbox.addEventListener('withdrawn', ({ detail: { key } }) => removeCard(cards.get(key)));
   jobs.addEventListener('change', ({ detail: job }) => {
-    if (cards.has(job.id) || mine.list().includes(job.id)) show(job);
-    title();
+    if (cards.has(job.id) || ownJobs.list().includes(job.id)) show(job);
+    updateTitle();
   });
-  jobs.addEventListener('gone', ({ detail: id }) => takeAway(cards.get(id)));
-  at('clear-done').addEventListener('click', () => {
-    for (const card of [...cards.values()]) if (ended(card.job.state)) card.away();
+  jobs.addEventListener('removed', ({ detail: id }) => removeCard(cards.get(id)));
+  byId('clear-done').addEventListener('click', () => {
+    for (const card of [...cards.values()]) if (ended(card.job.state)) card.remove();
   });
-  resume();
-  for (const id of mine.list())
+  resumeSending();
+  for (const id of ownJobs.list())
     jobs.read(id).then(
-      (job) => job ?? mine.drop(id),
+      (job) => job ?? ownJobs.remove(id),
       () => {},
     );
 }
@@ -73,34 +73,34 @@ function show(job) {
   if (known) {
     known.update(job);
   } else {
-    const card = new Card(job, takeAway);
-    heights.observe(card.element);
+    const card = new Card(job, removeCard);
+    resizeObserver.observe(card.element);
     cards.set(job.id, card);
     const after = [...cards.values()].filter((other) => other !== card && other.job.submitted_ms <= job.submitted_ms);
     const next = after.sort((a, b) => b.job.submitted_ms - a.job.submitted_ms)[0];
-    at('cards').insertBefore(card.element, next?.element ?? null);
+    byId('cards').insertBefore(card.element, next?.element ?? null);
   }
-  count();
+  updateCount();
 }
 
-function takeAway(card) {
+function removeCard(card) {
   if (!card) return;
-  heights.unobserve(card.element);
+  resizeObserver.unobserve(card.element);
   card.element.remove();
   for (const [id, other] of cards) if (other === card) cards.delete(id);
-  count();
-  title();
+  updateCount();
+  updateTitle();
 }
 
-function count() {
-  at('clear-done').hidden = ![...cards.values()].some((card) => ended(card.job.state));
-  if (cards.size !== told) counted((told = cards.size));
+function updateCount() {
+  byId('clear-done').hidden = ![...cards.values()].some((card) => ended(card.job.state));
+  if (cards.size !== lastCount) onCountChange((lastCount = cards.size));
 }
 
-/** The tab tells how far the newest picture is. */
-function title() {
+/** Shows the progress of the newest running job in the title of the tab. */
+function updateTitle() {
   const running = [...cards.values()].map((card) => card.job).filter((job) => !ended(job.state));
-  const ahead = running.find((job) => job.state === 'running' && job.of);
-  const part = ahead ? `${Math.round((ahead.step / ahead.of) * 100)} % · ` : running.length ? '… ' : '';
-  document.title = `${part}uso-fleet`;
+  const first = running.find((job) => job.state === 'running' && job.of);
+  const prefix = first ? `${Math.round((first.step / first.of) * 100)} % · ` : running.length ? '… ' : '';
+  document.title = `${prefix}uso-fleet`;
 }

@@ -1,11 +1,11 @@
-// The controls of single parameters. Each can be read, set, and told what is wrong with it.
+// Form fields for single parameters. Each has a value and can show an error.
 
 import { button } from '../shared/controls.js';
 import { h } from '../shared/dom.js';
 
-const MOST_SEED = 2 ** 53 - 1;
+const MAX_SEED = 2 ** 53 - 1;
 
-/** A number with a slider beside it, within the range that the server gives. */
+/** A number with a slider, within the limits of the server. */
 export class NumberField {
   constructor(name, { label, shown = label, unit, step }, changed) {
     this.step = step;
@@ -42,7 +42,7 @@ export class NumberField {
   input(value) {
     this.slider.value = value;
     this.paint();
-    complain(this.number, this.error, null);
+    setError(this.number, this.error, null);
     this.changed();
   }
 
@@ -57,18 +57,18 @@ export class NumberField {
   set(value) {
     this.number.value = value;
     this.slider.value = value;
-    complain(this.number, this.error, null);
+    setError(this.number, this.error, null);
     this.paint();
   }
 
-  /** The value within its range and on its step, whatever stands in the box while somebody types. */
+  /** The value, rounded down to a step and within the limits, whatever is entered. */
   get() {
     const value = this.number.value === '' ? this.fallback : Number(this.number.value);
     const fitting = Math.min(this.most, Math.max(this.least, Number.isFinite(value) ? value : this.fallback));
     return Math.round(Math.floor(fitting / this.step + 1e-6) * this.step * 10) / 10;
   }
 
-  /** What stands in the box. */
+  /** The text in the input. */
   get raw() {
     return this.number.value;
   }
@@ -83,26 +83,26 @@ export class NumberField {
 
   paint() {
     const part = (Number(this.slider.value) - this.least) / (this.most - this.least || 1);
-    this.slider.style.setProperty('--part', `${Math.round(part * 1000) / 10}%`);
+    this.slider.style.setProperty('--filled', `${Math.round(part * 1000) / 10}%`);
   }
 
-  complain(message) {
-    complain(this.number, this.error, message);
+  setError(message) {
+    setError(this.number, this.error, message);
   }
 }
 
-/** A seed, or -1 to have one drawn. */
+/** A seed; -1 for a random one. */
 export class SeedField {
   constructor(changed) {
     this.number = h('input', {
       type: 'number',
       id: 'seed',
       min: -1,
-      max: MOST_SEED,
+      max: MAX_SEED,
       step: 1,
       inputMode: 'numeric',
       'aria-describedby': 'seed-error seed-note',
-      oninput: () => (complain(this.number, this.error, null), changed()),
+      oninput: () => (setError(this.number, this.error, null), changed()),
     });
     this.error = h('p', { class: 'field-error', id: 'seed-error', hidden: true });
     this.element = h(
@@ -117,7 +117,7 @@ export class SeedField {
       h(
         'span',
         { class: 'seed-box' },
-        button('dice', 'A random seed each time', () => (this.set(-1), changed())),
+        button('dice', 'Use a random seed each time', () => (this.set(-1), changed())),
         this.number,
       ),
       this.error,
@@ -134,26 +134,26 @@ export class SeedField {
 
   set(value) {
     this.number.value = value;
-    complain(this.number, this.error, null);
+    setError(this.number, this.error, null);
   }
 
   get() {
     const value = Math.trunc(Number(this.number.value));
-    return this.number.value !== '' && Number.isFinite(value) ? Math.min(MOST_SEED, Math.max(-1, value)) : -1;
+    return this.number.value !== '' && Number.isFinite(value) ? Math.min(MAX_SEED, Math.max(-1, value)) : -1;
   }
 
-  complain(message) {
-    complain(this.number, this.error, message);
+  setError(message) {
+    setError(this.number, this.error, message);
   }
 }
 
-/** One labelled box, as the two below are. */
-class BoxField {
+/** A labeled input. */
+class InputField {
   constructor(name, label, { changed, note, ...props }) {
     this.control = h('input', {
       id: name,
       'aria-describedby': `${name}-error`,
-      oninput: () => (this.complain(null), changed()),
+      oninput: () => (this.setError(null), changed()),
       ...props,
     });
     this.error = h('p', { class: 'field-error', id: `${name}-error`, hidden: true });
@@ -170,17 +170,17 @@ class BoxField {
     return this.control.value;
   }
 
-  complain(message) {
-    complain(this.control, this.error, message);
+  setError(message) {
+    setError(this.control, this.error, message);
   }
 }
 
-/** Which of a tenant's own jobs go first. */
-export class PriorityField extends BoxField {
+/** The priority of a job among the tenant's own jobs. */
+export class PriorityField extends InputField {
   constructor(changed) {
     super('priority', 'Priority', {
       changed,
-      note: 'among your own',
+      note: 'among your jobs',
       type: 'number',
       min: -100,
       max: 100,
@@ -190,7 +190,7 @@ export class PriorityField extends BoxField {
 
   set(value) {
     this.control.value = value;
-    this.complain(null);
+    this.setError(null);
   }
 
   get() {
@@ -198,18 +198,18 @@ export class PriorityField extends BoxField {
   }
 }
 
-/** A moment, in the time of whoever looks at it; the server is told it in UTC. */
-export class TimeField extends BoxField {
+/** A time, shown in the local time zone and sent in UTC. */
+export class TimeField extends InputField {
   constructor(name, label, changed) {
     super(name, label, { changed, type: 'datetime-local' });
   }
 
-  /** One that has passed is of no use to a new job. */
+  /** Sets the time; clears it if it has passed, since a new job cannot use it. */
   set(value) {
     const at = new Date(value ?? NaN);
     const local = new Date(at.getTime() - at.getTimezoneOffset() * 60_000);
     this.control.value = at.getTime() > Date.now() ? local.toISOString().slice(0, 16) : '';
-    this.complain(null);
+    this.setError(null);
   }
 
   get() {
@@ -221,10 +221,10 @@ export class TimeField extends BoxField {
   }
 }
 
-/** Shows what is wrong with a control beside it, and tells assistive technology. */
-export function complain(control, place, message) {
-  place.textContent = message ?? '';
-  place.hidden = !message;
+/** Shows an error at a control; null clears it. */
+export function setError(control, element, message) {
+  element.textContent = message ?? '';
+  element.hidden = !message;
   if (message) control.setAttribute('aria-invalid', 'true');
   else control.removeAttribute('aria-invalid');
 }

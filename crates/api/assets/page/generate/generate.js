@@ -1,47 +1,47 @@
-// The form of the first view: what to draw, and what became of asking for it.
+// The generate view: the form, its draft, the estimate and the refusals of the server.
 
-import { bodyOf, useAs } from '../shared/actions.js';
+import { requestBody, useAsReference } from '../shared/actions.js';
 import { Problem, call } from '../shared/api.js';
-import { answer } from '../shared/bus.js';
+import { on } from '../shared/bus.js';
 import { startCards } from './cards.js';
-import { debounce, fill, glide, setText } from '../shared/dom.js';
+import { debounce, fill, scrollToElement, setText } from '../shared/dom.js';
 import { exampleCards, exampleSource } from './examples.js';
-import { complain } from './fields.js';
+import { setError } from './fields.js';
 import { jobs } from '../shared/jobs.js';
-import { recall, remember } from '../shared/storage.js';
-import { complain as complainAloud, notice, say } from '../shared/notices.js';
+import { loadItem, saveItem } from '../shared/storage.js';
+import { showError, showNotice, announce } from '../shared/notices.js';
 import { server } from '../shared/server.js';
 import { Settings } from './settings.js';
-import { DRAGGED_JOB, Slots } from './slots.js';
+import { JOB_DRAG_TYPE, Slots } from './slots.js';
 import { outbox, sentence, submit } from '../shared/submit.js';
-import { ended, forecast } from '../shared/format.js';
+import { ended, estimateText } from '../shared/format.js';
 
 const ESTIMATE_MS = 500;
 const DRAFT_MS = 300;
 
-const at = (id) => document.getElementById(id);
+const byId = (id) => document.getElementById(id);
 
 let form, prompt, promptError, slots, settings;
-/** What the server allows, as it was last shown; empty before it has said so. */
+/** The capabilities that the form shows, as JSON; empty before they are read. */
 let limits = '';
-/** False once it is known that this server makes none. */
+/** False if the server makes no estimates. */
 let estimates = true;
-/** Cards on the page. */
-let drawn = 0;
+/** The number of cards on the page. */
+let cardCount = 0;
 
 export function startGenerate() {
-  form = at('form');
-  prompt = at('prompt');
-  promptError = at('prompt-error');
-  slots = new Slots(at('slots'), at('slot-errors'), changed);
-  settings = new Settings(at('settings'), changed);
+  form = byId('form');
+  prompt = byId('prompt');
+  promptError = byId('prompt-error');
+  slots = new Slots(byId('slots'), byId('slot-errors'), changed);
+  settings = new Settings(byId('settings'), changed);
   restore();
 
   prompt.addEventListener('input', () => {
-    complain(prompt, promptError, null);
+    setError(prompt, promptError, null);
     changed();
   });
-  // Enter in a number settles it. To draw is Ctrl+Enter, or the button.
+  // Enter in an input only commits its value. Ctrl+Enter or the button submits the form.
   form.addEventListener('keydown', (event) => {
     if (event.key !== 'Enter' || event.ctrlKey || event.metaKey || !event.target.matches('input')) return;
     event.preventDefault();
@@ -51,32 +51,32 @@ export function startGenerate() {
     event.preventDefault();
     generate();
   });
-  at('clear').addEventListener('click', clear);
-  // Words typed just before the page is left are not lost to the pause of `saveSoon`.
+  byId('clear').addEventListener('click', clear);
+  // Save what was typed less than DRAFT_MS before the page closes.
   addEventListener('pagehide', save);
-  listenForPictures();
-  answer('reuse', ({ spec }) => take(spec));
-  answer('take', ({ id, slot }) => {
+  acceptPictures();
+  on('edit', ({ spec }) => fillForm(spec));
+  on('use-as-reference', ({ id, slot }) => {
     const job = jobs.get(id);
-    if (job?.output) useAs(slot.kind.role, job, slot);
+    if (job?.output) useAsReference(slot.kind.role, job, slot);
   });
-  answer('reference', ({ role, reference, slot: wanted }) => {
+  on('reference', ({ role, reference, slot: wanted }) => {
     location.hash = '';
     const slot = slots.put(role, reference, wanted);
-    glide(slot.element, 'nearest');
-    notice(`Taken as ${slot.kind.name.toLowerCase()}`);
+    scrollToElement(slot.element, 'nearest');
+    showNotice(`Added as ${slot.kind.name.toLowerCase()}`);
   });
-  drawExamples(0);
-  startCards({ changed: drawExamples, refused });
+  renderExamples(0);
+  startCards({ onChange: renderExamples, onRefused: showRefusal });
   outbox.addEventListener('accepted', estimateSoon);
   jobs.addEventListener('event', ({ detail: { name } }) => {
     if (ended(name)) estimateSoon();
   });
 }
 
-/** The server has said what it can do, perhaps again after its restart. */
+/** Shows the capabilities of the server, which may be different after its restart. */
 export function limitsChanged() {
-  const told = JSON.stringify([
+  const received = JSON.stringify([
     server.model,
     server.defaults,
     server.limits,
@@ -84,51 +84,51 @@ export function limitsChanged() {
     server.classes,
     server.examples,
   ]);
-  if (told === limits) return;
-  // What is set while the page is still waiting for the server's first word is meant for it.
+  if (received === limits) return;
+  // Keep what was set before the capabilities were read.
   const typed = limits ? {} : settings.typed;
-  limits = told;
-  const draft = recall('draft', null);
+  limits = received;
+  const draft = loadItem('draft', null);
   settings.reset();
-  // Sizes and steps that were right for one model are not for another.
+  // The sizes and steps of a draft may not suit another model.
   if (draft?.model === server.model) settings.set(draft);
   settings.set(typed);
   slots.arrange();
   if (server.limits.prompt_chars > 0) prompt.maxLength = server.limits.prompt_chars;
-  drawExamples();
+  renderExamples();
   changed();
 }
 
 export async function generate() {
   while (slots.busy) {
-    setText(at('estimate'), 'Waiting for the upload');
-    const lost = await slots.settled();
-    // Without a picture that somebody waited for, it would be another job than the one asked for.
-    if (lost) {
-      lost.input.focus();
+    setText(byId('estimate'), 'Waiting for the upload to finish');
+    const failed = await slots.uploadsDone();
+    // Do not submit a job that lacks a reference.
+    if (failed) {
+      failed.input.focus();
       return;
     }
   }
   clearErrors();
-  const body = asked();
+  const body = formBody();
   if (!body.prompt.trim() && !body.content && body.styles.length === 0) {
-    complain(prompt, promptError, 'Say what to draw, or give a reference picture.');
+    setError(prompt, promptError, 'Write a prompt or add a reference picture.');
     prompt.focus();
     return;
   }
-  const fault = settings.fault();
-  if (fault) return reveal(fault.control);
+  const invalid = settings.firstError();
+  if (invalid) return focusControl(invalid.control);
   const first = body.seed;
   for (let nth = 0; nth < settings.pictures; nth += 1) {
     submit(first === undefined ? body : { ...body, seed: first + nth });
   }
-  say(settings.pictures > 1 ? `${settings.pictures} pictures are on their way` : 'On its way');
-  // On a phone the cards are below the form.
-  if (matchMedia('(max-width: 860px)').matches) glide(at('results'), 'start');
+  announce(settings.pictures > 1 ? `Submitting ${settings.pictures} jobs` : 'Submitting the job');
+  // On a narrow screen the cards are below the form.
+  if (matchMedia('(max-width: 860px)').matches) scrollToElement(byId('results'), 'start');
 }
 
-/** What a job would be asked to draw now. */
-function asked() {
+/** The request body for the form as it is. */
+function formBody() {
   const body = { prompt: prompt.value, ...settings.get() };
   if (slots.content) body.content = slots.content;
   body.styles = slots.styles;
@@ -136,13 +136,13 @@ function asked() {
 }
 
 function changed() {
-  // Called while the parts are still being put together.
+  // The slots call this before the settings exist.
   if (!settings) return;
-  settings.content(Boolean(slots.content));
+  settings.setHasContent(Boolean(slots.content));
   prompt.placeholder = slots.content
-    ? 'Leave empty to keep the layout, or say where the subject is: “The man reads by a window”'
-    : 'What should be drawn?';
-  at('generate').classList.toggle('busy', slots.busy);
+    ? 'Leave empty to keep the layout, or describe the scene: “The man reads by a window”'
+    : 'Describe the picture';
+  byId('generate').classList.toggle('busy', slots.busy);
   saveSoon();
   estimateSoon();
 }
@@ -150,41 +150,41 @@ function changed() {
 const saveSoon = debounce(DRAFT_MS, save);
 
 function save() {
-  // Before the server has spoken, the parameters are nobody's choice.
+  // Before the capabilities are read, the form has only defaults.
   if (!limits) return;
-  const { seed = -1, ...body } = asked();
-  remember('draft', { ...body, seed, model: server.model });
+  const { seed = -1, ...body } = formBody();
+  saveItem('draft', { ...body, seed, model: server.model });
 }
 
 function restore() {
-  const draft = recall('draft', null);
+  const draft = loadItem('draft', null);
   if (!draft) return;
   prompt.value = draft.prompt ?? '';
   slots.set(draft.content, draft.styles ?? []);
 }
 
 function clear() {
-  const draft = { ...asked(), seed: settings.fields.seed.get() };
+  const draft = { ...formBody(), seed: settings.fields.seed.get() };
   prompt.value = '';
   slots.set(null, []);
   settings.reset();
   changed();
   prompt.focus();
-  notice('The form is empty', { undo: 'Undo', gone: (undone) => undone && take(draft) });
+  showNotice('Form cleared', { undo: 'Undo', onClose: (undone) => undone && fillForm(draft) });
 }
 
-/** Fills the form from a job. */
-function take(spec) {
+/** Fills the form with the parameters of a job. */
+function fillForm(spec) {
   location.hash = '';
   prompt.value = spec.prompt ?? '';
   slots.set(spec.content, spec.styles ?? []);
-  settings.set({ ...bodyOf(spec), start_by: spec.start_by ?? null, finish_by: spec.finish_by ?? null });
+  settings.set({ ...requestBody(spec), start_by: spec.start_by ?? null, finish_by: spec.finish_by ?? null });
   clearErrors();
   changed();
   prompt.focus();
 }
 
-async function takeExample(example) {
+async function fillFromExample(example) {
   prompt.value = example.prompt ?? '';
   slots.set(null, []);
   settings.set({ keep_size: false, ...example });
@@ -197,113 +197,113 @@ async function takeExample(example) {
     );
     if (content) slots.put('content', content);
     for (const style of styles) slots.put('style', style);
-    say(`Example ${example.title} is in the form`);
+    announce(`Example ${example.title} loaded`);
   } catch (error) {
-    complainAloud(error, 'The example is not complete');
+    showError(error, 'The example could not be loaded');
   }
-  at('generate').focus({ preventScroll: true });
+  byId('generate').focus({ preventScroll: true });
 }
 
-/** Examples are the first thing to see while nothing has been drawn, and out of the way later. */
-function drawExamples(cards = drawn) {
-  drawn = cards;
-  const place = at(cards ? 'form-examples' : 'empty-examples');
-  const other = at(cards ? 'empty-examples' : 'form-examples');
-  if (place.dataset.shown !== String(server.examples.length) || place.childElementCount === 0) {
-    fill(place, exampleCards(takeExample));
-    place.dataset.shown = server.examples.length;
+/** Shows the examples in the empty results, or in the form once there are cards. */
+function renderExamples(cards = cardCount) {
+  cardCount = cards;
+  const element = byId(cards ? 'form-examples' : 'empty-examples');
+  const other = byId(cards ? 'empty-examples' : 'form-examples');
+  if (element.dataset.shown !== String(server.examples.length) || element.childElementCount === 0) {
+    fill(element, exampleCards(fillFromExample));
+    element.dataset.shown = server.examples.length;
   }
   fill(other);
-  at('empty').hidden = cards > 0;
-  at('empty-title').textContent = server.examples.length ? 'Begin with an example' : 'Nothing drawn yet';
-  at('examples').hidden = cards === 0 || server.examples.length === 0;
+  byId('empty').hidden = cards > 0;
+  byId('empty-title').textContent = server.examples.length ? 'Start with an example' : 'No pictures yet';
+  byId('examples').hidden = cards === 0 || server.examples.length === 0;
 }
 
-function listenForPictures() {
+function acceptPictures() {
   addEventListener('paste', (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
-    if (files.length === 0 || at('view-generate').hidden || document.querySelector('dialog[open]')) return;
+    if (files.length === 0 || byId('view-generate').hidden || document.querySelector('dialog[open]')) return;
     event.preventDefault();
     const focused = slots.slots.find((slot) => slot.element.contains(document.activeElement));
-    slots.take(files, focused);
+    slots.addFiles(files, focused);
   });
-  // A picture that misses its place must not replace the page.
+  // A picture that is dropped beside a slot must not replace the page.
   for (const name of ['dragover', 'drop']) {
     addEventListener(name, (event) => {
       const { types } = event.dataTransfer ?? { types: [] };
-      if (!types.includes('Files') || types.includes(DRAGGED_JOB)) return;
+      if (!types.includes('Files') || types.includes(JOB_DRAG_TYPE)) return;
       event.preventDefault();
-      if (name === 'drop' && !at('view-generate').hidden) slots.take(event.dataTransfer.files);
+      if (name === 'drop' && !byId('view-generate').hidden) slots.addFiles(event.dataTransfer.files);
     });
   }
 }
 
 function clearErrors() {
-  complain(prompt, promptError, null);
-  for (const field of Object.values(settings.fields)) field.complain(null);
-  for (const slot of slots.slots) slot.complain(null);
-  at('form-error').hidden = true;
+  setError(prompt, promptError, null);
+  for (const field of Object.values(settings.fields)) field.setError(null);
+  for (const slot of slots.slots) slot.setError(null);
+  byId('form-error').hidden = true;
 }
 
-/** Puts each fault beside the field it is about; the rest above the button. */
-function refused(error) {
+/** Shows each error of a refusal at its field, and the others above the button. */
+function showRefusal(error) {
   clearErrors();
-  const rest = [];
+  const other = [];
   let first = null;
   for (const { pointer, message } of error instanceof Problem ? error.errors : []) {
-    const words = sentence(message ?? 'not as it must be');
+    const words = sentence(message ?? 'this value is not valid');
     const name = pointer?.split('/')[1] ?? '';
     let control = null;
     if (name === 'prompt') {
-      complain((control = prompt), promptError, words);
+      setError((control = prompt), promptError, words);
     } else if (name === 'content' || name === 'styles') {
-      const slot = slots.at(pointer);
-      slot.complain(words);
+      const slot = slots.slotAt(pointer);
+      slot.setError(words);
       control = slot.input;
     } else if (settings.fields[name]) {
-      settings.fields[name].complain(words);
+      settings.fields[name].setError(words);
       ({ control } = settings.fields[name]);
     } else {
-      rest.push(pointer ? `${pointer}: ${words}` : words);
+      other.push(pointer ? `${pointer}: ${words}` : words);
     }
     first ??= control;
   }
-  if (!first && rest.length === 0) rest.push(sentence(error.message));
-  const place = at('form-error');
-  place.hidden = rest.length === 0;
-  place.textContent = rest.join(' ');
+  if (!first && other.length === 0) other.push(sentence(error.message));
+  const element = byId('form-error');
+  element.hidden = other.length === 0;
+  element.textContent = other.join(' ');
   location.hash = '';
-  reveal(first ?? at('generate'));
-  say(`Refused. ${sentence(error.message)}`);
+  focusControl(first ?? byId('generate'));
+  announce(`The server refused the job. ${sentence(error.message)}`);
 }
 
-function reveal(control) {
+function focusControl(control) {
   for (let details = control.closest('details'); details; details = details.parentElement.closest('details'))
     details.open = true;
   control.focus();
 }
 
-/** The newest question; an answer to an earlier one is about another form. */
-let asking = null;
+/** The newest estimate request. An answer to an earlier one is for an earlier form. */
+let latestRequest = null;
 
 const estimateSoon = debounce(ESTIMATE_MS, async () => {
-  if (!estimates || slots.busy || document.hidden || at('view-generate').hidden) return;
-  const mark = (asking = Symbol('estimate'));
+  if (!estimates || slots.busy || document.hidden || byId('view-generate').hidden) return;
+  const request = (latestRequest = Symbol('estimate'));
   let text = '';
   try {
     const { pictures } = settings;
-    text = forecast(await call('POST', `/v1/estimate?jobs=${pictures}`, { body: asked() }), pictures);
+    text = estimateText(await call('POST', `/v1/estimate?jobs=${pictures}`, { body: formBody() }), pictures);
   } catch (error) {
-    // An estimate is a courtesy; what is wrong with the form is said when it is sent.
+    // Show no error here: the server reports errors of the form when you submit it.
     if (error instanceof Problem && error.noSuchRoute) {
       estimates = false;
-      at('estimate').hidden = true;
+      byId('estimate').hidden = true;
     }
   }
-  if (mark === asking && !slots.busy) setText(at('estimate'), text);
+  if (request === latestRequest && !slots.busy) setText(byId('estimate'), text);
 });
 
-/** The queue may have moved on since the form was last in sight. */
+/** Updates the estimate: the queue may have changed while the form was hidden. */
 export function enterGenerate() {
   if (limits) estimateSoon();
 }

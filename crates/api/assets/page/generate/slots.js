@@ -1,29 +1,29 @@
-// The places for reference pictures: choose, drop, paste, swap, remove.
+// The slots for reference pictures: choose, drop, paste, swap, remove.
 
-import { ask } from '../shared/bus.js';
+import { emit } from '../shared/bus.js';
 import { button, picture } from '../shared/controls.js';
 import { fill, h } from '../shared/dom.js';
 import { icon } from '../shared/icons.js';
 import { thumbs } from '../shared/storage.js';
 import { prepare, store } from '../shared/pictures.js';
-import { say } from '../shared/notices.js';
+import { announce } from '../shared/notices.js';
 import { server } from '../shared/server.js';
 
 const KINDS = [
   { role: 'content', name: 'Content reference', hint: 'Subject or layout', icon: 'subject' },
-  { role: 'style', name: 'Style reference', hint: 'Its look is taken over', icon: 'style' },
+  { role: 'style', name: 'Style reference', hint: 'Style to apply', icon: 'style' },
   { role: 'style', name: 'Extra style reference', beta: true, hint: 'Blends with the first', icon: 'style' },
-  { role: 'style', name: 'Third style reference', beta: true, hint: 'One more to blend', icon: 'style' },
-  { role: 'style', name: 'Fourth style reference', beta: true, hint: 'One more to blend', icon: 'style' },
+  { role: 'style', name: 'Third style reference', beta: true, hint: 'Blends with the others', icon: 'style' },
+  { role: 'style', name: 'Fourth style reference', beta: true, hint: 'Blends with the others', icon: 'style' },
 ];
-/** Shown even when they are empty. */
-const ALWAYS = 3;
-const DRAGGED = 'application/x-uso-slot';
-/** Under which a card gives its job's id to whoever it is dropped on. */
-export const DRAGGED_JOB = 'application/x-uso-job';
+/** How many slots are shown even if they are empty. */
+const MIN_SHOWN = 3;
+const SLOT_DRAG_TYPE = 'application/x-uso-slot';
+/** The data type of a dragged result; its value is the job id. */
+export const JOB_DRAG_TYPE = 'application/x-uso-job';
 
 export class Slots {
-  /** `changed()` is called whenever what a job would refer to is another. */
+  /** `changed()` is called whenever the references change. */
   constructor(element, errors, changed) {
     this.element = element;
     this.changed = changed;
@@ -32,7 +32,7 @@ export class Slots {
       element,
       this.slots.map((slot) => slot.element),
     );
-    // Below all of them: a slot is too narrow for a sentence.
+    // The errors are below all slots, because a slot is too narrow for a sentence.
     fill(
       errors,
       this.slots.map((slot) => slot.error),
@@ -40,12 +40,12 @@ export class Slots {
     this.arrange();
   }
 
-  /** Shows as many places as the server takes, and those beyond the usual ones only once they can be used. */
+  /** Shows as many slots as the server allows; those after the first three only once the slot before is filled. */
   arrange() {
     const styles = server.limits.styles?.[1] ?? 2;
     const used = this.slots.findLastIndex((slot) => slot.reference) + 1;
     this.slots.forEach((slot, index) => {
-      slot.element.hidden = index > styles || (index >= ALWAYS && index > used);
+      slot.element.hidden = index > styles || (index >= MIN_SHOWN && index > used);
     });
   }
 
@@ -64,14 +64,14 @@ export class Slots {
     return this.slots.some((slot) => slot.reference && !slot.source);
   }
 
-  /** Resolves once what is on its way to the store now has come to its end, with the slot of a picture that was lost. */
-  async settled() {
-    const arriving = this.slots.map((slot) => slot.reference).filter((reference) => reference && !reference.source);
-    await Promise.all(arriving.map((reference) => reference.arrived));
-    return arriving.find((reference) => !reference.source)?.slot;
+  /** Resolves when the current uploads have ended, with the slot of one that failed, if any. */
+  async uploadsDone() {
+    const uploading = this.slots.map((slot) => slot.reference).filter((reference) => reference && !reference.source);
+    await Promise.all(uploading.map((reference) => reference.uploaded));
+    return uploading.find((reference) => !reference.source)?.slot;
   }
 
-  /** Takes sources as a job has them, with whatever small pictures this browser knows. */
+  /** Sets the references of a job, with the thumbnails that this browser has. */
   set(content, styles) {
     this.slots.forEach((slot, index) => {
       const source = index === 0 ? content : styles[index - 1];
@@ -80,23 +80,23 @@ export class Slots {
   }
 
   put(role, reference, wanted) {
-    const slot = wanted ?? this.free(role);
+    const slot = wanted ?? this.slotFor(role);
     slot.put(reference);
     return slot;
   }
 
-  /** Takes files from a drop or the clipboard: the first empty place first. */
-  take(files, first) {
+  /** Adds dropped or pasted files to `first`, if given, and to the empty slots. */
+  addFiles(files, first) {
     const pictures = [...files];
-    if (first && pictures.length) first.take(pictures.shift());
+    if (first && pictures.length) first.addFile(pictures.shift());
     for (const file of pictures) {
       const slot = this.slots.find((slot) => !slot.element.hidden && !slot.reference);
       if (!slot) break;
-      slot.take(file);
+      slot.addFile(file);
     }
   }
 
-  free(role) {
+  slotFor(role) {
     const candidates = this.slots.filter((slot) => slot.kind.role === role && !slot.element.hidden);
     return candidates.find((slot) => !slot.reference) ?? candidates[0];
   }
@@ -105,35 +105,37 @@ export class Slots {
     const kept = one.reference;
     one.show(other.reference);
     other.show(kept);
-    say(`${one.kind.name} and ${other.kind.name.toLowerCase()} swapped`);
+    announce(`${one.kind.name} and ${other.kind.name.toLowerCase()} swapped`);
   }
 
-  /** The place that `/content` or `/styles/1` points at; empty places do not count. */
-  at(pointer) {
+  /** The slot of the JSON pointer `/content` or `/styles/1`; an empty slot has no index. */
+  slotAt(pointer) {
     if (pointer.startsWith('/content')) return this.slots[0];
     const filled = this.slots.slice(1).filter((slot) => slot.source);
     return filled[Number(pointer.split('/')[2] ?? 0)] ?? this.slots[1];
   }
 
-  /** Stores a picture that stands in a slot already; it may be moved to another meanwhile. */
-  async bring(reference, file) {
+  /** Uploads the picture of a reference, which may move to another slot meanwhile. */
+  async upload(reference, file) {
     const { signal } = reference.stop;
     try {
       const ready = await prepare(file);
       signal.throwIfAborted();
       Object.assign(reference, { thumb: ready.thumb, size: [ready.width, ready.height] });
       reference.slot.show(reference);
-      const progress = (part) => reference.slot.advance(part);
+      const progress = (part) => reference.slot.showProgress(part);
       const source = await store(ready.blob, ready.type, { signal, progress });
       signal.throwIfAborted();
       thumbs.put(source, ready.thumb);
       reference.source = source;
       reference.slot.show(reference);
-      say(`${reference.slot.kind.name}: ${reference.name} is ready${ready.converted ? ', turned into PNG' : ''}`);
+      announce(
+        `${reference.slot.kind.name}: ${reference.name} is ready${ready.converted ? ' and was converted to PNG' : ''}`,
+      );
     } catch (error) {
       if (signal.aborted) return;
       reference.slot.put(null);
-      reference.slot.complain(error.message);
+      reference.slot.setError(error.message);
     }
   }
 }
@@ -148,15 +150,15 @@ class Slot {
     this.input = h('input', {
       type: 'file',
       id,
-      class: 'unseen',
+      class: 'visually-hidden',
       accept: 'image/*',
       'aria-describedby': `${id}-error`,
       onchange: () => {
-        if (this.input.files[0]) this.take(this.input.files[0]);
+        if (this.input.files[0]) this.addFile(this.input.files[0]);
         this.input.value = '';
       },
     });
-    this.face = h('label', { class: 'slot-face', htmlFor: id });
+    this.area = h('label', { class: 'slot-area', htmlFor: id });
     this.tools = h('div', { class: 'slot-tools' });
     this.error = h('p', { class: 'field-error', id: `${id}-error`, hidden: true });
     this.name = h('span', { class: 'slot-name' }, kind.name, kind.beta && h('span', { class: 'tag' }, 'beta'));
@@ -164,10 +166,10 @@ class Slot {
       'div',
       { class: 'slot', data: { role: kind.role } },
       this.name,
-      h('div', { class: 'slot-box' }, this.input, this.face, this.tools),
+      h('div', { class: 'slot-box' }, this.input, this.area, this.tools),
     );
     this.listen();
-    this.draw();
+    this.render();
   }
 
   get source() {
@@ -188,65 +190,65 @@ class Slot {
       event.preventDefault();
       event.stopPropagation();
       over(false);
-      const from = event.dataTransfer.getData(DRAGGED);
-      const job = event.dataTransfer.getData(DRAGGED_JOB);
-      if (job) ask('take', { id: job, slot: this });
+      const from = event.dataTransfer.getData(SLOT_DRAG_TYPE);
+      const job = event.dataTransfer.getData(JOB_DRAG_TYPE);
+      if (job) emit('use-as-reference', { id: job, slot: this });
       else if (from) this.all.swap(this.all.slots[Number(from)], this);
-      else this.all.take(event.dataTransfer.files, this);
+      else this.all.addFiles(event.dataTransfer.files, this);
     });
     element.addEventListener('dragstart', (event) => {
       if (!this.reference) return;
-      event.dataTransfer.setData(DRAGGED, this.index);
+      event.dataTransfer.setData(SLOT_DRAG_TYPE, this.index);
       event.dataTransfer.effectAllowed = 'move';
     });
   }
 
-  /** Checks a file and stores it; the picture is shown at once. */
-  take(file) {
+  /** Shows a picture and uploads it. */
+  addFile(file) {
     const reference = { name: file.name || 'Pasted picture', progress: 0, stop: new AbortController() };
-    this.complain(null);
+    this.setError(null);
     this.put(reference);
-    reference.arrived = this.all.bring(reference, file);
+    reference.uploaded = this.all.upload(reference, file);
   }
 
-  /** Puts another reference in the place of the one that is here, whose upload is given up if it is under way. */
+  /** Replaces the reference and cancels the upload of the previous one. */
   put(reference) {
     this.reference?.stop?.abort();
     this.show(reference);
   }
 
-  /** Every change of a reference, whenever it comes, goes through here: the whole form depends on it. */
+  /** Sets the reference. Every change goes through here, because the whole form depends on it. */
   show(reference) {
     this.reference = reference;
     if (reference) reference.slot = this;
-    if (reference?.source) this.complain(null);
-    this.draw();
+    if (reference?.source) this.setError(null);
+    this.render();
     this.all.arrange();
     this.all.changed();
   }
 
-  advance(part) {
+  showProgress(part) {
     this.reference.progress = part;
-    const bar = this.face.querySelector('progress');
+    const bar = this.area.querySelector('progress');
     if (bar) bar.value = part;
   }
 
   remove() {
     this.put(null);
-    this.complain(null);
+    this.setError(null);
     this.input.focus();
-    say(`${this.kind.name} removed`);
+    announce(`${this.kind.name} removed`);
   }
 
-  complain(message) {
+  setError(message) {
     this.error.textContent = message ? `${this.kind.name}: ${message.charAt(0).toLowerCase()}${message.slice(1)}` : '';
     this.error.hidden = !message;
-    this.element.classList.toggle('wrong', Boolean(message));
+    this.element.classList.toggle('invalid', Boolean(message));
     if (message) this.input.setAttribute('aria-invalid', 'true');
     else this.input.removeAttribute('aria-invalid');
   }
 
-  draw() {
+  render() {
     const { reference, kind } = this;
     this.element.classList.toggle('filled', Boolean(reference));
     this.element.draggable = Boolean(reference);
@@ -255,19 +257,19 @@ class Slot {
       reference ? `${kind.name}: ${reference.name}. Choose another picture` : `${kind.name}: choose a picture`,
     );
     if (!reference) {
-      fill(this.face, icon(kind.icon), h('span', { class: 'slot-hint' }, kind.hint));
+      fill(this.area, icon(kind.icon), h('span', { class: 'slot-hint' }, kind.hint));
       fill(this.tools);
       return;
     }
     const waiting = !reference.source;
     fill(
-      this.face,
+      this.area,
       reference.thumb
         ? picture(reference.thumb, '', { draggable: false })
-        : h('span', { class: 'slot-hint' }, waiting ? 'Reading…' : 'Picture in the store'),
+        : h('span', { class: 'slot-hint' }, waiting ? 'Reading…' : 'Stored picture'),
       waiting && h('progress', { max: 1, value: reference.progress, 'aria-label': `Uploading ${reference.name}` }),
     );
-    this.face.title = reference.name;
+    this.area.title = reference.name;
     const next = this.all.slots?.slice(this.index + 1).find((slot) => !slot.element.hidden) ?? this.all.slots?.[0];
     fill(
       this.tools,

@@ -1,4 +1,4 @@
-// How deep the queue was, by class: a line for each, drawn as SVG.
+// The graph of waiting jobs: a line for each class, as SVG.
 
 import { fill, h, s } from '../shared/dom.js';
 import { count } from '../shared/format.js';
@@ -7,23 +7,23 @@ const HEIGHT = 180;
 const LEFT = 40;
 const BOTTOM = 22;
 const TOP = 10;
-const SHORTEST_MS = 60_000;
+const MIN_SPAN_MS = 60_000;
 
-/** Draws `points` ({ at, interactive, bulk }, oldest first) into `element`. */
+/** Renders `points` ({ at, interactive, bulk }, oldest first; `at` in milliseconds) into `element`. */
 export function plot(element, points, names) {
   if (points.length < 2) {
-    fill(element, h('p', { class: 'muted' }, 'The curve begins in a few seconds.'));
+    fill(element, h('p', { class: 'muted' }, 'The graph starts in a few seconds.'));
     return;
   }
-  // In pixels of the page, so that words keep their size on a narrow one.
+  // In CSS pixels, so that the text has the same size at every width.
   const width = Math.max(240, element.clientWidth - 28);
   const last = points.at(-1).at;
-  const span = Math.max(SHORTEST_MS, last - points[0].at);
+  const span = Math.max(MIN_SPAN_MS, last - points[0].at);
   const first = last - span;
-  const most = ceiling(Math.max(1, ...points.flatMap((point) => names.map((name) => point[name] ?? 0))));
+  const max = niceMax(Math.max(1, ...points.flatMap((point) => names.map((name) => point[name] ?? 0))));
   const x = (at) => LEFT + ((at - first) / span) * (width - LEFT - 8);
-  const y = (value) => TOP + (1 - value / most) * (HEIGHT - TOP - BOTTOM);
-  const lines = [0, 0.5, 1].map((part) => most * part).filter((value) => Number.isInteger(value));
+  const y = (value) => TOP + (1 - value / max) * (HEIGHT - TOP - BOTTOM);
+  const lines = [0, 0.5, 1].map((part) => max * part).filter((value) => Number.isInteger(value));
   fill(
     element,
     s(
@@ -36,25 +36,25 @@ export function plot(element, points, names) {
       s('text', { class: 'plot-text', x: LEFT, y: HEIGHT - 4 }, clock(first)),
       s('text', { class: 'plot-text', x: width - 8, y: HEIGHT - 4, 'text-anchor': 'end' }, 'now'),
       ...names.flatMap((name) => {
-        const way = points
+        const line = points
           .map((point, nth) => `${nth ? 'L' : 'M'}${x(point.at).toFixed(1)} ${y(point[name] ?? 0).toFixed(1)}`)
           .join('');
         return [
           s('path', {
             class: `plot-area plot-${name}`,
-            d: `${way}L${x(last).toFixed(1)} ${y(0)}L${x(points[0].at).toFixed(1)} ${y(0)}Z`,
+            d: `${line}L${x(last).toFixed(1)} ${y(0)}L${x(points[0].at).toFixed(1)} ${y(0)}Z`,
           }),
-          s('path', { class: `plot-line plot-${name}`, d: way }),
+          s('path', { class: `plot-line plot-${name}`, d: line }),
         ];
       }),
     ),
   );
 }
 
-/** The next number whose half is whole too, so that the grid has whole numbers. */
-function ceiling(most) {
-  const unit = 10 ** Math.floor(Math.log10(most));
-  const fitting = [1, 2, 4, 6, 8, 10].map((part) => part * unit).find((value) => value >= most) ?? most;
+/** A round number that is at least `max`, for the top of the scale. */
+function niceMax(max) {
+  const unit = 10 ** Math.floor(Math.log10(max));
+  const fitting = [1, 2, 4, 6, 8, 10].map((part) => part * unit).find((value) => value >= max) ?? max;
   return Math.max(2, fitting);
 }
 

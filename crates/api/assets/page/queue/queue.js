@@ -1,35 +1,35 @@
-// What waits, what is being drawn, and who draws. Everything is asked for again while it is in sight.
+// The queue view: waiting and running jobs, workers and dead letters, polled while it is visible.
 
-import { connection, optional } from '../shared/api.js';
-import { ask } from '../shared/bus.js';
+import { connection, getIfAvailable } from '../shared/api.js';
+import { emit } from '../shared/bus.js';
 import { button } from '../shared/controls.js';
 import { fill, h, setText } from '../shared/dom.js';
 import { cancelJob, jobs, retryJob } from '../shared/jobs.js';
-import { recall, remember } from '../shared/storage.js';
-import { complain, notice } from '../shared/notices.js';
+import { loadItem, saveItem } from '../shared/storage.js';
+import { showError, showNotice } from '../shared/notices.js';
 import { plot } from './plot.js';
 import { server } from '../shared/server.js';
-import { ago, bytes, count, duration, jobTitle, standing } from '../shared/format.js';
+import { ago, bytes, count, duration, jobTitle, statusText } from '../shared/format.js';
 
-const EVERY_MS = 2_000;
-const POINTS = 450;
-/** Not heard of for longer than this, a worker is probably gone. */
+const POLL_MS = 2_000;
+const MAX_POINTS = 450;
+/** A worker without a heartbeat for this long is shown as silent. */
 const SILENT_MS = 10_000;
-const SHOWN = 50;
+const MAX_SHOWN = 50;
 
-const at = (id) => document.getElementById(id);
+const byId = (id) => document.getElementById(id);
 const rows = new Map();
 
-let points = recall('depth', [], sessionStorage);
+let points = loadItem('depth', [], sessionStorage);
 let live = [];
-let hasLetters = true;
+let hasDeadLetters = true;
 
 export function startQueue() {
-  // A gap is no curve: what was seen before a long pause is left out.
+  // Leave out points from before a long pause: the graph would show a line across it.
   if (Date.now() - (points.at(-1)?.at ?? 0) > 60_000) points = [];
   setInterval(() => {
-    if (!at('view-queue').hidden && !document.hidden && !connection.away) refresh();
-  }, EVERY_MS);
+    if (!byId('view-queue').hidden && !document.hidden && !connection.lost) refresh();
+  }, POLL_MS);
   jobs.addEventListener('change', ({ detail: job }) => rows.get(job.id)?.update(job));
 }
 
@@ -43,38 +43,38 @@ async function refresh() {
   if (refreshing) return;
   refreshing = true;
   try {
-    await Promise.allSettled([readDepth(), readLive(), readWorkers(), readLetters()]);
+    await Promise.allSettled([readDepth(), readLive(), readWorkers(), readDeadLetters()]);
   } finally {
     refreshing = false;
   }
 }
 
 async function readDepth() {
-  const told = await optional('/v1/queue');
-  at('depth').hidden = at('figures').hidden = !told;
-  if (!told) return;
-  const names = Object.keys(told.classes).sort((a, b) => server.classes.indexOf(a) - server.classes.indexOf(b));
-  const own = told.tenant;
-  setText(at('live-count'), own ? `${count(own.running)} being drawn · ${count(own.queued)} waiting` : '');
+  const data = await getIfAvailable('/v1/queue');
+  byId('depth').hidden = byId('figures').hidden = !data;
+  if (!data) return;
+  const names = Object.keys(data.classes).sort((a, b) => server.classes.indexOf(a) - server.classes.indexOf(b));
+  const own = data.tenant;
+  setText(byId('live-count'), own ? `${count(own.running)} running · ${count(own.queued)} waiting` : '');
   points = [
     ...points,
     {
       at: Date.now(),
-      ...Object.fromEntries(names.map((name) => [name, told.classes[name].queued + (told.classes[name].delayed ?? 0)])),
+      ...Object.fromEntries(names.map((name) => [name, data.classes[name].queued + (data.classes[name].delayed ?? 0)])),
     },
-  ].slice(-POINTS);
-  remember('depth', points, sessionStorage);
+  ].slice(-MAX_POINTS);
+  saveItem('depth', points, sessionStorage);
   fill(
-    at('figures'),
-    names.map((name) => figure(name, told.classes[name])),
-    single('Workers', told.workers, told.workers === 0 ? 'none is up' : 'up'),
-    single('Dead letters', told.dead, told.dead ? 'need a look' : 'all is well', told.dead > 0),
+    byId('figures'),
+    names.map((name) => figure(name, data.classes[name])),
+    simpleFigure('Workers', data.workers, data.workers === 0 ? 'none is running' : 'running'),
+    simpleFigure('Dead letters', data.dead, data.dead ? 'need your attention' : 'nothing to do', data.dead > 0),
   );
   fill(
-    at('depth-legend'),
+    byId('depth-legend'),
     names.map((name) => h('span', {}, h('i', { class: `dot plot-${name}`, 'aria-hidden': 'true' }), name)),
   );
-  plot(at('depth-plot'), points, names);
+  plot(byId('depth-plot'), points, names);
 }
 
 function figure(name, numbers) {
@@ -91,30 +91,30 @@ function figure(name, numbers) {
       {},
       h('b', {}, count(numbers.queued)),
       ' waiting',
-      h('span', { class: 'muted' }, [`${count(numbers.running)} being drawn`, ...more].join(' · ')),
+      h('span', { class: 'muted' }, [`${count(numbers.running)} running`, ...more].join(' · ')),
     ),
   );
 }
 
-function single(name, value, words, wrong) {
+function simpleFigure(name, value, note, problem) {
   return h(
     'div',
-    { class: wrong ? 'figure wrong' : 'figure' },
+    { class: problem ? 'figure problem' : 'figure' },
     h('dt', {}, name),
-    h('dd', {}, h('b', {}, count(value)), h('span', { class: 'muted' }, words)),
+    h('dd', {}, h('b', {}, count(value)), h('span', { class: 'muted' }, note)),
   );
 }
 
 async function readLive() {
   const [running, queued] = await Promise.all(
-    ['running', 'queued'].map((state) => optional(`/v1/jobs?state=${state}&limit=${SHOWN}`)),
+    ['running', 'queued'].map((state) => getIfAvailable(`/v1/jobs?state=${state}&limit=${MAX_SHOWN}`)),
   );
-  // Oldest of the waiting ones first: that is nearly the order in which they are drawn.
+  // The oldest waiting job first, which is nearly the order in which they start.
   live =
     running && queued
       ? [...running.jobs, ...queued.jobs.toReversed()]
       : jobs.all().filter((job) => ['queued', 'running'].includes(job.state));
-  // Only known ones get events; for the time that they are in sight these are known.
+  // Store them in `jobs`, because only stored jobs get events.
   live = live.map((job) => jobs.put(job));
   const wanted = new Set(live.map((job) => job.id));
   for (const [id, row] of rows) {
@@ -124,10 +124,10 @@ async function readLive() {
   }
   for (const job of live) {
     if (!rows.has(job.id)) rows.set(job.id, new Row(job));
-    at('live').append(rows.get(job.id).element);
+    byId('live').append(rows.get(job.id).element);
   }
-  const none = live.length === 0 && 'Nothing waits and nothing is being drawn.';
-  setText(at('live-note'), none || (queued?.next ? `Of those that wait, these are the newest ${SHOWN}.` : ''));
+  const none = live.length === 0 && 'No jobs are waiting or running.';
+  setText(byId('live-note'), none || (queued?.next ? `Only the newest ${MAX_SHOWN} waiting jobs are shown.` : ''));
 }
 
 class Row {
@@ -135,11 +135,13 @@ class Row {
     this.title = h('button', {
       type: 'button',
       class: 'plain',
-      onclick: () => ask('open', { id: job.id, list: live.map((other) => other.id) }),
+      onclick: () => emit('open', { id: job.id, list: { jobs: () => live, complete: true } }),
     });
     this.status = h('span', { class: 'muted' });
     this.progress = h('progress', { max: 1, 'aria-label': 'Progress' });
-    this.stop = button('stop', 'Cancel', () => cancelJob(job.id).catch((error) => complain(error, 'Not canceled')));
+    this.stop = button('stop', 'Cancel', () =>
+      cancelJob(job.id).catch((error) => showError(error, 'The job was not canceled')),
+    );
     this.kind = h('span', { class: 'tag' }, job.class);
     this.element = h(
       'li',
@@ -156,7 +158,7 @@ class Row {
     this.element.dataset.state = job.state;
     setText(this.title, jobTitle(job.spec));
     const since = job.state === 'queued' ? ` · ${ago(job.submitted_ms)}` : '';
-    setText(this.status, standing(job) + since);
+    setText(this.status, statusText(job) + since);
     if (job.state === 'running' && job.of) this.progress.value = job.step / job.of;
     else this.progress.removeAttribute('value');
     this.progress.classList.toggle('idle', job.state !== 'running');
@@ -165,70 +167,70 @@ class Row {
 }
 
 async function readWorkers() {
-  const told = await optional('/v1/workers');
-  at('workers').hidden = !told;
-  if (!told) return;
-  setText(at('workers-note'), told.workers.length === 0 ? 'No worker is up: jobs wait until one is.' : '');
-  fill(at('worker-list'), told.workers.map(worker));
+  const data = await getIfAvailable('/v1/workers');
+  byId('workers').hidden = !data;
+  if (!data) return;
+  setText(byId('workers-note'), data.workers.length === 0 ? 'No worker is running. Jobs wait until one starts.' : '');
+  fill(byId('worker-list'), data.workers.map(worker));
 }
 
-function workerState(one) {
-  const loads = one.state === 'starting' && one.loading !== null && one.loading !== undefined;
-  return loads ? `loading, ${Math.round(one.loading * 100)} % read` : one.state;
+function workerState(item) {
+  const loads = item.state === 'starting' && item.loading !== null && item.loading !== undefined;
+  return loads ? `loading, ${Math.round(item.loading * 100)} %` : item.state;
 }
 
-function worker(one) {
-  const silent = one.heard_ms_ago > SILENT_MS;
+function worker(item) {
+  const silent = item.heard_ms_ago > SILENT_MS;
   const facts = [
-    one.slots && `${one.running ?? 0} of ${one.slots} ${one.slots === 1 ? 'slot' : 'slots'} in use`,
-    one.step_ms > 0 && `${duration(one.step_ms)} a step`,
-    one.free_memory > 0 && `${bytes(one.free_memory)} free`,
-    Number.isFinite(one.cache_hit_rate) &&
-      one.cache_hit_rate !== null &&
-      `${Math.round(one.cache_hit_rate * 100)} % from the cache`,
-    one.classes?.length && `draws ${one.classes.join(' and ')}`,
+    item.slots && `${item.running ?? 0} of ${item.slots} ${item.slots === 1 ? 'slot' : 'slots'} in use`,
+    item.step_ms > 0 && `${duration(item.step_ms)} per step`,
+    item.free_memory > 0 && `${bytes(item.free_memory)} free`,
+    Number.isFinite(item.cache_hit_rate) &&
+      item.cache_hit_rate !== null &&
+      `${Math.round(item.cache_hit_rate * 100)} % cache hits`,
+    item.classes?.length && `runs ${item.classes.join(' and ')} jobs`,
   ];
   return h(
     'li',
-    { class: 'worker', data: { state: silent ? 'silent' : one.state } },
+    { class: 'worker', data: { state: silent ? 'silent' : item.state } },
     h(
       'div',
       { class: 'worker-head' },
-      h('b', {}, one.device || 'worker'),
+      h('b', {}, item.device || 'worker'),
       h(
         'span',
-        { class: 'state', data: { state: silent ? 'failed' : one.state } },
-        silent ? `silent for ${duration(one.heard_ms_ago)}` : workerState(one),
+        { class: 'state', data: { state: silent ? 'failed' : item.state } },
+        silent ? `no heartbeat for ${duration(item.heard_ms_ago)}` : workerState(item),
       ),
     ),
-    h('p', {}, [one.model, one.scripted && 'test engine'].filter(Boolean).join(' · ')),
+    h('p', {}, [item.model, item.scripted && 'test engine'].filter(Boolean).join(' · ')),
     h('p', { class: 'muted' }, facts.filter(Boolean).join(' · ')),
-    one.plan && h('p', { class: 'muted plan' }, one.plan),
-    h('p', { class: 'muted' }, h('code', { title: one.id }, one.id)),
+    item.plan && h('p', { class: 'muted plan' }, item.plan),
+    h('p', { class: 'muted' }, h('code', { title: item.id }, item.id)),
   );
 }
 
-async function readLetters() {
-  const place = at('dead');
-  if (!hasLetters || (server.scopes.length > 0 && !server.scopes.includes('admin'))) {
-    place.hidden = true;
+async function readDeadLetters() {
+  const section = byId('dead');
+  if (!hasDeadLetters || (server.scopes.length > 0 && !server.scopes.includes('admin'))) {
+    section.hidden = true;
     return;
   }
-  const told = await optional('/v1/dead?limit=20');
-  if (!told) hasLetters = false;
-  place.hidden = !told || told.letters.length === 0;
-  if (place.hidden) return;
-  fill(at('dead-list'), told.letters.map(letter));
-  setText(at('dead-note'), told.next ? 'The newest 20.' : '');
+  const data = await getIfAvailable('/v1/dead?limit=20');
+  if (!data) hasDeadLetters = false;
+  section.hidden = !data || data.letters.length === 0;
+  if (section.hidden) return;
+  fill(byId('dead-list'), data.letters.map(deadLetter));
+  setText(byId('dead-note'), data.next ? 'Only the newest 20 are shown.' : '');
 }
 
-function letter(one) {
-  const repeat = async () => {
+function deadLetter(item) {
+  const retry = async () => {
     try {
-      const job = await retryJob(one.job);
-      notice(`It waits again as ${job?.id ?? 'a new job'}`);
+      const job = await retryJob(item.job);
+      showNotice(`Queued again as ${job?.id ?? 'a new job'}`);
     } catch (error) {
-      complain(error, 'Not repeated');
+      showError(error, 'The job was not retried');
     }
   };
   return h(
@@ -237,10 +239,10 @@ function letter(one) {
     h(
       'div',
       { class: 'row-text' },
-      h('span', {}, one.message || one.reason),
-      h('span', { class: 'muted' }, `${one.reason} · ${ago(one.at_ms)}`),
-      one.job && h('code', {}, one.job),
+      h('span', {}, item.message || item.reason),
+      h('span', { class: 'muted' }, `${item.reason} · ${ago(item.at_ms)}`),
+      item.job && h('code', {}, item.job),
     ),
-    one.job && button('again', 'Try again', repeat, { text: true, class: 'quiet' }),
+    item.job && button('again', 'Retry', retry, { text: true, class: 'quiet' }),
   );
 }

@@ -1,18 +1,18 @@
-// What can be done with a job that is there: download, use again, copy as a command.
+// What you can do with a job: download, repeat, edit, use as a reference, copy as a command, delete.
 
 import { Problem, request } from './api.js';
-import { ask } from './bus.js';
+import { emit } from './bus.js';
 import { copyText } from './controls.js';
 import { h } from './dom.js';
 import { deleteJob, jobs } from './jobs.js';
-import { mine, thumbs } from './storage.js';
-import { complain, notice, say } from './notices.js';
+import { ownJobs, thumbs } from './storage.js';
+import { showError, showNotice, announce } from './notices.js';
 import { store, thumbFrom } from './pictures.js';
 import { submit } from './submit.js';
 import { jobTitle } from './format.js';
 
-/** What of a job's spec can be asked for again. */
-const ASKED = [
+/** The fields of a job spec that a new request may contain. */
+const SPEC_FIELDS = [
   'prompt',
   'content',
   'styles',
@@ -31,9 +31,10 @@ const ASKED = [
 ];
 const UNDO_MS = 5_000;
 
-export function bodyOf(spec) {
+/** The request body that submits a job with this spec. */
+export function requestBody(spec) {
   const body = {};
-  for (const name of ASKED) {
+  for (const name of SPEC_FIELDS) {
     const value = spec[name];
     if (value !== undefined && value !== null) body[name] = value;
   }
@@ -44,8 +45,8 @@ export function resultPath(job) {
   return `/v1/jobs/${encodeURIComponent(job.id)}/result`;
 }
 
-/** Where the picture is shown from: the address in the view if there is one, it saves a redirect. */
-export function pictureOf(job, { small } = {}) {
+/** The URL of the picture. The one in the view saves a redirect. */
+export function pictureUrl(job, { small } = {}) {
   return (small && job.output?.thumb_url) || job.output?.url || resultPath(job);
 }
 
@@ -57,16 +58,16 @@ export function fileName(job) {
 
 /** The bytes of a finished picture. */
 async function pictureBytes(job) {
-  // Addresses in a view run out; the path makes fresh ones.
-  for (const address of [pictureOf(job), resultPath(job)]) {
+  // The URL in a view expires; the path redirects to a new one.
+  for (const url of [pictureUrl(job), resultPath(job)]) {
     try {
-      const response = await fetch(address, { cache: 'no-store' });
+      const response = await fetch(url, { cache: 'no-store' });
       if (response.ok) return response.blob();
     } catch {
-      // The next address, or the message below.
+      // Try the next URL, or throw below.
     }
   }
-  throw new Error('the picture could not be fetched from the store');
+  throw new Error('the picture could not be loaded from the store');
 }
 
 export async function download(job) {
@@ -76,7 +77,7 @@ export async function download(job) {
     link.href = url;
     setTimeout(() => URL.revokeObjectURL(url), 60_000);
   } catch {
-    // A browser may show what it may not fetch.
+    // A browser may open a URL that scripts may not fetch.
     link.href = resultPath(job);
     link.target = '_blank';
   }
@@ -85,32 +86,33 @@ export async function download(job) {
   link.remove();
 }
 
-/** Makes a picture a reference in the form; `slot` is where, if it was put somewhere. */
-export async function useAs(role, job, slot) {
+/** Adds the picture of a job to the form as a reference, in `slot` if given. */
+export async function useAsReference(role, job, slot) {
   try {
     const bytes = await pictureBytes(job).catch(() => null);
-    const thumb = (bytes && (await thumbFrom(bytes))) ?? pictureOf(job);
-    // The picture lies in the fleet's own bucket; only where that is not told it goes the long way.
+    const thumb = (bytes && (await thumbFrom(bytes))) ?? pictureUrl(job);
+    // The picture is in the fleet's bucket. Upload it again only if the view has no URI.
     const source = job.output.uri ?? (await store(bytes, bytes.type));
     if (thumb.startsWith('data:')) thumbs.put(source, thumb);
-    ask('reference', { role, slot, reference: { source, thumb, name: jobTitle(job.spec) } });
+    emit('reference', { role, slot, reference: { source, thumb, name: jobTitle(job.spec) } });
   } catch (error) {
-    complain(error, 'This picture cannot be used as a reference');
+    showError(error, 'This picture cannot be used as a reference');
   }
 }
 
-/** The same job once more, with a seed drawn anew. */
-export function again(job) {
-  submit({ ...bodyOf(job.spec), seed: -1 });
-  say('Another one is on its way');
+/** Submits a job again with a new random seed. */
+export function repeat(job) {
+  submit({ ...requestBody(job.spec), seed: -1 });
+  announce('Submitting the job again with another seed');
 }
 
-export function reuse(job) {
-  ask('reuse', { spec: job.spec });
+/** Fills the form with the parameters of a job. */
+export function editInForm(job) {
+  emit('edit', { spec: job.spec });
 }
 
 export function curlOf(job) {
-  const quoted = JSON.stringify(bodyOf(job.spec)).replaceAll("'", `'\\''`);
+  const quoted = JSON.stringify(requestBody(job.spec)).replaceAll("'", `'\\''`);
   const key = document.cookie.includes('uso_csrf=') ? ` \\\n  -H "Authorization: Bearer $USO_KEY"` : '';
   return `curl ${location.origin}/v1/jobs -H 'Content-Type: application/json'${key} \\\n  -d '${quoted}'`;
 }
@@ -118,33 +120,34 @@ export function curlOf(job) {
 export async function copyCurl(job) {
   try {
     await copyText(curlOf(job));
-    notice('Copied as a curl command');
+    showNotice('Copied as a curl command');
   } catch (error) {
-    complain(error, 'Not copied');
+    showError(error, 'The command was not copied');
   }
 }
 
-/** Deletes a finished job with its picture, unless it is called back in time. */
-export function remove(job, { hide, show }) {
+/** Deletes a finished job and its picture, unless you undo it in time. */
+export function deleteWithUndo(job, { hide, show }) {
   hide();
-  // The page is closed before the time to undo is over: it was meant all the same.
-  const leave = () => request('DELETE', `/v1/jobs/${encodeURIComponent(job.id)}`, { keepalive: true }).catch(() => {});
-  addEventListener('pagehide', leave);
-  notice('Deleted', {
+  // If you close the page before the notice closes, the job is deleted all the same.
+  const deleteNow = () =>
+    request('DELETE', `/v1/jobs/${encodeURIComponent(job.id)}`, { keepalive: true }).catch(() => {});
+  addEventListener('pagehide', deleteNow);
+  showNotice('Deleted', {
     undo: 'Undo',
     ms: UNDO_MS,
-    gone: async (undone) => {
-      removeEventListener('pagehide', leave);
+    onClose: async (undone) => {
+      removeEventListener('pagehide', deleteNow);
       if (undone) return show();
       try {
         await deleteJob(job.id);
-        mine.drop(job.id);
-        jobs.forget(job.id);
+        ownJobs.remove(job.id);
+        jobs.remove(job.id);
       } catch (error) {
         show();
-        complain(
-          error instanceof Problem && error.noSuchRoute ? new Error('this server cannot delete jobs yet') : error,
-          'Not deleted',
+        showError(
+          error instanceof Problem && error.noSuchRoute ? new Error('this server cannot delete jobs') : error,
+          'The job was not deleted',
         );
       }
     },

@@ -1,9 +1,9 @@
-// Every request goes through here: refusals become `Problem`, silence becomes `Away`, and a session
-// that is missing or over is asked for once for all requests that wait for it.
+// Sends every request to the server. A refusal throws `Problem`, no answer throws `Unreachable`. When
+// the session is missing or has expired, one login serves all requests that wait for it.
 
 import { sleep } from './dom.js';
 
-/** A refusal in the server's own words (RFC 9457). */
+/** A refusal by the server, with its problem document (RFC 9457). */
 export class Problem extends Error {
   constructor(status, body, retryAfterMs) {
     super(body.detail || body.title || `the server answered ${status}`);
@@ -14,7 +14,7 @@ export class Problem extends Error {
     this.retryAfterMs = retryAfterMs;
   }
 
-  /** Whether the server does not know this path at all, rather than the thing asked for. */
+  /** Whether the server has no such route. False when the route exists and the resource does not. */
   get noSuchRoute() {
     return (
       [404, 405, 501].includes(this.status) &&
@@ -24,28 +24,28 @@ export class Problem extends Error {
 }
 
 /** The server did not answer. */
-export class Away extends Error {
+export class Unreachable extends Error {
   constructor() {
     super('The server does not answer');
   }
 }
 
-/** Tells of "away" and "back". */
-export const connection = Object.assign(new EventTarget(), { away: false });
+/** Whether the server answers. Sends "lost" and "restored" events. */
+export const connection = Object.assign(new EventTarget(), { lost: false });
 
-const PATIENCE = 30_000;
-const FIRST_PAUSE = 500;
-const LONGEST_PAUSE = 5_000;
+const TIMEOUT_MS = 30_000;
+const MIN_PAUSE_MS = 500;
+const MAX_PAUSE_MS = 5_000;
 
-let signIn = () => Promise.reject(new Error('nobody can sign in'));
+let signIn = () => Promise.reject(new Error('the login is not set up'));
 let signingIn = null;
 
-/** `ask` shows the login and resolves once there is a session. */
-export function onLogin(ask) {
-  signIn = ask;
+/** Sets the function that shows the login; its promise resolves when there is a session. */
+export function onLoginNeeded(showLogin) {
+  signIn = showLogin;
 }
 
-/** Sends a request and reads its JSON; null where there is nothing to read. */
+/** Sends a request and returns the JSON of the answer; null if the answer has no body. */
 export async function call(method, path, { body, headers, signal } = {}) {
   for (;;) {
     const response = await request(method, path, { body, headers, signal });
@@ -55,8 +55,8 @@ export async function call(method, path, { body, headers, signal } = {}) {
   }
 }
 
-/** Like `call` for GET, but null where this server has no such path, or this key may not use it. */
-export async function optional(path, options) {
+/** Like `call` with GET, but returns null if the server has no such route or the key may not use it. */
+export async function getIfAvailable(path, options) {
   try {
     return await call('GET', path, options);
   } catch (error) {
@@ -65,11 +65,11 @@ export async function optional(path, options) {
   }
 }
 
-/** The raw response, for event streams and pictures. */
+/** Sends a request and returns the response as it is. */
 export async function request(
   method,
   path,
-  { body, headers = {}, signal, patience = PATIENCE, keepalive = false } = {},
+  { body, headers = {}, signal, timeoutMs = TIMEOUT_MS, keepalive = false } = {},
 ) {
   const init = { method, keepalive, headers: { Accept: 'application/json', ...headers }, credentials: 'same-origin' };
   if (body !== undefined) {
@@ -80,16 +80,16 @@ export async function request(
     const token = cookie('uso_csrf');
     if (token) init.headers['X-CSRF-Token'] = token;
   }
-  init.signal = within(signal, patience);
+  init.signal = withTimeout(signal, timeoutMs);
   let response;
   try {
     response = await fetch(path, init);
   } catch (error) {
     if (signal?.aborted) throw error;
-    return away();
+    return connectionLost();
   }
-  // A gateway speaks for a server that is gone; our own refusals are problem documents.
-  if ([502, 503, 504].includes(response.status) && !isProblem(response)) return away();
+  // A gateway answers like this when the server is down. The server itself sends a problem document.
+  if ([502, 503, 504].includes(response.status) && !isProblem(response)) return connectionLost();
   return response;
 }
 
@@ -98,11 +98,11 @@ export function login() {
   return signingIn;
 }
 
-/** Resolves when the server answers, at once if it does. */
-export function whenBack(signal) {
-  if (!connection.away) return Promise.resolve();
+/** Resolves when the server answers again; at once if it does now. */
+export function whenRestored(signal) {
+  if (!connection.lost) return Promise.resolve();
   return new Promise((resolve) => {
-    connection.addEventListener('back', resolve, { once: true });
+    connection.addEventListener('restored', resolve, { once: true });
     signal?.addEventListener('abort', resolve, { once: true });
   });
 }
@@ -112,41 +112,41 @@ export async function problem(response) {
   try {
     body = await response.json();
   } catch {
-    // The status alone has to do.
+    // There is no JSON: use the status alone.
   }
   const after = Number(response.headers.get('Retry-After'));
   return new Problem(response.status, body ?? {}, after > 0 ? after * 1000 : undefined);
 }
 
-function away() {
-  if (!connection.away) {
-    connection.away = true;
-    connection.dispatchEvent(new Event('away'));
-    ping();
+function connectionLost() {
+  if (!connection.lost) {
+    connection.lost = true;
+    connection.dispatchEvent(new Event('lost'));
+    waitForServer();
   }
-  throw new Away();
+  throw new Unreachable();
 }
 
-/** Asks until somebody answers; looks at once when the network or the tab comes back. */
-async function ping() {
-  let pause = FIRST_PAUSE;
-  while (connection.away) {
-    const hurry = new AbortController();
-    const now = () => hurry.abort();
-    addEventListener('online', now);
-    document.addEventListener('visibilitychange', now);
-    await sleep(pause, hurry.signal);
-    removeEventListener('online', now);
-    document.removeEventListener('visibilitychange', now);
-    pause = Math.min(pause * 1.6, LONGEST_PAUSE);
+/** Polls until the server answers. Polls at once when the network or the tab becomes active. */
+async function waitForServer() {
+  let pause = MIN_PAUSE_MS;
+  while (connection.lost) {
+    const wake = new AbortController();
+    const wakeNow = () => wake.abort();
+    addEventListener('online', wakeNow);
+    document.addEventListener('visibilitychange', wakeNow);
+    await sleep(pause, wake.signal);
+    removeEventListener('online', wakeNow);
+    document.removeEventListener('visibilitychange', wakeNow);
+    pause = Math.min(pause * 1.6, MAX_PAUSE_MS);
     try {
-      const response = await fetch('/healthz', { cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
-      if (![502, 503, 504].includes(response.status)) connection.away = false;
+      const response = await fetch('/healthz', { cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT_MS) });
+      if (![502, 503, 504].includes(response.status)) connection.lost = false;
     } catch {
-      // Not yet.
+      // Try again after the pause.
     }
   }
-  connection.dispatchEvent(new Event('back'));
+  connection.dispatchEvent(new Event('restored'));
 }
 
 async function read(response) {
@@ -159,9 +159,9 @@ function isProblem(response) {
   return (response.headers.get('Content-Type') ?? '').includes('json');
 }
 
-function within(signal, patience) {
-  if (!patience) return signal;
-  const limit = AbortSignal.timeout(patience);
+function withTimeout(signal, timeoutMs) {
+  if (!timeoutMs) return signal;
+  const limit = AbortSignal.timeout(timeoutMs);
   return signal ? AbortSignal.any([signal, limit]) : limit;
 }
 

@@ -1,9 +1,9 @@
-// Small controls that several views share.
+// Controls that several views use.
 
 import { h } from './dom.js';
 import { icon } from './icons.js';
 
-/** A button with an icon, a text, or both; without `text` the label is for assistive technology and the tooltip. */
+/** A button with an icon, a text, or both. Without `text`, the label is the tooltip and the accessible name. */
 export function button(iconName, label, onclick, { text = !iconName, class: className = '', ...props } = {}) {
   return h(
     'button',
@@ -20,17 +20,17 @@ export function button(iconName, label, onclick, { text = !iconName, class: clas
   );
 }
 
-/** A picture that comes within this time is shown at once: fading in would only make it late. */
-const SOON_MS = 400;
+/** A picture that loads within this time appears at once, without the fade. */
+const INSTANT_MS = 400;
 
-/** A picture that says when it is small enough to show its pixels, and tries `other` if it fails. */
+/** An image with the class `pixels` if it is small; it loads `other` if `src` fails. */
 export function picture(src, alt, { other, ...props } = {}) {
   const image = h('img', { alt, decoding: 'async', ...props });
   const asked = performance.now();
   image.addEventListener('load', () => {
     image.classList.toggle('pixels', image.naturalWidth <= 192);
-    image.classList.toggle('soon', performance.now() - asked < SOON_MS);
-    image.classList.add('there');
+    image.classList.toggle('instant', performance.now() - asked < INSTANT_MS);
+    image.classList.add('loaded');
   });
   image.addEventListener('error', () => {
     if (other && image.getAttribute('src') !== other) image.src = other;
@@ -40,31 +40,31 @@ export function picture(src, alt, { other, ...props } = {}) {
   return image;
 }
 
-/** Puts text on the clipboard; plain HTTP away from localhost has only the old way. */
+/** Copies text. Browsers have the clipboard API only with HTTPS or on localhost. */
 export async function copyText(text) {
   if (navigator.clipboard && isSecureContext) {
     await navigator.clipboard.writeText(text);
     return;
   }
-  const area = h('textarea', { class: 'unseen', value: text, readOnly: true });
+  const area = h('textarea', { class: 'visually-hidden', value: text, readOnly: true });
   (document.querySelector('dialog[open]') ?? document.body).append(area);
   area.select();
-  const done = document.execCommand('copy');
+  const copied = document.execCommand('copy');
   area.remove();
-  if (!done) throw new Error('the browser did not allow copying');
+  if (!copied) throw new Error('the browser does not allow it');
 }
 
-/** Wires arrow keys, Home and End over a row of radio-like buttons; gives a function that selects one. */
-export function segmented(element, chosen) {
+/** Adds clicks and arrow keys to a row of radio buttons; returns a function that selects one by its value. */
+export function segmented(element, onSelect) {
   const options = () => [...element.querySelectorAll('[role=radio]')];
-  const select = (value, { quiet } = {}) => {
+  const select = (value, { silent } = {}) => {
     for (const option of options()) {
       const on = option.dataset.value === String(value);
       option.setAttribute('aria-checked', on);
       option.tabIndex = on ? 0 : -1;
     }
     if (!options().some((option) => option.tabIndex === 0) && options()[0]) options()[0].tabIndex = 0;
-    if (!quiet) chosen(value);
+    if (!silent) onSelect(value);
   };
   element.addEventListener('click', ({ target }) => {
     const option = target.closest('[role=radio]');
@@ -82,6 +82,7 @@ export function segmented(element, chosen) {
   return select;
 }
 
+/** One button of such a row. */
 export function radio(value, ...children) {
   return h(
     'button',

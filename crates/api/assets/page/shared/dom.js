@@ -1,10 +1,10 @@
-// The few helpers with which every view is built. Nothing here, or anywhere, parses HTML from text.
+// Helpers to build the DOM. No script of the page parses HTML from text.
 
 const SVG = 'http://www.w3.org/2000/svg';
 
 /**
- * Makes an element. Keys of `props` that begin with "on" are listeners, `class` and `data` are what
- * they say, a property that the element has is set as such, the rest become attributes.
+ * Creates an element. A key of `props` that begins with "on" adds a listener; `class` sets the class name,
+ * `data` the data set. A key that the element has as a property sets it; any other key sets an attribute.
  */
 export function h(tag, props, ...children) {
   const element = document.createElement(tag);
@@ -16,29 +16,29 @@ export function h(tag, props, ...children) {
     else if (key in element && !key.includes('-') && key !== 'list' && key !== 'form') element[key] = value;
     else element.setAttribute(key, value === true ? '' : value);
   }
-  element.append(...solid(children));
+  element.append(...present(children));
   return element;
 }
 
-/** The same for SVG, where everything is an attribute. */
+/** Creates an SVG element; every key sets an attribute. */
 export function s(tag, attributes, ...children) {
   const element = document.createElementNS(SVG, tag);
   for (const [key, value] of Object.entries(attributes ?? {})) {
     if (value !== undefined && value !== null) element.setAttribute(key, value);
   }
-  element.append(...solid(children));
+  element.append(...present(children));
   return element;
 }
 
-/** Replaces everything inside `element`. */
+/** Replaces the children of an element. */
 export function fill(element, ...children) {
-  element.replaceChildren(...solid(children));
+  element.replaceChildren(...present(children));
   return element;
 }
 
 /**
- * The same, but the keyboard stays where it is: on the control that is called as the one before, or where there is
- * none any more on `other`.
+ * Replaces the children of an element and keeps the keyboard focus: on the new control with the same name, or on
+ * `other` if there is none.
  */
 export function refill(element, other, ...children) {
   const { activeElement: focused } = document;
@@ -49,16 +49,16 @@ export function refill(element, other, ...children) {
   (same && !same.disabled ? same : other).focus();
 }
 
-function solid(children) {
+function present(children) {
   return children.flat().filter((child) => child !== null && child !== undefined && child !== false);
 }
 
-/** Sets text only where it differs: assistive technology is told of every change. */
+/** Sets the text if it differs: screen readers announce every change. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Runs `action` once calls have stopped for `ms`. */
+/** Returns a function that runs `action` after `ms` milliseconds without another call. */
 export function debounce(ms, action) {
   let timer;
   return (...args) => {
@@ -67,6 +67,7 @@ export function debounce(ms, action) {
   };
 }
 
+/** Resolves after `ms` milliseconds, or when `signal` aborts. */
 export function sleep(ms, signal) {
   return new Promise((resolve) => {
     if (signal?.aborted) return resolve();
@@ -75,7 +76,7 @@ export function sleep(ms, signal) {
   });
 }
 
-/** A random UUID; `crypto.randomUUID` is missing on plain HTTP away from localhost. */
+/** Returns a random UUID. Browsers have `crypto.randomUUID` only with HTTPS or on localhost. */
 export function uuid() {
   if (crypto.randomUUID) return crypto.randomUUID();
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -85,13 +86,13 @@ export function uuid() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
-/** Scrolls to an element, without the journey where people do not want motion. */
-export function glide(element, block) {
-  const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
-  element.scrollIntoView({ behavior: still ? 'auto' : 'smooth', block });
+/** Scrolls to an element, smoothly unless you prefer reduced motion. */
+export function scrollToElement(element, block) {
+  const reduced = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  element.scrollIntoView({ behavior: reduced ? 'auto' : 'smooth', block });
 }
 
-/** Whether the keyboard is in use for text now. */
-export function typing(target) {
+/** Whether a key press in this element enters text. */
+export function isTextInput(target) {
   return target instanceof HTMLElement && (target.isContentEditable || target.matches('input, textarea, select'));
 }

@@ -1,45 +1,44 @@
-// Keeps the jobs of this page up to date: by one stream of everything that the tenant does where the
-// server has it, else by a stream for each live job. Browsers open six connections to a server, so
-// only a few of those, and the rest are asked after.
+// Keeps the jobs on this page up to date. It follows the tenant's event stream. If the server has none, it
+// follows the streams of a few jobs and polls the others: browsers open at most six connections to a server.
 
 import { connection } from './api.js';
-import { answer } from './bus.js';
+import { on } from './bus.js';
 import { sleep } from './dom.js';
 import { jobs } from './jobs.js';
 import { follow } from './stream.js';
-import { mine } from './storage.js';
+import { ownJobs } from './storage.js';
 import { ended } from './format.js';
 
-const STREAMS = 3;
-/** How often places in the queue are looked at; no event tells of them. */
-const LOOK_MS = 3_000;
-const LOOKED_AT = 12;
-/** Previews are made for those who follow a job; one without any for so long is followed by itself. */
+const MAX_STREAMS = 3;
+/** How often queue positions are read: events do not contain them. */
+const POLL_MS = 3_000;
+const MAX_POLLED = 12;
+/** Workers make previews of a job that a client follows. A job without previews for this long is followed. */
 const NO_PREVIEW_MS = 4_000;
 
 const followed = new Map();
-let single = true;
-/** The job that is looked at alone. */
+let tenantStream = true;
+/** The id of the job in the viewer. */
 let watched = null;
 
-/** Starts; never ends. */
+/** Starts the updates, which run as long as the page is open. */
 export function startFeed() {
-  connection.addEventListener('back', lookAtLive);
+  connection.addEventListener('restored', readLive);
   jobs.addEventListener('change', ({ detail: job }) => {
-    if (ended(job.state) || (!single && mine.list().includes(job.id))) followOne(job);
+    if (ended(job.state) || (!tenantStream && ownJobs.list().includes(job.id))) followOne(job);
   });
-  answer('watch', ({ id }) => {
+  on('watch', ({ id }) => {
     watched = id;
     watch(jobs.get(id));
   });
-  wholeTenant();
-  look();
+  followTenant();
+  poll();
 }
 
-/** Follows the job that somebody looks at, whoever asked for it, in the place of another if there is no more room. */
+/** Follows the job in the viewer, in place of another one if all streams are in use. */
 function watch(job) {
   if (!job || ended(job.state) || followed.has(job.id)) return;
-  const other = followed.size >= most() && followed.keys().next().value;
+  const other = followed.size >= maxStreams() && followed.keys().next().value;
   if (other) unfollow(other);
   followOne(job);
 }
@@ -49,21 +48,21 @@ function unfollow(id) {
   followed.delete(id);
 }
 
-function most() {
-  return single ? 1 : STREAMS;
+function maxStreams() {
+  return tenantStream ? 1 : MAX_STREAMS;
 }
 
-async function wholeTenant() {
+async function followTenant() {
   const never = new AbortController().signal;
   const end = await follow('/v1/events', {
-    hear: (name, data) => jobs.hear(name, data),
-    // What happened before the stream was open is in the records.
-    opened: lookAtLive,
+    onEvent: (name, data) => jobs.applyEvent(name, data),
+    // The stream has no earlier events, so read the jobs.
+    onOpen: readLive,
     signal: never,
   });
   if (end === 'stopped') return;
-  single = false;
-  live().forEach(followOne);
+  tenantStream = false;
+  liveJobs().forEach(followOne);
 }
 
 function followOne(job) {
@@ -71,45 +70,45 @@ function followOne(job) {
     unfollow(job.id);
     return;
   }
-  if (followed.has(job.id) || followed.size >= most()) return;
+  if (followed.has(job.id) || followed.size >= maxStreams()) return;
   const stop = new AbortController();
   followed.set(job.id, stop);
   follow(`/v1/jobs/${encodeURIComponent(job.id)}/events`, {
     after: job.last_event,
-    hear: (name, data) => jobs.hear(name, data),
+    onEvent: (name, data) => jobs.applyEvent(name, data),
     signal: stop.signal,
   }).then(() => {
-    // Another follower may have taken this one's place.
+    // A newer stream may have replaced this one.
     if (followed.get(job.id) === stop) followed.delete(job.id);
-    const next = live().find((other) => !followed.has(other.id));
-    if (next && !single) followOne(next);
+    const next = liveJobs().find((other) => !followed.has(other.id));
+    if (next && !tenantStream) followOne(next);
   });
 }
 
-/** Other jobs of the tenant are shown by views that ask for themselves. */
-function live() {
-  return [...new Set([watched, ...mine.list()])]
-    .map((id) => jobs.get(id))
-    .filter((job) => job && !ended(job.state));
+/** The unfinished jobs of this browser and the one in the viewer. The queue reads the other jobs itself. */
+function liveJobs() {
+  return [...new Set([watched, ...ownJobs.list()])].map((id) => jobs.get(id)).filter((job) => job && !ended(job.state));
 }
 
-function lookAtLive() {
-  for (const job of live()) jobs.read(job.id).catch(() => {});
+function readLive() {
+  for (const job of liveJobs()) jobs.read(job.id).catch(() => {});
 }
 
-/** Asks after what no stream tells: places in the queue, jobs without a stream, ends that were missed. */
-async function look() {
+/** Reads what no stream sends: queue positions, jobs without a stream, finished jobs that could not be read. */
+async function poll() {
   for (;;) {
-    await sleep(LOOK_MS);
-    if (connection.away || document.hidden) continue;
-    const asked = live().filter((job) => job.state === 'queued' || job.stale || (!single && !followed.has(job.id)));
-    await Promise.allSettled(asked.slice(0, LOOKED_AT).map((job) => jobs.read(job.id)));
-    const unseen =
-      single &&
-      live().find(
+    await sleep(POLL_MS);
+    if (connection.lost || document.hidden) continue;
+    const due = liveJobs().filter(
+      (job) => job.state === 'queued' || job.stale || (!tenantStream && !followed.has(job.id)),
+    );
+    await Promise.allSettled(due.slice(0, MAX_POLLED).map((job) => jobs.read(job.id)));
+    const withoutPreview =
+      tenantStream &&
+      liveJobs().find(
         (job) =>
-          job.state === 'running' && job.previews === 0 && Date.now() - (job.began ?? Date.now()) > NO_PREVIEW_MS,
+          job.state === 'running' && job.previews === 0 && Date.now() - (job.startedAt ?? Date.now()) > NO_PREVIEW_MS,
       );
-    if (unseen) followOne(unseen);
+    if (withoutPreview) followOne(withoutPreview);
   }
 }

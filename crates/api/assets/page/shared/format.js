@@ -1,22 +1,23 @@
-// Numbers and states as people read them.
+// Formats numbers, times and job states for display.
 
 const ENDED = new Set(['succeeded', 'failed', 'canceled', 'expired']);
 
 const STATES = {
   sending: 'Sending',
   queued: 'Waiting',
-  running: 'Drawing',
+  running: 'Running',
   succeeded: 'Done',
   failed: 'Failed',
   canceled: 'Canceled',
-  expired: 'Too late',
+  expired: 'Expired',
 };
 
+/** Whether a state is final. */
 export function ended(state) {
   return ENDED.has(state);
 }
 
-export function stateWord(state) {
+export function stateLabel(state) {
   return STATES[state] ?? state;
 }
 
@@ -54,33 +55,33 @@ export function ago(ms) {
   return new Date(ms).toLocaleDateString(undefined, { day: 'numeric', month: 'short', year: 'numeric' });
 }
 
-export function moment(ms) {
+export function dateTime(ms) {
   return ms ? new Date(ms).toLocaleString() : '';
 }
 
-/** What a job is called where its prompt would be too long, or is empty. */
+/** The title of a job: its prompt, or a text in its place. */
 export function jobTitle(spec) {
-  return spec?.prompt?.trim() || 'Layout kept, no prompt';
+  return spec?.prompt?.trim() || 'No prompt: keeps the layout';
 }
 
-/** How long a prompt is for the two text encoders. CLIP takes so little that cutting there is usual. */
+/** The length of a prompt for both text encoders. CLIP uses few tokens, so it often cuts a prompt. */
 export function promptLength({ t5, clip }) {
-  const taken = clip.cut > 0 ? `, of which CLIP takes the first ${count(clip.tokens - clip.cut)}` : '';
-  return `${count(t5.tokens)} T5 tokens, ${count(clip.tokens)} CLIP tokens${taken}`;
+  const used = clip.cut > 0 ? `; CLIP uses the first ${count(clip.tokens - clip.cut)}` : '';
+  return `${count(t5.tokens)} T5 tokens, ${count(clip.tokens)} CLIP tokens${used}`;
 }
 
-/** What was lost of a prompt, in a sentence; null if nothing was. */
-export function promptLoss({ t5 }) {
+/** Says how much of a prompt T5 cut; null if nothing. */
+export function promptCut({ t5 }) {
   if (!t5.cut) return null;
   const last = t5.cut === 1 ? 'last one was' : `last ${count(t5.cut)} were`;
   return `The prompt has ${count(t5.tokens)} T5 tokens; the ${last} not used.`;
 }
 
-/** When so many pictures would be there that are asked for now; nothing of the time where nobody knows it. */
-export function forecast({ position, wait_ms: wait, run_ms: run, held }, pictures) {
+/** An estimate for jobs submitted now. Without the time if the server cannot estimate it. */
+export function estimateText({ position, wait_ms: wait, run_ms: run, held }, pictures) {
   const known = Number.isFinite(wait) && Number.isFinite(run);
   return [
-    held && 'Held up by a pause or the hours of bulk work',
+    held && 'On hold: paused or outside the bulk hours',
     known && `About ${duration(wait + run)}${pictures > 1 ? ` for all ${pictures}` : ''}`,
     position > 0 && `${count(position)} ahead`,
   ]
@@ -88,29 +89,29 @@ export function forecast({ position, wait_ms: wait, run_ms: run, held }, picture
     .join(' · ');
 }
 
-/** Where a job stands, in a sentence. */
-export function standing(job) {
+/** The status of a job in a short text. */
+export function statusText(job) {
   switch (job.state) {
     case 'sending':
       return job.note ?? 'Sending to the queue';
     case 'queued':
-      return waiting(job);
+      return queuedText(job);
     case 'running':
-      return drawing(job);
+      return runningText(job);
     case 'failed':
-      return job.error?.message ?? 'It failed';
+      return job.error?.message ?? 'The job failed';
     case 'canceled':
-      return job.aborted ? 'Canceled before it began' : 'Canceled';
+      return job.aborted ? 'Canceled before it started' : 'Canceled';
     case 'expired':
-      return 'Its time had passed before it was drawn';
+      return 'Expired before it finished';
     default:
-      return stateWord(job.state);
+      return stateLabel(job.state);
   }
 }
 
-function waiting(job) {
-  if (job.blocked?.loras) return `No worker that is up has the LoRA ${job.blocked.loras.join(' and ')}`;
-  if (job.blocked) return 'No worker that is up has room for a picture this large';
+function queuedText(job) {
+  if (job.blocked?.loras) return `No running worker has the LoRA ${job.blocked.loras.join(' and ')}`;
+  if (job.blocked) return 'No running worker has enough memory for this size';
   const parts = [];
   if (job.note) parts.push(job.note);
   if (Number.isFinite(job.position)) parts.push(job.position > 0 ? `${count(job.position)} ahead` : 'Next in line');
@@ -118,10 +119,10 @@ function waiting(job) {
   return parts.join(' · ') || 'Waiting for a worker';
 }
 
-function drawing(job) {
-  if (job.canceling) return 'Stopping at the end of this step';
-  if (job.setAside) return 'Set aside: an urgent picture goes first';
-  if (!job.of) return job.spec?.content || job.spec?.styles?.length ? 'Reading the references' : 'Getting ready';
+function runningText(job) {
+  if (job.canceling) return 'Stopping after this step';
+  if (job.setAside) return 'Set aside for an urgent job';
+  if (!job.of) return job.spec?.content || job.spec?.styles?.length ? 'Preparing the references' : 'Preparing';
   if (job.step >= job.of) return 'Finishing the picture';
   const left = job.pace ? ` · ${duration(job.pace * (job.of - job.step))} left` : '';
   return `Step ${job.step} of ${job.of}${left}`;

@@ -1,4 +1,4 @@
-// Line icons on a 24 by 24 grid, drawn for this page.
+// Line icons on a grid of 24 by 24.
 
 import { s } from './dom.js';
 
@@ -8,7 +8,7 @@ const PATHS = {
   close: 'M6 6l12 12M18 6L6 18',
   check: 'M5 12.5l4.5 4.5L19 7.5',
   swap: 'M4 9h14l-4-4M20 15H6l4 4',
-  turn: 'M7 4v13l-3-3M17 20V7l3 3',
+  'swap-axes': 'M7 4v13l-3-3M17 20V7l3 3',
   dice: 'M5 5h14v14H5zM9 9h.01M15 9h.01M12 12h.01M9 15h.01M15 15h.01',
   download: 'M12 4v11m0 0l-4.5-4.5M12 15l4.5-4.5M5 20h14',
   subject: 'M12 4a4 4 0 1 1 0 8 4 4 0 0 1 0-8ZM4.5 20c.8-3.6 3.8-5.5 7.5-5.5s6.700 1.900 7.500 5.500',
@@ -28,7 +28,7 @@ const PATHS = {
   help: 'M9 9a3 3 0 1 1 4.500 2.600c-1 .6-1.500 1.200-1.500 2.400M12 17.500h.01',
   edit: 'M5 19l.8-3.800L16.500 4.500l3 3L8.800 18.200 5 19ZM14 7l3 3',
   key: 'M8 11a4 4 0 1 1 0 8 4 4 0 0 1 0-8ZM11 12.500L20 4M16.500 7l3 3',
-  leave: 'M10 4H5v16h5M14 8l4 4-4 4M18 12H9',
+  'sign-out': 'M10 4H5v16h5M14 8l4 4-4 4M18 12H9',
   warn: 'M12 4l9 16H3L12 4ZM12 10v4.500M12 17.200h.01',
   clock: 'M12 3.500a8.500 8.500 0 1 1 0 17 8.500 8.500 0 0 1 0-17ZM12 7.500V12l3 2',
   picture: 'M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15.500 9h.01',

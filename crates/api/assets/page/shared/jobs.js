@@ -1,8 +1,8 @@
-// What this page knows about jobs. Views and events may arrive in any order; `version` decides which
-// is newer, so a late one never undoes an early one.
+// The jobs that this page has read, with the latest events applied. Views and events may arrive in any
+// order; a lower `version` never replaces a higher one.
 
 import { Problem, call } from './api.js';
-import { mine } from './storage.js';
+import { ownJobs } from './storage.js';
 import { ended } from './format.js';
 
 class Jobs extends EventTarget {
@@ -17,32 +17,32 @@ class Jobs extends EventTarget {
     return [...this.#known.values()];
   }
 
-  /** Takes a view, unless a newer one is here. Tells of "change" with the job as its detail. */
+  /** Stores a view unless the stored one is newer. Sends a "change" event with the job. */
   put(view) {
     const known = this.#known.get(view.id);
     if (known && (view.version ?? 0) < (known.version ?? 0)) return known;
     const job = {
       pace: known?.pace,
-      paceFrom: known?.paceFrom,
+      paceStart: known?.paceStart,
       setAside: known?.setAside,
       canceling: known?.canceling,
       previews: known?.previews ?? 0,
       ...view,
     };
     if (job.state === 'queued') job.note = known?.note;
-    if (job.state === 'running') job.began = known?.began ?? Date.now();
+    if (job.state === 'running') job.startedAt = known?.startedAt ?? Date.now();
     if (ended(job.state)) job.setAside = job.canceling = false;
     return this.#store(job);
   }
 
-  /** Reads a job afresh; null if it is gone. Several askers share one request. */
+  /** Reads a job from the server; null if it does not exist. Calls at the same time share one request. */
   read(id) {
     if (!this.#reading.has(id)) {
       const reading = call('GET', `/v1/jobs/${encodeURIComponent(id)}`)
         .then((view) => this.put(view))
         .catch((error) => {
           if (!(error instanceof Problem && error.status === 404)) throw error;
-          this.forget(id);
+          this.remove(id);
           return null;
         })
         .finally(() => this.#reading.delete(id));
@@ -51,18 +51,19 @@ class Jobs extends EventTarget {
     return this.#reading.get(id);
   }
 
-  /** Reads a job whose end was heard: a request that was under way by then may tell of the time before. */
-  async #readEnded(id) {
+  /** Reads a job after its final event. A request that was sent before may answer with an earlier state. */
+  async #readFinal(id) {
     const job = await this.read(id);
     return job && !ended(job.state) ? this.read(id) : job;
   }
 
-  forget(id) {
-    if (this.#known.delete(id)) this.dispatchEvent(new CustomEvent('gone', { detail: id }));
+  /** Removes a job from this page. Sends a "removed" event with the id. */
+  remove(id) {
+    if (this.#known.delete(id)) this.dispatchEvent(new CustomEvent('removed', { detail: id }));
   }
 
-  /** Takes what a stream says. */
-  hear(name, data) {
+  /** Applies an event of a stream. */
+  applyEvent(name, data) {
     if (name === 'snapshot') {
       if (data?.id) this.put(data);
       return;
@@ -84,30 +85,30 @@ class Jobs extends EventTarget {
         Object.assign(job, { state: 'queued', note: REQUEUED[data.reason] ?? REQUEUED.retry, setAside: false });
         break;
       case 'started':
-        Object.assign(job, { state: 'running', note: undefined, began: Date.now(), paceFrom: undefined });
+        Object.assign(job, { state: 'running', note: undefined, startedAt: Date.now(), paceStart: undefined });
         break;
       case 'progress':
         Object.assign(job, { state: 'running', step: data.step, of: data.of, setAside: false });
-        measure(job);
+        measurePace(job);
         break;
       case 'set_aside':
         job.setAside = true;
         break;
       case 'resumed':
-        Object.assign(job, { setAside: false, paceFrom: undefined });
+        Object.assign(job, { setAside: false, paceStart: undefined });
         break;
       default:
-        // An end: the record says how, and has the picture's address.
-        this.#readEnded(data.id).catch(() => this.#store({ ...job, stale: true }));
+        // A final event: only the view has the error and the URL of the picture.
+        this.#readFinal(data.id).catch(() => this.#store({ ...job, stale: true }));
         return;
     }
     this.#store(job);
   }
 
-  /** Notes something that only this page knows. */
-  mark(id, facts) {
+  /** Sets fields that only this page knows. */
+  patch(id, fields) {
     const known = this.#known.get(id);
-    if (known) this.#store({ ...known, ...facts });
+    if (known) this.#store({ ...known, ...fields });
   }
 
   #store(job) {
@@ -118,40 +119,40 @@ class Jobs extends EventTarget {
 }
 
 const REQUEUED = {
-  released: 'Handed on to another worker',
-  retry: 'Trying again after a fault',
-  lease_lost: 'Its worker fell silent; another goes on',
+  released: 'Handed back by its worker',
+  retry: 'Retrying after an error',
+  lease_lost: 'Its worker stopped responding',
 };
 
-/** Milliseconds a step, from the first step that this page saw. */
-function measure(job) {
+/** Measures the milliseconds per step, from the first step that this page saw. */
+function measurePace(job) {
   const now = performance.now();
-  if (!job.paceFrom || job.step <= job.paceFrom.step) {
-    job.paceFrom = { step: job.step, at: now };
+  if (!job.paceStart || job.step <= job.paceStart.step) {
+    job.paceStart = { step: job.step, at: now };
   } else {
-    job.pace = (now - job.paceFrom.at) / (job.step - job.paceFrom.step);
+    job.pace = (now - job.paceStart.at) / (job.step - job.paceStart.step);
   }
 }
 
 export const jobs = new Jobs();
 
 export async function cancelJob(id) {
-  jobs.mark(id, { canceling: true });
+  jobs.patch(id, { canceling: true });
   try {
     const view = await call('POST', `/v1/jobs/${encodeURIComponent(id)}/cancel`);
     if (view?.id) jobs.put(view);
   } catch (error) {
-    jobs.mark(id, { canceling: false });
-    // It ended in the meantime: what it ended with is the better answer.
+    jobs.patch(id, { canceling: false });
+    // The job ended before the cancel: read how.
     if (error instanceof Problem && error.status === 409) await jobs.read(id);
     else throw error;
   }
 }
 
-/** Makes a new job like one that has ended, for this browser. */
+/** Submits a finished job again as a new job of this browser. */
 export async function retryJob(id) {
   const accepted = await call('POST', `/v1/jobs/${encodeURIComponent(id)}/retry`);
-  mine.add(accepted.id);
+  ownJobs.add(accepted.id);
   return jobs.read(accepted.id);
 }
 
@@ -161,5 +162,5 @@ export async function deleteJob(id) {
   } catch (error) {
     if (!(error instanceof Problem && error.status === 404 && !error.noSuchRoute)) throw error;
   }
-  jobs.forget(id);
+  jobs.remove(id);
 }

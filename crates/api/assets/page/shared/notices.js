@@ -1,39 +1,39 @@
-// Words that come and go: notices at the edge of the page, and the region that screen readers listen to.
+// Notices at the edge of the page, and announcements for screen readers.
 
 import { button } from './controls.js';
 import { h } from './dom.js';
 
 const SHOWN_MS = 6_000;
 
-/** Shows a notice. With `undo` it carries that button; `gone(undone)` is called once when it goes. */
-export function notice(text, { kind = 'info', undo, gone, ms = SHOWN_MS } = {}) {
+/** Shows a notice for `ms` milliseconds. `undo` is the label of an undo button. `onClose(undone)` is called once. */
+export function showNotice(text, { kind = 'info', undo, onClose, ms = SHOWN_MS } = {}) {
   const element = h('div', { class: `notice notice-${kind}` }, h('p', {}, text));
-  let over = false;
-  const end = (undone) => {
-    if (over) return;
-    over = true;
+  let closed = false;
+  const close = (undone) => {
+    if (closed) return;
+    closed = true;
     clearTimeout(timer);
     element.remove();
-    gone?.(undone);
+    onClose?.(undone);
   };
-  if (undo) element.append(button(null, undo, () => end(true), { class: 'plain strong' }));
-  element.append(button('close', 'Dismiss', () => end(false), { class: 'icon-only' }));
-  const timer = setTimeout(end, kind === 'error' ? ms * 2 : ms, false);
+  if (undo) element.append(button(null, undo, () => close(true), { class: 'plain strong' }));
+  element.append(button('close', 'Dismiss', () => close(false), { class: 'icon-only' }));
+  const timer = setTimeout(close, kind === 'error' ? ms * 2 : ms, false);
   document.getElementById('notices').append(element);
-  return end;
+  return close;
 }
 
-/** What went wrong, in the server's words. */
-export function complain(error, what) {
+/** Shows an error; `what` says what failed. */
+export function showError(error, what) {
   if (error?.name === 'AbortError') return;
   const text = error?.message ? error.message.charAt(0).toUpperCase() + error.message.slice(1) : 'Something went wrong';
-  notice(what ? `${what}: ${text}` : text, { kind: 'error' });
+  showNotice(what ? `${what}: ${text}` : text, { kind: 'error' });
 }
 
 let queue = Promise.resolve();
 
-/** Says something to screen readers, one sentence after another. */
-export function say(text) {
+/** Announces a text to screen readers, one after another. */
+export function announce(text) {
   queue = queue.then(
     () =>
       new Promise((resolve) => {

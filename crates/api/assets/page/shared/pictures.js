@@ -1,65 +1,66 @@
-// Reference pictures on their way in: checked here first, because a refusal before the upload is
-// kinder than a failed job, then put where the server says.
+// Checks and uploads reference pictures: a picture that cannot be used is refused before its upload.
 
 import { call } from './api.js';
 import { h, sleep } from './dom.js';
 import { bytes } from './format.js';
 import { server } from './server.js';
 
-const MOST_PIXELS = 50_000_000;
+const MAX_PIXELS = 50_000_000;
 const THUMB_SIDE = 192;
-const TRIES = 3;
+const MAX_ATTEMPTS = 3;
 
 /**
- * Makes a file ready: `{ blob, type, thumb, width, height, converted }`. Kinds that the fleet does not
- * read but the browser does are turned into PNG. Throws with a sentence for people.
+ * Checks a file before its upload. Returns `{ blob, type, thumb, width, height, converted }`. A format that the
+ * browser reads and the fleet does not is converted to PNG. Throws an error with a message to display.
  */
 export async function prepare(file) {
   if (file.size === 0) throw new Error('This file is empty.');
-  const sniffed = await kind(file);
+  const sniffed = await sniffType(file);
   let bitmap;
   try {
     bitmap = await createImageBitmap(file);
   } catch {
     throw new Error(
-      sniffed ? 'This picture is damaged or cut off.' : `This is not a picture that can be read. Use ${typeWords()}.`,
+      sniffed
+        ? 'This picture is damaged or incomplete.'
+        : `This file is not a picture that can be used. Use ${typeNames()}.`,
     );
   }
   try {
     const { width, height } = bitmap;
-    if (width * height > MOST_PIXELS) {
+    if (width * height > MAX_PIXELS) {
       throw new Error(
-        `This picture has ${Math.round((width * height) / 1e6)} megapixels; the most is ${MOST_PIXELS / 1e6}.`,
+        `This picture has ${Math.round((width * height) / 1e6)} megapixels. The limit is ${MAX_PIXELS / 1e6}.`,
       );
     }
     const converted = !server.upload_types.includes(sniffed);
-    const blob = converted ? await draw(bitmap, width, height, 'image/png') : file;
-    const most = server.limits.upload_bytes;
-    if (most && blob.size > most) throw new Error(`This file has ${bytes(blob.size)}; the most is ${bytes(most)}.`);
+    const blob = converted ? await encode(bitmap, width, height, 'image/png') : file;
+    const limit = server.limits.upload_bytes;
+    if (limit && blob.size > limit) throw new Error(`This file has ${bytes(blob.size)}. The limit is ${bytes(limit)}.`);
     return { blob, type: converted ? 'image/png' : sniffed, thumb: await thumbOf(bitmap), width, height, converted };
   } finally {
     bitmap.close();
   }
 }
 
-/** Stores a picture; gives the source that names it in a job. `progress` gets 0 to 1. */
+/** Uploads a picture; returns its source for a job. `progress` is called with 0 to 1. */
 export async function store(blob, type, { progress, signal } = {}) {
   for (let attempt = 1; ; attempt += 1) {
-    const place = await call('POST', '/v1/uploads', { body: { content_type: type, bytes: blob.size }, signal });
-    if (place.max_bytes && blob.size > place.max_bytes) {
-      throw new Error(`This file has ${bytes(blob.size)}; the most is ${bytes(place.max_bytes)}.`);
+    const upload = await call('POST', '/v1/uploads', { body: { content_type: type, bytes: blob.size }, signal });
+    if (upload.max_bytes && blob.size > upload.max_bytes) {
+      throw new Error(`This file has ${bytes(blob.size)}. The limit is ${bytes(upload.max_bytes)}.`);
     }
     try {
-      await put(place, blob, { progress, signal });
-      return place.source;
+      await put(upload, blob, { progress, signal });
+      return upload.source;
     } catch (error) {
-      if (signal?.aborted || error.final || attempt === TRIES) throw error;
+      if (signal?.aborted || error.final || attempt === MAX_ATTEMPTS) throw error;
       await sleep(500 * attempt, signal);
     }
   }
 }
 
-/** A small picture of whatever lies at `url`; null where it may not be read. */
+/** A thumbnail as a data URL; null if the bytes are not a picture. */
 export async function thumbFrom(blob) {
   try {
     const bitmap = await createImageBitmap(blob);
@@ -71,42 +72,42 @@ export async function thumbFrom(blob) {
   }
 }
 
-/** The newest preview of a job as an image that can be shown at once; fails if there is none yet. */
+/** The newest preview of a job as a decoded image; fails if there is none yet. */
 export async function previewOf(job) {
   const image = new Image();
   image.alt = 'Preview';
-  image.className = 'preview there';
+  image.className = 'preview loaded';
   image.src = `/v1/jobs/${encodeURIComponent(job.id)}/preview?n=${job.previews}`;
   await image.decode();
   return image;
 }
 
-/** Fetch does not tell how far an upload is, so this is the older way. */
-function put(place, blob, { progress, signal }) {
+/** Sends the bytes. `fetch` does not report the progress of an upload, so this uses XMLHttpRequest. */
+function put(upload, blob, { progress, signal }) {
   return new Promise((resolve, reject) => {
     const transfer = new XMLHttpRequest();
-    transfer.open(place.method ?? 'PUT', place.url);
-    for (const [name, value] of Object.entries(place.headers ?? {})) {
-      // The browser sets these itself and refuses to be told.
+    transfer.open(upload.method ?? 'PUT', upload.url);
+    for (const [name, value] of Object.entries(upload.headers ?? {})) {
+      // The browser sets these itself and does not allow scripts to.
       if (!/^(content-length|host)$/i.test(name)) transfer.setRequestHeader(name, value);
     }
     transfer.upload.onprogress = ({ loaded, total }) => progress?.(total ? loaded / total : 0);
     transfer.onload = () => {
       if (transfer.status < 300) return resolve();
-      const refused = new Error(`The store refused this file (${transfer.status}).`);
-      refused.final = transfer.status < 500;
-      reject(refused);
+      const error = new Error(`The store refused this file (${transfer.status}).`);
+      error.final = transfer.status < 500;
+      reject(error);
     };
     transfer.onerror = () => reject(new Error('The store could not be reached.'));
-    transfer.onabort = () => reject(new DOMException('given up', 'AbortError'));
+    transfer.onabort = () => reject(new DOMException('canceled', 'AbortError'));
     signal?.addEventListener('abort', () => transfer.abort(), { once: true });
-    // Without a type of its own the body sends only the headers that were agreed on.
-    transfer.send(place.headers ? new Blob([blob]) : blob);
+    // A blob without a type: only the signed headers may be sent.
+    transfer.send(upload.headers ? new Blob([blob]) : blob);
   });
 }
 
-/** Media type by the first bytes: names and the system's guesses are often wrong. */
-async function kind(file) {
+/** The media type by the first bytes: file names and the type that the system reports are often wrong. */
+async function sniffType(file) {
   const head = new Uint8Array(await file.slice(0, 16).arrayBuffer());
   const text = String.fromCharCode(...head);
   if (text.startsWith('\x89PNG')) return 'image/png';
@@ -125,7 +126,7 @@ function thumbOf(bitmap) {
   return scale === 1 ? canvas.toDataURL('image/png') : canvas.toDataURL('image/jpeg', 0.82);
 }
 
-function draw(bitmap, width, height, type) {
+function encode(bitmap, width, height, type) {
   const canvas = canvasOf(bitmap, width, height);
   return new Promise((resolve, reject) => {
     canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error('This picture could not be converted.'))), type);
@@ -138,7 +139,7 @@ function canvasOf(bitmap, width, height) {
   return canvas;
 }
 
-export function typeWords() {
+export function typeNames() {
   const names = server.upload_types.map((type) =>
     type.replace('image/', '').replace('jpeg', 'JPEG').replace('webp', 'WebP').replace('png', 'PNG'),
   );

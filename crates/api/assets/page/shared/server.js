@@ -1,8 +1,8 @@
-// What this server can do and allows. Until it says so, the ranges of the USO demo hold.
+// The capabilities of the server. Until they are read, the values of the USO demo apply.
 
-import { optional } from './api.js';
+import { getIfAvailable } from './api.js';
 
-const DEMO = {
+const DEFAULTS = {
   version: '',
   model: '',
   scripted: false,
@@ -33,20 +33,20 @@ const DEMO = {
   examples: [],
 };
 
-export let server = DEMO;
+export let server = DEFAULTS;
 
-/** Reads the capabilities; whatever they leave out stays as the demo has it. */
+/** Reads the capabilities. What they do not contain keeps its default. */
 export async function readServer() {
-  const told = await optional('/v1/capabilities');
-  if (told) {
+  const capabilities = await getIfAvailable('/v1/capabilities');
+  if (capabilities) {
     server = {
-      ...DEMO,
-      ...told,
-      defaults: { ...DEMO.defaults, ...told.defaults },
-      limits: { ...DEMO.limits, ...told.limits },
+      ...DEFAULTS,
+      ...capabilities,
+      defaults: { ...DEFAULTS.defaults, ...capabilities.defaults },
+      limits: { ...DEFAULTS.limits, ...capabilities.limits },
     };
-    if (!told.sizes) server.sizes = told.limits ? [] : DEMO.sizes;
-    server.examples = Array.isArray(told.examples) ? told.examples : [];
+    if (!capabilities.sizes) server.sizes = capabilities.limits ? [] : DEFAULTS.sizes;
+    server.examples = Array.isArray(capabilities.examples) ? capabilities.examples : [];
   }
   return server;
 }

@@ -1,88 +1,88 @@
-// Signing in with an API key. The key goes to the server once and is kept nowhere here; the cookie
-// that comes back is out of this page's reach.
+// Signs in with an API key. The page sends the key once and does not store it; scripts cannot read the
+// session cookie.
 
-import { Problem, call, onLogin, request } from './api.js';
-import { forgetAll, onForgotten, recall, remember } from './storage.js';
-import { complain } from './notices.js';
+import { Problem, call, onLoginNeeded, request } from './api.js';
+import { clearAll, onCleared, loadItem, saveItem } from './storage.js';
+import { showError } from './notices.js';
 
-const at = (id) => document.getElementById(id);
+const byId = (id) => document.getElementById(id);
 
-/** `changed()` is called once there is a session. */
+/** Sets up the login. `changed()` is called after a login. */
 export function startSession(changed) {
-  const dialog = at('login');
-  const form = at('login-form');
-  let done = null;
+  const dialog = byId('login');
+  const form = byId('login-form');
+  let resolveLogin = null;
 
-  onLogin(
+  onLoginNeeded(
     () =>
       new Promise((resolve) => {
-        done = resolve;
+        resolveLogin = resolve;
         if (!dialog.open) dialog.showModal();
-        at('key').focus();
+        byId('key').focus();
       }),
   );
-  onForgotten(() => location.reload());
-  // Nothing works without a session, so there is nothing to go back to.
+  onCleared(() => location.reload());
+  // Nothing works without a session, so the dialog stays.
   dialog.addEventListener('cancel', (event) => event.preventDefault());
-  // Browsers let a second Escape through.
+  // Browsers close it at the second Escape.
   dialog.addEventListener('close', () => {
-    if (done) dialog.showModal();
+    if (resolveLogin) dialog.showModal();
   });
   form.addEventListener('submit', async (event) => {
     event.preventDefault();
-    const field = at('key');
-    const wrong = at('key-error');
-    const tell = (message) => {
-      wrong.textContent = message;
-      wrong.hidden = !message;
+    const field = byId('key');
+    const keyError = byId('key-error');
+    const showKeyError = (message) => {
+      keyError.textContent = message;
+      keyError.hidden = !message;
       if (message) field.setAttribute('aria-invalid', 'true');
       else field.removeAttribute('aria-invalid');
     };
     const key = field.value.trim();
-    if (!key) return tell('Paste your API key.');
-    at('login-go').disabled = true;
+    if (!key) return showKeyError('Enter your API key.');
+    byId('login-go').disabled = true;
     try {
       await call('POST', '/v1/session', { body: { key } });
       const { tenant } = await call('GET', '/v1/session');
-      tell('');
+      showKeyError('');
       field.value = '';
-      // What lies here is somebody else's, whose session has run out: nothing of it is shown or sent.
-      if (recall('tenant', tenant) !== tenant) return begin();
-      const waiting = done;
-      done = null;
+      // The stored items belong to another tenant, whose session expired. Do not show or send them.
+      if (loadItem('tenant', tenant) !== tenant) return reloadEmpty();
+      const resolve = resolveLogin;
+      resolveLogin = null;
       dialog.close();
-      waiting?.();
+      resolve?.();
       changed();
     } catch (error) {
-      tell(error instanceof Problem && error.status === 401 ? 'This key is not known here.' : error.message);
+      showKeyError(error instanceof Problem && error.status === 401 ? 'This API key is not valid.' : error.message);
       field.select();
     } finally {
-      at('login-go').disabled = false;
+      byId('login-go').disabled = false;
     }
   });
-  at('leave').addEventListener('click', async () => {
+  byId('sign-out').addEventListener('click', async () => {
     try {
       const response = await request('DELETE', '/v1/session');
       if (!response.ok && response.status !== 401) throw new Error('the server did not end the session');
-      begin();
+      reloadEmpty();
     } catch (error) {
-      complain(error, 'Still signed in');
+      showError(error, 'You are still signed in');
     }
   });
 }
 
-/** Begins anew, with nothing of what was here before. */
-function begin() {
-  forgetAll();
-  // Browsers give a form back what was typed into it.
+/** Clears everything and reloads the page. */
+function reloadEmpty() {
+  clearAll();
+  // Browsers restore form fields after a reload.
   for (const form of document.forms) form.reset();
   history.replaceState(null, '', location.pathname);
   location.reload();
 }
 
-/** Shows whose jobs these are, where there is more than one to be. */
+/** Shows the sign-out button if the server requires keys, and stores the tenant. */
 export function showSession({ auth, tenant }) {
-  if (auth === 'keys' && tenant) remember('tenant', tenant);
-  at('leave').hidden = auth !== 'keys';
-  at('leave').title = tenant ? `Sign out ${tenant}` : 'Sign out';
+  if (auth === 'keys' && tenant) saveItem('tenant', tenant);
+  byId('sign-out').hidden = auth !== 'keys';
+  byId('sign-out').title = tenant ? `Sign out ${tenant}` : 'Sign out';
 }

@@ -1,13 +1,13 @@
-// What this browser remembers. Storage may be full, switched off or filled by an older page, and none
-// of that may break this one.
+// What this page keeps in the browser's storage. The storage may be full, disabled or hold values of an
+// older version; none of that may break the page.
 
-/** What is nobody's in particular, and stays when somebody signs out. */
-const EVERYBODYS = ['uso.theme', 'uso.keys', 'uso.left'];
+/** Items that do not belong to a tenant and stay after a sign-out. */
+const KEPT_KEYS = ['uso.theme', 'uso.keys', 'uso.left'];
 
-let closed = false;
+let disabled = false;
 
-export function remember(key, value, storage = localStorage) {
-  if (closed) return false;
+export function saveItem(key, value, storage = localStorage) {
+  if (disabled) return false;
   try {
     storage.setItem(`uso.${key}`, JSON.stringify(value));
     return true;
@@ -16,7 +16,7 @@ export function remember(key, value, storage = localStorage) {
   }
 }
 
-export function recall(key, fallback, storage = localStorage) {
+export function loadItem(key, fallback, storage = localStorage) {
   try {
     const value = JSON.parse(storage.getItem(`uso.${key}`));
     return value ?? fallback;
@@ -26,71 +26,71 @@ export function recall(key, fallback, storage = localStorage) {
 }
 
 /**
- * Forgets what the person who used this browser so far has left here, and takes nothing more: the page is to be
- * loaded anew, which other tabs do by themselves.
+ * Removes everything that belongs to the tenant and stores nothing more: reload the page after this. Other tabs
+ * are notified, see `onCleared`.
  */
-export function forgetAll() {
-  remember('left', Date.now());
-  close();
+export function clearAll() {
+  saveItem('left', Date.now());
+  removeItems();
 }
 
-/** Calls `action` when another tab has forgotten everything; this one has then, too. */
-export function onForgotten(action) {
+/** Calls `action` after another tab has cleared the storage; this tab stores nothing more either. */
+export function onCleared(action) {
   addEventListener('storage', ({ key }) => {
     if (key !== 'uso.left') return;
-    close();
+    removeItems();
     action();
   });
 }
 
-function close() {
-  closed = true;
+function removeItems() {
+  disabled = true;
   try {
     for (const storage of [localStorage, sessionStorage]) {
-      const names = Object.keys(storage).filter((name) => name.startsWith('uso.') && !EVERYBODYS.includes(name));
+      const names = Object.keys(storage).filter((name) => name.startsWith('uso.') && !KEPT_KEYS.includes(name));
       for (const name of names) storage.removeItem(name);
     }
   } catch {
-    // Where storage is switched off there is nothing in it.
+    // The storage is disabled, so it holds nothing.
   }
 }
 
-const MOST_THUMBS = 80;
+const MAX_THUMBS = 80;
 
-let pictures = null;
+let thumbCache = null;
 
 function thumbList() {
-  const kept = (pictures ??= recall('thumbs', []));
-  return Array.isArray(kept) ? kept : (pictures = []);
+  const kept = (thumbCache ??= loadItem('thumbs', []));
+  return Array.isArray(kept) ? kept : (thumbCache = []);
 }
 
-/** Small pictures of references by source, so that they are still shown after a reload. */
+/** Thumbnails of references by source, kept over a reload. */
 export const thumbs = {
   get(source) {
     return thumbList().find(([known]) => known === source)?.[1];
   },
   put(source, picture) {
-    pictures = [[source, picture], ...thumbList().filter(([known]) => known !== source)].slice(0, MOST_THUMBS);
-    // Half as many may fit where the whole list does not.
-    if (!remember('thumbs', pictures)) remember('thumbs', pictures.slice(0, MOST_THUMBS / 2));
+    thumbCache = [[source, picture], ...thumbList().filter(([known]) => known !== source)].slice(0, MAX_THUMBS);
+    // If the storage is full, half of them may fit.
+    if (!saveItem('thumbs', thumbCache)) saveItem('thumbs', thumbCache.slice(0, MAX_THUMBS / 2));
   },
 };
 
-const MOST_JOBS = 40;
+const MAX_JOBS = 40;
 
-/** Jobs that were begun in this browser, newest first. */
-export const mine = {
+/** The ids of the jobs that this browser submitted, newest first. */
+export const ownJobs = {
   list() {
-    const ids = recall('jobs', []);
+    const ids = loadItem('jobs', []);
     return Array.isArray(ids) ? ids.filter((id) => typeof id === 'string') : [];
   },
   add(id) {
-    remember('jobs', [id, ...mine.list().filter((other) => other !== id)].slice(0, MOST_JOBS));
+    saveItem('jobs', [id, ...ownJobs.list().filter((other) => other !== id)].slice(0, MAX_JOBS));
   },
-  drop(id) {
-    remember(
+  remove(id) {
+    saveItem(
       'jobs',
-      mine.list().filter((other) => other !== id),
+      ownJobs.list().filter((other) => other !== id),
     );
   },
 };

@@ -1,68 +1,68 @@
-// Server-sent events over fetch: unlike EventSource it shows the status, so that a missing path, a
-// missing session and an outage can be told apart, and it resumes after a refusal too.
+// Reads server-sent events with `fetch`. Unlike `EventSource`, it gives the status, so that a missing
+// route, a missing session and an outage differ. It also resumes after a refusal.
 
-import { Away, login, problem, request, whenBack } from './api.js';
+import { Unreachable, login, problem, request, whenRestored } from './api.js';
 import { sleep } from './dom.js';
 
-/** The server sends something at least every 15 s; a connection quieter than this is dead. */
-const SILENCE = 40_000;
-const FIRST_PAUSE = 400;
-const LONGEST_PAUSE = 6_000;
+/** The server sends something at least every 15 s. After this time without data the connection is dead. */
+const IDLE_MS = 40_000;
+const MIN_PAUSE_MS = 400;
+const MAX_PAUSE_MS = 6_000;
 
 /**
- * Follows `path` until it ends for good or `signal` aborts. `hear(name, data)` gets every event,
- * `opened()` is called after each connect. Resolves with "over" (the server has no more to tell),
- * "missing" (no such path) or "stopped".
+ * Follows the stream at `path` until it ends or `signal` aborts. `onEvent(name, data)` is called for each
+ * event, `onOpen()` after each connect. Resolves with "ended" (no more events), "missing" (no such
+ * stream) or "stopped" (aborted).
  */
-export async function follow(path, { after, hear, opened, signal }) {
+export async function follow(path, { after, onEvent, onOpen, signal }) {
   let last = after;
-  let pause = FIRST_PAUSE;
+  let pause = MIN_PAUSE_MS;
   while (!signal.aborted) {
     const url = last ? `${path}?after=${encodeURIComponent(last)}` : path;
-    const ear = new AbortController();
-    const stop = () => ear.abort();
+    const attempt = new AbortController();
+    const stop = () => attempt.abort();
     signal.addEventListener('abort', stop, { once: true });
     try {
       const response = await request('GET', url, {
         headers: { Accept: 'text/event-stream' },
-        signal: ear.signal,
-        patience: 0,
+        signal: attempt.signal,
+        timeoutMs: 0,
       });
-      if (response.status === 204) return 'over';
+      if (response.status === 204) return 'ended';
       if (response.status === 401) {
         await login();
         continue;
       }
       if (!response.ok) {
         const refusal = await problem(response);
-        // An id that the server cannot read, perhaps of an older version: begin again from now.
+        // The server cannot read the last event id, perhaps from an older version: continue without it.
         if (refusal.status === 400 && last) last = undefined;
         else if (!refusal.retryable && refusal.status < 500) return 'missing';
       } else {
-        opened?.();
-        await read(response, ear, (event) => {
-          pause = FIRST_PAUSE;
+        onOpen?.();
+        await read(response, attempt, (event) => {
+          pause = MIN_PAUSE_MS;
           if (event.id) last = event.id;
-          hear(event.name, event.data);
+          onEvent(event.name, event.data);
         });
       }
     } catch (error) {
       if (signal.aborted) break;
-      if (error instanceof Away) await whenBack(signal);
+      if (error instanceof Unreachable) await whenRestored(signal);
     } finally {
       signal.removeEventListener('abort', stop);
     }
     await sleep(pause + Math.random() * pause, signal);
-    pause = Math.min(pause * 2, LONGEST_PAUSE);
+    pause = Math.min(pause * 2, MAX_PAUSE_MS);
   }
   return 'stopped';
 }
 
-async function read(response, ear, hear) {
+async function read(response, attempt, onEvent) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = '';
   for (;;) {
-    const timer = setTimeout(() => ear.abort(), SILENCE);
+    const timer = setTimeout(() => attempt.abort(), IDLE_MS);
     let part;
     try {
       part = await reader.read();
@@ -74,7 +74,7 @@ async function read(response, ear, hear) {
     rest = blocks.pop();
     for (const block of blocks) {
       const event = parse(block);
-      if (event) hear(event);
+      if (event) onEvent(event);
     }
   }
 }

@@ -1,54 +1,54 @@
-// Hands jobs to the queue so that none is lost and none is made twice: what has been asked for is
-// remembered with its key until the server has answered, over outages and reloads.
+// Submits jobs so that none is lost and none runs twice. Each job is stored with its idempotency key until
+// the server answers, also over outages and reloads.
 
-import { Away, Problem, call, whenBack } from './api.js';
+import { Unreachable, Problem, call, whenRestored } from './api.js';
 import { sleep, uuid } from './dom.js';
 import { jobs } from './jobs.js';
-import { mine, recall, remember } from './storage.js';
+import { ownJobs, loadItem, saveItem } from './storage.js';
 import { duration } from './format.js';
 
 const RETRY_MS = 2_000;
-/** The server knows a key for a day; after that, sending again could draw twice. */
+/** The server keeps an idempotency key for a day. After that, the same job could run twice. */
 const KEY_LIFE_MS = 20 * 3_600_000;
 
-/** Tells of "sending", "accepted", "refused" and "dropped". */
+/** Sends "sending", "accepted", "refused" and "withdrawn" events. */
 export const outbox = new EventTarget();
 
-const stops = new Map();
+const controllers = new Map();
 
-/** Sends a job; returns the key under which the outbox speaks of it. */
+/** Submits a job; returns its key in the events of the outbox. */
 export function submit(body) {
-  const letter = { key: uuid(), body, at: Date.now() };
-  keep([...letters(), letter]);
-  deliver(letter);
-  return letter.key;
+  const entry = { key: uuid(), body, at: Date.now() };
+  saveEntries([...entries(), entry]);
+  send(entry);
+  return entry.key;
 }
 
-/** Gives up on a job that has not been accepted. */
+/** Stops sending a job that has not been accepted. */
 export function withdraw(key) {
-  stops.get(key)?.abort();
-  drop(key);
-  tell('dropped', { key });
+  controllers.get(key)?.abort();
+  removeEntry(key);
+  dispatch('withdrawn', { key });
 }
 
-/** Sends what an earlier page could not. */
-export function resume() {
-  for (const letter of letters()) {
-    if (Date.now() - letter.at < KEY_LIFE_MS) deliver(letter);
-    else drop(letter.key);
+/** Sends the jobs that are stored from before a reload. */
+export function resumeSending() {
+  for (const entry of entries()) {
+    if (Date.now() - entry.at < KEY_LIFE_MS) send(entry);
+    else removeEntry(entry.key);
   }
 }
 
-async function deliver(letter) {
-  const { key, body } = letter;
-  const stop = new AbortController();
-  stops.set(key, stop);
-  tell('sending', { key, body });
-  while (!stop.signal.aborted) {
+async function send(entry) {
+  const { key, body } = entry;
+  const controller = new AbortController();
+  controllers.set(key, controller);
+  dispatch('sending', { key, body });
+  while (!controller.signal.aborted) {
     try {
       const accepted = await call('POST', '/v1/jobs', { body, headers: { 'Idempotency-Key': key } });
-      drop(key);
-      mine.add(accepted.id);
+      removeEntry(key);
+      ownJobs.add(accepted.id);
       jobs.put({
         version: 0,
         step: 0,
@@ -58,47 +58,48 @@ async function deliver(letter) {
         class: accepted.spec?.class,
         ...accepted,
       });
-      tell('accepted', { key, id: accepted.id });
-      // The record has more than the answer, such as the place in the queue.
+      dispatch('accepted', { key, id: accepted.id });
+      // The view has more fields than the answer, such as the queue position.
       jobs.read(accepted.id).catch(() => {});
       return;
     } catch (error) {
-      if (stop.signal.aborted) return;
-      if (error instanceof Away) {
-        tell('sending', { key, body, note: 'The server is away; this is sent when it is back' });
-        await whenBack(stop.signal);
+      if (controller.signal.aborted) return;
+      if (error instanceof Unreachable) {
+        dispatch('sending', { key, body, note: 'The server does not answer. The job will be sent when it does.' });
+        await whenRestored(controller.signal);
       } else if (error instanceof Problem && error.retryable) {
         const pause = error.retryAfterMs ?? RETRY_MS;
-        tell('sending', { key, body, note: `${sentence(error.message)} Trying again in ${duration(pause)}` });
-        await sleep(pause, stop.signal);
+        dispatch('sending', { key, body, note: `${sentence(error.message)} Trying again in ${duration(pause)}` });
+        await sleep(pause, controller.signal);
       } else {
-        drop(key);
-        tell('refused', { key, body, error });
+        removeEntry(key);
+        dispatch('refused', { key, body, error });
         return;
       }
     }
   }
 }
 
+/** The text with a capital letter and a full stop. */
 export function sentence(text) {
   const first = text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?]$/.test(first) ? first : `${first}.`;
 }
 
-function letters() {
-  const kept = recall('outbox', []);
-  return Array.isArray(kept) ? kept : [];
+function entries() {
+  const saved = loadItem('outbox', []);
+  return Array.isArray(saved) ? saved : [];
 }
 
-function keep(list) {
-  remember('outbox', list);
+function saveEntries(list) {
+  saveItem('outbox', list);
 }
 
-function drop(key) {
-  stops.delete(key);
-  keep(letters().filter((letter) => letter.key !== key));
+function removeEntry(key) {
+  controllers.delete(key);
+  saveEntries(entries().filter((entry) => entry.key !== key));
 }
 
-function tell(name, detail) {
+function dispatch(name, detail) {
   outbox.dispatchEvent(new CustomEvent(name, { detail }));
 }

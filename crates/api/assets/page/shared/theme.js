@@ -1,4 +1,4 @@
-// Loaded before the first paint, so that a chosen theme never flashes past its opposite.
+// Sets the theme before the first paint, so that the other theme never flashes.
 (() => {
   const THEMES = ['auto', 'light', 'dark'];
   const root = document.documentElement;
@@ -24,7 +24,7 @@
       try {
         localStorage.setItem('uso.theme', theme);
       } catch {
-        // Without storage the choice lasts as long as the page.
+        // Without storage, the theme lasts until a reload.
       }
       apply(theme);
       return theme;

@@ -1,50 +1,69 @@
-// One job in full: its picture or how far it is, everything it was made from, and where the time went.
+// The viewer of a job: its picture or progress, its parameters and its receipt.
 
-import { again, copyCurl, download, pictureOf, remove, resultPath, reuse, useAs } from '../shared/actions.js';
-import { answer, ask } from '../shared/bus.js';
+import {
+  repeat,
+  copyCurl,
+  download,
+  pictureUrl,
+  deleteWithUndo,
+  resultPath,
+  editInForm,
+  useAsReference,
+} from '../shared/actions.js';
+import { on, emit } from '../shared/bus.js';
 import { button, picture } from '../shared/controls.js';
 import { fill, h, refill, setText } from '../shared/dom.js';
 import { cancelJob, jobs } from '../shared/jobs.js';
 import { thumbs } from '../shared/storage.js';
-import { complain } from '../shared/notices.js';
+import { showError } from '../shared/notices.js';
 import { previewOf } from '../shared/pictures.js';
-import { bytes, duration, ended, jobTitle, moment, promptLength, promptLoss, standing, stateWord } from '../shared/format.js';
+import {
+  bytes,
+  duration,
+  ended,
+  jobTitle,
+  dateTime,
+  promptLength,
+  promptCut,
+  statusText,
+  stateLabel,
+} from '../shared/format.js';
 
-/** Characters of a prompt beyond which it is a text and no title. */
-const LONG = 120;
-/** The parts of a job's time, in the order in which they pass. */
-const PARTS = [
+/** A prompt with more characters is shown as text and not as a title. */
+const LONG_PROMPT = 120;
+/** The stages of a job in the receipt, in order. */
+const STAGES = [
   ['wait_ms', 'Waiting'],
   ['fetch_ms', 'Fetching'],
-  ['encode_ms', 'Reading'],
-  ['sample_ms', 'Drawing'],
-  ['decode_ms', 'Developing'],
-  ['upload_ms', 'Storing'],
+  ['encode_ms', 'Encoding'],
+  ['sample_ms', 'Sampling'],
+  ['decode_ms', 'Decoding'],
+  ['upload_ms', 'Uploading'],
 ];
 
 let dialog, stage, side, current;
-/** The job that was asked for last. */
-let wanted = null;
-/** What the arrows go through: `jobs()`, whether these are all (`over`), and `more()` to have more. */
+/** The id of the job that was opened last. */
+let requestedId = null;
+/** The list for the arrow keys: `jobs()`, `complete` if these are all, and `loadMore()`. */
 let list = null;
-/** What changes with each step of a job under way. */
+/** The elements that change with each step of a running job. */
 let live = null;
 
 export function startViewer() {
   dialog = document.getElementById('viewer');
-  // Where the keyboard is while no control of it is.
+  // The dialog has the focus if none of its controls has.
   dialog.tabIndex = -1;
   stage = h('div', { class: 'viewer-stage' });
   side = h('div', { class: 'viewer-side' });
   fill(dialog, stage, side);
-  answer('open', ({ id, list: among }) => {
+  on('open', ({ id, list: among }) => {
     list = among ?? null;
     if (location.hash === `#job/${id}`) open(id);
     else location.hash = `job/${id}`;
   });
   dialog.addEventListener('close', () => {
-    current = live = wanted = null;
-    ask('watch', { id: null });
+    current = live = requestedId = null;
+    emit('watch', { id: null });
     if (location.hash.startsWith('#job/')) history.replaceState(null, '', `#${dialog.dataset.back ?? ''}`);
   });
   dialog.addEventListener('click', (event) => {
@@ -52,30 +71,30 @@ export function startViewer() {
   });
   dialog.addEventListener('keydown', (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (step && !event.target.matches('input')) go(step);
+    if (step && !event.target.matches('input')) move(step);
   });
   jobs.addEventListener('change', ({ detail: job }) => {
     if (job.id === current?.id) update(job);
   });
 }
 
-/** Shows a job; `back` is the view beneath. */
+/** Shows a job; `back` is the hash of the view behind it. */
 export async function open(id, back) {
   if (back !== undefined) dialog.dataset.back = back;
-  wanted = id;
+  requestedId = id;
   const known = jobs.get(id);
-  if (known) draw(known);
+  if (known) render(known);
   if (!dialog.open) dialog.showModal();
   try {
     const job = await jobs.read(id);
-    if (!job) throw new Error('there is no such job, or its time is over');
-    if (wanted !== id) return;
-    if (!known) draw(job);
-    ask('watch', { id });
+    if (!job) throw new Error('this job does not exist or its record has expired');
+    if (requestedId !== id) return;
+    if (!known) render(job);
+    emit('watch', { id });
   } catch (error) {
-    if (!known && wanted === id) {
+    if (!known && requestedId === id) {
       close();
-      complain(error);
+      showError(error);
     }
   }
 }
@@ -84,65 +103,65 @@ export function close() {
   if (dialog?.open) dialog.close();
 }
 
-/** The job that many steps away in the list; none at its ends. */
-function neighbour(step) {
+/** The job at this offset in the list; undefined beyond its ends. */
+function neighbor(step) {
   const all = list?.jobs() ?? [];
-  const place = all.findIndex((job) => job.id === current?.id);
-  return place < 0 ? undefined : all[place + step];
+  const index = all.findIndex((job) => job.id === current?.id);
+  return index < 0 ? undefined : all[index + step];
 }
 
-async function go(step) {
+async function move(step) {
   const from = current;
-  if (step > 0 && !neighbour(step) && neighbour(0) && !list.over) {
-    await list.more();
-    // Somebody has gone elsewhere meanwhile.
+  if (step > 0 && !neighbor(step) && neighbor(0) && !list.complete) {
+    await list.loadMore();
+    // The user opened another job meanwhile.
     if (from.id !== current?.id) return;
-    if (!neighbour(step)) drawStage(current);
+    if (!neighbor(step)) renderStage(current);
   }
-  const next = neighbour(step);
+  const next = neighbor(step);
   if (!next) return;
   history.replaceState(null, '', `#job/${next.id}`);
-  // What the list said is shown at once; it is read afresh behind that.
+  // `open` shows the job of the list at once and then reads it.
   jobs.put(next);
   open(next.id);
 }
 
-/** Takes what has become of the job in sight. */
+/** Shows a change of the current job. */
 function update(job) {
   const before = current;
-  const settled = ended(job.state) && job.version !== before.version;
-  if (job.state !== before.state || job.canceling !== before.canceling || settled) draw(job);
+  const finished = ended(job.state) && job.version !== before.version;
+  if (job.state !== before.state || job.canceling !== before.canceling || finished) render(job);
   else current = job;
-  drawLive(job);
+  renderLive(job);
 }
 
-function draw(job) {
-  const other = current?.id !== job.id || current?.state !== job.state;
+function render(job) {
+  const changed = current?.id !== job.id || current?.state !== job.state;
   current = job;
   dialog.setAttribute('aria-label', jobTitle(job.spec));
-  if (other) drawStage(job);
+  if (changed) renderStage(job);
   refill(side, dialog, head(job), actions(job), parameters(job), receipt(job));
 }
 
-function drawStage(job) {
-  live = job.output ? null : { status: h('p', { class: 'viewer-none' }), previews: -1 };
+function renderStage(job) {
+  live = job.output ? null : { status: h('p', { class: 'viewer-status' }), previews: -1 };
   refill(
     stage,
     dialog,
     job.output
-      ? picture(pictureOf(job), jobTitle(job.spec), { other: resultPath(job), class: 'result' })
+      ? picture(pictureUrl(job), jobTitle(job.spec), { other: resultPath(job), class: 'result' })
       : live.status,
-    neighbour(-1) && button('left', 'Newer picture', () => go(-1), { class: 'step step-left' }),
-    (neighbour(1) || (neighbour(0) && !list.over)) &&
-      button('right', 'Older picture', () => go(1), { class: 'step step-right' }),
+    neighbor(-1) && button('left', 'Newer picture', () => move(-1), { class: 'step step-left' }),
+    (neighbor(1) || (neighbor(0) && !list.complete)) &&
+      button('right', 'Older picture', () => move(1), { class: 'step step-right' }),
   );
-  drawLive(job);
+  renderLive(job);
 }
 
-/** How far a job is, in words and as a picture. */
-function drawLive(job) {
+/** Shows the status and the newest preview. */
+function renderLive(job) {
   if (!live) return;
-  setText(live.status, standing(job));
+  setText(live.status, statusText(job));
   if (job.state !== 'running' || job.previews === live.previews) return;
   live.previews = job.previews;
   const shown = live;
@@ -153,7 +172,7 @@ function drawLive(job) {
       shown.image = image;
       stage.prepend(image);
     },
-    // There is none yet.
+    // There is no preview yet.
     () => {},
   );
 }
@@ -162,16 +181,16 @@ function head(job) {
   return h(
     'header',
     { class: 'viewer-head' },
-    h('span', { class: 'state', data: { state: job.state } }, stateWord(job.state)),
+    h('span', { class: 'state', data: { state: job.state } }, stateLabel(job.state)),
     button('close', 'Close', close),
-    h('h2', { class: jobTitle(job.spec).length > LONG ? 'long' : '' }, jobTitle(job.spec)),
+    h('h2', { class: jobTitle(job.spec).length > LONG_PROMPT ? 'long' : '' }, jobTitle(job.spec)),
     job.error && job.state === 'failed' && h('p', { class: 'field-error' }, job.error.message),
   );
 }
 
 function actions(job) {
-  const attempt = (action) => () => Promise.resolve(action()).catch((error) => complain(error));
-  const leave = (action) => () => (close(), action());
+  const run = (action) => () => Promise.resolve(action()).catch((error) => showError(error));
+  const closeThen = (action) => () => (close(), action());
   if (!ended(job.state))
     return h(
       'div',
@@ -179,7 +198,7 @@ function actions(job) {
       button(
         'stop',
         'Cancel',
-        attempt(() => cancelJob(job.id)),
+        run(() => cancelJob(job.id)),
         { text: true, disabled: Boolean(job.canceling) },
       ),
     );
@@ -191,40 +210,40 @@ function actions(job) {
       button(
         'subject',
         'Use as content',
-        leave(() => useAs('content', job)),
+        closeThen(() => useAsReference('content', job)),
         { text: true },
       ),
     job.output &&
       button(
         'style',
         'Use as style',
-        leave(() => useAs('style', job)),
+        closeThen(() => useAsReference('style', job)),
         { text: true },
       ),
     button(
       'again',
       'Another seed',
-      leave(() => again(job)),
-      { text: true, title: 'Same again with another seed' },
+      closeThen(() => repeat(job)),
+      { text: true, title: 'Repeat with another seed' },
     ),
     button(
       'edit',
       'Edit in the form',
-      leave(() => reuse(job)),
+      closeThen(() => editInForm(job)),
       { text: true },
     ),
     button('terminal', 'Copy as curl', () => copyCurl(job), { text: true }),
     button(
       'trash',
       'Delete',
-      leave(() => remove(job, { hide: () => hidden(job, true), show: () => hidden(job, false) })),
+      closeThen(() => deleteWithUndo(job, { hide: () => setHidden(job, true), show: () => setHidden(job, false) })),
       { text: true, class: 'danger' },
     ),
   );
 }
 
-/** Whoever shows the job takes it out of sight until it is gone or called back. */
-function hidden(job, on) {
+/** Hides or shows the job in the views. */
+function setHidden(job, on) {
   for (const element of document.querySelectorAll(`[data-id="${CSS.escape(job.id)}"]`)) element.hidden = on;
 }
 
@@ -245,18 +264,18 @@ function parameters(job) {
     ]),
     ['Class', spec.class ?? job.class],
     spec.priority ? ['Priority', spec.priority] : null,
-    ['Asked for', moment(job.submitted_ms)],
-    job.finished_ms && ['Ended', moment(job.finished_ms)],
-    job.output && ['File', bytes(job.output.bytes)],
-    job.expires_ms && ['Record kept until', moment(job.expires_ms)],
+    ['Submitted', dateTime(job.submitted_ms)],
+    job.finished_ms && ['Finished', dateTime(job.finished_ms)],
+    job.output && ['File size', bytes(job.output.bytes)],
+    job.expires_ms && ['Record kept until', dateTime(job.expires_ms)],
     ['Job', h('code', {}, job.id)],
-    job.retry_of && ['Repeats', h('code', {}, job.retry_of)],
+    job.retry_of && ['Retry of', h('code', {}, job.retry_of)],
     job.output?.sha256 && ['SHA-256', h('code', {}, job.output.sha256)],
   ];
   return h(
     'section',
     {},
-    h('h3', {}, 'Made from'),
+    h('h3', {}, 'Parameters'),
     h(
       'dl',
       { class: 'facts' },
@@ -273,9 +292,9 @@ function reference(source) {
 }
 
 function receipt(job) {
-  const told = job.output?.receipt;
-  if (!told) return null;
-  const parts = PARTS.map(([name, label]) => ({ label, ms: told[name] ?? 0 }));
+  const data = job.output?.receipt;
+  if (!data) return null;
+  const parts = STAGES.map(([name, label]) => ({ label, ms: data[name] ?? 0 }));
   const whole = parts.reduce((sum, part) => sum + part.ms, 0) || 1;
   const bar = h(
     'div',
@@ -286,25 +305,28 @@ function receipt(job) {
       return piece;
     }),
   );
-  const prompt = told.prompt_tokens;
-  const lost = prompt && promptLoss(prompt);
+  const prompt = data.prompt_tokens;
+  const cut = prompt && promptCut(prompt);
   const facts = [
     prompt && ['Prompt', promptLength(prompt)],
-    told.model && ['Model', told.scripted ? `${told.model} (test engine)` : told.model],
-    told.worker && ['Drawn on', told.worker],
-    ['Device time', duration(told.device_ms)],
-    ['Steps done', told.resumed_from ? `${told.steps}, going on from a copy at step ${told.resumed_from}` : told.steps],
-    told.attempts > 1 && ['Attempts', told.attempts],
-    told.set_aside > 0 && ['Set aside', `${told.set_aside} times for urgent pictures`],
-    told.cache_hits > 0 && ['Found in the cache', told.cache_hits],
-    ['Fetched', bytes(told.fetched_bytes)],
-    ['Stored', bytes(told.stored_bytes)],
+    data.model && ['Model', data.scripted ? `${data.model} (test engine)` : data.model],
+    data.worker && ['Worker', data.worker],
+    ['Device time', duration(data.device_ms)],
+    [
+      'Steps done',
+      data.resumed_from ? `${data.steps}, resumed from the checkpoint at step ${data.resumed_from}` : data.steps,
+    ],
+    data.attempts > 1 && ['Attempts', data.attempts],
+    data.set_aside > 0 && ['Set aside', `${data.set_aside === 1 ? 'once' : `${data.set_aside} times`} for urgent jobs`],
+    data.cache_hits > 0 && ['Cache hits', data.cache_hits],
+    ['Fetched', bytes(data.fetched_bytes)],
+    ['Stored', bytes(data.stored_bytes)],
   ];
   return h(
     'section',
     {},
     h('h3', {}, 'Receipt'),
-    lost && h('p', { class: 'note' }, lost),
+    cut && h('p', { class: 'note' }, cut),
     bar,
     h(
       'ul',
