@@ -30,7 +30,7 @@ export class Unreachable extends Error {
   }
 }
 
-/** Whether the server answers. Sends "lost" and "restored" events. */
+/** The connection to the server: `lost` while it does not answer. Sends "lost" and "restored" events. */
 export const connection = Object.assign(new EventTarget(), { lost: false });
 
 const TIMEOUT_MS = 30_000;
