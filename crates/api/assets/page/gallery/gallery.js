@@ -155,7 +155,7 @@ async function loadPage() {
 
 function updateNote() {
   const shown = state.jobs.filter((job) => matches(job)).length;
-  setText(byId('gallery-note'), searchText() ? `${count(shown)} found in the newest ${count(state.read)} jobs` : '');
+  setText(byId('gallery-note'), searchText() ? `${count(shown)} found in ${count(state.read)} jobs` : '');
   showEmpty(state.complete && shown === 0);
   byId('gallery-more').hidden = state.complete;
   setText(byId('gallery-more'), searchText() ? 'Search older jobs' : 'Show more');
