@@ -259,5 +259,5 @@ function select(job) {
   }
   byId('compare-bar').hidden = state.selected.length === 0;
   byId('compare-go').disabled = state.selected.length < 2;
-  setText(byId('compare-note'), state.selected.length < 2 ? 'Select one more to compare' : 'Two pictures selected');
+  setText(byId('compare-note'), state.selected.length < 2 ? 'Select one more' : 'Two pictures selected');
 }
