@@ -10,7 +10,7 @@ use crate::Shared;
 use crate::files::Files;
 use crate::path::Path;
 
-/// The files of the page, by name.
+/// The files of the page, by their path inside its folder.
 static FILES: &[(&str, &[u8])] = &include!(concat!(env!("OUT_DIR"), "/page.rs"));
 
 /// The page, and what a browser may do with it.
