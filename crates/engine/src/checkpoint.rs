@@ -35,7 +35,32 @@ pub(crate) fn unpack(bytes: &[u8], of: u32, size: usize) -> Result<(u32, &[u8]),
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+
+        #[test]
+        fn what_was_packed_is_read_back(
+            of in 1..=u32::MAX, done in any::<u32>(), numbers in prop::collection::vec(any::<u8>(), 0..100)
+        ) {
+            let done = done % of;
+            let packed = pack(Steps { done, of }, &numbers);
+            prop_assert_eq!(unpack(&packed, of, numbers.len()).unwrap(), (done, numbers.as_slice()));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(
+            marked in any::<bool>(), tail in prop::collection::vec(any::<u8>(), 0..40), of in 0..4u32, size in 0..8usize
+        ) {
+            let bytes = [if marked { &MARK[..] } else { &[] }, &tail].concat();
+            if let Ok((done, numbers)) = unpack(&bytes, of, size) {
+                prop_assert!(done <= of && numbers.len() == size);
+            }
+        }
+    }
 
     #[test]
     fn only_what_fits_the_request_is_read() {

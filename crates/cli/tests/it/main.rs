@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod help;
 mod redis;
 
 use std::path::Path;
@@ -115,13 +116,5 @@ fn a_test_engine_is_not_let_in_by_accident() {
         assert!(!refused.status.success());
         let said = String::from_utf8(refused.stderr).unwrap();
         assert!(said.lines().any(|line| line.starts_with(message)), "{engine}: {said}");
-    }
-}
-
-#[test]
-fn help_names_every_command() {
-    let help = String::from_utf8(uso(&["--help"]).stdout).unwrap();
-    for command in ["up", "serve", "work", "generate", "submit", "migrate", "queue", "keys"] {
-        assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command}");
     }
 }
