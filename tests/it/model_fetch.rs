@@ -228,8 +228,11 @@ async fn wrong_bytes_are_refused_with_what_came_and_what_is_expected() {
     came[MIB] ^= 1;
     let folder = Folder::new();
     let said = folder.refuses(&hub, false).await;
-    let expected =
-        format!("big.safetensors: the file has sha256 {}, sha256 {} is expected", sha256(&came), sha256(&big));
+    let expected = format!(
+        "big.safetensors: the file has sha256 {}, sha256 {} is expected",
+        sha256(&came),
+        sha256(&big)
+    );
     assert!(said.contains(&expected), "{said}");
     assert!(folder.path("small/config.json").exists(), "what came before is kept");
 

@@ -466,7 +466,10 @@ async fn the_window_of_bulk_work_is_set_shown_and_removed() {
     assert_eq!(operator.json(&["window"]).await, Value::Null);
     let night = ["window", "--opens", "22:00", "--closes", "06:30", "--zone", "Europe/Berlin", "--fill"];
     let said = operator.says(&night).await;
-    assert!(said.contains("from 22:00:00 to 06:30:00 in Europe/Berlin, and at other times while no"), "{said}");
+    assert!(
+        said.contains("from 22:00:00 to 06:30:00 in Europe/Berlin, and at other times while no"),
+        "{said}"
+    );
     let view = operator.json(&["window"]).await;
     assert_eq!((&view["opens"], &view["fill"]), (&json!("22:00:00"), &json!(true)));
     assert!(view["next_closes"].as_str() > view["next_opens"].as_str());

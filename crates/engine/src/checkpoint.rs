@@ -1,8 +1,8 @@
-//! Half-drawn pictures as bytes: a mark, steps done, steps in all, then the engine's own numbers.
+//! Checkpoints of unfinished pictures as bytes: a mark, steps done, total steps, then the engine's own numbers.
 
 use crate::{Error, Steps};
 
-/// Names the format and its version.
+/// Identifies the format and its version.
 const MARK: &[u8; 8] = b"uso-cp-1";
 const HEADER: usize = MARK.len() + 8;
 
@@ -15,12 +15,12 @@ pub(crate) fn pack(steps: Steps, numbers: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Steps done and the numbers of a checkpoint for a picture of `of` steps and `size` bytes.
+/// Steps done and numbers of a checkpoint, which must be for a picture of `of` steps and `size` bytes.
 pub(crate) fn unpack(bytes: &[u8], of: u32, size: usize) -> Result<(u32, &[u8]), Error> {
     let fault = |reason: &str| Err(Error::Checkpoint(reason.to_owned()));
     let Some((header, numbers)) = bytes.split_at_checked(HEADER) else { return fault("it is cut short") };
     if !header.starts_with(MARK) {
-        return fault("it is none, or one of another version");
+        return fault("it is not a checkpoint, or one of another version");
     }
     let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| header[at + i]));
     let (done, all) = (number(MARK.len()), number(MARK.len() + 4));

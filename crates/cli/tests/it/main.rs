@@ -56,7 +56,8 @@ fn a_prompt_that_does_not_fit_gets_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("a.png");
     let generate = |prompt: &str| {
-        let generated = uso(&["generate", "--steps", "1", "--prompt", prompt, "--out", out.to_str().unwrap()]);
+        let generated =
+            uso(&["generate", "--steps", "1", "--prompt", prompt, "--out", out.to_str().unwrap()]);
         assert!(generated.status.success(), "{generated:?}");
         String::from_utf8(generated.stderr).unwrap()
     };

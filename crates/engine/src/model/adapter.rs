@@ -1,4 +1,4 @@
-//! A LoRA's file: which layers it changes, and whether it is as it must be.
+//! A LoRA's file: the layers that it changes, and checks of its tensors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,7 +19,7 @@ pub(crate) struct Adapter {
 }
 
 impl Adapter {
-    /// Reads a file as a LoRA; None if nothing in it looks like one.
+    /// Reads a file as a LoRA; None if no tensor in it is named like one.
     pub(super) fn read(file: &Arc<WeightFile>, flux: &FluxConfig) -> Option<Self> {
         file.header.tensors.keys().any(|name| lora::is_name(name)).then(|| {
             let read = Arc::new(lora::read(&file.header.tensors, flux));
@@ -30,7 +30,7 @@ impl Adapter {
     /// Opens a file by its path, wherever it is.
     ///
     /// # Errors
-    /// [`Error::ModelFile`] if it is not there or is no LoRA.
+    /// [`Error::ModelFile`] if it is missing or not a LoRA.
     pub(crate) fn open(path: &Path, flux: &FluxConfig) -> Result<Self, Error> {
         let source = Source::open(path).map_err(|error| missing(path, error.to_string()))?;
         let name = path.to_string_lossy().into_owned();
@@ -38,7 +38,7 @@ impl Adapter {
         Self::read(&Arc::new(file), flux).ok_or_else(|| missing(path, "has no keys of a LoRA"))
     }
 
-    /// Whether it is USO's: most of the layers that USO changes and hardly any other. What is wrong with it is found
+    /// Whether it is USO's LoRA: it changes most of the layers that USO changes, and hardly any other. Faults are found
     /// later.
     pub(super) fn is_uso(&self, flux: &FluxConfig) -> bool {
         let layers = lora::uso_layers(flux);
@@ -54,7 +54,7 @@ impl Adapter {
         &self.read.pairs
     }
 
-    /// Looks through a LoRA that must be USO's, whole and with nothing beside.
+    /// Checks that a LoRA is USO's, complete and without other tensors.
     ///
     /// # Errors
     /// [`Error::Weights`] naming file and tensor of the first fault.
@@ -79,7 +79,7 @@ impl Adapter {
         if added.is_empty() { Ok(self.account()) } else { Err(self.fault(no_place(&added))) }
     }
 
-    /// Looks through any other LoRA: it may cover some layers only and hold what is unknown, but not nothing else.
+    /// Checks any other LoRA: it may cover some layers only and have unknown tensors, but not only unknown ones.
     ///
     /// # Errors
     /// [`Error::Weights`] naming file and tensor of the first fault.

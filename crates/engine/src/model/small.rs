@@ -1,4 +1,4 @@
-//! Small files beside the weights: configurations and tokenizers, or the published ones that the engine carries.
+//! Small files beside the weights: configurations and tokenizers, or the published ones inside the binary.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::{Error, ModelFiles};
 pub enum Origin {
     /// This file of the model.
     File(String),
-    /// The published one, which the engine carries.
+    /// The published one inside the binary.
     Embedded,
 }
 
@@ -25,14 +25,14 @@ impl fmt::Display for Origin {
     }
 }
 
-/// An encoder whose sizes the engine knows from publication.
+/// An encoder with a published configuration.
 pub(crate) trait Published: Nested {
     /// The published configuration.
     const JSON: &'static [u8];
-    /// A tensor whose shape tells whether weights are the published ones.
+    /// A tensor whose shape shows whether weights fit the published configuration.
     const TELLTALE: &'static str;
 
-    /// The shape that the configuration gives that tensor.
+    /// The shape of that tensor by this configuration.
     fn telltale(&self) -> [usize; 2];
 }
 
@@ -63,13 +63,13 @@ impl Published for SiglipConfig {
     }
 }
 
-/// Folder of a path inside the model, with its slash; empty for the model's own.
+/// Folder of a path inside the model, with a trailing slash; empty for the model folder itself.
 pub(crate) fn folder(path: &str) -> &str {
     path.rfind('/').map_or("", |slash| &path[..=slash])
 }
 
-/// The configuration beside an encoder's weights; where there is none, the published one if the weights have its
-/// shape.
+/// The configuration beside an encoder's weights; if there is none, the published one, provided that the weights fit
+/// it.
 pub(crate) fn configuration<C: Published>(
     files: &ModelFiles,
     part: Part,
@@ -83,14 +83,14 @@ pub(crate) fn configuration<C: Published>(
         }
         match parse::<C>(&place, &files.read(&place)?) {
             Ok(config) => return Ok((config, Origin::File(place))),
-            // A folder that holds several parts has one configuration at most, maybe of another part.
+            // A folder that holds several parts may have the configuration of another part.
             Err(error) if part.is_at_home(&place) => return Err(error),
             Err(_) => {}
         }
     }
     let published = parse::<C>("the published configuration", C::JSON)?;
     let asked = published.telltale();
-    // A tensor that is missing is named when all are looked through.
+    // A missing tensor is reported when all tensors are checked.
     let Some(shape) = shape(C::TELLTALE).filter(|shape| *shape != asked) else {
         return Ok((published, Origin::Embedded));
     };
@@ -101,8 +101,8 @@ pub(crate) fn configuration<C: Published>(
     Err(missing(format!("{}{NAME}", folder(path)), reason))
 }
 
-/// Folders in which a part's small files are looked for, in order: that of its weights, the one beside it that Hugging
-/// Face's layout of FLUX has for tokenizers, and the part's own place.
+/// Folders to search for a part's small files, in order: the folder of its weights, the tokenizer folder beside it in
+/// Hugging Face's layout of FLUX, and the part's own place.
 pub(crate) fn places(part: Part, path: &str) -> impl Iterator<Item = String> + use<> {
     let own = folder(path).to_owned();
     let above = folder(own.trim_end_matches('/')).to_owned();
