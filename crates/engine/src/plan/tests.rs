@@ -11,7 +11,7 @@ use crate::{Model, ModelFiles};
 
 const GIB: u64 = 1 << 30;
 
-/// The published folder, or one whose transformer is stored otherwise.
+/// FLUX.1-dev as published, with its transformer stored in this type.
 fn flux(transformer: StoredType) -> Outline {
     let stored = |part| match part {
         Part::Transformer => transformer,
@@ -62,7 +62,7 @@ fn the_cards_that_people_have_get_the_best_that_fits() {
 #[test]
 fn a_step_has_the_operations_that_its_shapes_ask_for() {
     let cost = plan(24, "4090").step.unwrap();
-    // 77.7 TFLOP of linear layers and 25.3 of attention at 6,016 tokens; the modulations are no step's.
+    // 77.7 TFLOP of linear layers and 25.3 of attention at 6,016 tokens; modulations do not belong to a step.
     assert!((cost.flops / 1e12 - 103.0).abs() < 2.0, "{}", cost.flops);
     assert!((0.55..0.70).contains(&cost.step.floor), "{:?}", cost.step);
 }

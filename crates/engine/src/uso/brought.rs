@@ -1,4 +1,4 @@
-//! An encoder that is on the device, or is brought there for each use.
+//! An encoder that stays on the device, or is copied there for each use.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +11,7 @@ use super::builder::Place;
 use crate::placement;
 use crate::weights::Weights;
 
-/// A part that a picture needs once.
+/// A part that a picture needs only once.
 pub(super) enum Brought<T> {
     /// It stays on the device.
     Resident(T),
@@ -20,7 +20,7 @@ pub(super) enum Brought<T> {
 }
 
 impl<T> Brought<T> {
-    /// Builds it from `weights`, once or for each use. Either way a fault in them is found now.
+    /// Builds the part from `weights`, once or for each use. Either way, faults in them are found now.
     ///
     /// # Errors
     /// If a tensor is missing or misshapen.
@@ -43,10 +43,10 @@ impl<T> Brought<T> {
         }
     }
 
-    /// What `work` makes with it.
+    /// Runs `work` with the part on the device.
     ///
     /// # Errors
-    /// Those of `work`, or that it cannot be brought to the device.
+    /// The error of `work`, or that the part cannot be copied to the device.
     pub(super) fn with<R>(&self, work: impl FnOnce(&T) -> Result<R>) -> Result<R> {
         match self {
             Self::Resident(part) => work(part),
@@ -55,7 +55,7 @@ impl<T> Brought<T> {
     }
 }
 
-/// Tensors that were asked for once, in the host's memory, in the type that they are used in.
+/// Tensors in host memory, in the type in which they are used, kept after the first request.
 struct HostCopies {
     weights: Weights,
     tensors: Mutex<HashMap<String, Tensor>>,
