@@ -14,7 +14,7 @@ pub fn open(name: &str) -> Result<Device, Error> {
     let (kind, ordinal) = name.split_once(':').unwrap_or((name, "0"));
     let unknown = || Error::Request {
         parameter: "device",
-        reason: format!("{name:?} is none of cpu, cuda, cuda:N, metal"),
+        reason: format!("{name:?} is not one of cpu, cuda, cuda:N, metal"),
     };
     let ordinal: usize = ordinal.parse().map_err(|_| unknown())?;
     match kind {
@@ -59,9 +59,10 @@ pub fn precision(name: Option<&str>, device: &Device) -> Result<DType, Error> {
         None | Some("bf16") => Ok(DType::BF16),
         Some("f32") => Ok(DType::F32),
         Some("f16") => Ok(DType::F16),
-        Some(other) => {
-            Err(Error::Request { parameter: "dtype", reason: format!("{other:?} is none of f32, bf16, f16") })
-        }
+        Some(other) => Err(Error::Request {
+            parameter: "dtype",
+            reason: format!("{other:?} is not one of f32, bf16, f16"),
+        }),
     }
 }
 

@@ -63,7 +63,7 @@ impl FromStr for T5Place {
     fn from_str(name: &str) -> Result<Self, Error> {
         Self::ALL.into_iter().find(|place| place.to_string() == name).ok_or_else(|| Error::Request {
             parameter: "t5",
-            reason: format!("{name:?} is none of {}", Self::ALL.map(|place| place.to_string()).join(", ")),
+            reason: format!("{name:?} is not one of {}", Self::ALL.map(|place| place.to_string()).join(", ")),
         })
     }
 }
@@ -152,7 +152,7 @@ mod tests {
             assert_eq!(place.to_string().parse::<T5Place>().unwrap(), place);
         }
         let error = "gpu".parse::<T5Place>().unwrap_err().to_string();
-        assert_eq!(error, "t5: \"gpu\" is none of device, host, host-q8_0, streamed");
+        assert_eq!(error, "t5: \"gpu\" is not one of device, host, host-q8_0, streamed");
     }
 
     #[test]

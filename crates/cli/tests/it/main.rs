@@ -81,7 +81,7 @@ fn an_error_is_one_line() {
         (&["--content", "none.png"], "uso: cannot read none.png: "),
         (&["--style", "Cargo.toml"], "uso: cannot use Cargo.toml: image: neither PNG nor JPEG nor WebP"),
         (&["--model", "none"], "uso: cannot load the model: "),
-        (&["--device", "tpu"], "uso: device: \"tpu\" is none of cpu, cuda, cuda:N, metal"),
+        (&["--device", "tpu"], "uso: device: \"tpu\" is not one of cpu, cuda, cuda:N, metal"),
     ];
     for (args, message) in cases {
         let refused = uso(&[&["generate", "--out", out], args].concat());

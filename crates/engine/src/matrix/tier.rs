@@ -73,7 +73,7 @@ impl FromStr for Tier {
     fn from_str(name: &str) -> Result<Self, Error> {
         Self::ALL.into_iter().find(|tier| tier.to_string() == name).ok_or_else(|| Error::Request {
             parameter: "tier",
-            reason: format!("{name:?} is none of {}", Self::ALL.map(|tier| tier.to_string()).join(", ")),
+            reason: format!("{name:?} is not one of {}", Self::ALL.map(|tier| tier.to_string()).join(", ")),
         })
     }
 }
@@ -89,7 +89,7 @@ mod tests {
             assert_eq!(tier.stored().map_or(Some(Tier::Bf16), Tier::of), Some(tier));
         }
         let error = "int8".parse::<Tier>().unwrap_err().to_string();
-        assert_eq!(error, "tier: \"int8\" is none of bf16, fp8, q8_0, q6_k, q4_k");
+        assert_eq!(error, "tier: \"int8\" is not one of bf16, fp8, q8_0, q6_k, q4_k");
         assert_eq!(Tier::of(StoredType::Q5_0), None);
     }
 }

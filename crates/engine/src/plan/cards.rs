@@ -78,7 +78,7 @@ pub(super) fn named(name: &str) -> Result<Speed, Error> {
     fitting.sort_by_key(|card| card.name.len());
     fitting.first().map(|card| card.speed()).ok_or_else(|| Error::Request {
         parameter: "card",
-        reason: format!("{name:?} is none of {}", CARDS.map(|card| card.name).join(", ")),
+        reason: format!("{name:?} is not one of {}", CARDS.map(|card| card.name).join(", ")),
     })
 }
 
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(asked("4090"), Ok("RTX 4090".into()));
         assert_eq!(asked("rtx 4070"), Ok("RTX 4070".into()));
         assert_eq!(asked("4070 ti"), Ok("RTX 4070 Ti".into()));
-        assert!(asked("9999").unwrap_err().starts_with("card: \"9999\" is none of RTX 4090, RTX 4080"));
+        assert!(asked("9999").unwrap_err().starts_with("card: \"9999\" is not one of RTX 4090, RTX 4080"));
         assert!(asked("").is_err());
 
         let driver = |name: &str| of_driver(name).map(|speed| speed.name);

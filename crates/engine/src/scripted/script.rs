@@ -74,7 +74,7 @@ impl Default for Script {
 /// A text that is not a [`Script`].
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0:?} is none of encode=, step=, decode=, preview= with a time like 40ms; fail=, panic=, nan=, flat=, oom=, \
+    "{0:?} is not one of encode=, step=, decode=, preview= with a time like 40ms; fail=, panic=, nan=, flat=, oom=, \
      hang= with a share like 0.1; memory=, kept=, working= with bytes like 512M; crowd=, seed=, size= with a number; \
      loras= with names like a+b; selftest=fail"
 )]

@@ -36,7 +36,7 @@ impl std::str::FromStr for PositionShift {
             "h" => Ok(Self::Height),
             "w" => Ok(Self::Width),
             "o" => Ok(Self::None),
-            other => Err(format!("{other:?} is none of d, h, w, o")),
+            other => Err(format!("{other:?} is not one of d, h, w, o")),
         }
     }
 }

@@ -100,7 +100,7 @@ fn at_once(file: &mut File, scan: &ScanHeader, sink: &mut dyn FnMut(&[u8])) -> R
     file.at = reader.end();
     match file.next_scan()? {
         None => Ok(()),
-        Some(_) => Err(Error::damaged("there is a scan too many")),
+        Some(_) => Err(Error::damaged("there are too many scans")),
     }
 }
 
@@ -214,7 +214,7 @@ impl<'a> File<'a> {
                 DHT => self.huffman_tables(segment.content)?,
                 DRI => self.restart_interval = usize::from(short(segment.content, 0)?),
                 _ if segment.is_frame() && self.frame.is_some() => {
-                    return Err(Error::damaged("there is a frame too many"));
+                    return Err(Error::damaged("there is more than one frame"));
                 }
                 _ if segment.is_frame() => self.frame = Some(Frame::read(&segment)?),
                 _ => self.application(&segment),

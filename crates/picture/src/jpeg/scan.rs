@@ -37,7 +37,7 @@ pub(crate) struct Part {
 
 impl ScanHeader {
     pub(crate) fn read(segment: &Segment, frame: &Frame) -> Result<Self, Error> {
-        let wrong = || Error::damaged("a scan header that makes no sense");
+        let wrong = || Error::damaged("a scan header contradicts itself");
         let content = segment.content;
         let count = usize::from(*content.first().ok_or_else(wrong)?);
         let list = content.get(1..1 + 2 * count).ok_or_else(wrong)?;
@@ -268,7 +268,7 @@ fn refine(
                     -bit
                 }
             }
-            _ => return Err(Error::damaged("a bit of a coefficient that is none")),
+            _ => return Err(Error::damaged("an invalid bit of a coefficient")),
         };
         // Bits of existing coefficients come in between.
         while at <= header.last {

@@ -33,8 +33,8 @@ fn nearly() -> impl Strategy<Value = String> {
     let beginnings = ["", "p", "j", "7-", "j7-", "upload:", "s3://", "https://", "uso_"].map(str::to_owned);
     let middles = ["", ID, "5-0", "12345", "@"].map(str::to_owned);
     let pieces = (
-        prop::sample::select(&beginnings[..]),
-        prop::sample::select(&middles[..]),
+        prop::sample::select(beginnings.to_vec()),
+        prop::sample::select(middles.to_vec()),
         "\\PC{0,12}|[-0-9a-f]{0,12}",
     );
     pieces.prop_map(|(beginning, middle, rest)| [beginning, middle, rest].concat())
