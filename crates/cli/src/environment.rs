@@ -13,7 +13,7 @@ const OURS: [&str; 3] = ["USO_", "AWS_", "HF_"];
 ///
 /// # Errors
 /// If the program cannot be started again.
-pub(crate) fn shape() -> io::Result<()> {
+pub(crate) fn clean_up() -> io::Result<()> {
     let changes: Vec<_> = std::env::vars_os().filter_map(change).collect();
     if changes.is_empty() {
         return Ok(());

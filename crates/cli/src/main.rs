@@ -24,7 +24,7 @@ use clap::Parser as _;
 use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
-    if let Err(error) = environment::shape() {
+    if let Err(error) = environment::clean_up() {
         // If stderr is closed, there is nobody to tell.
         let _ = writeln!(std::io::stderr(), "uso: cannot restart with a cleaned-up environment: {error}");
         return ExitCode::FAILURE;

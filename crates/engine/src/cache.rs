@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_last_stays() {
+    fn the_most_recently_used_stays() {
         let mut cache = Cache::new(30);
         for number in 1..=3 {
             cache.put(key(number), number, 10);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_not_kept_and_drives_nothing_out() {
+    fn a_value_larger_than_the_cache_is_not_kept_and_drops_nothing() {
         let mut cache = Cache::new(30);
         cache.put(key(1), 1, 30);
         cache.put(key(2), 2, 31);

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_device_is_told_from_a_broken_one() {
+    fn out_of_memory_is_told_from_other_failures() {
         let from = |text: &str| Error::from(candle_core::Error::msg(text));
         for full in [
             "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",

@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn no_part_of_it_does_harm() {
+    fn truncated_metadata_gives_no_wrong_orientation() {
         for end in 0..LITTLE.len() {
             assert!(matches!(orientation(Some(&LITTLE[..end]), None), None | Some(6)));
         }

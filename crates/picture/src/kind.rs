@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn no_part_of_a_picture_does_harm() {
+    fn a_truncated_header_gives_no_wrong_size() {
         for bytes in [PNG, JPEG, WEBP] {
             for end in 0..bytes.len() {
                 if let Some(kind) = PictureKind::of_bytes(&bytes[..end]) {

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_stand_one_above_the_other() {
+    fn columns_are_aligned() {
         let mut table = Table::new(&["id", "state"]);
         table.row(["a\tb", "x"]);
         table.row(["long name", ""]);

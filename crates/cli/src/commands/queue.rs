@@ -1,8 +1,8 @@
 //! `uso queue`, for operators. It talks to Redis alone, because it is needed when the API is down.
 
+mod control;
 mod dead;
-mod look;
-mod steer;
+mod inspect;
 
 use anyhow::{Context as _, anyhow};
 use serde::Serialize;
@@ -32,8 +32,8 @@ async fn operate(args: QueueArgs) -> anyhow::Result<()> {
         QueueCommand::Show { id } => operator.show(&id).await,
         QueueCommand::Cancel(which) => operator.cancel(which).await,
         QueueCommand::Retry(which) => operator.retry(which).await,
-        QueueCommand::Pause(scope) => operator.hold(scope, true).await,
-        QueueCommand::Resume(scope) => operator.hold(scope, false).await,
+        QueueCommand::Pause(scope) => operator.set_paused(scope, true).await,
+        QueueCommand::Resume(scope) => operator.set_paused(scope, false).await,
         QueueCommand::Limits(args) => operator.limits(args).await,
         QueueCommand::Window(args) => operator.window(args).await,
         QueueCommand::Dead(command) => operator.dead(command).await,

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn every_code_is_worth_what_ml_dtypes_reads() {
+    fn every_code_has_the_value_of_ml_dtypes() {
         let recorded = recorded();
         for stored in [StoredType::F8E4M3, StoredType::F8E5M2] {
             let expected: Vec<f32> = recorded[&format!("{stored}.values")].to_vec1().unwrap();

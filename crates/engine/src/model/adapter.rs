@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::checkpoint::{Account, no_place};
+use super::checkpoint::{TensorCounts, no_place};
 use super::lora::{self, Pair, Read};
 use crate::Error;
 use crate::config::FluxConfig;
@@ -58,7 +58,7 @@ impl Adapter {
     ///
     /// # Errors
     /// [`Error::Weights`] naming file and tensor of the first fault.
-    pub(super) fn check_uso(&self, flux: &FluxConfig) -> Result<Account, Error> {
+    pub(super) fn check_uso(&self, flux: &FluxConfig) -> Result<TensorCounts, Error> {
         self.check_tensors()?;
         let asked: BTreeMap<String, usize> = lora::uso_layers(flux).into_iter().collect();
         for (layer, rows) in &asked {
@@ -76,21 +76,21 @@ impl Adapter {
         });
         let mut added: Vec<String> = beyond.map(|pair| pair.down.clone()).collect();
         added.extend(self.read.unknown.iter().cloned());
-        if added.is_empty() { Ok(self.account()) } else { Err(self.fault(no_place(&added))) }
+        if added.is_empty() { Ok(self.counts()) } else { Err(self.fault(no_place(&added))) }
     }
 
     /// Checks any other LoRA: it may cover some layers only and have unknown tensors, but not only unknown ones.
     ///
     /// # Errors
     /// [`Error::Weights`] naming file and tensor of the first fault.
-    pub(crate) fn check_extra(&self) -> Result<Account, Error> {
+    pub(crate) fn check_extra(&self) -> Result<TensorCounts, Error> {
         self.check_tensors()?;
         if self.pairs().is_empty() {
             let reason =
                 format!("no key fits a layer of the transformer, such as {}", self.read.unknown.join(", "));
             return Err(self.fault(shortened(reason)));
         }
-        Ok(Account { added: self.read.unknown.clone(), ..self.account() })
+        Ok(TensorCounts { added: self.read.unknown.clone(), ..self.counts() })
     }
 
     fn check_tensors(&self) -> Result<(), Error> {
@@ -114,9 +114,9 @@ impl Adapter {
         Ok(())
     }
 
-    fn account(&self) -> Account {
+    fn counts(&self) -> TensorCounts {
         let used = self.pairs().iter().map(|pair| 2 + usize::from(pair.alpha.is_some())).sum();
-        Account { used, ..Account::default() }
+        TensorCounts { used, ..TensorCounts::default() }
     }
 
     /// Its tensors for reading, under their names in the file.

@@ -25,7 +25,7 @@ pub(crate) struct Checkpoint {
 
 /// Counts of a part's tensors after the check.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Account {
+pub struct TensorCounts {
     /// Tensors that are used, scales included.
     pub used: usize,
     /// Known tensors that USO does not use: towers, decoders, heads and buffers.
@@ -121,7 +121,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Weights`] naming file and tensor of the first fault.
-    pub(crate) fn check(&self, expected: &[Expected]) -> Result<Account, Error> {
+    pub(crate) fn check(&self, expected: &[Expected]) -> Result<TensorCounts, Error> {
         self.check_bytes()?;
         let mut used = 0;
         for (name, shape) in expected {
@@ -132,7 +132,7 @@ impl Checkpoint {
             used += 1 + usize::from(located.scale.is_some());
         }
         self.check_scales(expected)?;
-        self.account(expected, used)
+        self.counts(expected, used)
     }
 
     /// Checks that every byte that a header promises is there, used or not: a truncated file was not copied completely.
@@ -229,18 +229,18 @@ impl Checkpoint {
         }
     }
 
-    fn account(&self, expected: &[Expected], used: usize) -> Result<Account, Error> {
+    fn counts(&self, expected: &[Expected], used: usize) -> Result<TensorCounts, Error> {
         let expected: std::collections::BTreeSet<&str> =
             expected.iter().map(|(name, _)| name.as_str()).collect();
-        let mut account = Account { used, ..Account::default() };
+        let mut counts = TensorCounts { used, ..TensorCounts::default() };
         for (name, located) in &self.tensors {
             if expected.contains(name.as_str()) {
                 continue;
             }
             if is_spare(self.part, name) {
-                account.unused += 1
+                counts.unused += 1
             } else {
-                account.added.push(located.name.clone())
+                counts.added.push(located.name.clone())
             }
         }
         for (name, located) in &self.companions {
@@ -252,14 +252,14 @@ impl Checkpoint {
             match (is_known, is_scale) {
                 // Counted with its matrix.
                 (true, true) => {}
-                (true, false) => account.unused += 1,
-                (false, _) => account.added.push(located.name.clone()),
+                (true, false) => counts.unused += 1,
+                (false, _) => counts.added.push(located.name.clone()),
             }
         }
-        if self.part.is_encoder() || account.added.is_empty() {
-            return Ok(account);
+        if self.part.is_encoder() || counts.added.is_empty() {
+            return Ok(counts);
         }
-        Err(self.fault(self.path(), no_place(&account.added)))
+        Err(self.fault(self.path(), no_place(&counts.added)))
     }
 
     /// Name of a tensor of the part in its file, even if it is missing there.

@@ -78,7 +78,7 @@ impl Model {
             Err(error) => (None, Some(error.to_string())),
         };
         let found = self.parts.get(&part);
-        let account = fit.map(|fit| fit.account.clone()).unwrap_or_default();
+        let counts = fit.map(|fit| fit.counts.clone()).unwrap_or_default();
         let configuration = self.origin(part).map(ToString::to_string);
         let files = found.map(|found| found.candidate.files()).unwrap_or_default();
         PartInspection {
@@ -87,9 +87,9 @@ impl Model {
             container: files.first().map(|file| file.header.container.to_string()),
             types: found.map(types).unwrap_or_default(),
             bytes: found.map(bytes).unwrap_or_default(),
-            used: account.used,
-            unused: account.unused,
-            added: account.added,
+            used: counts.used,
+            unused: counts.unused,
+            added: counts.added,
             configuration,
             tokenizer: self.tokenizer(part),
             digest: found.map(digest),

@@ -138,9 +138,9 @@ fn open(path: &Path, flux: &FluxConfig) -> Result<(LoraFile, Adapter), Error> {
         return Err(missing(path, reason));
     };
     let adapter = Adapter::open(path, flux)?;
-    let account = adapter.check_extra()?;
-    if !account.added.is_empty() {
-        tracing::warn!(name, names = ?account.added, "ignored unknown tensors of a LoRA");
+    let counts = adapter.check_extra()?;
+    if !counts.added.is_empty() {
+        tracing::warn!(name, names = ?counts.added, "ignored unknown tensors of a LoRA");
     }
     Ok((LoraFile { name: name.to_owned(), digest: fingerprint::lora(&adapter)? }, adapter))
 }

@@ -24,8 +24,8 @@ use std::sync::Arc;
 
 pub(crate) use self::adapter::Adapter;
 use self::catalogue::Catalogue;
-pub use self::checkpoint::Account;
 pub(crate) use self::checkpoint::Checkpoint;
+pub use self::checkpoint::TensorCounts;
 use self::expected::Expected;
 pub use self::inspect::{Inspection, PartInspection};
 pub use self::lora_folder::LoraFile;
@@ -71,7 +71,7 @@ enum Candidate {
 
 /// What is known about a part that passed the checks.
 struct Fit {
-    account: Account,
+    counts: TensorCounts,
     sizes: Sizes,
     /// Its tensors that are used.
     weights: Weights,
@@ -135,18 +135,18 @@ impl Model {
     /// The first fault: [`Error::ModelFile`] for a part that is missing, [`Error::Weights`] for a tensor.
     pub fn check(&self) -> Result<(), Error> {
         for part in self.needed() {
-            let account = &self.fit(part)?.account;
+            let counts = &self.fit(part)?.counts;
             let found = &self.parts[&part];
             tracing::info!(
                 %part,
                 file = found.candidate.path(),
-                used = account.used,
-                unused = account.unused,
+                used = counts.used,
+                unused = counts.unused,
                 passed_over = ?found.passed_over,
                 "found the {part}"
             );
-            if !account.added.is_empty() {
-                tracing::warn!(%part, names = ?account.added, "ignored unknown tensors");
+            if !counts.added.is_empty() {
+                tracing::warn!(%part, names = ?counts.added, "ignored unknown tensors");
             }
         }
         Ok(())
@@ -312,8 +312,8 @@ impl Model {
         match candidate {
             Candidate::Tensors(checkpoint) => fit(&self.files, &self.config, checkpoint),
             Candidate::Lora(adapter) => {
-                let account = adapter.check_uso(&self.config.flux)?;
-                Ok(Fit { account, sizes: Sizes::Model, weights: adapter.weights() })
+                let counts = adapter.check_uso(&self.config.flux)?;
+                Ok(Fit { counts, sizes: Sizes::Model, weights: adapter.weights() })
             }
         }
     }
@@ -321,7 +321,7 @@ impl Model {
     /// The error for a missing part, with a possible reason.
     fn missing_part(&self, part: Part) -> Error {
         let mut unreadable = self.unreadable.iter();
-        if let Some((path, reason)) = unreadable.find(|(path, _)| part.is_at_home(path)) {
+        if let Some((path, reason)) = unreadable.find(|(path, _)| part.is_own_place(path)) {
             return missing(path, reason);
         }
         let mut reason = format!("not found, and no other file here has the keys of the {part}");
@@ -357,7 +357,7 @@ impl Candidate {
         let container = self.files().first().map(|file| file.header.container);
         let path = self.path().to_owned();
         (
-            !part.is_at_home(&path),
+            !part.is_own_place(&path),
             !is_fit,
             shared,
             Reverse(bits.min(ENOUGH_BITS)),
@@ -373,7 +373,7 @@ fn held(flux: &FluxConfig, group: &[Arc<WeightFile>]) -> Vec<(Part, Candidate)> 
     if let [file] = group
         && let Some(adapter) = Adapter::read(file, flux)
     {
-        let is_wanted = adapter.is_uso(flux) || Part::Lora.is_at_home(&file.path);
+        let is_wanted = adapter.is_uso(flux) || Part::Lora.is_own_place(&file.path);
         return if is_wanted { vec![(Part::Lora, Candidate::Lora(adapter))] } else { Vec::new() };
     }
     let tensors = group.iter().flat_map(|file| file.header.tensors.clone()).collect();
@@ -389,8 +389,8 @@ fn held(flux: &FluxConfig, group: &[Arc<WeightFile>]) -> Vec<(Part, Candidate)> 
 
 fn fit(files: &ModelFiles, config: &ModelConfig, checkpoint: &Checkpoint) -> Result<Fit, Error> {
     let fit = |expected: Vec<Expected>, sizes| {
-        let account = checkpoint.check(&expected)?;
-        Ok(Fit { account, sizes, weights: checkpoint.weights(&expected) })
+        let counts = checkpoint.check(&expected)?;
+        Ok(Fit { counts, sizes, weights: checkpoint.weights(&expected) })
     };
     match checkpoint.part {
         Part::Transformer => {

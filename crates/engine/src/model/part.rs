@@ -47,7 +47,7 @@ impl Part {
     }
 
     /// Whether a path is the part's place in this project's layout, or inside it.
-    pub fn is_at_home(self, path: &str) -> bool {
+    pub fn is_own_place(self, path: &str) -> bool {
         let place = self.place();
         if place.ends_with('/') { path.starts_with(place) } else { path == place }
     }

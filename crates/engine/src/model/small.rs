@@ -30,35 +30,35 @@ pub(crate) trait Published: Nested {
     /// The published configuration.
     const JSON: &'static [u8];
     /// A tensor whose shape shows whether weights fit the published configuration.
-    const TELLTALE: &'static str;
+    const KEY_TENSOR: &'static str;
 
     /// The shape of that tensor by this configuration.
-    fn telltale(&self) -> [usize; 2];
+    fn key_shape(&self) -> [usize; 2];
 }
 
 impl Published for T5Config {
     const JSON: &'static [u8] = include_bytes!("../../assets/published/t5.json");
-    const TELLTALE: &'static str = "shared.weight";
+    const KEY_TENSOR: &'static str = "shared.weight";
 
-    fn telltale(&self) -> [usize; 2] {
+    fn key_shape(&self) -> [usize; 2] {
         [self.vocab_size, self.d_model]
     }
 }
 
 impl Published for ClipConfig {
     const JSON: &'static [u8] = include_bytes!("../../assets/published/clip.json");
-    const TELLTALE: &'static str = "text_model.embeddings.token_embedding.weight";
+    const KEY_TENSOR: &'static str = "text_model.embeddings.token_embedding.weight";
 
-    fn telltale(&self) -> [usize; 2] {
+    fn key_shape(&self) -> [usize; 2] {
         [self.vocab_size, self.hidden_size]
     }
 }
 
 impl Published for SiglipConfig {
     const JSON: &'static [u8] = include_bytes!("../../assets/published/siglip.json");
-    const TELLTALE: &'static str = "vision_model.embeddings.position_embedding.weight";
+    const KEY_TENSOR: &'static str = "vision_model.embeddings.position_embedding.weight";
 
-    fn telltale(&self) -> [usize; 2] {
+    fn key_shape(&self) -> [usize; 2] {
         [self.tokens(), self.hidden_size]
     }
 }
@@ -84,17 +84,17 @@ pub(crate) fn configuration<C: Published>(
         match parse::<C>(&place, &files.read(&place)?) {
             Ok(config) => return Ok((config, Origin::File(place))),
             // A folder that holds several parts may have the configuration of another part.
-            Err(error) if part.is_at_home(&place) => return Err(error),
+            Err(error) if part.is_own_place(&place) => return Err(error),
             Err(_) => {}
         }
     }
     let published = parse::<C>("the published configuration", C::JSON)?;
-    let asked = published.telltale();
+    let asked = published.key_shape();
     // A missing tensor is reported when all tensors are checked.
-    let Some(shape) = shape(C::TELLTALE).filter(|shape| *shape != asked) else {
+    let Some(shape) = shape(C::KEY_TENSOR).filter(|shape| *shape != asked) else {
         return Ok((published, Origin::Embedded));
     };
-    let tensor = C::TELLTALE;
+    let tensor = C::KEY_TENSOR;
     let reason = format!(
         "not found, and the published one does not fit: tensor {tensor} of {path} has shape {shape:?}, it asks for {asked:?}"
     );

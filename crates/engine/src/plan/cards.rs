@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_of_the_size_stands_for_one_that_nobody_names() {
+    fn an_unnamed_card_is_the_default_of_its_size() {
         const GIB: u64 = 1 << 30;
         for (gib, name) in [(24, "RTX 4090"), (16, "RTX 4080"), (12, "RTX 4070"), (8, "RTX 4060")] {
             assert_eq!(of_size(gib * GIB).name, name);

@@ -177,12 +177,12 @@ impl Hardware {
     }
 }
 
-fn smaller(parameter: &'static str, free: Option<u64>, wished: Option<u64>) -> Result<u64, Error> {
+fn smaller(parameter: &'static str, free: Option<u64>, limit: Option<u64>) -> Result<u64, Error> {
     let unknown =
         || Error::Request { parameter, reason: "free memory is unknown, so a size is needed".into() };
-    match (free, wished) {
-        (Some(free), Some(wished)) => Ok(free.min(wished)),
-        (free, wished) => free.or(wished).ok_or_else(unknown),
+    match (free, limit) {
+        (Some(free), Some(limit)) => Ok(free.min(limit)),
+        (free, limit) => free.or(limit).ok_or_else(unknown),
     }
 }
 
@@ -191,8 +191,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_smaller_of_what_is_free_and_what_is_wished_counts() {
-        let smaller = |free, wished| smaller("vram", free, wished).map_err(|error| error.to_string());
+    fn the_smaller_of_free_memory_and_the_limit_counts() {
+        let smaller = |free, limit| smaller("vram", free, limit).map_err(|error| error.to_string());
         assert_eq!(smaller(Some(7), Some(5)), Ok(5));
         assert_eq!(smaller(Some(7), Some(9)), Ok(7));
         assert_eq!((smaller(Some(7), None), smaller(None, Some(5))), (Ok(7), Ok(5)));

@@ -97,7 +97,7 @@ impl Layout<'_> {
         };
         let part = match self.placement.modulations {
             Place::Device => on("device", kept, bytes),
-            Place::Host => self.brought(PER_JOB, kept, bytes),
+            Place::Host => self.copied_when_needed(PER_JOB, kept, bytes),
         };
         PartPlan { part: "modulations", ..part }
     }
@@ -120,7 +120,7 @@ impl Layout<'_> {
         };
         let part = match place {
             T5Place::Device => on("device", kept(t5_dtype(self.dtype)), on_device),
-            T5Place::Streamed => self.brought(PER_PROMPT, kept(t5_dtype(self.dtype)), on_device),
+            T5Place::Streamed => self.copied_when_needed(PER_PROMPT, kept(t5_dtype(self.dtype)), on_device),
             T5Place::Host | T5Place::HostQ8 => {
                 let again = if place == T5Place::HostQ8 { self.outline.repacked_t5_bytes() } else { 0 };
                 self.on_host(kept(Backend::Cpu.compute()), on_host + again)
@@ -134,13 +134,13 @@ impl Layout<'_> {
             Place::Device => self.part(part, name, Place::Device, self.dtype),
             Place::Host => {
                 let bytes = self.outline.bytes(part, Keep::AsStored, self.dtype);
-                PartPlan { part: name, ..self.brought(PER_USE, self.dtype.as_str(), bytes) }
+                PartPlan { part: name, ..self.copied_when_needed(PER_USE, self.dtype.as_str(), bytes) }
             }
         }
     }
 
     /// A part in host memory until it is needed on the device; in its file if both share memory.
-    fn brought(&self, when: &'static str, kept: impl Into<String>, bytes: u64) -> PartPlan {
+    fn copied_when_needed(&self, when: &'static str, kept: impl Into<String>, bytes: u64) -> PartPlan {
         let part = on(when, kept, 0);
         match self.backend.is_apart() {
             true => PartPlan { host_bytes: bytes, ..part },

@@ -152,7 +152,7 @@ impl<T: Send> Streamed<T> {
             let wanted = numbers.clone();
             scope.spawn(move || {
                 for i in wanted {
-                    if send.send(self.brought(i)).is_err() {
+                    if send.send(self.copied(i)).is_err() {
                         return;
                     }
                 }
@@ -167,7 +167,7 @@ impl<T: Send> Streamed<T> {
     }
 
     /// A layer whose copy is complete: this thread's stream is not the one that computes.
-    fn brought(&self, i: usize) -> Result<T> {
+    fn copied(&self, i: usize) -> Result<T> {
         let layer = (self.load)(i)?;
         self.device.synchronize()?;
         Ok(layer)

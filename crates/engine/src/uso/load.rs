@@ -6,10 +6,10 @@ use sha2::{Digest, Sha256};
 
 use super::autoencoder::Autoencoder;
 use super::blocks::Source;
-use super::brought::Brought;
 use super::builder::Place;
 use super::clip::Clip;
 use super::flux::Flux;
+use super::loaded_part::LoadedPart;
 use super::lora::Changes;
 use super::siglip::Siglip;
 use super::style::StyleProjector;
@@ -42,9 +42,9 @@ impl Model {
         let mut changes = if merged { Changes::default() } else { self.lora_changes()?.0 };
         for ExtraLora { file, weight } in extra {
             let adapter = Adapter::open(file, &self.config().flux)?;
-            let account = adapter.check_extra()?;
-            if !account.added.is_empty() {
-                tracing::warn!(file = %file.display(), names = ?account.added, "ignored unknown tensors of a LoRA");
+            let counts = adapter.check_extra()?;
+            if !counts.added.is_empty() {
+                tracing::warn!(file = %file.display(), names = ?counts.added, "ignored unknown tensors of a LoRA");
             }
             let config = LoraConfig { network_alpha: None, lora_weight: *weight };
             changes.add(Changes::read(&adapter, &config).map_err(|error| adapter.weights().fault(&error))?);
@@ -167,15 +167,15 @@ impl Model {
     }
 
     /// An encoder on the device, or copied there for each use.
-    pub(super) fn brought<T>(
+    pub(super) fn loaded_part<T>(
         &self,
         part: Part,
         place: &Place,
         lies: placement::Place,
         build: impl Fn(VarBuilder) -> CandleResult<T> + 'static,
-    ) -> Result<Brought<T>, Error> {
+    ) -> Result<LoadedPart<T>, Error> {
         let weights = self.weights(part)?;
-        Brought::new(&weights, place, lies, build).map_err(|error| weights.fault(&error))
+        LoadedPart::new(&weights, place, lies, build).map_err(|error| weights.fault(&error))
     }
 
     fn build<T>(

@@ -2,7 +2,6 @@
 
 pub mod autoencoder;
 mod blocks;
-mod brought;
 mod builder;
 pub mod clip;
 mod encode;
@@ -12,6 +11,7 @@ mod footprint;
 pub mod latents;
 pub(crate) mod layers;
 mod load;
+mod loaded_part;
 pub mod lora;
 pub mod modulation;
 pub mod positions;
@@ -30,10 +30,10 @@ use candle_nn::VarBuilder;
 use std::time::Instant;
 
 use self::autoencoder::{Autoencoder, Maps};
-use self::brought::Brought;
 pub use self::builder::Place;
 use self::clip::Clip;
 use self::flux::Flux;
+use self::loaded_part::LoadedPart;
 pub use self::sample::Sample;
 use self::siglip::Siglip;
 use self::step_cache::StepCache;
@@ -59,13 +59,13 @@ pub struct Uso {
     placement: Placement,
     t5: T5,
     t5_tokenizer: T5Tokenizer,
-    clip: Brought<Clip>,
+    clip: LoadedPart<Clip>,
     clip_tokenizer: ClipTokenizer,
-    siglip: Brought<Siglip>,
+    siglip: LoadedPart<Siglip>,
     /// Side in pixels of the square picture that SigLIP reads.
     siglip_side: u32,
     normalisation: Normalisation,
-    projector: Brought<StyleProjector>,
+    projector: LoadedPart<StyleProjector>,
     autoencoder: Autoencoder,
     flux: Flux,
     files: ModelFiles,
@@ -124,16 +124,18 @@ impl Uso {
             name: files.name(),
             t5: timed("T5", || t5(&model, placement.t5, &place))?,
             t5_tokenizer,
-            clip: timed("CLIP", || model.brought(Part::Clip, &place, lies, move |vb| Clip::new(&clip, vb)))?,
+            clip: timed("CLIP", || {
+                model.loaded_part(Part::Clip, &place, lies, move |vb| Clip::new(&clip, vb))
+            })?,
             clip_tokenizer,
             siglip: timed("SigLIP", || {
                 let new = move |vb: VarBuilder| Siglip::new(&siglip, vb.pp("vision_model"));
-                model.brought(Part::Siglip, &place, lies, new)
+                model.loaded_part(Part::Siglip, &place, lies, new)
             })?,
             siglip_side,
             normalisation,
             projector: model
-                .brought(Part::Projector, &place, lies, move |vb| StyleProjector::new(&projector, vb))?,
+                .loaded_part(Part::Projector, &place, lies, move |vb| StyleProjector::new(&projector, vb))?,
             autoencoder: autoencoder.with_maps(maps(placement.maps)),
             flux,
             outline: Outline::of(&model)?,

@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn each_layer_is_told_what_its_own_weights_give() {
+    fn each_layer_gets_the_modulations_of_its_own_weights() {
         let (_, modulations) = random();
         let step = tables(&modulations, &[0.5]).step(0, DType::F32).unwrap();
         let none = SideBranches::default();

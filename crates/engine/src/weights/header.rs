@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_weight_file_is_called_what_it_is() {
+    fn other_files_are_named_for_what_they_are() {
         let refused =
             |bytes: &'static [u8]| Header::read(&Source::Bundled(bytes), Path::new("x")).unwrap_err();
         let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";

@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_device_is_no_fault_of_a_file() {
+    fn running_out_of_memory_is_not_a_fault_of_a_file() {
         let weights = Weights::new("x.gguf", BTreeMap::new());
         let full = candle_core::Error::msg("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
         assert!(matches!(weights.fault(&full), Error::OutOfMemory { .. }));

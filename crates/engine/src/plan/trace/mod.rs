@@ -194,31 +194,32 @@ impl Tracer<'_> {
             }
         };
         let ops = tape.since(first);
-        (self.brought(tapes, states), ops)
+        (self.copy_to_device(tapes, states), ops)
     }
 
     fn pooled<'t>(&self, tapes: Tapes<'t>) -> Values<'t> {
-        let _brought = self.bring(tapes, &[Part::Clip]);
+        let _copies = self.copy_parts(tapes, &[Part::Clip]);
         encoders::clip(&self.recorder(tapes.device), self.outline)
     }
 
     fn style<'t>(&self, tapes: Tapes<'t>) -> Values<'t> {
-        let _brought = self.bring(tapes, &[Part::Siglip, Part::Projector]);
+        let _copies = self.copy_parts(tapes, &[Part::Siglip, Part::Projector]);
         encoders::style(&self.recorder(tapes.device), self.outline)
     }
 
     /// Encoders that are on the host are copied to the device while they are used.
-    fn bring<'t>(&self, tapes: Tapes<'t>, parts: &[Part]) -> Option<Values<'t>> {
+    fn copy_parts<'t>(&self, tapes: Tapes<'t>, parts: &[Part]) -> Option<Values<'t>> {
         let bytes = parts.iter().map(|part| self.outline.bytes(*part, Keep::AsStored, self.dtype)).sum();
-        (self.placement.encoders == Place::Host).then(|| tapes.device.moved("bring", bytes, bytes, 1))
+        (self.placement.encoders == Place::Host)
+            .then(|| tapes.device.moved("copy to device", bytes, bytes, 1))
     }
 
     /// Copies values from the host to the device.
-    fn brought<'t>(&self, tapes: Tapes<'t>, values: Values<'t>) -> Values<'t> {
+    fn copy_to_device<'t>(&self, tapes: Tapes<'t>, values: Values<'t>) -> Values<'t> {
         if values.is_on(tapes.device) {
             values
         } else {
-            tapes.device.moved("bring", 0, values.count, values.size)
+            tapes.device.moved("copy to device", 0, values.count, values.size)
         }
     }
 }

@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_given_back_when_the_last_that_shares_it_goes() {
+    fn memory_is_freed_with_the_last_tensor_that_shares_it() {
         let tape = Tape::default();
         let x = tape.moved("x", 0, 100, 4);
         let half = x.part(50);

@@ -7,13 +7,13 @@ use uso_queue::{
 };
 
 use super::Operator;
-use super::look::tenant_table;
+use super::inspect::tenant_table;
 use super::print::safe;
 use crate::args::{LimitsArgs, ScopeArgs, WhichArgs, WindowArgs};
 
 impl Operator {
     pub(super) async fn cancel(&self, which: WhichArgs) -> anyhow::Result<()> {
-        let Some(id) = which.id else { return self.steer(which.batch, BatchOperation::Cancel).await };
+        let Some(id) = which.id else { return self.control_batch(which.batch, BatchOperation::Cancel).await };
         let id: JobId = id.parse()?;
         match self.queue.cancel(&id).await?.with_context(|| no_such_job(&id))? {
             Canceled::Done => {
@@ -24,7 +24,9 @@ impl Operator {
     }
 
     pub(super) async fn retry(&self, which: WhichArgs) -> anyhow::Result<()> {
-        let Some(id) = which.id else { return self.steer(which.batch, BatchOperation::RetryFailed).await };
+        let Some(id) = which.id else {
+            return self.control_batch(which.batch, BatchOperation::RetryFailed).await;
+        };
         let id: JobId = id.parse()?;
         let retried = self.queue.retry(&id).await?.with_context(|| no_such_job(&id))?;
         self.retried(&format!("job {id}"), retried)
@@ -41,13 +43,13 @@ impl Operator {
         }
     }
 
-    pub(super) async fn hold(&self, scope: ScopeArgs, paused: bool) -> anyhow::Result<()> {
+    pub(super) async fn set_paused(&self, scope: ScopeArgs, paused: bool) -> anyhow::Result<()> {
         let (kind, name, of) = match (&scope.class, &scope.tenant) {
             (Some(class), _) => ("class", class.as_str(), Scope::Class(*class)),
             (None, Some(tenant)) => ("tenant", tenant.as_str(), Scope::Tenant(tenant)),
             (None, None) => {
                 let operation = if paused { BatchOperation::Pause } else { BatchOperation::Resume };
-                return self.steer(scope.batch, operation).await;
+                return self.control_batch(scope.batch, operation).await;
             }
         };
         self.queue.set_paused(of, paused).await?;
@@ -56,7 +58,7 @@ impl Operator {
     }
 
     /// Applies an operation to all jobs of a batch and prints the batch.
-    async fn steer(&self, id: Option<String>, operation: BatchOperation) -> anyhow::Result<()> {
+    async fn control_batch(&self, id: Option<String>, operation: BatchOperation) -> anyhow::Result<()> {
         let id = self.batch(&id.context("no job or batch is given")?).await?.id;
         if !self.queue.steer_batch(&id, operation).await? {
             bail!(no_such_batch(&id));

@@ -12,14 +12,14 @@ use crate::placement;
 use crate::weights::Weights;
 
 /// A part that a picture needs only once.
-pub(super) enum Brought<T> {
+pub(super) enum LoadedPart<T> {
     /// It stays on the device.
     Resident(T),
     /// Its weights stay in the host's memory; a copy is on the device while it is used.
     PerUse(Box<dyn Fn() -> Result<T>>),
 }
 
-impl<T> Brought<T> {
+impl<T> LoadedPart<T> {
     /// Builds the part from `weights`, once or for each use. Either way, faults in them are found now.
     ///
     /// # Errors
@@ -36,9 +36,9 @@ impl<T> Brought<T> {
             placement::Place::Host => {
                 let copies = HostCopies { weights: weights.clone(), tensors: Mutex::default() };
                 let host = VarBuilder::from_backend(Box::new(copies), dtype, device);
-                let bring = move || build(host.clone());
-                bring()?;
-                Ok(Self::PerUse(Box::new(bring)))
+                let load = move || build(host.clone());
+                load()?;
+                Ok(Self::PerUse(Box::new(load)))
             }
         }
     }
@@ -50,7 +50,7 @@ impl<T> Brought<T> {
     pub(super) fn with<R>(&self, work: impl FnOnce(&T) -> Result<R>) -> Result<R> {
         match self {
             Self::Resident(part) => work(part),
-            Self::PerUse(bring) => work(&bring()?),
+            Self::PerUse(load) => work(&load()?),
         }
     }
 }
