@@ -43,7 +43,7 @@ pub struct PartInspection {
     pub used: usize,
     /// Tensors of known use elsewhere: towers, decoders, heads and buffers.
     pub unused: usize,
-    /// Names of tensors that nobody knows.
+    /// Names of unknown tensors.
     pub added: Vec<String>,
     /// Where its configuration comes from.
     pub configuration: Option<String>,
