@@ -240,7 +240,7 @@ impl Model {
         self.fit(Part::Lora)?;
         match &self.parts[&Part::Lora].candidate {
             Candidate::Lora(adapter) => Ok(adapter),
-            Candidate::Tensors(_) => Err(self.lost(Part::Lora)),
+            Candidate::Tensors(_) => Err(self.missing_part(Part::Lora)),
         }
     }
 
@@ -259,7 +259,7 @@ impl Model {
     pub fn t5(&self) -> Result<&T5Config, Error> {
         match &self.fit(Part::T5)?.sizes {
             Sizes::T5(config, _) => Ok(config),
-            _ => Err(self.lost(Part::T5)),
+            _ => Err(self.missing_part(Part::T5)),
         }
     }
 
@@ -270,7 +270,7 @@ impl Model {
     pub fn clip(&self) -> Result<&ClipConfig, Error> {
         match &self.fit(Part::Clip)?.sizes {
             Sizes::Clip(config, _) => Ok(config),
-            _ => Err(self.lost(Part::Clip)),
+            _ => Err(self.missing_part(Part::Clip)),
         }
     }
 
@@ -281,7 +281,7 @@ impl Model {
     pub fn siglip(&self) -> Result<&SiglipConfig, Error> {
         match &self.fit(Part::Siglip)?.sizes {
             Sizes::Siglip(config, _) => Ok(config),
-            _ => Err(self.lost(Part::Siglip)),
+            _ => Err(self.missing_part(Part::Siglip)),
         }
     }
 
