@@ -136,7 +136,44 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+
+        #[test]
+        fn whatever_is_let_through_is_https_and_leads_to_the_internet(
+            text in r"(https?://)?(\PC{0,40}|[0-9a-fx.:\[\]@]{0,40})"
+        ) {
+            let Ok(url) = check_url(&text, false) else { return Ok(()) };
+            prop_assert_eq!(url.scheme(), "https");
+            let host = url.host_str().unwrap().trim_matches(['[', ']']);
+            prop_assert!(host.parse::<IpAddr>().is_ok_and(is_public) || host.parse::<IpAddr>().is_err());
+            prop_assert_eq!(check_url(url.as_str(), false).unwrap(), url);
+        }
+
+        #[test]
+        fn an_address_of_version_4_is_judged_alike_in_every_form(bits: u32) {
+            let address = Ipv4Addr::from(bits);
+            let (high, low) = ((bits >> 16) as u16, bits as u16);
+            let forms = [
+                address.to_ipv6_mapped(),
+                Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low),
+                Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1),
+            ];
+            for form in forms {
+                prop_assert_eq!(is_public(form.into()), is_public(address.into()), "{} as {}", address, form);
+            }
+        }
+
+        #[test]
+        fn no_address_makes_it_panic(bits: u128) {
+            let address = Ipv6Addr::from(bits);
+            prop_assert!(!is_public(address.into()) || !address.is_loopback() && !address.is_multicast());
+        }
+    }
 
     #[test]
     fn only_addresses_of_the_internet_are_public() {

@@ -208,8 +208,50 @@ mod tests {
     use std::convert::Infallible;
 
     use futures::stream;
+    use proptest::prelude::*;
 
     use super::*;
+
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+
+        #[test]
+        fn what_was_written_as_a_form_is_read_back(
+            parts in prop::collection::vec(("[a-z]{1,9}", prop::collection::vec(any::<u8>(), 0..100)), 0..5),
+            chunk in 1..50usize,
+        ) {
+            let mut text = Vec::new();
+            for (name, bytes) in &parts {
+                let head = format!("--here\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
+                text.extend([head.as_bytes(), bytes, b"\r\n"].concat());
+            }
+            text.extend(b"--here--\r\n");
+            let expected: Vec<_> = parts.into_iter().map(|(name, bytes)| (head(&name, None), bytes)).collect();
+            prop_assert_eq!(now(read(&text, chunk)).unwrap(), expected);
+        }
+
+        #[test]
+        fn no_body_makes_it_panic(
+            pieces in prop::collection::vec(prop_oneof![
+                Just("--here".to_owned()), Just("--here--".to_owned()), Just("\r\n".to_owned()),
+                Just("Content-Disposition: form-data; name=".to_owned()), Just("\"".to_owned()), "\\PC{0,9}",
+            ], 0..20),
+            chunk in 1..50usize,
+        ) {
+            let text = pieces.concat();
+            let read = now(read(text.as_bytes(), chunk));
+            prop_assert!(read.is_ok_and(|parts| parts.len() <= MAX_PARTS) || !text.is_empty());
+        }
+
+        #[test]
+        fn no_media_type_makes_it_panic(text in "(multipart/form-data)?[;= \"\\\\a-z\u{e4}]{0,30}") {
+            prop_assert!(boundary(&text).is_none_or(|boundary| (1..=MAX_BOUNDARY).contains(&boundary.len())));
+        }
+    }
 
     fn form(text: &[u8], part: usize) -> Form {
         let chunks: Vec<_> =

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use reqwest::Response;
 use serde_json::Value;
 
-use crate::fixture::{Fixture, problem};
+use crate::fixture::{Fixture, problem, until};
 
 /// One server-sent event.
 #[derive(Debug, Clone)]
@@ -111,9 +111,7 @@ async fn a_stream_outlives_an_outage_of_redis() {
     let lease = fixture.claim().await;
     fixture.redis.kill().await.unwrap();
     fixture.redis.restart().await.unwrap();
-    while lease.progress(1, 2).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("the queue takes progress", async || lease.progress(1, 2).await.is_ok()).await;
     fixture.complete(&lease).await;
     let events = reading.await.unwrap();
     assert_eq!(names(&events), ["snapshot", "started", "progress", "succeeded"]);

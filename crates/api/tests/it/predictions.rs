@@ -91,12 +91,7 @@ async fn who_waits_gets_the_finished_prediction_or_one_that_still_starts() {
         request.json(&json!({ "version": "uso/toy", "input": { "steps": 2 } })).send()
     };
     let works = async {
-        let lease = loop {
-            match fixture.queue.claim_one(&uso_queue::WorkerId::new()).await.unwrap() {
-                Some(lease) => break lease,
-                None => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
-            }
-        };
+        let lease = crate::wait::claim(&fixture).await;
         fixture.complete(&lease).await;
     };
     let (answer, ()) = tokio::join!(ask("wait"), works);

@@ -14,13 +14,16 @@ async fn submit(fixture: &Fixture, prefer: &str) -> Response {
 }
 
 /// Claims the next job once there is one.
-async fn claim(fixture: &Fixture) -> uso_queue::Lease {
-    loop {
-        if let Some(lease) = fixture.queue.claim_one(&uso_queue::WorkerId::new()).await.unwrap() {
-            return lease;
+pub(crate) async fn claim(fixture: &Fixture) -> uso_queue::Lease {
+    let claimed = async {
+        loop {
+            if let Some(lease) = fixture.queue.claim_one(&uso_queue::WorkerId::new()).await.unwrap() {
+                return lease;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(60), claimed).await.expect("there is no job to claim")
 }
 
 #[tokio::test]

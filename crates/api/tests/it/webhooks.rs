@@ -263,9 +263,7 @@ async fn an_endpoint_that_is_gone_is_disabled_until_it_is_enabled() {
         let list: Value = fixture.get("/v1/webhooks").await.json().await.unwrap();
         list["webhooks"][0]["disabled"].clone()
     };
-    while disabled().await.is_null() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("the endpoint is disabled", async || !disabled().await.is_null()).await;
     assert!(disabled().await.as_str().unwrap().contains("410"));
     // What ends meanwhile is not told.
     fixture.submit("a dog").await;

@@ -1,4 +1,4 @@
-//! Dead letters.
+//! `uso queue dead`.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -17,8 +17,8 @@ impl Operator {
         match command {
             DeadCommand::List { limit } => self.letters(limit).await,
             DeadCommand::Show { id, raw } => self.letter(&id.parse()?, raw.as_deref()).await,
-            DeadCommand::Retry { id } => self.revive(&id.parse()?).await,
-            DeadCommand::Drop { id } => self.forget(&id.parse()?).await,
+            DeadCommand::Retry { id } => self.retry_letter(&id.parse()?).await,
+            DeadCommand::Drop { id } => self.drop_letter(&id.parse()?).await,
         }
     }
 
@@ -52,12 +52,12 @@ impl Operator {
         self.answer(&document, &format!("{table}\n{}", bytes(&letter.raw)))
     }
 
-    async fn revive(&self, id: &LetterId) -> anyhow::Result<()> {
+    async fn retry_letter(&self, id: &LetterId) -> anyhow::Result<()> {
         let retried = self.queue.retry_dead_letter(id).await?.with_context(|| no_such_letter(id))?;
         self.retried(&format!("dead letter {id}"), retried)
     }
 
-    async fn forget(&self, id: &LetterId) -> anyhow::Result<()> {
+    async fn drop_letter(&self, id: &LetterId) -> anyhow::Result<()> {
         if !self.queue.drop_dead_letter(id).await? {
             bail!(no_such_letter(id));
         }

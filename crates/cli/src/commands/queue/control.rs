@@ -1,4 +1,4 @@
-//! What an operator does to jobs, batches, classes and tenants.
+//! Controls jobs, batches, classes and tenants.
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
@@ -7,13 +7,13 @@ use uso_queue::{
 };
 
 use super::Operator;
-use super::look::tenant_table;
+use super::inspect::tenant_table;
 use super::print::safe;
 use crate::args::{LimitsArgs, ScopeArgs, WhichArgs, WindowArgs};
 
 impl Operator {
     pub(super) async fn cancel(&self, which: WhichArgs) -> anyhow::Result<()> {
-        let Some(id) = which.id else { return self.steer(which.batch, BatchOperation::Cancel).await };
+        let Some(id) = which.id else { return self.control_batch(which.batch, BatchOperation::Cancel).await };
         let id: JobId = id.parse()?;
         match self.queue.cancel(&id).await?.with_context(|| no_such_job(&id))? {
             Canceled::Done => {
@@ -24,40 +24,42 @@ impl Operator {
     }
 
     pub(super) async fn retry(&self, which: WhichArgs) -> anyhow::Result<()> {
-        let Some(id) = which.id else { return self.steer(which.batch, BatchOperation::RetryFailed).await };
+        let Some(id) = which.id else {
+            return self.control_batch(which.batch, BatchOperation::RetryFailed).await;
+        };
         let id: JobId = id.parse()?;
         let retried = self.queue.retry(&id).await?.with_context(|| no_such_job(&id))?;
         self.retried(&format!("job {id}"), retried)
     }
 
-    /// Says what became of a job, or of a dead letter, that was to be made anew.
+    /// Prints the outcome of a retry of a job or a dead letter.
     pub(super) fn retried(&self, what: &str, retried: Retried) -> anyhow::Result<()> {
         match retried {
             Retried::As(new) => {
-                self.answer(&json!({ "id": new }), &format!("{what} is made anew as job {new}"))
+                self.answer(&json!({ "id": new }), &format!("{what} is retried as job {new}"))
             }
-            Retried::Unfinished => bail!("{what} has not ended and cannot be made anew"),
-            Retried::NoJob => bail!("{what} holds no job that could be made anew"),
+            Retried::Unfinished => bail!("{what} has not ended and cannot be retried"),
+            Retried::NoJob => bail!("{what} holds no job to retry"),
         }
     }
 
-    pub(super) async fn hold(&self, scope: ScopeArgs, paused: bool) -> anyhow::Result<()> {
+    pub(super) async fn set_paused(&self, scope: ScopeArgs, paused: bool) -> anyhow::Result<()> {
         let (kind, name, of) = match (&scope.class, &scope.tenant) {
             (Some(class), _) => ("class", class.as_str(), Scope::Class(*class)),
             (None, Some(tenant)) => ("tenant", tenant.as_str(), Scope::Tenant(tenant)),
             (None, None) => {
                 let operation = if paused { BatchOperation::Pause } else { BatchOperation::Resume };
-                return self.steer(scope.batch, operation).await;
+                return self.control_batch(scope.batch, operation).await;
             }
         };
         self.queue.set_paused(of, paused).await?;
-        let text = format!("{kind} {name} {}", if paused { "is paused" } else { "goes on" });
+        let text = format!("{kind} {name} {}", if paused { "is paused" } else { "is resumed" });
         self.answer(&json!({ kind: name, "paused": paused }), &text)
     }
 
-    /// Does something to all jobs of a batch and says how it stands then.
-    async fn steer(&self, id: Option<String>, operation: BatchOperation) -> anyhow::Result<()> {
-        let id = self.batch(&id.context("neither a job nor a batch")?).await?.id;
+    /// Applies an operation to all jobs of a batch and prints the batch.
+    async fn control_batch(&self, id: Option<String>, operation: BatchOperation) -> anyhow::Result<()> {
+        let id = self.batch(&id.context("no job or batch is given")?).await?.id;
         if !self.queue.steer_batch(&id, operation).await? {
             bail!(no_such_batch(&id));
         }
@@ -89,10 +91,10 @@ impl Operator {
         }
         let view = self.queue.window().await?;
         let text = view.as_ref().map_or_else(
-            || "bulk work may start at all times".into(),
+            || "bulk work may start at any time".into(),
             |view| {
                 let Window { opens, closes, zone, fill } = &view.window;
-                let fill = if *fill { ", and whenever no interactive work waits" } else { "" };
+                let fill = if *fill { ", and at other times while no interactive work waits" } else { "" };
                 let (from, to) = (view.next_opens, view.next_closes);
                 format!(
                     "bulk work may start from {opens} to {closes} in {}{fill}; next from {from} to {to}",
@@ -103,7 +105,7 @@ impl Operator {
         self.answer(&view, &text)
     }
 
-    /// A tenant as it stands; one that nobody has heard of has no jobs and no limits.
+    /// A tenant; an unknown one has no jobs and no limits.
     async fn tenant(&self, name: &str) -> anyhow::Result<TenantView> {
         let known = self.queue.tenants().await?.into_iter().find(|tenant| tenant.name == name);
         Ok(known.unwrap_or_else(|| TenantView {
@@ -117,11 +119,11 @@ impl Operator {
 }
 
 pub(super) fn no_such_job(id: &JobId) -> String {
-    format!("there is no job {id}, or its record's time is over")
+    format!("there is no job {id}, or its record has expired")
 }
 
 fn no_such_batch(id: &BatchId) -> String {
-    format!("there is no batch {id}, or its time is over")
+    format!("there is no batch {id}, or it has expired")
 }
 
 fn describe(view: &BatchView) -> String {

@@ -1,4 +1,4 @@
-//! An encoder that is on the device, or is brought there for each use.
+//! An encoder that stays on the device, or is copied there for each use.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,16 +11,16 @@ use super::builder::Place;
 use crate::placement;
 use crate::weights::Weights;
 
-/// A part that a picture needs once.
-pub(super) enum Brought<T> {
+/// A part that a picture needs only once.
+pub(super) enum LoadedPart<T> {
     /// It stays on the device.
     Resident(T),
     /// Its weights stay in the host's memory; a copy is on the device while it is used.
     PerUse(Box<dyn Fn() -> Result<T>>),
 }
 
-impl<T> Brought<T> {
-    /// Builds it from `weights`, once or for each use. Either way a fault in them is found now.
+impl<T> LoadedPart<T> {
+    /// Builds the part from `weights`, once or for each use. Either way, faults in them are found now.
     ///
     /// # Errors
     /// If a tensor is missing or misshapen.
@@ -36,26 +36,26 @@ impl<T> Brought<T> {
             placement::Place::Host => {
                 let copies = HostCopies { weights: weights.clone(), tensors: Mutex::default() };
                 let host = VarBuilder::from_backend(Box::new(copies), dtype, device);
-                let bring = move || build(host.clone());
-                bring()?;
-                Ok(Self::PerUse(Box::new(bring)))
+                let load = move || build(host.clone());
+                load()?;
+                Ok(Self::PerUse(Box::new(load)))
             }
         }
     }
 
-    /// What `work` makes with it.
+    /// Runs `work` with the part on the device.
     ///
     /// # Errors
-    /// Those of `work`, or that it cannot be brought to the device.
+    /// The error of `work`, or that the part cannot be copied to the device.
     pub(super) fn with<R>(&self, work: impl FnOnce(&T) -> Result<R>) -> Result<R> {
         match self {
             Self::Resident(part) => work(part),
-            Self::PerUse(bring) => work(&bring()?),
+            Self::PerUse(load) => work(&load()?),
         }
     }
 }
 
-/// Tensors that were asked for once, in the host's memory, in the type that they are used in.
+/// Tensors in host memory, in the type in which they are used, kept after the first request.
 struct HostCopies {
     weights: Weights,
     tensors: Mutex<HashMap<String, Tensor>>,

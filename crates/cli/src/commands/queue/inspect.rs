@@ -1,4 +1,4 @@
-//! What is there: numbers, jobs, workers, faults.
+//! Inspects the queue: counts, jobs, workers, faults.
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
@@ -9,13 +9,24 @@ use super::Operator;
 use super::print::{Table, age, or_none, time};
 use crate::args::ListArgs;
 
-/// What people look for first in a job, in this order.
+/// Fields that are shown first, in this order.
 const FIRST: [&str; 10] =
     ["id", "state", "tenant", "class", "attempt", "step", "of", "submitted_ms", "started_ms", "finished_ms"];
 
 const WORKER_HEADS: [&str; 13] = [
-    "worker", "heard of", "state", "at", "device", "model", "jobs", "classes", "step", "free", "cache",
-    "version", "plan",
+    "worker",
+    "last seen",
+    "state",
+    "at",
+    "device",
+    "model",
+    "jobs",
+    "classes",
+    "step",
+    "free",
+    "cache",
+    "version",
+    "plan",
 ];
 
 const GIB: f64 = (1u64 << 30) as f64;
@@ -40,7 +51,7 @@ impl Operator {
         let (stats, tenants) = (self.queue.stats().await?, self.queue.tenants().await?);
         let mut text = classes(&stats).to_string();
         text.push_str(&format!("\ndead letters: {}\n", stats.dead));
-        text.push_str(&format!("operations on batches under way: {}\n", stats.sweeps));
+        text.push_str(&format!("batch operations in progress: {}\n", stats.sweeps));
         if !tenants.is_empty() {
             text.push_str(&format!("\n{}", tenant_table(&tenants)));
         }
@@ -61,7 +72,7 @@ impl Operator {
         let jobs = &page.jobs;
         let mut text = job_table(jobs, self.queue.now_ms().await?).to_string();
         if more {
-            text.push_str(&format!("more than {} jobs; --limit shows more of them\n", jobs.len()));
+            text.push_str(&format!("there are more than {} jobs; raise --limit to see more\n", jobs.len()));
         }
         for id in &page.unreadable {
             text.push_str(&format!("the record of job {id} cannot be read\n"));
@@ -69,7 +80,7 @@ impl Operator {
         self.answer(&json!({ "jobs": jobs, "more": more, "unreadable": page.unreadable }), &text)
     }
 
-    /// All pages as one, as far as is enough: a tenant's newest jobs first, of the whole queue the oldest that were met.
+    /// Reads pages until there are enough jobs: the newest of a tenant first, or the oldest of the whole queue.
     async fn pages(&self, mut filter: ListFilter) -> anyhow::Result<JobPage> {
         let mut all = JobPage::default();
         loop {
@@ -93,7 +104,7 @@ impl Operator {
     pub(super) async fn show(&self, id: &str) -> anyhow::Result<()> {
         let id: JobId = id.parse()?;
         let view = self.queue.view(&id).await?;
-        let view = view.with_context(|| super::steer::no_such_job(&id))?;
+        let view = view.with_context(|| super::control::no_such_job(&id))?;
         self.answer(&view, &everything(&view)?.to_string())
     }
 
@@ -105,8 +116,7 @@ impl Operator {
             table.row(worker_row(&name, &age(now, seen_ms), &report));
             documents.push(WorkerDocument { name, seen_ms, report });
         }
-        let text =
-            if documents.is_empty() { "no worker was heard of lately".into() } else { table.to_string() };
+        let text = if documents.is_empty() { "no worker reported lately".into() } else { table.to_string() };
         self.answer(&documents, &text)
     }
 
@@ -119,17 +129,17 @@ impl Operator {
             text.push('\n');
         }
         if audit.faults.is_empty() {
-            text = format!("{} jobs, nothing wrong", audit.jobs);
+            text = format!("{} jobs, no faults", audit.jobs);
         }
         self.answer(&audit, &text)?;
         if !audit.faults.is_empty() {
-            bail!("{} jobs, {} things wrong", audit.jobs, audit.faults.len());
+            bail!("{} jobs, {} faults", audit.jobs, audit.faults.len());
         }
         Ok(())
     }
 }
 
-fn worker_row(name: &str, heard: &str, report: &WorkerReport) -> [String; WORKER_HEADS.len()] {
+fn worker_row(name: &str, seen: &str, report: &WorkerReport) -> [String; WORKER_HEADS.len()] {
     let scripted = if report.scripted { "scripted" } else { "" };
     let weights: String = report.fingerprint.chars().take(8).collect();
     let model = [&report.model, &report.precision, &weights, scripted];
@@ -137,7 +147,7 @@ fn worker_row(name: &str, heard: &str, report: &WorkerReport) -> [String; WORKER
     let classes: Vec<&str> = report.classes.iter().map(|class| class.as_str()).collect();
     [
         name.to_owned(),
-        format!("{heard} ago"),
+        format!("{seen} ago"),
         report.state.as_str().to_owned(),
         format!("{}:{}", report.host, report.pid),
         report.device.clone(),
@@ -152,7 +162,7 @@ fn worker_row(name: &str, heard: &str, report: &WorkerReport) -> [String; WORKER
     ]
 }
 
-/// What a worker does not say.
+/// The text, or a dash for what a worker does not report.
 fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "-".into())
 }
@@ -214,7 +224,7 @@ fn job_table(jobs: &[JobView], now_ms: u64) -> Table {
     table
 }
 
-/// All that is set in a job, a line each: whatever a job comes to have is shown without more ado.
+/// All fields of a job that are set, one per line. New fields are shown without a change here.
 fn everything(view: &JobView) -> anyhow::Result<Table> {
     let Value::Object(mut fields) = serde_json::to_value(view)? else { bail!("a job is not an object") };
     let mut table = Table::bare();
