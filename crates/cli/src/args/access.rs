@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
-use uso_api::{Access, ReferencePlace};
+use uso_api::{Access, AllowedPrefix};
 use uso_queue::STEP_CACHE;
 
 #[derive(Args)]
@@ -84,7 +84,7 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 /// The buckets of some places, each once: what the store may read from at all.
-pub(crate) fn buckets(places: &[ReferencePlace]) -> Vec<String> {
+pub(crate) fn buckets(places: &[AllowedPrefix]) -> Vec<String> {
     let mut buckets: Vec<String> = places.iter().map(|place| place.bucket().to_owned()).collect();
     buckets.sort();
     buckets.dedup();

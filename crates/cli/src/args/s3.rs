@@ -1,7 +1,7 @@
 //! How the object store is reached.
 
 use clap::{Args, ValueEnum};
-use uso_api::ReferencePlace;
+use uso_api::AllowedPrefix;
 use uso_store::WebReferences;
 
 /// Keys come from the usual AWS places: environment, profile, instance role.
@@ -22,7 +22,7 @@ pub(crate) struct S3Args {
     /// Another bucket, or a folder in one, that references may come from; may be repeated. `{tenant}` in the
     /// folder stands for the tenant's name.
     #[arg(long, env = "USO_S3_REFERENCE_BUCKETS", value_delimiter = ',', value_name = "BUCKET[/PREFIX]")]
-    pub(crate) s3_reference_bucket: Vec<ReferencePlace>,
+    pub(crate) s3_reference_bucket: Vec<AllowedPrefix>,
     /// Whether references may be https:// addresses, for API and workers alike: `public` takes those of the
     /// internet; `any` also private ones and plain http, so that whoever submits can make a worker call anything
     /// in its network.

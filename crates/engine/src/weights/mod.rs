@@ -59,7 +59,7 @@ impl WeightFile {
                 digest.update(&buffer[..piece]);
             }
         }
-        Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex::encode(digest.finalize()))
     }
 
     /// What is wrong with the bytes of its tensors: of the first by place, where the file was cut.

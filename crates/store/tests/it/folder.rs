@@ -56,8 +56,8 @@ async fn keys_may_have_as_many_bytes_as_s3_allows() {
     for key in &long {
         assert!(key.len() <= 1024);
         store.put(key, "image/png", PNG.into()).await.unwrap();
-        let look = store.look(key).await.unwrap();
-        assert_eq!((look.bytes, look.media_type.as_deref()), (PNG.len() as u64, Some("image/png")));
+        let info = store.inspect(key).await.unwrap();
+        assert_eq!((info.bytes, info.media_type.as_deref()), (PNG.len() as u64, Some("image/png")));
     }
     store.put("k", "text/plain", "short".into()).await.unwrap();
     folder.server.stop().await;
