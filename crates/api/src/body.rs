@@ -24,6 +24,7 @@ pub(crate) const MAX_BODY: usize = 256 * 1024;
 pub(crate) const MAX_LARGE_BODY: usize = 1024 * 1024;
 /// Longest time a client may take to send a body.
 const BODY_TIME: Duration = Duration::from_secs(20);
+
 /// A JSON body that may contain pictures.
 pub(crate) struct PredictionBody {
     /// The values; in place of a long picture stands a name in [`PredictionBody::pictures`].

@@ -48,20 +48,20 @@ fn check(shared: &Shared, tenant: &str, bucket: &str, key: &str) -> Finding {
     }
     let mut folders = key.split('/');
     match (folders.next(), folders.next()) {
-        (Some("uploads"), Some(whose)) if own && whose == tenant => Finding::Allowed,
+        (Some("uploads"), Some(owner)) if own && owner == tenant => Finding::Allowed,
         (Some("jobs"), Some(job)) if own => {
             job.parse().map_or_else(|_| Finding::Refused(elsewhere(bucket, key)), Finding::OutputOf)
         }
         (Some("uploads" | "jobs" | "checkpoints"), _) if own => Finding::Refused(elsewhere(bucket, key)),
-        _ => named(&shared.config.references, tenant, bucket, key),
+        _ => by_policy(&shared.config.references, tenant, bucket, key),
     }
 }
 
 /// What the operator's reference policy says.
-fn named(places: &[AllowedPrefix], tenant: &str, bucket: &str, key: &str) -> Finding {
-    if places.iter().any(|place| place.holds(tenant, bucket, key)) {
+fn by_policy(allowed: &[AllowedPrefix], tenant: &str, bucket: &str, key: &str) -> Finding {
+    if allowed.iter().any(|prefix| prefix.holds(tenant, bucket, key)) {
         Finding::Allowed
-    } else if places.iter().any(|place| place.bucket == bucket) {
+    } else if allowed.iter().any(|prefix| prefix.bucket() == bucket) {
         Finding::Refused(elsewhere(bucket, key))
     } else {
         Finding::Refused(format!("references may not come from bucket {bucket}"))

@@ -20,7 +20,7 @@ impl AllowedPrefix {
         &self.bucket
     }
 
-    /// Whether an object is in it. The folder's name counts whole: `team` is not where `team2/a.png` lies.
+    /// Whether an object is in it. The folder's name counts whole: `team` is not where `team2/a.png` is.
     pub(crate) fn holds(&self, tenant: &str, bucket: &str, key: &str) -> bool {
         let folder = self.folder.replace(TENANT, tenant);
         let inside = || key.strip_prefix(&folder).is_some_and(|rest| rest.starts_with('/') && rest.len() > 1);
@@ -56,12 +56,12 @@ impl fmt::Display for AllowedPrefix {
 mod tests {
     use super::*;
 
-    fn place(text: &str) -> AllowedPrefix {
+    fn prefix(text: &str) -> AllowedPrefix {
         text.parse().unwrap()
     }
 
     #[test]
-    fn a_place_holds_what_is_in_its_folder_and_nothing_beside_it() {
+    fn a_prefix_holds_what_is_in_its_folder_and_nothing_else() {
         let cases = [
             ("b", "b", "a.png", true),
             ("b", "c", "a.png", false),
@@ -77,16 +77,16 @@ mod tests {
             ("b/of/{tenant}", "b", "of/{tenant}/a.png", false),
         ];
         for (text, bucket, key, holds) in cases {
-            assert_eq!(place(text).holds("ours", bucket, key), holds, "{text} and {bucket}/{key}");
+            assert_eq!(prefix(text).holds("ours", bucket, key), holds, "{text} and {bucket}/{key}");
         }
     }
 
     #[test]
-    fn a_place_that_cannot_be_is_refused() {
+    fn an_invalid_prefix_is_refused() {
         for text in ["", "/refs", "b/{tennant}", "b/{tenant", "{tenant}/refs"] {
             assert!(text.parse::<AllowedPrefix>().is_err(), "{text}");
         }
-        assert_eq!(place("b/of/{tenant}/").to_string(), "b/of/{tenant}");
-        assert_eq!(place("b").to_string(), "b");
+        assert_eq!(prefix("b/of/{tenant}/").to_string(), "b/of/{tenant}");
+        assert_eq!(prefix("b").to_string(), "b");
     }
 }

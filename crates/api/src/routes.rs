@@ -128,13 +128,13 @@ fn files_of_the_page(router: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
 
 #[cfg(test)]
 mod dump {
-    #[test]
-    fn dump() {
+    #[tokio::test]
+    async fn dump() {
         use super::*;
-        let write = |name: &str, config: Config| {
+        let write = async |name: &str, config: Config| {
             let (_, files) = table(&config, 32 * 1024 * 1024);
             let bytes = files.answer("openapi.json", &axum::http::HeaderMap::new()).unwrap().into_body();
-            let bytes = futures::executor::block_on(axum::body::to_bytes(bytes, usize::MAX)).unwrap();
+            let bytes = axum::body::to_bytes(bytes, usize::MAX).await.unwrap();
             let folder = std::env::var("DUMP_TO").unwrap();
             std::fs::write(format!("{folder}/{name}.json"), bytes).unwrap();
         };
@@ -147,7 +147,7 @@ mod dump {
             ..Default::default()
         };
         let config = Config { model: "mini".into(), defaults, ..Config::default() };
-        write("open", Config { access: crate::access::mode::Access::Open, ..config.clone() });
-        write("keys", Config { access: crate::access::mode::Access::Keys, ..config });
+        write("open", Config { access: crate::access::mode::Access::Open, ..config.clone() }).await;
+        write("keys", Config { access: crate::access::mode::Access::Keys, ..config }).await;
     }
 }

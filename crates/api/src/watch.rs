@@ -305,7 +305,6 @@ impl Drop for Subscription {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use tokio_util::sync::CancellationToken;
     use uso_queue::private_redis::PrivateRedis;

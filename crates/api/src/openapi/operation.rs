@@ -71,7 +71,7 @@ impl Operation {
         self
     }
 
-    /// Takes a parameter: of the path, behind the `?` or a header.
+    /// Takes a parameter: of the path, of the query, or a header.
     pub(crate) fn parameter(mut self, parameter: Value) -> Self {
         self = match parameter["in"].as_str() {
             Some("path") => self

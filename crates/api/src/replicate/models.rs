@@ -24,7 +24,7 @@ const COG: &str = "0.9.0";
 
 /// The fleet's model.
 #[derive(Serialize, JsonSchema)]
-struct Model {
+pub(crate) struct Model {
     url: String,
     owner: String,
     name: String,
@@ -42,7 +42,7 @@ struct Model {
 /// A version of a model, with the schemas of its input and output.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ModelVersion")]
-struct Version {
+pub(crate) struct Version {
     id: String,
     #[schemars(with = "Option<Time>")]
     created_at: Option<String>,
@@ -54,7 +54,7 @@ struct Version {
 /// The versions of a model: there is one.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ModelVersionPage")]
-struct VersionPage {
+pub(crate) struct VersionPage {
     previous: Option<String>,
     next: Option<String>,
     results: [Version; 1],

@@ -34,7 +34,7 @@ pub(super) fn on_job(id: &'static str, summary: &'static str) -> Operation {
 }
 
 /// The schema of a request for a job.
-pub(super) fn request_schema(defaults: &Defaults) -> impl FnOnce(&mut SchemaGenerator) -> Value + 'static {
+pub(super) fn request_schema(defaults: &Defaults) -> impl FnOnce(&mut SchemaGenerator) -> Value + use<> {
     let defaults = defaults.clone();
     move |schemas| JobSpec::request_schema(schemas, &defaults).into()
 }

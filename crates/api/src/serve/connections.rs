@@ -69,7 +69,7 @@ impl Unused {
         false
     }
 
-    /// Ends the connection that has used for nothing for the longest time; gives whether there was one.
+    /// Closes the oldest connection that has sent no request; returns whether there was one.
     pub(super) fn close_oldest(&mut self) -> bool {
         let found = self.any();
         self.0.pop_front().into_iter().for_each(|(_, task)| task.abort());
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_that_used_for_nothing_goes_first() {
+    async fn the_oldest_that_sent_no_request_is_closed_first() {
         let (mut unused, mut tasks) = (Unused::default(), Vec::new());
         for _ in 0..3 {
             let (used, task) = (Used::default(), tokio::spawn(std::future::pending::<()>()));

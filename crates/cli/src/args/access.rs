@@ -83,9 +83,9 @@ fn share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| format!("must be a number from {least} to {most}"))
 }
 
-/// The buckets of some places, each once: what the store may read from at all.
-pub(crate) fn buckets(places: &[AllowedPrefix]) -> Vec<String> {
-    let mut buckets: Vec<String> = places.iter().map(|place| place.bucket().to_owned()).collect();
+/// The buckets of allowed prefixes, each once: the store may read from no others.
+pub(crate) fn buckets(allowed: &[AllowedPrefix]) -> Vec<String> {
+    let mut buckets: Vec<String> = allowed.iter().map(|prefix| prefix.bucket().to_owned()).collect();
     buckets.sort();
     buckets.dedup();
     buckets
