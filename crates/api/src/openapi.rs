@@ -1,8 +1,8 @@
 //! The document that describes the API (OpenAPI 3.1), made from the same table as the routes.
 //!
-//! Made by our own builder and not by `utoipa` or `aide`: schemas come from the types of `uso-queue`, which
-//! derive schemars', not utoipa's, and each refusal's codes, headers, links and the security of either mode of access are
-//! checked against a running fleet; with either crate we would still write all of that, and the crate's calls too.
+//! We use neither `utoipa` nor `aide`. The schemas come from types of `uso-queue` that derive schemars' `JsonSchema`, which
+//! `utoipa` cannot use. Codes and headers of refusals, links between operations and the security of each mode of access are
+//! checked against a running fleet (`ops/test-api.sh`); with `aide` we would still write all of them by hand.
 
 pub(crate) mod operation;
 pub(crate) mod parts;

@@ -1,4 +1,4 @@
-//! The begin of a connection: a client that sends nothing is not served, and one that has gone is not waited for.
+//! How a connection begins: a client that sends nothing is not served, and one that has gone is not waited for.
 
 use std::io::{Cursor, Result};
 
