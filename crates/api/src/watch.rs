@@ -307,7 +307,7 @@ mod tests {
     use std::sync::Arc;
 
     use tokio_util::sync::CancellationToken;
-    use uso_queue::private_redis::PrivateRedis;
+    use uso_local::PrivateRedis;
     use uso_queue::{Config, Queue};
 
     use super::{Topic, Watch};

@@ -8,7 +8,6 @@ pub mod address_guard;
 mod config;
 mod error;
 mod fetch;
-pub mod folder;
 mod keep;
 mod key;
 mod probe;
