@@ -12,7 +12,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uso_queue::{
-    Browse, BrowseCursor, Canceled, FieldError, JobId, JobView, KeyScope, MAX_URL, Submission, WebhookShape,
+    Canceled, FieldError, JobId, JobView, KeyScope, ListCursor, ListFilter, MAX_URL, Submission, WebhookShape,
 };
 
 use super::input::Wanted;
@@ -249,7 +249,7 @@ pub(crate) async fn show(
 pub(crate) fn list_operation() -> Operation {
     Operation::new("listPredictions", "List your predictions")
         .says("Every job is one; the newest first.")
-        .parameter(parts::cursor::<BrowseCursor>())
+        .parameter(parts::cursor::<ListCursor>())
         .gives::<PredictionPage>(StatusCode::OK, "A page.", &[])
 }
 
@@ -261,9 +261,9 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let after = params.given("cursor", "must be from the `next` of the page before");
     params.finish()?;
-    let wanted =
-        Browse { tenant: caller.tenant.clone(), state: None, class: None, batch: None, enough: PAGE, after };
-    let page = shared.queue.browse(&wanted).await?;
+    let tenant = Some(caller.tenant.clone());
+    let wanted = ListFilter { tenant, enough: PAGE, after, ..ListFilter::default() };
+    let page = shared.queue.list(&wanted).await?;
     let results =
         try_join_all(page.jobs.iter().map(|view| describe(&shared, &caller, view, &origin))).await?;
     let next = page.next.map(|next| format!("{}/v1/predictions?cursor={next}", origin.text()));

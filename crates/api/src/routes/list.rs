@@ -10,7 +10,7 @@ use futures::future::try_join_all;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
-use uso_queue::{BatchId, Browse, BrowseCursor, Class, State as JobState};
+use uso_queue::{BatchId, Class, ListCursor, ListFilter, State as JobState};
 
 use super::job_view::{Job, describe};
 use crate::caller::Caller;
@@ -31,7 +31,7 @@ struct JobPage {
     /// The jobs, the newest first; a page may have fewer than `limit` although more follow.
     jobs: Vec<Job>,
     /// The `cursor` of the next page; none at the end.
-    #[schemars(with = "Option<BrowseCursor>")]
+    #[schemars(with = "Option<ListCursor>")]
     next: Option<String>,
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn list_operation() -> Operation {
         .parameter(parts::in_query("class", "Only those of this class.", classes))
         .parameter(parts::in_query("batch", "Only those of this batch.", reference::<BatchId>()))
         .parameter(parts::limit(MOST, USUAL))
-        .parameter(parts::cursor::<BrowseCursor>())
+        .parameter(parts::cursor::<ListCursor>())
         .gives::<JobPage>(StatusCode::OK, "A page.", &[])
 }
 
@@ -54,8 +54,8 @@ pub(crate) async fn list(
     caller: Caller,
     mut params: Params,
 ) -> Result<Response, Problem> {
-    let wanted = Browse {
-        tenant: caller.tenant.clone(),
+    let wanted = ListFilter {
+        tenant: Some(caller.tenant.clone()),
         state: params.choice("state", &JobState::ALL.map(|state| (state.as_str(), state))),
         class: params.choice("class", &Class::ALL.map(|class| (class.as_str(), class))),
         batch: params.given("batch", "must be the id of a batch"),
@@ -63,7 +63,7 @@ pub(crate) async fn list(
         after: params.given("cursor", "must be the `next` of the page before"),
     };
     params.finish()?;
-    let page = shared.queue.browse(&wanted).await?;
+    let page = shared.queue.list(&wanted).await?;
     let jobs = try_join_all(page.jobs.iter().map(|view| describe(&shared, &caller, view))).await?;
     let body = JobPage { jobs, next: page.next.map(|next| next.to_string()) };
     // The URLs in it are secret while they are valid.
