@@ -1,5 +1,5 @@
-//! How many connections there may be, and who goes first where there are too many: whoever came first and has asked
-//! for nothing yet. So the half-open ones of somebody who means harm are in nobody's way but each other's.
+//! How many connections there may be, and which one is closed when there are too many: the oldest that has sent no
+//! request yet. So an attacker's half-open connections only replace each other.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task::AbortHandle;
 
-/// Files that a process needs beside connections of clients: to Redis, to S3, to endpoints.
+/// Files that a process needs beside clients' connections: to Redis, to S3, to endpoints.
 const OTHER_FILES: usize = 256;
-/// Most connections where nobody says how many.
+/// Most connections by default.
 const USUAL: usize = 8192;
-/// Files that a process may open where nobody tells.
+/// Files that a process may open, where the system does not say.
 const UNKNOWN: usize = 1024;
 
-/// As many connections as leave room for all else among the files that this process may open.
+/// As many connections as the files that this process may open allow, beside those it needs for other things.
 pub(crate) fn most_by_default() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     within(open_files(&limits).unwrap_or(UNKNOWN))
@@ -24,18 +24,18 @@ fn within(files: usize) -> usize {
     files.saturating_sub(OTHER_FILES).max(files / 4).clamp(1, USUAL)
 }
 
-/// The soft limit, as Linux tells it.
+/// The soft limit, from Linux's table.
 fn open_files(limits: &str) -> Option<usize> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     let soft = line.split_whitespace().next()?;
     if soft == "unlimited" { Some(usize::MAX) } else { soft.parse().ok() }
 }
 
-/// Whether a connection has asked for anything yet.
+/// Whether a connection has sent a request yet.
 #[derive(Clone, Default)]
-pub(super) struct Asked(Arc<AtomicBool>);
+pub(super) struct Used(Arc<AtomicBool>);
 
-impl Asked {
+impl Used {
     pub(super) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -45,27 +45,23 @@ impl Asked {
     }
 }
 
-/// Connections that have asked for nothing yet, as far as is known; the oldest first.
+/// Connections that have sent no request yet; the oldest first. Some may have sent one since they were added.
 #[derive(Default)]
-pub(super) struct Places(VecDeque<(Asked, AbortHandle)>);
+pub(super) struct Unused(VecDeque<(Used, AbortHandle)>);
 
-impl Places {
-    pub(super) fn newcomer(&self) -> Asked {
-        Asked::default()
-    }
-
-    pub(super) fn took(&mut self, asked: Asked, task: AbortHandle) {
-        // Those that have asked lie among the others until somebody looks: not for ever.
+impl Unused {
+    pub(super) fn add(&mut self, used: Used, task: AbortHandle) {
+        // Used connections stay in the list until it is full.
         if self.0.len() == self.0.capacity() {
-            self.0.retain(|(asked, task)| !asked.has() && !task.is_finished());
+            self.0.retain(|(used, task)| !used.has() && !task.is_finished());
         }
-        self.0.push_back((asked, task));
+        self.0.push_back((used, task));
     }
 
-    /// Whether somebody could be ended for somebody else.
-    pub(super) fn has_idle(&mut self) -> bool {
-        while let Some((asked, task)) = self.0.front() {
-            if !asked.has() && !task.is_finished() {
+    /// Whether one could be closed for a new one.
+    pub(super) fn any(&mut self) -> bool {
+        while let Some((used, task)) = self.0.front() {
+            if !used.has() && !task.is_finished() {
                 return true;
             }
             self.0.pop_front();
@@ -73,9 +69,9 @@ impl Places {
         false
     }
 
-    /// Ends the connection that has asked for nothing for the longest time; gives whether there was one.
-    pub(super) fn make_room(&mut self) -> bool {
-        let found = self.has_idle();
+    /// Closes the oldest connection that has sent no request; returns whether there was one.
+    pub(super) fn close_oldest(&mut self) -> bool {
+        let found = self.any();
         self.0.pop_front().into_iter().for_each(|(_, task)| task.abort());
         found
     }
@@ -86,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_is_left_for_what_is_not_a_clients_connection() {
+    fn files_are_left_for_what_is_not_a_clients_connection() {
         let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
                     Max processes             63432                63432                processes \n\
                     Max open files            1024                 524288               files     \n";
@@ -97,17 +93,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_that_asked_for_nothing_goes_first() {
-        let (mut places, mut tasks) = (Places::default(), Vec::new());
+    async fn the_oldest_that_sent_no_request_is_closed_first() {
+        let (mut unused, mut tasks) = (Unused::default(), Vec::new());
         for _ in 0..3 {
-            let (asked, task) = (places.newcomer(), tokio::spawn(std::future::pending::<()>()));
-            places.took(asked.clone(), task.abort_handle());
-            tasks.push((asked, task));
+            let (used, task) = (Used::default(), tokio::spawn(std::future::pending::<()>()));
+            unused.add(used.clone(), task.abort_handle());
+            tasks.push((used, task));
         }
         tasks[0].0.set();
-        assert!(places.make_room());
+        assert!(unused.close_oldest());
         assert!((&mut tasks[1].1).await.unwrap_err().is_cancelled());
         assert!(!tasks[0].1.is_finished() && !tasks[2].1.is_finished());
-        assert!(places.make_room() && !places.has_idle() && !places.make_room());
+        assert!(unused.close_oldest() && !unused.any() && !unused.close_oldest());
     }
 }

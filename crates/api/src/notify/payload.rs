@@ -1,26 +1,26 @@
-//! What endpoints are told.
+//! The payloads of webhooks.
 
 use serde_json::{Value, json};
 use uso_queue::{ClaimedDelivery, Delivery, Queue, WebhookShape};
 
-use crate::replicate::Shape;
-use crate::routes::JobLinks;
+use crate::job_links::JobLinks;
+use crate::replicate::shape::Shape;
 
-/// Writes messages. Their links lead to the API, and ask for a key there.
+/// Makes payloads. Their links lead to the API, where they need a key.
 #[derive(Clone)]
-pub(crate) struct Teller {
-    /// Where clients reach the API; empty if nobody knows, and links are then without it.
+pub(crate) struct Payloads {
+    /// Where clients reach the API; empty if that is unknown, and links are then paths alone.
     origin: String,
     shape: Shape,
 }
 
-impl Teller {
+impl Payloads {
     pub(crate) fn new(origin: Option<&str>, shape: Shape) -> Self {
         Self { origin: origin.unwrap_or_default().to_owned(), shape }
     }
 
-    /// The body of a message, the same for all attempts; of a prediction whose record's time is over, what is
-    /// still known.
+    /// The body of a delivery, the same for all attempts; of a prediction whose record has expired, what is still
+    /// known.
     pub(super) async fn body(&self, queue: &Queue, claimed: &ClaimedDelivery) -> Result<Value, String> {
         if claimed.shape == WebhookShape::Prediction {
             let view = queue.view(&claimed.delivery.job).await;

@@ -1,5 +1,5 @@
-//! Requests that are repeated under their idempotency key: they get the answer of the first, before anything else is
-//! looked at.
+//! Requests that are repeated with their idempotency key get the answer of the first, before anything else is
+//! checked.
 
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::Value;
@@ -7,21 +7,22 @@ use sha2::{Digest, Sha256};
 use uso_queue::{JobId, JobSpec, MAX_KEY, Rejection};
 
 use crate::caller::Caller;
-use crate::{Problem, Shared};
+use crate::problem::Problem;
+use crate::shared::Shared;
 
-/// What tells a request from others, and the key under which it may be repeated.
-pub(crate) struct Asked {
+/// A request's idempotency key and digest.
+pub(crate) struct RequestKey {
     pub(crate) key: Option<String>,
     /// SHA-256 of what the client sent.
     pub(crate) digest: [u8; 32],
 }
 
-impl Asked {
+impl RequestKey {
     pub(crate) fn new(headers: &HeaderMap, body: &Value) -> Result<Self, Problem> {
         Ok(Self { key: idempotency_key(headers)?, digest: Sha256::digest(body.to_string()).into() })
     }
 
-    /// The job that this request has made before, if it has; `spec` is what it means now, if it means anything.
+    /// The job that this request made before, if it did; `spec` is what the request asks for now, if it is valid.
     ///
     /// # Errors
     /// A refusal if its key was used for another request.

@@ -1,11 +1,11 @@
-//! Whether a request was made by a page of somebody else's, in a browser that can reach us.
+//! Whether a page of another site sent a request, in a browser that can reach us.
 //!
-//! Browsers let any page send some kinds of requests anywhere and only keep the answer from it: where nobody shows
-//! a key, that would be enough to change something.
+//! Browsers let any page send some kinds of requests to any server and only hide the answer: where no key is
+//! needed, that would be enough to change something.
 
 use axum::http::{HeaderMap, Uri, header};
 
-/// Whether a browser says that the page is neither ours nor at one of the origins that are let in.
+/// Whether the browser says that the page is neither ours nor at an allowed origin.
 pub(super) fn is_foreign<'a>(
     uri: &Uri,
     headers: &HeaderMap,
@@ -14,8 +14,8 @@ pub(super) fn is_foreign<'a>(
     // Only browsers send it, and no page can forge it.
     let Some(origin) = headers.get(header::ORIGIN) else { return false };
     let Ok(origin) = origin.to_str() else { return true };
-    // What stands before us may end TLS and call us by another name: the scheme tells nothing. A page cannot send
-    // either header without asking first.
+    // A proxy may end TLS and use another host name, so the scheme says nothing. A page cannot set either header without a
+    // preflight request.
     let named = |name: &str| headers.get(name).and_then(|host| host.to_str().ok());
     let hosts = [named("host"), named("x-forwarded-host"), uri.authority().map(|host| host.as_str())];
     let ours = origin.split_once("://").is_some_and(|(_, origin)| hosts.contains(&Some(origin)));

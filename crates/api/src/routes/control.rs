@@ -8,12 +8,23 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use uso_queue::{Canceled, Retried};
 
-use super::jobs::{accepted, describe, find, word};
+use super::job_view::{AcceptedJob, Job, accepted, describe, find, word};
+use super::jobs::{ON_JOB, on_job};
 use crate::caller::Caller;
+use crate::openapi::operation::Operation;
+use crate::openapi::parts::LOCATION;
 use crate::path::Path;
-use crate::{Problem, Shared};
+use crate::problem::Problem;
+use crate::shared::Shared;
 
-/// Ends a job; again gives the same answer.
+pub(crate) fn cancel_operation() -> Operation {
+    on_job("cancelJob", "Cancel a job")
+        .says("Repeating it gives the same answer. A key without the scope `read` gets no picture.")
+        .gives::<Job>(StatusCode::ACCEPTED, "The job is canceled.", &[])
+        .refuses(StatusCode::CONFLICT, &["already_ended"])
+}
+
+/// Cancels a job; repeating it gives the same answer.
 pub(crate) async fn cancel(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
@@ -32,7 +43,15 @@ pub(crate) async fn cancel(
     }
 }
 
-/// Makes a new job from one that has ended; again gives the same new job.
+pub(crate) fn retry_operation() -> Operation {
+    on_job("retryJob", "Repeat a job that has ended")
+        .says("Creates a new job once: repeating it gives the same one.")
+        .gives::<AcceptedJob>(StatusCode::ACCEPTED, "The new job.", &[LOCATION])
+        .leads_to(&ON_JOB)
+        .refuses(StatusCode::CONFLICT, &["not_finished"])
+}
+
+/// Creates a new job from one that has ended; repeating it gives the same new job.
 pub(crate) async fn retry(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
@@ -45,7 +64,7 @@ pub(crate) async fn retry(
             accepted(&new, view.state, &view.spec)
         }
         _ => {
-            let detail = "the job has not ended; only an ended one can be repeated";
+            let detail = "the job has not ended; you can only retry one that has ended";
             Err(Problem::new(StatusCode::CONFLICT, "not_finished", detail))
         }
     }

@@ -1,17 +1,18 @@
-//! Calls to addresses that a tenant names, who must not reach what only the fleet can reach.
+//! The address guard: calls to addresses that a tenant names must not reach what only the fleet can reach.
 //!
-//! Names are looked up by a resolver of ours, which hands on only addresses that it has checked; the client
-//! connects to those, so a name that means something else a moment later gains nothing. Where a redirect leads
-//! is for the caller to look at: [`client`] follows none.
+//! We look names up with our own resolver: it must check each address and hand it to the same connection. A
+//! check before the call would look the name up twice, and a name can mean another address the second time; a
+//! check after it would come when the connection is already open. The client follows no redirects: the caller checks
+//! each address first.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
 use std::time::Duration;
 
+use ipnet::{Ipv4Net, Ipv6Net};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Url};
 
-/// A name that nothing is sent to.
+/// A host name without a public address.
 #[derive(Debug, thiserror::Error)]
 #[error("the name has no public address")]
 struct Refused;
@@ -25,7 +26,7 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let allow_private = self.allow_private;
         Box::pin(async move {
-            // Whether a name is one of ours or nobody's is for nobody else to know.
+            // The caller must not learn whether a name is unknown or belongs to our network.
             let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|_| Refused)?;
             let allowed: Vec<SocketAddr> =
                 found.filter(|address| allow_private || is_public(address.ip())).collect();
@@ -37,7 +38,7 @@ impl Resolve for Resolver {
     }
 }
 
-/// A client for such calls, each of which is over within `timeout`.
+/// A client for such calls, each of which ends within `timeout`.
 ///
 /// # Errors
 /// If TLS cannot be set up.
@@ -46,15 +47,15 @@ pub fn client(allow_private: bool, timeout: Duration) -> reqwest::Result<Client>
         .user_agent(concat!("uso-fleet/", env!("CARGO_PKG_VERSION")))
         .timeout(timeout)
         .connect_timeout(timeout)
-        // Where a redirect leads has not been checked, and a proxy would look names up again.
+        // The address of a redirect has not been checked, and a proxy would look names up again.
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .dns_resolver(Resolver { allow_private })
         .build()
 }
 
-/// What went wrong with such a call, in words that tell nothing of our network.
-pub fn in_words(error: &reqwest::Error) -> String {
+/// The error of such a call, in words that reveal nothing of our network.
+pub fn describe(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".into();
     }
@@ -69,10 +70,10 @@ pub fn in_words(error: &reqwest::Error) -> String {
     reason.to_owned()
 }
 
-/// Reads such an address; a name in it is looked up only when something is sent.
+/// Reads such an address; its host name is looked up only when something is sent.
 ///
 /// # Errors
-/// What it must be, in words.
+/// What the address must be, in words.
 pub fn check_url(text: &str, allow_private: bool) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|_| "must be a URL".to_owned())?;
     match url.scheme() {
@@ -84,12 +85,52 @@ pub fn check_url(text: &str, allow_private: bool) -> Result<Url, String> {
         return Err("must not carry a user name or a password".into());
     }
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let inside = match host.parse::<IpAddr>() {
+    let is_private = match host.parse::<IpAddr>() {
         Ok(address) => !is_public(address),
         // Names of this machine everywhere (RFC 6761).
         Err(_) => matches!(host.trim_end_matches('.').rsplit('.').next(), Some("localhost")),
     };
-    if inside && !allow_private { Err("must be a public address".into()) } else { Ok(url) }
+    if is_private && !allow_private { Err("must be a public address".into()) } else { Ok(url) }
+}
+
+/// Networks of version 4 that are not the internet's (IANA's registry of special addresses).
+const SPECIAL_V4: [Ipv4Net; 14] = [
+    v4([0, 0, 0, 0], 8),       // this network
+    v4([10, 0, 0, 0], 8),      // private
+    v4([100, 64, 0, 0], 10),   // shared by carriers
+    v4([127, 0, 0, 0], 8),     // loopback
+    v4([169, 254, 0, 0], 16),  // link-local
+    v4([172, 16, 0, 0], 12),   // private
+    v4([192, 0, 0, 0], 24),    // protocol assignments
+    v4([192, 0, 2, 0], 24),    // documentation
+    v4([192, 168, 0, 0], 16),  // private
+    v4([198, 18, 0, 0], 15),   // benchmarks
+    v4([198, 51, 100, 0], 24), // documentation
+    v4([203, 0, 113, 0], 24),  // documentation
+    v4([224, 0, 0, 0], 4),     // multicast
+    v4([240, 0, 0, 0], 4),     // reserved, and broadcast
+];
+
+/// All that is handed out to networks of version 6.
+const GLOBAL_V6: Ipv6Net = v6([0x2000, 0, 0], 3);
+
+/// Networks inside of [`GLOBAL_V6`] that are not the internet's.
+const SPECIAL_V6: [Ipv6Net; 3] = [
+    v6([0x2001, 0, 0], 23),     // Teredo and other protocol assignments
+    v6([0x2001, 0xdb8, 0], 32), // documentation
+    v6([0x3fff, 0, 0], 20),     // documentation
+];
+
+/// Networks of version 6 whose addresses hold one of version 4: NAT64, in the last 32 bits, and 6to4.
+const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0], 96);
+const SIX_TO_FOUR: Ipv6Net = v6([0x2002, 0, 0], 16);
+
+const fn v4([a, b, c, d]: [u8; 4], length: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length)
+}
+
+const fn v6([a, b, c]: [u16; 3], length: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0), length)
 }
 
 /// Whether an address is one of the internet's, and not this machine's, a private network's, or a way around
@@ -102,36 +143,22 @@ fn is_public(address: IpAddr) -> bool {
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let special = address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_documentation()
-        || address.is_multicast()
-        // This network; shared by carriers; protocol assignments; benchmarks; reserved and broadcast.
-        || a == 0
-        || (a == 100 && b & 0b1100_0000 == 64)
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 198 && b & 0b1111_1110 == 18)
-        || a >= 240;
-    !special
+    !SPECIAL_V4.iter().any(|network| network.contains(&address))
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let s = address.segments();
-    let v4 = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
+    let [_, second, third, .., seventh, last] = address.segments();
+    let embedded = |high: u16, low: u16| is_public_v4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
     if let Some(mapped) = address.to_ipv4_mapped() {
         return is_public_v4(mapped);
     }
-    match s {
-        // Addresses of version 4 in other clothes: NAT64 and 6to4.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => is_public_v4(v4(high, low)),
-        [0x2002, high, low, ..] => is_public_v4(v4(high, low)),
-        // Teredo and other protocol assignments; documentation.
-        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
-        // All that is handed out to networks begins with 001.
-        [first, ..] => first & 0xe000 == 0x2000,
+    if NAT64.contains(&address) {
+        return embedded(seventh, last);
     }
+    if SIX_TO_FOUR.contains(&address) {
+        return embedded(second, third);
+    }
+    GLOBAL_V6.contains(&address) && !SPECIAL_V6.iter().any(|network| network.contains(&address))
 }
 
 #[cfg(test)]
@@ -225,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_that_lead_inside_are_refused_however_they_are_written() {
+    fn urls_of_private_addresses_are_refused_however_they_are_written() {
         for bad in [
             "",
             "x",
@@ -261,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_means_this_machine_is_not_handed_on() {
+    async fn a_name_of_this_machine_is_refused() {
         let resolve = async |allow_private| {
             let name = "localhost".parse::<Name>().unwrap();
             Resolver { allow_private }.resolve(name).await.map(Iterator::count)

@@ -1,5 +1,5 @@
-//! What a tenant is told of how fast it may submit: the fields `RateLimit-Policy` and `RateLimit` of the
-//! IETF draft (draft-ietf-httpapi-ratelimit-headers), on every answer to a submission or an upload.
+//! How fast a tenant may submit: the header fields `RateLimit-Policy` and `RateLimit` of the IETF draft
+//! (draft-ietf-httpapi-ratelimit-headers), on every answer to a submission or an upload.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +8,13 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
-use uso_queue::Allowance;
+use uso_queue::{Allowance, Queue};
 
-use crate::Shared;
-use crate::access::Recent;
+use crate::access::cache::Cache;
 use crate::caller::Caller;
 
-/// Routes that take from what a tenant may submit.
-const TAKING: [&str; 6] = [
+/// Routes that count towards a tenant's rate.
+const COUNTED: [&str; 6] = [
     "/v1/jobs",
     "/v1/batches",
     "/v1/predictions",
@@ -24,33 +23,54 @@ const TAKING: [&str; 6] = [
     "/v1/files",
 ];
 
-/// Longest wait for the numbers: the answer itself is there.
+/// Longest wait for the numbers: the answer itself is ready.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// For how long a tenant without a limit counts as one without asking again.
-const BELIEVED: Duration = Duration::from_secs(3);
+/// How long a tenant without a limit is remembered.
+const UNLIMITED_LIFE: Duration = Duration::from_secs(3);
 
-/// Tenants that were without a limit lately.
-pub(crate) struct Unlimited(Recent<()>);
+/// The rates of tenants.
+pub(crate) struct RateLimits {
+    queue: Queue,
+    /// Tenants that had no limit lately.
+    unlimited: Cache<()>,
+}
 
-impl Unlimited {
-    pub(crate) fn new() -> Self {
-        Self(Recent::new(BELIEVED))
+impl RateLimits {
+    pub(crate) fn new(queue: Queue) -> Self {
+        Self { queue, unlimited: Cache::new(UNLIMITED_LIFE) }
+    }
+
+    /// What is left of a tenant's rate; none without a limit, or if the queue does not answer soon.
+    async fn allowance(&self, tenant: &str) -> Option<Allowance> {
+        if self.unlimited.get(tenant).is_some() {
+            return None;
+        }
+        let asked = tokio::time::timeout(PATIENCE, self.queue.allowance(tenant)).await;
+        let found = asked.ok()?.ok()?;
+        if found.is_none() {
+            self.unlimited.put(tenant, ());
+        }
+        found
     }
 }
 
 /// Adds to the answer to a submission how much of the tenant's rate is left.
-pub(crate) async fn tell(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+pub(crate) async fn add_headers(
+    State(limits): State<Arc<RateLimits>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let route = request.extensions().get::<MatchedPath>();
     let takes =
-        request.method() == Method::POST && route.is_some_and(|route| TAKING.contains(&route.as_str()));
+        request.method() == Method::POST && route.is_some_and(|route| COUNTED.contains(&route.as_str()));
     let caller = request.extensions().get::<Caller>().filter(|_| takes).cloned();
     let mut response = next.run(request).await;
     let Some(caller) = caller else { return response };
     if response.status().is_server_error() {
         return response;
     }
-    if let Some(allowance) = allowance(&shared, &caller.tenant).await {
+    if let Some(allowance) = limits.allowance(&caller.tenant).await {
         for (name, value) in fields(&allowance) {
             if let Ok(value) = HeaderValue::try_from(value) {
                 response.headers_mut().insert(name, value);
@@ -58,18 +78,6 @@ pub(crate) async fn tell(State(shared): State<Arc<Shared>>, request: Request, ne
         }
     }
     response
-}
-
-async fn allowance(shared: &Shared, tenant: &str) -> Option<Allowance> {
-    if shared.unlimited.0.get(tenant).is_some() {
-        return None;
-    }
-    let asked = tokio::time::timeout(PATIENCE, shared.queue.allowance(tenant)).await;
-    let found = asked.ok()?.ok()?;
-    if found.is_none() {
-        shared.unlimited.0.put(tenant, ());
-    }
-    found
 }
 
 /// The two fields: a full bucket as quota, the time it takes to fill as window; then what is left, and when
