@@ -6,9 +6,9 @@ use uso_queue::{
     BatchId, BatchOperation, BatchView, Canceled, JobId, Limits, Retried, Scope, TenantView, Window,
 };
 
-use super::Operator;
 use super::inspect::tenant_table;
 use super::print::safe;
+use super::{Operator, no_such_job};
 use crate::args::{LimitsArgs, ScopeArgs, WhichArgs, WindowArgs};
 
 impl Operator {
@@ -116,10 +116,6 @@ impl Operator {
             paused: false,
         }))
     }
-}
-
-pub(super) fn no_such_job(id: &JobId) -> String {
-    format!("there is no job {id}, or its record has expired")
 }
 
 fn no_such_batch(id: &BatchId) -> String {
