@@ -12,18 +12,20 @@
 //! ([`Queue::view`]). Who may ask for all this over HTTP is kept here, too ([`Queue::find_key`]).
 
 mod access;
+mod answers;
 mod backoff;
 mod codec;
 mod config;
 mod error;
 mod id;
 mod jobs;
-pub mod private_redis;
+mod limits;
 mod queue;
 mod random;
 mod redis;
 mod rejection;
 mod reply;
+mod scan;
 mod schema;
 mod tenant;
 mod webhooks;
@@ -46,6 +48,7 @@ pub use jobs::{
     Retried, SIDE, STEP_CACHE, STEPS, Scope, Source, State, Stats, Submission, Submitted, TokenCount,
     UsedLora, Window, WindowView, WorkerId, WorkerLora, WorkerReport, WorkerState,
 };
+pub use limits::{EVENTS_KEPT, IDLE_FOR, KEY_LIFE, MAX_SESSIONS};
 pub use queue::Queue;
 pub use rejection::{MAX_JOBS, MAX_KEY, Rejection};
 pub use schema::Time;

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::secret::{ApiKey, same};
+use crate::answers::Fields;
 use crate::random::random_bytes;
 use crate::reply::Reply;
 use crate::tenant::check_tenant;
@@ -81,19 +82,18 @@ impl KeyView {
         same(&self.digest, &key.digest())
     }
 
-    fn read(mut reply: Reply) -> Result<Self, Error> {
+    fn read(reply: Reply) -> Result<Self, Error> {
+        let mut key = Fields::of("key", reply)?;
+        let digest: Vec<u8> = key.take("digest")?;
         Ok(Self {
-            prefix: reply.next()?,
-            digest: reply
-                .next::<Vec<u8>>()?
-                .try_into()
-                .map_err(|_| Error::Unreadable("the digest of a key".into()))?,
-            tenant: reply.next()?,
-            scopes: KeyScope::read_all(&reply.next::<String>()?),
-            note: reply.next()?,
-            created_ms: reply.next()?,
-            expires_ms: reply.next()?,
-            revoked_ms: reply.next()?,
+            prefix: key.take("prefix")?,
+            digest: digest.try_into().map_err(|_| Error::Unreadable("the digest of a key".into()))?,
+            tenant: key.take("tenant")?,
+            scopes: KeyScope::read_all(&key.take::<String>("scopes")?),
+            note: key.take("note")?,
+            created_ms: key.take("created")?,
+            expires_ms: key.take("expires")?,
+            revoked_ms: key.take("revoked")?,
         })
     }
 

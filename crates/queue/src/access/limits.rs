@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use redis::Value;
 use serde::Serialize;
 
+use crate::answers::Fields;
 use crate::jobs::Counter;
 use crate::reply::Reply;
 use crate::tenant::check_tenant;
@@ -102,10 +104,15 @@ impl Queue {
     pub async fn allowance(&self, tenant: &str) -> Result<Option<Allowance>, Error> {
         check_tenant(tenant)?;
         let mut command = self.function(self.shard_of(tenant), "allowance");
-        let Some(mut reply) = Reply::of(self.0.connection.call(command.arg(tenant)).await?)? else {
+        let Some(reply) = Reply::of(self.0.connection.call(command.arg(tenant)).await?)? else {
             return Ok(None);
         };
-        Ok(Some(Allowance { per_second: reply.next()?, burst: reply.next()?, left: reply.next()? }))
+        let mut allowance = Fields::of("allowance", reply)?;
+        Ok(Some(Allowance {
+            per_second: allowance.take("rate")?,
+            burst: allowance.take("burst")?,
+            left: allowance.take("left")?,
+        }))
     }
 
     /// All tenants that have jobs or limits, by name.
@@ -115,24 +122,36 @@ impl Queue {
     pub async fn tenants(&self) -> Result<Vec<TenantView>, Error> {
         let mut tenants: BTreeMap<String, TenantView> = BTreeMap::new();
         for shard in self.shards() {
-            let mut reply = Reply::list(self.0.connection.call(&self.function(shard, "tenants")).await?)?;
-            let counts: Vec<(String, u64)> = reply.next()?;
-            for limited in reply.rest() {
-                let view = TenantView::read(Reply::list(limited)?)?;
-                tenants.insert(view.name.clone(), view);
-            }
-            for (name, jobs) in &counts {
+            self.add_limited(shard, &mut tenants).await?;
+            for (name, jobs) in &self.counters(shard).await? {
                 let Some(counter) = Counter::read(name) else { continue };
                 let view = tenants.entry(counter.tenant.to_owned());
                 let view = view.or_insert_with(|| TenantView::new(counter.tenant));
                 if counter.state == State::Queued {
-                    view.queued += jobs;
+                    view.queued += jobs.max(&0).unsigned_abs();
                 } else {
-                    view.running += jobs;
+                    view.running += jobs.max(&0).unsigned_abs();
                 }
             }
         }
         Ok(tenants.into_values().collect())
+    }
+
+    /// Adds the tenants of a shard that have limits.
+    async fn add_limited(&self, shard: u16, tenants: &mut BTreeMap<String, TenantView>) -> Result<(), Error> {
+        let mut cursor = "0".to_owned();
+        loop {
+            let mut command = self.function(shard, "limited");
+            let mut reply = Reply::list(self.0.connection.call(command.arg(&cursor)).await?)?;
+            cursor = reply.next()?;
+            for limited in reply.rest() {
+                let view = TenantView::read(limited)?;
+                tenants.insert(view.name.clone(), view);
+            }
+            if cursor == "0" {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -141,18 +160,18 @@ impl TenantView {
         Self { name: name.to_owned(), queued: 0, running: 0, limits: Limits::default(), paused: false }
     }
 
-    fn read(mut reply: Reply) -> Result<Self, Error> {
-        let mut view = Self::new(&reply.next::<String>()?);
+    fn read(value: Value) -> Result<Self, Error> {
+        let mut limits = Fields::read("limits", value)?;
+        let mut view = Self::new(&limits.take::<String>("tenant")?);
+        view.paused = limits.take("paused")?;
         view.limits = Limits {
-            weight: reply.next()?,
-            max_queued: reply.next()?,
-            max_running: reply.next()?,
-            per_second: reply.next()?,
-            burst: reply.next()?,
-            max_stored: None,
+            weight: limits.take("weight")?,
+            max_queued: limits.take("max_queued")?,
+            max_running: limits.take("max_running")?,
+            per_second: limits.take("rate")?,
+            burst: limits.take("burst")?,
+            max_stored: limits.take("max_stored")?,
         };
-        view.paused = reply.next()?;
-        view.limits.max_stored = reply.later()?.flatten();
         Ok(view)
     }
 }

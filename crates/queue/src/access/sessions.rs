@@ -7,8 +7,8 @@ use super::secret::SessionToken;
 use crate::{Error, Queue};
 
 impl Queue {
-    /// Opens a session for whoever showed the key with a prefix; none if the key is not valid now. A key may have 100
-    /// at once: with one more, the one that would end first ends.
+    /// Opens a session for whoever showed the key with a prefix; none if the key is not valid now. A key may have
+    /// [`MAX_SESSIONS`](crate::MAX_SESSIONS) at once: with one more, the one that would end first ends.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Unreachable`].

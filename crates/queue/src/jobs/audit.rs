@@ -1,15 +1,25 @@
 //! What must hold of every queue at every moment, and whether it does.
 
-use std::collections::{BTreeMap, HashMap};
+mod recount;
+mod standing;
+
+use std::collections::{BTreeSet, HashMap};
 
 use redis::Value;
 use serde::Serialize;
 
 use crate::reply::Reply;
-use crate::{Error, EventId, JobEvent, JobId, Queue, State};
+use crate::{Class, Error, EventId, JobEvent, JobId, Queue, State};
+use standing::{Places, Standing};
 
 /// Members of a list that one call reads.
-const PART: isize = 5000;
+const PART: usize = 5000;
+
+/// Tenants that one call looks at.
+const TENANTS: usize = 50;
+
+/// How often what looks wrong is looked at before it counts as wrong.
+const LOOKS: usize = 3;
 
 /// Something that must never be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,85 +45,8 @@ pub struct Audit {
     pub faults: Vec<Fault>,
 }
 
-/// Where one job stands, everything read at one moment.
-#[derive(Debug, Clone, Default)]
-struct Standing {
-    state: String,
-    attempt: u32,
-    fence: u64,
-    version: u64,
-    expires: bool,
-    lease_fence: u64,
-    lease_attempt: u32,
-    lease_version: u64,
-    pending: u64,
-    shard_fence: u64,
-    delayed: u64,
-    sized: u64,
-    listed: u64,
-}
-
-impl Standing {
-    fn read(mut reply: Reply) -> Result<Self, Error> {
-        let state = reply.next()?;
-        let _class: String = reply.next()?;
-        Ok(Self {
-            state,
-            attempt: reply.next()?,
-            fence: reply.next()?,
-            version: reply.next()?,
-            expires: reply.next()?,
-            lease_fence: reply.next()?,
-            lease_attempt: reply.next()?,
-            lease_version: reply.next()?,
-            pending: reply.next()?,
-            shard_fence: reply.next()?,
-            delayed: reply.next()?,
-            sized: reply.next()?,
-            listed: reply.next()?,
-        })
-    }
-
-    /// What is wrong with a job that stands like this.
-    fn faults(&self, attempts: u32) -> Vec<String> {
-        let mut faults = Vec::new();
-        let mut must = |holds: bool, what: String| {
-            if !holds {
-                faults.push(what);
-            }
-        };
-        let leased = self.lease_fence > 0;
-        let waits = self.delayed + self.sized + self.listed;
-        let budget = |attempt: u32| attempt <= attempts;
-        match State::read(&self.state) {
-            Ok(State::Queued) if leased => {
-                must(self.delayed + self.sized == 0, "runs and waits".into());
-                must(self.pending == 1, format!("runs with {} pending entries", self.pending));
-                must(self.lease_fence > self.fence, format!("runs under its old fence {}", self.fence));
-                must(self.lease_version > self.version, "its version did not rise with its lease".into());
-                must(budget(self.lease_attempt), format!("is in attempt {}", self.lease_attempt));
-                must(self.lease_fence <= self.shard_fence, "its fence is ahead of its shard's".into());
-            }
-            Ok(State::Queued) => {
-                must(waits == 1, format!("waits in {waits} places"));
-                must(!self.expires, "its record expires while it waits".into());
-                must(budget(self.attempt), format!("waits after {} attempts", self.attempt));
-            }
-            Ok(State::Running) => must(false, "its record says that it runs; only a lease may".into()),
-            Ok(_) => {
-                must(!leased, format!("has {} and still has a lease", self.state));
-                must(self.delayed + self.sized == 0, format!("has {} and still waits", self.state));
-                must(self.expires, format!("has {} and its record never expires", self.state));
-                must(budget(self.attempt), format!("took {} attempts", self.attempt));
-            }
-            Err(_) => must(!leased && waits == 0, format!("is at work or waits with {}", self.state)),
-        }
-        faults
-    }
-}
-
 impl Queue {
-    /// Checks the whole queue while it is at work. What looks wrong is checked once more, everything
+    /// Checks the whole queue while it is at work, in many short calls. What looks wrong is looked at again, everything
     /// about it at one moment, so that a busy queue gives no false alarm.
     ///
     /// # Errors
@@ -121,55 +54,91 @@ impl Queue {
     pub async fn audit(&self) -> Result<Audit, Error> {
         let mut audit = Audit::default();
         for shard in self.shards() {
-            let listed = self.listed(shard).await?;
-            let mut suspects = self.leased(shard).await?;
-            suspects.extend(listed.iter().filter(|(_, times)| **times > 1).map(|(id, _)| *id));
-            self.survey(shard, &listed, &mut audit.jobs, &mut suspects).await?;
-            suspects.sort();
-            suspects.dedup();
-            for id in suspects {
-                let faults = self.examine(&id).await?.faults(self.0.config.attempts);
-                audit.faults.extend(faults.into_iter().map(|what| Fault::of(id, what)));
+            let mut tenants = self.tenants_of(shard).await?;
+            let mut doubtful = BTreeSet::new();
+            for id in self.leased(shard).await? {
+                let standing = self.examine(&id, None).await?;
+                tenants.extend(standing.tenant.clone());
+                if !standing.faults(self.0.config.attempts).is_empty() {
+                    doubtful.insert(id);
+                }
             }
-            audit.faults.extend(self.recount(shard).await?);
+            let mut listed: HashMap<JobId, u32> = HashMap::new();
+            for list in self.lists(shard, &tenants).await? {
+                for id in self.read_list(&list).await? {
+                    *listed.entry(JobId::read(shard, &id)?).or_default() += 1;
+                }
+            }
+            doubtful.extend(listed.iter().filter(|(_, times)| **times > 1).map(|(id, _)| *id));
+            audit.jobs += self.survey(shard, &listed, &mut doubtful).await?;
+            audit.faults.extend(self.look_again(shard, doubtful).await?);
+            audit.faults.extend(self.recount(shard, &tenants).await?);
         }
         Ok(audit)
     }
 
-    /// How often each job lies in a list.
-    async fn listed(&self, shard: u16) -> Result<HashMap<JobId, u32>, Error> {
-        let lists: Vec<Vec<u8>> = self.0.connection.call(&self.function(shard, "lists")).await?;
-        let mut listed = HashMap::new();
-        for list in lists {
-            for part in 0.. {
-                let mut range = redis::cmd("LRANGE");
-                range.arg(&list).arg(part * PART).arg((part + 1) * PART - 1);
-                let ids: Vec<Vec<u8>> = self.0.connection.call(&range).await?;
-                for id in &ids {
-                    *listed.entry(JobId::read(shard, id)?).or_insert(0) += 1;
-                }
-                if ids.len() < PART as usize {
-                    break;
-                }
+    /// The tenants that have jobs in a shard, or had some.
+    async fn tenants_of(&self, shard: u16) -> Result<BTreeSet<String>, Error> {
+        let mut tenants = BTreeSet::new();
+        for name in self.counters(shard).await?.keys() {
+            let mut parts = name.splitn(3, ':').skip(2);
+            tenants.extend(parts.next().map(str::to_owned));
+        }
+        for class in Class::ALL {
+            for (scan, kind) in [("ZSCAN", "ring"), ("HSCAN", "passes")] {
+                let pairs =
+                    self.members_of(scan, &self.key(shard, &format!("{kind}:{}", class.as_str()))).await?;
+                tenants.extend(pairs.chunks(2).map(|pair| String::from_utf8_lossy(&pair[0]).into_owned()));
             }
         }
-        Ok(listed)
+        Ok(tenants)
     }
 
+    /// The jobs with a lease.
     async fn leased(&self, shard: u16) -> Result<Vec<JobId>, Error> {
-        let ids: Vec<Vec<u8>> = self.0.connection.call(&self.function(shard, "leased")).await?;
-        ids.iter().map(|id| Ok(JobId::read(shard, id)?)).collect()
+        let pairs = self.members_of("HSCAN", &self.key(shard, "leases")).await?;
+        pairs.chunks(2).map(|pair| Ok(JobId::read(shard, &pair[0])?)).collect()
     }
 
-    /// Goes through all records and adds those whose jobs do not seem to be in exactly one place.
+    /// The names of the lists in which jobs wait.
+    async fn lists(&self, shard: u16, tenants: &BTreeSet<String>) -> Result<Vec<Vec<u8>>, Error> {
+        let mut lists = self.members_of("SSCAN", &self.key(shard, "parked")).await?;
+        for some in tenants.iter().collect::<Vec<_>>().chunks(TENANTS) {
+            let mut command = self.function(shard, "backlogs");
+            command.arg(some);
+            lists.extend(self.0.connection.call::<Vec<Vec<u8>>>(&command).await?);
+        }
+        lists.sort();
+        lists.dedup();
+        Ok(lists)
+    }
+
+    /// The members of a list, the last first: read from its end, none is missed that stays where it is, for jobs leave
+    /// lists at their beginning. Those that join meanwhile may show some a second time.
+    async fn read_list(&self, list: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        let mut members = Vec::new();
+        loop {
+            let (last, first) = (members.len() + 1, members.len() + PART);
+            let mut range = redis::cmd("LRANGE");
+            range.arg(list).arg(format!("-{first}")).arg(format!("-{last}"));
+            let part: Vec<Vec<u8>> = self.0.connection.call(&range).await?;
+            let is_last = part.len() < PART;
+            members.extend(part.into_iter().rev());
+            if is_last {
+                return Ok(members);
+            }
+        }
+    }
+
+    /// Goes through all records and adds those whose jobs do not seem to be in exactly one place. Gives how many jobs
+    /// there are.
     async fn survey(
         &self,
         shard: u16,
         listed: &HashMap<JobId, u32>,
-        jobs: &mut u64,
-        suspects: &mut Vec<JobId>,
-    ) -> Result<(), Error> {
-        let mut cursor = "0".to_owned();
+        doubtful: &mut BTreeSet<JobId>,
+    ) -> Result<u64, Error> {
+        let (mut cursor, mut jobs) = ("0".to_owned(), 0);
         loop {
             let reply: Value = self.0.connection.call(self.function(shard, "survey").arg(&cursor)).await?;
             let mut reply = Reply::list(reply)?;
@@ -178,56 +147,36 @@ impl Queue {
                 let mut seen = Reply::list(seen)?;
                 let id = JobId::read(shard, &seen.next::<Vec<u8>>()?)?;
                 let state: String = seen.next()?;
-                let (leased, delayed, sized): (u32, u32, u32) = (seen.next()?, seen.next()?, seen.next()?);
-                let places = leased + delayed + sized + listed.get(&id).copied().unwrap_or(0);
-                *jobs += 1;
+                let elsewhere: u32 = seen.all::<u32>()?.into_iter().sum();
+                let places = elsewhere + listed.get(&id).copied().unwrap_or(0);
+                jobs += 1;
                 let ended = State::read(&state).is_ok_and(State::is_terminal);
-                if (!ended && places != 1) || (ended && leased + delayed + sized > 0) {
-                    suspects.push(id);
+                if (!ended && places != 1) || (ended && elsewhere > 0) {
+                    doubtful.insert(id);
                 }
             }
             if cursor == "0" {
-                return Ok(());
+                return Ok(jobs);
             }
         }
     }
 
-    async fn examine(&self, id: &JobId) -> Result<Standing, Error> {
-        let value = self.0.connection.call(self.function(id.shard(), "examine").arg(id.bytes())).await?;
-        Standing::read(Reply::list(value)?)
-    }
-
-    /// Compares the shard's counters with what they count.
-    async fn recount(&self, shard: u16) -> Result<Vec<Fault>, Error> {
-        let mut reply = Reply::list(self.0.connection.call(&self.function(shard, "recount")).await?)?;
-        let counters: BTreeMap<String, i64> = reply.next()?;
-        let (leases, strays): (i64, i64) = (reply.next()?, reply.next()?);
-        let sum = |prefix: &str| -> i64 {
-            counters.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, jobs)| jobs).sum()
-        };
+    /// What is wrong with jobs that looked wrong, once it has shown itself a few times.
+    async fn look_again(&self, shard: u16, mut doubtful: BTreeSet<JobId>) -> Result<Vec<Fault>, Error> {
         let mut faults = Vec::new();
-        let mut must = |what: &str, counted: i64, found: i64| {
-            if counted != found {
-                let what = format!("shard {shard} counts {counted} {what}, but there are {found}");
-                faults.push(Fault { job: None, what });
+        for _ in 0..LOOKS {
+            if doubtful.is_empty() {
+                break;
             }
-        };
-        for (name, jobs) in &counters {
-            must(name, *jobs, *jobs.max(&0));
+            let places = self.places(shard, &doubtful).await?;
+            faults.clear();
+            for id in &doubtful {
+                let standing = self.examine(id, Some(&places)).await?;
+                let found = standing.faults(self.0.config.attempts);
+                faults.extend(found.into_iter().map(|what| Fault::of(*id, what)));
+            }
+            doubtful = faults.iter().filter_map(|fault| fault.job).collect();
         }
-        let mut pending_in_all = 0;
-        for class in ["interactive", "bulk"] {
-            let mut found = Reply::list(reply.next()?)?;
-            let (entries, pending): (i64, i64) = (found.next()?, found.next()?);
-            let (delayed, sized, listed): (i64, i64, i64) = (found.next()?, found.next()?, found.next()?);
-            pending_in_all += pending;
-            must(&format!("pending {class} entries"), entries, pending);
-            must(&format!("running {class} jobs"), sum(&format!("running:{class}:")), pending);
-            let waiting = delayed + sized + listed - sum(&format!("ghosts:{class}"));
-            must(&format!("queued {class} jobs"), sum(&format!("queued:{class}:")), waiting);
-        }
-        must("leases", leases, pending_in_all);
-        must("jobs with notes of a lease that is gone", 0, strays);
         Ok(faults)
     }
 }
@@ -259,72 +208,5 @@ impl History {
         }
         (*version, *ended) = (event.version, event.is_terminal());
         faults
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Standing;
-
-    fn queued() -> Standing {
-        Standing { state: "queued".into(), version: 1, listed: 1, ..Standing::default() }
-    }
-
-    fn running() -> Standing {
-        Standing {
-            listed: 0,
-            lease_fence: 5,
-            lease_attempt: 1,
-            lease_version: 2,
-            pending: 1,
-            shard_fence: 5,
-            ..queued()
-        }
-    }
-
-    fn ended() -> Standing {
-        Standing { state: "failed".into(), expires: true, attempt: 3, listed: 0, ..queued() }
-    }
-
-    #[test]
-    fn what_is_as_it_must_be_raises_no_alarm() {
-        for standing in [
-            queued(),
-            running(),
-            ended(),
-            Standing { listed: 0, delayed: 1, ..queued() },
-            Standing { listed: 1, ..ended() },
-            Standing { state: "no record".into(), ..Standing::default() },
-        ] {
-            assert!(standing.faults(3).is_empty(), "{:?}: {:?}", standing, standing.faults(3));
-        }
-    }
-
-    #[test]
-    fn every_rule_is_checked() {
-        let broken = [
-            (Standing { listed: 0, ..queued() }, "waits in 0 places"),
-            (Standing { listed: 1, delayed: 1, ..queued() }, "waits in 2 places"),
-            (Standing { expires: true, ..queued() }, "its record expires while it waits"),
-            (Standing { attempt: 4, ..queued() }, "waits after 4 attempts"),
-            (Standing { delayed: 1, ..running() }, "runs and waits"),
-            (Standing { pending: 0, ..running() }, "runs with 0 pending entries"),
-            (Standing { fence: 5, ..running() }, "runs under its old fence 5"),
-            (Standing { version: 2, ..running() }, "its version did not rise with its lease"),
-            (Standing { lease_attempt: 4, ..running() }, "is in attempt 4"),
-            (Standing { shard_fence: 4, ..running() }, "its fence is ahead of its shard's"),
-            (
-                Standing { state: "running".into(), ..queued() },
-                "its record says that it runs; only a lease may",
-            ),
-            (Standing { lease_fence: 5, ..ended() }, "has failed and still has a lease"),
-            (Standing { sized: 1, ..ended() }, "has failed and still waits"),
-            (Standing { expires: false, ..ended() }, "has failed and its record never expires"),
-            (Standing { attempt: 4, ..ended() }, "took 4 attempts"),
-            (Standing { state: "no record".into(), ..running() }, "is at work or waits with no record"),
-        ];
-        for (standing, fault) in broken {
-            assert_eq!(standing.faults(3), [fault], "{standing:?}");
-        }
     }
 }

@@ -5,13 +5,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::submit::add_jobs;
+use crate::answers::Fields;
 use crate::codec::json;
+use crate::limits::SWEEP;
 use crate::reply::Reply;
 use crate::tenant::check_tenant;
 use crate::{BatchId, Error, JobId, JobSpec, MAX_KEY, Queue, Rejection, Submission};
-
-/// Jobs of a batch that one call repeats.
-const RETRIES: usize = 40;
 
 /// What can be done to all jobs of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +53,20 @@ pub struct BatchCounts {
     pub canceled: u64,
     /// Jobs whose time had passed.
     pub expired: u64,
+}
+
+impl BatchCounts {
+    fn read(mut counts: Fields) -> Result<Self, Error> {
+        Ok(Self {
+            total: counts.take("total")?,
+            queued: counts.take("queued")?,
+            running: counts.take("running")?,
+            succeeded: counts.take("succeeded")?,
+            failed: counts.take("failed")?,
+            canceled: counts.take("canceled")?,
+            expired: counts.take("expired")?,
+        })
+    }
 }
 
 /// Everything others see of a batch.
@@ -155,22 +168,19 @@ impl Queue {
     /// [`Error::Unreachable`].
     pub async fn batch(&self, id: &BatchId) -> Result<Option<BatchView>, Error> {
         let value: Value = self.0.connection.call(self.function(id.shard(), "batch").arg(id.bytes())).await?;
-        let Some(mut reply) = Reply::of(value)? else { return Ok(None) };
-        let (tenant, created_ms) = (reply.next()?, reply.next()?);
-        let mut counts = Reply::list(reply.next()?)?;
-        let counts = BatchCounts {
-            total: counts.next()?,
-            queued: counts.next()?,
-            running: counts.next()?,
-            succeeded: counts.next()?,
-            failed: counts.next()?,
-            canceled: counts.next()?,
-            expired: counts.next()?,
-        };
-        let (paused, canceled) = (reply.next()?, reply.next()?);
-        let metadata = reply.next::<Option<String>>()?.as_deref().map(json).transpose()?.unwrap_or_default();
-        let expires_ms = reply.next()?;
-        Ok(Some(BatchView { id: *id, tenant, created_ms, counts, paused, canceled, expires_ms, metadata }))
+        let Some(reply) = Reply::of(value)? else { return Ok(None) };
+        let mut batch = Fields::of("batch", reply)?;
+        let metadata: Option<String> = batch.take("metadata")?;
+        Ok(Some(BatchView {
+            id: *id,
+            tenant: batch.take("tenant")?,
+            created_ms: batch.take("created")?,
+            counts: BatchCounts::read(Fields::read("batch_counts", batch.take("counts")?)?)?,
+            paused: batch.take("paused")?,
+            canceled: batch.take("stopped")?,
+            expires_ms: batch.take("expires")?,
+            metadata: metadata.as_deref().map(json).transpose()?.unwrap_or_default(),
+        }))
     }
 
     /// Does something to all jobs of a batch, whatever their number, and returns when it is done: in
@@ -191,7 +201,7 @@ impl Queue {
     pub(crate) async fn sweep(&self, shard: u16) -> Result<bool, Error> {
         let mut command = self.function(shard, "sweep");
         command.arg(self.0.config.retention_ms());
-        for _ in 0..RETRIES {
+        for _ in 0..SWEEP {
             command.arg(JobId::new(shard).bytes());
         }
         let left: u64 = self.0.connection.call(&command).await?;

@@ -6,6 +6,7 @@ use redis::Value;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::answers::Fields;
 use crate::codec::json;
 use crate::reply::Reply;
 use crate::tenant::check_tenant;
@@ -190,69 +191,45 @@ pub struct JobView {
 }
 
 impl JobView {
-    /// Reads what the function `view` gives, in its order.
-    pub(crate) fn read(id: JobId, mut reply: Reply) -> Result<Self, Error> {
+    /// Reads what the function `view` gives.
+    pub(crate) fn read(id: JobId, reply: Reply) -> Result<Self, Error> {
+        let mut job = Fields::of("view", reply)?;
         let other = |bytes: Option<Vec<u8>>| bytes.map(|bytes| JobId::read(id.shard(), &bytes)).transpose();
-        let state = State::read(&reply.next::<String>()?)?;
-        let tenant = reply.next()?;
-        let spec: JobSpec = json(&reply.next::<String>()?)?;
-        let submitted_ms = reply.next()?;
-        let version = reply.next()?;
-        let last_event =
-            reply.next::<String>()?.parse().map_err(|_| Error::Unreadable("an event's id".into()))?;
-        let attempt = reply.next::<Option<u32>>()?.unwrap_or(0);
-        let fence = reply.next::<Option<u64>>()?.unwrap_or(0);
-        let step = reply.next::<Option<u32>>()?.unwrap_or(0);
-        let of = reply.next::<Option<u32>>()?.unwrap_or(0);
-        let started_ms = reply.next()?;
-        let due_ms = reply.next()?;
-        let _start_by: Option<u64> = reply.next()?;
-        let _finish_by: Option<u64> = reply.next()?;
-        let batch = reply.next::<Option<Vec<u8>>>()?.map(|bytes| BatchId::read(id.shard(), &bytes));
-        let retry_of = other(reply.next()?)?;
-        let retried_by = other(reply.next()?)?;
-        let need: Option<u64> = reply.next()?;
-        let checkpoint = optional_json(&mut reply)?;
-        let error = optional_json(&mut reply)?;
-        let output = optional_json(&mut reply)?;
-        let aborted = reply.next::<Option<bool>>()?.unwrap_or(false);
-        let finished_ms = reply.next()?;
-        let expires_ms = reply.next()?;
-        let worker = reply.next()?;
-        let best: Option<u64> = reply.next()?;
-        let lacking: Option<String> = reply.later::<Option<String>>()?.flatten();
+        let spec: JobSpec = json(&job.take::<String>("spec")?)?;
+        let event: String = job.take("event")?;
+        let batch: Option<Vec<u8>> = job.take("batch")?;
         Ok(Self {
-            class: spec.class,
-            batch: batch.transpose()?,
-            blocked: Blocked::read(need, best, lacking),
             id,
-            tenant,
-            state,
-            version,
-            attempt,
-            fence,
+            tenant: job.take("tenant")?,
+            state: State::read(&job.take::<String>("state")?)?,
+            version: job.take("version")?,
+            attempt: job.take::<Option<u32>>("attempt")?.unwrap_or(0),
+            fence: job.take::<Option<u64>>("fence")?.unwrap_or(0),
+            class: spec.class,
             spec,
-            step,
-            of,
-            submitted_ms,
-            started_ms,
-            due_ms,
-            finished_ms,
-            expires_ms,
-            aborted,
-            retry_of,
-            retried_by,
-            checkpoint,
-            worker,
-            output,
-            error,
-            last_event,
+            step: job.take::<Option<u32>>("step")?.unwrap_or(0),
+            of: job.take::<Option<u32>>("of")?.unwrap_or(0),
+            submitted_ms: job.take("submitted")?,
+            started_ms: job.take("started")?,
+            due_ms: job.take("due")?,
+            finished_ms: job.take("finished")?,
+            expires_ms: job.take("expires")?,
+            aborted: job.take::<Option<bool>>("aborted")?.unwrap_or(false),
+            batch: batch.map(|bytes| BatchId::read(id.shard(), &bytes)).transpose()?,
+            retry_of: other(job.take("retry_of")?)?,
+            retried_by: other(job.take("retried_by")?)?,
+            blocked: Blocked::read(job.take("need")?, job.take("best")?, job.take("lacking")?),
+            checkpoint: optional_json(job.take("checkpoint")?)?,
+            worker: job.take("worker")?,
+            output: optional_json(job.take("output")?)?,
+            error: optional_json(job.take("error")?)?,
+            last_event: event.parse().map_err(|_| Error::Unreadable("an event's id".into()))?,
         })
     }
 }
 
-fn optional_json<T: serde::de::DeserializeOwned>(reply: &mut Reply) -> Result<Option<T>, Error> {
-    reply.next::<Option<String>>()?.as_deref().map(json).transpose()
+fn optional_json<T: serde::de::DeserializeOwned>(text: Option<String>) -> Result<Option<T>, Error> {
+    text.as_deref().map(json).transpose()
 }
 
 impl Queue {

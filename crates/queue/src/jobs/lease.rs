@@ -6,8 +6,8 @@ use redis::Value;
 use uuid::Uuid;
 
 use super::hold::Hold;
+use crate::answers::Fields;
 use crate::codec::{json, to_json};
-use crate::reply::Reply;
 use crate::{BatchId, Checkpoint, Class, Error, Failure, JobId, JobSpec, Output, Queue};
 
 /// Largest record of a checkpoint in bytes of JSON.
@@ -49,25 +49,18 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Reads what the function `claim` gives for a job, in its order. A spec that this version cannot
-    /// read fails the job at once.
+    /// Reads what the function `claim` gives for a job. A spec that this version cannot read fails the job at once.
     pub(crate) async fn read(
         queue: Queue,
         shard: u16,
         token: Uuid,
         granted: Value,
     ) -> Result<Option<Self>, Error> {
-        let mut reply = Reply::list(granted)?;
-        let id = JobId::read(shard, &reply.next::<Vec<u8>>()?)?;
-        let (fence, attempt) = (reply.next()?, reply.next()?);
+        let mut lease = Fields::read("lease", granted)?;
+        let id = JobId::read(shard, &lease.take::<Vec<u8>>("id")?)?;
+        let (fence, attempt) = (lease.take("fence")?, lease.take("attempt")?);
         let hold = Hold { queue, id, fence, attempt, token };
-        let (claimed_ms, submitted_ms, tenant) = (reply.next()?, reply.next()?, reply.next()?);
-        let spec: String = reply.next()?;
-        let checkpoint: Option<String> = reply.next()?;
-        let finish_by_ms = reply.next()?;
-        let batch = reply.next::<Option<Vec<u8>>>()?.map(|bytes| BatchId::read(shard, &bytes));
-        let alone = reply.later()?.unwrap_or(false);
-        let spec = match json(&spec) {
+        let spec = match json(&lease.take::<String>("spec")?) {
             Ok(spec) => spec,
             Err(error) => {
                 let message = format!("the job's parameters cannot be read: {error}");
@@ -79,20 +72,21 @@ impl Lease {
                 return Ok(None);
             }
         };
-        // A checkpoint saves time; one that cannot be read only costs it.
-        let checkpoint = checkpoint.as_deref().and_then(|text| json(text).ok());
+        let checkpoint: Option<String> = lease.take("checkpoint")?;
+        let batch: Option<Vec<u8>> = lease.take("batch")?;
         Ok(Some(Self {
             id,
             fence,
             attempt,
             spec,
-            tenant,
-            submitted_ms,
-            claimed_ms,
-            finish_by_ms,
-            alone,
-            checkpoint,
-            batch: batch.transpose()?,
+            tenant: lease.take("tenant")?,
+            submitted_ms: lease.take("submitted")?,
+            claimed_ms: lease.take("claimed")?,
+            finish_by_ms: lease.take("finish_by")?,
+            alone: lease.take::<Option<bool>>("alone")?.unwrap_or(false),
+            // A checkpoint saves time; one that cannot be read only costs it.
+            checkpoint: checkpoint.as_deref().and_then(|text| json(text).ok()),
+            batch: batch.map(|bytes| BatchId::read(shard, &bytes)).transpose()?,
             hold,
         }))
     }

@@ -161,11 +161,7 @@ impl Queue {
 
     /// Jobs that run are few, and found by their leases.
     async fn list_running(&self, shard: u16, tenant: &str, filter: &ListFilter) -> Result<JobPage, Error> {
-        let mut command = self.function(shard, "at_work");
-        command.arg(tenant).arg(filter.class.map_or("", Class::as_str));
-        let ids: Vec<Vec<u8>> = self.0.connection.call(&command).await?;
-        let mut ids = ids.iter().map(|id| JobId::read(shard, id)).collect::<Result<Vec<_>, _>>()?;
-        ids.sort_unstable_by(|a, b| b.cmp(a));
+        let mut ids = self.running(shard, tenant, filter.class).await?;
         if let Some(ListCursor::Job(last)) = filter.after {
             ids.retain(|id| *id < last);
         }
@@ -188,6 +184,26 @@ impl Queue {
         let last = page.jobs.last().map(|view| view.id).filter(|_| page.jobs.len() == filter.enough);
         page.next = last.filter(|last| ids.last() != Some(last)).map(ListCursor::Job);
         Ok(page)
+    }
+
+    /// A tenant's jobs with a lease, the newest first.
+    async fn running(&self, shard: u16, tenant: &str, class: Option<Class>) -> Result<Vec<JobId>, Error> {
+        let (mut cursor, mut ids) = ("0".to_owned(), Vec::new());
+        loop {
+            let mut command = self.function(shard, "running");
+            command.arg(tenant).arg(class.map_or("", Class::as_str)).arg(&cursor);
+            let mut reply = Reply::list(self.0.connection.call::<Value>(&command).await?)?;
+            cursor = reply.next()?;
+            for id in reply.all::<Vec<u8>>()? {
+                ids.push(JobId::read(shard, &id)?);
+            }
+            if cursor == "0" {
+                break;
+            }
+        }
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        ids.dedup();
+        Ok(ids)
     }
 
     async fn list_all(&self, filter: &ListFilter) -> Result<JobPage, Error> {

@@ -1,6 +1,6 @@
 //! Where a waiting job stands.
 
-use crate::reply::Reply;
+use crate::answers::Fields;
 use crate::{Class, Error, JobView, Queue, State};
 
 /// What comes before a job. Within a call's bounds: of very long backlogs and of very many tenants it is an
@@ -44,14 +44,14 @@ impl Queue {
     async fn place_of(&self, tenant: &str, class: Class, priority: i32, id: &[u8]) -> Result<Place, Error> {
         let mut command = self.function(self.shard_of(tenant), "place");
         command.arg(tenant).arg(class.as_str()).arg(priority).arg(id);
-        let mut reply = Reply::list(self.0.connection.call(&command).await?)?;
+        let mut place = Fields::read("place", self.0.connection.call(&command).await?)?;
         Ok(Place {
-            ahead: reply.next()?,
-            interactive_waiting: reply.next()?,
-            interactive_running: reply.next()?,
-            bulk_running: reply.next()?,
-            held: reply.next()?,
-            steps: reply.later::<Option<f64>>()?.flatten(),
+            ahead: place.take("ahead")?,
+            interactive_waiting: place.take("interactive_waiting")?,
+            interactive_running: place.take("interactive_running")?,
+            bulk_running: place.take("bulk_running")?,
+            held: place.take("held")?,
+            steps: place.take("steps")?,
         })
     }
 }

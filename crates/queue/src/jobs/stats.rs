@@ -1,7 +1,10 @@
 //! The queue's own numbers, and what holds claims up.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
+use crate::answers::Fields;
 use crate::reply::Reply;
 use crate::tenant::check_tenant;
 use crate::{Class, Error, Queue, State};
@@ -60,24 +63,26 @@ impl<'a> Counter<'a> {
 }
 
 impl Stats {
-    /// Adds what the function `depth` gives, in its order.
-    fn add(&mut self, mut reply: Reply) -> Result<(), Error> {
-        for (name, jobs) in reply.next::<Vec<(String, u64)>>()? {
-            let Some(counter) = Counter::read(&name) else { continue };
+    /// Adds the jobs of a shard by its counters.
+    fn add_counters(&mut self, counters: &BTreeMap<String, i64>) {
+        for (name, jobs) in counters {
+            let Some(counter) = Counter::read(name) else { continue };
             let depth = match counter.class {
                 Class::Interactive => &mut self.interactive,
                 Class::Bulk => &mut self.bulk,
             };
-            if counter.state == State::Queued {
-                depth.queued += jobs;
-            } else {
-                depth.running += jobs;
-            }
+            let sum = if counter.state == State::Queued { &mut depth.queued } else { &mut depth.running };
+            *sum += jobs.max(&0).unsigned_abs();
         }
+    }
+
+    /// Adds what the function `depths` gives.
+    fn add_depths(&mut self, mut reply: Reply) -> Result<(), Error> {
         for depth in [&mut self.interactive, &mut self.bulk] {
-            depth.delayed += reply.next::<u64>()?;
-            depth.too_big += reply.next::<u64>()?;
-            depth.paused |= reply.next::<bool>()?;
+            let mut more = Fields::read("depth", reply.next()?)?;
+            depth.delayed += more.take::<u64>("delayed")?;
+            depth.too_big += more.take::<u64>("sized")?;
+            depth.paused |= more.take::<bool>("paused")?;
         }
         self.dead += reply.next::<u64>()?;
         self.sweeps += reply.next::<u64>()?;
@@ -86,15 +91,17 @@ impl Stats {
 }
 
 impl Queue {
-    /// The queue's own numbers.
+    /// The queue's own numbers. They are read in parts: jobs that change meanwhile may be counted as they were
+    /// before or after.
     ///
     /// # Errors
     /// [`Error::Unreachable`].
     pub async fn stats(&self) -> Result<Stats, Error> {
         let mut stats = Stats::default();
         for shard in self.shards() {
-            let depth = self.0.connection.call(&self.function(shard, "depth")).await?;
-            stats.add(Reply::list(depth)?)?;
+            let depths = self.0.connection.call(&self.function(shard, "depths")).await?;
+            stats.add_depths(Reply::list(depths)?)?;
+            stats.add_counters(&self.counters(shard).await?);
         }
         Ok(stats)
     }

@@ -3,14 +3,11 @@
 use redis::Value;
 
 use crate::codec::to_json;
+use crate::limits::{PLAIN, SPECIAL};
 use crate::random::random_bytes;
 use crate::reply::Reply;
 use crate::tenant::check_tenant;
 use crate::{BatchId, Error, JobId, JobSpec, MAX_JOBS, MAX_KEY, Queue, Rejection, WebhookShape};
-
-/// How many arguments a job has that asks for nothing special, and one that does.
-const PLAIN: usize = 4;
-const SPECIAL: usize = 13;
 
 /// One job to be accepted.
 #[derive(Debug, Clone, Copy)]

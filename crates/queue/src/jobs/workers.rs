@@ -7,11 +7,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::codec::{json, to_json};
+use crate::limits::SILENT_LEASES;
 use crate::reply::Reply;
 use crate::{Class, Error, JobId, Queue};
-
-/// Leases for which a worker may be silent before it counts as gone.
-const SILENT_LEASES: u64 = 3;
 
 /// A process that takes part in the queue: one consumer of every stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

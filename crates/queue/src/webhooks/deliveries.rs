@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::endpoints::WebhookSecret;
+use crate::answers::Fields;
 use crate::reply::Reply;
 use crate::tenant::check_tenant;
 use crate::{Error, JobId, Queue, State};
@@ -168,14 +169,19 @@ impl Queue {
         let mut command = self.function(shard, "delivery_claim");
         command.arg(CLAIMED_FOR.as_millis() as u64).arg(busy);
         let value: Value = self.0.connection.call(&command).await?;
-        let Some(mut reply) = Reply::of(value)? else { return Ok(None) };
-        let delivery = Delivery::read(shard, Reply::list(reply.next()?)?)?;
-        let (claims, url) = (reply.next()?, reply.next()?);
-        let secrets = [Some(reply.next()?), reply.next::<Option<Vec<u8>>>()?];
-        let secrets = secrets.into_iter().flatten().map(WebhookSecret::read).collect::<Result<_, _>>()?;
-        let shape = WebhookShape::read(reply.next::<Option<String>>()?.as_deref());
-        let endpoint = reply.later()?.unwrap_or_else(|| format!("{} {}", delivery.tenant, delivery.webhook));
-        Ok(Some(ClaimedDelivery { delivery, url, shape, secrets, endpoint, claims }))
+        let Some(reply) = Reply::of(value)? else { return Ok(None) };
+        let mut claimed = Fields::of("claimed_delivery", reply)?;
+        let delivery = Delivery::read(shard, Reply::list(claimed.take("delivery")?)?)?;
+        let secrets = [Some(claimed.take("secret")?), claimed.take::<Option<Vec<u8>>>("old")?];
+        let endpoint: Option<String> = claimed.take("endpoint")?;
+        Ok(Some(ClaimedDelivery {
+            url: claimed.take("url")?,
+            shape: WebhookShape::read(claimed.take::<Option<String>>("shape")?.as_deref()),
+            secrets: secrets.into_iter().flatten().map(WebhookSecret::read).collect::<Result<_, _>>()?,
+            endpoint: endpoint.unwrap_or_else(|| format!("{} {}", delivery.tenant, delivery.webhook)),
+            claims: claimed.take("claims")?,
+            delivery,
+        }))
     }
 
     /// Says what became of an attempt; whether that counts: it does not if the delivery took too long and is
@@ -204,30 +210,33 @@ impl Queue {
 }
 
 impl Delivery {
-    fn read(shard: u16, mut reply: Reply) -> Result<Self, Error> {
-        let mut delivery = Self {
-            id: reply.next()?,
-            webhook: reply.next()?,
-            url: None,
-            tenant: reply.next()?,
-            job: JobId::read(shard, &reply.next::<Vec<u8>>()?)?,
-            state: State::read(&reply.next::<String>()?)?,
-            made_ms: reply.next()?,
-            attempts: reply.next()?,
-            due_ms: reply.next()?,
-            ended: reply.next()?,
-            log: Reply::list(reply.next()?)?
-                .rest()
-                .map(|attempt| Attempt::read(Reply::list(attempt)?))
-                .collect::<Result<_, _>>()?,
-        };
-        delivery.url = reply.next()?;
-        Ok(delivery)
+    fn read(shard: u16, reply: Reply) -> Result<Self, Error> {
+        let mut delivery = Fields::of("delivery", reply)?;
+        let log = Reply::list(delivery.take("log")?)?;
+        Ok(Self {
+            id: delivery.take("id")?,
+            webhook: delivery.take("hook")?,
+            url: delivery.take("url")?,
+            tenant: delivery.take("tenant")?,
+            job: JobId::read(shard, &delivery.take::<Vec<u8>>("job")?)?,
+            state: State::read(&delivery.take::<String>("state")?)?,
+            made_ms: delivery.take("made")?,
+            attempts: delivery.take("attempts")?,
+            due_ms: delivery.take("due")?,
+            ended: delivery.take("ended")?,
+            log: log.rest().map(Attempt::read).collect::<Result<_, _>>()?,
+        })
     }
 }
 
 impl Attempt {
-    fn read(mut reply: Reply) -> Result<Self, Error> {
-        Ok(Self { at_ms: reply.next()?, status: reply.next()?, error: reply.next()?, took_ms: reply.next()? })
+    fn read(value: Value) -> Result<Self, Error> {
+        let mut attempt = Fields::read("attempt", value)?;
+        Ok(Self {
+            at_ms: attempt.take("at")?,
+            status: attempt.take("status")?,
+            error: attempt.take("error")?,
+            took_ms: attempt.take("took")?,
+        })
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use redis::Value;
 use serde::Serialize;
 
+use crate::answers::Fields;
 use crate::random::{random_bytes, random_name};
 use crate::reply::Reply;
 use crate::tenant::check_tenant;
@@ -139,12 +140,17 @@ impl Queue {
 }
 
 impl Webhook {
-    fn read(mut reply: Reply) -> Result<Self, Error> {
-        let (id, url) = (reply.next()?, reply.next()?);
-        let events = reply.next::<String>()?.split_whitespace().map(State::read).collect::<Result<_, _>>()?;
-        let secret = WebhookSecret::read(reply.next()?)?;
-        let _old: Option<Vec<u8>> = reply.next()?;
-        Ok(Self { id, url, events, secret, created_ms: reply.next()?, disabled: reply.next()? })
+    fn read(reply: Reply) -> Result<Self, Error> {
+        let mut hook = Fields::of("hook", reply)?;
+        let events: String = hook.take("events")?;
+        Ok(Self {
+            id: hook.take("id")?,
+            url: hook.take("url")?,
+            events: events.split_whitespace().map(State::read).collect::<Result<_, _>>()?,
+            created_ms: hook.take("created")?,
+            disabled: hook.take("disabled")?,
+            secret: WebhookSecret::read(hook.take("secret")?)?,
+        })
     }
 
     fn read_optional(value: Value) -> Result<Option<Self>, Error> {
