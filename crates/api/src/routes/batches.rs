@@ -200,7 +200,7 @@ async fn steer(
     operation: BatchOperation,
 ) -> Steered {
     let view = find(&shared, &caller, &id).await?;
-    shared.queue.steer_batch(&view.id, operation).await?;
+    shared.queue.control_batch(&view.id, operation).await?;
     let view = find(&shared, &caller, &id).await?;
     Ok((StatusCode::ACCEPTED, Json(describe(view))).into_response())
 }

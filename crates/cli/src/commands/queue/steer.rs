@@ -58,7 +58,7 @@ impl Operator {
     /// Does something to all jobs of a batch and says how it stands then.
     async fn steer(&self, id: Option<String>, operation: BatchOperation) -> anyhow::Result<()> {
         let id = self.batch(&id.context("neither a job nor a batch")?).await?.id;
-        if !self.queue.steer_batch(&id, operation).await? {
+        if !self.queue.control_batch(&id, operation).await? {
             bail!(no_such_batch(&id));
         }
         let view = self.queue.batch(&id).await?.with_context(|| no_such_batch(&id))?;
