@@ -13,7 +13,7 @@ async fn position(fixture: &Fixture, job: &JobId) -> Option<QueuePosition> {
 }
 
 async fn ahead(fixture: &Fixture, job: &JobId) -> u64 {
-    place(fixture, job).await.unwrap().ahead
+    position(fixture, job).await.unwrap().ahead
 }
 
 #[tokio::test]
