@@ -60,7 +60,7 @@ impl Operator {
     /// Applies an operation to all jobs of a batch and prints the batch.
     async fn control_batch(&self, id: Option<String>, operation: BatchOperation) -> anyhow::Result<()> {
         let id = self.batch(&id.context("no job or batch is given")?).await?.id;
-        if !self.queue.steer_batch(&id, operation).await? {
+        if !self.queue.control_batch(&id, operation).await? {
             bail!(no_such_batch(&id));
         }
         let view = self.queue.batch(&id).await?.with_context(|| no_such_batch(&id))?;
