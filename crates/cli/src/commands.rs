@@ -1,6 +1,5 @@
 //! The commands, one file each.
 
-pub(crate) mod bench;
 pub(crate) mod generate;
 pub(crate) mod keys;
 pub(crate) mod migrate;

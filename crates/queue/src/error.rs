@@ -1,6 +1,6 @@
 //! What can go wrong.
 
-use crate::{JobId, Rejection};
+use crate::{JobId, NotAnId, Rejection};
 
 /// Everything that can go wrong between this process and the queue.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +70,6 @@ pub enum Error {
         /// The newest layout this version knows.
         known: u32,
     },
-    /// A private Redis could not be started.
-    #[error("private redis: {0}")]
-    PrivateRedis(String),
 }
 
 impl Error {
@@ -87,5 +84,12 @@ impl Error {
             Self::Refused(error) => !matches!(error.retry_method(), redis::RetryMethod::NoRetry),
             _ => false,
         }
+    }
+}
+
+/// An id that the queue holds and that is none.
+impl From<NotAnId> for Error {
+    fn from(error: NotAnId) -> Self {
+        Self::Unreadable(error.to_string())
     }
 }
