@@ -29,7 +29,7 @@ pub use self::budget::{
 pub use self::choose::{Refused, Terms};
 pub use self::cost::{Seconds, StepCost};
 pub use self::hardware::{Backend, Hardware, Speed};
-pub use self::order::Wishes;
+pub use self::order::PlanOptions;
 pub use self::outline::Outline;
 pub use self::parts::PartPlan;
 pub use self::picture::Picture;

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use proptest::prelude::*;
-use uso_queue::{ApiKey, BatchId, ListCursor, Defaults, EventId, JobId, JobSpec, LetterId, Source};
+use uso_queue::{ApiKey, BatchId, Defaults, EventId, JobId, JobSpec, LetterId, ListCursor, Source};
 
 /// Whatever a parser takes, it takes again as it is written down.
 fn reads_back<T: FromStr + Display + PartialEq>(text: &str) -> Result<(), TestCaseError> {
