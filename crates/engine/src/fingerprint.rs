@@ -41,7 +41,7 @@ pub(crate) fn engine(model: &Model, setup: &Setup) -> Result<String, Error> {
     for file in model.small_files() {
         add(&mut digest, &model.files().read(&file)?);
     }
-    Ok(hexadecimal(digest))
+    Ok(hex::encode(digest.finalize()))
 }
 
 /// The settings of a placement that change numbers. A part's place changes none, unless the part computes there.
@@ -63,7 +63,7 @@ fn numbers(placement: &Placement, is_quantised: bool) -> [String; 2] {
 pub(crate) fn lora(adapter: &Adapter) -> Result<String, Error> {
     let mut digest = Sha256::new();
     add_numbers(&mut digest, &adapter.weights())?;
-    Ok(hexadecimal(digest))
+    Ok(hex::encode(digest.finalize()))
 }
 
 fn add_numbers(digest: &mut Sha256, weights: &Weights) -> Result<(), Error> {
@@ -99,7 +99,7 @@ impl Request {
             add(&mut digest, b"step_cache");
             digest.update(self.step_cache.to_le_bytes());
         }
-        hexadecimal(digest)
+        hex::encode(digest.finalize())
     }
 }
 
@@ -107,8 +107,4 @@ impl Request {
 fn add(digest: &mut Sha256, part: &[u8]) {
     digest.update((part.len() as u64).to_le_bytes());
     digest.update(part);
-}
-
-fn hexadecimal(digest: Sha256) -> String {
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

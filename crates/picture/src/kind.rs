@@ -1,4 +1,7 @@
 //! Kind and size of a picture from its first bytes, without a decoder.
+//!
+//! Our own and not the crate `imagesize`: [`Picture::open`](crate::Picture::open) also needs orientation, interlacing and
+//! components from the same headers, so with the crate each header would be read twice, by two readers.
 
 use crate::{jpeg, png, webp};
 

@@ -1,4 +1,4 @@
-//! The door in the shape of Replicate's API.
+//! The API in the shape of Replicate's.
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
@@ -75,7 +75,7 @@ async fn a_prediction_is_a_job_from_its_beginning_to_its_picture() {
     );
     assert_eq!(picture.bytes().await.unwrap(), b"a picture".as_slice());
     problem(fixture.get(&format!("/v1/predictions/{id}/output/1.png")).await, 404, "no_such_output").await;
-    // The same job at the other door.
+    // The same job in our own API.
     let job: Value = fixture.get(&format!("/v1/jobs/{id}")).await.json().await.unwrap();
     assert_eq!(job["state"], "succeeded");
 
@@ -284,7 +284,7 @@ async fn links_to_pictures_need_no_key_and_open_nothing_else() {
 }
 
 #[tokio::test]
-async fn links_are_made_for_a_day_at_most_and_only_for_whoever_may_read() {
+async fn links_are_valid_for_a_day_at_most_and_only_made_for_callers_who_may_read() {
     let week = std::time::Duration::from_secs(7 * 24 * 3600);
     let config =
         Config { model: "toy".into(), access: Access::Keys, link_lifetime: week, ..Config::default() };

@@ -72,7 +72,7 @@ async fn a_job_that_does_not_is_accepted_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_process_that_stops_lets_whoever_waits_go() {
+async fn a_process_that_stops_answers_clients_that_wait() {
     let fixture = Fixture::start().await;
     let begun = Instant::now();
     let stops = async {

@@ -25,7 +25,7 @@ struct Message {
     body: String,
 }
 
-/// Somebody who listens, and answers what the test wants.
+/// An endpoint that answers what the test wants.
 #[derive(Clone)]
 struct Endpoint {
     heard: Arc<Mutex<Vec<Message>>>,
@@ -58,7 +58,7 @@ impl Endpoint {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), wait).await.expect("nobody told us")
+        tokio::time::timeout(Duration::from_secs(30), wait).await.expect("no webhook came")
     }
 }
 
@@ -307,7 +307,7 @@ async fn a_webhook_is_its_tenants_own_and_leads_outside() {
     assert_eq!(fixture.queue.webhooks("theirs").await.unwrap().len(), 1);
 }
 
-/// Somebody who takes connections and says nothing; counts them.
+/// An endpoint that accepts connections and never answers; counts them.
 struct BlackHole {
     url: String,
     taken: Arc<Mutex<Vec<tokio::net::TcpStream>>>,
@@ -333,7 +333,7 @@ impl BlackHole {
 }
 
 #[tokio::test]
-async fn endpoints_that_swallow_what_they_are_sent_hold_up_nobody_else() {
+async fn endpoints_that_never_answer_delay_no_others() {
     let fixture = fixture().await;
     let (hole, endpoint) = (BlackHole::start().await, Endpoint::start().await);
     let canceled = [uso_queue::State::Canceled];

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
-use uso_api::{Access, ReferencePlace};
+use uso_api::{Access, AllowedPrefix};
 use uso_queue::STEP_CACHE;
 
 #[derive(Args)]
@@ -83,9 +83,9 @@ fn share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| format!("must be a number from {least} to {most}"))
 }
 
-/// The buckets of these places, each once: all that the store may read from.
-pub(crate) fn buckets(places: &[ReferencePlace]) -> Vec<String> {
-    let mut buckets: Vec<String> = places.iter().map(|place| place.bucket().to_owned()).collect();
+/// The buckets of allowed prefixes, each once: the store may read from no others.
+pub(crate) fn buckets(allowed: &[AllowedPrefix]) -> Vec<String> {
+    let mut buckets: Vec<String> = allowed.iter().map(|prefix| prefix.bucket().to_owned()).collect();
     buckets.sort();
     buckets.dedup();
     buckets

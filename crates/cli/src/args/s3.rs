@@ -1,7 +1,7 @@
 //! Options for the connection to the object store.
 
 use clap::{Args, ValueEnum};
-use uso_api::ReferencePlace;
+use uso_api::AllowedPrefix;
 use uso_store::WebReferences;
 
 /// Credentials come from the usual AWS places: environment, profile, instance role.
@@ -22,7 +22,7 @@ pub(crate) struct S3Args {
     /// Another bucket, or a prefix in one, that references may come from; may be repeated. `{tenant}` in the prefix
     /// stands for the tenant's name.
     #[arg(long, env = "USO_S3_REFERENCE_BUCKETS", value_delimiter = ',', value_name = "BUCKET[/PREFIX]")]
-    pub(crate) s3_reference_bucket: Vec<ReferencePlace>,
+    pub(crate) s3_reference_bucket: Vec<AllowedPrefix>,
     /// Whether references may be https:// addresses; give API and workers the same. `public` allows addresses on the
     /// internet. `any` also allows private addresses and plain http, so whoever submits a job can make a worker call
     /// anything in its network.

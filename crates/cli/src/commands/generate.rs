@@ -98,7 +98,7 @@ fn request(args: &GenerateArgs, defaults: &Defaults, side: u32) -> anyhow::Resul
         content_size,
         steps: picture.steps.unwrap_or(defaults.steps),
         guidance: picture.guidance.unwrap_or(defaults.guidance),
-        seed: picture.seed.unwrap_or_else(|| u64::from(uuid::Uuid::new_v4().as_u128() as u32)),
+        seed: picture.seed.unwrap_or_else(|| u64::from(fastrand::u32(..))),
         position_shift: args.pe,
         loras: Vec::new(),
         step_cache: picture.step_cache.unwrap_or_default(),

@@ -142,5 +142,5 @@ fn digest(found: &Found) -> String {
             digest.update(text.as_bytes());
         }
     }
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(digest.finalize())
 }

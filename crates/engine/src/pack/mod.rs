@@ -77,7 +77,7 @@ fn write(contents: &Contents, path: &Path, report: &mut dyn FnMut(Progress)) -> 
             report(Progress { done, of: layout.data_bytes() });
         }
     }
-    let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::encode(digest.finalize());
     writer.seek(SeekFrom::Start(layout.digest_at())).map_err(failed)?;
     writer.write_all(digest.as_bytes()).map_err(failed)?;
     let file = writer.into_inner().map_err(|error| unwritten(path, error.error()))?;

@@ -256,7 +256,7 @@ impl Engine for Scripted {
 
 /// A LoRA whose numbers are its name.
 fn lora(name: &str) -> LoraFile {
-    let digest = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::encode(Sha256::digest(name));
     LoraFile { name: name.to_owned(), digest }
 }
 

@@ -71,7 +71,7 @@ impl Model {
             digest.update(name);
             digest.update(located.bytes().map_err(fault)?);
         }
-        Ok((changes, digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+        Ok((changes, hex::encode(digest.finalize())))
     }
 
     /// The transformer with the given changes and placement.

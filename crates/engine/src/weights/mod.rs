@@ -59,7 +59,7 @@ impl WeightFile {
                 digest.update(&buffer[..piece]);
             }
         }
-        Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex::encode(digest.finalize()))
     }
 
     /// The first fault of its tensors' bytes, in the order of the file.

@@ -51,7 +51,7 @@ fn whole_latents_have_the_recorded_digests() {
     for (name, digest) in digests {
         let (count, seed, _) = parse(&name);
         let bytes: Vec<u8> = normal(seed, count).into_iter().flat_map(f32::to_le_bytes).collect();
-        let ours: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let ours = hex::encode(Sha256::digest(&bytes));
         assert_eq!(ours, digest, "{name}");
     }
 }

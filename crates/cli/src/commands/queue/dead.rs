@@ -1,6 +1,5 @@
 //! `uso queue dead`.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -48,7 +47,7 @@ impl Operator {
         table.row(["since", &time(letter.id.at_ms())]);
         table.row(["bytes", &letter.raw.len().to_string()]);
         let mut document = document(&letter);
-        document["raw_hex"] = hex(&letter.raw).into();
+        document["raw_hex"] = hex::encode(&letter.raw).into();
         self.answer(&document, &format!("{table}\n{}", bytes(&letter.raw)))
     }
 
@@ -76,15 +75,6 @@ fn document(letter: &DeadLetter) -> Value {
         "at_ms": letter.id.at_ms(),
         "bytes": letter.raw.len(),
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // A string takes everything.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 fn no_such_letter(id: &LetterId) -> String {

@@ -80,8 +80,7 @@ impl Operator {
         self.answer(&json!({ "jobs": jobs, "more": more, "unreadable": page.unreadable }), &text)
     }
 
-    /// Reads pages until there are enough jobs: a tenant's newest jobs first; of the whole queue, the oldest that were
-    /// found.
+    /// Reads pages until there are enough jobs: the newest of a tenant first, or the oldest of the whole queue.
     async fn pages(&self, mut filter: ListFilter) -> anyhow::Result<JobPage> {
         let mut all = JobPage::default();
         loop {

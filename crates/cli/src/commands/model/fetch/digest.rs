@@ -97,13 +97,12 @@ impl Hasher {
     }
 
     pub(super) fn finish(self) -> Digest {
-        let hexadecimal = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         match self {
             Self::Sha256(hasher) => {
-                Digest { kind: Kind::Sha256, hexadecimal: hexadecimal(&hasher.finalize()) }
+                Digest { kind: Kind::Sha256, hexadecimal: hex::encode(hasher.finalize()) }
             }
             Self::GitBlob(hasher) => {
-                Digest { kind: Kind::GitBlob, hexadecimal: hexadecimal(&hasher.finalize()) }
+                Digest { kind: Kind::GitBlob, hexadecimal: hex::encode(hasher.finalize()) }
             }
         }
     }
