@@ -31,7 +31,7 @@ pub use self::choose::Terms;
 pub use self::cost::{Seconds, StepCost};
 pub use self::hardware::{Backend, Hardware};
 pub use self::layout::{Job, Plan};
-pub use self::order::Wishes;
+pub use self::order::PlanOptions;
 pub use self::outline::Outline;
 pub use self::parts::PartPlan;
 pub use self::picture::Picture;
