@@ -1,8 +1,4 @@
-//! HTTP over queue and store: submit a job, look at it, watch it, cancel it, fetch its picture.
-//!
-//! Requests become checked types here, at the edge; every refusal is a problem document (RFC 9457)
-//! that names each bad field. [`Api::serve`] runs it; `watch.rs` tells how one reader of the event
-//! stream serves any number of clients.
+#![doc = include_str!("../README.md")]
 
 mod access;
 mod body;

@@ -1,11 +1,4 @@
-//! Reference images in, outputs out: the part of S3 that the fleet needs.
-//!
-//! [`Store::fetch_image`] brings a reference, bounded in bytes, time and allowed buckets, and
-//! [`Store::fetch_web`] one from the web where that is allowed;
-//! [`Store::put`] keeps an output, [`Store::get`] and [`Store::delete`] bring back and forget what was
-//! put; [`Store::presign_get`] and [`Store::presign_put`] let clients
-//! fetch and upload without passing through us. [`folder`] serves the same protocol from a folder,
-//! for a single machine.
+#![doc = include_str!("../README.md")]
 
 mod config;
 mod error;

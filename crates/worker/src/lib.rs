@@ -1,11 +1,4 @@
-//! The workshop: takes leases, fetches references, steps samples on the device, hands in pictures.
-//!
-//! Read first: `drive.rs`, one job from lease to settlement, and `attempt.rs`, how its picture comes about.
-//! `run.rs` is the loop around them, `claims.rs` how much it claims, `drain.rs` how it stops. `device.rs` is
-//! the one thread that owns the model: `device/policy.rs` decides which sample steps next,
-//! `device/table.rs` has it done. `checkpoints.rs` is where half-drawn pictures lie meanwhile, `verdict.rs`
-//! what each failure means for the job; `transfers.rs` and `store_watch.rs` how a store that refuses everything is
-//! waited for.
+#![doc = include_str!("../README.md")]
 
 mod attempt;
 mod checkpoints;
