@@ -61,9 +61,12 @@ class Paper:
 
     def check(self):
         for number, _, text in self.blocks:
-            for command in commands(text):
-                for fault in command_faults(command):
-                    self.fault(number, fault)
+            try:
+                faults = [fault for command in commands(text) for fault in command_faults(command)]
+            except ValueError as error:
+                faults = [str(error)]
+            for fault in dict.fromkeys(faults):
+                self.fault(number, fault)
         for number, line in self.lines:
             for fault in self.line_faults(line):
                 self.fault(number, fault)
@@ -117,6 +120,8 @@ def commands(text):
             elif command:
                 yield command
                 command = []
+    if pending:
+        raise ValueError("a quotation is not closed")
 
 
 def command_faults(words):
