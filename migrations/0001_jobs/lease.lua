@@ -159,20 +159,24 @@ do
   end
 
   -- ARGS: worker, token, lease_ms, retention_ms, bulk_every, capacity, count, 1 if it has other work, then words in any
-  -- order: classes; LoRAs that it has, as `lora:` and the name; `stages` if it tells which stages are under way; `alone`
-  -- if it holds no job; `again` if the answer to the same claim was lost
+  -- order: classes; LoRAs that it has, as `lora:` and the name; tenants that it wants no job of, as `without:` and the
+  -- name; `stages` if it tells which stages are under way; `alone` if it holds no job; `again` if the answer to the
+  -- same claim was lost
   -- Gives whether it is worth asking again at once, then a list for each lease.
   local function claim(keys, args)
     local worker, token = args[1], args[2]
     local lease_ms, retention = number(args[3], 'lease_ms'), number(args[4], 'retention_ms')
-    local bulk_every, offer = number(args[5], 'bulk_every'), { capacity = number(args[6], 'capacity'), loras = {}, has = {} }
+    local bulk_every = number(args[5], 'bulk_every')
+    local offer = { capacity = number(args[6], 'capacity'), loras = {}, has = {}, without = {} }
     local most, said = number(args[7], 'count'), {}
     local busy = args[8] == '1'
     for i = 9, #args do
-      local lora = string.match(args[i], '^lora:(.+)$')
+      local lora, tenant = string.match(args[i], '^lora:(.+)$'), string.match(args[i], '^without:(.+)$')
       if lora then
         table.insert(offer.loras, lora)
         offer.has[lora] = true
+      elseif tenant then
+        offer.without[tenant] = true
       else
         said[args[i]] = true
       end

@@ -32,6 +32,9 @@ local function may_run(at, tenant)
     and not (limits.max_running and counted(at, 'running', tenant) >= limits.max_running)
 end
 
+-- Whether a worker may be given a tenant's jobs now.
+local function may_be_given(at, tenant, offer) return not offer.without[tenant] and may_run(at, tenant) end
+
 local function has_idle_worker(at)
   return redis.call('ZCOUNT', at.root .. ':idle', at.time - IDLE_MS, '+inf') > 0
 end
@@ -184,7 +187,7 @@ local function take_sized(at, class, offer, retention)
     if not record then
       redis.call('ZREM', sized, id)
       lose(at, class, id, fault)
-    elseif may_run(at, record.tenant) then
+    elseif may_be_given(at, record.tenant, offer) then
       redis.call('ZREM', sized, id)
       if loras.fit(at, id, record, offer, retention) then return id, record end
     end
@@ -199,7 +202,7 @@ function suspects.take(at, class, offer, retention)
     if not record then
       redis.call('ZREM', suspects.key(at.root, class), id)
       lose(at, class, id, fault)
-    elseif may_run(at, record.tenant) then
+    elseif may_be_given(at, record.tenant, offer) then
       suspects.pick_up(at.root, id, record)
       if record.need and record.need > offer.capacity then
         into_sized(at, id, record)
@@ -219,7 +222,7 @@ function loras.take(at, class, offer, retention)
       if not record then
         redis.call('ZREM', key, id)
         lose(at, class, id, fault)
-      elseif may_run(at, record.tenant) then
+      elseif may_be_given(at, record.tenant, offer) then
         redis.call('ZREM', key, id)
         if record.need and record.need > offer.capacity then
           into_sized(at, id, record)
@@ -261,19 +264,25 @@ local function take(at, class, offer, retention)
   if not id then id, record = take_sized(at, class, offer, retention) end
   if not id then id, record = loras.take(at, class, offer, retention) end
   if id then return id, record end
-  local ring = at.root .. ':ring:' .. class
+  local ring, passed_over = at.root .. ':ring:' .. class, {}
   for _ = 1, LOOKS do
-    local head = redis.call('ZRANGE', ring, 0, 0, 'WITHSCORES')
+    local head = redis.call('ZRANGE', ring, #passed_over, #passed_over, 'WITHSCORES')
     local tenant, pass = head[1], tonumber(head[2])
     if not tenant then return nil, false end
-    local more = may_run(at, tenant)
-    if more then id, more = pop(at, class, tenant, offer, retention) end
-    if id then
-      shard_of(at)['pass:' .. class] = pass
-      redis.call('ZADD', ring, pass + STRIDE / (limits_of(at, tenant).weight or 1), tenant)
-      return id, more
+    if offer.without[tenant] then
+      table.insert(passed_over, tenant)
+    else
+      local more = may_run(at, tenant)
+      if more then id, more = pop(at, class, tenant, offer, retention) end
+      if id then
+        shard_of(at)['pass:' .. class] = pass
+        redis.call('ZADD', ring, pass + STRIDE / (limits_of(at, tenant).weight or 1), tenant)
+        -- Whoever was passed over saves up no turns meanwhile.
+        for _, other in ipairs(passed_over) do redis.call('ZADD', ring, 'GT', pass, other) end
+        return id, more
+      end
+      if not more then leave(at, class, tenant, pass) end
     end
-    if not more then leave(at, class, tenant, pass) end
   end
   return nil, true
 end

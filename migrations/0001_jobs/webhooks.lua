@@ -122,17 +122,6 @@ local function hook_rotate(keys, args)
   return hook_values(args[2], values)
 end
 
--- ARGS: tenant, id, why it is disabled, or empty to enable it
--- Gives the endpoint, or nil if there is none.
-local function hook_switch(keys, args)
-  local root = keys[1]
-  local values = hook_of(root, args[1], args[2])
-  if not values then return false end
-  values.disabled = present(args[3])
-  keep_hook(root, args[1], args[2], values)
-  return hook_values(args[2], values)
-end
-
 local function delivery_values(id, delivery)
   local log = {}
   for i, attempt in ipairs(delivery.log) do
@@ -296,6 +285,32 @@ do
     end
     keep_circuit(root, tenant, endpoint, circuit)
   end
+
+  -- Sends to an endpoint at once what waits for it, whatever it has shown.
+  local function forgive(root, tenant, hook)
+    for _, endpoint in ipairs(redis.call('ZRANGE', endpoints_key(root, tenant), 0, -1)) do
+      if endpoint == hook or (hook == DEFAULT_HOOK and string.sub(endpoint, 1, #hook + 1) == hook .. ' ') then
+        redis.call('DEL', circuit_key(root, tenant, endpoint))
+        redis.call('ZADD', endpoints_key(root, tenant), 'XX', 0, endpoint)
+      end
+    end
+    redis.call('DEL', circuit_key(root, tenant, hook))
+  end
+
+  -- ARGS: tenant, id, why it is disabled, or empty to enable it
+  -- Gives the endpoint, or nil if there is none.
+  local function hook_switch(keys, args)
+    local root, tenant, hook = keys[1], args[1], args[2]
+    local values = hook_of(root, tenant, hook)
+    if not values then return false end
+    values.disabled = present(args[3])
+    keep_hook(root, tenant, hook, values)
+    -- Whoever enables it says that it answers again.
+    if not values.disabled then forgive(root, tenant, hook) end
+    return hook_values(hook, values)
+  end
+
+  register('hook_switch', hook_switch, ALWAYS)
 
   -- ARGS: id, how often it was claimed, `delivered`, `failed` or empty for another attempt, when that is due in
   -- milliseconds from now, status or empty, what went wrong or empty, how long it took, for how long nothing else is

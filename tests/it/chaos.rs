@@ -13,6 +13,7 @@ mod witness;
 use std::sync::Arc;
 
 use self::clients::Ledger;
+pub(crate) use self::plan::Dice;
 use self::plan::Plan;
 use self::site::Site;
 use self::witness::Witness;

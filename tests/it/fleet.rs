@@ -6,6 +6,7 @@ use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uso_engine::{DecodeLimits, Image};
+use uso_queue::Queue;
 use uso_queue::private_redis::PrivateRedis;
 use uso_store::folder::{FolderConfig, FolderServer};
 use uso_store::{Config, Credentials, Store};
@@ -46,6 +47,11 @@ impl Fleet {
         let store = Store::connect(config).await.unwrap();
         let api = Process::start(&["serve", "--listen", "127.0.0.1:0"], &environment).await;
         Self { redis, store, proxy, api, client: Client::new(), environment, data, _folder: folder }
+    }
+
+    /// The fleet's queue.
+    pub(crate) async fn queue(&self) -> Queue {
+        Queue::connect(uso_queue::Config::new(self.redis.url())).await.unwrap()
     }
 
     /// What every process of the fleet is told of its servers.

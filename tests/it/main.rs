@@ -14,6 +14,7 @@ mod outages;
 mod process;
 mod queue;
 mod references;
+mod stalls;
 #[expect(dead_code, reason = "the tests of the worker share it, and use all of it")]
 mod store_proxy;
 mod up;

@@ -50,6 +50,11 @@ impl Process {
         self.ready.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned()
     }
 
+    /// Its number, while it runs.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Sends a signal by name, for example `KILL`.
     pub(crate) async fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap().to_string();

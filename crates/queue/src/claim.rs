@@ -57,12 +57,23 @@ pub struct Claim<'a> {
     pub capacity: Option<u64>,
     /// Names of the LoRAs that the worker has; jobs that ask for others are left to others.
     pub loras: &'a [String],
+    /// Tenants whose jobs are left to others or to later.
+    pub without: &'a [String],
 }
 
 impl<'a> Claim<'a> {
     /// One job of any class, whatever its size.
     pub fn one(worker: &'a WorkerId) -> Self {
-        Self { worker, classes: &Class::ALL, count: 1, busy: false, alone: true, capacity: None, loras: &[] }
+        Self {
+            worker,
+            classes: &Class::ALL,
+            count: 1,
+            busy: false,
+            alone: true,
+            capacity: None,
+            loras: &[],
+            without: &[],
+        }
     }
 }
 
@@ -140,6 +151,9 @@ impl Queue {
         }
         for name in claim.loras {
             command.arg(format!("lora:{name}"));
+        }
+        for tenant in claim.without {
+            command.arg(format!("without:{tenant}"));
         }
         command.arg("stages");
         if alone {

@@ -21,6 +21,12 @@ use crate::transfers::Until;
 use crate::workshop::Workshop;
 use crate::{Error, HalfDrawn};
 
+/// How long a job keeps its slot while its references are fetched.
+const SOON: Duration = Duration::from_millis(250);
+
+/// How often a job that is wanted elsewhere is looked at: whether its references have come meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// What an attempt made of its job.
 pub(crate) enum Made {
     Picture(Box<Output>),
@@ -119,10 +125,23 @@ impl<'a> Attempt<'a> {
     async fn fetch(&self) -> Result<Option<(References, Duration)>, Error> {
         let begun = Instant::now();
         let style_side = self.shop.device.about().style_side;
-        let fetch = references::fetch(&self.shop.store, self.lease, style_side);
+        let fetch = async {
+            tokio::select! {
+                references = references::fetch(&self.shop.store, self.lease, style_side) => references,
+                never = self.let_others_go_first() => never,
+            }
+        };
         let Some(references) = self.unless_handed_back(fetch).await? else { return Ok(None) };
+        self.ticket.stage(Stage::Ahead);
         self.shop.metrics.stage("fetch", begun.elapsed());
         Ok(Some((references, begun.elapsed())))
+    }
+
+    /// References that do not come soon hold up nobody else.
+    async fn let_others_go_first<T>(&self) -> T {
+        tokio::time::sleep(SOON).await;
+        self.ticket.stage(Stage::Fetching);
+        std::future::pending().await
     }
 
     /// What `work` gives; none if the job is to go back before.
@@ -169,8 +188,9 @@ impl<'a> Attempt<'a> {
                 self.given_away.store(true, Ordering::Relaxed);
                 self.keeper.hand_back().cancel();
             }
-            if wanted.changed().await.is_err() {
-                break;
+            tokio::select! {
+                changed = wanted.changed() => if changed.is_err() { break },
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
         }
         std::future::pending().await

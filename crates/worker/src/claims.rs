@@ -1,5 +1,7 @@
 //! How much work a worker asks for: a pure function of what it holds.
 
+use std::collections::BTreeMap;
+
 use uso_queue::Class;
 
 use crate::held::{HeldJob, Stage};
@@ -7,11 +9,19 @@ use crate::held::{HeldJob, Stage};
 /// Finished pictures that may wait for the store before no more are drawn.
 const MOST_LEAVING: usize = 8;
 
+/// Jobs that may wait for slow references beside the slots.
+const MOST_FETCHING: usize = 16;
+
+/// How many of them may be one tenant's.
+const FETCHING_SHARE: usize = 4;
+
 /// What to ask the queue for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wish {
     pub(crate) classes: Vec<Class>,
     pub(crate) count: usize,
+    /// Tenants that have no share of fetches left.
+    pub(crate) without: Vec<String>,
 }
 
 /// What a worker offers.
@@ -29,7 +39,8 @@ pub(crate) struct Offer<'a> {
 
 /// Jobs for the free slots; once all slots draw, one ahead, whose references are fetched meanwhile; and an
 /// interactive one while no interactive one is drawn, for it can start at the next step. One in its last
-/// step counts as drawn. Nothing beside a job that is to run alone.
+/// step counts as drawn. A job whose references are long in coming takes no slot meanwhile. Nothing beside a job
+/// that is to run alone.
 pub(crate) fn wish(held: &[HeldJob], offer: &Offer<'_>) -> Option<Wish> {
     if held.iter().any(|job| job.alone) {
         return None;
@@ -38,23 +49,37 @@ pub(crate) fn wish(held: &[HeldJob], offer: &Offer<'_>) -> Option<Wish> {
     let ahead = count(&|job| job.stage == Stage::Ahead);
     let aside = count(&|job| matches!(job.stage, Stage::SetAside { .. }));
     let drawing = count(&|job| matches!(job.stage, Stage::Drawing { left: 2.. }));
-    if aside > offer.most_aside || count(&|job| job.stage == Stage::Leaving) >= MOST_LEAVING {
+    if aside > offer.most_aside
+        || count(&|job| job.stage == Stage::Leaving) >= MOST_LEAVING
+        || count(&|job| job.stage == Stage::Fetching) >= MOST_FETCHING
+    {
         return None;
     }
+    let wish = |classes, count| Some(Wish { classes, count, without: without(held) });
     let free = offer.slots.saturating_sub(drawing + aside);
     if free > ahead {
-        return Some(Wish { classes: offer.classes.to_vec(), count: free - ahead });
+        return wish(offer.classes.to_vec(), free - ahead);
     }
     if free == 0 && ahead == 0 {
         let may_wait = |class: &Class| *class == Class::Interactive || !offer.leaves_bulk;
         let classes: Vec<Class> = offer.classes.iter().copied().filter(may_wait).collect();
-        return (!classes.is_empty()).then_some(Wish { classes, count: 1 });
+        return if classes.is_empty() { None } else { wish(classes, 1) };
     }
     let urgent = count(&|job| {
         job.rank.interactive && matches!(job.stage, Stage::Ahead | Stage::Drawing { left: 2.. })
     });
     let asks = urgent == 0 && offer.classes.contains(&Class::Interactive);
-    asks.then(|| Wish { classes: vec![Class::Interactive], count: 1 })
+    if asks { wish(vec![Class::Interactive], 1) } else { None }
+}
+
+/// The tenants that have no share of fetches left.
+fn without(held: &[HeldJob]) -> Vec<String> {
+    let mut shares = BTreeMap::<&str, usize>::new();
+    for job in held.iter().filter(|job| job.stage == Stage::Fetching) {
+        *shares.entry(&job.tenant).or_default() += 1;
+    }
+    let spent = shares.into_iter().filter(|(_, fetching)| *fetching >= FETCHING_SHARE);
+    spent.map(|(tenant, _)| tenant.to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -72,7 +97,7 @@ mod tests {
     fn job(interactive: bool, stage: Stage) -> HeldJob {
         let id: JobId = "0-018f0000-0000-7000-8000-000000000000".parse().unwrap();
         let rank = Rank { interactive, priority: 0, age: 0 };
-        HeldJob { id, rank, stage, alone: false, hand_back: CancellationToken::new() }
+        HeldJob { id, tenant: "ours".into(), rank, stage, alone: false, hand_back: CancellationToken::new() }
     }
 
     fn bulk(stage: Stage) -> HeldJob {
@@ -86,11 +111,11 @@ mod tests {
     const OFFER: Offer<'static> = Offer { slots: 1, most_aside: 4, classes: &Class::ALL, leaves_bulk: false };
 
     fn any(count: usize) -> Option<Wish> {
-        Some(Wish { classes: Class::ALL.to_vec(), count })
+        Some(Wish { classes: Class::ALL.to_vec(), count, without: Vec::new() })
     }
 
     fn interactive() -> Option<Wish> {
-        Some(Wish { classes: vec![Class::Interactive], count: 1 })
+        Some(Wish { classes: vec![Class::Interactive], count: 1, without: Vec::new() })
     }
 
     #[test]
@@ -138,6 +163,21 @@ mod tests {
         for stage in [Stage::Ahead, FIRST, LAST, Stage::Leaving] {
             assert_eq!(wish(&[HeldJob { alone: true, ..bulk(stage) }], &Offer { slots: 3, ..OFFER }), None);
         }
+    }
+
+    #[test]
+    fn what_waits_for_its_references_takes_no_slot() {
+        let fetching = |count, tenant: &str| {
+            std::iter::repeat_n(HeldJob { tenant: tenant.into(), ..bulk(Stage::Fetching) }, count)
+        };
+        let held: Vec<_> = fetching(3, "ours").chain(fetching(2, "theirs")).collect();
+        assert_eq!(wish(&held, &OFFER), any(1));
+        assert_eq!(wish(&[held.clone(), vec![bulk(Stage::Ahead)]].concat(), &OFFER), interactive());
+        let held: Vec<_> = held.into_iter().chain(fetching(1, "ours")).collect();
+        let others = any(1).map(|wish| Wish { without: vec!["ours".into()], ..wish });
+        assert_eq!(wish(&held, &OFFER), others, "nobody has more than a share");
+        let all: Vec<_> = ["a", "b", "c", "d"].iter().flat_map(|tenant| fetching(4, tenant)).collect();
+        assert_eq!(wish(&all, &OFFER), None);
     }
 
     #[test]

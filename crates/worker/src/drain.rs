@@ -44,7 +44,7 @@ mod tests {
     fn job(age: u64, interactive: bool, stage: Stage) -> HeldJob {
         let id = "0-018f0000-0000-7000-8000-000000000000".parse().unwrap();
         let rank = Rank { interactive, priority: 0, age };
-        HeldJob { id, rank, stage, alone: false, hand_back: CancellationToken::new() }
+        HeldJob { id, tenant: "ours".into(), rank, stage, alone: false, hand_back: CancellationToken::new() }
     }
 
     fn ages(held: Vec<HeldJob>, step_ms: Option<u64>, grace_s: u64) -> Vec<u64> {

@@ -16,6 +16,8 @@ pub(crate) enum For {
     Work,
     /// It has room for an interactive job.
     Urgent,
+    /// It has nothing to do but to wait for references.
+    Anything,
     /// It has room for what nobody is woken for.
     Time,
 }
@@ -44,6 +46,7 @@ impl Ears {
         }
         let wakeups = match what {
             For::Nothing => return std::future::pending().await,
+            For::Anything => return tokio::time::sleep(LOOK / 4).await,
             For::Time => return tokio::time::sleep(LOOK).await,
             For::Work => &mut self.work,
             For::Urgent => &mut self.urgent,

@@ -12,7 +12,9 @@ use crate::device::{Place, Progress, Rank};
 /// How far a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Its references are fetched, or it waits for the device.
+    /// Its references are long in coming. Others go before it.
+    Fetching,
+    /// Its references have been asked for just now, or it waits for the device.
     Ahead,
     /// It is being drawn.
     Drawing {
@@ -36,6 +38,7 @@ impl Stage {
             Self::Drawing { left } => (1, left < 2),
             Self::SetAside { .. } => (2, false),
             Self::Leaving => (3, false),
+            Self::Fetching => (4, false),
         }
     }
 }
@@ -44,6 +47,7 @@ impl Stage {
 #[derive(Debug, Clone)]
 pub(crate) struct HeldJob {
     pub(crate) id: JobId,
+    pub(crate) tenant: String,
     pub(crate) rank: Rank,
     pub(crate) stage: Stage,
     /// Whether nothing else is to run beside it: a worker was lost at it before.

@@ -141,6 +141,8 @@ impl Worker {
             let listen = match &wish {
                 None => For::Nothing,
                 Some(_) if idle => For::Work,
+                // Nobody counts on it, and it has nothing to do.
+                Some(_) if held.iter().all(|job| job.stage == Stage::Fetching) => For::Anything,
                 Some(wish) if wish.classes.contains(&Class::Interactive) => For::Urgent,
                 Some(_) => For::Time,
             };
@@ -183,6 +185,7 @@ impl Worker {
             alone: self.held.jobs().is_empty(),
             capacity: about.memory,
             loras: &loras,
+            without: &wish.without,
         };
         match self.queue.claim(&claim).await {
             Ok(leases) => {
@@ -203,7 +206,14 @@ impl Worker {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let (keeper, rank) = (self.renewer.keep(&lease), attempt::rank(&lease));
         let hand_back = keeper.hand_back();
-        let job = HeldJob { id: lease.id, rank, stage: Stage::Ahead, alone: lease.alone, hand_back };
+        let job = HeldJob {
+            id: lease.id,
+            tenant: lease.tenant.clone(),
+            rank,
+            stage: Stage::Ahead,
+            alone: lease.alone,
+            hand_back,
+        };
         let ticket = self.held.take(number, job);
         let shop = Arc::clone(&self.shop);
         drives.spawn(async move { shop.drive(lease, keeper, ticket).await });

@@ -167,6 +167,28 @@ async fn a_job_too_big_for_one_worker_goes_to_a_larger_one_and_holds_up_nobody()
 }
 
 #[tokio::test]
+async fn a_worker_may_want_no_job_of_a_tenant() {
+    let fixture = Fixture::start().await;
+    fill(&fixture, "slow", Class::Bulk, 3).await;
+    fill(&fixture, "other", Class::Bulk, 3).await;
+    let without = async |tenants: &[&str]| {
+        let tenants: Vec<String> = tenants.iter().map(|&tenant| tenant.into()).collect();
+        let claim = Claim { without: &tenants, ..Claim::one(&fixture.worker) };
+        let lease = fixture.queue.claim(&claim).await.unwrap().pop()?;
+        let tenant = lease.tenant.clone();
+        lease.complete(&output("a")).await.unwrap();
+        Some(tenant)
+    };
+    assert_eq!(without(&["slow", "other"]).await, None);
+    for _ in 0..2 {
+        assert_eq!(without(&["slow"]).await.as_deref(), Some("other"));
+    }
+    let rest = serve(&fixture, 9).await;
+    assert_eq!(rest.iter().filter(|tenant| *tenant == "slow").count(), 3, "nothing is lost");
+    assert!(rest[..2].contains(&"other".to_owned()), "what it was passed over for is not made up: {rest:?}");
+}
+
+#[tokio::test]
 async fn several_jobs_are_claimed_in_one_call() {
     let fixture = Fixture::start().await;
     fill(&fixture, "web", Class::Interactive, 2).await;

@@ -270,6 +270,20 @@ async fn nothing_is_sent_for_a_while_to_an_endpoint_that_gives_no_answer() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_is_enabled_again_is_told_at_once() {
+    let fixture = Fixture::start().await;
+    let hook = hook(&fixture, "tenant", &[State::Canceled]).await;
+    ends(&fixture, "tenant", 20, None).await;
+    for _ in 0..4 {
+        let claimed = claim(&fixture).await.unwrap();
+        silence(&fixture, &claimed).await;
+    }
+    assert!(claim(&fixture).await.is_none(), "it is sent on");
+    fixture.queue.switch_webhook("tenant", &hook, None).await.unwrap();
+    assert!(claim(&fixture).await.is_some() && claim(&fixture).await.is_some());
+}
+
+#[tokio::test]
 async fn an_endpoint_that_asks_for_time_gets_it() {
     let fixture = Fixture::start().await;
     hook(&fixture, "tenant", &[State::Canceled]).await;

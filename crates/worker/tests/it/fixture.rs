@@ -134,9 +134,13 @@ impl Fixture {
     }
 
     pub(crate) async fn submit(&self, body: &Value) -> JobId {
+        self.submit_as("tenant", body).await
+    }
+
+    pub(crate) async fn submit_as(&self, tenant: &str, body: &Value) -> JobId {
         let defaults = Defaults { width: 64, height: 64, content_size: 64, ..Defaults::default() };
         let spec = JobSpec::parse(body, &Defaults { max_step_cache: 1.0, ..defaults });
-        self.queue.submit("tenant", &spec.unwrap()).await.unwrap().id
+        self.queue.submit(tenant, &spec.unwrap()).await.unwrap().id
     }
 
     /// Opens or closes the nightly window of bulk work.

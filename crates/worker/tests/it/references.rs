@@ -3,6 +3,7 @@
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use uso_engine::{DecodeLimits, Image};
 use uso_queue::{Failure, State};
 
@@ -92,6 +93,61 @@ async fn a_reference_from_the_web_draws_what_the_same_file_draws_from_the_store(
     let missing = json!({ "styles": [format!("{server}/none.png")] });
     let view = fixture.ended(&fixture.submit(&missing).await).await;
     assert_eq!((view.attempt, view.error.unwrap().code), (1, "reference_missing".to_owned()));
+    worker.stop().await;
+}
+
+/// A server whose answers wait until they are let go.
+async fn slow_server(go: CancellationToken) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let go = go.clone();
+            tokio::spawn(async move {
+                let star = std::fs::read("../engine/assets/mini/examples/content_star.png").unwrap();
+                go.cancelled().await;
+                stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await.unwrap();
+                stream.write_all(&star).await.unwrap();
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn slow_references_of_one_tenant_hold_up_no_other() {
+    let fixture = Fixture::start().await;
+    let go = CancellationToken::new();
+    let server = slow_server(go.clone()).await;
+    let body = json!({ "content": format!("{server}/star.png"), "class": "bulk", "steps": 2 });
+    let mut slow = Vec::new();
+    for _ in 0..6 {
+        slow.push(fixture.submit_as("slow", &body).await);
+    }
+    let worker = fixture.scripted("step=1ms").await;
+    let running = async || {
+        let mut running = 0;
+        for job in &slow {
+            running += usize::from(fixture.view(job).await.state == State::Running);
+        }
+        running
+    };
+    let shared = async {
+        while running().await < 4 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), shared).await.expect("they hold slots");
+    let other = fixture.submit_as("other", &json!({ "class": "bulk", "steps": 2 })).await;
+    assert_eq!(fixture.ended(&other).await.state, State::Succeeded);
+    assert!(running().await <= 4, "one tenant has more than a share");
+    for job in &slow {
+        assert!(!fixture.view(job).await.state.is_terminal());
+    }
+    go.cancel();
+    for job in &slow {
+        assert_eq!(fixture.ended(job).await.state, State::Succeeded);
+    }
     worker.stop().await;
 }
 
