@@ -5,7 +5,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
-use uso_queue::private_redis::PrivateRedis;
+use uso_local::PrivateRedis;
 use uso_queue::{
     Backoff, BatchId, Class, Config, Defaults, Failure, JobId, JobSpec, Lease, Queue, Scope, State,
     Submission, WorkerId, WorkerReport, WorkerState,

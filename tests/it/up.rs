@@ -7,7 +7,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
-use uso_queue::private_redis::PrivateRedis;
+use uso_local::PrivateRedis;
 use uso_queue::{Config, Defaults, JobSpec, Queue};
 
 use crate::fleet::{example, looks_as_recorded};

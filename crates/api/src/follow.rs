@@ -189,7 +189,7 @@ mod tests {
     use std::time::Duration;
 
     use tokio_util::sync::CancellationToken;
-    use uso_queue::private_redis::PrivateRedis;
+    use uso_local::PrivateRedis;
     use uso_queue::{Config, Defaults, JobSpec, Queue};
 
     use super::{FollowerOfMany, ToldOfMany};

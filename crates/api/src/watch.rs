@@ -308,7 +308,7 @@ mod tests {
     use std::time::Duration;
 
     use tokio_util::sync::CancellationToken;
-    use uso_queue::private_redis::PrivateRedis;
+    use uso_local::PrivateRedis;
     use uso_queue::{Config, Defaults, JobSpec, Queue, State, WorkerId};
 
     use super::{Topic, Watch};

@@ -8,7 +8,7 @@ use crate::args::LogFormat;
 
 /// Ours from info on, everybody else's from warning on.
 const DEFAULT: &str =
-    "warn,uso=info,uso_api=info,uso_engine=info,uso_queue=info,uso_store=info,uso_worker=info";
+    "warn,uso=info,uso_api=info,uso_engine=info,uso_local=info,uso_queue=info,uso_store=info,uso_worker=info";
 
 /// What a benchmark says of itself, and no word of each job.
 const MEASURING: &str = "warn,uso::commands=info";

@@ -70,9 +70,6 @@ pub enum Error {
         /// The newest layout this version knows.
         known: u32,
     },
-    /// A private Redis could not be started.
-    #[error("private redis: {0}")]
-    PrivateRedis(String),
 }
 
 impl Error {

@@ -18,7 +18,6 @@ mod lease;
 mod list;
 mod migrate;
 mod place;
-pub mod private_redis;
 mod reap;
 mod receipt;
 mod repeat;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use hyper::Uri;
+use http::Uri;
 
 use crate::{Error, outside};
 

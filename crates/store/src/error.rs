@@ -2,7 +2,6 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
@@ -173,22 +172,6 @@ pub enum Error {
     /// The client for references from the web cannot be made.
     #[error("tls cannot be set up")]
     Tls(#[source] reqwest::Error),
-    /// The folder to serve cannot be used.
-    #[error("cannot serve {} as an object store", path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// Why not.
-        source: Source,
-    },
-    /// The folder server's port cannot be had.
-    #[error("cannot listen on {address}")]
-    Listen {
-        /// Address and port asked for.
-        address: String,
-        /// Why not.
-        source: std::io::Error,
-    },
 }
 
 impl Error {
@@ -231,9 +214,7 @@ impl Error {
             | Self::BadKey { .. }
             | Self::NoCredentials { .. }
             | Self::BadLifetime { .. }
-            | Self::Tls(_)
-            | Self::Folder { .. }
-            | Self::Listen { .. } => false,
+            | Self::Tls(_) => false,
         }
     }
 

@@ -3,7 +3,6 @@
 mod config;
 mod error;
 mod fetch;
-pub mod folder;
 mod keep;
 mod key;
 pub mod outside;
@@ -34,7 +33,7 @@ use aws_sdk_s3::config::{ProvideCredentials, RequestChecksumCalculation, Respons
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 
-use hyper::Uri;
+use http::Uri;
 
 use error::{Place, classify};
 
@@ -203,8 +202,7 @@ async fn origin_of_links(client: &Client, bucket: &str) -> Result<String, Error>
         PresigningConfig::expires_in(Duration::from_secs(1)).map_err(|error| unsigned(error.into()))?;
     let link = Box::pin(client.get_object().bucket(bucket).key("a").presigned(life)).await;
     let link = link.map_err(|error| unsigned(error.into()))?;
-    let url: Uri =
-        link.uri().parse().map_err(|error: hyper::http::uri::InvalidUri| unsigned(error.into()))?;
+    let url: Uri = link.uri().parse().map_err(|error: http::uri::InvalidUri| unsigned(error.into()))?;
     let host = url.authority().map(|authority| authority.as_str()).unwrap_or_default();
     Ok(format!("{}://{host}", url.scheme_str().unwrap_or("https")))
 }

@@ -61,7 +61,7 @@ fn engine(error: &EngineError, fail: &dyn Fn(&str, bool) -> Verdict) -> Verdict 
         EngineError::OutOfMemory { .. } => fail("out_of_memory", true),
         EngineError::Device(_) => fail("device_failed", true),
         EngineError::Scripted => fail("scripted_failure", true),
-        // It is drawn from the start instead; whoever reports it all the same may try again.
+        // Sampling starts from step 0 instead; if it is reported all the same, it may be tried again.
         EngineError::Checkpoint(_) => fail("checkpoint_not_usable", true),
         EngineError::ModelFile { .. } | EngineError::Weights { .. } => fail("model_broken", true),
         _ => fail("engine_failed", true),

@@ -172,23 +172,6 @@ async fn a_folder_conforms() {
 }
 
 #[tokio::test]
-async fn nobody_gets_in_without_keys() {
-    let folder = Folder::start().await;
-    let store = folder.store().await;
-    store.put("a.png", "image/png", PNG.into()).await.unwrap();
-    let url = format!("{}/uso/a.png", folder.server.endpoint());
-    assert_eq!(reqwest::get(url).await.unwrap().status(), 403);
-}
-
-#[tokio::test]
-async fn other_users_cannot_look_into_the_folder() {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = Folder::start().await;
-    let mode = std::fs::metadata(folder.data.path().join("s3")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o700);
-}
-
-#[tokio::test]
 async fn a_link_lives_from_a_second_to_a_week() {
     let folder = Folder::start().await;
     let store = folder.store().await;

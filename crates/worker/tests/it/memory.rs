@@ -1,4 +1,4 @@
-//! Devices with little memory: what fits is drawn, what does not makes room or waits for another worker.
+//! Devices with little memory: what fits is sampled, what does not makes room or waits for another worker.
 
 use serde_json::{Value, json};
 use uso_queue::{Blocked, JobView, State};
@@ -33,7 +33,7 @@ async fn a_picture_too_big_for_a_device_waits_for_another_and_holds_up_nobody() 
     large.stop().await;
 }
 
-/// Has an interactive job come while a bulk one is drawn, on a device that cannot hold both.
+/// Has an interactive job come while a bulk one is sampled, on a device that cannot hold both.
 async fn makes_room(script: &str) {
     let fixture = Fixture::start().await;
     let worker = fixture.scripted(&format!("{SCRIPT}{script}")).await;

@@ -94,7 +94,7 @@ async fn bulk_goes_on_during_a_flood_of_interactive_jobs() {
 }
 
 #[tokio::test]
-async fn the_next_job_is_here_while_one_is_drawn_and_no_third_one() {
+async fn the_next_job_is_here_while_one_is_sampled_and_no_third_one() {
     let fixture = Fixture::start().await;
     let worker = fixture.scripted("step=50ms").await;
     let mut jobs = Vec::new();
@@ -203,7 +203,7 @@ async fn a_worker_that_stops_leaves_no_step_to_be_done_again() {
         let job = fixture.submit(&bulk(60)).await;
         let left = stopped(&fixture, fixture.scripted(script).await, &job, hurry).await;
         assert_eq!((left.state, left.attempt), (State::Queued, 0), "a deploy cost an attempt");
-        let copy = left.checkpoint.expect("what was drawn is lost");
+        let copy = left.checkpoint.expect("what was sampled is lost");
 
         let next = fixture.scripted("").await;
         let view = fixture.ended(&job).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tempfile::TempDir;
-use uso_queue::private_redis::PrivateRedis;
+use uso_local::PrivateRedis;
 
 use super::cores::Cores;
 use super::resp::Resp;

@@ -14,8 +14,8 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uso_engine::{Script, Scripted};
+use uso_local::{FolderConfig, FolderServer, S3Keys};
 use uso_queue::{Config, Defaults, JobId, JobSpec, JobView, Queue};
-use uso_store::folder::{FolderConfig, FolderServer};
 use uso_store::{Credentials, Store};
 use uso_worker::{Clock, Condition, DeviceThread, Metrics, Settings, Sharing, Worker};
 
@@ -58,7 +58,7 @@ impl Site {
         let folder = FolderServer::start(FolderConfig {
             root: data.path().join("s3"),
             port: None,
-            credentials: credentials(),
+            keys: S3Keys { access_key: ACCESS_KEY.into(), secret_key: SECRET_KEY.into() },
             origins: Vec::new(),
         })
         .await?;

@@ -1,14 +1,22 @@
-//! Reference images of a job: from the store, made into the pixels that are needed of them.
+//! Reference images of a job: fetched from the store or the web, and made into the pixels that are needed of them.
+
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use uso_engine::{DecodeLimits, Error as EngineError, Preparation, Purpose, Reference};
 use uso_queue::{Lease, Source};
 use uso_store::{Store, upload_key};
 
+use super::decode_budget::DECODING;
+use super::progress::note_stage;
 use crate::Error;
-use crate::decoding::DECODING;
-use crate::report::note_stage;
+use crate::active::Stage;
+use crate::device::Unfinished;
+use crate::job::Job;
 use crate::transfers::{self, ReadError};
+
+/// How long a job keeps its slot while its references are fetched.
+const SOON: Duration = Duration::from_millis(250);
 
 /// The references of one job, prepared.
 pub(crate) struct References {
@@ -18,9 +26,41 @@ pub(crate) struct References {
     pub(crate) bytes: u64,
 }
 
+/// What fetching took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fetched {
+    pub(crate) time: Duration,
+    pub(crate) bytes: u64,
+}
+
+impl Job<'_> {
+    /// The job's references. If they do not come soon, the job lets others go first.
+    pub(crate) async fn fetch_references(&self) -> Result<(References, Fetched), Unfinished> {
+        let begun = Instant::now();
+        let style_side = self.context.device.engine().style_side;
+        let fetch = async {
+            tokio::select! {
+                references = fetch(&self.context.store, self.lease, style_side) => references,
+                never = self.let_others_go_first() => never,
+            }
+        };
+        let references = self.unless_handed_back(fetch).await?;
+        self.active.stage(Stage::Ahead);
+        let fetched = Fetched { time: begun.elapsed(), bytes: references.bytes };
+        self.context.metrics.stage("fetch", fetched.time);
+        Ok((references, fetched))
+    }
+
+    async fn let_others_go_first<T>(&self) -> T {
+        tokio::time::sleep(SOON).await;
+        self.active.stage(Stage::Fetching);
+        std::future::pending().await
+    }
+}
+
 /// Fetches and prepares all references of a job, one after another: of a job, no more than one file is in memory at a
 /// time. Styles become squares of `style_side` pixels.
-pub(crate) async fn fetch(store: &Store, lease: &Lease, style_side: u32) -> Result<References, Error> {
+async fn fetch(store: &Store, lease: &Lease, style_side: u32) -> Result<References, Error> {
     let mut references = References { content: None, styles: Vec::new(), bytes: 0 };
     if let Some(source) = &lease.spec.content {
         let bytes = file(store, lease, "content", source).await?;

@@ -1,48 +1,29 @@
-//! One picture on the device, from its order to its outcome.
+//! One sample on the device, from its request to its end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use uso_engine::Image;
 
 use super::policy::Candidate;
-use super::{Drawing, Effort, HalfDrawn, Order, Outcome, Place, Progress};
-use crate::Error;
+use super::{
+    FinishedSample, PartialSample, Phase, Progress, RunningSample, SampleRequest, Unfinished, Usage,
+};
 
 /// A preview may cost this part of the steps since the one before: a hundredth.
 const PREVIEW_SHARE: u32 = 100;
-
-/// What may be wanted of a picture beside its steps; granted between two of them.
-#[derive(Debug, Default)]
-pub struct Wishes {
-    copy: AtomicBool,
-    preview: AtomicBool,
-}
-
-impl Wishes {
-    /// Asks for a copy of the half-drawn picture.
-    pub fn copy(&self) {
-        self.copy.store(true, Ordering::Relaxed);
-    }
-
-    /// Asks for a preview, when the steps since the last one have paid for it.
-    pub fn preview(&self) {
-        self.preview.store(true, Ordering::Relaxed);
-    }
-}
 
 /// A step that takes so many times what the plan says is worth a look, unless it is so short that anything delays it.
 const SLOW: u32 = 3;
 const SHORT: Duration = Duration::from_secs(1);
 
-/// An order and what it has come to, without its sample.
-pub(super) struct Sampling {
-    pub(super) order: Order,
-    pub(super) effort: Effort,
+/// A request and how far it is, without its numbers on the device.
+pub(super) struct ActiveSample {
+    pub(super) request: SampleRequest,
+    pub(super) usage: Usage,
     pub(super) progress: Progress,
-    /// Whether what the order was to be resumed from has been looked at.
+    /// Whether it was on the device: the checkpoint that it goes on from has been read.
     pub(super) begun: bool,
     /// Steps that the newest copy has.
     copied: u32,
@@ -50,69 +31,61 @@ pub(super) struct Sampling {
     unseen: Duration,
     /// Whether it was said that its steps are slow.
     warned: bool,
-    tell: watch::Sender<Progress>,
-    copies: watch::Sender<Option<HalfDrawn>>,
+    progress_sender: watch::Sender<Progress>,
+    copies: watch::Sender<Option<PartialSample>>,
     previews: watch::Sender<Option<Image>>,
-    outcome: oneshot::Sender<Result<Outcome, Error>>,
+    end: oneshot::Sender<Result<FinishedSample, Unfinished>>,
 }
 
-impl<S> Entry<S> {
-    /// What it has come to here. What an attempt before left and nobody has read yet is in the store already, and of
-    /// which step it is, is not known.
-    pub(super) fn left_off(&self) -> Option<HalfDrawn> {
-        self.copy.clone().filter(|_| self.sampling.begun)
-    }
-}
-
-impl Sampling {
-    pub(super) fn new(order: Order) -> (Self, Drawing) {
-        let (tell, progress) = watch::channel(Progress::default());
+impl ActiveSample {
+    pub(super) fn new(request: SampleRequest) -> (Self, RunningSample) {
+        let (progress_sender, progress) = watch::channel(Progress::default());
         let (copies, copy) = watch::channel(None);
         let (previews, preview) = watch::channel(None);
-        let (outcome, answer) = oneshot::channel();
-        let sampling = Self {
-            order,
-            effort: Effort::default(),
+        let (end, ended) = oneshot::channel();
+        let active = Self {
+            request,
+            usage: Usage::default(),
             progress: Progress::default(),
             begun: false,
             copied: 0,
             unseen: Duration::ZERO,
             warned: false,
-            tell,
+            progress_sender,
             copies,
             previews,
-            outcome,
+            end,
         };
-        (sampling, Drawing { progress, copy, preview, outcome: answer })
+        (active, RunningSample { progress, copy, preview, end: ended })
     }
 
     /// Whether nobody wants the picture any more.
     pub(super) fn is_given_up(&self) -> bool {
-        self.order.give_up.is_cancelled() || self.outcome.is_closed()
+        self.request.give_up.is_cancelled() || self.end.is_closed()
     }
 
-    pub(super) fn end(self, outcome: Result<Outcome, Error>) {
-        // Who does not listen any more does not want to know.
-        let _ = self.outcome.send(outcome);
+    pub(super) fn end(self, end: Result<FinishedSample, Unfinished>) {
+        // Whoever does not listen any more does not want to know.
+        let _ = self.end.send(end);
     }
 
     /// It has the device now.
     pub(super) fn takes_over(&mut self) {
-        self.stand(Place::Drawing);
+        self.enter(Phase::Sampling);
     }
 
     /// Another has the device now.
     pub(super) fn lets_go(&mut self) {
-        if self.progress.place == Place::Drawing {
-            self.effort.set_aside += 1;
-            self.stand(Place::SetAside);
+        if self.progress.phase == Phase::Sampling {
+            self.usage.set_aside += 1;
+            self.enter(Phase::SetAside);
         }
     }
 
-    fn stand(&mut self, place: Place) {
-        if self.progress.place != place {
-            self.progress.place = place;
-            self.tell.send_replace(self.progress);
+    fn enter(&mut self, phase: Phase) {
+        if self.progress.phase != phase {
+            self.progress.phase = phase;
+            self.progress_sender.send_replace(self.progress);
         }
     }
 
@@ -128,24 +101,24 @@ impl Sampling {
                  link with fewer lanes than the card has"
             );
         }
-        self.effort.steps += 1;
-        self.effort.sample += took;
+        self.usage.steps += 1;
+        self.usage.sample += took;
         self.unseen += took;
         self.progress.step = done;
-        self.tell.send_replace(self.progress);
+        self.progress_sender.send_replace(self.progress);
     }
 
     /// The first step of a picture also prepares the device for its size, and one warning a picture is enough.
     fn is_slow(&self, took: Duration, expected: Duration) -> bool {
-        !self.warned && self.effort.steps > 0 && took > SHORT.max(expected * SLOW)
+        !self.warned && self.usage.steps > 0 && took > SHORT.max(expected * SLOW)
     }
 
     /// Whether a copy is wanted, and would be another than the last; whoever asks must make it.
     pub(super) fn owes_copy(&self) -> bool {
-        self.order.wishes.copy.swap(false, Ordering::Relaxed) && self.progress.step > self.copied
+        self.request.wanted.take_copy() && self.progress.step > self.copied
     }
 
-    pub(super) fn copied(&mut self, copy: HalfDrawn) {
+    pub(super) fn copied(&mut self, copy: PartialSample) {
         self.copied = copy.step;
         self.copies.send_replace(Some(copy));
     }
@@ -153,7 +126,7 @@ impl Sampling {
     /// Whether a preview that costs so much is wanted and paid for; whoever asks must make it.
     pub(super) fn owes_preview(&mut self, cost: Duration) -> bool {
         let paid = !self.unseen.is_zero() && cost.saturating_mul(PREVIEW_SHARE) <= self.unseen;
-        let owed = paid && self.order.wishes.preview.swap(false, Ordering::Relaxed);
+        let owed = paid && self.request.wanted.take_preview();
         if owed {
             self.unseen = Duration::ZERO;
         }
@@ -165,28 +138,34 @@ impl Sampling {
     }
 }
 
-/// A picture that is on the device or waits beside it.
+/// A sample that is on the device or waits beside it.
 pub(super) struct Entry<S> {
     pub(super) id: u64,
-    pub(super) sampling: Sampling,
+    pub(super) active: ActiveSample,
     /// Its numbers on the device.
     pub(super) sample: Option<S>,
     /// What it goes on from when it comes to the device again.
-    pub(super) copy: Option<HalfDrawn>,
+    pub(super) copy: Option<PartialSample>,
     pub(super) footprint: uso_engine::Footprint,
 }
 
 impl<S> Entry<S> {
     pub(super) fn request(&self) -> Arc<uso_engine::Request> {
-        Arc::clone(&self.sampling.order.request)
+        Arc::clone(&self.active.request.request)
+    }
+
+    /// What has come of it here. A checkpoint that an earlier attempt left and nobody has read yet is in the store
+    /// already, and its step is not known.
+    pub(super) fn partial(&self) -> Option<PartialSample> {
+        self.copy.clone().filter(|_| self.active.begun)
     }
 
     /// What the policy knows of it.
     pub(super) fn candidate(&self) -> Candidate {
         Candidate {
             id: self.id,
-            rank: self.sampling.order.rank,
-            begun: self.sampling.begun,
+            rank: self.active.request.rank,
+            begun: self.active.begun,
             resident: self.sample.is_some(),
             footprint: self.footprint,
         }
@@ -201,7 +180,7 @@ mod tests {
     use super::*;
     use crate::device::Rank;
 
-    fn sampling() -> (Sampling, Drawing) {
+    fn active() -> (ActiveSample, RunningSample) {
         let request = Request {
             prompt: String::new(),
             content: None,
@@ -217,25 +196,25 @@ mod tests {
             loras: Vec::new(),
             step_cache: 0.0,
         };
-        Sampling::new(Order {
+        ActiveSample::new(SampleRequest {
             request: Arc::new(request),
-            rank: Rank { interactive: false, priority: 0, age: 0 },
+            rank: Rank { interactive: false, priority: 0, submitted_ms: 0 },
             resume: None,
             give_up: CancellationToken::new(),
             hand_back: CancellationToken::new(),
             stuck: CancellationToken::new(),
-            wishes: Arc::default(),
+            wanted: Arc::default(),
         })
     }
 
     /// Whether a picture whose steps took so many milliseconds was warned of, where the plan says that each takes
     /// `expected`.
     fn warned(expected: Option<u64>, took: &[u64]) -> bool {
-        let (mut sampling, _drawing) = sampling();
+        let (mut sample, _running) = active();
         for (done, took) in (1..).zip(took) {
-            sampling.stepped(done, Duration::from_millis(*took), expected.map(Duration::from_millis));
+            sample.stepped(done, Duration::from_millis(*took), expected.map(Duration::from_millis));
         }
-        sampling.warned
+        sample.warned
     }
 
     #[test]
@@ -259,16 +238,12 @@ mod tests {
 
     #[test]
     fn a_picture_is_warned_of_once() {
-        let (mut sampling, _drawing) = sampling();
+        let (mut sample, _running) = active();
         let (slow, expected) = (Duration::from_secs(9), Duration::from_secs(1));
-        sampling.stepped(1, expected, Some(expected));
-        assert!(sampling.is_slow(slow, expected));
-        sampling.stepped(2, slow, Some(expected));
-        assert!(!sampling.is_slow(slow, expected));
-        assert_eq!(
-            (sampling.effort.steps, sampling.effort.sample),
-            (2, slow + expected),
-            "it counts all the same"
-        );
+        sample.stepped(1, expected, Some(expected));
+        assert!(sample.is_slow(slow, expected));
+        sample.stepped(2, slow, Some(expected));
+        assert!(!sample.is_slow(slow, expected));
+        assert_eq!((sample.usage.steps, sample.usage.sample), (2, slow + expected), "it counts all the same");
     }
 }

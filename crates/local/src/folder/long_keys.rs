@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::hexadecimal_sha256;
+use sha2::{Digest as _, Sha256};
 
 /// Folder in a bucket in which objects with such keys lie, each under its key's digest.
 pub(super) const FOLDER: &str = ".long";
@@ -53,7 +53,7 @@ impl LongKeys {
     pub(super) fn place(&self, bucket: &str, key: &str, room: usize) -> String {
         let known = || self.lock().contains(&(bucket.to_owned(), key.to_owned()));
         if !can_be_named(bucket, key, room) || known() {
-            return format!("{FOLDER}/{}", hexadecimal_sha256(key.as_bytes()));
+            return format!("{FOLDER}/{}", digest(key));
         }
         key.to_owned()
     }
@@ -84,17 +84,22 @@ impl LongKeys {
         let known = self.lock();
         let from = known.range((bucket.to_owned(), prefix.to_owned())..);
         let ours = from.take_while(|(whose, key)| whose == bucket && key.starts_with(prefix));
-        let place = |key: &str| format!("{FOLDER}/{}", hexadecimal_sha256(key.as_bytes()));
+        let place = |key: &str| format!("{FOLDER}/{}", digest(key));
         ours.map(|(_, key)| (key.clone(), place(key))).collect()
     }
 
     fn note_of(&self, bucket: &str, key: &str) -> PathBuf {
-        self.notes.join(format!("{bucket}.{}", hexadecimal_sha256(key.as_bytes())))
+        self.notes.join(format!("{bucket}.{}", digest(key)))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<(String, String)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// SHA-256 of a key in hexadecimal.
+fn digest(key: &str) -> String {
+    hex::encode(Sha256::digest(key))
 }
 
 fn can_be_named(bucket: &str, key: &str, room: usize) -> bool {

@@ -1,4 +1,4 @@
-//! What others see of this worker while it is there.
+//! Heartbeats: what others see of this worker while it is there.
 
 use std::time::Duration;
 
@@ -6,41 +6,41 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uso_queue::{Queue, WorkerId, WorkerReport};
 
-use crate::device::Standing;
-use crate::held::HeldJob;
-use crate::workshop::Workshop;
+use crate::active::ActiveJob;
+use crate::context::Context;
+use crate::device::DeviceStatus;
 use crate::{Condition, loras};
 
 /// How often a worker says that it is there: a silence of three leases makes it gone.
 const EVERY: Duration = Duration::from_secs(3);
 
 /// What the worker says of itself.
-pub(crate) fn report(shop: &Workshop, held: &[HeldJob]) -> WorkerReport {
-    let about = shop.device.about();
-    let Standing { cache, free } = shop.device.standing();
+pub(crate) fn report(context: &Context, held: &[ActiveJob]) -> WorkerReport {
+    let engine = context.device.engine();
+    let DeviceStatus { cache, free } = context.device.status();
     let looked_up = cache.hits + cache.misses;
     WorkerReport {
         host: host(),
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        state: shop.device.condition().get(),
-        device: about.device.clone(),
-        model: about.model.clone(),
-        precision: about.precision.clone(),
-        fingerprint: about.fingerprint.clone(),
-        scripted: about.scripted,
-        slots: shop.settings.slots as u32,
+        state: context.device.condition().get(),
+        device: engine.device.clone(),
+        model: engine.model.clone(),
+        precision: engine.precision.clone(),
+        fingerprint: engine.fingerprint.clone(),
+        scripted: engine.scripted,
+        slots: context.settings.slots as u32,
         running: held.len() as u32,
         jobs: held.iter().map(|job| job.id).collect(),
-        classes: shop.settings.classes.clone(),
-        capacity: about.memory,
-        loras: loras::told(&about.loras),
+        classes: context.settings.classes.clone(),
+        capacity: engine.memory,
+        loras: loras::report(&engine.loras),
         free_memory: free,
-        step_ms: shop.device.clock().step().map(|step| step.as_secs_f64() * 1e3),
-        job_steps: shop.pace.mean().map(|(steps, _)| steps),
-        beside_ms: shop.pace.mean().map(|(_, beside)| beside * 1e3),
+        step_ms: context.device.clock().step().map(|step| step.as_secs_f64() * 1e3),
+        job_steps: context.pace.mean().map(|(steps, _)| steps),
+        beside_ms: context.pace.mean().map(|(_, beside)| beside * 1e3),
         loading: None,
-        plan: about.plan.clone(),
+        plan: engine.plan.clone(),
         cache_hit_rate: (looked_up > 0).then(|| cache.hits as f64 / looked_up as f64),
     }
 }
@@ -72,7 +72,7 @@ impl Loading {
                 capacity: Some(0),
                 ..about.clone()
             };
-            attend_until(&queue, &WorkerId::new(), report, its).await;
+            heartbeat_until(&queue, &WorkerId::new(), report, its).await;
         });
         Self { over, reports }
     }
@@ -94,7 +94,7 @@ fn host() -> String {
 
 /// Reports every few seconds until `over`, then signs off. While Redis is away nobody can see it
 /// either, so a failed report is only a remark.
-pub(crate) async fn attend_until(
+pub(crate) async fn heartbeat_until(
     queue: &Queue,
     id: &WorkerId,
     report: impl Fn() -> WorkerReport,

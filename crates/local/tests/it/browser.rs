@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
+use aws_sdk_s3::presigning::PresigningConfig;
 use reqwest::{Method, header};
-use uso_store::PictureKind;
 
-use crate::fixture::{Folder, PNG};
-
-const PAGE: &str = "http://127.0.0.1:8080";
+use crate::fixture::{BUCKET, Folder, PAGE, PNG};
 
 #[tokio::test]
 async fn our_page_may_upload() {
     let folder = Folder::start().await;
-    let minute = Duration::from_secs(60);
-    let put = folder.store().await.presign_put("a.png", PictureKind::Png, PNG.len() as u64, minute).await;
-    let link = put.unwrap().url;
+    let minute = PresigningConfig::expires_in(Duration::from_secs(60)).unwrap();
+    let put = folder.client().await.put_object().bucket(BUCKET).key("a.png").content_type("image/png");
+    let link = put.presigned(minute).await.unwrap().uri().to_owned();
     let client = reqwest::Client::new();
     let asked = client
         .request(Method::OPTIONS, &link)
@@ -44,7 +42,7 @@ async fn our_page_may_upload() {
 #[tokio::test]
 async fn other_pages_may_not() {
     let folder = Folder::start().await;
-    let url = format!("{}/uso/a.png", folder.server.endpoint());
+    let url = format!("{}/{BUCKET}/a.png", folder.server.endpoint());
     let asked = reqwest::Client::new()
         .request(Method::OPTIONS, url)
         .header(header::ORIGIN, "http://evil.example")

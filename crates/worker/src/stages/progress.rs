@@ -1,4 +1,4 @@
-//! What the queue is told of a picture under way.
+//! Progress and previews of a sample under way, reported to the queue.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,8 +10,8 @@ use uso_engine::Image;
 use uso_queue::{Class, Error as QueueError, Lease};
 
 use crate::Error;
-use crate::device::{Place, Progress, Wishes};
-use crate::held::Ticket;
+use crate::active::ActiveJobGuard;
+use crate::device::{Phase, Progress, Wanted};
 
 /// Quality of a preview, of 100: it is looked at for a second.
 const QUALITY: u8 = 80;
@@ -24,45 +24,45 @@ pub(crate) async fn note_stage(lease: &Lease, stage: Option<&str>) {
     }
 }
 
-/// Tells the queue what the device tells.
+/// Reports to the queue what the device reports.
 pub(crate) struct Reporter<'a> {
     lease: &'a Lease,
-    ticket: &'a Ticket,
+    active: &'a ActiveJobGuard,
     lost: &'a CancellationToken,
     /// Whether somebody would see a preview.
     watched: AtomicBool,
 }
 
 impl<'a> Reporter<'a> {
-    pub(crate) fn new(lease: &'a Lease, ticket: &'a Ticket, lost: &'a CancellationToken) -> Self {
-        Self { lease, ticket, lost, watched: AtomicBool::new(lease.class() == Class::Interactive) }
+    pub(crate) fn new(lease: &'a Lease, active: &'a ActiveJobGuard, lost: &'a CancellationToken) -> Self {
+        Self { lease, active, lost, watched: AtomicBool::new(lease.class() == Class::Interactive) }
     }
 
-    /// Reports until the picture is drawn. Where the queue is slower than the device, steps are skipped;
+    /// Reports until the sample has ended. Where the queue is slower than the device, steps are skipped;
     /// where it is away, all are: a picture matters more than its progress bar. A job that was canceled or
     /// has expired is given up here, within one step.
     pub(crate) async fn report(&self, mut progress: watch::Receiver<Progress>) {
-        let mut told = Progress::default();
+        let mut reported = Progress::default();
         while progress.changed().await.is_ok() {
             let now = *progress.borrow_and_update();
-            self.ticket.progress(now, self.lease.spec.steps);
-            match self.tell(told, now).await {
+            self.active.progress(now, self.lease.spec.steps);
+            match self.send(reported, now).await {
                 Ok(()) => {}
                 Err(QueueError::LostLease { .. }) => self.lost.cancel(),
                 Err(error) => tracing::debug!(job.id = %self.lease.id, %error, "a step was not reported"),
             }
-            told = now;
+            reported = now;
         }
     }
 
-    async fn tell(&self, told: Progress, now: Progress) -> Result<(), QueueError> {
-        match (told.place, now.place) {
-            (Place::SetAside, Place::Drawing) => self.lease.resumed().await?,
-            (Place::Drawing, Place::SetAside) => self.lease.set_aside().await?,
-            (Place::Waiting, Place::Drawing) => self.lease.note_stage(Some("sample")).await?,
+    async fn send(&self, reported: Progress, now: Progress) -> Result<(), QueueError> {
+        match (reported.phase, now.phase) {
+            (Phase::SetAside, Phase::Sampling) => self.lease.resumed().await?,
+            (Phase::Sampling, Phase::SetAside) => self.lease.set_aside().await?,
+            (Phase::Waiting, Phase::Sampling) => self.lease.note_stage(Some("sample")).await?,
             _ => {}
         }
-        if now.step != told.step {
+        if now.step != reported.step {
             let watched = self.lease.progress(now.step, self.lease.spec.steps).await?;
             self.watched.store(watched || self.lease.class() == Class::Interactive, Ordering::Relaxed);
         }
@@ -73,7 +73,7 @@ impl<'a> Reporter<'a> {
     pub(crate) async fn show_previews<T>(
         &self,
         every: Duration,
-        wishes: &Wishes,
+        wanted: &Wanted,
         mut previews: watch::Receiver<Option<Image>>,
     ) -> T {
         let mut tick = tokio::time::interval(every);
@@ -81,7 +81,7 @@ impl<'a> Reporter<'a> {
         loop {
             tokio::select! {
                 _ = tick.tick() => if self.watched.load(Ordering::Relaxed) {
-                    wishes.preview();
+                    wanted.ask_for_preview();
                 },
                 news = previews.changed() => match news {
                     Ok(()) => {

@@ -1,4 +1,5 @@
-//! What a device keeps encoded is shared by all tenants; that it is there is told only to those who had it encoded.
+//! A device's cache of features is shared by all tenants; a tenant learns only of what it had encoded
+//! itself.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -11,8 +12,8 @@ const MOST: usize = 16_384;
 
 /// Prompts and references of late, each with the tenant that had it encoded.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
-    /// Drawn for this process: nobody can make two things look the same.
+pub(crate) struct CacheOwners {
+    /// FinishedSample for this process: nobody can make two things look the same.
     hashes: RandomState,
     known: Mutex<Known>,
 }
@@ -24,10 +25,10 @@ struct Known {
     order: VecDeque<u64>,
 }
 
-impl Seen {
+impl CacheOwners {
     /// How many of `found` features that were there already a job's tenant may hear of: no more than it has had
     /// encoded here itself. What the job asks for is its tenant's from now on.
-    pub(crate) fn own(&self, tenant: &str, spec: &JobSpec, found: u64) -> u32 {
+    pub(crate) fn hits_to_report(&self, tenant: &str, spec: &JobSpec, found: u64) -> u32 {
         let references = spec.content.iter().map(|content| ("content", content)).chain(styles(spec));
         let names = references.map(|(kind, source)| (kind, source.to_string()));
         let names = names.chain([("prompt", spec.prompt.clone())]);
@@ -71,21 +72,29 @@ mod tests {
 
     #[test]
     fn what_others_had_encoded_is_not_told() {
-        let seen = Seen::default();
-        assert_eq!(seen.own("ours", &spec("a cat", "a.png"), 0), 0);
-        assert_eq!(seen.own("ours", &spec("a cat", "a.png"), 2), 2);
-        assert_eq!(seen.own("theirs", &spec("a cat", "a.png"), 2), 0);
-        assert_eq!(seen.own("ours", &spec("a cat", "b.png"), 2), 1, "the style is somebody else's");
-        assert_eq!(seen.own("ours", &spec("a cat", "b.png"), 1), 1, "one was pushed out meanwhile");
+        let owners = CacheOwners::default();
+        assert_eq!(owners.hits_to_report("ours", &spec("a cat", "a.png"), 0), 0);
+        assert_eq!(owners.hits_to_report("ours", &spec("a cat", "a.png"), 2), 2);
+        assert_eq!(owners.hits_to_report("theirs", &spec("a cat", "a.png"), 2), 0);
+        assert_eq!(
+            owners.hits_to_report("ours", &spec("a cat", "b.png"), 2),
+            1,
+            "the style is somebody else's"
+        );
+        assert_eq!(
+            owners.hits_to_report("ours", &spec("a cat", "b.png"), 1),
+            1,
+            "one was pushed out meanwhile"
+        );
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let seen = Seen::default();
+        let owners = CacheOwners::default();
         for number in 0..MOST {
-            seen.own("ours", &spec(&number.to_string(), "a.png"), 0);
+            owners.hits_to_report("ours", &spec(&number.to_string(), "a.png"), 0);
         }
-        let known = seen.known.lock().unwrap();
+        let known = owners.known.lock().unwrap();
         assert_eq!((known.all.len(), known.order.len()), (MOST, MOST));
     }
 }

@@ -1,3 +1,5 @@
+//! What all jobs of a worker share, and how it is set up.
+
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,14 +13,13 @@ use crate::{DeviceThread, Metrics};
 /// How a worker works.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Pictures that it draws at once.
+    /// Samples that it steps at once.
     pub slots: usize,
-    /// Half-drawn pictures that it sets aside at most.
+    /// Samples that it sets aside at most.
     pub most_aside: usize,
-    /// What it draws at all.
+    /// What it takes at all.
     pub classes: Vec<Class>,
-    /// How often a copy of a half-drawn picture is kept, from which another worker can go on: what a worker's
-    /// death costs at most.
+    /// How often a checkpoint is kept, from which another worker can go on: what a worker's death costs at most.
     pub checkpoint_every: Duration,
     /// How often somebody who watches gets a preview.
     pub preview_every: Duration,
@@ -59,8 +60,8 @@ impl Pace {
     }
 }
 
-/// What jobs are worked on with.
-pub(crate) struct Workshop {
+/// What all jobs of a worker share.
+pub(crate) struct Context {
     pub(crate) store: Store,
     pub(crate) store_watch: StoreWatch,
     pub(crate) device: DeviceThread,
@@ -69,6 +70,6 @@ pub(crate) struct Workshop {
     pub(crate) attempts: u32,
     pub(crate) settings: Settings,
     pub(crate) pace: Pace,
-    /// Tripped when nothing is waited for any more: the process is about to end.
+    /// Cancelled when nothing is waited for any more: the process is about to end.
     pub(crate) leave: CancellationToken,
 }

@@ -7,7 +7,7 @@ mod tidy;
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
 use self::objects::Objects;
-use crate::{Credentials, Error};
+use crate::private::make_private;
+use crate::{Error, S3Keys};
 
 /// How long transfers may go on once the server is to stop.
 const GRACE: Duration = Duration::from_secs(5);
@@ -37,7 +38,7 @@ pub struct FolderConfig {
     /// Port on 127.0.0.1; none means any free one.
     pub port: Option<u16>,
     /// The keys that requests must be signed with.
-    pub credentials: Credentials,
+    pub keys: S3Keys,
     /// Web pages that browsers may let talk to it, for example `http://127.0.0.1:8080`.
     pub origins: Vec<String>,
 }
@@ -45,6 +46,7 @@ pub struct FolderConfig {
 /// An S3 service over a folder, on 127.0.0.1. It ends with this value.
 pub struct FolderServer {
     address: SocketAddr,
+    keys: S3Keys,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -62,12 +64,22 @@ impl FolderServer {
         let address = listener.local_addr().map_err(refused)?;
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(serve(listener, service, stopped));
-        Ok(Self { address, stop, task })
+        Ok(Self { address, keys: config.keys, stop, task })
     }
 
     /// Where it listens: `http://127.0.0.1:port`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The keys that requests must be signed with.
+    pub fn keys(&self) -> &S3Keys {
+        &self.keys
     }
 
     /// Lets running transfers end, for some seconds, and stops.
@@ -86,18 +98,9 @@ fn s3_service(config: &FolderConfig) -> Result<S3Service, Error> {
     make_private(&config.root).map_err(|error| refused(error.into()))?;
     let mut builder = S3ServiceBuilder::new(Objects::new(&config.root).map_err(refused)?);
     // Without this s3s lets everybody in.
-    builder.set_auth(SimpleAuth::from_single(
-        config.credentials.access_key.as_str(),
-        config.credentials.secret_key.expose(),
-    ));
+    let keys = &config.keys;
+    builder.set_auth(SimpleAuth::from_single(keys.access_key.as_str(), keys.secret_key.as_str()));
     Ok(builder.build())
-}
-
-/// Other users of the machine have no business in people's pictures, whoever made the folder.
-fn make_private(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
 }
 
 async fn serve(listener: TcpListener, gate: Arc<Gate>, mut stopped: oneshot::Receiver<()>) {

@@ -1,60 +1,60 @@
-//! How a worker hears of work, without losing a connection whenever something else happens first.
+//! How a worker listens for wake-ups, without losing a connection whenever something else happens first.
 
 use std::future::Future;
 use std::pin::Pin;
 
 use uso_queue::{Queue, Wakeups};
 
-use crate::run::LOOK;
+use crate::worker::LOOK;
 
 /// What a worker listens for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum For {
+pub(crate) enum Listen {
     /// It has no room.
     Nothing,
     /// It has nothing to do.
     Work,
     /// It has room for an interactive job.
     Urgent,
-    /// It has nothing to do but to wait for references.
-    Anything,
-    /// It has room for what nobody is woken for.
+    /// It has nothing to do but to wait for references: nobody wakes it, so it looks more often.
+    Often,
+    /// It has room for what nobody is woken for: it looks now and then.
     Time,
 }
 
 type Waiting = Pin<Box<dyn Future<Output = Wakeups> + Send>>;
 
-/// At most one wait at a time. A wait that goes on may take a token, so it ends when its worker would not
-/// heed it: other workers do.
-pub(crate) struct Ears {
+/// At most one wait at a time. A wait that goes on may take a wake-up, so it ends when its worker would not act
+/// on it: other workers do.
+pub(crate) struct WakeUpListener {
     queue: Queue,
-    waiting: Option<(For, Waiting)>,
+    waiting: Option<(Listen, Waiting)>,
     work: Option<Wakeups>,
     urgent: Option<Wakeups>,
 }
 
-impl Ears {
+impl WakeUpListener {
     pub(crate) fn new(queue: Queue) -> Self {
         Self { queue, waiting: None, work: None, urgent: None }
     }
 
     /// Returns when there may be such work; never, if there is no room for it. It may be dropped and asked
     /// again.
-    pub(crate) async fn hear(&mut self, what: For) {
+    pub(crate) async fn listen(&mut self, what: Listen) {
         if self.waiting.as_ref().is_some_and(|(before, _)| *before != what) {
             self.waiting = None;
         }
         let wakeups = match what {
-            For::Nothing => return std::future::pending().await,
-            For::Anything => return tokio::time::sleep(LOOK / 4).await,
-            For::Time => return tokio::time::sleep(LOOK).await,
-            For::Work => &mut self.work,
-            For::Urgent => &mut self.urgent,
+            Listen::Nothing => return std::future::pending().await,
+            Listen::Often => return tokio::time::sleep(LOOK / 4).await,
+            Listen::Time => return tokio::time::sleep(LOOK).await,
+            Listen::Work => &mut self.work,
+            Listen::Urgent => &mut self.urgent,
         };
         let queue = &self.queue;
         let (_, waiting) = self.waiting.get_or_insert_with(|| {
             let mut wakeups = wakeups.take().unwrap_or_else(|| match what {
-                For::Urgent => queue.urgent_wakeups(),
+                Listen::Urgent => queue.urgent_wakeups(),
                 _ => queue.wakeups(),
             });
             let wait = async move {

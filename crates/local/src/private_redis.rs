@@ -1,17 +1,23 @@
 //! A Redis of one's own: for a single machine and for tests.
 
-use std::fs::{File, OpenOptions, Permissions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+mod log;
+mod password;
+mod restarts;
+
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use redis::{Cmd, FromRedisValue, RedisResult};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
+use self::restarts::Restarts;
 use crate::Error;
-use crate::connection::OLDEST_REDIS;
+use crate::private::make_private;
+
+/// Oldest major version that has functions.
+const OLDEST: u32 = 7;
 
 /// How long the server may take to load its data and answer.
 const START: Duration = Duration::from_secs(30);
@@ -20,15 +26,6 @@ const STOP: Duration = Duration::from_secs(10);
 
 /// Tells the next owner of the folder where a server may still be.
 const PORT_FILE: &str = "port";
-
-/// Holds the password of a server that asks for one.
-const PASSWORD_FILE: &str = "password";
-
-/// What the server writes into its folder beside its data.
-const LOG: &str = "redis.log";
-
-/// How much of the end of a log is looked through for a cause.
-const LOG_END: u64 = 64 * 1024;
 
 /// A `redis-server` on 127.0.0.1 that keeps every accepted write on disk before it answers. It ends
 /// with this value.
@@ -52,7 +49,7 @@ impl PrivateRedis {
         Self::start_in(folder, port, None).await
     }
 
-    /// The same for one that asks for a password: it is drawn once and lies in the folder, for its owner's eyes
+    /// The same for one that asks for a password: it is made once and lies in the folder, for its owner's eyes
     /// only. Data of a server that asked for none is taken along.
     ///
     /// # Errors
@@ -60,9 +57,9 @@ impl PrivateRedis {
     pub async fn start_with_password(folder: &Path, port: Option<u16>) -> Result<Self, Error> {
         check_binary().await?;
         make_private(folder).map_err(|error| refused(folder, &error))?;
-        let password = match read_password(folder) {
+        let password = match password::read(folder) {
             Some(password) => password,
-            None => draw_password(folder).map_err(|error| refused(folder, &error))?,
+            None => password::create(folder).map_err(|error| refused(folder, &error))?,
         };
         Self::start_in(folder, port, Some(password)).await
     }
@@ -73,7 +70,7 @@ impl PrivateRedis {
             Some(port) => port,
             None => free_port()?,
         };
-        let log_before = log_length(folder);
+        let log_before = log::length(folder);
         let child = spawn(folder, port, password.as_deref()).await?;
         let mut redis = Self { child, folder: folder.to_owned(), port, password, log_before };
         redis.ready().await?;
@@ -98,7 +95,7 @@ impl PrivateRedis {
     /// [`Error::PrivateRedis`] if it had to be killed.
     pub async fn stop(mut self) -> Result<(), Error> {
         // The server ends instead of answering.
-        let _: Result<redis::Value, Error> = self.ask(&redis::cmd("SHUTDOWN")).await;
+        let _: RedisResult<redis::Value> = self.ask(&redis::cmd("SHUTDOWN")).await;
         match tokio::time::timeout(STOP, self.child.wait()).await {
             Ok(_) => Ok(()),
             Err(_) => {
@@ -126,7 +123,7 @@ impl PrivateRedis {
 
     /// Why it ended, as far as its log tells.
     pub fn why_it_ended(&self) -> String {
-        cause(&log_since(&self.folder, self.log_before))
+        log::cause(&log::since(&self.folder, self.log_before))
     }
 
     /// Starts it again on the same port with the data it left.
@@ -134,7 +131,7 @@ impl PrivateRedis {
     /// # Errors
     /// As [`PrivateRedis::start`]; the server does not run then.
     pub async fn restart(&mut self) -> Result<(), Error> {
-        self.log_before = log_length(&self.folder);
+        self.log_before = log::length(&self.folder);
         self.child = spawn(&self.folder, self.port, self.password.as_deref()).await?;
         let ready = self.ready().await;
         if ready.is_err() {
@@ -144,10 +141,35 @@ impl PrivateRedis {
         ready
     }
 
+    /// Starts it again whenever it ends by itself: it lost nothing. Returns when it has ended too often.
+    pub(crate) async fn supervise(&mut self) -> Error {
+        let mut restarts = Restarts::default();
+        loop {
+            let begun = Instant::now();
+            if let Err(error) = self.ended().await {
+                return error;
+            }
+            let mut why = self.why_it_ended();
+            let mut lived = begun.elapsed();
+            loop {
+                let Some(pause) = restarts.pause(lived) else {
+                    return Error::KeepsEnding { ends: restarts.ends, why };
+                };
+                tracing::warn!(?pause, "the private redis has ended: {why}; it is started again");
+                tokio::time::sleep(pause).await;
+                match self.restart().await {
+                    Ok(()) => break,
+                    Err(error) => (why, lived) = (error.to_string(), Duration::ZERO),
+                }
+            }
+            tracing::warn!("the private redis runs again");
+        }
+    }
+
     async fn ready(&mut self) -> Result<(), Error> {
         let deadline = tokio::time::Instant::now() + START;
         loop {
-            let answer: Result<String, Error> = self.ask(&redis::cmd("PING")).await;
+            let answer: RedisResult<String> = self.ask(&redis::cmd("PING")).await;
             if answer.is_ok() {
                 return Ok(());
             }
@@ -165,7 +187,7 @@ impl PrivateRedis {
         }
     }
 
-    async fn ask<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Error> {
+    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
         ask(&self.url(), command).await
     }
 }
@@ -175,39 +197,10 @@ fn url(port: u16, password: Option<&str>) -> String {
     format!("redis://{password}127.0.0.1:{port}")
 }
 
-async fn ask<T: redis::FromRedisValue>(url: &str, command: &redis::Cmd) -> Result<T, Error> {
+async fn ask<T: FromRedisValue>(url: &str, command: &Cmd) -> RedisResult<T> {
     let client = redis::Client::open(url)?;
     let mut connection = client.get_multiplexed_async_connection().await?;
-    Ok(command.query_async(&mut connection).await?)
-}
-
-/// Other users of the machine have no business in the queue, whoever made the folder.
-fn make_private(folder: &Path) -> std::io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    std::fs::set_permissions(folder, Permissions::from_mode(0o700))
-}
-
-/// The password that was drawn before. Whoever could read it then can do so no more.
-fn read_password(folder: &Path) -> Option<String> {
-    let path = folder.join(PASSWORD_FILE);
-    let password = std::fs::read_to_string(&path).ok()?.trim().to_owned();
-    // What cannot be made private is drawn anew, or refused there.
-    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).ok()?;
-    let is_ours = !password.is_empty() && password.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    is_ours.then_some(password)
-}
-
-fn draw_password(folder: &Path) -> std::io::Result<String> {
-    let word = || uuid::Uuid::new_v4().simple().to_string();
-    let password = word() + &word();
-    // Under another name first: half a password would lock the next owner out of a server that still runs.
-    let (path, new) = (folder.join(PASSWORD_FILE), folder.join("password.new"));
-    let _ = std::fs::remove_file(&new);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    file.write_all(password.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&new, &path)?;
-    Ok(password)
+    command.query_async(&mut connection).await
 }
 
 /// Ends the server of an owner that was killed and could not end it: two servers must never write
@@ -219,7 +212,7 @@ async fn stop_leftover(folder: &Path) -> Result<(), Error> {
     let port = std::fs::read_to_string(folder.join(PORT_FILE)).ok().and_then(|text| text.parse().ok());
     let Some(port) = port else { return Ok(()) };
     // One of a version before asks for no password.
-    let ways = [read_password(folder), None].map(|password| url(port, password.as_deref()));
+    let ways = [password::read(folder), None].map(|password| url(port, password.as_deref()));
     let deadline = tokio::time::Instant::now() + STOP;
     for way in ways {
         while serves(&way, folder).await {
@@ -229,7 +222,7 @@ async fn stop_leftover(folder: &Path) -> Result<(), Error> {
                 )));
             }
             // The server ends instead of answering.
-            let _: Result<redis::Value, Error> = ask(&way, &redis::cmd("SHUTDOWN")).await;
+            let _: RedisResult<redis::Value> = ask(&way, &redis::cmd("SHUTDOWN")).await;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -261,7 +254,7 @@ async fn spawn(folder: &Path, port: u16, password: Option<&str>) -> Result<Child
         // What is secret comes through this: anybody can read a command line.
         .arg("-")
         .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
-        .args(["--dir", ".", "--logfile", "redis.log", "--daemonize", "no"])
+        .args(["--dir", ".", "--logfile", log::FILE, "--daemonize", "no"])
         .args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""])
         .args(["--maxmemory-policy", "noeviction"])
         .stdin(Stdio::piped())
@@ -279,70 +272,9 @@ async fn spawn(folder: &Path, port: u16, password: Option<&str>) -> Result<Child
     Ok(child)
 }
 
-fn log_length(folder: &Path) -> u64 {
-    std::fs::metadata(folder.join(LOG)).map_or(0, |log| log.len())
-}
-
-/// The end of what was logged after the log had so many bytes.
-fn log_since(folder: &Path, before: u64) -> String {
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut log = File::open(folder.join(LOG))?;
-        let from = before.max(log.metadata()?.len().saturating_sub(LOG_END));
-        log.seek(SeekFrom::Start(from))?;
-        let mut bytes = Vec::new();
-        log.read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
-}
-
-/// What a log says of why its server ended. What it writes last is mostly that it ends.
-fn cause(log: &str) -> String {
-    const KNOWN: [(&str, &str); 7] = [
-        ("No space left on device", "the disk is full"),
-        ("Disk quota exceeded", "the disk quota is used up"),
-        ("Read-only file system", "the disk can only be read"),
-        ("Input/output error", "the disk is broken"),
-        ("Bad file format reading the append only file", "its data is damaged; redis-check-aof may mend it"),
-        ("Out Of Memory", "there is no memory left"),
-        ("Address already in use", "another program has its port"),
-    ];
-    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-    for (sign, meaning) in KNOWN {
-        if let Some(line) = lines.iter().rev().find(|line| line.contains(sign)) {
-            return format!("{meaning}: {}", said(line));
-        }
-    }
-    // What is said at every start and at every end tells nothing.
-    const USUAL: [&str; 6] = [
-        "WARNING",
-        "Redis is starting",
-        "Redis version",
-        "Configuration loaded",
-        "Server initialized",
-        "bye bye",
-    ];
-    let ready = lines.iter().rposition(|line| line.contains("Ready to accept connections"));
-    let since = &lines[ready.unwrap_or(0)..];
-    let telling = |line: &&&str| line.contains(" # ") && !USUAL.iter().any(|usual| line.contains(usual));
-    match (since.iter().rev().find(telling), lines.last()) {
-        (Some(line), _) => said(line).to_owned(),
-        (None, Some(line)) if ready.is_none() => said(line).to_owned(),
-        (None, Some(_)) => "it was killed, and its log says nothing of why".to_owned(),
-        (None, None) => "it wrote no log".to_owned(),
-    }
-}
-
-/// A line of a log without process, time and mark: `1:M 01 Jan 2024 00:00:00.000 # Text`.
-fn said(line: &str) -> &str {
-    let text =
-        [" # ", " * ", " - ", " . "].iter().filter_map(|mark| line.split_once(mark)).map(|(_, text)| text);
-    text.max_by_key(|text| text.len()).unwrap_or(line)
-}
-
 async fn check_binary() -> Result<(), Error> {
     let output = Command::new("redis-server").arg("--version").output().await.map_err(|error| {
-        fault(format!("redis-server cannot be run ({error}); install Redis {OLDEST_REDIS}.0 or newer"))
+        fault(format!("redis-server cannot be run ({error}); install Redis {OLDEST}.0 or newer"))
     })?;
     check_version(&String::from_utf8_lossy(&output.stdout))
 }
@@ -351,8 +283,8 @@ async fn check_binary() -> Result<(), Error> {
 fn check_version(text: &str) -> Result<(), Error> {
     let version = text.split_whitespace().find_map(|word| word.strip_prefix("v=")).unwrap_or("unknown");
     match version.split('.').next().and_then(|major| major.parse::<u32>().ok()) {
-        Some(major) if major >= OLDEST_REDIS => Ok(()),
-        _ => Err(fault(format!("redis-server {version} is too old; {OLDEST_REDIS}.0 or newer is needed"))),
+        Some(major) if major >= OLDEST => Ok(()),
+        _ => Err(fault(format!("redis-server {version} is too old; {OLDEST}.0 or newer is needed"))),
     }
 }
 
@@ -365,23 +297,7 @@ fn free_port() -> Result<u16, Error> {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use super::{PrivateRedis, ask, cause, check_version};
-
-    #[test]
-    fn the_cause_is_named_and_not_the_last_line() {
-        let full = "9:M 01 Jan 2026 00:00:00.000 # Error writing to the AOF file: No space left on device\n\
-                    9:M 01 Jan 2026 00:00:00.001 # Can't recover from AOF write error. Exiting...\n\
-                    9:M 01 Jan 2026 00:00:00.002 # Redis is now ready to exit, bye bye...\n";
-        assert_eq!(cause(full), "the disk is full: Error writing to the AOF file: No space left on device");
-        let other = "9:M 01 Jan 2026 00:00:00.000 # Something - odd\n\
-                     9:M 01 Jan 2026 00:00:00.001 * Saving\n\
-                     9:M 01 Jan 2026 00:00:00.002 # Redis is now ready to exit, bye bye...\n";
-        assert_eq!(cause(other), "Something - odd");
-        let killed = "9:M 01 Jan 2026 00:00:00.000 # WARNING Memory overcommit must be enabled!\n\
-                      9:M 01 Jan 2026 00:00:00.001 * Ready to accept connections\n";
-        assert_eq!(cause(killed), "it was killed, and its log says nothing of why");
-        assert_eq!(cause(""), "it wrote no log");
-    }
+    use super::{PrivateRedis, ask, check_version};
 
     #[tokio::test]
     async fn whoever_has_no_password_is_not_let_in_and_an_old_folder_is_taken_along() {
