@@ -15,6 +15,9 @@ step() { printf '\n== %s\n' "$*"; }
 step format
 cargo fmt --all --check
 
+step "files that use each other in a circle"
+ops/circles.py crates/bench
+
 step lints
 cargo clippy "${flags[@]}" --all-targets -- -D warnings
 

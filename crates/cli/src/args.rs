@@ -1,7 +1,6 @@
 //! What can be said on the command line.
 
 mod access;
-mod bench;
 mod keys;
 mod model;
 mod named_lora;
@@ -22,10 +21,6 @@ use uso_engine::scripted::NotAScript;
 use uso_engine::{ExtraLora, PositionShift, Script, Tier};
 
 pub(crate) use access::{AccessArgs, buckets};
-pub(crate) use bench::{
-    ApiFigure, BenchApiArgs, BenchArgs, BenchClientArgs, BenchCommand, BenchEngineArgs,
-    BenchEngineClientArgs, BenchQueueArgs, BenchWorkerArgs, EngineFigure, QueueFigure, WorkerFigure,
-};
 pub(crate) use keys::{CreateKeyArgs, KeysArgs, KeysCommand};
 pub(crate) use model::{FetchArgs, HUGGING_FACE, InspectArgs, ModelCommand, PackArgs, PlanArgs};
 pub(crate) use named_lora::NamedLora;
@@ -68,8 +63,6 @@ pub(crate) enum Command {
     Submit(SubmitArgs),
     /// Load the queue's functions into Redis.
     Migrate(MigrateArgs),
-    /// Measure what this machine and this build can do.
-    Bench(BenchArgs),
     /// Look at the queue and steer it, straight at Redis: also while the API is down.
     Queue(QueueArgs),
     /// Make, list and revoke keys of the API, straight at Redis.

@@ -1,6 +1,5 @@
 //! One file a command.
 
-pub(crate) mod bench;
 pub(crate) mod generate;
 pub(crate) mod keys;
 pub(crate) mod migrate;

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     }
     threads::use_all_available();
     let cli = Cli::parse();
-    telemetry::start(cli.log_format, matches!(cli.command, Command::Bench(_)));
+    telemetry::start(cli.log_format);
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -57,12 +57,9 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
-    // Drawing one picture needs no runtime: the thread of `main` owns the device. What is measured has
-    // a runtime of its own kind.
-    match command {
-        Command::Generate(args) => return commands::generate::run(&args),
-        Command::Bench(args) => return commands::bench::run(args),
-        _ => {}
+    // Drawing one picture needs no runtime: the thread of `main` owns the device.
+    if let Command::Generate(args) = command {
+        return commands::generate::run(&args);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
@@ -75,7 +72,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Queue(args) => commands::queue::run(args).await,
             Command::Keys(args) => commands::keys::run(args).await,
             Command::Model(command) => commands::model::run(command).await,
-            Command::Generate(_) | Command::Bench(_) => Ok(()),
+            Command::Generate(_) => Ok(()),
         }
     });
     // Names are looked up on threads that cannot be interrupted.
