@@ -1,133 +1,189 @@
 #!/usr/bin/env python3
-"""Finds files of a crate that use each other in a circle.
+"""Finds circles of files: files of a crate that use each other, directly or along a path.
 
-    ops/circles.py crates/bench [crates/...]
+    python3 ops/circles.py [CRATE_FOLDER...]      all crates under crates/ if none is named
 
-A file uses another one if a path in it (`use`, or in the code) leads to a name of that file; names that a file passes on
-with `pub use` belong to the file that they come from. A `mod` line is no use. Code under `#[cfg(test)]` does not count.
-Ends with 1 if there is a circle."""
+A file uses another if it names something that is defined there: in a `use` or in a path like `super::node::open`.
+A `mod` that declares a child is no use, and neither is a bare re-export: whoever names a re-exported item uses the
+file that defines it. Comments, strings and `#[cfg(test)]` items do not count. Calls of methods are not seen.
+Prints each circle with the names that close it; the exit code is 1 if there is one.
+"""
+
 import re
 import sys
 from pathlib import Path
 
-NAME = r"[A-Za-z_]\w*"
-NOISE = re.compile(r'//[^\n]*|/\*.*?\*/|b?r(#+)".*?"\1|b?r?"(?:\\.|[^"\\])*"|\'(?:\\.[^\']*|[^\\\'])\'', re.S)
+BLANK = re.compile(
+    r"""//[^\n]*|/\*.*?\*/|\bb?r(?P<h>#*)".*?"(?P=h)|b?"(?:\\.|[^"\\])*"|b?'(?:\\[^']+|[^\\'\n])'""", re.S
+)
+DEFINED = re.compile(r"\b(?:fn|struct|enum|trait|type|const|static|union|mod|macro_rules!)\s+(\w+)")
+USE = re.compile(r"(pub(?:\([^)]*\))?\s+)?\buse\s+([^;]+);")
+PATH = re.compile(r"(?<![\w:.'$])\w+(?:::\w+)+")
+INLINE = re.compile(r"\bmod\s+\w+\s*\{")
 
 
-def read(crate):
-    """All files of a crate, by their module's path."""
-    files = {}
-    for file in sorted((crate / "src").rglob("*.rs")):
-        parts = list(file.relative_to(crate / "src").with_suffix("").parts)
-        if parts[-1] in ("mod", "lib", "main"):
-            parts.pop()
-        files[("crate", *parts)] = without_tests(NOISE.sub(" ", file.read_text()))
-    return files
+def end_of(text, start):
+    """Where the item that begins at `start` ends: at its `;` or at the brace that closes its first."""
+    depth = 0
+    for at in range(start, len(text)):
+        if text[at] == ";" and depth == 0:
+            return at + 1
+        if text[at] in "([{":
+            depth += 1
+        elif text[at] in ")]}":
+            depth -= 1
+            if depth == 0 and text[at] == "}":
+                return at + 1
+    return len(text)
 
 
-def without_tests(code):
-    """Code without the items under `#[cfg(test)]`, which end with their braces or a semicolon."""
-    while (at := code.find("#[cfg(test)]")) >= 0:
-        end, depth = at, 0
-        while end < len(code):
-            depth += {"{": 1, "}": -1}.get(code[end], 0)
-            if depth == 0 and code[end] in ";}":
-                break
-            end += 1
-        code = code[:at] + code[end + 1 :]
-    return code
+def code_of(path):
+    """A file without comments, strings and tests, and the names of its children that are tests."""
+    code, tests = BLANK.sub('""', path.read_text()), set()
+    while (found := re.search(r"#\[cfg\(test\)\]\s*", code)) is not None:
+        end = end_of(code, found.end())
+        tests.update(re.findall(r"^(?:pub\S*\s+)?mod\s+(\w+)\s*;", code[found.end() : end]))
+        code = code[: found.start()] + code[end:]
+    return code, tests
 
 
-def tree(text, before=()):
-    """The paths of a `use` tree such as `a::{b, c::d as e}`, each with the name that it gets here."""
-    text = text.strip()
-    if match := re.fullmatch(r"(.*?)\{(.*)\}", text, re.S):
-        start = before + tuple(part.strip() for part in match[1].split("::") if part.strip())
-        depth, item = 0, ""
-        for letter in match[2] + ",":
-            depth += {"{": 1, "}": -1}.get(letter, 0)
-            if letter == "," and depth == 0:
-                if item.strip():
-                    yield from tree(item, start)
-                item = ""
-            else:
-                item += letter
-        return
-    path, _, alias = text.partition(" as ")
-    path = before + tuple(part.strip() for part in path.split("::") if part.strip())
-    if path[-1] == "self":
-        path = path[:-1]
-    yield path, alias.strip() or path[-1]
+def leaves(tree, before=()):
+    """The paths of a `use`, each with the name that it gives."""
+    tree = tree.strip()
+    if (brace := tree.find("{")) >= 0:
+        before += tuple(part for part in tree[:brace].replace(" ", "").split("::") if part)
+        depth, start, inner = 0, 0, tree[brace + 1 : tree.rindex("}")] + ","
+        for at, sign in enumerate(inner):
+            depth += {"{": 1, "}": -1}.get(sign, 0)
+            if sign == "," and depth == 0:
+                yield from leaves(inner[start:at], before)
+                start = at + 1
+    elif tree:
+        path, _, name = tree.partition(" as ")
+        parts = before + tuple(part.strip() for part in path.split("::") if part.strip())
+        parts = parts[:-1] if parts[-1] == "self" and len(parts) > 1 else parts
+        yield parts, name.strip() or parts[-1]
 
 
-def absolute(path, module, files):
-    """The path from the crate's root; none if it leads out of the crate."""
-    head, rest = path[0], path[1:]
-    if head == "crate":
-        return path
-    if head == "self":
-        return module + rest
-    if head == "super":
-        return absolute(("self", *rest), module[:-1], files)
-    return module + path if module + path[:1] in files else None
+class File:
+    def __init__(self, path, module):
+        self.path, self.module = path, module
+        self.code, self.tests = code_of(path)
+        self.names, self.globs, self.uses, self.reexports = {}, [], [], []
+        spans = [(found.start(), end_of(self.code, found.start())) for found in INLINE.finditer(self.code)]
+
+        def lifted(parts, at):
+            """What a path of an inline module is to the file itself."""
+            for start, end in spans:
+                parts = parts[1:] if start < at < end and parts[0] == "super" else parts
+            return parts
+
+        for found in USE.finditer(self.code):
+            for parts, name in leaves(found[2]):
+                parts = lifted(parts, found.start())
+                if name == "*":
+                    self.globs.append(parts[:-1])
+                    parts = parts[:-1]
+                elif parts != (name,):
+                    self.names[name] = parts
+                (self.reexports if found[1] else self.uses).append((parts, name))
+        body = USE.sub(lambda found: " " * len(found[0]), self.code)
+        self.defined = set(DEFINED.findall(body))
+        self.words = set(re.findall(r"\w+", re.sub(r"\bmod\s+\w+\s*;", "", body)))
+        for found in PATH.finditer(body):
+            self.uses.append((lifted(tuple(found[0].split("::")), found.start()), found[0]))
 
 
-def uses(files):
-    """Which files each file uses."""
-    passed_on, paths = {}, {}
-    for module, code in files.items():
-        paths[module], passed_on[module], imported = [], {}, {}
-        for visible, text in re.findall(r"(?:(pub)(?:\([^)]*\))?\s+)?\buse\s+([^;]+);", code):
-            for path, name in tree(text):
-                if full := absolute(path, module, files):
-                    imported[name] = full
-                    paths[module].append(full)
-                    if visible:
-                        passed_on[module][name] = full
-        code = re.sub(r"\buse\s+[^;]+;", " ", code)
-        for text in re.findall(rf"(?<![\w:]){NAME}(?:::{NAME})+", code):
-            path = tuple(text.split("::"))
-            full = imported[path[0]] + path[1:] if path[0] in imported else absolute(path, module, files)
-            if full:
-                paths[module].append(full)
+class Crate:
+    def __init__(self, folder):
+        source = folder / "src"
+        root = next((source / name for name in ("lib.rs", "main.rs") if (source / name).exists()), None)
+        self.files = {}
+        for path in sorted(source.rglob("*.rs")) if root else []:
+            module = path.relative_to(source).with_suffix("").parts
+            module = () if path == root else module[:-1] if module[-1] == "mod" else module
+            self.files[module] = File(path, module)
+        for file in list(self.files.values()):
+            for test in file.tests:
+                self.files.pop(file.module + (test,), None)
 
-    def owner(path, seen=()):
-        """The file that a path's name belongs to."""
-        depth = next(depth for depth in range(len(path), 0, -1) if path[:depth] in files)
-        file, rest = path[:depth], path[depth:]
-        if rest and path not in seen:
-            origin = passed_on[file].get(rest[0])
-            if origin:
-                return owner(origin + rest[1:], (*seen, path))
-        return file
+    def find(self, module, parts, seen=frozenset()):
+        """The module that defines what a path in `module` means, or None for another crate's."""
+        if not parts or (module, parts) in seen:
+            return module if not parts else None
+        seen = seen | {(module, parts)}
+        head, rest = parts[0], parts[1:]
+        if head == "crate":
+            return self.walk((), rest, seen)
+        if head == "self":
+            return self.walk(module, rest, seen)
+        if head == "super":
+            return self.find(module[:-1], rest if rest[:1] == ("super",) else ("self",) + rest, seen)
+        file = self.files[module]
+        named = head in file.names and file.names[head][0] != head
+        return self.walk(module, parts, seen) if named or module + (head,) in self.files else None
 
-    return {file: {owner(path) for path in paths[file]} - {file} for file in files}
+    def walk(self, module, parts, seen):
+        if not parts:
+            return module
+        file, head, rest = self.files[module], parts[0], parts[1:]
+        if module + (head,) in self.files:
+            return self.walk(module + (head,), rest, seen)
+        if head in file.names and head not in file.defined:
+            return self.find(module, file.names[head] + rest, seen)
+        if head not in file.defined:
+            for glob in file.globs:
+                target = self.find(module, glob, seen)
+                if target is not None and target != module and head in self.files[target].defined:
+                    return target
+        return module
 
-
-def circles(graph):
-    """Groups of files that lead to each other."""
-    reach = {}
-    for start in graph:
-        reach[start], todo = set(), [start]
-        while todo:
-            for file in graph[todo.pop()] - reach[start]:
-                reach[start].add(file)
-                todo.append(file)
-    groups = {frozenset(b for b in reach[a] if a in reach[b]) for a in graph if a in reach[a]}
-    return sorted(sorted(group) for group in groups)
-
-
-def main():
-    failed = False
-    for crate in map(Path, sys.argv[1:] or sys.exit(__doc__)):
-        graph = uses(read(crate))
-        found = circles(graph)
-        failed |= bool(found)
-        print(f"{crate}: {len(graph)} files, {sum(map(len, graph.values()))} uses, {len(found)} circles")
-        for group in found:
-            for file in group:
-                print(f"  {'::'.join(file)} -> {', '.join('::'.join(to) for to in sorted(graph[file] & set(group)))}")
-    sys.exit(failed)
+    def graph(self):
+        graph = {module: {} for module in self.files}
+        for module, file in self.files.items():
+            own = [(parts, name) for parts, name in file.reexports if name in file.words and name not in file.defined]
+            for parts, name in file.uses + own:
+                target = self.find(module, parts)
+                if target is not None and target != module:
+                    graph[module].setdefault(target, name)
+        return graph
 
 
-main()
+def circle(graph, start):
+    """A shortest way from a file back to itself, or None."""
+    came, edge = {start: None}, [start]
+    for module in edge:
+        for target in graph[module]:
+            if target == start:
+                way = [module]
+                while came[way[-1]] is not None:
+                    way.append(came[way[-1]])
+                return way[::-1]
+            if target not in came:
+                came[target] = module
+                edge.append(target)
+    return None
+
+
+def main(folders):
+    folders = [Path(folder) for folder in folders] or sorted(Path(__file__).parents[1].glob("crates/*"))
+    found = 0
+    for folder in folders:
+        crate = Crate(folder)
+        graph, circles = crate.graph(), set()
+        for module in graph:
+            if (way := circle(graph, module)) is not None:
+                least = way.index(min(way))
+                circles.add(tuple(way[least:] + way[:least]))
+        print(f"{folder.name}: {len(graph)} files, {len(circles)} circles")
+        for way in sorted(circles):
+            print("   circle:")
+            for module, target in zip(way, way[1:] + way[:1]):
+                path = crate.files[module].path.relative_to(folder)
+                print(f"      {path} uses {crate.files[target].path.relative_to(folder)} ({graph[module][target]})")
+        found += len(circles)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

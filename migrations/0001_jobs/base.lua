@@ -40,7 +40,8 @@ job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes
   <root>:b:<b>                     packed BATCH: counters, whether paused or canceled
   <root>:members:<b>               list: all jobs of a batch, in the order of submission
   <root>:all:<t>                   list: all jobs of <t>, in the order of acceptance, also those that have ended
-  <root>:shed                      hash: how many ids the front of <root>:all:<t> has lost, for each <t> that has one
+  <root>:shed                      hash: how many ids were dropped from the front of <root>:all:<t>, for each <t> that
+                                   has one
   <root>:parked:<class>:<b>        list: jobs of a paused batch that came up for work
   <root>:parked                    set: the names of the lists of parked jobs
   <root>:sweeps                    list: batches of which something is being done to every job
@@ -83,33 +84,72 @@ ghosts are counted, and dropped when they come up.
 
 local GROUP = 'workers'
 local CLASSES = { 'interactive', 'bulk' }
--- Texts, because Redis would write these numbers out anew in each call.
-local EVENTS_KEPT, DEAD_KEPT = '20000', '10000'
-local WAKE_TOKENS = 64
--- How long a worker counts as idle after it found nothing; an idle one looks every second.
-local IDLE_MS = 2000
-local KEY_LIFE_MS = 24 * 3600 * 1000
--- Most waiting jobs that one claim looks at: bounds the time of a call over a backlog of ghosts.
-local LOOKS = 60
--- Jobs of a batch that one call changes.
-local SWEEP = 40
--- Ids that a tenant's list of all jobs keeps at most; a job whose id was lost is found by its id alone.
-local MOST_LISTED = 1048576
--- How far a tenant of weight 1 moves with each claim; others move in proportion.
-local STRIDE = 1000
+
+-- Limits that several files need, or that callers know as well: a test compares them. Some are texts, because Redis
+-- would write these numbers out anew in each call.
+local LIMITS = {
+  -- Entries of the streams.
+  EVENTS_KEPT = '20000', DEAD_KEPT = '10000',
+  WAKE_TOKENS = 64,
+  -- How long a worker counts as idle after it found nothing; an idle one looks every second.
+  IDLE_MS = 2000,
+  -- For how many leases a worker may be silent before it counts as gone.
+  SILENT_LEASES = 3,
+  KEY_LIFE_MS = 24 * 3600 * 1000,
+  -- Most waiting jobs that one claim looks at: bounds the time of a call over a backlog of ghosts.
+  LOOKS = 60,
+  -- Jobs of a batch that one call changes.
+  SWEEP = 40,
+  -- Ids that a tenant's list of all jobs keeps at most; a job whose id was lost is found by its id alone.
+  MOST_LISTED = 1048576,
+  -- How far a tenant of weight 1 moves with each claim; others move in proportion.
+  STRIDE = 1000,
+  -- Arguments of a job that asks for nothing special, and of one that does.
+  PLAIN = 4, SPECIAL = 13,
+  -- Bytes of a preview, and of what is noted of a checkpoint.
+  MAX_PREVIEW = 256 * 1024, MAX_CHECKPOINT = 1024,
+  -- How many marks a job ends with.
+  POISON = 2,
+  -- Sessions that a key may have at once.
+  MOST_SESSIONS = 100,
+}
 
 local function now()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- What callers say.
+local input = {}
+do
+  function input.invalid(text) error({ err = 'USOINVALID ' .. text }) end
+
+  function input.number(text, name)
+    local value = tonumber(text)
+    if not value then input.invalid(name .. ' is not a number') end
+    return value
+  end
+
+  -- A number, or nil for an empty text.
+  function input.optional(text, name)
+    if text == '' then return nil end
+    return input.number(text, name)
+  end
+
+  function input.present(text)
+    if text == '' then return nil end
+    return text
+  end
+end
+
 --[[
 Packed values are MessagePack maps. Times are milliseconds since 1970.
   RECORD  state tenant class priority spec submitted version event attempt fence started step of
           due (not before this) start_by finish_by batch retry_of retried_by webhook (in which shape its end is
-          told, and to whom) need (what a worker must have free) lacks (the LoRA that it was laid aside for) checkpoint settled (the last settlement taken)
-          error output aborted finished expires letter (its entry among the dead letters)
-          marks (tokens of the leases under which a worker was lost at it) crashes (the same in versions before, counted)
+          told, and to whom) need (what a worker must have free) lacks (the LoRA that it was laid aside for)
+          checkpoint settled (the last settlement taken) error output aborted finished expires letter (its entry
+          among the dead letters) marks (tokens of the leases under which a worker was lost at it) crashes (the same
+          in versions before, counted)
   LEASE   fence token worker entry class tenant batch attempt claimed first (whether no attempt was before)
           loras (whether it asks for any) tells_stages (whether its worker does) started finish_by version event
   STEP    a list: version, event, step, of. It is written with every step of every worker, and all that is
@@ -131,25 +171,6 @@ Packed values are MessagePack maps. Times are milliseconds since 1970.
   BATCH   tenant created metadata total queued running succeeded failed canceled expired paused stopped
 ]]
 
-local function invalid(text) error({ err = 'USOINVALID ' .. text }) end
-
-local function number(text, name)
-  local value = tonumber(text)
-  if not value then invalid(name .. ' is not a number') end
-  return value
-end
-
--- A number, or nil for an empty text.
-local function optional(text, name)
-  if text == '' then return nil end
-  return number(text, name)
-end
-
-local function present(text)
-  if text == '' then return nil end
-  return text
-end
-
 -- What a packed text holds, or nil if it is broken. Names that this version does not know are kept.
 local function unpacked(text)
   local ok, values = pcall(cmsgpack.unpack, text)
@@ -158,161 +179,48 @@ end
 
 local function pack(values) return cmsgpack.pack(values) end
 
--- One call's work: what it has read, and what it counts, until `commit` writes it.
-local function begin(root) return { root = root, time = now(), counts = {}, batches = {}, fresh = {} } end
-
-local function shard_of(at)
-  if not at.shard then
-    local text = redis.call('GET', at.root .. ':shard')
-    at.shard = text and unpacked(text) or {}
+-- Packed maps that are searched: that is much quicker than to unpack them.
+local packed = {}
+do
+  -- How a map spells a short text.
+  local function spelled(text)
+    return (#text < 32 and string.char(160 + #text) or '\217' .. string.char(#text)) .. text
   end
-  return at.shard
-end
 
--- What an operator has set for a tenant; nothing for most.
-local function limits_of(at, tenant)
-  at.limits = at.limits or {}
-  if not at.limits[tenant] then
-    local text = redis.call('GET', at.root .. ':limits:' .. tenant)
-    at.limits[tenant] = text and unpacked(text) or {}
+  -- Whether a field has this value; an empty one asks for nothing.
+  function packed.has(text, name, value)
+    return value == '' or string.find(text, spelled(name) .. spelled(value), 1, true) ~= nil
   end
-  return at.limits[tenant]
-end
 
-local function batch_of(at, id)
-  local batch = at.batches[id]
-  if batch == nil then
-    local text = redis.call('GET', at.root .. ':b:' .. id)
-    batch = text and unpacked(text) or false
-    at.batches[id] = batch
-  end
-  return batch
-end
-
--- A batch lives as long as its jobs do.
-local function keep_batch(at, id, batch, retention)
-  local key, members = at.root .. ':b:' .. id, at.root .. ':members:' .. id
-  redis.call('SET', key, pack(batch))
-  if (batch.queued or 0) + (batch.running or 0) > 0 then
-    redis.call('PERSIST', members)
-  else
-    redis.call('PEXPIRE', key, retention or KEY_LIFE_MS)
-    redis.call('PEXPIRE', members, retention or KEY_LIFE_MS)
+  -- The short text that a field has, or nil.
+  function packed.value(text, name)
+    local _, last = string.find(text, spelled(name), 1, true)
+    local length = last and string.byte(text, last + 1)
+    if length == 217 then
+      last, length = last + 1, string.byte(text, last + 2)
+    else
+      length = length and length - 160
+    end
+    return length and length >= 0 and string.sub(text, last + 2, last + 1 + length) or nil
   end
 end
 
-local function add(values, name, by)
-  local sum = (values[name] or 0) + by
-  values[name] = sum ~= 0 and sum or nil
-end
+-- Lua has room for 200 local names at a time. So each file keeps its names to itself, in a block, hands out one table
+-- of what others need, and registers its functions there.
 
--- A tenant's jobs in a state, as this call will leave them.
-local function counted(at, state, tenant)
-  local jobs = 0
-  for _, class in ipairs(CLASSES) do
-    local name = state .. ':' .. class .. ':' .. tenant
-    jobs = jobs + (redis.call('HGET', at.root .. ':counts', name) or 0) + (at.counts[name] or 0)
-  end
-  return jobs
-end
-
--- Counts a job out of one state and into another; nil stands for outside the queue.
-local function count(at, record, from, to)
-  local whose = ':' .. record.class .. ':' .. record.tenant
-  if from == 'queued' or from == 'running' then add(at.counts, from .. whose, -1) end
-  if to == 'queued' or to == 'running' then add(at.counts, to .. whose, 1) end
-  local batch = record.batch and batch_of(at, record.batch)
-  if batch then
-    if from then add(batch, from, -1) end
-    if to then add(batch, to, 1) end
-  end
-end
-
-local function count_ghost(at, class, by) add(at.counts, 'ghosts:' .. class, by) end
-
-local function job_key(root, id) return root .. ':j:' .. id end
-
-local function all_key(root, tenant) return root .. ':all:' .. tenant end
-
--- Drops ids from the front of a tenant's list whose records are gone, `most` at most. What was dropped is
--- counted, so that the place of every other id stays the same.
-local function shed(at, tenant, most)
-  local key, lost = all_key(at.root, tenant), 0
-  while lost < most do
-    local id = redis.call('LINDEX', key, 0)
-    if not id or redis.call('EXISTS', job_key(at.root, id)) == 1 then break end
-    redis.call('LPOP', key)
-    lost = lost + 1
-  end
-  local over = redis.call('LLEN', key) - MOST_LISTED
-  if over > 0 then redis.call('LTRIM', key, over, -1) end
-  lost = lost + math.max(over, 0)
-  if lost > 0 then redis.call('HINCRBY', at.root .. ':shed', tenant, lost) end
-end
-
--- Lists new jobs of a tenant. A list costs some twenty bytes a job, a sorted set five times as much.
-local function enlist(at, tenant, ids)
-  local length = redis.call('RPUSH', all_key(at.root, tenant), unpack(ids))
-  if length == #ids then redis.call('HSETNX', at.root .. ':shed', tenant, 0) end
-  -- Twice as many as come, so that a list that once was long gets short again.
-  shed(at, tenant, 2 * #ids)
-end
-
-local function commit(at, retention)
-  for tenant, ids in pairs(at.fresh) do enlist(at, tenant, ids) end
-  local counts = at.root .. ':counts'
-  for name, by in pairs(at.counts) do
-    -- Whoever has no jobs leaves no trace.
-    if redis.call('HINCRBY', counts, name, by) == 0 then redis.call('HDEL', counts, name) end
-  end
-  for id, batch in pairs(at.batches) do
-    if batch then keep_batch(at, id, batch, retention) end
-  end
-  if at.shard then redis.call('SET', at.root .. ':shard', pack(at.shard)) end
-end
-
--- Notices when the shard was out of reach: nobody could renew, so nobody is to blame.
-local function hear(at, lease_ms)
-  local shard = shard_of(at)
-  local silence = at.time - (shard.seen or at.time)
-  if silence > lease_ms / 3 then shard.outage = at.time end
-  if not shard.seen or silence > lease_ms / 20 then shard.seen = at.time end
-end
-
--- The record, or nil and what is wrong with it.
-local function read(root, id)
-  local text = redis.call('GET', job_key(root, id))
-  if not text then return nil, 'no record' end
-  local record = unpacked(text)
-  if not record or not record.state or not record.spec then return nil, 'broken record' end
-  return record
-end
-
--- Appends an event about a job; `job` is its record or its lease. One text is quicker to append than
--- a field for each part: name, version, attempt, tenant, data.
-local function emit(at, id, job, name, data)
-  local version = (job.version or 0) + 1
-  local text = name .. ' ' .. version .. ' ' .. (job.attempt or 0) .. ' ' .. job.tenant .. ' ' .. (data or '')
-  local events = at.root .. ':events'
-  job.version = version
-  if job.batch then
-    job.event = redis.call('XADD', events, 'MAXLEN', '~', EVENTS_KEPT, '*', 'j', id, 'e', text, 'b', job.batch)
-  else
-    job.event = redis.call('XADD', events, 'MAXLEN', '~', EVENTS_KEPT, '*', 'j', id, 'e', text)
-  end
-end
-
--- Lays something aside; gives its entry.
-local function bury(at, reason, id, raw)
-  return redis.call('XADD', at.root .. ':dead', 'MAXLEN', '~', DEAD_KEPT, '*', 'reason', reason, 'j', id or '', 'raw', raw)
-end
-
--- Lua has room for 200 local names at a time: a file whose names no other needs keeps them to itself, in a
--- block, and registers its functions there.
-
--- Only new work may be refused when memory is full; whatever ends work must run, or nothing frees it.
 local function register(name, callback, flags)
   redis.register_function({ function_name = 'uso_1_' .. name, callback = callback, flags = flags })
 end
 
+-- Only new work may be refused when memory is full; whatever ends work must run, or nothing frees it.
 local NEW_WORK, ALWAYS, READ = {}, { 'allow-oom' }, { 'no-writes' }
+
+do
+  local function clock() return now() end
+
+  -- Writes, whatever there is, so that a `WAIT` behind it covers all that was written before.
+  local function mark(keys) return redis.call('SET', keys[1] .. ':mark', '1') end
+
+  register('clock', clock, READ)
+  register('mark', mark, ALWAYS)
+end

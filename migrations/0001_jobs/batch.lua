@@ -1,92 +1,111 @@
 
 -- One thing done to all jobs of a batch. A batch may have any number of them, so the work is spread
 -- over many calls of `sweep`, which whoever asked makes, and the reaper where that process is gone.
+do
+  local OPERATIONS = { pause = true, resume = true, cancel = true, retry = true }
 
-local OPERATIONS = { pause = true, resume = true, cancel = true, retry = true }
-
--- ARGS: batch, operation
--- Gives whether there is such a batch.
-local function steer(keys, args)
-  local at, id, operation = begin(keys[1]), args[1], args[2]
-  if not OPERATIONS[operation] then invalid('unknown operation') end
-  local batch = batch_of(at, id)
-  if not batch then return 0 end
-  batch.paused = operation == 'pause' or (operation == 'retry' and batch.paused) or nil
-  batch.stopped = operation == 'cancel' or (operation ~= 'retry' and batch.stopped) or nil
-  if operation ~= 'pause' then
-    -- Jobs that a retry adds are not swept themselves.
-    local jobs = redis.call('LLEN', at.root .. ':members:' .. id)
-    redis.call('RPUSH', at.root .. ':sweeps', pack({ id, operation, 0, jobs }))
+  -- ARGS: batch, operation
+  -- Gives whether there is such a batch.
+  local function steer(keys, args)
+    local at, id, operation = change.begin(keys[1]), args[1], args[2]
+    if not OPERATIONS[operation] then input.invalid('unknown operation') end
+    local batch = change.batch_of(at, id)
+    if not batch then return 0 end
+    batch.paused = operation == 'pause' or (operation == 'retry' and batch.paused) or nil
+    batch.stopped = operation == 'cancel' or (operation ~= 'retry' and batch.stopped) or nil
+    if operation ~= 'pause' then
+      -- Jobs that a retry adds are not swept themselves.
+      local jobs = redis.call('LLEN', at.root .. ':members:' .. id)
+      redis.call('RPUSH', at.root .. ':sweeps', pack({ id, operation, 0, jobs }))
+    end
+    change.commit(at)
+    return 1
   end
-  commit(at)
-  return 1
-end
 
--- Parked jobs go back before the others of their priority, in their old order.
-local function unpark(at, id, most)
-  local left = most
-  for _, class in ipairs(CLASSES) do
-    local parked = at.root .. ':parked:' .. class .. ':' .. id
-    while left > 0 do
-      local job = redis.call('RPOP', parked)
-      if not job then
-        redis.call('SREM', at.root .. ':parked', parked)
-        break
+  -- Parked jobs go back before the others of their priority, in their old order.
+  local function unpark(at, id, most)
+    local left = most
+    for _, class in ipairs(CLASSES) do
+      local parked = at.root .. ':parked:' .. class .. ':' .. id
+      while left > 0 do
+        local job = redis.call('RPOP', parked)
+        if not job then
+          redis.call('SREM', at.root .. ':parked', parked)
+          break
+        end
+        left = left - 1
+        wakeups.wake(at, 1, class)
+        local record = records.read(at.root, job)
+        if record and record.state == 'queued' then
+          waiting.into_backlog(at, job, record, true)
+        else
+          counters.count_ghost(at, class, -1)
+        end
       end
-      left = left - 1
-      wake(at, 1, class)
-      local record = read(at.root, job)
-      if record and record.state == 'queued' then
-        into_backlog(at, job, record, true)
-      else
-        count_ghost(at, class, -1)
+    end
+    return left > 0
+  end
+
+  -- Cancels or retries the next members; gives the new cursor.
+  local function sweep_members(at, operation, id, cursor, jobs, retention, new)
+    local most = operation == 'retry' and #new or LIMITS.SWEEP
+    local last = math.min(jobs, cursor + most)
+    for i, job in ipairs(redis.call('LRANGE', at.root .. ':members:' .. id, cursor, last - 1)) do
+      local record = records.read(at.root, job)
+      if record and operation == 'cancel' and record.state == 'queued' then
+        ending.cancel_one(at, job, record, retention)
+      elseif record and operation == 'retry' and record.state == 'failed' then
+        ending.reissue(at, job, record, new[i])
       end
     end
+    return last
   end
-  return left > 0
-end
 
--- Cancels or retries the next members; gives the new cursor.
-local function sweep_members(at, operation, id, cursor, jobs, retention, new)
-  local most = operation == 'retry' and #new or SWEEP
-  local last = math.min(jobs, cursor + most)
-  for i, job in ipairs(redis.call('LRANGE', at.root .. ':members:' .. id, cursor, last - 1)) do
-    local record = read(at.root, job)
-    if record and operation == 'cancel' and record.state == 'queued' then
-      cancel_one(at, job, record, retention)
-    elseif record and operation == 'retry' and record.state == 'failed' then
-      reissue(at, job, record, new[i])
+  -- ARGS: retention_ms, new id...
+  -- Does the next part of the oldest sweep; gives how many sweeps are left.
+  local function sweep(keys, args)
+    local root, retention = keys[1], input.number(args[1], 'retention_ms')
+    local sweeps = root .. ':sweeps'
+    local text = redis.call('LINDEX', sweeps, 0)
+    if not text then return 0 end
+    local at = change.begin(root)
+    local id, operation, cursor, jobs = unpack(cmsgpack.unpack(text))
+    local batch = change.batch_of(at, id)
+    local done = not batch
+    if batch and operation == 'resume' then
+      done = batch.paused or unpark(at, id, LIMITS.SWEEP)
+    elseif batch then
+      cursor = sweep_members(at, operation, id, cursor, jobs, retention, { unpack(args, 2) })
+      if cursor >= jobs then
+        done = operation == 'retry'
+        -- What is left in the parked lists of a canceled batch are ghosts.
+        operation = 'resume'
+      end
     end
+    if done then
+      redis.call('LPOP', sweeps)
+    else
+      redis.call('LSET', sweeps, 0, pack({ id, operation, cursor, jobs }))
+    end
+    change.commit(at, retention)
+    return redis.call('LLEN', sweeps)
   end
-  return last
-end
 
--- ARGS: retention_ms, new id...
--- Does the next part of the oldest sweep; gives how many sweeps are left.
-local function sweep(keys, args)
-  local root, retention = keys[1], number(args[1], 'retention_ms')
-  local sweeps = root .. ':sweeps'
-  local text = redis.call('LINDEX', sweeps, 0)
-  if not text then return 0 end
-  local at = begin(root)
-  local id, operation, cursor, jobs = unpack(cmsgpack.unpack(text))
-  local batch = batch_of(at, id)
-  local done = not batch
-  if batch and operation == 'resume' then
-    done = batch.paused or unpark(at, id, SWEEP)
-  elseif batch then
-    cursor = sweep_members(at, operation, id, cursor, jobs, retention, { unpack(args, 2) })
-    if cursor >= jobs then
-      done = operation == 'retry'
-      -- What is left in the parked lists of a canceled batch are ghosts.
-      operation = 'resume'
-    end
+  -- ARGS: batch
+  local function batch_view(keys, args)
+    local at = change.begin(keys[1])
+    local batch = change.batch_of(at, args[1])
+    if not batch then return false end
+    local values = {}
+    for i, name in ipairs(answers.batch_counts) do values[i] = batch[name] or 0 end
+    local expires = redis.call('PEXPIRETIME', at.root .. ':b:' .. args[1])
+    return answers.build('batch', {
+      tenant = batch.tenant, created = batch.created, counts = values, paused = batch.paused and 1 or 0,
+      stopped = batch.stopped and 1 or 0, metadata = batch.metadata, expires = expires > 0 and expires,
+    })
   end
-  if done then
-    redis.call('LPOP', sweeps)
-  else
-    redis.call('LSET', sweeps, 0, pack({ id, operation, cursor, jobs }))
-  end
-  commit(at, retention)
-  return redis.call('LLEN', sweeps)
+
+  register('steer', steer, ALWAYS)
+  register('sweep', sweep, ALWAYS)
+  register('batch', batch_view, READ)
 end

@@ -10,16 +10,17 @@ do
   end
 
   local function key_values(prefix, key)
-    return {
-      prefix, key.digest, key.tenant, key.scopes, key.note, key.created, key.expires or false, key.revoked or false,
-    }
+    return answers.build('key', {
+      prefix = prefix, digest = key.digest, tenant = key.tenant, scopes = key.scopes, note = key.note,
+      created = key.created, expires = key.expires, revoked = key.revoked,
+    })
   end
 
   -- ARGS: prefix, digest of the secret, tenant, scopes, note, how long it lasts in milliseconds or empty
   -- Gives the new key, or nil if the prefix is taken.
   local function key_add(keys, args)
-    local at, prefix, life = begin(keys[1]), args[1], optional(args[6], 'life')
-    if prefix == '' or #args[2] ~= 32 or args[3] == '' then invalid('not a key') end
+    local at, prefix, life = change.begin(keys[1]), args[1], input.optional(args[6], 'life')
+    if prefix == '' or #args[2] ~= 32 or args[3] == '' then input.invalid('not a key') end
     local key = {
       digest = args[2], tenant = args[3], scopes = args[4], note = args[5], created = at.time,
       expires = life and at.time + life,
@@ -31,7 +32,7 @@ do
   -- ARGS: prefix
   -- Gives the key if it opens anything now.
   local function key_find(keys, args)
-    local key = open_key(begin(keys[1]), args[1])
+    local key = open_key(change.begin(keys[1]), args[1])
     return key and key_values(args[1], key) or false
   end
 
@@ -48,7 +49,7 @@ do
   -- ARGS: prefix
   -- Gives the key as it is now, or nil if there is none. One that cannot be read is removed.
   local function key_revoke(keys, args)
-    local at, prefix = begin(keys[1]), args[1]
+    local at, prefix = change.begin(keys[1]), args[1]
     local text = redis.call('HGET', at.root .. ':keys', prefix)
     if not text then return false end
     local key = unpacked(text)
@@ -65,8 +66,8 @@ do
   -- Gives the key if it opens anything now, and the secret that signs links under it, which is this one if there was
   -- none.
   local function key_link(keys, args)
-    local at, prefix = begin(keys[1]), args[1]
-    if #args[2] ~= 32 then invalid('not a secret') end
+    local at, prefix = change.begin(keys[1]), args[1]
+    if #args[2] ~= 32 then input.invalid('not a secret') end
     local key = open_key(at, prefix)
     if not key then return false end
     if not key.link then
@@ -76,22 +77,19 @@ do
     return { key_values(prefix, key), key.link }
   end
 
-  -- Sessions that a key may have at once.
-  local MOST_SESSIONS = 100
-
   local function session_key(root, digest) return root .. ':session:' .. digest end
   local function sessions_key(root, prefix) return root .. ':sessions:' .. prefix end
 
   -- ARGS: digest of the session's token, prefix of the key that opened it, how long it lasts in milliseconds
   -- Gives 0 if the key opens nothing now. Where the key has too many sessions, the one that would end first ends.
   local function session_open(keys, args)
-    local at, life = begin(keys[1]), number(args[3], 'life')
-    if #args[1] ~= 32 then invalid('not a digest') end
+    local at, life = change.begin(keys[1]), input.number(args[3], 'life')
+    if #args[1] ~= 32 then input.invalid('not a digest') end
     if not open_key(at, args[2]) then return 0 end
     local all = sessions_key(at.root, args[2])
     redis.call('ZREMRANGEBYSCORE', all, '-inf', at.time)
     redis.call('ZADD', all, at.time + life, args[1])
-    local over = redis.call('ZCARD', all) - MOST_SESSIONS
+    local over = redis.call('ZCARD', all) - LIMITS.MOST_SESSIONS
     if over > 0 then
       for _, digest in ipairs(redis.call('ZRANGE', all, 0, over - 1)) do
         redis.call('ZREM', all, digest)
@@ -106,7 +104,7 @@ do
   -- ARGS: digest
   -- Gives the key that opened the session, as long as both last.
   local function session_find(keys, args)
-    local at = begin(keys[1])
+    local at = change.begin(keys[1])
     local prefix = redis.call('GET', session_key(at.root, args[1]))
     local key = prefix and open_key(at, prefix)
     return key and key_values(prefix, key) or false

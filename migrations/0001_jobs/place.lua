@@ -8,7 +8,7 @@ do
 
   -- The steps of a waiting job, or nil.
   local function steps_of(at, id)
-    local record = read(at.root, id)
+    local record = records.read(at.root, id)
     local ok, spec = pcall(cjson.decode, record and record.spec or '')
     return ok and type(spec) == 'table' and tonumber(spec.steps) or nil
   end
@@ -27,8 +27,8 @@ do
   -- that is still to come is the last. The second value lists those nearest to it.
   local function own_ahead(at, class, tenant, priority, id)
     local ahead, nearest = 0, {}
-    for _, text in ipairs(redis.call('ZRANGE', levels_key(at.root, class, tenant), 0, -1)) do
-      local level, key = tonumber(text), backlog_key(at.root, class, tenant, text)
+    for _, text in ipairs(redis.call('ZRANGE', turns.levels_key(at.root, class, tenant), 0, -1)) do
+      local level, key = tonumber(text), waiting.backlog_key(at.root, class, tenant, text)
       local rank = level == priority and id ~= '' and redis.call('LPOS', key, id, 'MAXLEN', PLACE_LOOKS)
       local first = level >= priority and (rank or redis.call('LLEN', key)) or 0
       local looks = math.min(first, PLACE_STEPS - #nearest)
@@ -40,17 +40,17 @@ do
     return ahead, nearest
   end
 
-  local function waiting(at, class, tenant)
+  local function queued_jobs(at, class, tenant)
     return tonumber(redis.call('HGET', at.root .. ':counts', 'queued:' .. class .. ':' .. tenant) or 0)
   end
 
   -- What other tenants get served meanwhile: each by its weight, but no more than it has.
   local function others_ahead(at, class, tenant, own)
-    local ahead, weight = 0, limits_of(at, tenant).weight or 1
+    local ahead, weight = 0, change.limits_of(at, tenant).weight or 1
     for _, other in ipairs(redis.call('ZRANGE', at.root .. ':ring:' .. class, 0, PLACE_TENANTS - 1)) do
       if other ~= tenant then
-        local share = math.floor(own * (limits_of(at, other).weight or 1) / weight)
-        ahead = ahead + math.min(share, waiting(at, class, other))
+        local share = math.floor(own * (change.limits_of(at, other).weight or 1) / weight)
+        ahead = ahead + math.min(share, queued_jobs(at, class, other))
       end
     end
     return ahead
@@ -59,27 +59,26 @@ do
   local function all_waiting(at, class)
     local jobs = 0
     for _, tenant in ipairs(redis.call('ZRANGE', at.root .. ':ring:' .. class, 0, PLACE_TENANTS - 1)) do
-      jobs = jobs + waiting(at, class, tenant)
+      jobs = jobs + queued_jobs(at, class, tenant)
     end
     return jobs
   end
 
   -- ARGS: tenant, class, priority, id; an empty one for a job that is to come
-  -- Gives how many jobs of its class come first, how many interactive ones wait, how many of each class run,
-  -- interactive first, whether it is held up by a pause or the nightly window, and how many steps its tenant's jobs
-  -- that come first have, or false.
+  -- Gives a `place`.
   local function place(keys, args)
-    local tenant, class, priority, id = args[1], args[2], number(args[3], 'priority'), args[4]
-    if not id then invalid('arguments are missing') end
-    local at = begin(keys[1])
+    local tenant, class, priority, id = args[1], args[2], input.number(args[3], 'priority'), args[4]
+    if not id then input.invalid('arguments are missing') end
+    local at = change.begin(keys[1])
     local own, nearest = own_ahead(at, class, tenant, priority, id)
-    local held = shard_of(at)['paused:' .. class] or limits_of(at, tenant).paused
-      or (class == 'bulk' and not bulk_is_open(at))
-    return {
-      own + others_ahead(at, class, tenant, own), all_waiting(at, 'interactive'),
-      redis.call('XLEN', at.root .. ':ready:interactive'), redis.call('XLEN', at.root .. ':ready:bulk'),
-      held and 1 or 0, mean_steps(at, nearest),
-    }
+    local held = change.shard_of(at)['paused:' .. class] or change.limits_of(at, tenant).paused
+      or (class == 'bulk' and not bulk_window.is_open(at))
+    return answers.build('place', {
+      ahead = own + others_ahead(at, class, tenant, own), interactive_waiting = all_waiting(at, 'interactive'),
+      interactive_running = redis.call('XLEN', at.root .. ':ready:interactive'),
+      bulk_running = redis.call('XLEN', at.root .. ':ready:bulk'), held = held and 1 or 0,
+      steps = mean_steps(at, nearest),
+    })
   end
 
   register('place', place, READ)

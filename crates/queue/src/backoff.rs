@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use uuid::Uuid;
+use crate::random::random_u32;
 
 /// Exponential backoff with full jitter: a random time up to a limit that doubles with each attempt,
 /// so that jobs which failed together do not come back together.
@@ -28,9 +28,8 @@ impl Backoff {
     }
 
     /// A random wait within the limit.
-    pub(crate) fn draw(&self, attempt: u32) -> Duration {
-        let random = Uuid::new_v4().as_u64_pair().1 as u32;
-        self.limit(attempt).mul_f64(f64::from(random) / f64::from(u32::MAX))
+    pub(crate) fn random_wait(&self, attempt: u32) -> Duration {
+        self.limit(attempt).mul_f64(f64::from(random_u32()) / f64::from(u32::MAX))
     }
 }
 
@@ -48,7 +47,7 @@ mod tests {
     #[test]
     fn waits_are_spread_over_the_whole_limit() {
         let backoff = Backoff { base: Duration::from_secs(8), cap: Duration::from_secs(8) };
-        let waits: Vec<Duration> = (0..400).map(|_| backoff.draw(1)).collect();
+        let waits: Vec<Duration> = (0..400).map(|_| backoff.random_wait(1)).collect();
         assert!(waits.iter().all(|wait| *wait <= Duration::from_secs(8)));
         for quarter in 0..4 {
             let within = Duration::from_secs(2 * quarter)..Duration::from_secs(2 * quarter + 2);

@@ -1,6 +1,6 @@
 //! What can go wrong.
 
-use crate::{JobId, Rejection};
+use crate::{JobId, NotAnId, Rejection};
 
 /// Everything that can go wrong between this process and the queue.
 #[derive(Debug, thiserror::Error)]
@@ -84,5 +84,12 @@ impl Error {
             Self::Refused(error) => !matches!(error.retry_method(), redis::RetryMethod::NoRetry),
             _ => false,
         }
+    }
+}
+
+/// An id that the queue holds and that is none.
+impl From<NotAnId> for Error {
+    fn from(error: NotAnId) -> Self {
+        Self::Unreadable(error.to_string())
     }
 }

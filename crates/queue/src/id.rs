@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::Error;
+use crate::schema::text_schema;
 
 /// A job's name: its shard, then a UUID whose order is the order of submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,9 +25,9 @@ impl JobId {
     }
 
     /// The job of a shard whose sixteen bytes these are.
-    pub(crate) fn read(shard: u16, bytes: &[u8]) -> Result<Self, Error> {
-        let uuid = Uuid::from_slice(bytes)
-            .map_err(|_| Error::Unreadable(format!("a job's id has {} bytes", bytes.len())))?;
+    pub(crate) fn read(shard: u16, bytes: &[u8]) -> Result<Self, NotAnId> {
+        let uuid =
+            Uuid::from_slice(bytes).map_err(|_| NotAnId(format!("a text of {} bytes", bytes.len())))?;
         Ok(Self { shard, uuid })
     }
 
@@ -47,7 +47,7 @@ impl BatchId {
         Self(JobId::new(shard))
     }
 
-    pub(crate) fn read(shard: u16, bytes: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn read(shard: u16, bytes: &[u8]) -> Result<Self, NotAnId> {
         JobId::read(shard, bytes).map(Self)
     }
 
@@ -75,12 +75,12 @@ impl fmt::Display for BatchId {
 
 /// Text that is no id.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not an id")]
+#[error("{0} is not an id")]
 pub struct NotAnId(String);
 
 impl NotAnId {
     pub(crate) fn new(text: &str) -> Self {
-        Self(text.chars().take(64).collect())
+        Self(format!("{:?}", text.chars().take(64).collect::<String>()))
     }
 }
 
@@ -128,6 +128,15 @@ impl<'de> Deserialize<'de> for BatchId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
+}
+
+text_schema! {
+    JobId: "A job's name: its shard, then a UUID whose order is the order of submission.",
+        "^(0|[1-9][0-9]{0,3})-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+        "0-0198a0b0-0000-7000-8000-00000000000a";
+    BatchId: "A batch's name, made like a job's.",
+        "^(0|[1-9][0-9]{0,3})-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+        "0-0198a0b0-0000-7000-8000-00000000000b";
 }
 
 #[cfg(test)]

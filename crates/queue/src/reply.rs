@@ -28,9 +28,10 @@ impl Reply {
         redis::from_redis_value(value).map_err(|error| Error::Unreadable(error.to_string()))
     }
 
-    /// The next value; none in an answer of a time when there was no such value.
-    pub(crate) fn later<T: FromRedisValue>(&mut self) -> Result<Option<T>, Error> {
-        if self.0.as_slice().is_empty() { Ok(None) } else { self.next() }
+    /// What is left, all of one kind.
+    pub(crate) fn all<T: FromRedisValue>(self) -> Result<Vec<T>, Error> {
+        let all = self.0.map(redis::from_redis_value).collect::<Result<_, _>>();
+        all.map_err(|error| Error::Unreadable(error.to_string()))
     }
 
     /// What is left.

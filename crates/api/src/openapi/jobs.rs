@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use uso_queue::{BatchId, BrowseCursor, Class, State};
+use uso_queue::{BatchId, Class, ListCursor, State};
 
 use super::operation::Operation;
 use super::parts::{self, LOCATION, PREFERENCE_APPLIED, RATE_LIMIT, RATE_LIMIT_POLICY};
@@ -98,7 +98,7 @@ fn list_jobs() -> Operation {
         ))
         .parameter(parts::in_query("batch", "Only those of this batch.", reference::<BatchId>()))
         .parameter(parts::limit(MOST, USUAL))
-        .parameter(parts::cursor::<BrowseCursor>())
+        .parameter(parts::cursor::<ListCursor>())
         .gives::<JobPage>(StatusCode::OK, "A page.", &[])
 }
 

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use uso_queue::{BrowseCursor, EventId, MAX_URL};
+use uso_queue::{EventId, ListCursor, MAX_URL};
 
 use super::operation::Operation;
 use super::parts::{self, PREFERENCE_APPLIED, RATE_LIMIT, RATE_LIMIT_POLICY};
@@ -124,7 +124,7 @@ fn submit(id: &'static str, schema: Value, mut example: Value) -> Operation {
 fn list() -> Operation {
     Operation::new("listPredictions", "List your predictions")
         .says("Every job is one; the newest first.")
-        .parameter(parts::cursor::<BrowseCursor>())
+        .parameter(parts::cursor::<ListCursor>())
         .gives::<PredictionPage>(StatusCode::OK, "A page.", &[])
 }
 

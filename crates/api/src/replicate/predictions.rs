@@ -11,7 +11,7 @@ use futures::future::try_join_all;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use uso_queue::{Browse, Canceled, FieldError, JobId, JobView, KeyScope, Submission, WebhookShape};
+use uso_queue::{Canceled, FieldError, JobId, JobView, KeyScope, ListFilter, Submission, WebhookShape};
 
 use super::input::Wanted;
 use super::models::no_such_model;
@@ -167,9 +167,9 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let after = params.given("cursor", "must be from the `next` of the page before");
     params.finish()?;
-    let wanted =
-        Browse { tenant: caller.tenant.clone(), state: None, class: None, batch: None, enough: PAGE, after };
-    let page = shared.queue.browse(&wanted).await?;
+    let tenant = Some(caller.tenant.clone());
+    let wanted = ListFilter { tenant, enough: PAGE, after, ..ListFilter::default() };
+    let page = shared.queue.list(&wanted).await?;
     let results =
         try_join_all(page.jobs.iter().map(|view| describe(&shared, &caller, view, &origin))).await?;
     let next = page.next.map(|next| format!("{}/v1/predictions?cursor={next}", origin.text()));

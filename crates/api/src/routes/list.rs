@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures::future::try_join_all;
 use schemars::JsonSchema;
 use serde::Serialize;
-use uso_queue::{Browse, BrowseCursor, Class, State as JobState};
+use uso_queue::{Class, ListCursor, ListFilter, State as JobState};
 
 use super::jobs::{Job, describe};
 use crate::caller::Caller;
@@ -26,7 +26,7 @@ pub(crate) struct JobPage {
     /// The jobs, the newest first; a page may have fewer than asked for although more follow.
     jobs: Vec<Job>,
     /// The `cursor` of the next page; none at the end.
-    #[schemars(with = "Option<BrowseCursor>")]
+    #[schemars(with = "Option<ListCursor>")]
     next: Option<String>,
 }
 
@@ -35,8 +35,8 @@ pub(crate) async fn list(
     caller: Caller,
     mut params: Params,
 ) -> Result<Response, Problem> {
-    let wanted = Browse {
-        tenant: caller.tenant.clone(),
+    let wanted = ListFilter {
+        tenant: Some(caller.tenant.clone()),
         state: params.choice("state", &JobState::ALL.map(|state| (state.as_str(), state))),
         class: params.choice("class", &Class::ALL.map(|class| (class.as_str(), class))),
         batch: params.given("batch", "must be the id of a batch"),
@@ -44,7 +44,7 @@ pub(crate) async fn list(
         after: params.given("cursor", "must be the `next` of the page before"),
     };
     params.finish()?;
-    let page = shared.queue.browse(&wanted).await?;
+    let page = shared.queue.list(&wanted).await?;
     let jobs = try_join_all(page.jobs.iter().map(|view| describe(&shared, &caller, view))).await?;
     let body = JobPage { jobs, next: page.next.map(|next| next.to_string()) };
     // The URLs in it are secrets for as long as they live.

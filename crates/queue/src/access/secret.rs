@@ -1,19 +1,19 @@
-//! Secrets: how they are drawn, written, hashed and compared.
+//! Secrets: how they are made, written, hashed and compared.
 
 use std::fmt;
 use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
+
+use crate::codec::{base62, is_base62};
+use crate::random::{NAME, random_bytes, random_name};
 
 /// First part of every key, by which people and scanners of leaked secrets know it.
 const MARK: &str = "uso";
 /// Characters by which a key is found and spoken of.
-const PREFIX: usize = 8;
+const PREFIX: usize = NAME;
 /// Characters of 32 bytes in base 62.
 const SECRET: usize = 43;
-
-const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// A whole key: whoever has it is let in. Debug output hides its secret.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
-    pub(super) fn draw() -> Self {
-        Self { prefix: draw_name(), secret: base62(&draw(), SECRET) }
+    pub(super) fn new() -> Self {
+        Self { prefix: random_name(), secret: base62(&random_bytes(), SECRET) }
     }
 
     /// The part that is no secret: it names the key.
@@ -49,8 +49,8 @@ impl FromStr for ApiKey {
     fn from_str(text: &str) -> Result<Self, NotAKey> {
         let rest = text.strip_prefix(MARK).and_then(|rest| rest.strip_prefix('_')).ok_or(NotAKey)?;
         let (prefix, secret) = rest.split_once('_').ok_or(NotAKey)?;
-        let drawn = |part: &str, length| part.len() == length && part.bytes().all(|b| DIGITS.contains(&b));
-        if !drawn(prefix, PREFIX) || !drawn(secret, SECRET) {
+        let fits = |part: &str, length| part.len() == length && is_base62(part);
+        if !fits(prefix, PREFIX) || !fits(secret, SECRET) {
             return Err(NotAKey);
         }
         Ok(Self { prefix: prefix.to_owned(), secret: secret.to_owned() })
@@ -73,8 +73,8 @@ pub struct NotAKey;
 pub struct SessionToken(String);
 
 impl SessionToken {
-    pub(super) fn draw() -> Self {
-        Self(base62(&draw(), SECRET))
+    pub(super) fn new() -> Self {
+        Self(base62(&random_bytes(), SECRET))
     }
 
     /// SHA-256 of the token, under which it is found.
@@ -115,42 +115,11 @@ pub(super) fn digest_of(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 
-/// Looks at all bytes, however early the first difference is.
+/// Compares all bytes, however early the first difference is.
 pub(super) fn same(one: &[u8; 32], other: &[u8; 32]) -> bool {
     let apart =
         one.iter().zip(other).fold(0, |apart, (one, other)| std::hint::black_box(apart | (one ^ other)));
     apart == 0
-}
-
-/// 256 bits that nobody can foresee: four UUIDs hold nearly 500 bits of the operating system's generator.
-pub(crate) fn draw() -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for _ in 0..4 {
-        hash.update(Uuid::new_v4().as_bytes());
-    }
-    hash.finalize().into()
-}
-
-/// A short name that nothing else is likely to have.
-pub(crate) fn draw_name() -> String {
-    base62(&draw()[..8], PREFIX)
-}
-
-/// Bytes as one number in base 62, its last `length` digits.
-fn base62(bytes: &[u8], length: usize) -> String {
-    let mut number = bytes.to_vec();
-    let mut digits: Vec<u8> = (0..length)
-        .map(|_| {
-            let mut rest = 0;
-            for byte in &mut number {
-                let value = rest * 256 + u32::from(*byte);
-                (*byte, rest) = ((value / 62) as u8, value % 62);
-            }
-            DIGITS[rest as usize]
-        })
-        .collect();
-    digits.reverse();
-    digits.into_iter().map(char::from).collect()
 }
 
 #[cfg(test)]
@@ -158,16 +127,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_and_digits_are_the_same_number() {
-        assert_eq!(base62(&[0; 32], 3), "000");
-        assert_eq!(base62(&[1, 0], 4), "0048");
-        // 2^256 - 1 has 43 digits: none is lost.
-        assert_eq!(base62(&[255; 32], 43), "yhjskwdA6OZ1AL1YmHWZWm8LLG7HjnuCA2j5rOw8Xp1");
-    }
-
-    #[test]
     fn a_key_is_read_as_it_was_written_and_nothing_else_is() {
-        let key = ApiKey::draw();
+        let key = ApiKey::new();
         let text = key.expose();
         assert_eq!(text.parse(), Ok(key.clone()));
         assert_eq!(text.len(), 4 + 8 + 1 + 43);
@@ -185,12 +146,12 @@ mod tests {
         ] {
             assert_eq!(bad.parse::<ApiKey>(), Err(NotAKey), "{bad}");
         }
-        assert_ne!(ApiKey::draw(), key);
+        assert_ne!(ApiKey::new(), key);
     }
 
     #[test]
     fn a_csrf_token_belongs_to_one_session_and_does_not_open_it() {
-        let (one, other) = (SessionToken::draw(), SessionToken::draw());
+        let (one, other) = (SessionToken::new(), SessionToken::new());
         assert!(one.has_csrf(&one.csrf()));
         assert!(!one.has_csrf(&other.csrf()) && !one.has_csrf("") && !one.has_csrf(one.expose()));
         assert!(!format!("{one:?}").contains(one.expose()));

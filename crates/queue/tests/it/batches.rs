@@ -1,4 +1,4 @@
-//! Many jobs steered as one.
+//! Many jobs controlled as one.
 
 use serde_json::json;
 use uso_queue::{
@@ -70,8 +70,8 @@ async fn what_a_dead_process_began_the_reaper_ends() {
     let fixture = Fixture::start().await;
     let (batch, _) = batch_of(&fixture, 500).await;
     let uuid = batch.to_string().split_once('-').unwrap().1.parse::<uuid::Uuid>().unwrap();
-    let steer: [&[u8]; 6] = [b"FCALL", b"uso_1_steer", b"1", b"{uso:0}", uuid.as_bytes(), b"cancel"];
-    fixture.raw_bytes::<u64>(&steer).await.unwrap();
+    let cancel: [&[u8]; 6] = [b"FCALL", b"uso_1_steer", b"1", b"{uso:0}", uuid.as_bytes(), b"cancel"];
+    fixture.raw_bytes::<u64>(&cancel).await.unwrap();
     assert_eq!(counts(&fixture, &batch).await.canceled, 0);
     fixture.queue.reap(&fixture.worker).await.unwrap();
     assert_eq!(counts(&fixture, &batch).await.canceled, 500);

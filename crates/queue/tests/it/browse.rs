@@ -2,23 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-use uso_queue::{BatchOperation, Browse, BrowsePage, Class, JobId, Queue, State, Submission};
+use uso_queue::{BatchOperation, Class, JobId, JobPage, ListFilter, Queue, State, Submission};
 
 use crate::fixture::{Fixture, bulk, failure, job_key, output, spec};
 
-fn wanted(tenant: &str, enough: usize) -> Browse {
-    Browse { tenant: tenant.into(), enough, ..Browse::default() }
+fn wanted(tenant: &str, enough: usize) -> ListFilter {
+    ListFilter { tenant: Some(tenant.into()), enough, ..ListFilter::default() }
 }
 
 /// All pages as one; each but the last is full.
-async fn all(queue: &Queue, mut browse: Browse) -> Vec<JobId> {
+async fn all(queue: &Queue, mut filter: ListFilter) -> Vec<JobId> {
     let mut ids = Vec::new();
     loop {
-        let BrowsePage { jobs, next } = queue.browse(&browse).await.unwrap();
-        assert!(jobs.len() == browse.enough || next.is_none(), "{} jobs, next {next:?}", jobs.len());
+        let JobPage { jobs, unreadable, next } = queue.list(&filter).await.unwrap();
+        assert_eq!(unreadable, []);
+        assert!(jobs.len() == filter.enough || next.is_none(), "{} jobs, next {next:?}", jobs.len());
         ids.extend(jobs.iter().map(|job| job.id));
         let Some(next) = next else { return ids };
-        browse.after = Some(next.to_string().parse().unwrap());
+        filter.after = Some(next.to_string().parse().unwrap());
     }
 }
 
@@ -74,14 +75,14 @@ async fn the_newest_job_comes_first_and_each_filter_leaves_the_others_out() {
         .collect();
     let ended: usize = states.iter().map(|(_, ids)| ids.len()).sum();
     for (state, ids) in states.into_iter().filter(|(state, _)| *state != State::Running) {
-        let some = Browse { state: Some(state), ..wanted("ours", 1) };
+        let some = ListFilter { state: Some(state), ..wanted("ours", 1) };
         assert_eq!(all(queue, some).await, ids, "{state:?}");
     }
-    let some = Browse { state: Some(State::Running), ..wanted("ours", 1) };
+    let some = ListFilter { state: Some(State::Running), ..wanted("ours", 1) };
     assert_eq!(all(queue, some).await.len(), running.len());
-    let waiting = Browse { state: Some(State::Queued), ..wanted("ours", 100) };
+    let waiting = ListFilter { state: Some(State::Queued), ..wanted("ours", 100) };
     assert_eq!(all(queue, waiting).await.len(), 451 - ended);
-    let interactive = Browse { class: Some(Class::Interactive), ..wanted("ours", 100) };
+    let interactive = ListFilter { class: Some(Class::Interactive), ..wanted("ours", 100) };
     assert_eq!(all(queue, interactive).await, [urgent]);
 }
 
@@ -94,12 +95,13 @@ async fn running_jobs_are_found_by_their_leases_a_page_at_a_time() {
         running.push(fixture.claim().await.unwrap().id);
     }
     for enough in [1, 5, 12, 100] {
-        let some = Browse { state: Some(State::Running), ..wanted("tenant", enough) };
+        let some = ListFilter { state: Some(State::Running), ..wanted("tenant", enough) };
         assert_eq!(all(&fixture.queue, some).await, newest_first(&running), "{enough}");
     }
-    let none = Browse { state: Some(State::Running), class: Some(Class::Interactive), ..wanted("tenant", 9) };
+    let none =
+        ListFilter { state: Some(State::Running), class: Some(Class::Interactive), ..wanted("tenant", 9) };
     assert_eq!(all(&fixture.queue, none).await, []);
-    let others = Browse { state: Some(State::Running), ..wanted("tenan", 9) };
+    let others = ListFilter { state: Some(State::Running), ..wanted("tenan", 9) };
     assert_eq!(all(&fixture.queue, others).await, []);
 }
 
@@ -113,9 +115,9 @@ async fn the_jobs_of_a_batch_are_found_newest_first() {
     let members: Vec<JobId> = members.iter().map(|job| job.id).collect();
     submit(&fixture.queue, "tenant", 30).await;
     let held = fixture.claim().await.unwrap().id;
-    let of = |tenant: &str| Browse { batch: Some(batch), ..wanted(tenant, 7) };
+    let of = |tenant: &str| ListFilter { batch: Some(batch), ..wanted(tenant, 7) };
     assert_eq!(all(&fixture.queue, of("tenant")).await, newest_first(&members));
-    let running = Browse { state: Some(State::Running), ..of("tenant") };
+    let running = ListFilter { state: Some(State::Running), ..of("tenant") };
     assert_eq!(all(&fixture.queue, running).await, [held]);
     assert_eq!(all(&fixture.queue, of("another")).await, []);
 }
@@ -124,13 +126,13 @@ async fn the_jobs_of_a_batch_are_found_newest_first() {
 async fn pages_stay_in_step_while_jobs_come_and_go() {
     let fixture = Fixture::start().await;
     let ids = submit(&fixture.queue, "tenant", 3000).await;
-    let first = fixture.queue.browse(&wanted("tenant", 1000)).await.unwrap();
+    let first = fixture.queue.list(&wanted("tenant", 1000)).await.unwrap();
     // The oldest go, as they do when their time is over; each new one lets two go.
     forget(&fixture, &ids[..900]).await;
     submit(&fixture.queue, "tenant", 300).await;
     let key = "{uso:0}:all:tenant";
     assert_eq!(fixture.raw::<u64>(&["LLEN", key]).await.unwrap(), 3300 - 600);
-    let rest = Browse { after: first.next, ..wanted("tenant", 1000) };
+    let rest = ListFilter { after: first.next, ..wanted("tenant", 1000) };
     let rest = all(&fixture.queue, rest).await;
     assert_eq!(rest, newest_first(&ids[900..2000]));
 }
@@ -168,7 +170,7 @@ async fn a_page_among_ten_thousand_ended_jobs_comes_at_once() {
     for (state, id) in rare {
         let begun = Instant::now();
         let page =
-            fixture.queue.browse(&Browse { state: Some(state), ..wanted("tenant", 20) }).await.unwrap();
+            fixture.queue.list(&ListFilter { state: Some(state), ..wanted("tenant", 20) }).await.unwrap();
         let took = begun.elapsed();
         eprintln!("the one job that has {state:?} behind 10,000 others: {took:?}");
         assert_eq!(page.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [id]);
@@ -176,7 +178,7 @@ async fn a_page_among_ten_thousand_ended_jobs_comes_at_once() {
         assert!(took < Duration::from_millis(500), "{state:?} took {took:?}");
     }
     let begun = Instant::now();
-    let page = fixture.queue.browse(&wanted("tenant", 100)).await.unwrap();
+    let page = fixture.queue.list(&wanted("tenant", 100)).await.unwrap();
     eprintln!("the first hundred of 10,000: {:?}", begun.elapsed());
     assert_eq!(page.jobs.len(), 100);
     assert!(begun.elapsed() < Duration::from_millis(200));

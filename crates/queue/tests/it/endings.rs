@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use uso_queue::{
-    Backoff, BatchOperation, Browse, Canceled, Class, Config, Defaults, Error, EventKind, JobId, JobSpec,
+    Backoff, BatchOperation, Canceled, Class, Config, Defaults, Error, EventKind, JobId, JobSpec, ListFilter,
     Queue, Removed, Retried, State,
 };
 
@@ -296,8 +296,8 @@ async fn only_a_job_that_has_ended_can_be_forgotten() {
     assert!(fixture.queue.view(&id).await.unwrap().is_none());
     assert_eq!(fixture.queue.preview(&id).await.unwrap(), None);
     assert_eq!(fixture.queue.retry(&id).await.unwrap(), None, "nobody can repeat what is gone");
-    let browse = Browse { tenant: "tenant".into(), enough: 9, ..Browse::default() };
-    assert!(fixture.queue.browse(&browse).await.unwrap().jobs.is_empty());
+    let filter = ListFilter { tenant: Some("tenant".into()), enough: 9, ..ListFilter::default() };
+    assert!(fixture.queue.list(&filter).await.unwrap().jobs.is_empty());
 }
 
 #[tokio::test]

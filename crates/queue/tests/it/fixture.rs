@@ -121,7 +121,7 @@ impl Fixture {
         self.move_clock(ahead).await;
     }
 
-    /// Sets the clock of a library that can be told to.
+    /// Sets the clock of a library that can be set.
     pub(crate) async fn move_clock(&self, ahead: Duration) {
         let ahead = ahead.as_millis().to_string();
         self.raw::<redis::Value>(&["SET", AHEAD, &ahead]).await.unwrap();
@@ -134,7 +134,7 @@ impl Fixture {
         redis::from_redis_value(loaded[0].last().unwrap().clone()).unwrap()
     }
 
-    /// Loads a library that can be told how far its clock is ahead.
+    /// Loads a library whose clock can be set ahead.
     pub(crate) async fn make_clock_settable(&self) {
         let honest = format!("{CLOCK}\n");
         let settable = format!("{CLOCK} + (redis.call('GET', '{AHEAD}') or 0)\n");

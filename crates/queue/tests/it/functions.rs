@@ -13,6 +13,27 @@ async fn migrating_twice_and_at_once_is_safe() {
     fixture.submit(&bulk()).await;
 }
 
+/// Lua has room for 200 names at the top of a library.
+#[tokio::test]
+async fn the_library_keeps_its_names_in_blocks_and_each_is_there_once() {
+    let fixture = Fixture::start().await;
+    let library = fixture.library("uso_1").await;
+    let top: usize = library
+        .lines()
+        .filter_map(|line| line.strip_prefix("local "))
+        .map(|names| names.split('=').next().unwrap().split(',').count())
+        .sum();
+    assert!((10..60).contains(&top), "{top} names at the top");
+    let mut functions: Vec<&str> = library
+        .lines()
+        .filter_map(|line| line.trim_start().trim_start_matches("local ").strip_prefix("function "))
+        .map(|rest| rest.split('(').next().unwrap())
+        .collect();
+    functions.sort_unstable();
+    let twice: Vec<_> = functions.windows(2).filter(|two| two[0] == two[1]).collect();
+    assert!(functions.len() > 100 && twice.is_empty(), "{twice:?}");
+}
+
 #[tokio::test]
 async fn a_newer_layout_is_refused() {
     let fixture = Fixture::start().await;
@@ -195,7 +216,7 @@ async fn a_full_server_refuses_new_work_and_finishes_the_old() {
     let key = NewKey { tenant: "tenant", scopes: &KeyScope::ALL, ..NewKey::default() };
     let (_, view) = fixture.queue.create_key(&key).await.unwrap();
     fixture.raw::<redis::Value>(&["CONFIG", "SET", "maxmemory", "1"]).await.unwrap();
-    // Pictures are looked at by links that a key's secret signs.
+    // Pictures are shown by links that a key's secret signs.
     assert!(fixture.queue.key_and_link(&view.prefix).await.unwrap().is_some());
     let refused = fixture.queue.submit("tenant", &bulk()).await.unwrap_err();
     assert!(matches!(refused, Error::Full) && refused.retryable(), "{refused}");

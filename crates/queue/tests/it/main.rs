@@ -6,6 +6,7 @@ mod access;
 mod batches;
 mod browse;
 mod cluster;
+mod costs;
 mod durability;
 mod endings;
 mod fairness;

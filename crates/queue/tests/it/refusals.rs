@@ -4,10 +4,10 @@ use uso_queue::{Config, Error, Queue};
 
 use crate::fixture::{Fixture, bulk, config, output};
 
-const BEGIN: &str = "local function begin(root) return";
+const BEGIN: &str = "function change.begin(root) return";
 
 fn refusing(code: &str) -> String {
-    format!("local function begin(root) error({{ err = '{code} said so' }}) return")
+    format!("function change.begin(root) error({{ err = '{code} said so' }}) return")
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Repeats under an idempotency key, known before anything else is looked at.
+//! Repeats under an idempotency key, known before anything else is checked.
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -46,7 +46,7 @@ async fn a_repeat_is_known_by_what_was_sent_although_defaults_have_changed() {
 #[tokio::test]
 async fn what_the_version_before_wrote_still_matches_and_what_it_sends_does_too() {
     let fixture = Fixture::start().await;
-    // Its digest of `{ "prompt": "a cat" }`: the spec with defaults filled in, without the seed that was drawn.
+    // Its digest of `{ "prompt": "a cat" }`: the spec with defaults filled in, without the seed that was chosen.
     let written = digest(
         r#"{"class":"interactive","content":null,"content_size":512,"format":"png","guidance":4.0,"height":1024,"keep_size":false,"priority":0,"prompt":"a cat","seed":null,"steps":25,"styles":[],"width":1024}"#,
     );

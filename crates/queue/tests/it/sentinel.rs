@@ -149,7 +149,7 @@ async fn a_planned_fail_over_is_followed() {
     let job = queue.submit("tenant", &bulk()).await.unwrap().id;
     until("the same data", async || (watched.primary.ask::<u32>("WAIT 1 100").await == Ok(1)).then_some(()))
         .await;
-    // It refuses until it has looked at the replica.
+    // It refuses until it has checked the replica.
     until("a fail-over", async || watched.sentinel.ask::<()>("SENTINEL FAILOVER main").await.ok()).await;
     until("a new primary", async || {
         (watched.replicas[0].line("INFO replication", "role").await? == "master").then_some(())

@@ -28,10 +28,10 @@ fn sides_are_cut_to_multiples_of_16() {
 }
 
 #[test]
-fn seeds_are_drawn_or_kept() {
-    let drawn: std::collections::BTreeSet<u64> =
+fn seeds_are_chosen_or_kept() {
+    let chosen: std::collections::BTreeSet<u64> =
         (0..20).map(|_| parse(json!({ "seed": -1 })).unwrap().seed).collect();
-    assert!(drawn.len() > 15);
+    assert!(chosen.len() > 15);
     assert_eq!(parse(json!({ "seed": 9007199254740991_u64 })).unwrap().seed, (1 << 53) - 1);
     assert_eq!(faults(json!({ "seed": 9007199254740992_u64 })), [("/seed".into(), "out_of_range")]);
     assert_eq!(faults(json!({ "seed": -2 })), [("/seed".into(), "out_of_range")]);

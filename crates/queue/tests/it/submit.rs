@@ -28,7 +28,7 @@ fn rejection(answer: Result<impl std::fmt::Debug, Error>) -> Rejection {
 async fn the_same_key_and_body_is_the_same_job() {
     let fixture = Fixture::start().await;
     let body = json!({ "prompt": "a cat", "metadata": { "row": 1 } });
-    // Each is parsed anew and draws another seed.
+    // Each is parsed anew and chooses another seed.
     let (first, second) = (parse(body.clone()), parse(body));
     assert_ne!(first.seed, second.seed);
     let first = fixture.queue.submit("a", keyed(&first, "k")).await.unwrap();

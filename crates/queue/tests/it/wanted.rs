@@ -14,10 +14,10 @@ async fn queue(fixture: &Fixture, shards: u16) -> Queue {
     Queue::connect(Config { renew: RENEW, shards, ..config(&fixture.redis) }).await.unwrap()
 }
 
-/// Waits until a keeper has heard that its job is wanted, or that it is not.
-async fn hears(wanted: &mut tokio::sync::watch::Receiver<bool>, expected: bool) {
-    let heard = wanted.wait_for(|wanted| *wanted == expected);
-    tokio::time::timeout(PATIENCE, heard).await.expect("it is not heard").unwrap();
+/// Waits until a keeper knows that its job is wanted, or that it is not.
+async fn becomes(wanted: &mut tokio::sync::watch::Receiver<bool>, expected: bool) {
+    let known = wanted.wait_for(|wanted| *wanted == expected);
+    tokio::time::timeout(PATIENCE, known).await.expect("it does not come to be known").unwrap();
 }
 
 /// What a renewal says, given time for some.
@@ -30,7 +30,7 @@ async fn says(queue: &Queue, lease: &Lease) -> bool {
     heard
 }
 
-/// Has a worker without work look for some, as each does every second.
+/// Has a worker without work claim, as each does every second.
 async fn be_idle(queue: &Queue) {
     assert!(queue.claim_one(&WorkerId::new()).await.unwrap().is_none());
 }
@@ -50,12 +50,12 @@ async fn a_bulk_job_is_wanted_elsewhere_while_a_worker_is_idle() {
     let mut wanted = keeper.wanted_elsewhere();
     let idle = WorkerId::new();
     assert!(queue.claim_one(&idle).await.unwrap().is_none());
-    hears(&mut wanted, true).await;
+    becomes(&mut wanted, true).await;
     assert!(!says(&queue, &urgent).await, "interactive work is begun at once");
     // The idle worker finds something else.
     let other = fixture.submit(&bulk()).await;
     assert_eq!(queue.claim_one(&idle).await.unwrap().unwrap().id, other);
-    hears(&mut wanted, false).await;
+    becomes(&mut wanted, false).await;
     renewer.stop().await;
 }
 
@@ -114,7 +114,7 @@ async fn a_worker_is_idle_for_the_jobs_of_all_shards() {
     let renewer = Renewer::start(&queue);
     let keepers: Vec<_> = leases.iter().map(|lease| renewer.keep(lease)).collect();
     for keeper in keepers {
-        hears(&mut keeper.wanted_elsewhere(), true).await;
+        becomes(&mut keeper.wanted_elsewhere(), true).await;
     }
     renewer.stop().await;
 }

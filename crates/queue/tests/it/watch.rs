@@ -89,7 +89,7 @@ async fn a_worker_that_falls_silent_is_not_there() {
 }
 
 #[tokio::test]
-async fn whoever_follows_a_tenant_watches_what_is_drawn_for_people() {
+async fn whoever_follows_a_tenant_watches_its_interactive_jobs() {
     let fixture = Fixture::start().await;
     for class in Class::ALL {
         fixture.submit(&spec(class, 0)).await;

@@ -1,4 +1,4 @@
-//! Endpoints that are told when jobs end.
+//! Endpoints that are notified when jobs end.
 
 use std::time::Duration;
 
@@ -48,18 +48,18 @@ async fn every_end_is_written_down_once_for_each_endpoint_that_asks_for_it() {
     fixture.submit(&late).await;
     fixture.queue.reap(&fixture.worker).await.unwrap();
 
-    let mut told = Vec::new();
+    let mut sent = Vec::new();
     while let Some(claimed) = claim(&fixture).await {
         assert_eq!((claimed.url.as_str(), claimed.secrets.len()), (URL, 1));
         assert!(settle(&fixture, &claimed, Next::Delivered).await);
-        told.push((claimed.delivery.webhook, claimed.delivery.state));
+        sent.push((claimed.delivery.webhook, claimed.delivery.state));
     }
     let states = |name: &str| -> Vec<State> {
-        told.iter().filter(|(hook, _)| hook == name).map(|(_, state)| *state).collect()
+        sent.iter().filter(|(hook, _)| hook == name).map(|(_, state)| *state).collect()
     };
     let mut ends = states(&every);
     ends.sort_by_key(|state| all.iter().position(|known| known == state));
-    assert_eq!((ends, states(&some), told.len()), (all.to_vec(), vec![State::Failed], 5));
+    assert_eq!((ends, states(&some), sent.len()), (all.to_vec(), vec![State::Failed], 5));
 }
 
 #[tokio::test]
@@ -94,14 +94,14 @@ async fn another_attempt_is_due_when_its_time_has_come_and_is_kept_in_the_log() 
     assert_eq!(again.delivery.attempts, 1);
     settle(&fixture, &again, Next::Failed).await;
     let logged = fixture.queue.deliveries("tenant", &hook).await.unwrap();
-    let told = &logged[0];
-    assert_eq!((logged.len(), told.job, told.ended.as_deref()), (1, job, Some("failed")));
-    assert_eq!((told.log.len(), told.log[0].status, told.log[0].took_ms), (2, Some(500), 7));
+    let sent = &logged[0];
+    assert_eq!((logged.len(), sent.job, sent.ended.as_deref()), (1, job, Some("failed")));
+    assert_eq!((sent.log.len(), sent.log[0].status, sent.log[0].took_ms), (2, Some(500), 7));
 
-    let replayed = fixture.queue.replay_delivery("tenant", &hook, &told.id).await.unwrap().unwrap();
+    let replayed = fixture.queue.replay_delivery("tenant", &hook, &sent.id).await.unwrap().unwrap();
     assert_eq!((replayed.attempts, replayed.ended), (0, None));
     assert!(claim(&fixture).await.is_some());
-    assert!(fixture.queue.replay_delivery("another", &hook, &told.id).await.unwrap().is_none());
+    assert!(fixture.queue.replay_delivery("another", &hook, &sent.id).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn nothing_is_sent_to_an_endpoint_that_is_gone_or_disabled() {
     assert!(claim(&fixture).await.is_none());
     let dropped = &fixture.queue.deliveries("tenant", &hook).await.unwrap()[0];
     assert_eq!((dropped.ended.as_deref(), dropped.due_ms), (Some("dropped"), None));
-    // What ends now is not told later either.
+    // What ends now is not delivered later either.
     canceled(&fixture).await;
     fixture.queue.switch_webhook("tenant", &hook, None).await.unwrap().unwrap();
     assert!(claim(&fixture).await.is_none());
@@ -170,9 +170,9 @@ async fn the_address_that_a_job_names_itself_is_told_too_signed_with_the_tenants
     let again = fixture.queue.retry(&job).await.unwrap();
     let Some(uso_queue::Retried::As(again)) = again else { panic!("{again:?}") };
     fixture.queue.cancel(&again).await.unwrap();
-    let told = fixture.queue.deliveries("tenant", DEFAULT_WEBHOOK).await.unwrap();
-    assert_eq!(told.iter().map(|told| told.job).collect::<Vec<_>>(), [again, job]);
-    assert!(told.iter().all(|told| told.url == own.webhook));
+    let sent = fixture.queue.deliveries("tenant", DEFAULT_WEBHOOK).await.unwrap();
+    assert_eq!(sent.iter().map(|sent| sent.job).collect::<Vec<_>>(), [again, job]);
+    assert!(sent.iter().all(|sent| sent.url == own.webhook));
 
     // It is not one of those that a tenant may have so many of, and has no address of its own.
     for _ in 1..10 {
@@ -299,13 +299,13 @@ async fn an_endpoint_that_asks_for_time_gets_it() {
     assert_eq!(claim(&fixture).await.unwrap().delivery.tenant, "another");
     assert!(claim(&fixture).await.is_none());
     fixture.move_clock(Duration::from_secs(601)).await;
-    let mut told = 0;
+    let mut sent = 0;
     while let Some(claimed) = claim(&fixture).await {
         assert!(settle(&fixture, &claimed, Next::Delivered).await);
-        told += 1;
+        sent += 1;
     }
     // That of the other was never settled, and is due again.
-    assert_eq!(told, 5);
+    assert_eq!(sent, 5);
 }
 
 #[tokio::test]

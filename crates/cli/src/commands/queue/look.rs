@@ -53,10 +53,12 @@ impl Operator {
             None => None,
         };
         let ListArgs { state, tenant, class, limit, .. } = args;
-        let filter = ListFilter { state, tenant, class, batch, enough: limit, after: None };
-        let page = self.pages(filter).await?;
+        let filter = ListFilter { tenant, state, class, batch, enough: limit, after: None };
+        let mut page = self.pages(filter).await?;
         let more = page.next.is_some() || page.jobs.len() > limit;
-        let jobs = &page.jobs[..limit.min(page.jobs.len())];
+        page.jobs.truncate(limit);
+        page.jobs.sort_by_key(|job| (job.submitted_ms, job.id));
+        let jobs = &page.jobs;
         let mut text = job_table(jobs, self.queue.now_ms().await?).to_string();
         if more {
             text.push_str(&format!("more than {} jobs; --limit shows more of them\n", jobs.len()));
@@ -67,7 +69,7 @@ impl Operator {
         self.answer(&json!({ "jobs": jobs, "more": more, "unreadable": page.unreadable }), &text)
     }
 
-    /// All pages as one, as far as is enough; the oldest jobs first.
+    /// All pages as one, as far as is enough: a tenant's newest jobs first, of the whole queue the oldest that were met.
     async fn pages(&self, mut filter: ListFilter) -> anyhow::Result<JobPage> {
         let mut all = JobPage::default();
         loop {
@@ -75,8 +77,10 @@ impl Operator {
             all.jobs.extend(page.jobs);
             all.unreadable.extend(page.unreadable);
             all.next = page.next;
-            all.jobs.sort_by_key(|job| (job.submitted_ms, job.id));
-            all.jobs.dedup_by_key(|job| job.id);
+            if filter.tenant.is_none() {
+                all.jobs.sort_by_key(|job| (job.submitted_ms, job.id));
+                all.jobs.dedup_by_key(|job| job.id);
+            }
             filter.after = page.next;
             if page.next.is_none() || all.jobs.len() > filter.enough {
                 all.unreadable.sort();

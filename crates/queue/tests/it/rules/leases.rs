@@ -1,4 +1,4 @@
-//! Work out to workers, and what they and their watchers say and hear.
+//! Work out to workers, and what they report and their watchers learn.
 
 use super::Rule;
 
@@ -47,13 +47,13 @@ pub(super) const LEASES: &[Rule] = &[
     ),
     (
         "a job that killed two workers is poison",
-        "if suspects.marks(record) >= suspects.POISON then",
+        "if suspects.marks(record) >= LIMITS.POISON then",
         "if false then",
         "leases::a_job_that_killed_two_workers_is_set_aside_as_poison",
     ),
     (
         "a lost lease spends no attempt",
-        "record.attempt = lease.attempt > 1 and lease.attempt - 1 or nil\n  record.due = nil",
+        "record.attempt = lease.attempt > 1 and lease.attempt - 1 or nil\n    record.due = nil",
         "record.due = nil",
         "leases::a_job_that_was_only_held_is_never_blamed",
     ),
@@ -95,7 +95,7 @@ pub(super) const LEASES: &[Rule] = &[
     ),
     (
         "a worker is kept free for a suspect",
-        "if not offer.alone and suspects.keep_free(at, worker, said) then most = 0 end",
+        "if not offer.alone and keep_free(at, worker, said) then most = 0 end",
         "",
         "leases::a_suspect_runs_alone",
     ),
@@ -131,38 +131,38 @@ pub(super) const LEASES: &[Rule] = &[
     ),
     (
         "a reclaimed job carries its newest checkpoint",
-        "  record.checkpoint = checkpoint_of(at.root, id, record)\n",
+        "  record.checkpoint = leases.checkpoint_of(at.root, id, record)\n",
         "",
         "leases::whoever_gets_a_job_next_gets_its_newest_checkpoint",
     ),
     (
         "a checkpoint is fenced",
-        "  if not holds(lease, fence, args[3]) then return 0 end\n  redis.call('HSET', root .. ':checkpoints'",
-        "  if not lease then return 0 end\n  redis.call('HSET', root .. ':checkpoints'",
+        "  if not leases.holds(lease, fence, args[3]) then return 0 end\n    redis.call('HSET', root .. ':checkpoints'",
+        "  if not lease then return 0 end\n    redis.call('HSET', root .. ':checkpoints'",
         "leases::whoever_gets_a_job_next_gets_its_newest_checkpoint",
     ),
     (
         "a checkpoint's record is small",
-        "if not text or #text > 1024 then",
+        "if not text or #text > LIMITS.MAX_CHECKPOINT then",
         "if not text then",
         "functions::a_call_with_wrong_arguments_writes_nothing",
     ),
     (
         "progress is fenced",
-        "  if not holds(lease, fence, args[3]) then return 0 end\n  if lease.finish_by",
-        "  if not lease then return 0 end\n  if lease.finish_by",
+        "  if not leases.holds(lease, fence, args[3]) then return 0 end\n    if lease.finish_by",
+        "  if not lease then return 0 end\n    if lease.finish_by",
         "leases::a_late_result_is_refused_once_another_worker_holds_the_job",
     ),
     (
         "a preview is fenced",
-        "  if not holds(lease, fence, args[3]) then return 0 end\n  redis.call('SET', root .. ':preview:'",
-        "  if not lease then return 1 end\n  redis.call('SET', root .. ':preview:'",
+        "  if not leases.holds(lease, fence, args[3]) then return 0 end\n    redis.call('SET', root .. ':preview:'",
+        "  if not lease then return 1 end\n    redis.call('SET', root .. ':preview:'",
         "leases::the_newest_preview_is_there_for_a_while_and_an_event_says_so",
     ),
     (
         "setting aside is fenced",
-        "  if not holds(lease, fence, args[3]) then return 0 end\n  emit({ root = root }, id, lease, name)",
-        "  if not lease then return 0 end\n  emit({ root = root }, id, lease, name)",
+        "  if not leases.holds(lease, fence, args[3]) then return 0 end\n    events.emit({ root = root }, id, lease, name)",
+        "  if not lease then return 0 end\n    events.emit({ root = root }, id, lease, name)",
         "leases::a_late_result_is_refused_once_another_worker_holds_the_job",
     ),
     (
@@ -200,21 +200,21 @@ pub(super) const LEASES: &[Rule] = &[
 pub(super) const WATCHING: &[Rule] = &[
     (
         "a worker learns that somebody watches",
-        "return is_watched(root, id, lease) and 2 or 1",
+        "return watching.is_watched(root, id, lease) and 2 or 1",
         "return 1",
         "watch::a_worker_learns_with_its_next_step_that_somebody_watches",
     ),
     (
         "who watches says so again and again",
-        "redis.call('SET', watched_key(root, id), '1', 'PX', life)",
-        "redis.call('SET', watched_key(root, id), '1')",
+        "redis.call('SET', watching.key(root, id), '1', 'PX', life)",
+        "redis.call('SET', watching.key(root, id), '1')",
         "watch::a_worker_learns_with_its_next_step_that_somebody_watches",
     ),
     (
         "whoever follows a tenant does not watch its bulk work",
         "return lease.class == 'interactive' and redis.call('EXISTS', watching_key",
         "return redis.call('EXISTS', watching_key",
-        "watch::whoever_follows_a_tenant_watches_what_is_drawn_for_people",
+        "watch::whoever_follows_a_tenant_watches_its_interactive_jobs",
     ),
     (
         "a job that has ended is not watched",
@@ -230,7 +230,7 @@ pub(super) const WATCHING: &[Rule] = &[
     ),
     (
         "a job is wanted elsewhere only by a worker that is idle",
-        "return lease.class == 'bulk' and has_idle_worker(at)",
+        "return lease.class == 'bulk' and wakeups.has_idle_worker(at)",
         "return lease.class == 'bulk'",
         "wanted::a_bulk_job_is_wanted_elsewhere_while_a_worker_is_idle",
     ),
@@ -242,26 +242,26 @@ pub(super) const WATCHING: &[Rule] = &[
     ),
     (
         "an interactive job is kept",
-        "return lease.class == 'bulk' and has_idle_worker(at)",
-        "return has_idle_worker(at)",
+        "return lease.class == 'bulk' and wakeups.has_idle_worker(at)",
+        "return wakeups.has_idle_worker(at)",
         "wanted::a_bulk_job_is_wanted_elsewhere_while_a_worker_is_idle",
     ),
     (
         "nobody takes a job of a class that is paused",
-        "and not shard_of(at)['paused:bulk'] and not",
+        "and not change.shard_of(at)['paused:bulk'] and not",
         "and not",
         "wanted::a_job_that_nobody_could_claim_is_not_wanted_elsewhere",
     ),
     (
         "nor one of a tenant that is",
-        " and not limits_of(at, lease.tenant).paused",
+        " and not change.limits_of(at, lease.tenant).paused",
         "",
         "wanted::a_job_that_nobody_could_claim_is_not_wanted_elsewhere",
     ),
     (
         "nor one outside its window",
-        "has_idle_worker(at) and bulk_is_open(at)",
-        "has_idle_worker(at)",
+        "wakeups.has_idle_worker(at) and bulk_window.is_open(at)",
+        "wakeups.has_idle_worker(at)",
         "wanted::a_job_that_nobody_could_claim_is_not_wanted_elsewhere",
     ),
     (

@@ -5,8 +5,8 @@ use super::Rule;
 pub(super) const LIFE: &[Rule] = &[
     (
         "a hand-back spends no attempt",
-        "record.attempt = lease.attempt > 1 and lease.attempt - 1 or nil\n    -- A job that was handed back",
-        "record.attempt = lease.attempt\n    -- A job that was handed back",
+        "record.attempt = lease.attempt > 1 and lease.attempt - 1 or nil\n      -- A job that was handed back",
+        "record.attempt = lease.attempt\n      -- A job that was handed back",
         "life::a_released_job_waits_again_and_has_spent_no_attempt",
     ),
     (
@@ -47,7 +47,7 @@ pub(super) const LIFE: &[Rule] = &[
     ),
     (
         "what is broken goes to the dead letters with its bytes",
-        "bury(at, fault, id, redis.call('GET', job_key(at.root, id)) or '')",
+        "letters.add(at, fault, id, redis.call('GET', records.key(at.root, id)) or '')",
         "",
         "life::a_broken_entry_goes_aside_alone_and_holds_up_nobody",
     ),
@@ -59,7 +59,7 @@ pub(super) const LIFE: &[Rule] = &[
     ),
     (
         "spent jobs go to the dead letters",
-        "if args[6] == '1' then bury_job(at, 'attempts spent', id, record) end",
+        "if args[6] == '1' then letters.add_job(at, 'attempts spent', id, record) end",
         "",
         "endings::a_job_whose_attempts_are_spent_is_a_dead_letter_that_can_be_tried_again",
     ),
@@ -77,8 +77,8 @@ pub(super) const LIFE: &[Rule] = &[
     ),
     (
         "a running job's lease ends with its cancellation",
-        "  local lease = lease_of(at.root, id)\n  if lease then\n    close",
-        "  local lease = lease_of(at.root, id)\n  if false then\n    close",
+        "  local lease = leases.of(at.root, id)\n    if lease then\n      leases.close",
+        "  local lease = leases.of(at.root, id)\n    if false then\n      leases.close",
         "endings::a_running_job_is_canceled_at_once_and_its_worker_learns_of_it",
     ),
     (
@@ -101,8 +101,8 @@ pub(super) const LIFE: &[Rule] = &[
     ),
     (
         "a record that names its letter still expires",
-        "pack(record), 'XX', 'KEEPTTL')\nend\n\nlocal function worker_lost",
-        "pack(record))\nend\n\nlocal function worker_lost",
+        "pack(record), 'XX', 'KEEPTTL')\n  end\n\n  -- Adds a job whose record",
+        "pack(record))\n  end\n\n  -- Adds a job whose record",
         "endings::a_forgotten_job_leaves_no_dead_letter_and_no_gap_in_its_list",
     ),
     (
@@ -113,8 +113,8 @@ pub(super) const LIFE: &[Rule] = &[
     ),
     (
         "deadlines are kept at the claim",
-        "  if ends and ends <= at.time then\n    expire",
-        "  if false then\n    expire",
+        "  if ends and ends <= at.time then\n      outcome.expire",
+        "  if false then\n      outcome.expire",
         "endings::a_job_that_comes_too_late_to_a_worker_expires_at_the_claim",
     ),
     (
@@ -143,7 +143,7 @@ pub(super) const LIFE: &[Rule] = &[
     ),
     (
         "a batch counts its jobs",
-        "    if to then add(batch, to, 1) end\n",
+        "    if to then counters.add(batch, to, 1) end\n",
         "",
         "batches::a_batch_counts_its_jobs_and_its_events_name_it",
     ),

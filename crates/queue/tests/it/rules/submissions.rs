@@ -17,7 +17,7 @@ pub(super) const SUBMISSIONS: &[Rule] = &[
     ),
     (
         "a key is kept for a day",
-        "if earlier[3] + KEY_LIFE_MS <= at.time then return nil end",
+        "if earlier[3] + LIMITS.KEY_LIFE_MS <= at.time then return nil end",
         "",
         "submit::a_key_is_forgotten_after_a_day",
     ),
@@ -53,7 +53,7 @@ pub(super) const SUBMISSIONS: &[Rule] = &[
     ),
     (
         "a call is checked before its first write",
-        "  if class ~= 'interactive' and class ~= 'bulk' then invalid('unknown class') end\n  if #id",
+        "  if class ~= 'interactive' and class ~= 'bulk' then input.invalid('unknown class') end\n    if #id",
         "  if #id",
         "functions::a_call_with_wrong_arguments_writes_nothing",
     ),
@@ -68,7 +68,7 @@ pub(super) const LISTS: &[Rule] = &[
     ),
     (
         "a list loses the ids of jobs that are gone",
-        "  shed(at, tenant, 2 * #ids)\n",
+        "  listing.trim(at, tenant, 2 * #ids)\n",
         "",
         "browse::pages_stay_in_step_while_jobs_come_and_go",
     ),
@@ -80,7 +80,7 @@ pub(super) const LISTS: &[Rule] = &[
     ),
     (
         "also where nothing is submitted any more",
-        "    shed(at, tenant, SHED)\n",
+        "    listing.trim(at, tenant, TRIM)\n",
         "",
         "browse::the_list_of_a_tenant_who_has_left_is_cleared_by_the_reaper",
     ),
@@ -92,13 +92,13 @@ pub(super) const LISTS: &[Rule] = &[
     ),
     (
         "a job that runs does not wait",
-        " or redis.call('HEXISTS', root .. ':leases', id) == 1) then return nil end",
-        ") then return nil end",
+        " or redis.call('HEXISTS', root .. ':leases', id) == 1)",
+        ")",
         "browse::the_newest_job_comes_first_and_each_filter_leaves_the_others_out",
     ),
     (
         "a batch with a known key is the earlier one",
-        "if earlier and earlier[3] + KEY_LIFE_MS > at.time then",
+        "if earlier and earlier[3] + LIMITS.KEY_LIFE_MS > at.time then",
         "if false then",
         "batches::a_batch_is_accepted_as_a_whole_and_its_repetition_is_the_same",
     ),
@@ -110,7 +110,7 @@ pub(super) const LISTS: &[Rule] = &[
     ),
     (
         "and only for a day",
-        "earlier and earlier[3] + KEY_LIFE_MS > at.time",
+        "earlier and earlier[3] + LIMITS.KEY_LIFE_MS > at.time",
         "earlier",
         "batches::a_batch_is_accepted_as_a_whole_and_its_repetition_is_the_same",
     ),

@@ -4,8 +4,8 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use uso_queue::{
-    BatchId, BatchOperation, Browse, Canceled, Checkpoint, Claim, Class, Config, Error, History, JobId,
-    JobSpec, Lease, Limits, Queue, Removed, Retried, Scope, State, Submission, WorkerId,
+    BatchId, BatchOperation, Canceled, Checkpoint, Claim, Class, Config, Error, History, JobId, JobSpec,
+    Lease, Limits, ListFilter, Queue, Removed, Retried, Scope, State, Submission, WorkerId,
 };
 
 use super::model::{LEASE, Model, TICK};
@@ -388,8 +388,9 @@ impl Run<'_> {
     /// Each tenant's jobs, in the order in which they were accepted.
     async fn check_lists(&self) -> Checked {
         for (tenant, name) in TENANTS.iter().enumerate() {
-            let browse = Browse { tenant: (*name).to_owned(), enough: 1000, ..Browse::default() };
-            let page = self.queue().browse(&browse).await.unwrap();
+            let filter =
+                ListFilter { tenant: Some((*name).to_owned()), enough: 1000, ..ListFilter::default() };
+            let page = self.queue().list(&filter).await.unwrap();
             let listed: Vec<JobId> = page.jobs.iter().rev().map(|job| job.id).collect();
             let expected: Vec<JobId> = self.model.jobs_of(tenant).map(|number| self.ids[number]).collect();
             same(&format!("jobs of {name}"), listed, expected)?;

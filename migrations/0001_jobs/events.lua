@@ -1,0 +1,18 @@
+
+-- What happened to jobs, in one stream.
+local events = {}
+do
+  -- Appends an event about a job; `job` is its record or its lease. One text is quicker to append than
+  -- a field for each part: name, version, attempt, tenant, data.
+  function events.emit(at, id, job, name, data)
+    local version = (job.version or 0) + 1
+    local text = name .. ' ' .. version .. ' ' .. (job.attempt or 0) .. ' ' .. job.tenant .. ' ' .. (data or '')
+    local stream = at.root .. ':events'
+    job.version = version
+    if job.batch then
+      job.event = redis.call('XADD', stream, 'MAXLEN', '~', LIMITS.EVENTS_KEPT, '*', 'j', id, 'e', text, 'b', job.batch)
+    else
+      job.event = redis.call('XADD', stream, 'MAXLEN', '~', LIMITS.EVENTS_KEPT, '*', 'j', id, 'e', text)
+    end
+  end
+end
