@@ -21,14 +21,20 @@ ops/circles.py crates/bench
 step lints
 cargo clippy "${flags[@]}" --all-targets -- -D warnings
 
-# A real S3 server of another make; where it cannot be had, its tests say SKIPPED.
+# Another S3 server. Its test is the one that is ignored by default; where SeaweedFS cannot be installed, this prints
+# SKIPPED.
+ignored=()
 . ops/seaweedfs.sh
+[ -z "${USO_TEST_WEED:-}" ] || ignored=(--run-ignored all)
+
+# Stored texts are compared, never rewritten.
+export INSTA_UPDATE=no
 
 step tests
 if cargo nextest --version >/dev/null 2>&1; then
-  cargo nextest run "${flags[@]}" --no-fail-fast
+  cargo nextest run "${flags[@]}" --no-fail-fast "${ignored[@]}"
 else
-  cargo test "${flags[@]}" --all-targets --no-fail-fast
+  cargo test "${flags[@]}" --all-targets --no-fail-fast -- ${ignored:+--include-ignored}
 fi
 
 # Against a real fleet: the document of the API, other people's clients, the page in a browser. Where what they need

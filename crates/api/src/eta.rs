@@ -7,10 +7,10 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 use uso_queue::{Class, Error, JobSpec, JobView, Place, Queue, State, WorkerReport, WorkerState};
 
-/// How long what workers have said is good for: they say it every few seconds.
+/// How long reports of workers are used: workers send one every few seconds.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Where a job stands and how long it will take. What nobody can know is null.
+/// A job's position and how long it will take. What is unknown is null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Estimate {
     /// Jobs ahead of it; of several, ahead of the first.
@@ -19,7 +19,7 @@ pub(crate) struct Estimate {
     pub(crate) wait_ms: Option<u64>,
     /// Milliseconds from then to its end.
     pub(crate) run_ms: Option<u64>,
-    /// Whether a pause or the nightly window of bulk work holds it up, for a time that nobody knows.
+    /// Whether a pause or the window of bulk work holds the job up, for an unknown time.
     pub(crate) held: bool,
 }
 
@@ -30,7 +30,7 @@ impl Estimate {
     }
 }
 
-/// What the workers of the fleet say.
+/// The newest reports of the fleet's workers.
 #[derive(Default)]
 pub(crate) struct Paces(Mutex<Option<(Instant, Vec<WorkerReport>)>>);
 
@@ -48,7 +48,7 @@ impl Paces {
         }
     }
 
-    /// Of a job that waits or runs; none if it has ended, or if it waits for something else than its turn.
+    /// The estimate of a job that waits or runs; none if it has ended, or does not wait for workers.
     pub(crate) async fn of_job(&self, queue: &Queue, job: &JobView) -> Result<Option<Estimate>, Error> {
         let left = job.spec.steps.saturating_sub(job.step);
         if job.state == State::Running {
@@ -63,7 +63,7 @@ impl Paces {
         Ok(Some(estimate(&self.reports(queue).await?, &place, work)))
     }
 
-    /// Of so many equal jobs that are not submitted yet.
+    /// The estimate of so many equal jobs that are not submitted yet.
     pub(crate) async fn of_prospect(
         &self,
         queue: &Queue,
@@ -90,7 +90,7 @@ struct Work {
 /// How fast a class of jobs is worked off.
 #[derive(Debug, Clone, Copy)]
 struct Pace {
-    /// Workers that draw it.
+    /// Workers that run jobs of the class.
     workers: f64,
     /// Milliseconds a step.
     step: f64,
@@ -116,7 +116,7 @@ impl Pace {
     }
 }
 
-/// None while no worker that draws the class has drawn anything.
+/// None while no worker of the class has finished a job.
 fn pace(reports: &[WorkerReport], class: Class) -> Option<Pace> {
     let ready = |report: &&WorkerReport| {
         report.state == WorkerState::Ready && (report.classes.is_empty() || report.classes.contains(&class))
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn jobs_ahead_count_with_their_own_steps_not_with_those_of_the_past() {
-        // Jobs of 20 steps were drawn so far; seventeen of 97, which take 10 s each, wait while one runs.
+        // Jobs of 20 steps ran so far; seventeen of 97, which take 10 s each, wait while one runs.
         let place = Place { ahead: 17, interactive_running: 1, steps: Some(97.0), ..Place::default() };
         assert_eq!(of(1, place, Class::Interactive).wait_ms, Some(175_000));
     }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_knows_is_not_guessed() {
+    fn what_is_unknown_is_not_guessed() {
         let held = Place { held: true, ..Place::default() };
         let paused = of(1, held, Class::Bulk);
         assert_eq!((paused.wait_ms, paused.total_ms(), paused.held), (None, None, true));

@@ -21,9 +21,9 @@ use clap::Parser as _;
 use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
-    if let Err(error) = environment::shape() {
-        // Nobody listens where this cannot be written.
-        let _ = writeln!(std::io::stderr(), "uso: cannot begin again with a tidy environment: {error}");
+    if let Err(error) = environment::clean_up() {
+        // If stderr is closed, there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "uso: cannot restart with a cleaned-up environment: {error}");
         return ExitCode::FAILURE;
     }
     threads::use_all_available();
@@ -32,20 +32,20 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // If even this cannot be written, nobody is there to read it.
+            // If stderr is closed, there is nobody to tell.
             let _ = writeln!(std::io::stderr(), "uso: {error:#}");
             exit_code(&error)
         }
     }
 }
 
-/// How long threads that wait for the system are waited for at the end.
+/// How long shutdown waits for threads that are blocked in system calls.
 const LAST_THREADS: Duration = Duration::from_millis(500);
 
-/// The device can draw no more: the process must be started anew, or the machine looked at.
+/// The device is lost: restart the process, or check the machine.
 const DEVICE_LOST: u8 = 70;
 
-/// The device hangs: the same, and whoever started the process need not wait for it.
+/// The device hangs: the same, and a supervisor need not wait for the process to clean up.
 const DEVICE_STUCK: u8 = 75;
 
 fn exit_code(error: &anyhow::Error) -> ExitCode {
@@ -75,7 +75,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Generate(_) => Ok(()),
         }
     });
-    // Names are looked up on threads that cannot be interrupted.
+    // DNS lookups run on threads that cannot be interrupted.
     runtime.shutdown_timeout(LAST_THREADS);
     ended
 }

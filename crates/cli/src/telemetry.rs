@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::LogFormat;
 
-/// Ours from info on, everybody else's from warning on.
+/// Info and above from our crates, warnings and above from others.
 const DEFAULT: &str =
     "warn,uso=info,uso_api=info,uso_engine=info,uso_local=info,uso_queue=info,uso_store=info,uso_worker=info";
 

@@ -60,5 +60,5 @@ pub use uso::positions::PositionShift;
 pub use uso::{Place, Sample, Uso};
 pub use uso_picture::DecodeLimits;
 
-// The matmul crate takes its AVX-512 kernels from a feature; nothing here calls it by name.
+// Only for its feature, which gives candle's matrix products AVX-512 kernels; nothing here calls it.
 use gemm as _;

@@ -27,16 +27,17 @@ impl S3Keys {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map_err(|source| Error::Damaged { path: path.to_owned(), source }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let keys = Self { access_key: random_word(), secret_key: random_word() + &random_word() };
-                keys.write(path).map_err(|source| Error::Write { path: path.to_owned(), source })?;
-                Ok(keys)
+                Self::create(path).map_err(|source| Error::Write { path: path.to_owned(), source })
             }
             Err(source) => Err(Error::Read { path: path.to_owned(), source }),
         }
     }
 
-    fn write(&self, path: &Path) -> std::io::Result<()> {
-        write_new(path, &serde_json::to_vec(self)?)
+    /// Makes new random keys and writes them.
+    fn create(path: &Path) -> std::io::Result<Self> {
+        let keys = Self { access_key: random_word()?, secret_key: random_word()? + &random_word()? };
+        write_new(path, &serde_json::to_vec(&keys)?)?;
+        Ok(keys)
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// 32 hexadecimal digits that nobody can guess.
-pub(crate) fn random_word() -> String {
-    uuid::Uuid::new_v4().simple().to_string()
+pub(crate) fn random_word() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(hex::encode(bytes))
 }

@@ -7,6 +7,7 @@ mod guard;
 mod policy;
 mod request;
 mod sampler;
+mod shared;
 mod watchdog;
 
 use std::sync::{Arc, mpsc};
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use uso_engine::{CacheCounts, Engine, Error as EngineError, LoraFile};
+use uso_engine::{Engine, Error as EngineError, LoraFile};
 use uso_queue::WorkerState;
 
 use crate::cache_owners::CacheOwners;
@@ -27,34 +28,10 @@ pub use request::{
     FinishedSample, PartialSample, Phase, Progress, RunningSample, SampleRequest, Unfinished, Usage, Wanted,
 };
 use sampler::Sampler;
+pub use shared::{DeviceStatus, Sharing};
+use shared::{Watched, prove};
 pub use watchdog::Patience;
 use watchdog::Watchdog;
-
-/// How the device is shared.
-#[derive(Debug, Clone, Copy)]
-pub struct Sharing {
-    /// Samples that may be begun at once: the one that is stepped, and those that are set aside for it.
-    pub most_begun: usize,
-    /// While bulk work waits, it gets one step in this many.
-    pub bulk_every: u32,
-    /// How long it may take before it counts as stuck.
-    pub patience: Patience,
-}
-
-impl Default for Sharing {
-    fn default() -> Self {
-        Self { most_begun: 5, bulk_every: 20, patience: Patience::default() }
-    }
-}
-
-/// What the device has at a moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DeviceStatus {
-    /// What its cache of features has done so far.
-    pub cache: CacheCounts,
-    /// Bytes that no sample under way takes; none if the engine cannot tell.
-    pub free: Option<u64>,
-}
 
 /// What an engine says of itself.
 #[derive(Debug, Clone)]
@@ -202,27 +179,6 @@ impl DeviceThread {
         }
         running
     }
-}
-
-/// How others see what the thread is at.
-#[derive(Clone, Copy)]
-struct Watched<'a> {
-    clock: &'a Clock,
-    watchdog: &'a Watchdog,
-    condition: &'a Condition,
-}
-
-/// An engine that has passed its self-test.
-fn prove<E: Engine>(
-    load: &dyn Fn() -> Result<E, EngineError>,
-    condition: &Condition,
-) -> Result<E, EngineError> {
-    condition.set(WorkerState::Starting);
-    let mut engine = load()?;
-    condition.set(WorkerState::SelfTest);
-    engine.self_test()?;
-    condition.set(WorkerState::Ready);
-    Ok(engine)
 }
 
 impl EngineInfo {

@@ -2,10 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use uso_queue::{Queue, Wakeups};
 
-use crate::worker::LOOK;
+/// A worker looks for work at least this often, wake-up or not.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What a worker listens for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

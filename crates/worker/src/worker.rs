@@ -18,9 +18,6 @@ use crate::stages::Ended;
 use crate::store_watch::StoreWatch;
 use crate::{DeviceThread, Error, Metrics, drain, heartbeat, job};
 
-/// A worker looks for work at least this often, wake-up or not.
-pub(crate) const LOOK: Duration = Duration::from_secs(1);
-
 /// How long a worker that has given a job away leaves bulk work that it could not begin to others.
 const LEAVE: Duration = Duration::from_secs(5);
 

@@ -190,13 +190,16 @@ async fn submit_batches(queue: &Queue, ledger: &Ledger, batches: usize, mut dice
 
 /// Asks until Redis is there.
 pub(crate) async fn insist<T, F: Future<Output = Result<T, Error>>>(mut ask: impl FnMut() -> F) -> T {
-    loop {
-        match ask().await {
-            Ok(answer) => return answer,
-            Err(error) => assert!(error.retryable(), "{error}"),
+    let answered = async {
+        loop {
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(error) => assert!(error.retryable(), "{error}"),
+            }
+            tokio::time::sleep(AGAIN).await;
         }
-        tokio::time::sleep(AGAIN).await;
-    }
+    };
+    tokio::time::timeout(PATIENCE, answered).await.expect("Redis does not come back")
 }
 
 /// Repeats every request over HTTP: each key still has its job.

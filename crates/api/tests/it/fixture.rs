@@ -31,7 +31,7 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    /// An API that lets everybody in.
+    /// An API that needs no key.
     pub(crate) async fn start() -> Self {
         Self::start_as(Config::default()).await
     }

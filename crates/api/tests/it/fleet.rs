@@ -119,7 +119,7 @@ async fn a_key_decides_what_is_told() {
     problem(get("/v1/dead", &user).await.unwrap(), 403, "missing_scope").await;
     assert_eq!(get("/v1/dead", &operator).await.unwrap().status(), 200);
     // The page itself and what it is made of are for everybody: it asks for the key.
-    for path in ["/", "/page/style.css"] {
+    for path in ["/", "/page/shared/base.css"] {
         assert_eq!(fixture.get(path).await.status(), 200, "{path}");
     }
 }

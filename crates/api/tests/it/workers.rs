@@ -1,4 +1,4 @@
-//! Who draws.
+//! The list of workers.
 
 use serde_json::{Value, json};
 use uso_queue::{Class, WorkerId, WorkerReport, WorkerState};

@@ -73,7 +73,7 @@ async fn latency(sizes: &Sizes) -> anyhow::Result<Findings> {
     let (fleet, worker) = full(sizes.interactive as u64 / 3).await?;
     let mut waits = Vec::new();
     for _ in 0..sizes.interactive {
-        tokio::time::sleep(Duration::from_millis(20 + u64::from(random()) % 200)).await;
+        tokio::time::sleep(Duration::from_millis(20 + fastrand::u64(..200))).await;
         let before = worker.log.len();
         let (_, seed) = fleet.submit("interactive", 1, Value::Null).await?;
         let accepted = Instant::now();
@@ -105,7 +105,7 @@ async fn mixed(sizes: &Sizes) -> anyhow::Result<Findings> {
     // One job of a second every ten, on average.
     let arrivals = async {
         loop {
-            tokio::time::sleep(Duration::from_millis(5_000 + u64::from(random()) % 10_000)).await;
+            tokio::time::sleep(Duration::from_millis(5_000 + fastrand::u64(..10_000))).await;
             if let Err(error) = fleet.submit("interactive", STEPS, Value::Null).await {
                 return error;
             }
@@ -151,8 +151,4 @@ async fn flood(sizes: &Sizes) -> anyhow::Result<Findings> {
     worker.stop().await?;
     fleet.stop().await?;
     Ok(Findings::of([share]).note(format!("flood: {bulk} of {} steps were of bulk jobs", seen.len())))
-}
-
-fn random() -> u16 {
-    uuid::Uuid::new_v4().as_u128() as u16
 }

@@ -85,7 +85,7 @@ async fn run_lane(times: usize, signal: &str) -> anyhow::Result<Vec<f64>> {
     for _ in 0..times {
         let (job, _) = fleet.submit("bulk", STEPS, Value::Null).await?;
         // Not so late that what is left is finished within the grace.
-        let at = 5 + uuid::Uuid::new_v4().as_u128() as u32 % (STEPS - 20);
+        let at = 5 + fastrand::u32(..STEPS - 20);
         step_after(&mut tail, &job, at, 1).await?;
         end(&mut worker, signal).await?;
         let done = last_step(&fleet, &mut tail, &job).await?;

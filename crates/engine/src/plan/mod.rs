@@ -1,8 +1,9 @@
-//! Whether a model fits, how, and what it costs: said from headers alone, before anything is loaded.
+//! Plans whether and how a model fits, and what it costs, from headers alone, before anything is loaded.
 //!
-//! [`Outline`] is what the headers say, [`Hardware`] what there is, [`Terms`] what is asked for. [`Plan::new`] goes
-//! through the possible placements, the best first, and takes the first whose needs fit: parts by their sizes,
-//! samples by a trace of their operations. The same traces give the footprints that samples are admitted by.
+//! [`Outline`] has what the headers say, [`Hardware`] what the machine has, [`Terms`] what is asked for. [`Plan::new`]
+//! goes through the possible placements, the best first, and takes the first that fits. It knows the memory of parts by
+//! their sizes, and that of samples by a trace of their operations. The same traces give the footprints by which
+//! samples are admitted.
 
 mod budget;
 mod cards;
@@ -44,50 +45,50 @@ pub use crate::placement::{Blocks, Keep, Place, Placement, T5Place};
 pub struct Plan {
     /// The model's name.
     pub model: String,
-    /// What the plan is for.
+    /// The hardware that the plan is for.
     pub hardware: Hardware,
     /// The compute type.
     pub dtype: &'static str,
     /// The largest picture.
     pub picture: Picture,
-    /// Its tokens.
+    /// Tokens of the largest picture.
     pub tokens: u64,
     /// How the matrices of the transformer's blocks are kept.
     pub tier: String,
-    /// Where everything is.
+    /// Where all parts are.
     pub placement: Placement,
-    /// Bytes of its weight files that loading reads.
+    /// Bytes of weight files that loading reads.
     pub stored_bytes: u64,
-    /// What each part takes.
+    /// Memory of each part.
     pub parts: Vec<PartPlan>,
     /// The device's memory.
     pub device: DeviceBudget,
     /// The host's memory.
     pub host: HostBudget,
-    /// Bytes of the device that are left.
+    /// Bytes of device memory that are left.
     pub left_bytes: u64,
-    /// Those of them that encoded prompts and references may take.
+    /// Part of `left_bytes` that encoded prompts and references may take.
     pub cache_bytes: u64,
-    /// Samples under way that were asked for.
+    /// Samples in progress that were asked for.
     pub slots: u64,
-    /// Samples under way that would fit.
+    /// Samples in progress that would fit.
     pub slots_fit: u64,
-    /// Seconds of a step; None for a card whose speed nobody knows.
+    /// Seconds of a step; None for a card of unknown speed.
     pub step: Option<StepCost>,
-    /// What a job takes beside its steps.
+    /// What a job takes besides its steps.
     pub job: Job,
     /// Better plans that do not fit, the best first.
     pub refused: Vec<Refused>,
 }
 
-/// What a job takes once.
+/// What each job takes once.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Job {
-    /// Bytes of weights that are read and copied to the device for it.
+    /// Bytes of weights that are read and copied to the device.
     pub read_bytes: u64,
-    /// Seconds of these copies, from files that the host has in its memory.
+    /// Seconds of these copies, if the files are in the page cache.
     pub reading: Option<Seconds>,
-    /// Seconds of T5 for its prompt, if that was not seen lately.
+    /// Seconds of T5 for the prompt, if it is not in the cache.
     pub prompt: Option<Seconds>,
 }
 
@@ -95,7 +96,7 @@ impl Plan {
     /// The best plan that fits. Opens and loads nothing.
     ///
     /// # Errors
-    /// [`Error::Request`] for a size or a wish that cannot be, [`Error::Plan`] if nothing fits.
+    /// [`Error::Request`] for a size or setting that is not possible, [`Error::Plan`] if nothing fits.
     pub fn new(outline: &Outline, hardware: &Hardware, terms: &Terms) -> Result<Self, Error> {
         choose::choose(outline, hardware, terms)
     }

@@ -1,5 +1,5 @@
-//! The LoRAs of one sample: side branches of the transformer's layers, those of the modulations included. The resident
-//! weights stay as they are.
+//! The LoRAs of one sample: side branches of the transformer's layers, including the modulations. The loaded weights
+//! stay as they are.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use crate::config::LoraConfig;
 use crate::matrix::{Branch, Linear};
 use crate::{Error, RequestLora};
 
-/// The side branches of each layer, by its name. None for most samples.
+/// The side branches of each layer, by its name. Empty for most samples.
 #[derive(Debug, Clone, Default)]
 pub struct SideBranches(Arc<HashMap<String, Vec<Branch>>>);
 
 impl SideBranches {
-    /// The branches that stand in for `changes`, in a compute type on a device.
+    /// The branches for `changes`, in a compute type on a device.
     ///
     /// # Errors
     /// If they cannot be copied there.
@@ -29,7 +29,7 @@ impl SideBranches {
         Ok(Self(Arc::new(branches.collect::<Result<_>>()?)))
     }
 
-    /// What a layer gives for `x` (.., in) with its branches: (.., out).
+    /// The output of a layer with its branches for `x` (.., in): (.., out).
     ///
     /// # Errors
     /// If a shape does not fit or the device fails.
@@ -37,7 +37,7 @@ impl SideBranches {
         layer.forward_with(x, self.0.get(layer.name()).map_or(&[], Vec::as_slice))
     }
 
-    /// The same branches on a device; the very same if they lie there.
+    /// The same branches on a device, without a copy if they are already there.
     ///
     /// # Errors
     /// If they cannot be copied.

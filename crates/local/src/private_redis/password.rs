@@ -21,7 +21,7 @@ pub(super) fn read(folder: &Path) -> Option<String> {
 
 /// Makes a new one at random and keeps it.
 pub(super) fn create(folder: &Path) -> std::io::Result<String> {
-    let password = random_word() + &random_word();
+    let password = random_word()? + &random_word()?;
     // Under another name first: half a password would lock the next owner out of a server that still runs.
     let (path, new) = (folder.join(FILE), folder.join("password.new"));
     let _ = std::fs::remove_file(&new);

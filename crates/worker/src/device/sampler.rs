@@ -10,8 +10,9 @@ use super::active_sample::{ActiveSample, Entry};
 use super::clock::Activity;
 use super::guard::{Fault, guarded};
 use super::policy::{Policy, Turn};
+use super::request::{FinishedSample, PartialSample, Phase, Unfinished};
+use super::shared::{DeviceStatus, Sharing, Watched, prove};
 use super::watchdog::Limits;
-use super::{DeviceStatus, FinishedSample, PartialSample, Phase, Sharing, Unfinished, Watched, prove};
 use crate::Error;
 
 /// The engine, and the samples that it works on.

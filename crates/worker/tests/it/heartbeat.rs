@@ -11,12 +11,15 @@ async fn a_worker_is_seen_while_it_is_there_and_not_after() {
     let fixture = Fixture::start().await;
     let worker = fixture.scripted("step=100ms").await;
     let seen = async |running: u32| {
-        loop {
-            match fixture.queue.workers().await.unwrap().pop() {
-                Some((_, _, report)) if report.running == running => return report,
-                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        let reported = async {
+            loop {
+                match fixture.queue.workers().await.unwrap().pop() {
+                    Some((_, _, report)) if report.running == running => return report,
+                    _ => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
             }
-        }
+        };
+        tokio::time::timeout(Duration::from_secs(60), reported).await.expect("the worker does not report it")
     };
     let report = seen(0).await;
     assert_eq!((report.model.as_str(), report.device.as_str(), report.slots), ("scripted", "none", 1));

@@ -184,7 +184,7 @@ async fn a_finished_picture_waits_for_the_store() {
     fixture.until(&job, |view| view.step > 0).await;
     fixture.stop_store().await;
     let sampled = fixture.until(&job, |view| view.step == 20).await;
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    crate::store::until_it_is(&fixture, uso_queue::WorkerState::WaitingForStore).await;
     assert_eq!(fixture.view(&job).await.version, sampled.version);
     fixture.start_store().await;
     let view = fixture.ended(&job).await;

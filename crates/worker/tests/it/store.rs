@@ -88,7 +88,7 @@ async fn refused(fixture: &Fixture, what: What, how: How) -> [JobId; 2] {
 }
 
 /// Waits until the worker says that it is in this state.
-async fn until_it_is(fixture: &Fixture, state: WorkerState) {
+pub(crate) async fn until_it_is(fixture: &Fixture, state: WorkerState) {
     let said = async {
         while !fixture.queue.workers().await.unwrap().iter().any(|(_, _, report)| report.state == state) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -116,7 +116,7 @@ async fn a_store_that_takes_no_writes_costs_no_attempt_and_no_step() {
         until_it_is(&fixture, WorkerState::WaitingForStore).await;
         // Nothing is claimed any more, though there is room.
         let waits = fixture.submit(&json!({ "steps": 20 })).await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        fixture.proxy.refuses_again(2).await;
         assert_eq!(fixture.view(&waits).await.attempt, 0, "{status}: it was claimed");
         assert_eq!(fixture.view(&jobs[0]).await.state, State::Running, "{status}");
         fixture.proxy.relent();
@@ -135,7 +135,7 @@ async fn a_store_that_gives_nothing_costs_no_attempt() {
     {
         let jobs = refused(&fixture, what, How::Status(status)).await;
         until_it_is(&fixture, WorkerState::WaitingForStore).await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        fixture.proxy.refuses_again(2).await;
         fixture.proxy.relent();
         succeed(&fixture, &jobs).await;
     }
@@ -169,7 +169,7 @@ async fn a_partially_sampled_picture_is_gone_on_with_once_it_can_be_read() {
     let checkpoint = fixture.view(&job).await.checkpoint.expect("nothing is left of what was sampled");
     fixture.proxy.refuse(What::Reads, How::Status(503));
     let second = fixture.scripted("step=1ms").await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    fixture.proxy.refuses_again(2).await;
     fixture.proxy.relent();
     let view = fixture.ended(&job).await;
     let receipt = view.output.unwrap().receipt;

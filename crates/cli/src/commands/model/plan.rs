@@ -1,4 +1,4 @@
-//! `uso model plan`: whether and how a model fits, from headers alone.
+//! `uso model plan`: shows whether and how a model fits. Reads only headers.
 
 use uso_engine::plan::{Hardware, Outline, Picture, Plan, Terms, Wishes};
 use uso_engine::{Defaults, Model, ModelFiles, device};
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<()> {
     plan.lines().iter().try_for_each(|line| say(&safe(line)))
 }
 
-/// With `--vram`, a card that need not be there; else the device, opened.
+/// With `--vram`, a card that need not be in this machine; else the device, which is opened.
 fn hardware(args: &PlanArgs) -> anyhow::Result<Hardware> {
     let device = args.device.as_deref();
     match args.vram {
