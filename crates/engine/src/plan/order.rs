@@ -3,9 +3,9 @@
 //! The order is fixed, so that more memory never leads to a worse plan:
 //!
 //! 1. As precise as the file, all on the device: bf16, or what a quantised file has. A quantised file is never
-//!   quantised again.
+//!    quantised again.
 //! 2. q8_0, then q6_k. fp8 is only for files that have it and users who ask for it: it is as large as q8_0, and less
-//!   precise than q6_k.
+//!    precise than q6_k.
 //! 3. The same streamed, the most precise first, if copying a block takes no longer than computing the block before it.
 //! 4. q4_k.
 //! 5. Everything else streamed, so that a step takes as long as its copies.

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use proptest::prelude::*;
-use uso_queue::{ApiKey, BatchId, BrowseCursor, Defaults, EventId, JobId, JobSpec, LetterId, Source};
+use uso_queue::{ApiKey, BatchId, Defaults, EventId, JobId, JobSpec, LetterId, ListCursor, Source};
 
 /// Whatever a parser takes, it takes again as it is written down.
 fn reads_back<T: FromStr + Display + PartialEq>(text: &str) -> Result<(), TestCaseError> {
@@ -20,7 +20,7 @@ fn all_read_back(text: &str) -> Result<(), TestCaseError> {
     reads_back::<BatchId>(text)?;
     reads_back::<EventId>(text)?;
     reads_back::<LetterId>(text)?;
-    reads_back::<BrowseCursor>(text)?;
+    reads_back::<ListCursor>(text)?;
     reads_back::<Source>(text)?;
     let key = text.parse::<ApiKey>();
     prop_assert!(key.is_err() || key.is_ok_and(|key| key.expose() == text));
