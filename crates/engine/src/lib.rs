@@ -1,12 +1,4 @@
-//! A request becomes a picture: USO (arXiv 2508.18966) on FLUX.1-dev, on candle.
-//!
-//! [`Uso::load`] makes a model resident on one device. It is an [`Engine`]: [`Engine::encode`] prepares
-//! a [`Request`], [`Engine::step`] moves the [`Sample`] one Euler step on, [`Engine::decode`] gives the
-//! [`Image`]; between steps, [`Engine::checkpoint`] takes a copy from which [`Engine::resume`] goes on.
-//! Everything here is synchronous and belongs to the one thread that owns the device; the engine
-//! knows no queue, no network and no job ids. [`Scripted`] is an engine without a model, for tests.
-//!
-//! Read first: `uso/mod.rs` (the whole way of a picture), then `uso/flux.rs` (the transformer).
+#![doc = include_str!("../README.md")]
 
 mod cache;
 mod checkpoint;

@@ -1,8 +1,4 @@
-//! What a picture's bytes hold: kind, size, and rows of pixels, as Pillow reads them.
-//!
-//! The one place that tells PNG, JPEG and WebP apart, reads their headers and decodes them. Bytes come from anybody:
-//! [`Picture::open`] reads the header alone and says what decoding would take, so that whoever holds the memory can
-//! decide before any of it is taken.
+#![doc = include_str!("../README.md")]
 
 mod bytes;
 mod error;
