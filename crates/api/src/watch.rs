@@ -14,8 +14,8 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use uso_queue::{BatchId, EventId, EventTail, JobEvent, JobId, Queue};
 
-/// Events kept for clients that come back.
-const WINDOW: usize = 20_000;
+/// Events kept for clients that come back: as many as the queue keeps.
+const WINDOW: usize = uso_queue::EVENTS_KEPT;
 /// Events that whoever follows one job may be behind before it is sent a snapshot instead. It takes some
 /// fifty bytes an event, for each job that is followed.
 const JOB_BEHIND: usize = 64;

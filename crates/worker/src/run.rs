@@ -20,6 +20,8 @@ use crate::{DeviceThread, Error, Metrics, attempt, drain};
 
 /// A worker looks for work at least this often, wake-up or not.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
+const _: () =
+    assert!(LOOK.as_millis() < uso_queue::IDLE_FOR.as_millis(), "it would not count as idle in between");
 
 /// How long a worker that has given a job away leaves bulk work that it could not begin to others.
 const LEAVE: Duration = Duration::from_secs(5);

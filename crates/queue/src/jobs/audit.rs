@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use crate::reply::Reply;
 use crate::{Class, Error, EventId, JobEvent, JobId, Queue, State};
-use standing::{Places, Standing};
 
 /// Members of a list that one call reads.
 const PART: usize = 5000;
