@@ -14,8 +14,8 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use uso_queue::{BatchId, EventId, EventTail, JobEvent, JobId, Queue};
 
-/// Events kept for clients that reconnect.
-const WINDOW: usize = 20_000;
+/// Events kept for clients that reconnect: as many as the queue keeps.
+const WINDOW: usize = uso_queue::EVENTS_KEPT;
 /// Events that a subscriber of one job may be behind before it gets a snapshot instead. Each takes some fifty bytes for
 /// each job that is followed.
 const JOB_BEHIND: usize = 64;

@@ -8,6 +8,8 @@ use uso_queue::{Queue, Wakeups};
 
 /// A worker looks for work at least this often, wake-up or not.
 const LOOK: Duration = Duration::from_secs(1);
+const _: () =
+    assert!(LOOK.as_millis() < uso_queue::IDLE_FOR.as_millis(), "it would not count as idle in between");
 
 /// What a worker listens for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
