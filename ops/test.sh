@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything a change must pass: format, lints, tests, the API from outside, the page in a browser, the
-# fleet in containers, documentation.
+# fleet in containers, the papers, documentation.
 # Installs what it needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -50,6 +50,14 @@ ops/test-page.sh
 
 step "the fleet in containers"
 ops/test-compose.sh
+
+# After the others: they install Python where it is missing.
+step papers
+if command -v python3 >/dev/null 2>&1; then
+  ops/test-docs.py
+else
+  echo "SKIPPED: papers: Python is not installed"
+fi
 
 step documentation
 RUSTDOCFLAGS="-D warnings" cargo doc "${flags[@]}" --no-deps

@@ -1,8 +1,4 @@
-//! The HTTP API: submit a job, read its state, follow its events, cancel it, fetch its picture.
-//!
-//! Requests become checked types here; every refusal is a problem document (RFC 9457) that names each
-//! bad field. [`Api::serve`] runs the server. `routes.rs` is the table of all routes; `watch.rs` explains how
-//! one reader of the event stream serves any number of clients.
+#![doc = include_str!("../README.md")]
 
 mod access;
 mod body;

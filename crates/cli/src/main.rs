@@ -1,7 +1,4 @@
-//! `uso`: the one binary of the fleet.
-//!
-//! `uso up` is everything on one machine; `uso serve` and `uso work` are its parts for many;
-//! `uso generate` draws one picture without any server; `uso queue` is for whoever runs the fleet.
+#![doc = include_str!("../README.md")]
 
 mod args;
 mod client;

@@ -1,12 +1,4 @@
-//! A request becomes a picture: USO (arXiv 2508.18966) on FLUX.1-dev, on candle.
-//!
-//! [`Uso::load`] makes a model resident on one device. It is an [`Engine`]: [`Engine::encode`] prepares
-//! a [`Request`], [`Engine::step`] moves the [`Sample`] one Euler step on, [`Engine::decode`] gives the
-//! [`Image`]; between steps, [`Engine::checkpoint`] takes a copy from which [`Engine::resume`] goes on.
-//! Everything here is synchronous and belongs to the one thread that owns the device; the engine
-//! knows no queue, no network and no job ids. [`Scripted`] is an engine without a model, for tests.
-//!
-//! Read first: `uso/mod.rs` (the whole way of a picture), then `uso/flux.rs` (the transformer).
+#![doc = include_str!("../README.md")]
 
 mod cache;
 mod checkpoint;
@@ -32,6 +24,7 @@ pub mod plan;
 mod pool;
 mod prepare;
 pub mod preprocess;
+mod purpose;
 mod reference;
 mod request;
 mod resample;
@@ -42,11 +35,12 @@ pub mod tokenize;
 pub mod uso;
 pub mod weights;
 
+pub use cache::CacheCounts;
 pub use config::{
     AutoencoderConfig, ClipConfig, Defaults, FluxConfig, LoraConfig, ModelConfig, PreviewConfig,
     ProjectorConfig, SiglipConfig, T5Config, TextLengths,
 };
-pub use engine::{CacheCounts, Engine, Footprint, PREVIEW_SIDE, Steps};
+pub use engine::{Engine, Footprint, PREVIEW_SIDE, Steps};
 pub use error::Error;
 pub use examples::{EXAMPLE_PICTURES, Example, examples};
 pub use files::ModelFiles;
@@ -56,7 +50,8 @@ pub use model::{LoraFile, Model};
 pub use observed::{Observed, ObservedSample, Observer};
 pub use pack::{Progress, pack};
 pub use plan::Plan;
-pub use prepare::{Preparation, Purpose};
+pub use prepare::Preparation;
+pub use purpose::Purpose;
 pub use reference::Reference;
 pub use request::{
     GUIDANCE, LORA_WEIGHT, MAX_LORAS, MAX_STYLES, Request, RequestLora, SIDE, STEP_CACHE, STEPS,

@@ -1,8 +1,4 @@
-//! The object store: the part of S3 that the fleet needs.
-//!
-//! [`Store::fetch_image`] fetches a reference, bounded in bytes, time and allowed buckets, and [`Store::fetch_web`] one
-//! from the web where that is allowed. [`Store::put`], [`Store::get`] and [`Store::delete`] write, read and delete objects.
-//! With [`Store::presign_get`] and [`Store::presign_put`], clients fetch and upload directly.
+#![doc = include_str!("../README.md")]
 
 pub mod address_guard;
 mod config;

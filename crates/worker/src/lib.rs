@@ -1,10 +1,4 @@
-//! The worker: takes leases, fetches references, steps samples on the device, hands in pictures.
-//!
-//! Read first: `drive.rs`, the journey of one job (`job.rs`); each of its stages is a module in `stages/`. `worker.rs` is the loop
-//! around it, `claim.rs` how many jobs it claims, `drain.rs` how it stops, `hand_back.rs` why a job goes back. `device.rs`
-//! is the one thread that owns the model: `device/policy.rs` decides which sample steps next, `device/sampler.rs` has it
-//! done. `verdict.rs` says what each failure means for the job; `transfers.rs` and `store_watch.rs` wait for a store that
-//! refuses everything.
+#![doc = include_str!("../README.md")]
 
 mod active;
 mod cache_owners;

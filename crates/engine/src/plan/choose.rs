@@ -3,18 +3,18 @@
 use std::fmt;
 
 use candle_core::DType;
-use serde::Serialize;
 
 use super::budget::{DeviceBudget, HostBudget, SLACK_SHARE};
 use super::cost::{self, StepCost};
 use super::hardware::{Backend, Hardware};
+use super::layout::{Job, Plan};
 use super::order::{self, PlanOptions};
 use super::outline::Outline;
 use super::parts::{Layout, PER_JOB, PER_PROMPT, PartPlan};
 use super::picture::Picture;
+use super::refused::Refused;
 use super::text::gib;
 use super::trace::{Trace, Tracer};
-use super::{Job, Plan};
 use crate::Error;
 use crate::model::Part;
 use crate::placement::{Blocks, Place, Placement, T5Place};
@@ -34,19 +34,6 @@ pub struct Terms {
     pub dtype: DType,
     /// Settings that the user has fixed.
     pub options: PlanOptions,
-}
-
-/// A better plan that was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Refused {
-    /// The plan in words.
-    pub plan: String,
-    /// The memory that is too small: `device` or `host`.
-    pub memory: &'static str,
-    /// Bytes that the plan needs there.
-    pub need_bytes: u64,
-    /// Bytes that are available there.
-    pub have_bytes: u64,
 }
 
 /// A placement with its costs.

@@ -23,7 +23,7 @@ enum Recorded {
     Refused(String),
 }
 
-/// What Pillow reads and README says is refused, and how.
+/// What Pillow reads and `ops/docs/api.md` says is refused, and how.
 const REFUSED: [(&str, &str); 5] = [
     ("arithmetic.jpg", "not supported: JPEG with arithmetic coding"),
     ("arithmetic_progressive.jpg", "not supported: JPEG with arithmetic coding"),
