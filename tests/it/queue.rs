@@ -422,7 +422,7 @@ async fn workers_are_shown_with_what_they_say_of_themselves() {
         plan: Some("q8_0".into()),
         ..WorkerReport::default()
     };
-    operator.queue.attend(&operator.worker, &report).await.unwrap();
+    operator.queue.register(&operator.worker, &report).await.unwrap();
     let text = operator.says(&["workers"]).await;
     let words = line(&text, operator.worker.as_str());
     let at = r"box\u{1b}[2J\u{7}\u{9b}31m\u{202e}:42";

@@ -114,7 +114,7 @@ impl Notifier {
             Ok(Answer { status, .. }) if status.is_success() => Next::Delivered,
             Ok(Answer { status: StatusCode::GONE, .. }) => Next::Failed,
             Ok(Answer { retry_after: Some(asked), .. }) => {
-                again.map_or(Next::Failed, |again| Next::Hold(again.max(asked)))
+                again.map_or(Next::Failed, |again| Next::Pause(again.max(asked)))
             }
             _ => again.map_or(Next::Failed, Next::Again),
         };

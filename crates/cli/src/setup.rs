@@ -1,7 +1,7 @@
 //! Plans where the parts of a model go on the device that is there.
 
 use anyhow::Context as _;
-use uso_engine::plan::{Hardware, Keep, Outline, Picture, Placement, Terms, Wishes};
+use uso_engine::plan::{Hardware, Keep, Outline, Picture, Placement, PlanOptions, Terms};
 use uso_engine::{Defaults, Error, Model, ModelFiles, Plan, Setup, device};
 
 use crate::args::ModelArgs;
@@ -32,8 +32,8 @@ fn planned(args: &ModelArgs, slots: u64, largest: impl FnOnce(&Defaults) -> Pict
         );
         return Ok(Setup { placement: unplanned(args), loras, verify, ..Setup::new(device, dtype) });
     }
-    let wishes = Wishes { tier: args.tier, t5: args.t5, stream: args.stream.unwrap_or_default() };
-    let plan = plan(args, &device, wishes, slots, largest)?;
+    let options = PlanOptions { tier: args.tier, t5: args.t5, stream: args.stream.unwrap_or_default() };
+    let plan = plan(args, &device, options, slots, largest)?;
     plan.lines().iter().for_each(|line| tracing::info!("{line}"));
     Ok(Setup { loras, verify, ..Setup::planned(device, dtype, &plan) })
 }
@@ -41,7 +41,7 @@ fn planned(args: &ModelArgs, slots: u64, largest: impl FnOnce(&Defaults) -> Pict
 fn plan(
     args: &ModelArgs,
     device: &device::Device,
-    wishes: Wishes,
+    options: PlanOptions,
     slots: u64,
     largest: impl FnOnce(&Defaults) -> Picture,
 ) -> Result<Plan, Error> {
@@ -51,7 +51,7 @@ fn plan(
         slots,
         reserve: args.vram_reserve,
         dtype: device::precision(args.dtype.as_deref(), device)?,
-        wishes,
+        options,
     };
     Plan::new(&Outline::of(&model)?, &Hardware::of_device(device, args.vram, None)?, &terms)
 }
@@ -67,7 +67,7 @@ pub(crate) fn explained<T>(
         Err(error @ Error::OutOfMemory { .. }) => error,
         Err(error) => return Err(error).context("cannot load the model"),
     };
-    let fits = plan(args, device, Wishes::default(), 1, Picture::of);
+    let fits = plan(args, device, PlanOptions::default(), 1, Picture::of);
     let hint = match fits {
         Ok(plan) => format!("{} would fit into what is free now", plan.name()),
         Err(error) => error.to_string(),

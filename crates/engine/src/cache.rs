@@ -2,7 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::CacheCounts;
+/// Counts of a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheCounts {
+    /// Features that were in the cache.
+    pub hits: u64,
+    /// Features that had to be computed.
+    pub misses: u64,
+    /// Bytes that the cache holds now.
+    pub bytes: u64,
+}
 
 /// Most bytes of encoded prompts and references to keep, and the fraction of free memory that they may take. At full
 /// size a prompt has 4 MiB in bfloat16, a style 1 MiB, a content reference 0.25 MiB.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cache::CacheCounts;
 use crate::{Error, Image, LoraFile, PromptTokens, Request};
 
 /// Longest side of a preview in pixels.
@@ -159,17 +160,6 @@ impl Footprint {
     pub fn turn(self) -> u64 {
         self.movable.saturating_add(self.working)
     }
-}
-
-/// Counts of a cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CacheCounts {
-    /// Features that were in the cache.
-    pub hits: u64,
-    /// Features that had to be computed.
-    pub misses: u64,
-    /// Bytes that the cache holds now.
-    pub bytes: u64,
 }
 
 /// Progress of a sample.

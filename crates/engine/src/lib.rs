@@ -24,6 +24,7 @@ pub mod plan;
 mod pool;
 mod prepare;
 pub mod preprocess;
+mod purpose;
 mod reference;
 mod request;
 mod resample;
@@ -34,11 +35,12 @@ pub mod tokenize;
 pub mod uso;
 pub mod weights;
 
+pub use cache::CacheCounts;
 pub use config::{
     AutoencoderConfig, ClipConfig, Defaults, FluxConfig, LoraConfig, ModelConfig, PreviewConfig,
     ProjectorConfig, SiglipConfig, T5Config, TextLengths,
 };
-pub use engine::{CacheCounts, Engine, Footprint, PREVIEW_SIDE, Steps};
+pub use engine::{Engine, Footprint, PREVIEW_SIDE, Steps};
 pub use error::Error;
 pub use examples::{EXAMPLE_PICTURES, Example, examples};
 pub use files::ModelFiles;
@@ -48,7 +50,8 @@ pub use model::{LoraFile, Model};
 pub use observed::{Observed, ObservedSample, Observer};
 pub use pack::{Progress, pack};
 pub use plan::Plan;
-pub use prepare::{Preparation, Purpose};
+pub use prepare::Preparation;
+pub use purpose::Purpose;
 pub use reference::Reference;
 pub use request::{
     GUIDANCE, LORA_WEIGHT, MAX_LORAS, MAX_STYLES, Request, RequestLora, SIDE, STEP_CACHE, STEPS,

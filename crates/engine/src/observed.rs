@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::engine::{CacheCounts, Engine, Footprint, Steps};
+use crate::cache::CacheCounts;
+use crate::engine::{Engine, Footprint, Steps};
 use crate::error::Error;
 use crate::image::Image;
 use crate::model::LoraFile;

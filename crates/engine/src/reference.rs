@@ -5,8 +5,9 @@ use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
+use crate::purpose::Purpose;
 use crate::resample::{Filter, resize};
-use crate::{Error, Image, Purpose, preprocess};
+use crate::{Error, Image, preprocess};
 
 /// A reference image of a [`Request`](crate::Request): prepared by [`Preparation`](crate::Preparation), or made from a
 /// whole [`Image`] by `into()` and prepared when an engine needs it.

@@ -66,11 +66,6 @@ pub fn other_kind(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The `N` bytes at an offset, if they are there.
-pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::{PictureKind, other_kind};

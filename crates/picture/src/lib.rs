@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
+mod bytes;
 mod error;
 mod exif;
 mod flatten;
+mod header;
 mod jpeg;
 mod kind;
 mod png;
@@ -10,8 +12,8 @@ mod turn;
 mod webp;
 
 pub use error::Error;
+use header::Header;
 pub use kind::{PictureKind, other_kind};
-use turn::Turn;
 
 /// Limits on the size of a picture. A larger one is refused without decoding it.
 #[derive(Debug, Clone)]
@@ -48,15 +50,6 @@ impl DecodeLimits {
         }
         Ok(())
     }
-}
-
-/// What a header states.
-struct Header {
-    /// Width and height in pixels, as stored.
-    size: (u32, u32),
-    turn: Turn,
-    /// Most bytes that the decoder of this kind holds, besides the file and a few rows.
-    memory: u64,
 }
 
 /// A picture whose header was read and is within its limits.

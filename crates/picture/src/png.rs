@@ -4,10 +4,11 @@ use std::io::Cursor;
 
 use png::{BitDepth, ColorType, Decoder, Info, InterlaceInfo, Reader, Transformations};
 
+use crate::bytes::array;
 use crate::flatten::{Samples, flatten};
-use crate::kind::array;
+use crate::header::Header;
 use crate::turn::Turn;
-use crate::{Error, Header, exif};
+use crate::{Error, exif};
 
 const SIGNATURE: usize = 8;
 /// Bytes of the length, name and checksum of a chunk.

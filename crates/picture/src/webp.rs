@@ -4,10 +4,11 @@ use std::io::Cursor;
 
 use image_webp::WebPDecoder;
 
+use crate::bytes::array;
 use crate::flatten::{Samples, flatten};
-use crate::kind::array;
+use crate::header::Header;
 use crate::turn::Turn;
-use crate::{Error, Header, exif};
+use crate::{Error, exif};
 
 const RIFF_HEADER: usize = 12;
 const CHUNK_HEADER: usize = 8;

@@ -41,7 +41,7 @@ pub enum Error {
     /// The settings cannot be used.
     #[error("redis settings: {0}")]
     Settings(String),
-    /// The queue's data is split into another number of shards: tenants would be looked for in the wrong ones.
+    /// The queue's data is split into another number of shards: tenants would be sought in the wrong ones.
     #[error("the queue has {found} shard(s), and {asked} were asked for: set the number it has")]
     WrongShards {
         /// The number found.

@@ -73,7 +73,7 @@ impl Job<'_> {
 
     /// Asks for the job to be handed back when the queue says so.
     async fn ask_for_hand_back<T>(&self) -> T {
-        let closed = self.keeper.hand_back();
+        let closed = self.keeper.window_closed();
         tokio::select! {
             () = closed.cancelled() => self.hand_back().ask(Reason::WindowClosed),
             never = self.give_away() => never,

@@ -101,7 +101,7 @@ pub(crate) async fn heartbeat_until(
     over: CancellationToken,
 ) {
     loop {
-        if let Err(error) = queue.attend(id, &report()).await {
+        if let Err(error) = queue.register(id, &report()).await {
             tracing::debug!(worker.id = %id, %error, "could not report");
         }
         tokio::select! {
@@ -109,7 +109,7 @@ pub(crate) async fn heartbeat_until(
             () = tokio::time::sleep(EVERY) => {}
         }
     }
-    if let Err(error) = queue.leave(id).await {
+    if let Err(error) = queue.deregister(id).await {
         tracing::debug!(worker.id = %id, %error, "could not sign off");
     }
 }

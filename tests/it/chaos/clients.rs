@@ -178,7 +178,7 @@ async fn submit_batches(queue: &Queue, ledger: &Ledger, batches: usize, mut dice
         let again = insist(|| queue.submit_all(tenant, &jobs)).await;
         assert!(again.iter().all(|job| !job.fresh), "batch {number} was accepted twice");
         if dice.percent(20) {
-            assert!(insist(|| queue.steer_batch(&batch, BatchOperation::Cancel)).await);
+            assert!(insist(|| queue.control_batch(&batch, BatchOperation::Cancel)).await);
         }
         let mut orders = ledger.orders.lock().unwrap();
         for (((job, again), key), body) in submitted.iter().zip(&again).zip(keys).zip(bodies) {

@@ -160,7 +160,7 @@ async fn control(
     operation: BatchOperation,
 ) -> Result<Response, Problem> {
     let view = find(&shared, &caller, &id).await?;
-    shared.queue.steer_batch(&view.id, operation).await?;
+    shared.queue.control_batch(&view.id, operation).await?;
     let view = find(&shared, &caller, &id).await?;
     Ok((StatusCode::ACCEPTED, Json(describe(view))).into_response())
 }

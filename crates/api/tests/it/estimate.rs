@@ -20,7 +20,7 @@ async fn a_job_knows_its_place_and_when_it_will_be_done() {
         beside_ms: Some(200.0),
         ..WorkerReport::default()
     };
-    fixture.queue.attend(&WorkerId::new(), &report).await.unwrap();
+    fixture.queue.register(&WorkerId::new(), &report).await.unwrap();
     let _first = fixture.submit("a cat").await;
     let second = fixture.submit("a cat").await;
     // What the API knows of workers is a second old at most.

@@ -112,7 +112,7 @@ async fn workers_show_each_tenant_its_own_jobs_and_count_the_others() {
     theirs.submit(&json!({})).await;
     let (one, other) = (fixture.claim().await, fixture.claim().await);
     let report = WorkerReport { jobs: vec![one.id, other.id], ..WorkerReport::default() };
-    fixture.queue.attend(&WorkerId::new(), &report).await.unwrap();
+    fixture.queue.register(&WorkerId::new(), &report).await.unwrap();
     let seen: Value = ours.send("GET", "/v1/workers", &json!({})).await.json().await.unwrap();
     let worker = &seen["workers"][0];
     assert_eq!((&worker["jobs"], &worker["other_jobs"]), (&json!([mine]), &json!(1)));

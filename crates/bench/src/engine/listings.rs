@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uso_engine::model::{Manifest, Part};
-use uso_engine::plan::{Backend, Blocks, Hardware, Outline, Picture, Plan, T5Place, Terms, Wishes};
+use uso_engine::plan::{Backend, Blocks, Hardware, Outline, Picture, Plan, PlanOptions, T5Place, Terms};
 use uso_engine::weights::{Placed, StoredType};
 use uso_engine::{Model, ModelFiles};
 
@@ -143,7 +143,7 @@ pub(super) fn plan(folder: PathBuf) -> anyhow::Result<Said<Vec<Option<Choice>>>>
     let outline = Outline::of(&model)?;
     let picture = Picture::of(&model.config().defaults);
     let dtype = Backend::cuda().compute();
-    let terms = Terms { picture, slots: 1, reserve: None, dtype, wishes: Wishes::default() };
+    let terms = Terms { picture, slots: 1, reserve: None, dtype, options: PlanOptions::default() };
     let what = CARDS.into_iter().map(|gib| {
         let hardware = Hardware::of_card(gib << 30, Some(RAM_BYTES), None)?;
         Ok(Plan::new(&outline, &hardware, &terms).ok().map(|plan| Choice {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use uso_engine::plan::{Hardware, Outline, Picture, Plan, T5Place, Terms, Wishes};
+use uso_engine::plan::{Hardware, Outline, Picture, Plan, PlanOptions, T5Place, Terms};
 use uso_engine::{Model, ModelFiles, Setup, Tier, Uso, device};
 
 use super::folder::{self, even};
@@ -96,8 +96,8 @@ pub(super) fn generate(task: &Pictures) -> anyhow::Result<Vec<Case>> {
     let hardware = Hardware::of_device(&device, None, None)?;
     let dtype = hardware.backend.compute();
     let plan = |picture| {
-        let wishes = Wishes { tier, t5: Some(T5Place::Device), stream: false };
-        Plan::new(&outline, &hardware, &Terms { picture, slots: 1, reserve: Some(0), dtype, wishes })
+        let options = PlanOptions { tier, t5: Some(T5Place::Device), stream: false };
+        Plan::new(&outline, &hardware, &Terms { picture, slots: 1, reserve: Some(0), dtype, options })
     };
     let setup = Setup::planned(device, dtype, &plan(picture(WARM_UP))?);
     let mut uso = Uso::load_with(&files, &setup)?;

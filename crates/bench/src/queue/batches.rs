@@ -85,11 +85,11 @@ pub(super) async fn submit(queue: &Queue, jobs: usize) -> anyhow::Result<BatchId
 /// Pauses, resumes and cancels a batch; each time a worker walks over what that left behind.
 pub(super) async fn steer(queue: &Queue, batch: &BatchId) -> anyhow::Result<bool> {
     let worker = WorkerId::new();
-    queue.steer_batch(batch, BatchOperation::Pause).await?;
+    queue.control_batch(batch, BatchOperation::Pause).await?;
     ensure!(queue.claim_one(&worker).await?.is_none(), "a paused job was claimed");
-    queue.steer_batch(batch, BatchOperation::Resume).await?;
+    queue.control_batch(batch, BatchOperation::Resume).await?;
     queue.claim_one(&worker).await?.context("a resumed job was not claimed")?.release().await?;
-    queue.steer_batch(batch, BatchOperation::Cancel).await?;
+    queue.control_batch(batch, BatchOperation::Cancel).await?;
     ensure!(queue.claim_one(&worker).await?.is_none(), "a canceled job was claimed");
     queue.reap(&worker).await?;
     Ok(true)

@@ -7,7 +7,9 @@ use clap::{Args, ValueEnum};
 use uso_queue::Class;
 use uso_worker::{Patience, Settings, Sharing};
 
-use super::{EngineArgs, ModelArgs, RedisArgs, S3Args};
+use super::engine::{EngineArgs, ModelArgs};
+use super::redis::RedisArgs;
+use super::s3::S3Args;
 
 #[derive(Args)]
 pub(crate) struct WorkArgs {

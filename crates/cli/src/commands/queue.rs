@@ -6,7 +6,7 @@ mod inspect;
 
 use anyhow::{Context as _, anyhow};
 use serde::Serialize;
-use uso_queue::Queue;
+use uso_queue::{JobId, Queue};
 
 use super::{print, say};
 use crate::args::{QueueArgs, QueueCommand};
@@ -47,4 +47,8 @@ impl Operator {
     fn answer(&self, document: &impl Serialize, text: &str) -> anyhow::Result<()> {
         if self.json { say(&print::json(document)?) } else { say(text.trim_end()) }
     }
+}
+
+fn no_such_job(id: &JobId) -> String {
+    format!("there is no job {id}, or its record has expired")
 }

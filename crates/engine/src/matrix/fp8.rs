@@ -48,7 +48,7 @@ impl Fp8 {
 
     /// Rounds weights to e4m3, with the scale that makes the largest one 448.
     pub(super) fn from_tensor(weight: &Tensor, dtype: DType, device: &Device) -> Result<Self> {
-        let values = super::on_host(weight)?;
+        let values = super::checks::on_host(weight)?;
         let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
         // For smaller values the scale would be subnormal, and dividing by it not finite.
         let scale = if largest < E4M3_MAX * f32::MIN_POSITIVE { 1.0 } else { largest / E4M3_MAX };

@@ -5,6 +5,7 @@
 //! a band of rows at a time, just before the multiplication. [`rule`] decides when blocks are multiplied as they are
 //! instead.
 
+mod checks;
 mod fp8;
 mod linear;
 mod product;
@@ -13,7 +14,7 @@ pub mod rule;
 mod tier;
 
 use candle_core::quantized::QStorage;
-use candle_core::{D, DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 pub use self::fp8::Fp8;
 pub use self::linear::{Branch, Linear};
@@ -253,29 +254,12 @@ fn check_bytes(stored: StoredType, (rows, columns): (usize, usize), bytes: usize
     if rows == 0 || columns == 0 {
         bail!("a matrix ({rows}, {columns}) has no numbers");
     }
-    check_rows(stored, columns)?;
+    checks::check_rows(stored, columns)?;
     match stored.bytes(&[rows, columns]) {
         Some(expected) if expected == bytes as u64 => Ok(()),
         Some(expected) => {
             bail!("a matrix ({rows}, {columns}) of {stored} takes {expected} bytes, not {bytes}")
         }
         None => bail!("a matrix ({rows}, {columns}) of {stored} is too large"),
-    }
-}
-
-fn check_rows(stored: StoredType, columns: usize) -> Result<()> {
-    let (block, _) = stored.block();
-    if !columns.is_multiple_of(block) {
-        bail!("rows of {columns} numbers are not whole blocks of {stored}, which have {block}");
-    }
-    Ok(())
-}
-
-/// All numbers of a weight in f32 on the host.
-fn on_host(weight: &Tensor) -> Result<Vec<f32>> {
-    let values: Vec<f32> = weight.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-    match values.chunks(weight.dim(D::Minus1)?).position(|row| row.iter().any(|value| !value.is_finite())) {
-        None => Ok(values),
-        Some(row) => bail!("row {row} of a matrix {:?} has a number that is not finite", weight.dims()),
     }
 }

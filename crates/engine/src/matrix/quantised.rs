@@ -35,8 +35,8 @@ impl Quantised {
 
     pub(super) fn from_tensor(weight: &Tensor, stored: StoredType, device: &Device) -> Result<Self> {
         let (shape, ggml) = (weight.dims2()?, blocks_of(stored)?);
-        super::check_rows(stored, shape.1)?;
-        let weight = Tensor::from_vec(super::on_host(weight)?, shape, &Device::Cpu)?;
+        super::checks::check_rows(stored, shape.1)?;
+        let weight = Tensor::from_vec(super::checks::on_host(weight)?, shape, &Device::Cpu)?;
         Ok(Self::new(stored, shape, QTensor::quantize_onto(&weight, ggml, device)?))
     }
 

@@ -1,6 +1,6 @@
 //! Common graphics cards, with the manufacturer's figures.
 
-use super::hardware::Speed;
+use super::speed::Speed;
 use crate::Error;
 
 /// A card, in the units of data sheets.

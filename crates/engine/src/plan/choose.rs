@@ -3,18 +3,18 @@
 use std::fmt;
 
 use candle_core::DType;
-use serde::Serialize;
 
 use super::budget::{DeviceBudget, HostBudget, SLACK_SHARE};
 use super::cost::{self, StepCost};
 use super::hardware::{Backend, Hardware};
-use super::order::{self, Wishes};
+use super::layout::{Job, Plan};
+use super::order::{self, PlanOptions};
 use super::outline::Outline;
 use super::parts::{Layout, PER_JOB, PER_PROMPT, PartPlan};
 use super::picture::Picture;
+use super::refused::Refused;
 use super::text::gib;
 use super::trace::{Trace, Tracer};
-use super::{Job, Plan};
 use crate::Error;
 use crate::model::Part;
 use crate::placement::{Blocks, Place, Placement, T5Place};
@@ -33,20 +33,7 @@ pub struct Terms {
     /// The compute type.
     pub dtype: DType,
     /// Settings that the user has fixed.
-    pub wishes: Wishes,
-}
-
-/// A better plan that was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Refused {
-    /// The plan in words.
-    pub plan: String,
-    /// The memory that is too small: `device` or `host`.
-    pub memory: &'static str,
-    /// Bytes that the plan needs there.
-    pub need_bytes: u64,
-    /// Bytes that are available there.
-    pub have_bytes: u64,
+    pub options: PlanOptions,
 }
 
 /// A placement with its costs.
@@ -67,7 +54,7 @@ struct Candidate {
 pub(super) fn choose(outline: &Outline, hardware: &Hardware, terms: &Terms) -> Result<Plan, Error> {
     let terms = Terms { picture: terms.picture.checked()?, ..*terms };
     let chooser = Chooser { outline, hardware, terms };
-    let placements = chooser.placements(terms.wishes)?;
+    let placements = chooser.placements(terms.options)?;
     let mut refused = Vec::new();
     for placement in placements {
         let candidate = chooser.candidate(placement);
@@ -86,7 +73,7 @@ struct Chooser<'a> {
 }
 
 impl Chooser<'_> {
-    fn placements(&self, wishes: Wishes) -> Result<Vec<Placement>, Error> {
+    fn placements(&self, options: PlanOptions) -> Result<Vec<Placement>, Error> {
         let hides = |keep| {
             let (t5, encoders, maps) = (T5Place::Streamed, Place::Device, Place::Device);
             let placement =
@@ -94,7 +81,7 @@ impl Chooser<'_> {
             let cost = self.step(&self.candidate(placement));
             cost.is_some_and(|cost| cost.copying.expected <= cost.computing.expected)
         };
-        order::placements(self.outline, self.hardware.backend, wishes, hides)
+        order::placements(self.outline, self.hardware.backend, options, hides)
     }
 
     fn candidate(&self, placement: Placement) -> Candidate {
@@ -175,8 +162,8 @@ impl Chooser<'_> {
         let nearest = refused.iter().map(|(_, refused)| refused).min_by_key(|refused| refused.short());
         let mut reason =
             nearest.map_or_else(|| "there is none".into(), |nearest| format!("the closest is {nearest}"));
-        let free = Terms { wishes: Wishes::default(), ..self.terms };
-        if self.terms.wishes != free.wishes
+        let free = Terms { options: PlanOptions::default(), ..self.terms };
+        if self.terms.options != free.options
             && let Ok(plan) = choose(self.outline, self.hardware, &free)
         {
             reason.push_str(&format!("; {} would fit", plan.name()));

@@ -3,7 +3,7 @@
 use candle_core::DType;
 use serde::Serialize;
 
-use super::hardware::Speed;
+use super::speed::Speed;
 use super::trace::Op;
 
 /// Seconds of some work.

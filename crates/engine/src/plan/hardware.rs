@@ -6,6 +6,7 @@ use candle_core::{DType, Device, DeviceLocation, Tensor};
 use serde::Serialize;
 
 use super::cards;
+use super::speed::Speed;
 use crate::{Error, memory};
 
 /// Kind of device, as far as operations depend on it.
@@ -55,27 +56,6 @@ impl Backend {
     pub(crate) const fn is_apart(self) -> bool {
         matches!(self, Self::Cuda | Self::CudaCudnn)
     }
-}
-
-/// Speed of a device, in operations and bytes per second.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Speed {
-    /// Name of the device.
-    pub name: String,
-    /// Operations per second of products in bf16 and f16 with sums in float32.
-    pub products: f64,
-    /// Operations per second of products in float32.
-    pub wide_products: f64,
-    /// Bytes per second of its memory.
-    pub memory: f64,
-    /// Bytes per second between it and host memory.
-    pub link: f64,
-    /// Fraction of `products` and `wide_products` that large products reach.
-    pub reached_products: f64,
-    /// Fraction of `memory` that is reached.
-    pub reached_memory: f64,
-    /// Fraction of `link` that is reached.
-    pub reached_link: f64,
 }
 
 impl Speed {

@@ -23,7 +23,7 @@ use crate::placement::{Blocks, Keep, Place, Placement, T5Place};
 
 /// Settings of a plan that the user has fixed. The planner chooses the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Wishes {
+pub struct PlanOptions {
     /// How the blocks' matrices are stored.
     pub tier: Option<Tier>,
     /// Where T5's weights are, and where it computes.
@@ -37,19 +37,19 @@ pub struct Wishes {
 pub(super) fn placements(
     outline: &Outline,
     backend: Backend,
-    wishes: Wishes,
+    options: PlanOptions,
     hides: impl Fn(Keep) -> bool,
 ) -> Result<Vec<Placement>, Error> {
-    let keeps = keeps(outline, wishes.tier)?;
+    let keeps = keeps(outline, options.tier)?;
     let places = places(outline, backend);
     let mut blocks = blocks(&keeps, hides);
-    blocks.retain(|(_, blocks)| !wishes.stream || *blocks == Blocks::Streamed);
+    blocks.retain(|(_, blocks)| !options.stream || *blocks == Blocks::Streamed);
     let placements = blocks
         .into_iter()
         .flat_map(|(keep, blocks)| places.iter().map(move |place| Placement { keep, blocks, ..*place }));
     let mut placements: Vec<_> = placements.collect();
-    placements.retain(|placement| wishes.t5.is_none_or(|t5| placement.t5 == t5));
-    match wishes.t5 {
+    placements.retain(|placement| options.t5.is_none_or(|t5| placement.t5 == t5));
+    match options.t5 {
         Some(t5) if placements.is_empty() => {
             let reason =
                 format!("{t5} is not for this model's T5, which is stored in {}", outline.stored(Part::T5));
@@ -60,11 +60,11 @@ pub(super) fn placements(
 }
 
 /// How the blocks' matrices may be stored, the most precise first.
-fn keeps(outline: &Outline, wished: Option<Tier>) -> Result<Vec<Keep>, Error> {
+fn keeps(outline: &Outline, wanted: Option<Tier>) -> Result<Vec<Keep>, Error> {
     const UNASKED: [Tier; 4] = [Tier::Bf16, Tier::Q8_0, Tier::Q6K, Tier::Q4K];
     let stored = outline.stored(Part::Transformer);
     let refused = |reason| Err(Error::Request { parameter: "tier", reason });
-    match wished {
+    match wanted {
         None if stored.is_wide_float() => {
             let possible = UNASKED.into_iter().filter(|tier| outline.has_room_for(*tier));
             Ok(possible.map(Keep::Tier).collect())

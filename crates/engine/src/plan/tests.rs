@@ -32,7 +32,7 @@ fn terms() -> Terms {
         slots: 1,
         reserve: None,
         dtype: DType::BF16,
-        wishes: Wishes::default(),
+        options: PlanOptions::default(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! A plan as lines of text.
 
-use super::{Picture, Plan, Seconds};
+use super::cost::Seconds;
+use super::layout::Plan;
+use super::picture::Picture;
 
 /// Bytes as text in GiB.
 pub(super) fn gib(bytes: u64) -> String {

@@ -16,6 +16,7 @@ pub mod lora;
 pub mod modulation;
 pub mod positions;
 mod preview;
+mod request_loras;
 mod sample;
 mod self_test;
 pub mod side_branches;

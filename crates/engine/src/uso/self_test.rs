@@ -5,11 +5,13 @@
 //! reference or by a trusted engine. Without a record, the test checks products, styles, USO's LoRA and a step of the
 //! largest picture instead.
 
+mod fault;
 mod lora;
 mod unrecorded;
 
 use serde::Deserialize;
 
+use self::fault::fault;
 use super::{Sample, Uso, autoencoder};
 use crate::files::missing;
 use crate::{DecodeLimits, Engine, Error, Image, ModelFiles, PositionShift, Reference, Request};
@@ -140,8 +142,4 @@ fn compare(ours: &Image, record: &Record, exact: bool) -> Result<(), String> {
          {largest} at most",
         100.0 * share
     ))
-}
-
-fn fault(reason: String) -> Error {
-    Error::SelfTest(reason)
 }

@@ -6,11 +6,8 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::Uso;
 use super::lora::Changes;
-use crate::config::LoraConfig;
 use crate::matrix::{Branch, Linear};
-use crate::{Error, RequestLora};
 
 /// The side branches of each layer, by its name. Empty for most samples.
 #[derive(Debug, Clone, Default)]
@@ -59,17 +56,5 @@ impl SideBranches {
 
     fn branches(&self) -> impl Iterator<Item = &Branch> {
         self.0.values().flatten()
-    }
-}
-
-impl Uso {
-    /// The branches of a request's LoRAs, each times its weight.
-    pub(super) fn side_branches(&self, loras: &[RequestLora]) -> std::result::Result<SideBranches, Error> {
-        let mut changes = Changes::default();
-        for (adapter, weight) in self.loras.find(loras)? {
-            let config = LoraConfig { network_alpha: None, lora_weight: weight };
-            changes.add(Changes::read(adapter, &config).map_err(|error| adapter.weights().fault(&error))?);
-        }
-        Ok(SideBranches::new(changes, self.dtype, &self.device)?)
     }
 }

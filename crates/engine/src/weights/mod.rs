@@ -1,5 +1,6 @@
 //! Named tensors of one part of a model, read from the files that hold them.
 
+mod contents;
 mod gguf;
 mod header;
 mod mapped;
@@ -19,8 +20,8 @@ use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 use sha2::{Digest, Sha256};
 
+pub use self::contents::{Container, Entry, Header};
 use self::gguf::gguf_number;
-pub use self::header::{Container, Entry, Header};
 pub(crate) use self::mapped::bytes_mapped;
 pub(crate) use self::read::Table;
 use self::safetensors::safetensors_name;

@@ -10,7 +10,7 @@ use candle_core::pickle::{TensorInfo, read_pth_tensor_info};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::StoredType;
-use super::header::{Container, Entry, Header};
+use super::contents::{Container, Entry, Header};
 use super::source::{Reader, Source};
 
 pub(super) fn header(source: &Source, path: &Path) -> Result<Header, String> {

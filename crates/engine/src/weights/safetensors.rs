@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::StoredType;
-use super::header::{Container, Entry, Header};
+use super::contents::{Container, Entry, Header};
 use super::source::Source;
 
 const LENGTH: u64 = 8;

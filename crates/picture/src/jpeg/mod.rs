@@ -22,8 +22,9 @@ use output::Output;
 use scan::{Block, ORDER, Reader, ScanHeader, Tables};
 use segments::{APP0, APP1, APP14, DHT, DQT, DRI, EOI, SOI, SOS, Segment};
 
+use crate::header::Header;
 use crate::turn::Turn;
-use crate::{Error, Header, exif};
+use crate::{Error, exif};
 
 /// Most scans of a file. A coefficient has at most 14 bits, which could come one by one, but encoders do not do that;
 /// endless scans would keep a decoder busy for hours.
@@ -34,7 +35,7 @@ pub(crate) fn size(bytes: &[u8]) -> Option<(u32, u32)> {
     loop {
         let segment = segments::next(bytes, at).ok()?;
         if segment.is_frame() {
-            let side = |at| Some(u32::from(u16::from_be_bytes(crate::kind::array(segment.content, at)?)));
+            let side = |at| Some(u32::from(u16::from_be_bytes(crate::bytes::array(segment.content, at)?)));
             return Some((side(3)?, side(1)?));
         }
         if matches!(segment.marker, SOS | EOI) {
@@ -323,7 +324,7 @@ impl Frame {
 }
 
 fn short(bytes: &[u8], at: usize) -> Result<u16, Error> {
-    let pair = crate::kind::array(bytes, at).ok_or_else(|| Error::damaged("a segment is too short"))?;
+    let pair = crate::bytes::array(bytes, at).ok_or_else(|| Error::damaged("a segment is too short"))?;
     Ok(u16::from_be_bytes(pair))
 }
 

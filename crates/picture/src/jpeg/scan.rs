@@ -41,7 +41,7 @@ impl ScanHeader {
         let content = segment.content;
         let count = usize::from(*content.first().ok_or_else(wrong)?);
         let list = content.get(1..1 + 2 * count).ok_or_else(wrong)?;
-        let [first, last, bits] = crate::kind::array(content, 1 + 2 * count).ok_or_else(wrong)?;
+        let [first, last, bits] = crate::bytes::array(content, 1 + 2 * count).ok_or_else(wrong)?;
         let mut parts: Vec<Part> = Vec::new();
         for entry in list.chunks_exact(2) {
             let component = frame.components.iter().position(|component| component.id == entry[0]);

@@ -49,7 +49,7 @@ pub(crate) fn next(bytes: &[u8], at: usize) -> Result<Segment<'_>, Error> {
     if matches!(marker, 0x01 | RST0..=EOI) {
         return Ok(Segment { marker, content: &[], end: begin });
     }
-    let Some([high, low]) = crate::kind::array(bytes, begin) else { return Err(Error::EndsEarly) };
+    let Some([high, low]) = crate::bytes::array(bytes, begin) else { return Err(Error::EndsEarly) };
     let length = usize::from(u16::from_be_bytes([high, low]));
     if length < 2 {
         return Err(Error::damaged("a segment without a length"));

@@ -26,7 +26,7 @@ async fn a_picture_too_big_for_a_device_waits_for_another_and_holds_up_nobody() 
     assert_eq!(fixture.ended(&fits).await.state, State::Succeeded);
     let view = fixture.until(&big, |view| view.blocked.is_some()).await;
     assert_eq!((view.state, view.attempt), (State::Queued, 0));
-    assert_eq!(view.blocked, Some(Blocked::Room { need: 240_000_000, best: 100_000_000 }));
+    assert_eq!(view.blocked, Some(Blocked::Memory { need: 240_000_000, best: 100_000_000 }));
     let large = fixture.scripted(&format!("{SCRIPT},memory=1G")).await;
     picture(&fixture.ended(&big).await);
     small.stop().await;

@@ -6,9 +6,9 @@ use uso_queue::{
     BatchId, BatchOperation, BatchView, Canceled, JobId, Limits, Retried, Scope, TenantView, Window,
 };
 
-use super::Operator;
 use super::inspect::tenant_table;
 use super::print::safe;
+use super::{Operator, no_such_job};
 use crate::args::{LimitsArgs, ScopeArgs, WhichArgs, WindowArgs};
 
 impl Operator {
@@ -60,7 +60,7 @@ impl Operator {
     /// Applies an operation to all jobs of a batch and prints the batch.
     async fn control_batch(&self, id: Option<String>, operation: BatchOperation) -> anyhow::Result<()> {
         let id = self.batch(&id.context("no job or batch is given")?).await?.id;
-        if !self.queue.steer_batch(&id, operation).await? {
+        if !self.queue.control_batch(&id, operation).await? {
             bail!(no_such_batch(&id));
         }
         let view = self.queue.batch(&id).await?.with_context(|| no_such_batch(&id))?;
@@ -116,10 +116,6 @@ impl Operator {
             paused: false,
         }))
     }
-}
-
-pub(super) fn no_such_job(id: &JobId) -> String {
-    format!("there is no job {id}, or its record has expired")
 }
 
 fn no_such_batch(id: &BatchId) -> String {

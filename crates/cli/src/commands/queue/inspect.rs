@@ -104,7 +104,7 @@ impl Operator {
     pub(super) async fn show(&self, id: &str) -> anyhow::Result<()> {
         let id: JobId = id.parse()?;
         let view = self.queue.view(&id).await?;
-        let view = view.with_context(|| super::control::no_such_job(&id))?;
+        let view = view.with_context(|| super::no_such_job(&id))?;
         self.answer(&view, &everything(&view)?.to_string())
     }
 

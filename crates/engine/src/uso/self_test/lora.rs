@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::fault;
+use super::fault::fault;
 use crate::Error;
 use crate::matrix::Linear;
 use crate::model::{Model, PACKED_LORA, Part};

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{fault, lora};
+use super::fault::fault;
+use super::lora;
 use crate::matrix::{Activations, Linear, Matrix};
 use crate::noise::normal;
 use crate::plan::Picture;
