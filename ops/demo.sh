@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds the fleet, starts it on this machine, has it draw the bundled model's examples over HTTP and
+# Builds the fleet, starts it on this machine, has it generate the bundled model's examples over HTTP and
 # shows where the pictures are.
-#   ops/demo.sh [--out DIR] [--keep]     --keep leaves the fleet running until Ctrl-C
+#   ops/demo.sh [--out DIR] [--keep]     --keep leaves the fleet running until Ctrl-C; USO_BIN names a `uso` that is
+#   built already, beside the folder of its examples
 set -euo pipefail
 
 out=demo-out keep=no
@@ -18,9 +19,9 @@ out=$(cd "$out" && pwd)
 cd "$(dirname "$0")/.."
 ops/setup.sh
 # The same selection as the tests', so that nothing is ever built twice.
-cargo build --workspace --release --locked --bins --examples
+[ -n "${USO_BIN:-}" ] || cargo build --workspace --release --locked --bins --examples
 
-uso=${CARGO_TARGET_DIR:-target}/release/uso
+uso=${USO_BIN:-${CARGO_TARGET_DIR:-target}/release/uso}
 examples=crates/engine/assets/mini/examples
 
 "$uso" up --port 0 --data "$out/data" > "$out/up.out" 2> "$out/up.log" &

@@ -42,7 +42,7 @@ case ${1:-} in
   stop)
     pid=$(cat "$dir/pid")
     kill -TERM "$pid" 2>/dev/null || exit 0
-    # It finishes what it draws for 20 s, and a busy machine may be slow to do even that.
+    # It finishes running jobs for 20 s, and a busy machine may take longer.
     for _ in $(seq 900); do
       kill -0 "$pid" 2>/dev/null || exit 0
       sleep 0.1

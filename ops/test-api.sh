@@ -27,10 +27,10 @@ stop() {
 }
 trap stop EXIT
 
-# Some pictures fail, so that there are failures to look at.
+# Some jobs fail, so that failures are answered, too.
 engine=(--engine scripted:step=5ms,fail=0.01 --allow-test-engine)
 
-# In a folder of its own: it leaves notes where it runs.
+# In a folder of its own: schemathesis leaves files where it runs.
 check() {
   local address=$1
   shift
@@ -40,11 +40,11 @@ check() {
 
 failed=0
 
-echo "== everybody is let in"
+echo "== without keys"
 address=$(ops/fleet.sh start "$work/open" "${engine[@]}")
 check "$address" "$@" || failed=1
 
-echo "== keys are asked for"
+echo "== with keys"
 address=$(ops/fleet.sh start "$work/keys" "${engine[@]}" --auth keys)
 redis=redis://:$(cat "$work/keys/data/redis/password")@127.0.0.1:$(cat "$work/keys/data/redis/port")
 key=$("$uso" keys create --redis "$redis" tester --scope submit,read,admin 2>/dev/null)

@@ -5,7 +5,7 @@ import schemathesis
 
 @schemathesis.hook
 def before_load_schema(context, document):
-    """What is not described may come one day, so clients must not mind it; today nothing may come."""
+    """Later versions may add fields, so clients must ignore unknown ones; today there may be none."""
     for schema in document["components"]["schemas"].values():
         if "properties" in schema:
             schema.setdefault("additionalProperties", False)

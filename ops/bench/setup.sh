@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts the job queues that `uso bench queue` is compared with into target/bench (or into the folder
+# Puts the job queues that `uso-bench queue` is compared with into target/bench (or into the folder
 # given). What cannot be had is SKIPPED, and its figures stay unmeasured. Safe to run again.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

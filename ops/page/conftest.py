@@ -1,4 +1,4 @@
-"""A browser for each test, which fails if the page breaks its own rules while it runs."""
+"""A browser for each test. A test fails if the page throws, breaks its policy or sends requests elsewhere."""
 
 import os
 import pathlib
@@ -13,10 +13,10 @@ BASE = os.environ["USO_BASE_URL"].rstrip("/")
 HERE = pathlib.Path(__file__).parent
 EXAMPLES = HERE.parent.parent / "crates/engine/assets/mini/examples"
 SHOTS = os.environ.get("USO_SHOTS")
-# A folder whose scripts and styles are used in place of those in the binary: a change is tried without a build.
+# A folder whose files are used in place of those in the binary: you can try a change without a build.
 PAGE = os.environ.get("USO_PAGE")
 
-# How long a busy machine may take over what is a matter of milliseconds on an idle one.
+# How long a busy machine may take for what takes milliseconds on an idle one.
 PATIENCE_MS = 30_000
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -27,6 +27,9 @@ def launch():
     with sync_playwright() as playwright:
         # Containers have little shared memory, and a browser that runs out of it loses its pages.
         arguments = ["--no-sandbox", "--disable-dev-shm-usage", *os.environ.get("USO_CHROMIUM_ARGS", "").split()]
+        if PAGE:
+            # A document that does not come over the network has no address: Chromium would keep it from this machine's.
+            arguments.append("--disable-features=LocalNetworkAccessChecks")
 
         def start(**environment):
             environment = {**os.environ, **environment}
@@ -45,7 +48,11 @@ def browser(launch):
 
 
 def from_folder(route):
-    file = pathlib.Path(PAGE, urlsplit(route.request.url).path.rsplit("/", 1)[1])
+    path = urlsplit(route.request.url).path
+    if path == "/":
+        # With the headers of the server: its policy holds for these files, too.
+        return route.fulfill(response=route.fetch(), body=pathlib.Path(PAGE, "index.html").read_text())
+    file = pathlib.Path(PAGE, path.removeprefix("/page/"))
     if file.is_file():
         route.fulfill(path=file)
     else:
@@ -54,7 +61,7 @@ def from_folder(route):
 
 @pytest.fixture
 def opened(browser, request):
-    """Opens pages; at the end none may have thrown, been refused by its policy or called elsewhere."""
+    """Opens pages. At the end, none may have thrown, broken its policy or sent requests elsewhere."""
     contexts, faults = [], []
 
     def open_page(path="/", **options):
@@ -62,7 +69,8 @@ def opened(browser, request):
         context = browser.new_context(**options)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         if PAGE:
-            context.route(f"{BASE}/page/*", from_folder)
+            context.route(f"{BASE}/", from_folder)
+            context.route(f"{BASE}/page/**", from_folder)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
@@ -79,7 +87,7 @@ def opened(browser, request):
             else None,
         )
         page.goto(BASE + path)
-        # Said once the page knows what the server can do, and has fitted itself to that.
+        # Shown once the page has read the capabilities and applied them.
         page.locator("#about span").first.wait_for()
         return page
 

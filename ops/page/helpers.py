@@ -1,4 +1,4 @@
-"""What people do on the page, and how a test waits for what comes of it."""
+"""What users do on the page, and how a test waits for the result."""
 
 import re
 import time
@@ -19,12 +19,12 @@ def generate(page, prompt=BLUE_SQUARE, **settings):
 
 
 def slow(page, prompt=BLUE_SQUARE, side=448):
-    """A job of several seconds: the bundled model at a size that it was never made for."""
+    """Submits a job of several seconds: the bundled model at a size far above its own."""
     return generate(page, prompt, width=side, height=side, steps=page.get_attribute("#steps", "max"))
 
 
 def done(card):
-    """Waits for as long as the card has something new to say: how fast that is, is the machine's affair."""
+    """Waits for the result, as long as the status of the card changes: a machine may be slow."""
     status = card.locator(".card-status")
     while True:
         said, state = status.inner_text(), card.get_attribute("data-state")
@@ -33,12 +33,12 @@ def done(card):
             break
         expect(status).not_to_have_text(said, timeout=90_000)
     picture = card.locator("img.result")
-    expect(picture).to_have_class(re.compile("there"))
+    expect(picture).to_have_class(re.compile("loaded"))
     return picture
 
 
 def until(page, expression, what):
-    """The page's policy forbids evaluating strings in it, so waiting is done here."""
+    """Polls an expression. Playwright's own waiting evaluates strings, which the page's policy forbids."""
     end = time.monotonic() + PATIENCE_MS / 1000
     while not page.evaluate(expression):
         assert time.monotonic() < end, what
@@ -46,13 +46,13 @@ def until(page, expression, what):
 
 
 def settled(page, view):
-    """Waits for everything that a view shows to be there."""
+    """Waits until a view has loaded."""
     if view == "/#queue":
         expect(page.locator("#figures .figure").first).to_be_visible()
         expect(page.locator("#workers .worker").first).to_be_visible()
         until(page, "document.querySelector('#live .row') || document.querySelector('#live-note').textContent", view)
     elif view == "/#gallery":
-        expect(page.locator(".tile, #gallery-none:not([hidden])").first).to_be_visible()
+        expect(page.locator(".tile, #gallery-empty:not([hidden])").first).to_be_visible()
         expect(page.locator("#view-gallery")).not_to_have_attribute("aria-busy", "true")
     else:
         expect(page.locator(".example:visible, .card").first).to_be_visible()

@@ -1,4 +1,4 @@
-"""A page of somebody else's, at another origin, uses the fleet."""
+"""A page of another origin uses the fleet."""
 
 import http.server
 import os
@@ -11,8 +11,8 @@ from conftest import BASE, EXAMPLES
 
 ELSEWHERE = os.environ.get("USO_ELSEWHERE", "")
 
-# What a web developer would write: nothing of ours is loaded.
-DRAW = """async ({ api, bytes }) => {
+# What a web developer would write: it loads none of our scripts.
+GENERATE = """async ({ api, bytes }) => {
   const key = { authorization: 'Bearer a-key' };
   const post = (path, body) => fetch(api + path, {
     method: 'POST', headers: { ...key, 'content-type': 'application/json' }, body: JSON.stringify(body),
@@ -34,7 +34,7 @@ DRAW = """async ({ api, bytes }) => {
 @pytest.fixture
 def elsewhere(browser):
     if not ELSEWHERE:
-        pytest.skip("needs a fleet that lets another origin in: USO_ELSEWHERE")
+        pytest.skip("needs a fleet that allows another origin: USO_ELSEWHERE")
 
     class Empty(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -55,16 +55,16 @@ def elsewhere(browser):
     server.server_close()
 
 
-def test_a_page_of_an_origin_that_is_let_in_uploads_draws_and_deletes(elsewhere):
+def test_a_page_of_an_allowed_origin_uploads_generates_and_deletes(elsewhere):
     elsewhere.goto(ELSEWHERE)
     bytes = list((EXAMPLES / "content_star.png").read_bytes())
-    seen = elsewhere.evaluate(DRAW, {"api": BASE, "bytes": bytes})
+    seen = elsewhere.evaluate(GENERATE, {"api": BASE, "bytes": bytes})
     assert (seen["put"], seen["width"], seen["gone"]) == (200, 64, 204)
     assert seen["tag"] and "event: succeeded" in seen["events"]
 
 
 def test_a_page_of_another_origin_reads_nothing(elsewhere):
-    # The same server under a name that was not let in.
+    # The same server under a name that is not allowed.
     elsewhere.goto(ELSEWHERE.replace("127.0.0.1", "localhost"))
     for path in ("/v1/jobs", "/v1/capabilities"):
         refused = elsewhere.evaluate("(url) => fetch(url).catch((error) => error.name)", BASE + path)

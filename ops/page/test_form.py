@@ -1,4 +1,4 @@
-"""The form says how things stand, whenever they change."""
+"""The form shows every change of its references and of the estimate."""
 
 import pytest
 from conftest import EXAMPLES
@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 
 class Store:
-    """Lets uploads of the page through only when it is told to."""
+    """Holds uploads of the page until `release`."""
 
     def __init__(self, page):
         self.held = []
@@ -19,7 +19,6 @@ class Store:
     def attach(self, page, slot, file):
         page.set_input_files(f"#slot-{slot}", EXAMPLES / file)
         expect(page.locator(".slot").nth(slot).locator("progress")).to_be_visible()
-        # It is on its way by now.
         while not self.held:
             page.wait_for_timeout(20)
 
@@ -28,17 +27,17 @@ class Store:
             route.continue_()
 
 
-def test_an_upload_that_is_done_changes_the_whole_form(page):
+def test_a_finished_upload_changes_the_whole_form(page):
     asked = []
     page.on("request", lambda request: asked.append(request.post_data_json) if "/v1/estimate" in request.url else None)
     keep = page.locator("#keep_size")
     expect(keep).to_be_disabled()
     attached(page, 0, "content_star.png")
-    # Nothing else is touched.
+    # Without another event, the rest of the form has changed, too.
     expect(keep).to_be_enabled()
-    expect(page.locator(".check", has_text="Keep input size")).to_contain_text("As the content reference")
+    expect(page.locator(".check", has_text="Keep input size")).to_contain_text("Same as the content reference")
     expect(page.locator("#generate")).to_have_class("primary wide")
-    expect(page.locator("#prompt")).to_have_attribute("placeholder", "Leave empty to keep the layout, or say where the subject is: “The man reads by a window”")
+    expect(page.locator("#prompt")).to_have_attribute("placeholder", "Leave empty to keep the layout, or describe the scene: “The man reads by a window”")
     while not (asked and asked[-1].get("content")):
         page.wait_for_timeout(50)
     keep.check()
@@ -48,7 +47,7 @@ def test_an_upload_that_is_done_changes_the_whole_form(page):
     assert sent.value.post_data_json["keep_size"] is True
 
 
-def test_a_picture_that_is_lost_on_its_way_leaves_the_form_as_it_was(page):
+def test_a_failed_upload_leaves_the_form_as_it_was(page):
     store = Store(page)
     store.attach(page, 0, "content_star.png")
     expect(page.locator("#generate")).to_have_class("primary wide busy")
@@ -59,7 +58,7 @@ def test_a_picture_that_is_lost_on_its_way_leaves_the_form_as_it_was(page):
     expect(page.locator("#keep_size")).to_be_disabled()
 
 
-def test_a_picture_that_is_moved_on_its_way_arrives_where_it_is_now(page):
+def test_an_upload_continues_in_the_slot_to_which_its_picture_is_moved(page):
     store = Store(page)
     store.attach(page, 0, "content_star.png")
     page.get_by_role("button", name="Swap content reference with style").click()
@@ -74,7 +73,7 @@ def test_a_picture_that_is_moved_on_its_way_arrives_where_it_is_now(page):
     assert "content" not in body and len(body["styles"]) == 1
 
 
-def test_a_picture_that_is_removed_on_its_way_is_gone(page):
+def test_removing_a_picture_cancels_its_upload(page):
     store = Store(page)
     store.attach(page, 0, "content_star.png")
     page.get_by_role("button", name="Remove content reference").click()
@@ -90,20 +89,20 @@ BUSY = {"position": 17, "wait_ms": 175_000, "run_ms": 10_000, "held": False}
 @pytest.mark.parametrize(
     "answer, text",
     [
-        (HELD, "Held up by a pause or the hours of bulk work · 3 ahead"),
+        (HELD, "On hold: paused or outside the bulk hours · 3 ahead"),
         (UNKNOWN, ""),
         (BUSY, "About 3 min · 17 ahead"),
     ],
     ids=["held", "unknown", "busy"],
 )
-def test_an_estimate_says_only_what_is_known(page, answer, text):
+def test_an_estimate_shows_only_what_is_known(page, answer, text):
     page.route("**/v1/estimate*", lambda route: route.fulfill(json=answer))
     with page.expect_response("**/v1/estimate*"):
         page.fill("#prompt", "a blue square")
     expect(page.locator("#estimate")).to_have_text(text)
 
 
-def test_an_estimate_is_of_all_pictures_that_are_asked_for(page):
+def test_an_estimate_covers_all_pictures(page):
     asked = []
 
     def answer(route):
@@ -116,7 +115,7 @@ def test_an_estimate_is_of_all_pictures_that_are_asked_for(page):
     assert asked[-1] == "jobs=8"
 
 
-def test_a_late_answer_to_an_earlier_question_is_not_shown(page):
+def test_a_late_answer_to_an_earlier_request_is_not_shown(page):
     held = []
 
     def answer(route):

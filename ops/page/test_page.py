@@ -35,7 +35,7 @@ def test_the_store_takes_uploads_from_this_page_and_from_no_other(page):
     put = stored.value.request
     here, store = urlsplit(BASE), urlsplit(put.url)
     assert (here.hostname, here.port) != (store.hostname, store.port)
-    # By these the browser's own rules were in force: it asked for leave, and had it.
+    # These headers show that the browser enforced CORS and the store allowed the origin.
     assert put.header_value("origin") == BASE
     assert stored.value.header_value("access-control-allow-origin") == BASE
     stranger = page.context.new_page()
@@ -48,26 +48,26 @@ def test_the_store_takes_uploads_from_this_page_and_from_no_other(page):
     assert refused
 
 
-def test_a_dropped_picture_lands_where_it_falls_and_swaps(page):
+def test_a_dropped_picture_fills_its_slot_and_swaps(page):
     page.evaluate(
         """async () => {
             const canvas = Object.assign(document.createElement('canvas'), { width: 40, height: 30 });
             canvas.getContext('2d').fillRect(5, 5, 20, 20);
             const blob = await new Promise((made) => canvas.toBlob(made, 'image/png'));
             const data = new DataTransfer();
-            data.items.add(new File([blob], 'drawn.png', { type: 'image/png' }));
+            data.items.add(new File([blob], 'dropped.png', { type: 'image/png' }));
             document.querySelectorAll('.slot')[1].dispatchEvent(new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer: data }));
         }"""
     )
-    expect(page.locator("#slot-1")).to_have_attribute("aria-label", re.compile("drawn.png"))
+    expect(page.locator("#slot-1")).to_have_attribute("aria-label", re.compile("dropped.png"))
     expect(page.locator(".slot").nth(1).locator("progress")).to_have_count(0)
     page.get_by_role("button", name="Swap style reference with extra").click()
-    expect(page.locator("#slot-2")).to_have_attribute("aria-label", re.compile("drawn.png"))
+    expect(page.locator("#slot-2")).to_have_attribute("aria-label", re.compile("dropped.png"))
     page.get_by_role("button", name="Remove extra style reference").click()
     expect(page.locator(".slot.filled")).to_have_count(0)
 
 
-def test_a_pasted_picture_takes_the_first_empty_place(page):
+def test_a_pasted_picture_fills_the_first_empty_slot(page):
     page.evaluate(
         """async () => {
             const canvas = Object.assign(document.createElement('canvas'), { width: 40, height: 30 });
@@ -89,7 +89,7 @@ def test_a_pasted_picture_takes_the_first_empty_place(page):
     ],
     ids=["words", "empty", "cut"],
 )
-def test_a_wrong_file_is_refused_in_words(page, name, content, words):
+def test_a_file_that_cannot_be_used_is_refused_with_a_reason(page, name, content, words):
     page.set_input_files("#slot-0", {"name": name, "mimeType": "image/png", "buffer": content})
     expect(page.locator("#slot-0-error")).to_contain_text(words)
     expect(page.locator("#slot-0")).to_have_attribute("aria-invalid", "true")
@@ -107,7 +107,7 @@ def test_a_running_job_is_canceled(page):
     expect(card).to_have_attribute("data-state", "running")
     card.get_by_role("button", name="Cancel").click()
     expect(card).to_have_attribute("data-state", "canceled")
-    card.get_by_role("button", name="Take off this page").click()
+    card.get_by_role("button", name="Remove from this page").click()
     expect(page.locator(".card")).to_have_count(0)
 
 
@@ -127,11 +127,11 @@ def test_the_queue_shows_how_a_worker_laid_out_its_model(opened):
     expect(page.locator("#workers .worker .plan").first).to_contain_text("a step at")
 
 
-def test_an_end_that_is_heard_while_a_job_is_read_is_not_lost(page):
-    # The answer that is under way tells of the time before the end.
+def test_a_final_event_during_a_read_is_not_lost(page):
+    # The answer to a request from before the end still has the old state.
     state = page.evaluate(
         """async () => {
-            const { jobs } = await import('/page/jobs.js');
+            const { jobs } = await import('/page/shared/jobs.js');
             const real = window.fetch;
             const views = [{ state: 'running', step: 9, of: 10, version: 1 }, { state: 'succeeded', version: 2 }];
             window.fetch = async (...asked) => {
@@ -142,7 +142,7 @@ def test_an_end_that_is_heard_while_a_job_is_read_is_not_lost(page):
             };
             jobs.put({ id: 'heard', state: 'running', version: 1 });
             const reading = jobs.read('heard');
-            jobs.hear('succeeded', { id: 'heard', version: 2 });
+            jobs.applyEvent('succeeded', { id: 'heard', version: 2 });
             await reading;
             for (let i = 0; i < 100 && jobs.get('heard').state === 'running'; i += 1) {
                 await new Promise((resolve) => setTimeout(resolve, 20));
@@ -164,16 +164,15 @@ def test_several_jobs_are_in_flight_at_once(page):
     assert seeds == {"500", "501", "502", "503"}
 
 
-def test_the_server_goes_away_and_comes_back(page, fleet):
-    running = slow(page, "drawn over a restart", side=256)
+def test_the_server_stops_and_starts_again(page, fleet):
+    running = slow(page, "generated over a restart", side=256)
     expect(running).to_have_attribute("data-state", "running")
     fleet.run("stop")
     try:
         expect(page.locator("#banner")).to_be_visible()
-        generate(page, "sent while the server was away", width=64, height=64, steps=10)
+        generate(page, "sent while the server was down", width=64, height=64, steps=10)
         waiting = page.locator(".card", has_text="sent while")
-        expect(waiting.locator(".card-status")).to_contain_text("away")
-        # Even a page that is closed meanwhile has not lost it.
+        expect(waiting.locator(".card-status")).to_contain_text("does not answer")
     finally:
         fleet.run("start")
     expect(page.locator("#banner")).to_be_hidden()
@@ -202,7 +201,7 @@ def test_a_refusal_is_shown_at_its_field(page):
     expect(page.locator(".card")).to_have_count(0)
 
 
-def test_what_is_set_before_the_server_has_spoken_stays(page):
+def test_what_is_set_before_the_capabilities_are_read_stays(page):
     asked = []
     page.route("**/v1/capabilities", lambda route: asked.append(route))
     page.reload()
@@ -216,7 +215,7 @@ def test_what_is_set_before_the_server_has_spoken_stays(page):
     expect(page.get_by_role("radio", name="2", exact=True)).to_have_attribute("aria-checked", "true")
 
 
-def test_a_job_may_wait_and_has_its_time(page):
+def test_a_job_has_a_class_a_priority_and_times(page):
     more = page.locator("details", has_text="More settings")
     more.locator("summary").click()
     page.get_by_role("radio", name="When idle").click()
@@ -251,12 +250,12 @@ def test_a_picture_is_used_again(page):
     expect(page.locator(".slot").nth(1).locator("img")).to_be_visible()
     done(generate(page, "the heart is at the right on a sandy beach"))
     card = page.locator(".card").first
-    card.get_by_role("button", name="Same again").click()
+    card.get_by_role("button", name="Repeat with another seed").click()
     expect(page.locator(".card")).to_have_count(3)
     done(page.locator(".card").first)
 
 
-def test_a_picture_opens_with_all_that_it_was_made_from(page):
+def test_the_viewer_shows_parameters_and_receipt(page):
     card = generate(page, seed=77)
     done(card)
     card.locator("button.open").click()
@@ -270,13 +269,13 @@ def test_a_picture_opens_with_all_that_it_was_made_from(page):
     expect(viewer).to_be_hidden()
 
 
-def test_a_prompt_that_was_cut_is_told_with_its_picture(page):
+def test_the_viewer_says_that_a_prompt_was_cut(page):
     card = generate(page, "the heart is red " * 20)
     done(card)
     card.locator("button.open").click()
     viewer = page.locator("#viewer")
     expect(viewer).to_contain_text(re.compile(r"The prompt has \d+ T5 tokens; the last \d+ were not used\."))
-    expect(viewer).to_contain_text("CLIP takes the first 32")
+    expect(viewer).to_contain_text("CLIP uses the first 32")
 
 
 def test_the_gallery_filters_compares_and_deletes(page):
@@ -285,13 +284,13 @@ def test_the_gallery_filters_compares_and_deletes(page):
     page.get_by_role("link", name="Gallery").click()
     page.fill("#gallery-search", "in the snow")
     tiles = page.locator(".tile:visible")
-    expect(tiles.first.locator("img")).to_have_class(re.compile("there"))
+    expect(tiles.first.locator("img")).to_have_class(re.compile("loaded"))
     expect(page.locator("#gallery-note")).to_contain_text("found")
     page.fill("#gallery-search", "green ring")
     expect(tiles.first).to_contain_text("green ring")
     page.fill("#gallery-search", "nothing is called this")
     expect(page.get_by_role("heading", name="Nothing found")).to_be_visible()
-    page.get_by_role("button", name="Show everything").click()
+    page.get_by_role("button", name="Clear filters").click()
     expect(page.locator("#gallery-search")).to_have_value("")
     expect(tiles.first).to_be_visible()
     for words in ("green ring", "red heart"):
@@ -311,16 +310,19 @@ def test_the_gallery_filters_compares_and_deletes(page):
     expect(tiles).to_have_count(count)
 
 
-def test_the_queue_shows_what_is_being_drawn(page):
+def test_the_queue_shows_what_is_running(page):
     slow(page, "watched in the queue")
     page.get_by_role("link", name="Queue").click()
     row = page.locator("#live .row", has_text="watched in the queue")
     expect(row).to_be_visible()
+    row.locator(".row-text button").click()
+    expect(page.locator("#viewer").get_by_role("heading", level=2)).to_have_text("watched in the queue")
+    page.keyboard.press("Escape")
     row.get_by_role("button", name="Cancel").click()
     expect(row).to_have_count(0)
 
 
-# Luminance and contrast as WCAG 2 defines them; colours are drawn, since computed ones come in any notation.
+# Luminance and contrast as WCAG 2 defines them; colors are painted, because computed ones come in any notation.
 CONTRAST = """
 () => {
   const canvas = Object.assign(document.createElement('canvas'), { width: 1, height: 1 });
@@ -337,7 +339,7 @@ CONTRAST = """
   const faults = [];
   for (const element of document.querySelectorAll('body *')) {
     const words = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-    if (!words || !element.checkVisibility() || element.closest('.unseen, .skip, [disabled], .check:has(:disabled)')) continue;
+    if (!words || !element.checkVisibility() || element.closest('.visually-hidden, .skip, [disabled], .check:has(:disabled)')) continue;
     const grounds = [];
     for (let at = element; at; at = at.parentElement) grounds.unshift(getComputedStyle(at).backgroundColor);
     const ground = paint(['Canvas', ...grounds]);
@@ -353,7 +355,7 @@ CONTRAST = """
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_word_can_be_read(opened, scheme, view):
+def test_every_text_has_enough_contrast(opened, scheme, view):
     page = opened(view, color_scheme=scheme)
     settled(page, view)
     assert page.evaluate(CONTRAST) == []
@@ -380,7 +382,7 @@ def test_everything_can_be_done_with_the_keyboard(page):
     page.keyboard.type(BLUE_SQUARE)
     page.keyboard.press("Tab")
     expect(page.locator("#slot-0")).to_be_focused()
-    outline = page.locator(".slot-face").first.evaluate("face => getComputedStyle(face).outlineStyle")
+    outline = page.locator(".slot-area").first.evaluate("face => getComputedStyle(face).outlineStyle")
     assert outline == "solid"
     page.get_by_role("radio", name="1", exact=True).focus()
     page.keyboard.press("ArrowRight")
@@ -401,13 +403,6 @@ def test_everything_can_be_done_with_the_keyboard(page):
     expect(page.locator("#gallery-search")).to_be_focused()
 
 
-def test_every_module_is_fetched_at_once():
-    # One that is not preloaded is found only after the one that imports it has been read.
-    assets = EXAMPLES.parents[3] / "api/assets/page"
-    index = (assets / "index.html").read_text()
-    assert [module.name for module in assets.glob("*.js") if f'"/page/{module.name}"' not in index] == []
-
-
 def test_every_control_has_a_name(page):
     done(generate(page))
     for view in VIEWS:
@@ -422,7 +417,7 @@ def test_every_control_has_a_name(page):
         assert nameless == []
 
 
-def test_progress_is_told_to_screen_readers(page):
+def test_screen_readers_hear_the_progress(page):
     page.evaluate(
         """() => {
             window.heard = [];
@@ -431,4 +426,4 @@ def test_progress_is_told_to_screen_readers(page):
         }"""
     )
     done(generate(page))
-    until(page, "window.heard.some((text) => text.startsWith('Done'))", "it was never said")
+    until(page, "window.heard.some((text) => text.startsWith('Done'))", "it was never announced")

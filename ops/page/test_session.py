@@ -1,4 +1,4 @@
-"""Who signs out leaves nothing behind."""
+"""Signing out removes everything that belongs to you."""
 
 from helpers import attached, done, generate
 from playwright.sync_api import expect
@@ -7,7 +7,7 @@ STORED = "Object.keys(localStorage).concat(Object.keys(sessionStorage)).filter((
 
 
 class Keys:
-    """Makes the fleet look like one that asks for keys: a session of one tenant, then none, then another's."""
+    """Makes the fleet look like one that requires keys, with a session of `tenant`, if any."""
 
     def __init__(self, context):
         self.tenant = "first"
@@ -66,7 +66,7 @@ def test_signing_out_leaves_nothing_in_the_browser(page):
     expect(other.locator("#prompt")).to_have_value("a secret garden")
     page.get_by_role("button", name="Sign out").click()
     signed_out(page)
-    # Another tab has it all in sight, and would write it down again as it is closed.
+    # Another tab still shows everything, and would save it again when it closes.
     signed_out(other)
     other.close()
     signed_out(page)
@@ -74,9 +74,9 @@ def test_signing_out_leaves_nothing_in_the_browser(page):
     expect(page.locator("#prompt")).to_have_value("")
 
 
-def test_whoever_signs_in_after_somebody_else_finds_nothing_of_theirs(page):
+def test_another_tenant_finds_nothing_of_the_one_before(page):
     keys = with_something_to_hide(page)
-    # The session runs out: nobody has signed out.
+    # The session expires: nobody has signed out.
     keys.tenant = None
     page.reload()
     expect(page.locator("#login")).to_be_visible()
@@ -85,7 +85,7 @@ def test_whoever_signs_in_after_somebody_else_finds_nothing_of_theirs(page):
     expect(page.locator(".slot.filled, .card")).to_have_count(0)
 
 
-def test_whoever_signs_in_again_finds_everything_as_it_was(page):
+def test_the_same_tenant_finds_everything_as_it_was(page):
     keys = with_something_to_hide(page)
     keys.tenant = None
     page.reload()

@@ -1,4 +1,4 @@
-"""One job in full, and from one to the next."""
+"""The viewer of a job, and the way from one job to the next."""
 
 import json
 import re
@@ -22,19 +22,19 @@ def submit(**job):
 def test_arrows_go_through_the_whole_gallery_and_back(opened):
     for nth in range(PICTURES):
         assert submit(prompt=f"a blue square, number {nth}", steps=1)["state"] == "succeeded"
-    # So high that not all are read at once.
+    # So low that the gallery does not load all pages at once.
     page = opened("/#gallery", viewport={"width": 900, "height": 400})
-    first = page.locator(".tile-face").first
+    first = page.locator(".tile-picture").first
     first.click()
     viewer = page.locator("#viewer")
     title = viewer.get_by_role("heading", level=2)
     for nth in reversed(range(PICTURES)):
         expect(title).to_have_text(f"a blue square, number {nth}")
         inside = page.evaluate("document.querySelector('#viewer').contains(document.activeElement)")
-        assert inside, "the keyboard is elsewhere"
+        assert inside, "the focus left the viewer"
         if nth > 0:
             page.keyboard.press("ArrowRight")
-    # Faster than anything is read.
+    # Faster than the jobs can be read.
     for nth in range(PICTURES - 1):
         page.keyboard.press("ArrowLeft")
     expect(title).to_have_text(f"a blue square, number {PICTURES - 1}")
@@ -52,9 +52,9 @@ def test_the_arrows_end_where_the_jobs_do(page):
 
     page.route("**/v1/jobs?*", answer)
     page.get_by_role("link", name="Gallery").click()
-    page.locator(".tile-face").click()
+    page.locator(".tile-picture").click()
     older = page.get_by_role("button", name="Older picture")
-    # There may be another.
+    # The button exists, because there may be another job.
     older.focus()
     page.keyboard.press("ArrowRight")
     held.pop().fulfill(json={"jobs": [], "next": None})
@@ -63,11 +63,11 @@ def test_the_arrows_end_where_the_jobs_do(page):
     expect(page.locator("#viewer")).to_be_focused()
 
 
-def test_the_button_that_was_pressed_keeps_the_keyboard(opened):
+def test_the_pressed_button_keeps_the_focus(opened):
     for nth in range(3):
         submit(prompt=f"a red heart, number {nth}", steps=1)
     page = opened("/#gallery")
-    page.locator(".tile-face").first.click()
+    page.locator(".tile-picture").first.click()
     older = page.get_by_role("button", name="Older picture")
     title = page.locator("#viewer").get_by_role("heading", level=2)
     for nth in (2, 1, 0):
@@ -77,12 +77,12 @@ def test_the_button_that_was_pressed_keeps_the_keyboard(opened):
         expect(older).to_be_focused()
 
 
-def test_a_running_job_moves_on_in_the_viewer(page):
+def test_the_viewer_follows_a_running_job(page):
     card = slow(page)
     expect(card).to_have_attribute("data-state", "running")
     page.evaluate("(id) => { location.hash = `job/${id}`; }", card.get_attribute("data-id"))
     viewer = page.locator("#viewer")
-    status = viewer.locator(".viewer-none")
+    status = viewer.locator(".viewer-status")
     expect(status).to_have_text(re.compile(r"Step \d+ of \d+"))
     expect(status).not_to_have_text(status.inner_text())
     preview = viewer.locator("img.preview")
@@ -93,12 +93,12 @@ def test_a_running_job_moves_on_in_the_viewer(page):
     expect(preview).to_have_count(0)
 
 
-def test_a_running_job_of_another_browser_moves_on_in_the_viewer(opened):
+def test_the_viewer_follows_a_running_job_of_another_browser(opened):
     card = slow(opened())
     expect(card).to_have_attribute("data-state", "running")
-    # Previews of bulk work are made only for whoever follows it; this one is nobody's in this browser.
+    # Workers make previews only of jobs that a client follows; this browser did not submit this one.
     page = opened(f"/#job/{card.get_attribute('data-id')}")
-    status = page.locator("#viewer .viewer-none")
+    status = page.locator("#viewer .viewer-status")
     expect(status).to_have_text(re.compile(r"Step \d+ of \d+"))
     expect(status).not_to_have_text(status.inner_text())
     expect(page.locator("#viewer img.preview")).to_be_visible()

@@ -6,9 +6,8 @@ use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uso_engine::{DecodeLimits, Image};
+use uso_local::{FolderConfig, FolderServer, PrivateRedis, S3Keys};
 use uso_queue::Queue;
-use uso_queue::private_redis::PrivateRedis;
-use uso_store::folder::{FolderConfig, FolderServer};
 use uso_store::{Config, Credentials, Store};
 
 use crate::process::{PATIENCE, Process};
@@ -31,9 +30,11 @@ impl Fleet {
     pub(crate) async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
         let redis = PrivateRedis::start(&data.path().join("redis"), None).await.unwrap();
-        let credentials = Credentials { access_key: "fleet".into(), secret_key: "not-a-secret".into() };
+        let keys = S3Keys { access_key: "fleet".into(), secret_key: "not-a-secret".into() };
+        let credentials =
+            Credentials { access_key: keys.access_key.clone(), secret_key: keys.secret_key.as_str().into() };
         let root = data.path().join("s3");
-        let folder = FolderConfig { root, port: None, credentials: credentials.clone(), origins: Vec::new() };
+        let folder = FolderConfig { root, port: None, keys, origins: Vec::new() };
         let folder = FolderServer::start(folder).await.unwrap();
         let proxy = StoreProxy::start(&folder.endpoint()).await;
         let environment = vec![

@@ -163,7 +163,7 @@ impl Site {
         let mut answer = Answer::of(200).with("x-repo-commit", COMMIT).with("content-type", "text/plain");
         answer.body = bytes.clone();
         let object = Sha1::new_with_prefix(format!("blob {}\0", bytes.len())).chain_update(bytes);
-        answer = answer.with("etag", format!("\"{}\"", hexadecimal(&object.finalize())));
+        answer = answer.with("etag", format!("\"{}\"", hex::encode(object.finalize())));
         if ask.method == "HEAD" {
             return answer.with("content-length", bytes.len());
         }
@@ -177,9 +177,5 @@ impl Site {
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(bytes))
 }

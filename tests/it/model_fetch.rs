@@ -167,7 +167,7 @@ async fn a_fetch_that_was_killed_or_stopped_goes_on_where_it_was() {
         let output = tokio::time::timeout(PATIENCE, fetch.wait_with_output()).await.unwrap().unwrap();
         assert_eq!(output.status.code(), code, "{output:?}");
         let said = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(said.contains("the same command goes on from here"), signal == "INT", "{said}");
+        assert_eq!(said.contains("run the same command to resume"), signal == "INT", "{said}");
     }
     succeeds(&mut folder.fetch(&hub)).await;
     assert_eq!(std::fs::read(folder.path("big.safetensors")).unwrap(), big);
@@ -228,8 +228,11 @@ async fn wrong_bytes_are_refused_with_what_came_and_what_is_expected() {
     came[MIB] ^= 1;
     let folder = Folder::new();
     let said = folder.refuses(&hub, false).await;
-    let expected =
-        format!("big.safetensors: sha256 {} came, sha256 {} is expected", sha256(&came), sha256(&big));
+    let expected = format!(
+        "big.safetensors: the file has sha256 {}, sha256 {} is expected",
+        sha256(&came),
+        sha256(&big)
+    );
     assert!(said.contains(&expected), "{said}");
     assert!(folder.path("small/config.json").exists(), "what came before is kept");
 
@@ -257,7 +260,7 @@ async fn wrong_sizes_are_refused() {
     let said = Folder::new().refuses(&hub, false).await;
     let (came, expected) = (big.len() + 1, big.len());
     assert!(
-        said.contains(&format!("big.safetensors: {came} bytes would come, {expected} are expected")),
+        said.contains(&format!("big.safetensors: the server offers {came} bytes, {expected} are expected")),
         "{said}"
     );
 
@@ -289,7 +292,7 @@ async fn a_closed_repository_names_its_licence_page_and_the_variable_of_the_toke
         }
         let refused = run(folder.fetch(&hub).env("HF_TOKEN", SECRET)).await;
         let said = String::from_utf8(refused.stderr).unwrap();
-        assert!(said.contains("the token was not let in") && !said.contains(SECRET), "{said}");
+        assert!(said.contains("the token was rejected") && !said.contains(SECRET), "{said}");
         assert_eq!(hub.seen().len(), 2, "asking again would not help");
     }
 }
@@ -315,7 +318,7 @@ async fn a_login_page_is_not_taken_for_a_file() {
     let elsewhere =
         Hub::start(&[], |_, _| Answer::of(302).with("location", "http://127.0.0.1:9/login")).await;
     let said = Folder::new().refuses(&elsewhere, false).await;
-    assert!(said.contains("names no size and hash of it"), "{said}");
+    assert!(said.contains("states no size and hash for it"), "{said}");
 
     let big = big();
     let at_storage = move |ask: &Ask, answer: Answer| if ask.of_storage { page() } else { answer };

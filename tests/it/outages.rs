@@ -45,11 +45,12 @@ async fn a_store_that_refuses_under_load_loses_no_job_and_no_step() {
     let _workers = (fleet.worker_with(&SCRIPTED, &[]).await, fleet.worker_with(&SCRIPTED, &[]).await);
     // Set, for example, to 60 for a long outage.
     let seconds = std::env::var("USO_OUTAGE_S").ok().map_or(8, |text| text.parse().unwrap());
+    let jobs = std::env::var("USO_OUTAGE_JOBS").ok().map_or(100, |text| text.parse().unwrap());
     for (what, status) in
         [(What::Writes, 503), (What::Writes, 507), (What::Writes, 500), (What::Everything, 403)]
     {
         let outage = Duration::from_secs(seconds);
-        let jobs = under_load(&fleet, what, How::Status(status), outage, 100).await;
+        let jobs = under_load(&fleet, what, How::Status(status), outage, jobs).await;
         none_failed_and_no_step_was_repeated(&fleet, &jobs).await;
     }
 }

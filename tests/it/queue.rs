@@ -5,7 +5,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
-use uso_queue::private_redis::PrivateRedis;
+use uso_local::PrivateRedis;
 use uso_queue::{
     Backoff, BatchId, Class, Config, Defaults, Failure, JobId, JobSpec, Lease, Queue, Scope, State,
     Submission, WorkerId, WorkerReport, WorkerState,
@@ -196,7 +196,7 @@ async fn jobs_are_listed_by_what_they_have_in_common() {
     let text = operator.says(&["list", "--limit", "100"]).await;
     assert!(text.contains(&format!("the record of job {} cannot be read", members[0])), "{text}");
     let unknown = operator.refuses(&["list", "--batch", UNKNOWN]).await;
-    assert_eq!(unknown, format!("there is no batch {UNKNOWN}, or its time is over"));
+    assert_eq!(unknown, format!("there is no batch {UNKNOWN}, or it has expired"));
     assert!(operator.refuses(&["list", "--tenant", "a b"]).await.contains("a tenant's name"));
 }
 
@@ -222,7 +222,7 @@ async fn a_job_is_shown_with_all_that_is_known_of_it_and_nothing_reaches_the_ter
     assert_eq!(view["spec"]["prompt"], fields["prompt"]);
 
     let unknown = operator.refuses(&["show", UNKNOWN]).await;
-    assert_eq!(unknown, format!("there is no job {UNKNOWN}, or its record's time is over"));
+    assert_eq!(unknown, format!("there is no job {UNKNOWN}, or its record has expired"));
     assert_eq!(operator.refuses(&["show", "x\u{1b}[2J"]).await, r#""x\\u{1b}[2J" is not an id"#);
 }
 
@@ -231,7 +231,7 @@ async fn jobs_are_canceled_and_made_anew() {
     let operator = Operator::start().await;
     let id = operator.submit("tenant", json!({})).await;
     let text = id.to_string();
-    let unfinished = format!("job {id} has not ended and cannot be made anew");
+    let unfinished = format!("job {id} has not ended and cannot be retried");
     assert_eq!(operator.refuses(&["retry", &text]).await, unfinished);
     for _ in 0..2 {
         assert_eq!(operator.says(&["cancel", &text]).await, format!("job {id} is canceled\n"));
@@ -240,16 +240,16 @@ async fn jobs_are_canceled_and_made_anew() {
 
     let new: JobId = operator.json(&["retry", &text]).await["id"].as_str().unwrap().parse().unwrap();
     assert_eq!(operator.queue.view(&new).await.unwrap().unwrap().retry_of, Some(id));
-    assert_eq!(operator.says(&["retry", &text]).await, format!("job {id} is made anew as job {new}\n"));
+    assert_eq!(operator.says(&["retry", &text]).await, format!("job {id} is retried as job {new}\n"));
     operator.claim().await.fail(&failure("it broke", false)).await.unwrap();
     let ended = format!("job {new} has failed already and cannot be canceled");
     assert_eq!(operator.refuses(&["cancel", &new.to_string()]).await, ended);
 
     for command in ["cancel", "retry"] {
         let unknown = operator.refuses(&[command, UNKNOWN]).await;
-        assert_eq!(unknown, format!("there is no job {UNKNOWN}, or its record's time is over"));
+        assert_eq!(unknown, format!("there is no job {UNKNOWN}, or its record has expired"));
         let unknown = operator.refuses(&[command, "--batch", UNKNOWN]).await;
-        assert_eq!(unknown, format!("there is no batch {UNKNOWN}, or its time is over"));
+        assert_eq!(unknown, format!("there is no batch {UNKNOWN}, or it has expired"));
         assert_eq!(operator.refuses(&[command, "nonsense"]).await, r#""nonsense" is not an id"#);
         for usage in [&[command][..], &[command, &text, "--batch", UNKNOWN]] {
             assert_eq!(operator.run(usage).await.status.code(), Some(2), "{usage:?}");
@@ -353,7 +353,7 @@ async fn dead_letters_are_listed_shown_tried_again_and_dropped() {
     operator.says(&["dead", "show", name(1)]).await;
 
     let hopeless = operator.refuses(&["dead", "retry", name(0)]).await;
-    assert_eq!(hopeless, format!("dead letter {} holds no job that could be made anew", name(0)));
+    assert_eq!(hopeless, format!("dead letter {} holds no job to retry", name(0)));
     let new: JobId =
         operator.json(&["dead", "retry", name(1)]).await["id"].as_str().unwrap().parse().unwrap();
     assert_eq!(operator.queue.view(&new).await.unwrap().unwrap().retry_of, Some(id));
@@ -373,7 +373,7 @@ async fn an_audit_finds_what_is_wrong_and_fails() {
     let gone = operator.submit("tenant", json!({})).await;
     let lost = operator.submit("tenant", json!({ "class": "bulk" })).await;
     let lease = operator.claim().await;
-    assert_eq!(operator.says(&["audit"]).await, "2 jobs, nothing wrong\n");
+    assert_eq!(operator.says(&["audit"]).await, "2 jobs, no faults\n");
     assert_eq!(operator.json(&["audit"]).await, json!({ "jobs": 2, "faults": [] }));
 
     operator.raw(&[b"DEL", &operator.key(&gone)]).await;
@@ -391,7 +391,7 @@ async fn an_audit_finds_what_is_wrong_and_fails() {
         assert!(text.lines().any(|line| line == fault), "{fault}: {text}");
     }
     let faults = text.lines().count();
-    let summary = format!("uso: 1 jobs, {faults} things wrong\n");
+    let summary = format!("uso: 1 jobs, {faults} faults\n");
     assert_eq!(String::from_utf8(found.stderr).unwrap(), summary);
     let found = operator.run(&["audit", "--json"]).await;
     let document: Value = serde_json::from_slice(&found.stdout).unwrap();
@@ -404,7 +404,7 @@ async fn an_audit_finds_what_is_wrong_and_fails() {
 #[tokio::test]
 async fn workers_are_shown_with_what_they_say_of_themselves() {
     let operator = Operator::start().await;
-    assert_eq!(operator.says(&["workers"]).await, "no worker was heard of lately\n");
+    assert_eq!(operator.says(&["workers"]).await, "no worker reported lately\n");
     let report = WorkerReport {
         host: format!("box{HOSTILE}"),
         pid: 42,
@@ -422,7 +422,7 @@ async fn workers_are_shown_with_what_they_say_of_themselves() {
         plan: Some("q8_0".into()),
         ..WorkerReport::default()
     };
-    operator.queue.attend(&operator.worker, &report).await.unwrap();
+    operator.queue.register(&operator.worker, &report).await.unwrap();
     let text = operator.says(&["workers"]).await;
     let words = line(&text, operator.worker.as_str());
     let at = r"box\u{1b}[2J\u{7}\u{9b}31m\u{202e}:42";
@@ -443,7 +443,7 @@ async fn redis_is_named_by_flag_or_environment_and_its_absence_is_said() {
     };
     let nowhere = run(&["stats"], None).await.unwrap();
     assert_eq!(nowhere.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("give --redis, or set USO_REDIS"));
+    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("use --redis or set USO_REDIS"));
     let away = run(&["stats"], Some("redis://:secret@127.0.0.1:9")).await.unwrap();
     let said = String::from_utf8_lossy(&away.stderr);
     assert_eq!(away.status.code(), Some(1));
@@ -466,12 +466,15 @@ async fn the_window_of_bulk_work_is_set_shown_and_removed() {
     assert_eq!(operator.json(&["window"]).await, Value::Null);
     let night = ["window", "--opens", "22:00", "--closes", "06:30", "--zone", "Europe/Berlin", "--fill"];
     let said = operator.says(&night).await;
-    assert!(said.contains("from 22:00:00 to 06:30:00 in Europe/Berlin, and whenever no"), "{said}");
+    assert!(
+        said.contains("from 22:00:00 to 06:30:00 in Europe/Berlin, and at other times while no"),
+        "{said}"
+    );
     let view = operator.json(&["window"]).await;
     assert_eq!((&view["opens"], &view["fill"]), (&json!("22:00:00"), &json!(true)));
     assert!(view["next_closes"].as_str() > view["next_opens"].as_str());
     let night = ["window", "--opens", "22:00", "--closes", "06:00", "--zone", "Europe/Atlantis"];
     let refused = operator.refuses(&night).await;
     assert!(refused.contains("Atlantis"), "{refused}");
-    assert!(operator.says(&["window", "--always"]).await.contains("at all times"));
+    assert!(operator.says(&["window", "--always"]).await.contains("at any time"));
 }

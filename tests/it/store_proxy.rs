@@ -1,7 +1,9 @@
 //! Stands between processes and their S3 service, and has it refuse things for a while.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -29,12 +31,17 @@ pub(crate) enum How {
     Silence,
 }
 
-type Rule = Arc<Mutex<Option<(What, How)>>>;
+/// What is refused now, and how often something was.
+#[derive(Default)]
+struct Rule {
+    refuses: Mutex<Option<(What, How)>>,
+    refused: AtomicUsize,
+}
 
 /// A server on 127.0.0.1 that ends with this value.
 pub(crate) struct StoreProxy {
     address: SocketAddr,
-    rule: Rule,
+    rule: Arc<Rule>,
     task: JoinHandle<()>,
 }
 
@@ -44,7 +51,7 @@ impl StoreProxy {
         let target: SocketAddr = endpoint.trim_start_matches("http://").parse().unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let rule = Rule::default();
+        let rule = Arc::new(Rule::default());
         let its = Arc::clone(&rule);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
@@ -66,12 +73,23 @@ impl StoreProxy {
 
     /// From now on.
     pub(crate) fn refuse(&self, what: What, how: How) {
-        *self.rule.lock().unwrap() = Some((what, how));
+        *self.rule.refuses.lock().unwrap() = Some((what, how));
     }
 
     /// Everything is passed on again.
     pub(crate) fn relent(&self) {
-        *self.rule.lock().unwrap() = None;
+        *self.rule.refuses.lock().unwrap() = None;
+    }
+
+    /// Waits until it has refused this many more requests.
+    pub(crate) async fn refuses_again(&self, count: usize) {
+        let goal = self.rule.refused.load(Ordering::Relaxed) + count;
+        let refused = async {
+            while self.rule.refused.load(Ordering::Relaxed) < goal {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), refused).await.expect("nobody asks the store again");
     }
 }
 
@@ -82,17 +100,18 @@ impl Drop for StoreProxy {
 }
 
 /// One request of one connection. What fails, the client notices.
-async fn serve(client: TcpStream, target: SocketAddr, rule: Rule) {
-    let _ = pass_on(client, target, rule).await;
+async fn serve(client: TcpStream, target: SocketAddr, rule: Arc<Rule>) {
+    let _ = pass_on(client, target, &rule).await;
 }
 
-async fn pass_on(client: TcpStream, target: SocketAddr, rule: Rule) -> std::io::Result<()> {
+async fn pass_on(client: TcpStream, target: SocketAddr, rule: &Rule) -> std::io::Result<()> {
     client.set_nodelay(true)?;
     let (reader, mut writer) = client.into_split();
     let mut reader = BufReader::new(reader);
     let Some(request) = Request::read(&mut reader).await? else { return Ok(()) };
-    let rule = rule.lock().unwrap().filter(|(what, _)| request.is(*what));
-    match rule {
+    let refuses = rule.refuses.lock().unwrap().filter(|(what, _)| request.is(*what));
+    rule.refused.fetch_add(usize::from(refuses.is_some()), Ordering::Relaxed);
+    match refuses {
         Some((_, How::Status(status))) => {
             if request.expects {
                 writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
-use uso_queue::private_redis::PrivateRedis;
+use uso_local::PrivateRedis;
 use uso_queue::{Config, Defaults, JobSpec, Queue};
 
 use crate::fleet::{example, looks_as_recorded};
@@ -61,13 +61,16 @@ async fn a_job_and_its_picture_are_still_there_after_a_kill_and_a_new_start() {
     let second = up(&data).await;
     assert_eq!(policy(&second).await, before, "a page that is open finds the store no more");
     let job = format!("{}/v1/jobs/{id}", second.address());
-    let view = loop {
-        let view: Value = reqwest::get(&job).await.unwrap().json().await.unwrap();
-        if view["finished_ms"].is_u64() {
-            break view;
+    let ended = async {
+        loop {
+            let view: Value = reqwest::get(&job).await.unwrap().json().await.unwrap();
+            if view["finished_ms"].is_u64() {
+                return view;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     };
+    let view = tokio::time::timeout(PATIENCE, ended).await.expect("the job does not end");
     assert_eq!(view["state"], "succeeded", "{view}");
     assert_eq!(reqwest::get(format!("{job}/result")).await.unwrap().status(), 200);
 }

@@ -1,62 +1,58 @@
-//! Bodies of requests: bounded in size, time and in what becomes of them in memory.
+//! Bodies of requests: bounded in size, in time, and in the memory that their values take.
 
 pub(crate) mod form;
-mod room;
-mod text;
+pub(crate) mod memory;
+mod refused;
+pub(crate) mod text;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
-use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::Value;
 
-use crate::Problem;
-pub(crate) use room::{Held, Room};
-use text::Text;
+use crate::problem::Problem;
+use memory::{Memory, Reserved};
+use refused::{swallow, too_large};
+use text::{Enclosed, Text};
 
-/// Largest body of a single thing: the longest prompt with every character escaped, and some more.
+/// Largest body of a single job, in bytes: the longest prompt with every character escaped, and some more.
 pub(crate) const MAX_BODY: usize = 256 * 1024;
-/// Largest body of many things, and what one may have beside the pictures in it.
+/// Largest body of a batch, and the largest rest of a body beside its pictures, in bytes.
 pub(crate) const MAX_LARGE_BODY: usize = 1024 * 1024;
-/// Longest time a client may take to send one.
+/// Longest time a client may take to send a body.
 const BODY_TIME: Duration = Duration::from_secs(20);
-/// How much of a body that is refused is read all the same: most clients look for an answer only when they have sent
-/// everything.
-const SWALLOWED: usize = 32 * 1024 * 1024;
 
-/// A picture that was in a body, or what is wrong with it.
-pub(crate) type Enclosed = Result<Bytes, (&'static str, String)>;
-
-/// A body in which pictures may be.
-pub(crate) struct Letter {
-    /// What it says; a long picture is a word that [`Letter::pictures`] knows.
-    pub(crate) body: Value,
+/// A JSON body that may contain pictures.
+pub(crate) struct PredictionBody {
+    /// The values; in place of a long picture stands a name in [`PredictionBody::pictures`].
+    pub(crate) json: Value,
     pub(crate) pictures: BTreeMap<String, Enclosed>,
-    /// The memory that they take.
-    _held: Held,
+    /// The memory that the pictures take.
+    _memory: Reserved,
 }
 
-/// Only JSON that says so: other types can be sent by any web page without asking first.
+/// Reads a JSON body. Its media type must say so: pages of other sites can send other types without a preflight
+/// request.
 pub(crate) async fn read_json(headers: &HeaderMap, body: Body, most: usize) -> Result<Value, Problem> {
     let text = Text::new(most, None);
     Ok(read(headers, body, most, text).await?.finish()?.0)
 }
 
-/// The same, of a body of at most `most` bytes in which pictures of at most `most_picture` bytes may be: they are
-/// decoded while they come, and all else is bounded as in other bodies.
-pub(crate) async fn read_letter(
+/// Reads a JSON body of at most `most` bytes that may contain pictures of at most `most_picture` bytes. Pictures are
+/// decoded as they arrive; the rest is bounded as in other bodies.
+pub(crate) async fn read_with_pictures(
     headers: &HeaderMap,
     body: Body,
     most: usize,
     most_picture: u64,
-    room: &Room,
-) -> Result<Letter, Problem> {
-    let text = Text::new(MAX_LARGE_BODY, Some((most_picture, room.held())));
-    let (body, pictures, held) = read(headers, body, most, text).await?.finish()?;
-    Ok(Letter { body, pictures, _held: held })
+    memory: &Memory,
+) -> Result<PredictionBody, Problem> {
+    let text = Text::new(MAX_LARGE_BODY, Some((most_picture, memory.reserve())));
+    let (json, pictures, memory) = read(headers, body, most, text).await?.finish()?;
+    Ok(PredictionBody { json, pictures, _memory: memory })
 }
 
 async fn read(headers: &HeaderMap, body: Body, most: usize, mut text: Text) -> Result<Text, Problem> {
@@ -84,20 +80,4 @@ async fn read(headers: &HeaderMap, body: Body, most: usize, mut text: Text) -> R
         let detail = format!("the body did not arrive within {} s", BODY_TIME.as_secs());
         Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", detail))
     })
-}
-
-fn too_large(most: usize) -> Problem {
-    let detail = format!("the body must arrive whole and have at most {most} bytes");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
-}
-
-/// Reads the rest of a body that is refused, if there is not too much of it.
-pub(crate) async fn swallow(stream: &mut BodyDataStream) {
-    let mut left = SWALLOWED;
-    while let Some(Ok(chunk)) = stream.next().await {
-        match left.checked_sub(chunk.len()) {
-            Some(rest) => left = rest,
-            None => return,
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! Pages of others that may ask here and read the answers (CORS).
+//! Pages of other sites that may call the API and read its answers (CORS).
 
 use std::time::Duration;
 
@@ -6,17 +6,20 @@ use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-/// For how long a browser need not ask again whether it may.
-const BELIEVED: Duration = Duration::from_secs(600);
+/// How long a browser may use the answer to a preflight request.
+const MAX_AGE: Duration = Duration::from_secs(600);
 
-/// Lets pages of these origins, if there are any, send what our own page sends, but no cookies: they show a key.
-pub(crate) fn let_in<S: Clone + Send + Sync + 'static>(router: Router<S>, origins: &[String]) -> Router<S> {
+/// Lets pages of these origins, if there are any, send what our own page sends, but no cookies: they need a key.
+pub(crate) fn allow_origins<S: Clone + Send + Sync + 'static>(
+    router: Router<S>,
+    origins: &[String],
+) -> Router<S> {
     if origins.is_empty() { router } else { router.layer(layer(origins)) }
 }
 
 fn layer(origins: &[String]) -> CorsLayer {
     let name = HeaderName::from_static;
-    // What cannot be a header is no origin of a page.
+    // What cannot be a header cannot be an origin.
     let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
@@ -37,5 +40,5 @@ fn layer(origins: &[String]) -> CorsLayer {
             name("ratelimit"),
             name("ratelimit-policy"),
         ])
-        .max_age(BELIEVED)
+        .max_age(MAX_AGE)
 }

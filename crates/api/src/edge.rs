@@ -1,17 +1,17 @@
-//! What holds for every request and answer, whatever they are about.
+//! What holds for every request and every answer.
 
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use crate::Problem;
+use crate::problem::Problem;
 
-/// Refuses a request that names two hosts, of which another server on the way may have taken the other; and has no
-/// browser take an answer for what it does not say it is.
+/// Refuses a request that names two hosts, because a proxy on the way may have used the other one. Tells browsers not to
+/// guess the media type of an answer.
 pub(crate) async fn guard(request: Request, next: Next) -> Response {
     let mut response = if request.headers().get_all(header::HOST).iter().nth(1).is_some() {
-        let detail = "a request names one host";
+        let detail = "a request must name one host";
         Problem::new(StatusCode::BAD_REQUEST, "two_hosts", detail).into_response()
     } else {
         next.run(request).await

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::Mutex;
-use uso_queue::{Class, Error, JobSpec, JobView, Place, Queue, State, WorkerReport, WorkerState};
+use uso_queue::{Class, Error, JobSpec, JobView, Queue, QueuePosition, State, WorkerReport, WorkerState};
 
-/// How long what workers have said is good for: they say it every few seconds.
+/// How long reports of workers are used: workers send one every few seconds.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Where a job stands and how long it will take. What nobody can know is null.
+/// A job's position and how long it will take. What is unknown is null.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Estimate {
     /// Jobs ahead of it; of several, ahead of the first.
@@ -19,7 +19,7 @@ pub(crate) struct Estimate {
     pub(crate) wait_ms: Option<u64>,
     /// Milliseconds from then to its end.
     pub(crate) run_ms: Option<u64>,
-    /// Whether a pause or the nightly window of bulk work holds it up, for a time that nobody knows.
+    /// Whether a pause or the window of bulk work holds the job up, for an unknown time.
     pub(crate) held: bool,
 }
 
@@ -30,7 +30,7 @@ impl Estimate {
     }
 }
 
-/// What the workers of the fleet say.
+/// The newest reports of the fleet's workers.
 #[derive(Default)]
 pub(crate) struct Paces(Mutex<Option<(Instant, Vec<WorkerReport>)>>);
 
@@ -48,7 +48,7 @@ impl Paces {
         }
     }
 
-    /// Of a job that waits or runs; none if it has ended, or if it waits for something else than its turn.
+    /// The estimate of a job that waits or runs; none if it has ended, or does not wait for workers.
     pub(crate) async fn of_job(&self, queue: &Queue, job: &JobView) -> Result<Option<Estimate>, Error> {
         let left = job.spec.steps.saturating_sub(job.step);
         if job.state == State::Running {
@@ -56,14 +56,14 @@ impl Paces {
             let run_ms = pace.map(|pace| pace.run_ms(f64::from(left)));
             return Ok(Some(Estimate { position: 0, wait_ms: Some(0), run_ms, held: false }));
         }
-        let Some(place) = queue.place(job).await? else { return Ok(None) };
+        let Some(place) = queue.position(job).await? else { return Ok(None) };
         let done = job.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.step);
         let left = job.spec.steps.saturating_sub(done);
         let work = Work { class: job.class, steps: left, jobs: 1 };
         Ok(Some(estimate(&self.reports(queue).await?, &place, work)))
     }
 
-    /// Of so many equal jobs that are not submitted yet.
+    /// The estimate of so many equal jobs that are not submitted yet.
     pub(crate) async fn of_prospect(
         &self,
         queue: &Queue,
@@ -71,7 +71,7 @@ impl Paces {
         spec: &JobSpec,
         jobs: usize,
     ) -> Result<Estimate, Error> {
-        let place = queue.prospect(tenant, spec.class, spec.priority).await?;
+        let place = queue.position_of_new(tenant, spec.class, spec.priority).await?;
         let work = Work { class: spec.class, steps: spec.steps, jobs: jobs.max(1) as u64 };
         Ok(estimate(&self.reports(queue).await?, &place, work))
     }
@@ -90,7 +90,7 @@ struct Work {
 /// How fast a class of jobs is worked off.
 #[derive(Debug, Clone, Copy)]
 struct Pace {
-    /// Workers that draw it.
+    /// Workers that run jobs of the class.
     workers: f64,
     /// Milliseconds a step.
     step: f64,
@@ -116,7 +116,7 @@ impl Pace {
     }
 }
 
-/// None while no worker that draws the class has drawn anything.
+/// None while no worker of the class has finished a job.
 fn pace(reports: &[WorkerReport], class: Class) -> Option<Pace> {
     let ready = |report: &&WorkerReport| {
         report.state == WorkerState::Ready && (report.classes.is_empty() || report.classes.contains(&class))
@@ -134,7 +134,7 @@ fn pace(reports: &[WorkerReport], class: Class) -> Option<Pace> {
     })
 }
 
-fn estimate(reports: &[WorkerReport], place: &Place, work: Work) -> Estimate {
+fn estimate(reports: &[WorkerReport], place: &QueuePosition, work: Work) -> Estimate {
     let bulk_goes_after = work.class == Class::Bulk;
     let position = place.ahead + if bulk_goes_after { place.interactive_waiting } else { 0 };
     let running = place.interactive_running + if bulk_goes_after { place.bulk_running } else { 0 };
@@ -144,9 +144,9 @@ fn estimate(reports: &[WorkerReport], place: &Place, work: Work) -> Estimate {
         let steps = steps_before(place.steps.unwrap_or(pace.steps), position, work);
         pace.wait_ms((position + running + own_before) as f64, steps)
     };
-    let wait_ms = pace.filter(|_| !place.held).map(wait);
+    let wait_ms = pace.filter(|_| !place.paused).map(wait);
     let run_ms = pace.map(|pace| pace.run_ms(f64::from(work.steps)));
-    Estimate { position, wait_ms, run_ms, held: place.held }
+    Estimate { position, wait_ms, run_ms, held: place.paused }
 }
 
 /// Steps that each job before the last of this work has on average, where each of the `ahead` others has `of_others`.
@@ -172,13 +172,13 @@ mod tests {
         }
     }
 
-    fn of(workers: usize, place: Place, class: Class) -> Estimate {
+    fn of(workers: usize, place: QueuePosition, class: Class) -> Estimate {
         estimate(&vec![worker(); workers], &place, Work { class, steps: 10, jobs: 1 })
     }
 
     #[test]
     fn an_idle_fleet_begins_at_once() {
-        let estimate = of(2, Place::default(), Class::Bulk);
+        let estimate = of(2, QueuePosition::default(), Class::Bulk);
         let at_once = Estimate { position: 0, wait_ms: Some(0), run_ms: Some(1300), held: false };
         assert_eq!(estimate, at_once);
         assert_eq!(estimate.total_ms(), Some(1300));
@@ -186,34 +186,39 @@ mod tests {
 
     #[test]
     fn work_ahead_is_shared_by_the_workers() {
-        let place = Place { ahead: 4, bulk_running: 2, ..Place::default() };
+        let place = QueuePosition { ahead: 4, bulk_running: 2, ..QueuePosition::default() };
         // Two jobs of 2.3 s are half done; four more come first.
         assert_eq!(of(2, place, Class::Bulk).wait_ms, Some(5175));
-        let place = Place { interactive_waiting: 2, ..place };
+        let place = QueuePosition { interactive_waiting: 2, ..place };
         assert_eq!(of(2, place, Class::Bulk).position, 6);
         assert_eq!(of(2, place, Class::Bulk).wait_ms, Some(7475));
     }
 
     #[test]
     fn jobs_ahead_count_with_their_own_steps_not_with_those_of_the_past() {
-        // Jobs of 20 steps were drawn so far; seventeen of 97, which take 10 s each, wait while one runs.
-        let place = Place { ahead: 17, interactive_running: 1, steps: Some(97.0), ..Place::default() };
+        // Jobs of 20 steps ran so far; seventeen of 97, which take 10 s each, wait while one runs.
+        let place = QueuePosition {
+            ahead: 17,
+            interactive_running: 1,
+            steps: Some(97.0),
+            ..QueuePosition::default()
+        };
         assert_eq!(of(1, place, Class::Interactive).wait_ms, Some(175_000));
     }
 
     #[test]
     fn several_jobs_take_as_long_as_the_last_of_them() {
-        let eight = |workers: usize, place: Place| {
+        let eight = |workers: usize, place: QueuePosition| {
             let work = Work { class: Class::Interactive, steps: 10, jobs: 8 };
             estimate(&vec![worker(); workers], &place, work)
         };
-        let alone = eight(1, Place::default());
+        let alone = eight(1, QueuePosition::default());
         // Jobs of 1.3 s each.
         assert_eq!((alone.position, alone.run_ms), (0, Some(1300)));
         let all = alone.total_ms().unwrap();
         assert!((7 * 1300..=8 * 1300).contains(&all), "{all}");
-        assert_eq!(eight(8, Place::default()).total_ms(), Some(1300), "all at once");
-        let behind = eight(1, Place { ahead: 5, interactive_running: 1, ..Place::default() });
+        assert_eq!(eight(8, QueuePosition::default()).total_ms(), Some(1300), "all at once");
+        let behind = eight(1, QueuePosition { ahead: 5, interactive_running: 1, ..QueuePosition::default() });
         // Half a job, five of 2.3 s and seven of 1.3 s; the half one is as long as the others are on average.
         let (ahead, halved) = (5 * 2300 + 7 * 1300, (5 * 2300 + 7 * 1300) / 12 / 2);
         assert_eq!((behind.position, behind.wait_ms), (5, Some(ahead + halved)));
@@ -221,20 +226,20 @@ mod tests {
 
     #[test]
     fn bulk_work_holds_up_no_interactive_job() {
-        let place = Place { bulk_running: 4, interactive_running: 1, ..Place::default() };
+        let place = QueuePosition { bulk_running: 4, interactive_running: 1, ..QueuePosition::default() };
         assert_eq!(of(2, place, Class::Interactive).wait_ms, Some(0));
-        let place = Place { interactive_running: 2, ..place };
+        let place = QueuePosition { interactive_running: 2, ..place };
         assert_eq!(of(2, place, Class::Interactive).wait_ms, Some(575));
     }
 
     #[test]
-    fn what_nobody_knows_is_not_guessed() {
-        let held = Place { held: true, ..Place::default() };
+    fn what_is_unknown_is_not_guessed() {
+        let held = QueuePosition { paused: true, ..QueuePosition::default() };
         let paused = of(1, held, Class::Bulk);
         assert_eq!((paused.wait_ms, paused.total_ms(), paused.held), (None, None, true));
-        assert_eq!(of(0, Place::default(), Class::Bulk).total_ms(), None);
+        assert_eq!(of(0, QueuePosition::default(), Class::Bulk).total_ms(), None);
         let other = WorkerReport { classes: vec![Class::Interactive], ..worker() };
         let work = Work { class: Class::Bulk, steps: 10, jobs: 1 };
-        assert_eq!(estimate(&[other], &Place::default(), work).run_ms, None);
+        assert_eq!(estimate(&[other], &QueuePosition::default(), work).run_ms, None);
     }
 }

@@ -1,4 +1,4 @@
-//! Small files that are there from the start.
+//! Small files that are part of the program.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub(crate) struct Files(BTreeMap<String, File>);
 struct File {
     bytes: Bytes,
     media_type: &'static str,
-    /// Changes with the bytes: a browser asks each time, and is mostly told that it has the newest.
+    /// Changes with the bytes: a browser asks each time, and mostly learns that it has the newest.
     tag: HeaderValue,
 }
 
@@ -27,7 +27,7 @@ impl Files {
         Self(files.into_iter().map(file).collect())
     }
 
-    /// The file, or that it is the one that the client has; none if there is no such file.
+    /// The file, or that the client already has it; none if there is no such file.
     pub(crate) fn answer(&self, name: &str, asked: &HeaderMap) -> Option<Response> {
         let File { bytes, media_type, tag } = self.0.get(name)?;
         let known = asked.get_all(header::IF_NONE_MATCH).into_iter().filter_map(|value| value.to_str().ok());

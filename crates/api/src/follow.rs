@@ -1,185 +1,186 @@
-//! What one client is told: of one job, or of many.
+//! The updates that one client gets: of one job, or of many.
 //!
-//! Where a client asks for more than the window of events holds, or was too slow, it is told how things
-//! are now, and then what follows.
+//! A client that asks for more than the window of events holds, or that was too slow, gets the state as it is now, and
+//! then the events that follow.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use uso_queue::{EventId, JobEvent, JobView, Queue};
 
-use crate::watch::{Ear, Following, Heard, Topic, Watch};
+use crate::watch::{Following, Received, Subscription, Topic, Watch};
 
-/// What a client is told of a job.
-pub(crate) enum Told {
+/// An update of one job.
+pub(crate) enum JobUpdate {
     /// The job as it is now.
     Snapshot(Box<JobView>),
     /// What happened to it.
     Event(Arc<JobEvent>),
 }
 
-/// One client's view of one job.
+/// The updates of one job, for one client.
 pub(crate) struct Follower {
     queue: Queue,
     job: uso_queue::JobId,
-    ear: Ear,
-    waiting: VecDeque<Told>,
-    told: EventId,
-    over: bool,
+    subscription: Subscription,
+    waiting: VecDeque<JobUpdate>,
+    sent: EventId,
+    ended: bool,
 }
 
 impl Follower {
     /// Follows a job from `after` on, or from a snapshot. None if the process is about to stop.
     ///
     /// # Errors
-    /// If the record cannot be read, or the events cannot be heard.
+    /// If the record or the event stream cannot be read.
     pub(crate) async fn new(
         watch: &Arc<Watch>,
         queue: &Queue,
         view: JobView,
         after: Option<EventId>,
     ) -> Result<Option<Self>, uso_queue::Error> {
-        let Some(Following { ear, replay, .. }) = watch.follow(Topic::Job(view.id), after).await? else {
+        let Some(Following { subscription, replay, .. }) = watch.follow(Topic::Job(view.id), after).await?
+        else {
             return Ok(None);
         };
         let mut follower = Self {
             queue: queue.clone(),
             job: view.id,
-            ear,
+            subscription,
             waiting: VecDeque::new(),
-            told: view.last_event,
-            over: false,
+            sent: view.last_event,
+            ended: false,
         };
         match (replay, after) {
             (Some(replay), Some(after)) => {
-                follower.told = after;
-                replay.into_iter().for_each(|event| follower.hear(event));
+                follower.sent = after;
+                replay.into_iter().for_each(|event| follower.add(event));
             }
-            // The record is read again: it may have moved on before the first event was heard.
+            // The record is read again: it may have changed before the subscription began.
             _ => follower.snapshot().await?,
         }
         Ok(Some(follower))
     }
 
-    /// The next thing to tell, or none when there will be no more.
-    pub(crate) async fn next(&mut self) -> Option<Told> {
+    /// The next update; none when there will be no more.
+    pub(crate) async fn next(&mut self) -> Option<JobUpdate> {
         loop {
-            if let Some(told) = self.waiting.pop_front() {
-                return Some(told);
+            if let Some(update) = self.waiting.pop_front() {
+                return Some(update);
             }
-            if self.over {
+            if self.ended {
                 return None;
             }
-            match self.ear.next().await {
-                Heard::Event(event) => self.hear(event),
-                Heard::Missed(_) => {
+            match self.subscription.next().await {
+                Received::Event(event) => self.add(event),
+                Received::Missed(_) => {
                     if let Err(error) = self.snapshot().await {
-                        // The client comes back and asks for what it missed.
+                        // The client reconnects and asks for what it missed.
                         tracing::warn!(%error, "an event stream was cut off");
                         return None;
                     }
                 }
-                Heard::Over => return None,
+                Received::Stopping => return None,
             }
         }
     }
 
-    /// Whether the client has been told how the job ended.
-    pub(crate) fn is_over(&self) -> bool {
-        self.over && self.waiting.is_empty()
+    /// Whether the client has got the job's last event.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended && self.waiting.is_empty()
     }
 
-    fn hear(&mut self, event: Arc<JobEvent>) {
-        if event.id > self.told {
-            self.told = event.id;
-            self.over = event.is_terminal();
-            self.waiting.push_back(Told::Event(event));
+    fn add(&mut self, event: Arc<JobEvent>) {
+        if event.id > self.sent {
+            self.sent = event.id;
+            self.ended = event.is_terminal();
+            self.waiting.push_back(JobUpdate::Event(event));
         }
     }
 
     async fn snapshot(&mut self) -> Result<(), uso_queue::Error> {
         match self.queue.view(&self.job).await? {
             Some(view) => {
-                self.told = view.last_event;
-                self.over = view.state.is_terminal();
-                self.waiting.push_back(Told::Snapshot(Box::new(view)));
+                self.sent = view.last_event;
+                self.ended = view.state.is_terminal();
+                self.waiting.push_back(JobUpdate::Snapshot(Box::new(view)));
             }
-            None => self.over = true,
+            None => self.ended = true,
         }
         Ok(())
     }
 }
 
-/// What a client is told of many jobs.
-pub(crate) enum ToldOfMany {
-    /// What there was up to this event is to be read anew.
-    Anew(EventId),
-    /// What happened to one of them.
+/// An update of many jobs.
+pub(crate) enum TopicUpdate {
+    /// Events up to this one may be missing: the client must get the state as it is now.
+    Reload(EventId),
+    /// An event of one of the jobs.
     Event(Arc<JobEvent>),
 }
 
-/// One client's view of a batch's or a tenant's jobs.
-pub(crate) struct FollowerOfMany {
-    ear: Ear,
-    waiting: VecDeque<ToldOfMany>,
-    told: EventId,
+/// The updates of a batch's or a tenant's jobs, for one client.
+pub(crate) struct TopicFollower {
+    subscription: Subscription,
+    waiting: VecDeque<TopicUpdate>,
+    sent: EventId,
 }
 
-impl FollowerOfMany {
+impl TopicFollower {
     /// Follows from `after` on, or from now. None if the process is about to stop.
     ///
     /// # Errors
-    /// If the events cannot be heard.
+    /// If the event stream cannot be read.
     pub(crate) async fn new(
         watch: &Arc<Watch>,
         topic: Topic,
         after: Option<EventId>,
     ) -> Result<Option<Self>, uso_queue::Error> {
-        let Some(Following { ear, replay, position }) = watch.follow(topic, after).await? else {
+        let Some(Following { subscription, replay, position }) = watch.follow(topic, after).await? else {
             return Ok(None);
         };
-        let told = match (&replay, after) {
-            // The process that told it before may be ahead of this one.
+        let sent = match (&replay, after) {
+            // The process that served the client before may be ahead of this one.
             (Some(_), Some(after)) => position.max(after),
             _ => position,
         };
         let waiting = match replay {
-            Some(replay) => replay.into_iter().map(ToldOfMany::Event).collect(),
-            None => VecDeque::from([ToldOfMany::Anew(position)]),
+            Some(replay) => replay.into_iter().map(TopicUpdate::Event).collect(),
+            None => VecDeque::from([TopicUpdate::Reload(position)]),
         };
-        Ok(Some(Self { ear, waiting, told }))
+        Ok(Some(Self { subscription, waiting, sent }))
     }
 
-    /// The next thing to tell; none when the process stops.
-    pub(crate) async fn next(&mut self) -> Option<ToldOfMany> {
+    /// The next update; none when the process stops.
+    pub(crate) async fn next(&mut self) -> Option<TopicUpdate> {
         loop {
-            if let Some(told) = self.waiting.pop_front() {
-                return Some(told);
+            if let Some(update) = self.waiting.pop_front() {
+                return Some(update);
             }
-            match self.ear.next().await {
-                Heard::Event(event) if event.id > self.told => {
-                    self.told = event.id;
-                    return Some(ToldOfMany::Event(event));
+            match self.subscription.next().await {
+                Received::Event(event) if event.id > self.sent => {
+                    self.sent = event.id;
+                    return Some(TopicUpdate::Event(event));
                 }
-                // It was told of already.
-                Heard::Event(_) => {}
-                Heard::Missed(position) => {
-                    self.told = position;
-                    return Some(ToldOfMany::Anew(position));
+                // The client has it already.
+                Received::Event(_) => {}
+                Received::Missed(position) => {
+                    self.sent = position;
+                    return Some(TopicUpdate::Reload(position));
                 }
-                Heard::Over => return None,
+                Received::Stopping => return None,
             }
         }
     }
 
-    /// Whether nothing more waits to be told just now.
+    /// Whether no update is waiting now.
     pub(crate) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.ear.is_idle()
+        self.waiting.is_empty() && self.subscription.is_idle()
     }
 
     /// Whether everything up to this event has been read by this process.
-    pub(crate) fn has_heard(&self, event: EventId) -> bool {
-        self.ear.position().is_some_and(|position| position >= event)
+    pub(crate) fn has_read(&self, event: EventId) -> bool {
+        self.subscription.position().is_some_and(|position| position >= event)
     }
 }
 
@@ -189,31 +190,60 @@ mod tests {
     use std::time::Duration;
 
     use tokio_util::sync::CancellationToken;
-    use uso_queue::private_redis::PrivateRedis;
-    use uso_queue::{Config, Defaults, JobSpec, Queue};
+    use uso_local::PrivateRedis;
+    use uso_queue::{Config, Defaults, JobSpec, Queue, State, WorkerId};
 
-    use super::{FollowerOfMany, ToldOfMany};
+    use super::{Follower, JobUpdate, TopicFollower, TopicUpdate};
     use crate::watch::{Topic, Watch};
 
-    #[tokio::test]
-    async fn what_a_process_that_was_ahead_has_told_is_not_told_again() {
-        let folder = tempfile::tempdir().unwrap();
+    async fn queue(folder: &tempfile::TempDir) -> (PrivateRedis, Queue) {
         let redis = PrivateRedis::start(folder.path(), None).await.unwrap();
         let queue = Queue::connect(Config::new(redis.url())).await.unwrap();
+        (redis, queue)
+    }
+
+    #[tokio::test]
+    async fn what_happens_before_the_stream_is_opened_is_not_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_redis, queue) = queue(&folder).await;
+        let spec = JobSpec::parse(&serde_json::json!({}), &Defaults::default()).unwrap();
+        let id = queue.submit("default", &spec).await.unwrap().id;
+        let view = queue.view(&id).await.unwrap().unwrap();
+        let (watch, stop) = (Arc::new(Watch::new(0, Arc::default())), CancellationToken::new());
+        let opens_late = async {
+            // A follower that did not wait would have its snapshot by now.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let _running = queue.claim_one(&WorkerId::new()).await.unwrap().unwrap();
+            watch.run(&queue, stop.clone()).await;
+        };
+        let follows = async {
+            let mut follower = Follower::new(&watch, &queue, view, None).await.unwrap().unwrap();
+            let update = follower.next().await.unwrap();
+            stop.cancel();
+            update
+        };
+        let ((), update) = tokio::join!(opens_late, follows);
+        assert!(matches!(update, JobUpdate::Snapshot(view) if view.state == State::Running));
+    }
+
+    #[tokio::test]
+    async fn what_a_process_that_was_ahead_has_sent_is_not_sent_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_redis, queue) = queue(&folder).await;
         let spec = JobSpec::parse(&serde_json::json!({}), &Defaults::default()).unwrap();
         let (watch, stop) = (Arc::new(Watch::new(0, Arc::default())), CancellationToken::new());
         let follow = |after: Option<&str>| {
             let after = after.map(|after| after.parse().unwrap());
-            FollowerOfMany::new(&watch, Topic::Tenant("default".into()), after)
+            TopicFollower::new(&watch, Topic::Tenant("default".into()), after)
         };
         let follows = async {
             let mut all = follow(None).await.unwrap().unwrap();
             let mut ahead = follow(Some("99999999999999-0")).await.unwrap().unwrap();
             queue.submit("default", &spec).await.unwrap();
-            assert!(matches!(all.next().await, Some(ToldOfMany::Anew(_))));
-            assert!(matches!(all.next().await, Some(ToldOfMany::Event(_))));
-            let told = tokio::time::timeout(Duration::from_millis(200), ahead.next()).await;
-            assert!(told.is_err(), "it was told before");
+            assert!(matches!(all.next().await, Some(TopicUpdate::Reload(_))));
+            assert!(matches!(all.next().await, Some(TopicUpdate::Event(_))));
+            let update = tokio::time::timeout(Duration::from_millis(200), ahead.next()).await;
+            assert!(update.is_err(), "the client has it already");
             stop.cancel();
         };
         tokio::join!(watch.run(&queue, stop.clone()), follows);

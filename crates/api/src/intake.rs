@@ -1,19 +1,21 @@
-//! What is looked at before jobs are accepted: a refusal now is kinder than a failed job.
+//! Checks before jobs are accepted: a refusal now is better than a failed job later.
 
 use std::collections::BTreeMap;
 
 use uso_queue::JobSpec;
-use uso_store::Look;
+use uso_store::FileInfo;
 use uuid::Uuid;
 
 use crate::caller::Caller;
-use crate::{Problem, Shared, notify, references};
+use crate::problem::Problem;
+use crate::shared::Shared;
+use crate::{notify, references};
 
-/// Checks everything that jobs point to, and pins each to what its uploads hold now. `prefix` gives what stands
-/// before the pointers of a job's fields.
+/// Checks everything that jobs point to, and pins each to the present content of its uploads. `prefix` gives the JSON
+/// pointer of a job.
 ///
 /// # Errors
-/// Everything that is wrong, with its place.
+/// Everything that is wrong, each with its JSON pointer.
 pub(crate) async fn check(
     shared: &Shared,
     caller: &Caller,
@@ -23,13 +25,13 @@ pub(crate) async fn check(
     check_with(shared, caller, specs, prefix, &BTreeMap::new()).await
 }
 
-/// The same, where some uploads are at hand and not stored yet.
+/// The same, where some uploads came with the request and are not stored yet.
 pub(crate) async fn check_with(
     shared: &Shared,
     caller: &Caller,
     specs: &mut [JobSpec],
     prefix: impl Fn(usize) -> String,
-    at_hand: &BTreeMap<Uuid, Look>,
+    at_hand: &BTreeMap<Uuid, FileInfo>,
 ) -> Result<(), Problem> {
     let mut errors = references::faults(shared, caller, specs, &prefix, at_hand).await?;
     errors.extend(notify::faults(specs, shared.config.private_webhooks, &prefix));

@@ -1,4 +1,4 @@
-//! What waiting jobs name in the bucket is kept by use: rules that delete by age must never take it.
+//! Keeps the objects that waiting jobs name: rules that delete by age must never delete them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use uso_queue::{JobView, ListFilter, Queue, Source, State};
 use uso_store::{Store, is_swept, upload_key};
 
-/// What is younger is left as it is: rules delete after days.
+/// Younger objects are left as they are: rules delete after days.
 pub(crate) const YOUNG: Duration = Duration::from_secs(24 * 60 * 60);
 /// Pause between two rounds: several fit into the time that rules leave.
 const ROUND: Duration = Duration::from_secs(4 * 60 * 60);
@@ -19,22 +19,22 @@ const PAGE: usize = 500;
 /// Objects that are kept at once.
 const AT_ONCE: usize = 16;
 
-/// Why what waiting jobs name may not have been kept.
+/// Why objects that waiting jobs name may not have been kept.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
-    /// The queue did not say what there is.
+    /// The queue could not be read.
     #[error("queue: {0}")]
     Queue(#[from] uso_queue::Error),
-    /// The store did not take it.
+    /// The store refused.
     #[error("store: {0}")]
     Store(#[from] uso_store::Error),
 }
 
-/// Makes everything young that jobs which wait or run name in the store's bucket and that a rule would delete by
-/// its age: uploads and half-drawn pictures. Gives how many objects they name.
+/// Makes the objects in the store's bucket young that waiting or running jobs name and that a rule would delete by age:
+/// uploads and checkpoints. Returns how many objects the jobs name.
 ///
 /// # Errors
-/// [`KeepError`]: nothing must be deleted by age then.
+/// [`KeepError`]: then you must not delete anything by age.
 pub async fn keep_what_is_named(queue: &Queue, store: &Store) -> Result<usize, KeepError> {
     let mut keys = BTreeSet::new();
     for state in [State::Running, State::Queued] {
@@ -57,14 +57,14 @@ pub async fn keep_what_is_named(queue: &Queue, store: &Store) -> Result<usize, K
     Ok(count)
 }
 
-/// Keys in `bucket` that a job names and that are swept by age.
+/// Keys in `bucket` that a job names and that rules delete by age.
 fn named(job: &JobView, bucket: &str) -> Vec<String> {
     let sources = job.spec.content.iter().chain(&job.spec.styles);
     let sources = sources.filter_map(|source| swept_key(source, &job.tenant, bucket));
     sources.chain(job.checkpoint.iter().map(|checkpoint| checkpoint.key.clone())).collect()
 }
 
-/// Where a reference lies in `bucket`, if it is swept by its age there.
+/// The key of a reference in `bucket`, if rules delete it by age there.
 pub(crate) fn swept_key(source: &Source, tenant: &str, bucket: &str) -> Option<String> {
     match source {
         Source::Upload { id, .. } => Some(upload_key(tenant, id)),
@@ -73,17 +73,17 @@ pub(crate) fn swept_key(source: &Source, tenant: &str, bucket: &str) -> Option<S
     }
 }
 
-/// Keeps what is named, round after round, until `stop`.
+/// Keeps these objects, round after round, until `stop`.
 pub(crate) async fn keep_until(queue: &Queue, store: &Store, stop: CancellationToken) {
     let rounds = async {
         loop {
             let pause = match keep_what_is_named(queue, store).await {
                 Ok(named) => {
-                    tracing::debug!(named, "what waiting jobs name is kept");
+                    tracing::debug!(named, "objects of waiting jobs are kept");
                     ROUND
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "what waiting jobs name could not be kept; it is tried again");
+                    tracing::warn!(%error, "objects of waiting jobs could not be kept; trying again later");
                     AGAIN
                 }
             };

@@ -1,33 +1,36 @@
-//! HTTP over queue and store: submit a job, look at it, watch it, cancel it, fetch its picture.
-//!
-//! Requests become checked types here, at the edge; every refusal is a problem document (RFC 9457)
-//! that names each bad field. [`Api::serve`] runs it; `watch.rs` tells how one reader of the event
-//! stream serves any number of clients.
+#![doc = include_str!("../README.md")]
 
 mod access;
 mod body;
 mod caller;
+mod config;
 mod cors;
 mod edge;
 mod eta;
+mod examples;
 mod files;
 mod follow;
+mod idempotency;
 mod intake;
+mod job_links;
 mod keep;
-mod limits;
 mod metrics;
 mod notify;
 mod openapi;
 mod origin;
+mod page;
 mod path;
-mod places;
 mod problem;
 mod query;
+mod rate_limit;
+mod reference_access;
+mod reference_policy;
 mod references;
-mod repeats;
 mod replicate;
 mod routes;
 mod serve;
+mod shared;
+mod sse;
 mod watch;
 
 use std::io;
@@ -35,135 +38,57 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
-use axum::routing::get;
+use axum::middleware::{from_fn, from_fn_with_state};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use uso_queue::{Defaults, Queue, WorkerId};
+use uso_queue::{Queue, WorkerId};
 use uso_store::Store;
 
-use access::{Known, Links};
-use body::Room;
+use access::keys::Keys;
+use access::links::Links;
+use body::memory::Memory;
 use eta::Paces;
 use files::Files;
-use limits::Unlimited;
 use metrics::Metrics;
-use notify::{Notifier, Teller};
-use replicate::Shape;
-use routes::page::Page;
+use notify::Notifier;
+use notify::payload::Payloads;
+use page::Page;
+use rate_limit::RateLimits;
+use replicate::shape::Shape;
+use shared::Shared;
 use watch::Watch;
 
-pub use access::Access;
+pub use access::mode::Access;
+pub use config::Config;
+pub use examples::{Example, Examples};
 pub use keep::{KeepError, keep_what_is_named};
-pub use places::ReferencePlace;
 pub use problem::Problem;
-pub use routes::capabilities::{Example, Examples};
+pub use reference_policy::AllowedPrefix;
 
-/// How long a queue of an API may wait for Redis: short enough that a client hears within a second that it
-/// is away.
+/// How long a queue of an API may wait for Redis: short enough that a client learns within a second that
+/// Redis is not available.
 pub const QUEUE_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// Settings of the API.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// What a job that leaves a parameter out gets; from the model that the fleet runs.
-    pub defaults: Defaults,
-    /// How long presigned URLs live.
-    pub link_lifetime: Duration,
-    /// Whom it lets in.
-    pub access: Access,
-    /// Whose jobs these are, if everybody is let in and no key tells.
-    pub tenant: String,
-    /// Where references may come from, besides a tenant's own uploads and outputs. While everybody is let
-    /// in, all of the fleet's own bucket is one of these places.
-    pub references: Vec<ReferencePlace>,
-    /// What is drawn with, by name.
-    pub model: String,
-    /// Whether what is drawn is not real.
-    pub scripted: bool,
-    /// Most pixels of a reference image.
-    pub max_pixels: u64,
-    /// Longest side of a reference image in pixels.
-    pub max_side: u32,
-    /// What a newcomer can begin with.
-    pub examples: Examples,
-    /// Whether webhooks may lead to private addresses, and over plain http.
-    pub private_webhooks: bool,
-    /// Where clients reach the API: scheme, host and port. Without it, links say what the request said, and those
-    /// in webhooks are paths alone.
-    pub public_url: Option<String>,
-    /// Origins of pages of others that may ask and read answers.
-    pub cors_origins: Vec<String>,
-    /// Most connections at once; without it, as many as leave room for others among the files that the process may
-    /// open.
-    pub max_connections: Option<usize>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            defaults: Defaults::default(),
-            link_lifetime: Duration::from_secs(60 * 60),
-            access: Access::default(),
-            tenant: "default".to_owned(),
-            references: Vec::new(),
-            model: String::new(),
-            scripted: false,
-            max_pixels: 50_000_000,
-            max_side: 16_384,
-            examples: Examples::default(),
-            private_webhooks: false,
-            public_url: None,
-            cors_origins: Vec::new(),
-            max_connections: None,
-        }
-    }
-}
-
-/// Why an API cannot be put together.
+/// Why an API cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The registry has an API's metrics already.
+    /// The registry already has an API's metrics.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// The client that tells endpoints cannot be made.
+    /// The HTTP client for webhooks cannot be created.
     #[error("webhooks: {0}")]
     Webhooks(#[from] reqwest::Error),
-}
-
-/// Everything that a request may need.
-struct Shared {
-    queue: Queue,
-    store: Store,
-    config: Config,
-    /// One for each shard.
-    watches: Vec<Arc<Watch>>,
-    metrics: Metrics,
-    paces: Paces,
-    known: Known,
-    links: Links,
-    /// The fleet's model as Replicate's clients know it.
-    shape: Shape,
-    /// When this process began, in milliseconds since 1970.
-    begun_ms: u64,
-    unlimited: Unlimited,
-    room: Room,
-    page: Page,
-    /// Pictures of the examples.
-    examples: Files,
-    /// What describes the API.
-    document: Files,
-    notifier: Notifier,
 }
 
 /// The API of one fleet.
 pub struct Api {
     shared: Arc<Shared>,
-    operations: Router<Arc<Shared>>,
+    routes: Router<Arc<Shared>>,
 }
 
 impl Api {
-    /// Puts the API together; `registry` is what `/metrics` shows.
+    /// Creates the API; `/metrics` shows what is in `registry`.
     ///
     /// # Errors
     /// If `registry` already has an API's metrics, or TLS cannot be set up.
@@ -179,36 +104,35 @@ impl Api {
         let page = Page::new(&store.public_origin());
         let examples = Files::new(config.examples.pictures.iter().cloned());
         let shape = Shape::new(&config.model);
-        let teller = Teller::new(config.public_url.as_deref(), shape.clone());
-        let notifier = Notifier::new(queue.clone(), config.private_webhooks, teller, ended)?;
-        let (operations, document) = openapi::routes(&config, store.config().max_bytes);
-        let (known, unlimited, paces) = (Known::new(), Unlimited::new(), Paces::default());
+        let payloads = Payloads::new(config.public_url.as_deref(), shape.clone());
+        let notifier = Notifier::new(queue.clone(), config.private_webhooks, payloads, ended)?;
+        let (routes, document) = routes::table(&config, store.config().max_bytes);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let shared = Shared {
             watches,
+            metrics,
+            paces: Paces::default(),
+            keys: Keys::new(queue.clone()),
+            links: Links::new(queue.clone(), config.link_lifetime),
             queue,
             store,
             config,
-            metrics,
-            paces,
-            known,
-            links: Links::new(),
             shape,
             begun_ms: since.as_millis() as u64,
-            unlimited,
-            room: Room::new(),
+            memory: Memory::new(),
             notifier,
             page,
             examples,
             document,
         };
-        Ok(Self { shared: Arc::new(shared), operations })
+        Ok(Self { shared: Arc::new(shared), routes })
     }
 
-    /// Serves until `stop`, then lets running requests end; event streams tell when to come back, and end.
+    /// Serves until `stop`, then lets running requests finish. Event streams end with the time after which the client
+    /// should reconnect.
     ///
     /// # Errors
-    /// None for now: what fails is a connection or a request.
+    /// None yet: only single connections and requests fail.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) -> io::Result<()> {
         let reaper = {
             let (queue, stop) = (self.shared.queue.clone(), stop.clone());
@@ -227,26 +151,24 @@ impl Api {
         };
         let notifying = tokio::spawn(self.shared.notifier.clone().run(stop.clone()));
         let most = self.shared.config.max_connections.unwrap_or_else(serve::most_by_default);
-        serve::serve(listener, router(self.shared, self.operations), most, stop).await;
+        serve::serve(listener, router(self.shared, self.routes), most, stop).await;
         // The tasks only fail by a panic, which has been reported where it happened.
         let _ = tokio::join!(reaper, watching, keeping, notifying);
         Ok(())
     }
 }
 
-/// All routes: `operations`, which the document describes, and the files of the page.
-fn router(shared: Arc<Shared>, operations: Router<Arc<Shared>>) -> Router {
-    let router = operations
-        .route("/examples/{name}", get(routes::capabilities::example))
-        .route("/", get(routes::page::index))
-        .route("/page/{*name}", get(routes::page::file))
-        .fallback(routes::no_such_route)
-        .method_not_allowed_fallback(routes::no_such_method)
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), limits::tell))
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), access::admit));
-    // Outside of all that refuses: refusals too are to be read.
-    cors::let_in(router, &shared.config.cors_origins)
-        .layer(axum::middleware::from_fn(edge::guard))
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), metrics::count))
+/// The routes, and what all requests pass through before them.
+fn router(shared: Arc<Shared>, routes: Router<Arc<Shared>>) -> Router {
+    let limits = Arc::new(RateLimits::new(shared.queue.clone()));
+    let router = routes
+        .fallback(async || Problem::no_such_route())
+        .method_not_allowed_fallback(async || Problem::no_such_method())
+        .layer(from_fn_with_state(limits, rate_limit::add_headers))
+        .layer(from_fn_with_state(Arc::clone(&shared), access::admit));
+    // Outside of everything that refuses requests: pages of other sites must be able to read refusals, too.
+    cors::allow_origins(router, &shared.config.cors_origins)
+        .layer(from_fn(edge::guard))
+        .layer(from_fn_with_state(shared.metrics.clone(), metrics::count))
         .with_state(shared)
 }

@@ -1,6 +1,5 @@
 //! What the API counts, and its access log.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -9,9 +8,8 @@ use axum::response::Response;
 use prometheus::{HistogramOpts, HistogramVec, IntGaugeVec, Opts, Registry, TextEncoder};
 use uso_queue::Stats;
 
-use crate::Shared;
-
 /// Metrics of one process: the API's own, and whatever else is in its registry.
+#[derive(Clone)]
 pub(crate) struct Metrics {
     registry: Registry,
     requests: HistogramVec,
@@ -36,7 +34,7 @@ impl Metrics {
         Ok(Self { registry, requests, jobs })
     }
 
-    /// Everything in the text format of Prometheus; the queue's numbers as just read, or not at all.
+    /// All metrics in the text format of Prometheus; the queue's numbers only if they could be read.
     pub(crate) fn text(&self, stats: Option<Stats>) -> Result<String, prometheus::Error> {
         self.jobs.reset();
         if let Some(stats) = stats {
@@ -52,17 +50,17 @@ impl Metrics {
     }
 }
 
-/// Counts and logs a request under its route, never under its path: ids are without number.
-pub(crate) async fn count(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+/// Counts and logs a request under its route, never under its path: there is no end of ids.
+pub(crate) async fn count(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let response = next.run(request).await;
     let (status, took) = (response.status(), begun.elapsed());
-    // A method may be any word of the client's.
+    // A client may send any word as method.
     let known = matches!(method.as_str(), "GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS");
     let label = if known { method.as_str() } else { "other" };
-    shared.metrics.requests.with_label_values(&[label, &route, status.as_str()]).observe(took.as_secs_f64());
+    metrics.requests.with_label_values(&[label, &route, status.as_str()]).observe(took.as_secs_f64());
     tracing::debug!(%method, route, status = status.as_u16(), took_ms = took.as_millis() as u64, "answered");
     response
 }

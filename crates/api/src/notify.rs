@@ -1,16 +1,16 @@
-//! Tells endpoints that jobs have ended, as Standard Webhooks says: one task in each process takes deliveries
-//! that are due, and makes some of them at once: a few to one endpoint, and to the endpoints of one tenant, so that
-//! one that swallows what it is sent is in nobody else's way. It looks for them when it hears that a job has ended,
-//! when one has been made, and once a second for those that are to be tried again.
+//! Sends webhooks when jobs have ended, as Standard Webhooks says. One task in each process claims deliveries that are
+//! due and sends several at once, but only a few to one endpoint and to the endpoints of one tenant, so that a slow
+//! endpoint does not delay the others. It claims when a job has ended, when a delivery is done, and once a second
+//! for retries.
 //!
-//! What it sends holds no secret and no presigned URL: retries go on for days, and an answer may be read by
-//! whoever the endpoint's owner trusts. A delivery that is cut short is due again after a minute, so an
-//! endpoint may hear of an event twice, under the same `webhook-id`.
+//! A payload holds no secret and no presigned URL: retries go on for days, and the endpoint's owner may pass payloads
+//! on. A delivery that was interrupted is due again after a minute, so an endpoint may get an event twice, with
+//! the same `webhook-id`.
 
-mod message;
+pub(crate) mod payload;
 mod schedule;
 mod share;
-mod sign;
+pub(crate) mod sign;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,44 +20,42 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uso_queue::{Attempt, ClaimedDelivery, DEFAULT_WEBHOOK, Delivery, FieldError, JobSpec, Next, Queue};
-use uso_store::outside;
-use uuid::Uuid;
+use uso_store::address_guard;
 
-pub(crate) use message::Teller;
+use payload::Payloads;
 use share::Sending;
-pub(crate) use sign::secret_text;
 
-/// Longest time an endpoint may take.
+/// Longest time an endpoint may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// Pause before the queue is asked again when nothing is due.
+/// Pause before the next claim when nothing is due.
 const PAUSE: Duration = Duration::from_secs(1);
-/// What deliveries under way get when the process stops.
-const FAREWELL: Duration = Duration::from_secs(5);
+/// How long deliveries under way may go on when the process stops.
+const GRACE: Duration = Duration::from_secs(5);
 
-/// Makes deliveries.
+/// Sends deliveries.
 #[derive(Clone)]
 pub(crate) struct Notifier {
     queue: Queue,
     client: Client,
     allow_private: bool,
-    teller: Teller,
-    /// Told when a delivery may be due.
+    payloads: Payloads,
+    /// Notified when a delivery may be due.
     due: Arc<Notify>,
 }
 
 impl Notifier {
-    /// Hears from `due` when there may be something to tell.
+    /// `due` is notified when a delivery may be due.
     pub(crate) fn new(
         queue: Queue,
         allow_private: bool,
-        teller: Teller,
+        payloads: Payloads,
         due: Arc<Notify>,
     ) -> reqwest::Result<Self> {
-        let client = outside::client(allow_private, TIMEOUT)?;
-        Ok(Self { queue, client, allow_private, teller, due })
+        let client = address_guard::client(allow_private, TIMEOUT)?;
+        Ok(Self { queue, client, allow_private, payloads, due })
     }
 
-    /// Makes deliveries until `stop`.
+    /// Sends deliveries until `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut sending = Sending::default();
         while !stop.is_cancelled() {
@@ -65,8 +63,8 @@ impl Notifier {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = sending.ended(), if !sending.is_empty() => {}
-                () = self.due.notified(), if sending.has_room() => {}
-                () = tokio::time::sleep(PAUSE), if sending.has_room() => {}
+                () = self.due.notified(), if sending.has_capacity() => {}
+                () = tokio::time::sleep(PAUSE), if sending.has_capacity() => {}
             }
         }
         let last = async {
@@ -74,15 +72,15 @@ impl Notifier {
                 sending.ended().await;
             }
         };
-        if tokio::time::timeout(FAREWELL, last).await.is_err() {
+        if tokio::time::timeout(GRACE, last).await.is_err() {
             sending.shutdown().await;
         }
     }
 
-    /// Starts as many deliveries as are due and there is room for.
+    /// Starts as many deliveries as are due and the limits allow.
     async fn take(&self, sending: &mut Sending) {
         for shard in self.queue.shards() {
-            while sending.has_room() {
+            while sending.has_capacity() {
                 let claimed = self.queue.claim_delivery_except(shard, &sending.busy()).await;
                 match claimed {
                     Ok(Some(claimed)) => {
@@ -100,7 +98,7 @@ impl Notifier {
         }
     }
 
-    /// Makes one attempt and says what became of it.
+    /// Makes one attempt and records its result.
     async fn deliver(&self, claimed: &ClaimedDelivery) {
         let begun = Instant::now();
         let answer = self.send(claimed).await;
@@ -111,20 +109,20 @@ impl Notifier {
             Err(reason) => (None, Some(reason.clone())),
         };
         let delivery = &claimed.delivery;
-        let again = schedule::after(delivery.attempts + 1, random());
+        let again = schedule::after(delivery.attempts + 1, fastrand::f64());
         let next = match answer {
             Ok(Answer { status, .. }) if status.is_success() => Next::Delivered,
             Ok(Answer { status: StatusCode::GONE, .. }) => Next::Failed,
             Ok(Answer { retry_after: Some(asked), .. }) => {
-                again.map_or(Next::Failed, |again| Next::Hold(again.max(asked)))
+                again.map_or(Next::Failed, |again| Next::Pause(again.max(asked)))
             }
             _ => again.map_or(Next::Failed, Next::Again),
         };
-        tracing::debug!(job.id = %delivery.job, webhook = delivery.webhook, ?status, ?next, took_ms, "told an endpoint");
+        tracing::debug!(job.id = %delivery.job, webhook = delivery.webhook, ?status, ?next, took_ms, "sent a webhook");
         let attempt = Attempt { at_ms: 0, status, error, took_ms };
         if let Err(error) = self.settle(claimed, next, &attempt).await {
             // It is due again in a minute.
-            tracing::warn!(%error, webhook = delivery.webhook, "what became of a delivery was not recorded");
+            tracing::warn!(%error, webhook = delivery.webhook, "the result of a delivery was not recorded");
         }
     }
 
@@ -137,44 +135,44 @@ impl Notifier {
         let counts = self.queue.settle_delivery(claimed, next, attempt).await?;
         let Delivery { tenant, webhook, .. } = &claimed.delivery;
         let gone = attempt.status == Some(StatusCode::GONE.as_u16());
-        // An address that one job named says nothing about those of others.
+        // What an address that one job named answers says nothing about other jobs' addresses.
         if counts && gone && webhook != DEFAULT_WEBHOOK {
             self.queue.switch_webhook(tenant, webhook, Some("it answered 410 Gone")).await?;
         }
         Ok(())
     }
 
-    /// The endpoint's answer, or what went wrong in words that tell nothing of our network.
+    /// The endpoint's answer, or an error text that reveals nothing of our network.
     async fn send(&self, claimed: &ClaimedDelivery) -> Result<Answer, String> {
-        // The settings may have changed since it was made.
-        let url = outside::check_url(&claimed.url, self.allow_private)?;
-        let body = self.teller.body(&self.queue, claimed).await?.to_string();
+        // The settings may have changed since the delivery was created.
+        let url = address_guard::check_url(&claimed.url, self.allow_private)?;
+        let body = self.payloads.body(&self.queue, claimed).await?.to_string();
         let request = self.client.post(url).header("content-type", "application/json");
         let signed = sign::headers(claimed.delivery.message(), now_s(), &body, &claimed.secrets);
         let request = signed.into_iter().fold(request, |request, (name, value)| request.header(name, value));
-        let answer = request.body(body).send().await.map_err(|error| outside::in_words(&error))?;
+        let answer = request.body(body).send().await.map_err(|error| address_guard::describe(&error))?;
         let asked = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = asked.and_then(|asked| schedule::asked(asked, now_s()));
         Ok(Answer { status: answer.status(), retry_after })
     }
 }
 
-/// What an endpoint said.
+/// An endpoint's answer.
 struct Answer {
     status: StatusCode,
-    /// For how long it wishes to be left alone.
+    /// How long the endpoint asks us to wait.
     retry_after: Option<Duration>,
 }
 
-/// What is wrong with the addresses that jobs name themselves. `prefix` gives what stands before the pointers of
-/// a job's fields.
+/// What is wrong with the webhook addresses that jobs name. `prefix` gives the JSON pointer of a job.
 pub(crate) fn faults(
     specs: &[JobSpec],
     allow_private: bool,
     prefix: impl Fn(usize) -> String,
 ) -> Vec<FieldError> {
     let named = specs.iter().enumerate().filter_map(|(index, spec)| Some((index, spec.webhook.as_deref()?)));
-    let wrong = named.filter_map(|(index, url)| Some((index, outside::check_url(url, allow_private).err()?)));
+    let wrong =
+        named.filter_map(|(index, url)| Some((index, address_guard::check_url(url, allow_private).err()?)));
     wrong
         .map(|(index, message)| FieldError {
             pointer: prefix(index) + "/webhook",
@@ -188,9 +186,4 @@ pub(crate) fn faults(
 fn now_s() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
-}
-
-/// From 0 to 1.
-fn random() -> f64 {
-    f64::from(Uuid::new_v4().as_u128() as u32) / f64::from(u32::MAX)
 }

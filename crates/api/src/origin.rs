@@ -1,4 +1,4 @@
-//! Where a client reaches the API, for links that must be whole.
+//! Where a client reaches the API, for absolute links.
 
 use std::sync::Arc;
 
@@ -6,12 +6,13 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 
-use crate::{Problem, Shared};
+use crate::problem::Problem;
+use crate::shared::Shared;
 
 /// Scheme, host and port.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
-    /// As the operator says, or else as this request says.
+    /// As the settings say, or else as this request says.
     text: String,
     /// As this request says.
     asked: String,
@@ -22,7 +23,7 @@ impl Origin {
         &self.text
     }
 
-    /// All that are known to lead here.
+    /// All origins that are known to lead to this API.
     pub(crate) fn all(&self) -> [&str; 2] {
         [&self.text, &self.asked]
     }
@@ -44,7 +45,8 @@ impl FromRequestParts<Arc<Shared>> for Origin {
     }
 }
 
-/// What stands before us may end TLS; whoever lies about it only gets links and cookies that fit less often.
+/// Whether the client uses https: a proxy may end TLS. A client that lies only gets links and cookies that do not
+/// work for it.
 pub(crate) fn over_https(headers: &HeaderMap) -> bool {
     let proto = headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok()).unwrap_or_default();
     proto.split(',').next().unwrap_or_default().trim().eq_ignore_ascii_case("https")

@@ -1,13 +1,13 @@
-//! What a path names.
+//! Parameters of a path.
 
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
-use crate::Problem;
+use crate::problem::Problem;
 
-/// As axum's, but whoever is refused is told so in a problem document.
+/// As axum's, but a refusal is a problem document.
 pub(crate) struct Path<T>(pub(crate) T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {

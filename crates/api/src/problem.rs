@@ -12,11 +12,11 @@ use uso_queue::{FieldError, Rejection};
 /// Why a request was refused.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Problem {
-    /// What kind of trouble, for people.
+    /// The kind of problem, for people.
     pub title: &'static str,
     /// HTTP status.
     pub status: u16,
-    /// A word for programs.
+    /// The kind of problem, for programs.
     pub code: &'static str,
     /// What is wrong this time.
     pub detail: String,
@@ -25,13 +25,13 @@ pub struct Problem {
     /// What is wrong with each field, for a body that was understood.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
-    /// When to come back.
+    /// When to try again.
     #[serde(skip)]
     pub retry_after: Option<Duration>,
 }
 
 impl Problem {
-    /// A refusal that a second try will not change.
+    /// A refusal that a second try does not change.
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
             title: status.canonical_reason().unwrap_or("Error"),
@@ -44,7 +44,7 @@ impl Problem {
         }
     }
 
-    /// A refusal that may pass.
+    /// Marks a refusal that a later try may change.
     pub(crate) fn later(mut self, after: Duration) -> Self {
         self.retryable = true;
         self.retry_after = Some(after);
@@ -62,30 +62,39 @@ impl Problem {
     }
 
     pub(crate) fn no_such_batch() -> Self {
-        let detail = "there is no such batch, or its record's time is over";
+        let detail = "there is no such batch, or its record has expired";
         Self::new(StatusCode::NOT_FOUND, "no_such_batch", detail)
     }
 
     pub(crate) fn stopping() -> Self {
-        let detail = "this process is about to stop";
+        let detail = "this process is stopping";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail).later(Duration::from_secs(1))
     }
 
     pub(crate) fn no_such_job() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "no_such_job", "there is no such job, or its record's time is over")
+        Self::new(StatusCode::NOT_FOUND, "no_such_job", "there is no such job, or its record has expired")
     }
 
-    /// What a client need not and must not know more about; the log does.
+    pub(crate) fn no_such_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no_such_route", "there is nothing at this path")
+    }
+
+    pub(crate) fn no_such_method() -> Self {
+        let detail = "this path does not take this method";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", detail)
+    }
+
+    /// A fault of ours: the log has the details, the client does not get them.
     pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the fault is ours and has been logged")
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something failed here; it has been logged")
     }
 }
 
 fn summary(errors: &[FieldError], what: &str) -> String {
     match errors {
         [only] => format!("{}: {}", only.pointer, only.message),
-        several => format!("{} {what} are not as they must be", several.len()),
+        several => format!("{} {what} are invalid", several.len()),
     }
 }
 
@@ -132,15 +141,15 @@ impl From<uso_queue::Error> for Problem {
         if !error.retryable() {
             return Self::internal(&error);
         }
-        tracing::warn!(%error, "the queue is not there for a request");
+        tracing::warn!(%error, "a request could not use the queue");
         let (code, detail) = match error {
-            uso_queue::Error::Full => ("queue_unavailable", "the queue has no room for new jobs now"),
+            uso_queue::Error::Full => ("queue_unavailable", "the queue is full and takes no new jobs now"),
             uso_queue::Error::Blocked(_) | uso_queue::Error::Denied(_) => {
-                ("queue_unavailable", "the queue takes nothing now; whoever runs it must see to it")
+                ("queue_unavailable", "the queue takes no jobs now; its operator must fix it")
             }
             uso_queue::Error::NotDurable { .. } => (
                 "not_durable",
-                "the request was carried out, but is not safe yet; the same again with the same key does no harm",
+                "the request was carried out, but is not durable yet; you can safely repeat it with the same key",
             ),
             _ => ("queue_unavailable", "the queue does not answer now"),
         };
@@ -150,11 +159,11 @@ impl From<uso_queue::Error> for Problem {
 
 impl From<uso_store::Error> for Problem {
     fn from(error: uso_store::Error) -> Self {
-        // What is not said of an object is said of the store, and is the operator's to mend.
+        // All other errors are the store's, and the operator must fix them.
         if error.is_the_objects_own() {
             return Self::internal(&error);
         }
-        tracing::warn!(%error, "the object store is not there for a request");
+        tracing::warn!(%error, "a request could not use the object store");
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "store_unavailable",
@@ -169,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_redis_does_not_take_now_is_to_be_asked_for_later() {
+    fn what_redis_does_not_take_now_may_be_tried_later() {
         let said = || String::from("said");
         for error in [
             uso_queue::Error::Unreachable(said()),
@@ -184,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_is_not_safe_yet_is_to_be_asked_for_again() {
+    fn work_that_is_not_durable_yet_may_be_tried_again() {
         let problem = Problem::from(uso_queue::Error::NotDurable { confirmed: 1, wanted: 2 });
         assert_eq!((problem.status, problem.code, problem.retryable), (503, "not_durable", true));
         assert!(problem.retry_after.is_some());

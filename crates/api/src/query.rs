@@ -1,4 +1,4 @@
-//! Parameters behind the `?` of an address: each is asked for by name, and what is left over is refused.
+//! Query parameters: a handler takes each by name, and those left over are refused.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -9,10 +9,10 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use uso_queue::FieldError;
 
-use crate::Problem;
+use crate::problem::Problem;
 
-/// Parameters that nothing has asked for yet, and what was wrong with the others. In a refusal a
-/// parameter's pointer is its name behind a `?`.
+/// Parameters that were not taken yet, and what was wrong with the others. In a refusal, the pointer of a
+/// parameter is `?` and its name.
 pub(crate) struct Params {
     left: Vec<(String, String)>,
     errors: Vec<FieldError>,
@@ -23,7 +23,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let Ok(Query(left)) = Query::try_from_uri(&parts.uri) else {
-            let detail = "the parameters of the address cannot be read";
+            let detail = "the query parameters cannot be read";
             return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_parameters", detail));
         };
         Ok(Self { left, errors: Vec::new() })
@@ -67,7 +67,7 @@ impl Params {
         }
     }
 
-    /// What an earlier answer gave.
+    /// A value from an earlier answer.
     pub(crate) fn given<T: FromStr>(&mut self, name: &str, message: impl Display) -> Option<T> {
         let text = self.text(name)?;
         let read = text.parse().ok();
@@ -77,10 +77,14 @@ impl Params {
         read
     }
 
-    /// Refuses what was wrong, and what nobody asked for.
+    /// Refuses invalid parameters, and those that were not taken.
     pub(crate) fn finish(mut self) -> Result<(), Problem> {
         for (name, _) in std::mem::take(&mut self.left) {
-            self.fault(&name, "unknown_parameter", "no such parameter here, or it is there twice".to_owned());
+            self.fault(
+                &name,
+                "unknown_parameter",
+                "there is no such parameter, or it is given twice".to_owned(),
+            );
         }
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::parameters(self.errors)) }
     }

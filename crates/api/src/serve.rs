@@ -1,8 +1,10 @@
-//! Connections: each is bounded in what it may take, all together in their number, and none is dropped in the middle
-//! of an answer.
+//! The accept loop: connections are bounded in number and each in time, and none is closed in the middle of an answer.
+//!
+//! It is ours and not `axum::serve`, which has no limit on connections, no time limit for a request's headers, and no way
+//! to close idle connections when new ones arrive.
 
 mod begin;
-mod places;
+mod connections;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,27 +21,27 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use places::Places;
-pub(crate) use places::most_by_default;
+pub(crate) use connections::most_by_default;
+use connections::{Unused, Used};
 
-/// Longest time until the headers of a request are there; also how long a quiet connection is kept.
+/// Longest time until the headers of a request have arrived; also how long an idle connection is kept.
 const HEADERS: Duration = Duration::from_secs(30);
-/// How long requests may go on once the server is to stop: longer than a body may take to come.
+/// How long requests may go on once the server stops: longer than a body may take to arrive.
 const GRACE: Duration = Duration::from_secs(30);
-/// Pause after a connection could not be accepted.
+/// Pause after accepting a connection failed.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// A client that does not answer so long while its connection is quiet is gone.
+/// A client whose connection is idle and that does not answer a ping for so long is gone.
 const PING: Duration = Duration::from_secs(20);
 
-/// Serves at most so many connections at once until `stop`, then lets what was begun end.
+/// Serves at most `most` connections at once until `stop`, then lets requests that have begun finish.
 pub(crate) async fn serve(listener: TcpListener, router: Router, most: usize, stop: CancellationToken) {
     let server = Arc::new(builder());
     let graceful = GracefulShutdown::new();
-    let (mut connections, mut places) = (JoinSet::new(), Places::default());
+    let (mut connections, mut unused) = (JoinSet::new(), Unused::default());
     loop {
-        let has_room = connections.len() < most || places.has_idle();
+        let may_accept = connections.len() < most || unused.any();
         let accepted = tokio::select! {
-            accepted = listener.accept(), if has_room => accepted,
+            accepted = listener.accept(), if may_accept => accepted,
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => continue,
         };
@@ -53,12 +55,12 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, most: usize, st
             }
         };
         if connections.len() >= most {
-            places.make_room();
+            unused.close_oldest();
         }
         let (server, watcher) = (Arc::clone(&server), graceful.watcher());
         let (router, stop) = (router.clone(), stop.clone());
-        let asked = places.newcomer();
-        let of_place = asked.clone();
+        let used = Used::default();
+        let kept = used.clone();
         let task = connections.spawn(async move {
             let begun = tokio::select! {
                 begun = tokio::time::timeout(HEADERS, begin::begun(stream)) => begun,
@@ -67,7 +69,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, most: usize, st
             let Ok(Ok(Some(stream))) = begun else { return };
             let service = TowerToHyperService::new(router);
             let service = service_fn(move |request: Request<Incoming>| {
-                asked.set();
+                used.set();
                 service.call(request)
             });
             let connection = server.serve_connection(TokioIo::new(stream), service);
@@ -75,7 +77,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, most: usize, st
                 tracing::debug!(%error, "a connection ended early");
             }
         });
-        places.took(of_place, task);
+        unused.add(kept, task);
     }
     drop(listener);
     if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {

@@ -9,7 +9,7 @@ use image::{Rgb, RgbImage};
 const SIDE: u32 = 192;
 const SPACE: u32 = 12;
 const PAPER: Rgb<u8> = Rgb([236, 236, 236]);
-/// Frame of what the model drew.
+/// Frame of a generated picture.
 const INK: Rgb<u8> = Rgb([30, 100, 200]);
 
 fn main() -> anyhow::Result<()> {
@@ -23,10 +23,10 @@ fn main() -> anyhow::Result<()> {
     for (y, row) in rows.iter().enumerate() {
         for (x, file) in row.iter().enumerate() {
             // The picture itself always stands in the last column.
-            let drawn = x + 1 == row.len();
-            let x = if drawn { columns - 1 } else { x as u32 };
+            let generated = x + 1 == row.len();
+            let x = if generated { columns - 1 } else { x as u32 };
             let (left, top) = (SPACE + x * cell, SPACE + y as u32 * cell);
-            if drawn {
+            if generated {
                 let frame = RgbImage::from_pixel(SIDE + 6, SIDE + 6, INK);
                 overlay(&mut sheet, &frame, i64::from(left) - 3, i64::from(top) - 3);
             }

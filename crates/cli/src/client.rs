@@ -1,4 +1,4 @@
-//! The fleet's API as a client sees it.
+//! A client of the fleet's API.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Client {
     http: reqwest::Client,
     base: String,
-    /// Sent to the API alone: never along with a presigned URL.
+    /// Sent to the API only, never to a presigned URL.
     key: Option<String>,
 }
 
@@ -34,7 +34,7 @@ impl Client {
         Ok(Self { http, base: base.trim_end_matches('/').to_owned(), key })
     }
 
-    /// Uploads a file and gives the source that names it in a job.
+    /// Uploads a file; gives the source that names it in a job.
     pub(crate) async fn upload(&self, path: &Path) -> anyhow::Result<String> {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let kind = PictureKind::of_bytes(&bytes)
@@ -42,7 +42,7 @@ impl Client {
         let asked = json!({ "content_type": kind.media_type(), "bytes": bytes.len() });
         let upload = self.post("/v1/uploads", &asked).await.with_context(|| path.display().to_string())?;
         let (Some(url), Some(source)) = (upload["url"].as_str(), upload["source"].as_str()) else {
-            bail!("the API's answer to an upload makes no sense: {upload}");
+            bail!("the API's answer to an upload is not understood: {upload}");
         };
         let mut put = self.http.put(url);
         for (name, value) in upload["headers"].as_object().into_iter().flatten() {
@@ -55,7 +55,7 @@ impl Client {
         Ok(source.to_owned())
     }
 
-    /// Submits a job and gives the answer.
+    /// Submits a job; gives the answer.
     pub(crate) async fn submit(&self, job: &Value) -> anyhow::Result<Value> {
         self.post("/v1/jobs", job).await
     }
@@ -71,12 +71,12 @@ impl Client {
         Ok(self.accepted(answer).await?.bytes().await?.into())
     }
 
-    /// Hands each event about a job to `hear`, from `after` on, until the stream ends.
+    /// Calls `handle` with each event of a job after `after`, until the stream ends.
     pub(crate) async fn events(
         &self,
         id: &str,
         after: Option<&str>,
-        mut hear: impl FnMut(Event),
+        mut handle: impl FnMut(Event),
     ) -> anyhow::Result<()> {
         let mut request = self.request(Method::GET, &format!("/v1/jobs/{id}/events"));
         if let Some(after) = after {
@@ -92,7 +92,7 @@ impl Client {
             while let Some(end) = text.windows(2).position(|pair| pair == b"\n\n") {
                 let block: Vec<u8> = text.drain(..end + 2).collect();
                 if let Some(event) = Event::parse(&String::from_utf8_lossy(&block)) {
-                    hear(event);
+                    handle(event);
                 }
             }
         }
@@ -112,10 +112,10 @@ impl Client {
         }
     }
 
-    /// The answer, or what it says is wrong.
+    /// The answer if it is a success, else the problem that it states.
     async fn accepted(&self, answer: reqwest::Result<Response>) -> anyhow::Result<Response> {
         let answer = answer.map_err(|error| {
-            let hint = if error.is_connect() { "; does `uso up` run?" } else { "" };
+            let hint = if error.is_connect() { "; is `uso up` running?" } else { "" };
             anyhow::Error::new(error).context(format!("no answer from {}{hint}", self.base))
         })?;
         if answer.status().is_success() {
@@ -131,7 +131,7 @@ impl Client {
     }
 }
 
-/// A problem document in a few lines: each bad field on its own.
+/// A problem document as text, with one line for each bad field.
 fn explain(status: StatusCode, problem: &Value) -> String {
     let fields = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
     match (fields, problem["detail"].as_str()) {
@@ -151,7 +151,7 @@ fn explain(status: StatusCode, problem: &Value) -> String {
 }
 
 impl Event {
-    /// Reads one block of an event stream; comments give none.
+    /// Reads one block of an event stream; none for a comment.
     fn parse(block: &str) -> Option<Self> {
         let field = |name: &str| {
             let value = block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;

@@ -1,6 +1,5 @@
-//! One file a command.
+//! The commands, one file each.
 
-pub(crate) mod bench;
 pub(crate) mod generate;
 pub(crate) mod keys;
 pub(crate) mod migrate;
@@ -18,13 +17,13 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-/// Says something on stdout, where scripts read it.
+/// Prints a line on stdout, where scripts read it.
 fn say(line: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}").and_then(|()| stdout.flush()).context("cannot write to stdout")
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file completely or not at all.
 fn save(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".part");

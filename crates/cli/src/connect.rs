@@ -1,4 +1,4 @@
-//! From what was said on the command line to queue, store and model.
+//! Makes queue, store, model and API settings from the options of the command line.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use uso_worker::{Condition, DeviceThread, Loading};
 use crate::args::{AccessArgs, Engine, EngineArgs, ModelArgs, PaceArgs, S3Args, buckets};
 use crate::setup::{explained, setup};
 
-/// A queue that is ready for work, its durability said aloud.
+/// Connects to the queue, loads its functions and logs its durability.
 pub(crate) async fn queue(config: uso_queue::Config) -> anyhow::Result<Queue> {
     let queue = Queue::connect(config).await?;
     queue.migrate().await?;
@@ -29,7 +29,7 @@ pub(crate) async fn queue(config: uso_queue::Config) -> anyhow::Result<Queue> {
     Ok(queue)
 }
 
-/// Settings of an API that listens at an address; says aloud what an operator may not have meant.
+/// Settings of an API that listens at an address. Warns about what an operator may not have meant.
 pub(crate) async fn api(
     queue: &Queue,
     access: &AccessArgs,
@@ -42,10 +42,10 @@ pub(crate) async fn api(
     let (public_url, cors_origins) = (access.public_url(listen), access.cors_origin.clone());
     let access = access.access(listen.ip());
     if access == Access::Open && !listen.ip().is_loopback() {
-        tracing::warn!("the API lets in everybody who can reach {listen}; --auth keys asks for keys");
+        tracing::warn!("everyone who can reach {listen} may use the API; --auth keys makes it ask for keys");
     }
     if access == Access::Keys && queue.keys().await?.0.iter().all(|key| key.revoked_ms.is_some()) {
-        tracing::warn!("the API asks for keys and there is none: make one with `uso keys create TENANT`");
+        tracing::warn!("the API asks for keys, and none exists: create one with `uso keys create TENANT`");
     }
     let references = s3.s3_reference_bucket.clone();
     let config = of_model(model)?;
@@ -62,7 +62,7 @@ pub(crate) async fn api(
     })
 }
 
-/// A store whose bucket is there.
+/// Connects to the store and makes its bucket if it is missing.
 pub(crate) async fn store(args: &S3Args, credentials: Option<Credentials>) -> anyhow::Result<Store> {
     let config = uso_store::Config {
         endpoint: args.endpoint(),
@@ -79,7 +79,7 @@ pub(crate) async fn store(args: &S3Args, credentials: Option<Credentials>) -> an
     Ok(store)
 }
 
-/// An engine on its own thread, its model resident.
+/// Starts an engine on its own thread and loads its model.
 pub(crate) async fn device(
     args: &ModelArgs,
     engine: &EngineArgs,
@@ -91,11 +91,12 @@ pub(crate) async fn device(
         Engine::Uso => load(args, engine.lora_folder.clone(), pace, queue, condition).await,
         Engine::Scripted(_) if !engine.allow_test_engine => {
             bail!(
-                "the scripted engine draws noise; --allow-test-engine lets it have the fleet's jobs all the same"
+                "the scripted engine makes noise instead of pictures; to let it work on the fleet's jobs, add \
+                 --allow-test-engine"
             )
         }
         Engine::Scripted(script) => {
-            tracing::warn!(?script, "a scripted engine draws noise instead of pictures");
+            tracing::warn!(?script, "the scripted engine makes noise instead of pictures");
             let script = script.clone();
             Ok(DeviceThread::start(move || Ok(Scripted::new(script.clone())), pace.sharing(), condition)
                 .await?)
@@ -127,11 +128,11 @@ async fn load(
         thread => thread.context("cannot load the model")?,
     };
     let took_ms = begun.elapsed().as_millis() as u64;
-    tracing::info!(model = name, device = args.device, ?dtype, took_ms, "the model is resident");
+    tracing::info!(model = name, device = args.device, ?dtype, took_ms, "the model is loaded");
     Ok(thread)
 }
 
-/// Lets others see how far loading is.
+/// Reports to the queue how far loading is.
 fn announced(queue: &Queue, setup: &Setup, model: &str, device: &str, condition: &Condition) -> Loading {
     let about = WorkerReport {
         model: model.to_owned(),
@@ -145,7 +146,7 @@ fn announced(queue: &Queue, setup: &Setup, model: &str, device: &str, condition:
     Loading::begin(queue.clone(), about, condition.clone(), read)
 }
 
-/// What the API says of the model, and what jobs get that leave a parameter out.
+/// What the API says about the model, and the defaults of jobs.
 fn of_model(model: Option<&Path>) -> anyhow::Result<Config> {
     let files = ModelFiles::new(model);
     let config = ModelConfig::read(&files).context("cannot read the model's defaults")?;
@@ -167,7 +168,7 @@ fn of_model(model: Option<&Path>) -> anyhow::Result<Config> {
     })
 }
 
-/// Another model would make nothing of them.
+/// Examples of the bundled model; other models do not know its toy world.
 fn bundled_examples() -> Examples {
     let set = |example: uso_engine::Example| Example {
         title: example.title(),

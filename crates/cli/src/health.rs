@@ -1,4 +1,4 @@
-//! What a worker says over HTTP: whether it lives, whether it takes work, and its metrics.
+//! A worker's HTTP endpoints: whether it lives, whether it takes work, and its metrics.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use uso_queue::WorkerState;
 use uso_worker::Condition;
 
-/// How long open connections may hold up the end.
+/// How long open connections may delay shutdown.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// `/healthz`, `/readyz` and `/metrics`.
@@ -24,10 +24,10 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Answers from now on, so that whoever looks sees the model being loaded.
+    /// Starts to answer at once, so that operators see the model being loaded.
     ///
     /// # Errors
-    /// If nobody can listen at `address`.
+    /// If it cannot listen at `address`.
     pub(crate) async fn start(
         address: SocketAddr,
         registry: Registry,
@@ -41,12 +41,12 @@ impl Health {
         Ok(Self { stop, task: tokio::spawn(served.into_future()) })
     }
 
-    /// Ends it.
+    /// Stops the server.
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
         match tokio::time::timeout(LINGER, &mut self.task).await {
             Ok(Ok(Ok(()))) => {}
-            Ok(ended) => tracing::warn!(?ended, "the health server has failed"),
+            Ok(ended) => tracing::warn!(?ended, "the health server failed"),
             Err(_) => self.task.abort(),
         }
     }

@@ -1,7 +1,4 @@
-//! `uso`: the one binary of the fleet.
-//!
-//! `uso up` is everything on one machine; `uso serve` and `uso work` are its parts for many;
-//! `uso generate` draws one picture without any server; `uso queue` is for whoever runs the fleet.
+#![doc = include_str!("../README.md")]
 
 mod args;
 mod client;
@@ -24,31 +21,31 @@ use clap::Parser as _;
 use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
-    if let Err(error) = environment::shape() {
-        // Nobody listens where this cannot be written.
-        let _ = writeln!(std::io::stderr(), "uso: cannot begin again with a tidy environment: {error}");
+    if let Err(error) = environment::clean_up() {
+        // If stderr is closed, there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "uso: cannot restart with a cleaned-up environment: {error}");
         return ExitCode::FAILURE;
     }
     threads::use_all_available();
     let cli = Cli::parse();
-    telemetry::start(cli.log_format, matches!(cli.command, Command::Bench(_)));
+    telemetry::start(cli.log_format);
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // If even this cannot be written, nobody is there to read it.
+            // If stderr is closed, there is nobody to tell.
             let _ = writeln!(std::io::stderr(), "uso: {error:#}");
             exit_code(&error)
         }
     }
 }
 
-/// How long threads that wait for the system are waited for at the end.
+/// How long shutdown waits for threads that are blocked in system calls.
 const LAST_THREADS: Duration = Duration::from_millis(500);
 
-/// The device can draw no more: the process must be started anew, or the machine looked at.
+/// The device is lost: restart the process, or check the machine.
 const DEVICE_LOST: u8 = 70;
 
-/// The device hangs: the same, and whoever started the process need not wait for it.
+/// The device hangs: the same, and a supervisor need not wait for the process to clean up.
 const DEVICE_STUCK: u8 = 75;
 
 fn exit_code(error: &anyhow::Error) -> ExitCode {
@@ -60,12 +57,9 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
-    // Drawing one picture needs no runtime: the thread of `main` owns the device. What is measured has
-    // a runtime of its own kind.
-    match command {
-        Command::Generate(args) => return commands::generate::run(&args),
-        Command::Bench(args) => return commands::bench::run(args),
-        _ => {}
+    // Drawing one picture needs no runtime: the thread of `main` owns the device.
+    if let Command::Generate(args) = command {
+        return commands::generate::run(&args);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
@@ -78,10 +72,10 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Queue(args) => commands::queue::run(args).await,
             Command::Keys(args) => commands::keys::run(args).await,
             Command::Model(command) => commands::model::run(command).await,
-            Command::Generate(_) | Command::Bench(_) => Ok(()),
+            Command::Generate(_) => Ok(()),
         }
     });
-    // Names are looked up on threads that cannot be interrupted.
+    // DNS lookups run on threads that cannot be interrupted.
     runtime.shutdown_timeout(LAST_THREADS);
     ended
 }

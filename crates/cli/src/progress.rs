@@ -5,17 +5,17 @@ use std::io::IsTerminal as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 pub(crate) fn bar(steps: u64) -> ProgressBar {
-    drawn(steps, "{msg:>10} {wide_bar} {pos}/{len} {elapsed}, {eta} left")
+    styled(steps, "{msg:>10} {wide_bar} {pos}/{len} {elapsed}, {eta} left")
 }
 
-/// A bar of a file's bytes.
+/// A bar that counts the bytes of a file.
 pub(crate) fn bytes(total: u64, name: &str) -> ProgressBar {
     let template =
         "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}, {eta} left";
-    drawn(total, template).with_message(name.to_owned())
+    styled(total, template).with_message(name.to_owned())
 }
 
-fn drawn(length: u64, template: &str) -> ProgressBar {
+fn styled(length: u64, template: &str) -> ProgressBar {
     let target = if std::io::stderr().is_terminal() {
         ProgressDrawTarget::stderr()
     } else {

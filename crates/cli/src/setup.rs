@@ -1,22 +1,22 @@
-//! How a worker lays its model out: by a plan for the device that it has.
+//! Plans where the parts of a model go on the device that is there.
 
 use anyhow::Context as _;
-use uso_engine::plan::{Hardware, Keep, Outline, Picture, Placement, Terms, Wishes};
+use uso_engine::plan::{Hardware, Keep, Outline, Picture, Placement, PlanOptions, Terms};
 use uso_engine::{Defaults, Error, Model, ModelFiles, Plan, Setup, device};
 
 use crate::args::ModelArgs;
 
-/// Opens the device, and plans for the largest picture and so many at a time. Blocks.
+/// Opens the device and plans for `slots` pictures at a time, each as large as `largest`. Blocks.
 ///
 /// # Errors
-/// If the device cannot be had, the model is faulty, or no plan fits.
+/// If the device cannot be opened, the model is faulty, or no plan fits.
 pub(crate) fn setup(
     args: &ModelArgs,
     slots: u64,
     largest: impl FnOnce(&Defaults) -> Picture,
 ) -> anyhow::Result<Setup> {
     planned(args, slots, largest).map_err(|error| match error {
-        // It names what was asked for.
+        // It already names the option.
         Error::Request { .. } => error.into(),
         error => anyhow::Error::new(error).context("cannot load the model"),
     })
@@ -27,11 +27,13 @@ fn planned(args: &ModelArgs, slots: u64, largest: impl FnOnce(&Defaults) -> Pict
     let dtype = device::precision(args.dtype.as_deref(), &device)?;
     let (loras, verify) = (args.lora.clone(), args.verify);
     if device.is_metal() && args.vram.is_none() {
-        tracing::warn!("nobody says what is free on this device, so nothing is planned: --vram says it");
+        tracing::warn!(
+            "this device does not report its free memory, so the model is not planned; state it with --vram"
+        );
         return Ok(Setup { placement: unplanned(args), loras, verify, ..Setup::new(device, dtype) });
     }
-    let wishes = Wishes { tier: args.tier, t5: args.t5, stream: args.stream.unwrap_or_default() };
-    let plan = plan(args, &device, wishes, slots, largest)?;
+    let options = PlanOptions { tier: args.tier, t5: args.t5, stream: args.stream.unwrap_or_default() };
+    let plan = plan(args, &device, options, slots, largest)?;
     plan.lines().iter().for_each(|line| tracing::info!("{line}"));
     Ok(Setup { loras, verify, ..Setup::planned(device, dtype, &plan) })
 }
@@ -39,7 +41,7 @@ fn planned(args: &ModelArgs, slots: u64, largest: impl FnOnce(&Defaults) -> Pict
 fn plan(
     args: &ModelArgs,
     device: &device::Device,
-    wishes: Wishes,
+    options: PlanOptions,
     slots: u64,
     largest: impl FnOnce(&Defaults) -> Picture,
 ) -> Result<Plan, Error> {
@@ -49,12 +51,12 @@ fn plan(
         slots,
         reserve: args.vram_reserve,
         dtype: device::precision(args.dtype.as_deref(), device)?,
-        wishes,
+        options,
     };
     Plan::new(&Outline::of(&model)?, &Hardware::of_device(device, args.vram, None)?, &terms)
 }
 
-/// Says of a model that could not be loaded what would fit into the memory that is free now, if memory was the reason.
+/// If a model could not be loaded for lack of memory, adds to the error what would fit into what is free now.
 pub(crate) fn explained<T>(
     loaded: Result<T, Error>,
     args: &ModelArgs,
@@ -65,12 +67,12 @@ pub(crate) fn explained<T>(
         Err(error @ Error::OutOfMemory { .. }) => error,
         Err(error) => return Err(error).context("cannot load the model"),
     };
-    let fits = plan(args, device, Wishes::default(), 1, Picture::of);
+    let fits = plan(args, device, PlanOptions::default(), 1, Picture::of);
     let hint = match fits {
         Ok(plan) => format!("{} would fit into what is free now", plan.name()),
         Err(error) => error.to_string(),
     };
-    Err(error).with_context(|| format!("the device was full while the model was loaded; {hint}"))
+    Err(error).with_context(|| format!("the device ran out of memory while loading the model; {hint}"))
 }
 
 fn unplanned(args: &ModelArgs) -> Placement {
@@ -90,7 +92,7 @@ mod tests {
         model: ModelArgs,
     }
 
-    /// What is said of the bundled model that could not be loaded.
+    /// The error text for the bundled model when it cannot be loaded.
     fn said(error: Error, args: &[&str]) -> String {
         let command = Command::try_parse_from(["uso"].iter().chain(args)).unwrap();
         let device = device::open("cpu").unwrap();
@@ -98,17 +100,18 @@ mod tests {
     }
 
     #[test]
-    fn a_full_device_is_told_what_would_fit() {
+    fn without_memory_the_error_says_what_would_fit() {
         let full = || Error::OutOfMemory { need: None, free: None };
         let text = said(full(), &[]);
         assert!(
-            text.contains("full while the model was loaded") && text.contains("would fit into what is free"),
+            text.contains("out of memory while loading the model")
+                && text.contains("would fit into what is free"),
             "{text}"
         );
         assert!(text.contains("out of memory"), "{text}");
         let text = said(full(), &["--vram", "1MiB"]);
         assert!(
-            text.contains("full while the model was loaded") && text.contains("vram: the processor"),
+            text.contains("out of memory while loading the model") && text.contains("vram: the processor"),
             "{text}"
         );
     }

@@ -1,16 +1,16 @@
-//! How a process is asked to end.
+//! Signals that stop the process.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Three wishes of whoever sends signals.
+/// How urgently the process should end; each signal is more urgent.
 #[derive(Clone, Default)]
 pub(crate) struct Shutdown {
-    /// Finish what the grace allows, then end: the first SIGINT or SIGTERM.
+    /// First SIGINT or SIGTERM: finish what the grace period allows, then end.
     pub(crate) stop: CancellationToken,
-    /// Hand back what is half-drawn, then end: the second.
+    /// Second: hand back unfinished jobs, then end.
     pub(crate) hurry: CancellationToken,
-    /// End now: the third.
+    /// Third: end now.
     pub(crate) abort: CancellationToken,
 }
 
@@ -26,10 +26,10 @@ impl Shutdown {
 
 async fn listen(mut signals: (Signal, Signal), shutdown: Shutdown) {
     next(&mut signals).await;
-    tracing::info!("stopping; a second signal hands back what is half-drawn, a third stops at once");
+    tracing::info!("stopping; a second signal hands back unfinished jobs, a third stops at once");
     shutdown.stop.cancel();
     next(&mut signals).await;
-    tracing::info!("handing back what is half-drawn");
+    tracing::info!("handing back unfinished jobs");
     shutdown.hurry.cancel();
     next(&mut signals).await;
     tracing::warn!("stopping at once; an unfinished job goes back to the queue");

@@ -6,16 +6,12 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::LogFormat;
 
-/// Ours from info on, everybody else's from warning on.
+/// Info and above from our crates, warnings and above from others.
 const DEFAULT: &str =
-    "warn,uso=info,uso_api=info,uso_engine=info,uso_queue=info,uso_store=info,uso_worker=info";
+    "warn,uso=info,uso_api=info,uso_engine=info,uso_local=info,uso_queue=info,uso_store=info,uso_worker=info";
 
-/// What a benchmark says of itself, and no word of each job.
-const MEASURING: &str = "warn,uso::commands=info";
-
-pub(crate) fn start(format: LogFormat, measuring: bool) {
-    let default = if measuring { MEASURING } else { DEFAULT };
-    let filter = EnvFilter::try_from_env("USO_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+pub(crate) fn start(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("USO_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -1,15 +1,24 @@
-//! A cache bounded in bytes: what was used last stays longest.
+//! A cache bounded in bytes. It drops the least recently used value first.
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::CacheCounts;
+/// Counts of a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheCounts {
+    /// Features that were in the cache.
+    pub hits: u64,
+    /// Features that had to be computed.
+    pub misses: u64,
+    /// Bytes that the cache holds now.
+    pub bytes: u64,
+}
 
-/// Most bytes of encoded prompts and references that are kept, and the part of the free memory that they
-/// may take. At real size a prompt has 4 MiB in bfloat16, a style 1 MiB, a content reference 0.25 MiB.
+/// Most bytes of encoded prompts and references to keep, and the fraction of free memory that they may take. At full
+/// size a prompt has 4 MiB in bfloat16, a style 1 MiB, a content reference 0.25 MiB.
 const CACHE_BYTES: u64 = 512 << 20;
 const CACHE_SHARE: u64 = 8;
 
-/// What the cache may take of the memory that is left for it and for samples.
+/// Bytes that the cache may take of the `left` bytes for it and for samples.
 pub(crate) fn cache_bytes(left: u64) -> u64 {
     CACHE_BYTES.min(left / CACHE_SHARE)
 }
@@ -17,7 +26,7 @@ pub(crate) fn cache_bytes(left: u64) -> u64 {
 /// SHA-256 of what a value was made from.
 pub(crate) type Key = [u8; 32];
 
-/// Values by their key. What has not been asked for the longest goes first when room is needed.
+/// Values by key. The least recently used is dropped first when room is needed.
 pub(crate) struct Cache<V> {
     entries: HashMap<Key, Entry<V>>,
     /// Keys in the order of their last use.
@@ -35,7 +44,7 @@ struct Entry<V> {
 }
 
 impl<V: Clone> Cache<V> {
-    /// A cache of at most `capacity` bytes; with none it keeps nothing.
+    /// A cache of at most `capacity` bytes; with 0 it keeps nothing.
     pub(crate) fn new(capacity: u64) -> Self {
         Self {
             entries: HashMap::new(),
@@ -46,7 +55,7 @@ impl<V: Clone> Cache<V> {
         }
     }
 
-    /// The value of `key`, which counts as a use of it.
+    /// The value of `key`. This counts as a use.
     pub(crate) fn get(&mut self, key: &Key) -> Option<V> {
         let Some(entry) = self.entries.get_mut(key) else {
             self.counts.misses += 1;
@@ -60,8 +69,8 @@ impl<V: Clone> Cache<V> {
         Some(entry.value.clone())
     }
 
-    /// Keeps a value of `bytes` bytes, at the cost of others. One that is larger than the whole cache
-    /// is not kept, and costs no other.
+    /// Keeps a value of `bytes` bytes and drops others to make room. A value that is larger than the whole cache is not
+    /// kept, and drops no other.
     pub(crate) fn put(&mut self, key: Key, value: V, bytes: u64) {
         self.remove(&key);
         if bytes > self.capacity {
@@ -78,7 +87,7 @@ impl<V: Clone> Cache<V> {
         self.counts.bytes += bytes;
     }
 
-    /// Most bytes that it may hold.
+    /// Most bytes that the cache may hold.
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
     }
@@ -104,14 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_last_stays() {
+    fn the_most_recently_used_stays() {
         let mut cache = Cache::new(30);
         for number in 1..=3 {
             cache.put(key(number), number, 10);
         }
         assert_eq!(cache.get(&key(1)), Some(1));
         cache.put(key(4), 4, 10);
-        assert_eq!(cache.get(&key(2)), None, "the one not used for the longest went");
+        assert_eq!(cache.get(&key(2)), None, "the least recently used was dropped");
         assert_eq!([1, 3, 4].map(|number| cache.get(&key(number))), [Some(1), Some(3), Some(4)]);
         assert_eq!(cache.counts(), CacheCounts { hits: 4, misses: 1, bytes: 30 });
     }
@@ -128,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_not_kept_and_drives_nothing_out() {
+    fn a_value_larger_than_the_cache_is_not_kept_and_drops_nothing() {
         let mut cache = Cache::new(30);
         cache.put(key(1), 1, 30);
         cache.put(key(2), 2, 31);

@@ -1,20 +1,20 @@
-//! Where the numbers are kept and in which precision.
+//! Devices and precisions by name.
 
 use candle_core::DeviceLocation;
 pub use candle_core::{DType, Device};
 
 use crate::{Error, pool};
 
-/// Opens a device by name: `cpu`, `cuda`, `cuda:1`, `metal`. Devices other than the CPU need a build
-/// with the feature of the same name.
+/// Opens a device by name: `cpu`, `cuda`, `cuda:1`, `metal`. Devices other than the CPU need a build with the feature
+/// of the same name.
 ///
 /// # Errors
-/// [`Error::Request`] for a name that is none of these, [`Error::Device`] if it cannot be had.
+/// [`Error::Request`] for any other name, [`Error::Device`] if the device cannot be opened.
 pub fn open(name: &str) -> Result<Device, Error> {
     let (kind, ordinal) = name.split_once(':').unwrap_or((name, "0"));
     let unknown = || Error::Request {
         parameter: "device",
-        reason: format!("{name:?} is none of cpu, cuda, cuda:N, metal"),
+        reason: format!("{name:?} is not one of cpu, cuda, cuda:N, metal"),
     };
     let ordinal: usize = ordinal.parse().map_err(|_| unknown())?;
     match kind {
@@ -29,7 +29,7 @@ pub fn open(name: &str) -> Result<Device, Error> {
     }
 }
 
-/// The name that [`open`] knows a device by.
+/// Name of a device, as [`open`] takes it.
 pub fn name(device: &Device) -> String {
     match device.location() {
         DeviceLocation::Cpu => "cpu".into(),
@@ -38,15 +38,14 @@ pub fn name(device: &Device) -> String {
     }
 }
 
-/// Lets products in float32 on CUDA round their inputs to TF32 where the compute type has fewer bits anyway: eight in
-/// bfloat16, eleven in TF32 and in float16. Such inputs stay as they are, but for a factor on the queries of attention; sums are in
-/// float32 as before. PyTorch's convolutions do so, too. For all models of this process.
+/// Lets float32 products on CUDA round their inputs to TF32 if the compute type has no more bits: bfloat16 has eight,
+/// TF32 and float16 have eleven. Rounding then changes only the scaled queries of attention; sums stay in float32.
+/// PyTorch's convolutions do the same. Applies to all models of this process.
 pub(crate) fn set_products(dtype: DType) {
     candle_core::cuda::set_gemm_reduced_precision_f32(dtype != DType::F32);
 }
 
-/// Reads a precision: `f32`, `bf16`, `f16`. None means what suits the device: float32 on the CPU,
-/// bfloat16 elsewhere.
+/// Reads a precision: `f32`, `bf16`, `f16`. None means the device's default: float32 on the CPU, bfloat16 elsewhere.
 ///
 /// # Errors
 /// [`Error::Request`] for any other name.
@@ -55,14 +54,15 @@ pub fn precision(name: Option<&str>, device: &Device) -> Result<DType, Error> {
         None if device.is_cpu() => Ok(DType::F32),
         // Candle's convolutions have no bfloat16 on the CPU.
         Some("bf16") if device.is_cpu() => {
-            Err(Error::Request { parameter: "dtype", reason: "the CPU draws in f32 and f16 only".into() })
+            Err(Error::Request { parameter: "dtype", reason: "the CPU computes in f32 and f16 only".into() })
         }
         None | Some("bf16") => Ok(DType::BF16),
         Some("f32") => Ok(DType::F32),
         Some("f16") => Ok(DType::F16),
-        Some(other) => {
-            Err(Error::Request { parameter: "dtype", reason: format!("{other:?} is none of f32, bf16, f16") })
-        }
+        Some(other) => Err(Error::Request {
+            parameter: "dtype",
+            reason: format!("{other:?} is not one of f32, bf16, f16"),
+        }),
     }
 }
 
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cpu_draws_in_what_it_can() {
+    fn the_cpu_computes_in_f32_and_f16_only() {
         assert_eq!(precision(None, &Device::Cpu).unwrap(), DType::F32);
         assert_eq!(precision(Some("f16"), &Device::Cpu).unwrap(), DType::F16);
         for refused in ["bf16", "f64"] {

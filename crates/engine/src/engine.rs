@@ -1,127 +1,129 @@
-//! What every engine can do, whatever it draws with.
+//! The interface of every engine.
 
 use std::time::Duration;
 
+use crate::cache::CacheCounts;
 use crate::{Error, Image, LoraFile, PromptTokens, Request};
 
 /// Longest side of a preview in pixels.
 pub const PREVIEW_SIDE: u32 = 256;
 
-/// Turns requests into pictures on one device. Synchronous, and used as a generic: the thread that
-/// owns the device calls it, and samples never leave that thread.
+/// Turns requests into pictures on one device. Synchronous, and used as a generic: the thread that owns the device
+/// calls it, and samples never leave that thread.
 pub trait Engine {
-    /// A picture under way.
+    /// A picture that is being sampled.
     type Sample;
 
     /// The model's name for logs and receipts.
     fn name(&self) -> &str;
 
-    /// What it draws on, for example `cpu` or `cuda:0`.
+    /// Device that it computes on, for example `cpu` or `cuda:0`.
     fn device(&self) -> String;
 
-    /// What its pictures depend on beside their request: weights, precision and build, as far as it
-    /// knows them. Only an engine with the same one may go on with a half-drawn picture.
+    /// Fingerprint of what its pictures depend on besides the request: weights, precision and build. Only an engine
+    /// with the same fingerprint may resume from a checkpoint.
     fn fingerprint(&self) -> &str;
 
-    /// The precision its numbers are kept in, for example `f32`.
+    /// The compute type, for example `f32`.
     fn precision(&self) -> &str;
 
-    /// The LoRAs that requests may name, by name.
+    /// The LoRAs that requests may ask for, in the order of their names.
     fn loras(&self) -> &[LoraFile] {
         &[]
     }
 
-    /// Side in pixels of the square that it makes of a style reference, for [`Purpose::Style`](crate::Purpose::Style).
+    /// Side in pixels of the square to which it resizes a style reference, for
+    /// [`Purpose::Style`](crate::Purpose::Style).
     fn style_side(&self) -> u32 {
         384
     }
 
-    /// Whether its pictures are made up. Worker records and receipts say so.
+    /// Whether its pictures are noise, from a script. Worker records and receipts show this.
     fn is_scripted(&self) -> bool {
         false
     }
 
-    /// How its model is laid out, in a line for people. None if nobody planned it.
+    /// How its model is laid out, in one line. None if there is no plan.
     fn plan(&self) -> Option<&str> {
         None
     }
 
-    /// How long a step of a sample should take here. None where nobody knows.
+    /// Expected time of a step of a sample. None if it is unknown.
     fn expected_step(&self, _sample: &Self::Sample) -> Option<Duration> {
         None
     }
 
-    /// Draws a known picture and compares it with the record of this model, if there is one; without
-    /// one, the numbers must be finite and the picture must not be of one colour.
+    /// Generates a known picture and compares it with the model's record, if it has one. Without a record, all numbers
+    /// must be finite and the picture must have more than one colour.
     ///
     /// # Errors
-    /// An engine that gives one must not be given jobs: [`Error::SelfTest`] says what differs.
+    /// [`Error::SelfTest`] says what differs. An engine that fails this test must not get jobs.
     fn self_test(&mut self) -> Result<(), Error>;
 
-    /// Bytes that are free for samples beside the resident model, as found after it was loaded. None
-    /// where the engine cannot tell: then everything is to be admitted.
+    /// Bytes that are free for samples besides the loaded model, measured after loading. None if the engine cannot
+    /// tell: then every sample is admitted.
     fn memory(&self) -> Option<u64>;
 
-    /// What a sample of this request will take.
+    /// Memory that a sample of this request will take.
     fn footprint(&self, request: &Request) -> Footprint;
 
-    /// What its cache of encoded prompts and references has done since the start.
+    /// Counts of its cache of encoded prompts and references since the start.
     fn cache(&self) -> CacheCounts;
 
-    /// Prepares a request: text, style and reference are encoded, the start noise is drawn.
+    /// Prepares a request: encodes text, styles and content reference, and makes the initial noise.
     ///
     /// # Errors
-    /// [`Error::Request`] names a parameter outside its limits; [`Error::Image`] a reference that
-    /// cannot be used; otherwise the device failed.
+    /// [`Error::Request`] for a parameter outside its limits; [`Error::Image`] for a reference that cannot be used;
+    /// else the device failed.
     fn encode(&mut self, request: &Request) -> Result<Self::Sample, Error>;
 
-    /// How many tokens the prompt of a sample has, and how many of them were cut. None if the engine does not
-    /// read prompts.
+    /// How many tokens the prompt of a sample has, and how many of them were cut. None if the engine does not read
+    /// prompts.
     fn prompt_tokens(&self, _sample: &Self::Sample) -> Option<PromptTokens> {
         None
     }
 
-    /// How far a sample has come.
+    /// Progress of a sample.
     fn steps(&self, sample: &Self::Sample) -> Steps;
 
-    /// Steps of a sample that were not computed whole, see [`Request::step_cache`], since it was encoded or resumed.
+    /// Steps of a sample that [`Request::step_cache`] has skipped since it was encoded or resumed.
     fn skipped_steps(&self, _sample: &Self::Sample) -> u32 {
         0
     }
 
-    /// One step towards the picture, to its end on the device; nothing happens when the sample is done.
+    /// Does one step and waits until the device has finished it. Does nothing if the sample is done.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] when the last step left the numbers; otherwise the device failed.
+    /// [`Error::NotFinite`] if the last step gives numbers that are not finite; else the device failed.
     fn step(&mut self, sample: &mut Self::Sample) -> Result<(), Error>;
 
-    /// Moves to the host's memory what a sample does not need there while another is worked on, the
-    /// [`Footprint::movable`] bytes of it. Its next step brings them back; all else can be done meanwhile.
-    /// Nothing happens to a sample that is set aside already, or where device and host share their memory.
+    /// Sets a sample aside so that the device can work on another: moves its [`Footprint::movable`] bytes to host
+    /// memory. Its next step moves them back; everything else still works in the meantime. Does nothing if the sample
+    /// is already set aside, or if device and host share memory.
     ///
     /// # Errors
-    /// If the device fails; the sample is as it was then.
+    /// If the device fails. The sample is unchanged then.
     fn set_aside(&self, sample: &mut Self::Sample) -> Result<(), Error>;
 
-    /// A small picture, of [`PREVIEW_SIDE`] pixels at most, of what the sample is becoming. None before
-    /// its first step, and after [`Engine::resume`] before its next. Changes nothing.
+    /// A small preview of the sample, at most [`PREVIEW_SIDE`] pixels a side. None before its first step, and after
+    /// [`Engine::resume`] until its next step. Does not change the sample.
     ///
     /// # Errors
     /// If the device fails.
     fn preview(&self, sample: &Self::Sample) -> Result<Option<Image>, Error>;
 
-    /// A copy of the half-drawn picture for [`Engine::resume`], in memory of the host.
+    /// A checkpoint of the unfinished sample for [`Engine::resume`], in host memory.
     ///
     /// # Errors
     /// If the device fails.
     fn checkpoint(&self, sample: &Self::Sample) -> Result<Vec<u8>, Error>;
 
-    /// Prepares the request that `checkpoint` was made from and goes on where that stood. What can be
-    /// had from the request again is not in the checkpoint, and neither is what [`Request::step_cache`] keeps:
-    /// the next step is computed whole then.
+    /// Prepares the request that `checkpoint` was made from and continues from there. The checkpoint does not contain
+    /// what can be computed from the request again, nor what [`Request::step_cache`] keeps: the next step is computed
+    /// in full.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] if it does not fit the request; else as [`Engine::encode`].
+    /// [`Error::Checkpoint`] if the checkpoint does not fit the request; else as [`Engine::encode`].
     fn resume(&mut self, request: &Request, checkpoint: &[u8]) -> Result<Self::Sample, Error>;
 
     /// The picture of a sample, finished or not.
@@ -131,20 +133,20 @@ pub trait Engine {
     fn decode(&mut self, sample: &Self::Sample) -> Result<Image, Error>;
 }
 
-/// What a sample takes of [`Engine::memory`].
+/// What a sample takes of [`Engine::memory`], in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Footprint {
     /// Bytes held from encoding to decoding.
     pub kept: u64,
-    /// Those of them that are not held while the sample is set aside, see [`Engine::set_aside`].
+    /// Part of `kept` that leaves the device while the sample is set aside, see [`Engine::set_aside`].
     pub movable: u64,
-    /// Bytes more while the engine works on it, at the worst of encoding, a step and decoding. An
-    /// engine works on one sample at a time, so many samples need this once.
+    /// Additional bytes while the engine works on it, at the peak of encoding, a step and decoding. An engine works on
+    /// one sample at a time, so several samples need this once.
     pub working: u64,
 }
 
 impl Footprint {
-    /// Bytes of a sample that has the device to itself.
+    /// Bytes of a sample that is alone on the device.
     pub fn alone(self) -> u64 {
         self.kept.saturating_add(self.working)
     }
@@ -154,34 +156,23 @@ impl Footprint {
         self.kept.saturating_sub(self.movable)
     }
 
-    /// Bytes more that a sample needs to be worked on.
+    /// Additional bytes that a sample needs while the engine works on it.
     pub fn turn(self) -> u64 {
         self.movable.saturating_add(self.working)
     }
 }
 
-/// What a cache has done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CacheCounts {
-    /// Features that were there.
-    pub hits: u64,
-    /// Features that had to be made.
-    pub misses: u64,
-    /// Bytes that it holds now.
-    pub bytes: u64,
-}
-
-/// How far a sample has come.
+/// Progress of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Steps {
     /// Steps done.
     pub done: u32,
-    /// Steps in all.
+    /// Total steps.
     pub of: u32,
 }
 
 impl Steps {
-    /// Whether nothing is left but decoding.
+    /// Whether all steps are done.
     pub fn is_done(self) -> bool {
         self.done >= self.of
     }

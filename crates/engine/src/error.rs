@@ -4,7 +4,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file of the model folder is missing, unreadable or not what its name says.
+    /// A file of the model folder is missing, unreadable or of the wrong kind.
     #[error("model file {}: {reason}", file.display())]
     ModelFile {
         /// The file, relative to the model folder.
@@ -12,7 +12,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A tensor is missing, has another shape than the configuration asks for, or is left over.
+    /// A tensor is missing, has the wrong shape, or is unknown.
     #[error("weights in {}: {reason}", file.display())]
     Weights {
         /// The file that should hold the tensor, relative to the model folder.
@@ -20,7 +20,7 @@ pub enum Error {
         /// Names the tensor and the fault.
         reason: String,
     },
-    /// A file that is made of a model cannot be written.
+    /// A file of a packed model cannot be written.
     #[error("{}: {reason}", file.display())]
     Write {
         /// The file.
@@ -28,7 +28,7 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// The request cannot be drawn by this model; names the parameter and its limit.
+    /// This model cannot generate the request; names the parameter and its limit.
     #[error("{parameter}: {reason}")]
     Request {
         /// The parameter as users write it, for example `steps`.
@@ -36,30 +36,30 @@ pub enum Error {
         /// The limit it breaks.
         reason: String,
     },
-    /// Bytes that are no picture, a picture beyond the limits, or one that cannot be encoded.
+    /// Bytes that are not a picture, a picture beyond the limits, or one that cannot be encoded.
     #[error("image: {0}")]
     Image(String),
-    /// Text that could not be turned into token ids.
+    /// A text cannot be turned into token ids.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
-    /// Sampling left the finite numbers: a fault of the weights or of the device.
+    /// Sampling gave numbers that are not finite: the weights or the device are faulty.
     #[error("the latent is not finite after step {step} of {steps}")]
     NotFinite {
         /// Steps done.
         step: usize,
-        /// Steps of the job.
+        /// Total steps.
         steps: usize,
     },
-    /// A half-drawn picture that cannot be gone on with; the request itself may be fine.
+    /// A checkpoint that cannot be resumed from; the request itself may be fine.
     #[error("checkpoint: {0}")]
     Checkpoint(String),
-    /// A scripted engine fails because its script says so.
-    #[error("the script says so")]
+    /// A scripted engine fails because its script tells it to.
+    #[error("the script asks for it")]
     Scripted,
-    /// A picture that is known came out otherwise: this engine must not draw for anybody.
+    /// The engine failed its self-test, so it must not get jobs.
     #[error("self-test: {0}")]
     SelfTest(String),
-    /// The device has no room for what was to be computed; with fewer samples at a time it may have.
+    /// The device has too little memory for the computation; with fewer samples at a time it may be enough.
     #[error("out of memory{}", room(*need, *free))]
     OutOfMemory {
         /// Bytes that the sample takes at its peak, where known.
@@ -67,7 +67,7 @@ pub enum Error {
         /// Bytes that were free for samples, where known.
         free: Option<u64>,
     },
-    /// Nothing that could be done to a model lets it run in the memory that there is.
+    /// No plan makes the model fit into the memory that is there.
     #[error("no plan fits: {0}")]
     Plan(String),
     /// A computation failed on the device.
@@ -83,7 +83,7 @@ impl From<uso_picture::Error> for Error {
 
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
-        // Candle has no variant for it: the driver's own words are all there is.
+        // Candle has no error variant for this; only the driver's text tells.
         const WORDS: [&str; 3] = ["out_of_memory", "out of memory", "cublas_status_alloc_failed"];
         let text = error.to_string().to_lowercase();
         if WORDS.iter().any(|words| text.contains(words)) {
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_device_is_told_from_a_broken_one() {
+    fn out_of_memory_is_told_from_other_failures() {
         let from = |text: &str| Error::from(candle_core::Error::msg(text));
         for full in [
             "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",

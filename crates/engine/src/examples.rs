@@ -1,4 +1,4 @@
-//! What the bundled model can be tried with: the sets of parameters that its recorded pictures were made from.
+//! Examples for the bundled model: the parameters that its recorded pictures were made from.
 
 use serde::Deserialize;
 
@@ -23,7 +23,7 @@ pub static EXAMPLE_PICTURES: &[(&str, &[u8])] = pictures![
 /// A set of parameters; references are names of [`EXAMPLE_PICTURES`].
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Example {
-    /// What is drawn; empty where the content reference's layout is kept.
+    /// The prompt; empty to keep the content reference's layout.
     pub prompt: String,
     /// The content reference.
     pub content: Option<String>,
@@ -33,14 +33,14 @@ pub struct Example {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// Seed of the start noise.
+    /// Seed of the initial noise.
     pub seed: u64,
     /// Sampling steps.
     pub steps: u32,
 }
 
 impl Example {
-    /// What it shows, in a few words.
+    /// A short title.
     pub fn title(&self) -> String {
         let styles: Vec<&str> = self.styles.iter().map(|name| word(name)).collect();
         let styles = styles.join(" and ");
@@ -63,7 +63,7 @@ fn word(name: &str) -> &str {
 /// The examples of the bundled model.
 pub fn examples() -> Vec<Example> {
     let lines = include_str!("../assets/mini/examples/prompts.jsonl").lines();
-    // A test reads them all.
+    // A test checks that all lines parse.
     lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 

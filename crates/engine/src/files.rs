@@ -1,4 +1,4 @@
-//! Where a model's files come from: a folder of the user's, or the binary itself.
+//! Where a model's files come from: a folder on disk, or the binary itself.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,9 +14,9 @@ macro_rules! bundled {
     };
 }
 
-/// The model folder that travels inside the binary, as (path, bytes).
+/// The model folder inside the binary, as (path, bytes).
 ///
-/// This list is the one place that chooses the default model.
+/// This list is the only place that chooses the default model.
 static BUNDLED: &[(&str, &[u8])] = &[
     bundled!("config.json"),
     bundled!("FLUX.1-dev/flux1-dev.safetensors"),
@@ -38,7 +38,7 @@ static BUNDLED: &[(&str, &[u8])] = &[
     bundled!("self_test/picture.png"),
 ];
 
-/// The files of one model, addressed by their path inside the model folder.
+/// The files of one model, by their paths in the model folder.
 #[derive(Debug, Clone)]
 pub enum ModelFiles {
     /// A folder on disk.
@@ -73,7 +73,7 @@ impl ModelFiles {
         }
     }
 
-    /// The whole content of a small file.
+    /// The complete content of a small file.
     ///
     /// # Errors
     /// [`Error::ModelFile`] if it is missing or unreadable.
@@ -97,13 +97,13 @@ impl ModelFiles {
                 walk(folder, "", DEPTH, &mut listing).map_err(|error| missing(folder, error.to_string()))?;
             }
         }
-        // A record says what pictures were, not what they are.
+        // The record of the self-test does not influence pictures.
         listing.paths.retain(|path| !path.starts_with("self_test/"));
         listing.paths.sort();
         Ok(listing)
     }
 
-    /// A file to be read in parts.
+    /// A file, to be read in parts.
     pub(crate) fn source(&self, path: &str) -> io::Result<Source> {
         match self {
             Self::Folder(folder) => Source::open(&folder.join(path)),
@@ -120,20 +120,20 @@ impl ModelFiles {
     }
 }
 
-/// Folders inside each other at most: no published layout has as many, and links may go round in circles.
+/// Most nested folders: no published layout has as many, and links may form a cycle.
 const DEPTH: usize = 8;
 
 /// What is in a model folder.
 #[derive(Default)]
 pub(crate) struct Listing {
-    /// Files by their names, in order; whether they can be read is found out by whoever needs them.
+    /// Paths of files, in order. Whoever needs a file finds out whether it can be read.
     pub(crate) paths: Vec<String>,
-    /// Folders that cannot be looked into, with the reason: most often they have nothing to do with the model.
+    /// Folders that cannot be read, with the reason. Most of them have nothing to do with the model.
     pub(crate) unreadable: BTreeMap<String, String>,
 }
 
-/// Collects files as they may be part of a model; a model folder may be a checked-out repository, or a cache whose files
-/// are links, or a disk with folders of the system's.
+/// Collects files that may be part of a model. A model folder may be a git checkout, a cache whose files are links, or
+/// a disk with folders of the operating system.
 fn walk(folder: &Path, above: &str, depth: usize, listing: &mut Listing) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
@@ -149,7 +149,7 @@ fn walk(folder: &Path, above: &str, depth: usize, listing: &mut Listing) -> io::
                     listing.unreadable.insert(path, error.to_string());
                 }
             }
-            // A link that leads nowhere is a file that cannot be read; to open a pipe would wait for ever.
+            // A broken link is a file that cannot be read; opening a pipe would block for ever.
             Ok(kind) if !kind.is_file() => {}
             _ if ENDINGS.iter().any(|end| name.ends_with(end)) => listing.paths.push(path),
             _ => {}

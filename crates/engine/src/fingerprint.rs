@@ -1,4 +1,4 @@
-//! What weights, build and requests are known by.
+//! Digests of weights, build and requests.
 
 use sha2::{Digest, Sha256};
 
@@ -9,8 +9,8 @@ use crate::setup::{ExtraLora, Setup};
 use crate::weights::Weights;
 use crate::{Error, Request, RequestLora, device};
 
-/// What is loaded of a model: its tensors, sizes and tokenizers; precision, tier, kind of device and version of this
-/// program; LoRAs beside USO's and their weights.
+/// Digest of everything that pictures depend on besides the request: tensors, sizes and tokenizers; precision, tier,
+/// kind of device and version of this program; LoRAs besides USO's and their weights.
 pub(crate) fn engine(model: &Model, setup: &Setup) -> Result<String, Error> {
     let mut digest = Sha256::new();
     let kind = device::name(&setup.device);
@@ -34,17 +34,17 @@ pub(crate) fn engine(model: &Model, setup: &Setup) -> Result<String, Error> {
         }
         add(&mut digest, known.as_bytes());
     }
-    // To look at numbers all over a file that is in no memory takes as long as a good part of loading it.
+    // Sampling numbers all over a file that is not in the page cache takes a good part of the time of loading it.
     for part in model.needed().filter(|part| !model.is_packed(*part)) {
         add_numbers(&mut digest, &model.weights(part)?)?;
     }
     for file in model.small_files() {
         add(&mut digest, &model.files().read(&file)?);
     }
-    Ok(hexadecimal(digest))
+    Ok(hex::encode(digest.finalize()))
 }
 
-/// What of a placement changes numbers. Where something lies does not, unless it computes there.
+/// The settings of a placement that change numbers. A part's place changes none, unless the part computes there.
 fn numbers(placement: &Placement, is_quantised: bool) -> [String; 2] {
     let keep = match placement.keep {
         Keep::AsStored => Tier::Bf16.to_string(),
@@ -59,11 +59,11 @@ fn numbers(placement: &Placement, is_quantised: bool) -> [String; 2] {
     [keep, t5.into()]
 }
 
-/// What a LoRA's numbers are known by.
+/// Digest of a LoRA's numbers.
 pub(crate) fn lora(adapter: &Adapter) -> Result<String, Error> {
     let mut digest = Sha256::new();
     add_numbers(&mut digest, &adapter.weights())?;
-    Ok(hexadecimal(digest))
+    Ok(hex::encode(digest.finalize()))
 }
 
 fn add_numbers(digest: &mut Sha256, weights: &Weights) -> Result<(), Error> {
@@ -75,8 +75,8 @@ fn add_numbers(digest: &mut Sha256, weights: &Weights) -> Result<(), Error> {
 }
 
 impl Request {
-    /// SHA-256 of everything in it, in hexadecimal: equal requests give equal pictures. Computes the digests
-    /// of its references, which then stay with them.
+    /// SHA-256 of the whole request, in hexadecimal: equal requests give equal pictures. Computes the digests of its
+    /// references, which keep them.
     pub fn digest(&self) -> String {
         let mut digest = Sha256::new();
         add(&mut digest, self.prompt.as_bytes());
@@ -94,21 +94,17 @@ impl Request {
             add(&mut digest, numbers.as_bytes());
             digest.update(weight.to_le_bytes());
         }
-        // Requests from before there was one keep their digest.
+        // Requests from versions without step caches keep their digest.
         if self.step_cache != 0.0 {
             add(&mut digest, b"step_cache");
             digest.update(self.step_cache.to_le_bytes());
         }
-        hexadecimal(digest)
+        hex::encode(digest.finalize())
     }
 }
 
-/// Adds a part with its length, so that parts cannot run into each other.
+/// Adds a part with its length, so that the boundaries between parts count.
 fn add(digest: &mut Sha256, part: &[u8]) {
     digest.update((part.len() as u64).to_le_bytes());
     digest.update(part);
-}
-
-fn hexadecimal(digest: Sha256) -> String {
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,4 +1,4 @@
-//! Pictures as bytes: what comes in is bounded before it is decoded, what goes out is PNG.
+//! Decoded pictures. Input is bounded before it is decoded; output is PNG or, for previews, JPEG.
 
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
@@ -6,7 +6,7 @@ use uso_picture::{DecodeLimits, Picture};
 
 use crate::Error;
 
-/// A picture, 8 bits a channel, rows from the top, pixels from the left.
+/// A picture with 8 bits per channel, rows from the top, pixels from the left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// Width in pixels.
@@ -21,8 +21,7 @@ impl Image {
     /// Decodes PNG, JPEG or WebP as [`Picture::rows`] says.
     ///
     /// # Errors
-    /// [`Error::Image`] for any other format, for damaged data, and for a picture whose header
-    /// announces more than `limits` allow.
+    /// [`Error::Image`] for any other format, for damaged data, and for a picture beyond `limits`.
     pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Self, Error> {
         let picture = Picture::open(bytes, limits)?;
         let (width, height) = picture.size();
@@ -31,17 +30,17 @@ impl Image {
         Ok(Self { width, height, rgb })
     }
 
-    /// Whether all pixels are the same: what weights that went wrong give.
+    /// Whether all pixels are the same, which is what broken weights give.
     pub fn is_flat(&self) -> bool {
         let mut pixels = self.rgb.chunks_exact(3);
         let first = pixels.next();
         pixels.all(|pixel| Some(pixel) == first)
     }
 
-    /// Encodes as PNG with `text` as keyword and value pairs of its own.
+    /// Encodes as PNG with `text` as pairs of keyword and value.
     ///
     /// # Errors
-    /// [`Error::Image`] for an empty picture or a keyword PNG does not allow.
+    /// [`Error::Image`] for an empty picture or a keyword that PNG does not allow.
     pub fn to_png(&self, text: &[(String, String)]) -> Result<Vec<u8>, Error> {
         let refused = |error: png::EncodingError| Error::Image(error.to_string());
         let mut bytes = Vec::new();

@@ -1,12 +1,4 @@
-//! A request becomes a picture: USO (arXiv 2508.18966) on FLUX.1-dev, on candle.
-//!
-//! [`Uso::load`] makes a model resident on one device. It is an [`Engine`]: [`Engine::encode`] prepares
-//! a [`Request`], [`Engine::step`] moves the [`Sample`] one Euler step on, [`Engine::decode`] gives the
-//! [`Image`]; between steps, [`Engine::checkpoint`] takes a copy from which [`Engine::resume`] goes on.
-//! Everything here is synchronous and belongs to the one thread that owns the device; the engine
-//! knows no queue, no network and no job ids. [`Scripted`] is an engine without a model, for tests.
-//!
-//! Read first: `uso/mod.rs` (the whole way of a picture), then `uso/flux.rs` (the transformer).
+#![doc = include_str!("../README.md")]
 
 mod cache;
 mod checkpoint;
@@ -23,6 +15,7 @@ pub mod matrix;
 mod memory;
 pub mod model;
 pub mod noise;
+mod observed;
 mod pack;
 mod parallel;
 mod pinned;
@@ -31,6 +24,7 @@ pub mod plan;
 mod pool;
 mod prepare;
 pub mod preprocess;
+mod purpose;
 mod reference;
 mod request;
 mod resample;
@@ -41,20 +35,23 @@ pub mod tokenize;
 pub mod uso;
 pub mod weights;
 
+pub use cache::CacheCounts;
 pub use config::{
     AutoencoderConfig, ClipConfig, Defaults, FluxConfig, LoraConfig, ModelConfig, PreviewConfig,
     ProjectorConfig, SiglipConfig, T5Config, TextLengths,
 };
-pub use engine::{CacheCounts, Engine, Footprint, PREVIEW_SIDE, Steps};
+pub use engine::{Engine, Footprint, PREVIEW_SIDE, Steps};
 pub use error::Error;
 pub use examples::{EXAMPLE_PICTURES, Example, examples};
 pub use files::ModelFiles;
 pub use image::Image;
 pub use matrix::Tier;
 pub use model::{LoraFile, Model};
+pub use observed::{Observed, ObservedSample, Observer};
 pub use pack::{Progress, pack};
 pub use plan::Plan;
-pub use prepare::{Preparation, Purpose};
+pub use prepare::Preparation;
+pub use purpose::Purpose;
 pub use reference::Reference;
 pub use request::{
     GUIDANCE, LORA_WEIGHT, MAX_LORAS, MAX_STYLES, Request, RequestLora, SIDE, STEP_CACHE, STEPS,
@@ -66,5 +63,5 @@ pub use uso::positions::PositionShift;
 pub use uso::{Place, Sample, Uso};
 pub use uso_picture::DecodeLimits;
 
-// The matmul crate takes its AVX-512 kernels from a feature; nothing here calls it by name.
+// Only for its feature, which gives candle's matrix products AVX-512 kernels; nothing here calls it.
 use gemm as _;

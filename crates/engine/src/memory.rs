@@ -1,4 +1,4 @@
-//! What a device is, and how much of its memory is left.
+//! Name of a device, and how much of its memory is free.
 
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use candle_core::Device;
 
 use crate::weights::bytes_mapped;
 
-/// Bytes that this process can still have on the device; none where nobody says so.
+/// Bytes that this process can still allocate on the device; none if that is unknown.
 pub(crate) fn free(device: &Device) -> Option<u64> {
     match device {
         Device::Cpu => host(Path::new("/proc"), Path::new("/sys/fs/cgroup"), bytes_mapped()),
@@ -16,7 +16,7 @@ pub(crate) fn free(device: &Device) -> Option<u64> {
     }
 }
 
-/// What the driver calls free, and what the allocator keeps for reuse.
+/// What the driver reports as free, plus what the allocator keeps for reuse.
 #[cfg(feature = "cuda")]
 fn cuda(device: &Device) -> Option<u64> {
     crate::pool::give_back(device).ok()?;
@@ -29,7 +29,7 @@ fn cuda(_: &Device) -> Option<u64> {
     None
 }
 
-/// What the driver calls the card; none where it has no such name.
+/// The driver's name for the card; none if it has no name.
 #[cfg(feature = "cuda")]
 pub(crate) fn card(device: &Device) -> Option<String> {
     device.as_cuda_device().ok()?.cuda_stream().context().name().ok()
@@ -40,8 +40,8 @@ pub(crate) fn card(_: &Device) -> Option<String> {
     None
 }
 
-/// What the machine has left, or the control groups of this process if that is less. `mapped` bytes of files are in use,
-/// although the kernel calls them available.
+/// What the machine has free, or this process' control groups if that is less. `mapped` bytes of files are in use,
+/// although the kernel counts them as available.
 fn host(processes: &Path, groups: &Path, mapped: u64) -> Option<u64> {
     let machine = available(&read_to_string(processes.join("meminfo")).ok()?)?.saturating_sub(mapped);
     let membership = read_to_string(processes.join("self/cgroup")).unwrap_or_default();
@@ -54,13 +54,13 @@ fn available(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// What a group and those above it have left, from a line `number:controllers:path`. Anything that
-/// cannot be read sets no limit: a container may see its own group only, at the root.
+/// What a group and its ancestors have free, from a line `number:controllers:path`. A group that cannot be read sets no
+/// limit: a container may see only its own group, at the root.
 fn group_left(membership: &str, groups: &Path, mapped: u64) -> Vec<u64> {
     let mut parts = membership.splitn(3, ':').skip(1);
     let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { return Vec::new() };
     let (root, names): (PathBuf, _) = match controllers {
-        // Version 2: one tree of groups for everything.
+        // Version 2: one tree of groups for all controllers.
         "" => (groups.to_owned(), ["memory.max", "memory.current"]),
         // Version 1: a tree for each controller.
         _ if controllers.split(',').any(|name| name == "memory") => {
@@ -74,9 +74,9 @@ fn group_left(membership: &str, groups: &Path, mapped: u64) -> Vec<u64> {
 
 fn left(group: &Path, [limit, usage]: [&str; 2], mapped: u64) -> Option<u64> {
     let number = |file| read_to_string(group.join(file)).ok()?.trim().parse::<u64>().ok();
-    // Without a limit version 2 says `max`, and version 1 a number that no machine has.
+    // Without a limit, version 2 has `max`, and version 1 a number larger than any machine.
     let (limit, usage) = (number(limit)?, number(usage)?);
-    // The kernel takes back pages of files that nobody has touched for a while before it refuses any.
+    // The kernel reclaims inactive pages of files before it refuses memory.
     let stat = read_to_string(group.join("memory.stat")).unwrap_or_default();
     let files = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse::<u64>().ok());
     let files = files.unwrap_or(0).saturating_sub(mapped);
@@ -87,12 +87,12 @@ fn left(group: &Path, [limit, usage]: [&str; 2], mapped: u64) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// A machine with 8 GiB left and a process in the groups that `membership` says.
+    /// A machine with 8 GiB free and a process in the groups of `membership`.
     fn machine(membership: &str, files: &[(&str, &str)]) -> Option<u64> {
         machine_with(membership, files, 0)
     }
 
-    /// The same with so many bytes of mapped files.
+    /// The same with `mapped` bytes of mapped files.
     fn machine_with(membership: &str, files: &[(&str, &str)], mapped: u64) -> Option<u64> {
         let folder = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_tightest_limit_counts() {
-        assert_eq!(machine("0::/\n", &[]), Some(8 << 30), "no limit to be seen");
+        assert_eq!(machine("0::/\n", &[]), Some(8 << 30), "no limit is visible");
         let outer = [("groups/a/memory.max", "3000\n"), ("groups/a/memory.current", "1000\n")];
         assert_eq!(machine("0::/a/b\n", &outer), Some(2000), "that of the group above");
         let inner = [("groups/a/b/memory.max", "max\n"), ("groups/a/b/memory.current", "10\n")];
@@ -136,7 +136,7 @@ mod tests {
             ("groups/memory/a/memory.limit_in_bytes", "5000\n"),
             ("groups/memory/a/memory.usage_in_bytes", "6000\n"),
         ];
-        assert_eq!(machine("5:devices:/\n4:cpu,memory:/a\n0::/\n", &files), Some(0), "overdrawn");
+        assert_eq!(machine("5:devices:/\n4:cpu,memory:/a\n0::/\n", &files), Some(0), "over its limit");
         assert_eq!(machine("4:cpu:/a\n0::/\n", &files), Some(8 << 30), "another controller's group");
     }
 

@@ -1,16 +1,15 @@
-//! The normal values that torch's CPU generator draws for a seed, bit for bit.
+//! The normal values that torch's CPU generator gives for a seed, bit for bit.
 //!
-//! A seed then means the same picture on every device, and in every other tool that draws its noise
-//! on the CPU. The values are those of a CPU with AVX2 or AVX-512: MT19937, then a Box-Muller
-//! transform in groups of 16 whose logarithm, sine and cosine are the single-precision Cephes
-//! polynomials with fused multiply-adds.
+//! A seed then means the same picture on every device, and in every other tool that makes its noise on the CPU. The
+//! values are those of a CPU with AVX2 or AVX-512: MT19937, then a Box-Muller transform in groups of 16 whose
+//! logarithm, sine and cosine are the single-precision Cephes polynomials with fused multiply-adds.
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
 /// Values that one transform makes: 8 pairs.
 const GROUP: usize = 16;
 
-/// `count` values of the standard normal distribution for `seed`, of which the low 32 bits count.
+/// `count` values of the standard normal distribution for the low 32 bits of `seed`.
 pub fn normal(seed: u64, count: usize) -> Vec<f32> {
     let mut generator = MersenneTwister::new(seed as u32);
     if count < GROUP {
@@ -39,7 +38,7 @@ fn box_muller(group: &mut [f32]) {
     }
 }
 
-/// Fewer than 16 values are drawn one by one, in double precision.
+/// Fewer than 16 values are sampled one by one, in double precision.
 fn scalar_normal(generator: &mut MersenneTwister, count: usize) -> Vec<f32> {
     let mut values = Vec::with_capacity(count + 1);
     while values.len() < count {
@@ -134,7 +133,7 @@ impl MersenneTwister {
         self.next = 0;
     }
 
-    fn draw(&mut self) -> u32 {
+    fn next_word(&mut self) -> u32 {
         if self.next == Self::SIZE {
             self.refill();
         }
@@ -148,12 +147,12 @@ impl MersenneTwister {
 
     /// 24 random bits as a number in 0..1.
     fn uniform(&mut self) -> f32 {
-        (self.draw() & 0x00ff_ffff) as f32 * 2f32.powi(-24)
+        (self.next_word() & 0x00ff_ffff) as f32 * 2f32.powi(-24)
     }
 
     /// 53 random bits as a number in 0..1, the high word first.
     fn uniform_double(&mut self) -> f64 {
-        let bits = u64::from(self.draw()) << 32 | u64::from(self.draw());
+        let bits = u64::from(self.next_word()) << 32 | u64::from(self.next_word());
         (bits & ((1 << 53) - 1)) as f64 * 2f64.powi(-53)
     }
 }

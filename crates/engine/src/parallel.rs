@@ -1,4 +1,4 @@
-//! Work on many things at once, while a model is loaded.
+//! Parallel work while a model is loaded.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,9 +8,9 @@ use candle_core::{Device, Result as CandleResult};
 
 use crate::{Error, memory};
 
-/// Makes `count` things on several threads: the results in their order, or the first failure.
+/// Makes `count` things on several threads; gives the results in order, or the first failure.
 ///
-/// What is made lies on `device`: each thread has a stream of its own there, and ends when that has done its work.
+/// The things are made on `device`: each thread has a stream of its own there, and waits for it before it ends.
 pub(crate) fn make_all<T: Send>(
     count: usize,
     device: &Device,
@@ -45,10 +45,11 @@ pub(crate) fn make_all<T: Send>(
     Ok(all.into_iter().map(|(_, one)| one).collect())
 }
 
-/// Makes two things at once: one waits for the disk while the other is copied. `one` is made on a thread of its own.
+/// Makes two things at once, so that one can wait for the disk while the other is copied. `one` runs on a thread of its
+/// own.
 ///
 /// # Errors
-/// That of `one`, or else of `other`.
+/// The error of `one`, or else of `other`.
 pub(crate) fn make_both<A: Send, B>(
     device: &Device,
     one: impl FnOnce() -> Result<A, Error> + Send,
@@ -66,13 +67,13 @@ pub(crate) fn make_both<A: Send, B>(
     })
 }
 
-/// Two for each processor, one of which waits for the disk, and as many as the memory suffices for, most of which may
-/// be for what is made.
+/// Number of threads: two per processor, because one of them waits for the disk, but no more than the memory is enough
+/// for.
 fn threads() -> usize {
-    /// More do not read faster.
+    /// More threads do not read faster.
     const MOST: usize = 8;
-    /// Eight times what the largest matrix of FLUX takes while a LoRA is merged into it: the matrix in its file's type
-    /// and three times in float32.
+    /// Eight times the memory of FLUX's largest matrix while a LoRA is merged into it: the matrix in its file's type,
+    /// and three copies in float32.
     const BYTES: u64 = 8 << 30;
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let room = memory::free(&Device::Cpu).map_or(1, |free| free / BYTES);

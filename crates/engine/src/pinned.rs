@@ -1,4 +1,4 @@
-//! Host memory that a CUDA device copies from by itself, at the full speed of its link.
+//! Pinned host memory, which a CUDA device copies from at the full speed of its link.
 
 #[cfg(feature = "cuda")]
 pub(crate) use self::cuda::Pinned;
@@ -15,20 +15,20 @@ mod cuda {
 
     use crate::matrix::Matrix;
 
-    /// Less than this is copied as it is: small pieces share pages with others.
+    /// Bytes below which a matrix is not pinned: small pieces share pages with others.
     const LEAST: usize = 1 << 20;
 
-    /// A matrix in the host's memory whose pages stay where they are.
+    /// A matrix in pinned host memory.
     pub(crate) struct Pinned {
-        /// Keeps the numbers where they are.
+        /// Keeps the memory alive.
         _matrix: Matrix,
         address: usize,
         context: Arc<CudaContext>,
     }
 
     impl Pinned {
-        /// Pins the numbers of a matrix for a device. None for a small one, or where the system pins no more memory:
-        /// it is copied all the same, more slowly.
+        /// Pins the numbers of a matrix for a device. None for a small matrix, or if the system pins no more memory:
+        /// copies then work too, but are slower.
         ///
         /// # Errors
         /// If the device is lost.
@@ -38,12 +38,12 @@ mod cuda {
             };
             let context = Arc::clone(device.as_cuda_device()?.cuda_stream().context());
             context.bind_to_thread().map_err(candle_core::Error::wrap)?;
-            // SAFETY: the range is that of a live allocation, which `_matrix` keeps until `drop` has unregistered it.
-            // Nobody writes to a matrix.
+            // SAFETY: the range is a live allocation, which `_matrix` keeps until `drop` has unregistered it. Nobody
+            // writes to a matrix.
             #[expect(unsafe_code, reason = "cudarc has no safe call for memory that exists already")]
             let answer = unsafe { sys::cuMemHostRegister_v2(address as *mut c_void, bytes, 0) };
             if answer != sys::CUresult::CUDA_SUCCESS {
-                tracing::warn!(?answer, bytes, "the system pins no more memory: copies from it are slower");
+                tracing::warn!(?answer, bytes, "the system pins no more memory, so copies are slower");
                 return Ok(None);
             }
             Ok(Some(Self { _matrix: matrix.clone(), address, context }))
@@ -68,7 +68,7 @@ mod plain {
 
     use crate::matrix::Matrix;
 
-    /// Nothing: this build has no device that copies by itself.
+    /// Empty: this build has no device that copies from pinned memory.
     pub(crate) struct Pinned;
 
     impl Pinned {

@@ -1,4 +1,4 @@
-//! Where the parts of a model may lie and how they may be kept.
+//! Where the parts of a model are, and how they are stored.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,13 +8,13 @@ use serde::Serialize;
 use crate::Error;
 use crate::matrix::Tier;
 
-/// How large matrices are kept.
+/// How large matrices are stored in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Keep {
-    /// Quantised numbers as their file has them, all others in the compute type.
+    /// Quantised numbers as in their file, all others in the compute type.
     AsStored,
-    /// In a tier. What is quantised in its file stays so, unless the tier is the compute type.
+    /// In a tier. A matrix that is quantised in its file stays as it is, unless the tier is the compute type.
     Tier(#[serde(serialize_with = "as_text")] Tier),
 }
 
@@ -22,25 +22,25 @@ fn as_text<S: serde::Serializer>(value: &impl fmt::Display, serializer: S) -> Re
     serializer.collect_str(value)
 }
 
-/// Where T5 is, and where it computes.
+/// Where T5's weights are, and where it computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum T5Place {
     /// On the device.
     Device,
-    /// In the host's memory, computed by the processor.
+    /// In host memory, computed by the processor.
     Host,
-    /// The same in q8_0.
+    /// In host memory in q8_0, computed by the processor.
     HostQ8,
-    /// In the host's memory, brought to the device block by block for each prompt.
+    /// In host memory, copied to the device block by block for each prompt.
     Streamed,
 }
 
 impl T5Place {
-    /// All of them.
+    /// All places.
     pub const ALL: [Self; 4] = [Self::Device, Self::Host, Self::HostQ8, Self::Streamed];
 
-    /// Whether the processor computes it.
+    /// Whether the processor computes T5.
     pub(crate) const fn is_host(self) -> bool {
         matches!(self, Self::Host | Self::HostQ8)
     }
@@ -63,18 +63,18 @@ impl FromStr for T5Place {
     fn from_str(name: &str) -> Result<Self, Error> {
         Self::ALL.into_iter().find(|place| place.to_string() == name).ok_or_else(|| Error::Request {
             parameter: "t5",
-            reason: format!("{name:?} is none of {}", Self::ALL.map(|place| place.to_string()).join(", ")),
+            reason: format!("{name:?} is not one of {}", Self::ALL.map(|place| place.to_string()).join(", ")),
         })
     }
 }
 
-/// Where a part is that is on the device or on the host.
+/// Device or host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
     /// On the device.
     Device,
-    /// In the host's memory.
+    /// In host memory.
     Host,
 }
 
@@ -84,29 +84,29 @@ pub enum Place {
 pub enum Blocks {
     /// All on the device.
     Resident,
-    /// In the host's memory, from where each is copied ahead of its turn into one of two slots.
+    /// In host memory. Each block is copied ahead of its turn into one of two slots.
     Streamed,
 }
 
-/// Where everything is.
+/// Where all parts are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Placement {
-    /// How the matrices of the transformer's blocks are kept.
+    /// How the matrices of the transformer's blocks are stored.
     pub keep: Keep,
     /// Where the blocks are.
     pub blocks: Blocks,
     /// Where T5 is.
     pub t5: T5Place,
-    /// Where CLIP, SigLIP and the style projector are. From the host they are brought to the device for each use.
+    /// Where CLIP, SigLIP and the style projector are. From the host they are copied to the device for each use.
     pub encoders: Place,
-    /// Where the autoencoder keeps whole maps. Its weights are on the device.
+    /// Where the autoencoder keeps whole feature maps. Its weights are on the device.
     pub maps: Place,
-    /// Where the weights are that make a job's modulations. From the host they are streamed for each job.
+    /// Where the weights for a job's modulations are. From the host they are streamed for each job.
     pub modulations: Place,
 }
 
 impl Default for Placement {
-    /// Numbers as their files have them, all on the device.
+    /// Everything on the device, stored as in the files.
     fn default() -> Self {
         Self {
             keep: Keep::AsStored,
@@ -120,7 +120,7 @@ impl Default for Placement {
 }
 
 impl Placement {
-    /// What is said of the blocks: `resident` or `streamed`, and what is not on the device.
+    /// Describes the blocks as resident or `streamed`, and names the parts that are not on the device.
     pub(crate) fn describe(&self, tier: &str) -> String {
         let mut text = tier.to_owned();
         if self.blocks == Blocks::Streamed {
@@ -152,7 +152,7 @@ mod tests {
             assert_eq!(place.to_string().parse::<T5Place>().unwrap(), place);
         }
         let error = "gpu".parse::<T5Place>().unwrap_err().to_string();
-        assert_eq!(error, "t5: \"gpu\" is none of device, host, host-q8_0, streamed");
+        assert_eq!(error, "t5: \"gpu\" is not one of device, host, host-q8_0, streamed");
     }
 
     #[test]

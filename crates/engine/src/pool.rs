@@ -1,9 +1,9 @@
-//! The pool that CUDA takes a device's memory from.
+//! CUDA's memory pool of a device.
 
 use candle_core::{Device, Result};
 
-/// Lets the pool keep what is freed. By default each wait for the device gives all of it back to the driver, and the
-/// next step asks for it again.
+/// Lets the pool keep freed memory. By default, every synchronisation gives all of it back to the driver, and the next
+/// step asks for it again.
 ///
 /// # Errors
 /// If the device is lost.
@@ -21,8 +21,8 @@ pub(crate) fn keep_freed(device: &Device) -> Result<()> {
     answer.result().map_err(candle_core::Error::wrap)
 }
 
-/// Gives back to the driver what the pool keeps: between parts of a job, whose tensors have other sizes and would find no
-/// room in what it has in pieces, and before somebody asks what is free.
+/// Gives freed memory back to the driver: between stages of a job, whose tensors have other sizes and would not fit
+/// into the fragments, and before free memory is measured.
 ///
 /// # Errors
 /// If the device is lost.
@@ -31,13 +31,13 @@ pub(crate) fn give_back(device: &Device) -> Result<()> {
     use candle_core::cuda::cudarc::driver::sys;
     let Some(pool) = cuda::pool(device)? else { return Ok(()) };
     device.synchronize()?;
-    // SAFETY: the pool is the device's own; what is in use stays in it.
+    // SAFETY: the pool is the device's own, and memory in use stays in it.
     #[expect(unsafe_code, reason = "cudarc has no safe call for it")]
     let answer = unsafe { sys::cuMemPoolTrimTo(pool, 0) };
     answer.result().map_err(candle_core::Error::wrap)
 }
 
-/// Nothing: this build has no such pool.
+/// Does nothing: this build has no such pool.
 ///
 /// # Errors
 /// None.
@@ -47,7 +47,7 @@ pub(crate) fn give_back(_: &Device) -> Result<()> {
     Ok(())
 }
 
-/// Bytes that are in use; None where nobody counts them.
+/// Bytes in use; None if they are not counted.
 ///
 /// # Errors
 /// If the device is lost.
@@ -55,7 +55,7 @@ pub(crate) fn used(device: &Device) -> Result<Option<u64>> {
     counts::used(device)
 }
 
-/// The most bytes that were in use since [`forget_peak`]; None where nobody counts them.
+/// Most bytes in use since [`forget_peak`]; None if they are not counted.
 ///
 /// # Errors
 /// If the device is lost.
@@ -63,7 +63,7 @@ pub(crate) fn peak(device: &Device) -> Result<Option<u64>> {
     counts::peak(device)
 }
 
-/// Begins to count the peak anew.
+/// Resets the peak.
 ///
 /// # Errors
 /// If the device is lost.
@@ -134,14 +134,14 @@ mod cuda {
     use candle_core::cuda::cudarc::driver::sys;
     use candle_core::{Device, Result};
 
-    /// None for a device that is not CUDA's.
+    /// The device's pool; None for a device other than CUDA.
     pub(super) fn pool(device: &Device) -> Result<Option<sys::CUmemoryPool>> {
         let Device::Cuda(device) = device else { return Ok(None) };
         let stream = device.cuda_stream();
         let context = stream.context();
         context.bind_to_thread().map_err(candle_core::Error::wrap)?;
         let mut pool = std::ptr::null_mut();
-        // SAFETY: the device is open, and the answer goes to a pointer of our own.
+        // SAFETY: the device is open, and the result is written to a variable of ours.
         #[expect(unsafe_code, reason = "cudarc has no safe call for it")]
         let answer = unsafe { sys::cuDeviceGetDefaultMemPool(&raw mut pool, context.cu_device()) };
         answer.result().map_err(candle_core::Error::wrap)?;
@@ -149,7 +149,7 @@ mod cuda {
     }
 }
 
-/// Nothing: this build has no such pool.
+/// Does nothing: this build has no such pool.
 #[cfg(not(feature = "cuda"))]
 #[expect(clippy::unnecessary_wraps, reason = "as with CUDA")]
 pub(crate) fn keep_freed(_: &Device) -> Result<()> {

@@ -1,40 +1,26 @@
-//! From the bytes of a reference to the pixels that are needed of it, and nothing else kept.
+//! Turns the bytes of a reference into the pixels that are needed, and keeps nothing else.
 
 use sha2::{Digest, Sha256};
 use uso_picture::{DecodeLimits, Picture};
 
+use crate::purpose::Purpose;
 use crate::resample::{Filter, Resizing};
 use crate::{Error, Reference, preprocess};
 
-/// What a reference is for, on which depends how much of it is needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// The content reference of a request with this `content_size`.
-    Content {
-        /// Longest side in pixels.
-        content_size: u32,
-    },
-    /// A style reference.
-    Style {
-        /// The side of the square that the style encoder takes, see [`Engine::style_side`](crate::Engine::style_side).
-        side: u32,
-    },
-}
-
-/// A reference whose header has been read, and which can be prepared.
+/// A reference whose header has been read.
 pub struct Preparation<'a> {
     picture: Picture<'a>,
     purpose: Purpose,
-    /// Width and height to which it is resized.
+    /// Width and height in pixels to resize to.
     to: (u32, u32),
 }
 
 impl<'a> Preparation<'a> {
-    /// Reads the header alone.
+    /// Reads only the header.
     ///
     /// # Errors
-    /// [`Error::Image`] for what is no picture or beyond `limits`; [`Error::Request`] if it is so narrow that nothing
-    /// would be left of it.
+    /// [`Error::Image`] if the bytes are not a picture, or one beyond `limits`; [`Error::Request`] if it is so narrow
+    /// that nothing would be left of it.
     pub fn new(bytes: &'a [u8], purpose: Purpose, limits: &DecodeLimits) -> Result<Self, Error> {
         let picture = Picture::open(bytes, limits)?;
         let (width, height) = picture.size();
@@ -45,14 +31,14 @@ impl<'a> Preparation<'a> {
         Ok(Self { picture, purpose, to })
     }
 
-    /// Bytes that [`Preparation::run`] takes at most, beside the file. Whoever prepares several references at a time sees to
-    /// it that there are as many.
+    /// Most bytes that [`Preparation::run`] takes besides the file. A caller that prepares several references at a time
+    /// must make sure that there is enough memory.
     pub fn bytes(&self) -> u64 {
         let result = 3 * u64::from(self.to.0) * u64::from(self.to.1);
         self.picture.memory() + Resizing::bytes(self.picture.size(), self.to) + 2 * result
     }
 
-    /// Decodes it and keeps the pixels that are needed, and the digest of all.
+    /// Decodes the reference; keeps the pixels that are needed, and the digest of all pixels.
     ///
     /// # Errors
     /// [`Error::Image`] for damaged data.

@@ -1,4 +1,4 @@
-//! Reference images as the model expects them.
+//! Prepares reference images for the model.
 
 use serde::Deserialize;
 
@@ -8,8 +8,8 @@ use crate::{Error, Image, ModelFiles};
 /// Sides of a content reference are multiples of this many pixels.
 const CELL: u32 = 16;
 
-/// Prepares a content reference (`preprocess_ref` of the reference): the longest side becomes
-/// `content_size` by Lanczos, then the middle is cut out so that both sides are multiples of 16.
+/// Prepares a content reference (`preprocess_ref` of the reference): Lanczos scales the longest side to `content_size`,
+/// then a centre crop makes both sides multiples of 16.
 ///
 /// # Errors
 /// [`Error::Request`] if the image is so narrow that nothing would be left.
@@ -18,7 +18,7 @@ pub fn reference(image: &Image, content_size: u32) -> Result<Image, Error> {
     Ok(crop_to_cells(resize(image, width, height, Filter::Lanczos)))
 }
 
-/// Width and height that [`reference`] gives a content reference before it cuts the middle out.
+/// Width and height in pixels of a content reference before the centre crop of [`reference`].
 pub(crate) fn resized(width: u32, height: u32, content_size: u32) -> Result<(u32, u32), Error> {
     if (width, height) == (CELL, CELL) {
         return Ok((width, height));
@@ -34,14 +34,14 @@ pub(crate) fn resized(width: u32, height: u32, content_size: u32) -> Result<(u32
     Ok(to)
 }
 
-/// Width and height of a content reference of `width` x `height` pixels after [`reference`]; none if that
-/// would refuse it.
+/// Width and height of a content reference of `width` x `height` pixels after [`reference`]; none if it would be
+/// refused.
 pub(crate) fn reference_size(width: u32, height: u32, content_size: u32) -> Option<(u32, u32)> {
     let (width, height) = resized(width, height, content_size).ok()?;
     Some((width / CELL * CELL, height / CELL * CELL))
 }
 
-/// The longest side becomes `content_size`.
+/// Scales the longest side to `content_size`.
 fn scaled(width: u32, height: u32, content_size: u32) -> (u32, u32) {
     let scale = f64::from(content_size) / f64::from(width.max(height));
     let scaled = |side: u32, other: u32| {
@@ -50,13 +50,13 @@ fn scaled(width: u32, height: u32, content_size: u32) -> (u32, u32) {
     (scaled(width, height), scaled(height, width))
 }
 
-/// Pixels for SigLIP: a square of `side` by bicubic interpolation, proportions not kept, normalised,
+/// Pixels for SigLIP: resized to a square of `side` by bicubic interpolation without keeping proportions, normalised,
 /// in channel, row, column order.
 pub fn siglip(image: &Image, side: u32, normalisation: &Normalisation) -> Vec<f32> {
     normalised(&resize(image, side, side, Filter::Bicubic), normalisation)
 }
 
-/// The pixels of a square that has SigLIP's side, likewise.
+/// The same for a square that already has SigLIP's side.
 pub(crate) fn normalised(square: &Image, normalisation: &Normalisation) -> Vec<f32> {
     let channel = |c: usize| {
         let values = normalisation.values(c);
@@ -65,16 +65,15 @@ pub(crate) fn normalised(square: &Image, normalisation: &Normalisation) -> Vec<f
     (0..3).flat_map(channel).collect()
 }
 
-/// Size of a picture that keeps the proportions of its content reference: `width` and `height` are
-/// those of the prepared reference, and `content_size` pixels of it become `base`. Not yet cut to
-/// multiples of 16.
+/// Size of a picture that keeps the proportions of its content reference. `width` and `height` are those of the
+/// prepared reference, and `content_size` pixels of it become `base`. Not yet rounded down to multiples of 16.
 pub fn keep_size(width: u32, height: u32, content_size: u32, base: u32) -> (u32, u32) {
     let factor = f64::from(base) / f64::from(content_size);
     let scaled = |side: u32| (f64::from(side) * factor) as u32;
     (scaled(width), scaled(height))
 }
 
-/// What the SigLIP processor does to each byte.
+/// Normalisation of bytes by the SigLIP processor.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Normalisation {
     rescale_factor: f64,
@@ -91,20 +90,19 @@ impl Normalisation {
         files.read_json(file)
     }
 
-    /// What the published SigLIP's processor does.
+    /// The normalisation of the published SigLIP.
     pub fn published() -> Self {
         Self { image_mean: [0.5; 3], image_std: [0.5; 3], rescale_factor: 1.0 / 255.0 }
     }
 
-    /// The value of each byte of a channel. Rounded to single precision after the rescaling, as the
-    /// processor does.
+    /// The value for each byte of a channel. Rounded to single precision after the rescaling, as in the processor.
     pub fn values(&self, channel: usize) -> [f32; 256] {
         let (mean, std) = (self.image_mean[channel], self.image_std[channel]);
         std::array::from_fn(|byte| ((byte as f64 * self.rescale_factor) as f32 - mean) / std)
     }
 }
 
-/// The middle, with sides that are multiples of [`CELL`].
+/// The centre crop whose sides are multiples of [`CELL`].
 pub(crate) fn crop_to_cells(image: Image) -> Image {
     let cut = |side: u32| side / CELL * CELL;
     let (width, height) = (cut(image.width), cut(image.height));

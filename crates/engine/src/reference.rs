@@ -1,26 +1,27 @@
-//! A reference image and the digest it is known by.
+//! Reference images with their digests.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
+use crate::purpose::Purpose;
 use crate::resample::{Filter, resize};
-use crate::{Error, Image, Purpose, preprocess};
+use crate::{Error, Image, preprocess};
 
 /// A reference image of a [`Request`](crate::Request): prepared by [`Preparation`](crate::Preparation), or made from a
-/// whole [`Image`] by `into()`, which is prepared when an engine needs it.
+/// whole [`Image`] by `into()` and prepared when an engine needs it.
 ///
-/// Engines keep what they encoded by the digest of the whole picture's pixels, whatever is left of them. Of a large picture
-/// that takes a good part of a second, for which a device should not wait: whoever prepares a reference has its digest, and
-/// of an image it is computed by whoever asks first and then stays.
+/// Engines cache what they encode by the digest of the whole picture's pixels, even if only some of them are kept. For
+/// a large picture the digest takes a good part of a second, for which a device should not wait. So preparation
+/// computes it, and for an image the first caller does; it is kept from then on.
 #[derive(Debug, Clone)]
 pub struct Reference {
     width: u32,
     height: u32,
     digest: OnceLock<[u8; 32]>,
     image: Image,
-    /// What the image has been prepared for; none if it is whole.
+    /// What the image was prepared for; none if it is a whole picture.
     purpose: Option<Purpose>,
 }
 
@@ -39,12 +40,12 @@ impl Reference {
         self.height
     }
 
-    /// Bytes of the pixels that are kept of it.
+    /// Bytes of the pixels that are kept.
     pub fn bytes(&self) -> u64 {
         self.image.rgb.len() as u64
     }
 
-    /// SHA-256 of size and pixels of the whole picture.
+    /// SHA-256 of the size and pixels of the whole picture.
     pub fn digest(&self) -> &[u8; 32] {
         self.digest.get_or_init(|| {
             let mut digest = Sha256::new();
@@ -63,7 +64,7 @@ impl Reference {
         }
     }
 
-    /// Its pixels as a style reference, a square of that side.
+    /// Its pixels as a style reference, a square of this side.
     pub(crate) fn style(&self, side: u32) -> Result<Cow<'_, Image>, Error> {
         match self.purpose {
             None => Ok(Cow::Owned(resize(&self.image, side, side, Filter::Bicubic))),

@@ -3,48 +3,48 @@ use std::ops::RangeInclusive;
 use crate::Reference;
 use crate::uso::positions::PositionShift;
 
-/// Largest side of a picture or a content reference in pixels, and smallest.
+/// Side of a picture or a content reference in pixels.
 pub const SIDE: RangeInclusive<u32> = 16..=2048;
 /// Sampling steps of one picture.
 pub const STEPS: RangeInclusive<u32> = 1..=100;
 /// Guidance strength.
 pub const GUIDANCE: RangeInclusive<f64> = 1.0..=10.0;
-/// How much the first block may differ for the others to be skipped; 0 for every step whole.
+/// How much the first block may differ for the other blocks to be skipped; with 0 no step is skipped.
 pub const STEP_CACHE: RangeInclusive<f64> = 0.0..=1.0;
-/// Style references of one picture.
+/// Most style references of one picture.
 pub const MAX_STYLES: usize = 4;
 
-/// One picture to draw. No ids and no addresses: the engine knows only images and numbers.
+/// A picture to generate. It has no ids and no addresses: the engine knows only images and numbers.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// What to draw; empty to keep the content reference's layout.
+    /// The prompt; empty to keep the content reference's layout.
     pub prompt: String,
-    /// The subject, or the picture whose layout is kept.
+    /// The content reference: the subject, or the picture whose layout to keep.
     pub content: Option<Reference>,
-    /// Pictures whose style is taken over.
+    /// The style references: pictures whose style to use.
     pub styles: Vec<Reference>,
-    /// Width of the picture in pixels; cut to a multiple of 16.
+    /// Width of the picture in pixels; rounded down to a multiple of 16.
     pub width: u32,
-    /// Height of the picture in pixels; cut to a multiple of 16.
+    /// Height of the picture in pixels; rounded down to a multiple of 16.
     pub height: u32,
-    /// Take the proportions of the content reference instead of `width` and `height`.
+    /// Use the proportions of the content reference instead of `width` and `height`.
     pub keep_size: bool,
-    /// Longest side to which the content reference is resized, in pixels.
+    /// Longest side of the content reference after resizing, in pixels.
     pub content_size: u32,
     /// Sampling steps.
     pub steps: u32,
     /// Guidance strength.
     pub guidance: f64,
-    /// Seed of the start noise; its low 32 bits count.
+    /// Seed of the initial noise; only its low 32 bits are used.
     pub seed: u64,
-    /// How the content reference's positions are moved away from the target's.
+    /// How to shift the content reference's positions away from the target's.
     pub position_shift: PositionShift,
-    /// LoRAs of its own, no name twice.
+    /// LoRAs for this request, each name at most once.
     pub loras: Vec<RequestLora>,
-    /// Where the transformer's first block adds to the picture's tokens what it added in the last whole step, but for
-    /// this share of it on average, all other blocks are skipped in that step: quicker, and another picture. 0 for every
-    /// step whole, at most 1; the first step and the last one always are. So is the one after [`Engine::resume`], so that
-    /// the picture is another one than if it had not been interrupted.
+    /// First-block cache: if what the transformer's first block adds to the picture's tokens differs from the last full
+    /// step by at most this share on average, the step skips all other blocks. This is faster, and changes the picture.
+    /// From 0, which skips no step, to 1. The first and the last step are never skipped. Nor is the step after
+    /// [`Engine::resume`], so an interrupted picture may differ from an uninterrupted one.
     ///
     /// [`Engine::resume`]: crate::Engine::resume
     pub step_cache: f64,
@@ -62,13 +62,13 @@ impl Request {
 pub struct RequestLora {
     /// One of [`Engine::loras`](crate::Engine::loras).
     pub name: String,
-    /// The digest that it must have: under the same name another engine may have other numbers.
+    /// The digest that it must have: another engine may have another LoRA under the same name.
     pub digest: String,
-    /// What its changes are multiplied by; with 0 it changes nothing.
+    /// Factor of its changes; with 0 it changes nothing.
     pub weight: f64,
 }
 
-/// LoRAs of one request.
+/// Most LoRAs of one request.
 pub const MAX_LORAS: usize = 4;
-/// What a LoRA's changes may be multiplied by: beyond this it leaves nothing of the model.
+/// Allowed factors of a LoRA's changes: beyond these, nothing is left of the model.
 pub const LORA_WEIGHT: RangeInclusive<f64> = -10.0..=10.0;

@@ -1,8 +1,8 @@
-//! Image resizing as Pillow does it, to the byte.
+//! Image resizing with the same bytes as Pillow.
 //!
-//! Resizing libraries agree on the filters but not on the last bit; a few levels in a reference image
-//! move the whole picture by more than the tolerance we promise. So this follows Pillow's fixed-point
-//! arithmetic: filter weights with 22 fractional bits, across first, then down, bytes in between.
+//! Resizing libraries agree on the filters but not on the last bit, and a few levels in a reference image change the
+//! whole picture by more than our tolerance. So this follows Pillow's fixed-point arithmetic: filter weights with 22
+//! fractional bits, horizontal first, then vertical, bytes in between.
 
 use crate::Image;
 
@@ -62,9 +62,9 @@ pub(crate) fn resize(image: &Image, width: u32, height: u32, filter: Filter) -> 
     resizing.finish()
 }
 
-/// Resizes a picture that comes row by row: all that is kept of it is as wide as the result.
+/// Resizes a picture row by row. Only rows of the result's width are kept.
 pub(crate) struct Resizing {
-    /// Where the pixels of a row come from; none if it keeps its width.
+    /// Source pixels of a row; none if the width stays the same.
     windows: Option<Vec<Window>>,
     across: Image,
     height: u32,
@@ -72,7 +72,7 @@ pub(crate) struct Resizing {
 }
 
 impl Resizing {
-    /// From and to a width and a height, all at least 1.
+    /// Resizes from one width and height to another, all at least 1.
     pub(crate) fn new(from: (u32, u32), to: (u32, u32), filter: Filter) -> Self {
         let rgb = Vec::with_capacity(Self::bytes(from, to) as usize);
         Self {
@@ -83,7 +83,7 @@ impl Resizing {
         }
     }
 
-    /// Bytes that it keeps before the last row has come.
+    /// Bytes that it holds before the last row.
     pub(crate) fn bytes(from: (u32, u32), to: (u32, u32)) -> u64 {
         3 * u64::from(to.0) * u64::from(from.1)
     }
@@ -100,7 +100,7 @@ impl Resizing {
         }
     }
 
-    /// The resized picture, once all rows have come.
+    /// The resized picture, after all rows were pushed.
     pub(crate) fn finish(self) -> Image {
         let Self { across, height, filter, .. } = self;
         if height == across.height { across } else { resize_down(&across, height, filter) }
@@ -138,7 +138,7 @@ struct Window {
 
 fn windows(from: u32, to: u32, filter: Filter) -> Vec<Window> {
     let scale = f64::from(from) / f64::from(to);
-    // Shrinking widens the filter; growing never narrows it.
+    // Shrinking widens the filter; enlarging does not narrow it.
     let spread = scale.max(1.0);
     let support = filter.support() * spread;
     (0..to)

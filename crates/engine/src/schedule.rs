@@ -2,9 +2,9 @@
 
 /// `steps + 1` timesteps from 1 down to 0 for a picture of `width` x `height` pixels.
 ///
-/// They are shifted towards 1 by `e^mu / (e^mu + 1/t - 1)` with a `mu` linear in the sequence
-/// length. The reference takes that length as `(width / 8) * (height / 8) / 256`, a sixty-fourth of
-/// the tokens that other FLUX code counts; pictures depend on it, so it is kept.
+/// They are shifted towards 1 by `e^mu / (e^mu + 1/t - 1)` with a `mu` that is linear in the sequence length. The
+/// reference computes that length as `(width / 8) * (height / 8) / 256`, a sixty-fourth of the tokens that other FLUX
+/// code counts. Pictures depend on it, so it stays.
 pub fn timesteps(steps: usize, width: usize, height: usize) -> Vec<f32> {
     let sequence = (width / 8) * (height / 8) / 256;
     let shift = shift(sequence).exp() as f32;
@@ -17,8 +17,7 @@ fn shift(sequence: usize) -> f64 {
     slope * sequence as f64 + (0.5 - slope * 256.0)
 }
 
-/// In single precision and in torch's order, where a number divided by a tensor is the tensor's
-/// reciprocal times the number.
+/// In single precision and in torch's order: a number divided by a tensor is the tensor's reciprocal times the number.
 fn shifted(t: f32, shift: f32) -> f32 {
     1.0 / ((1.0 / t - 1.0) + shift) * shift
 }

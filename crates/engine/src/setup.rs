@@ -1,4 +1,4 @@
-//! How a model is loaded.
+//! Settings for loading a model.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -10,44 +10,44 @@ use crate::placement::Placement;
 use crate::plan::{Picture, Plan, Speed};
 use crate::request::LORA_WEIGHT;
 
-/// How a model is loaded.
+/// Settings for loading a model.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// Where it computes.
+    /// The device.
     pub device: Device,
-    /// The type that is computed in.
+    /// The compute type.
     pub dtype: DType,
-    /// Where its parts lie, and how its large matrices are kept.
+    /// Where its parts are, and how its large matrices are stored.
     pub placement: Placement,
-    /// LoRAs beside USO's.
+    /// LoRAs besides USO's.
     pub loras: Vec<ExtraLora>,
-    /// The folder of LoRAs that requests may name.
+    /// The folder of LoRAs that requests may ask for.
     pub lora_folder: Option<PathBuf>,
-    /// Whether a packed file's numbers are read and held against the digest that the file states; else it is trusted.
+    /// Whether to check a packed file's numbers against the digest that it states, which reads the whole file.
     pub verify: bool,
-    /// What its plan says, if it follows one.
+    /// The plan, if there is one.
     pub plan: Option<Planned>,
 }
 
-/// What a plan says of a model that is loaded as it says.
+/// Results of a plan that matter after loading.
 #[derive(Debug, Clone)]
 pub struct Planned {
-    /// The plan in a line.
+    /// The plan in one line.
     pub summary: String,
-    /// Bytes of the device that samples and encoded prompts may take at most.
+    /// Most bytes of device memory that samples and encoded prompts may take.
     pub budget: u64,
-    /// Bytes of the device that stay free.
+    /// Bytes of device memory to keep free.
     pub reserve: u64,
     /// The device's speed, if it is known.
     pub speed: Option<Speed>,
     /// Bytes of weight files that loading will read.
     pub stored_bytes: u64,
-    /// The largest picture that it is for.
+    /// The largest picture that the plan is for.
     pub largest: Picture,
 }
 
 impl Setup {
-    /// All on the device, matrices in the compute type or as their file has them, and no LoRA beside USO's.
+    /// Everything on the device, matrices in the compute type or as in their file, and no LoRA besides USO's.
     pub fn new(device: Device, dtype: DType) -> Self {
         Self {
             device,
@@ -60,7 +60,7 @@ impl Setup {
         }
     }
 
-    /// As a plan for this device and compute type says.
+    /// Settings that follow a plan for this device and compute type.
     pub fn planned(device: Device, dtype: DType, plan: &Plan) -> Self {
         let planned = Planned {
             summary: plan.summary(),
@@ -74,12 +74,12 @@ impl Setup {
     }
 }
 
-/// A LoRA for the transformer beside USO's.
+/// A LoRA for the transformer besides USO's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExtraLora {
     /// Its file.
     pub file: PathBuf,
-    /// What its changes are multiplied by.
+    /// Factor of its changes.
     pub weight: f64,
 }
 
@@ -90,9 +90,10 @@ impl FromStr for ExtraLora {
     fn from_str(text: &str) -> Result<Self, Error> {
         let refused = |reason: String| Error::Request { parameter: "lora", reason };
         let (file, weight) = match text.rsplit_once(':') {
-            // A name may have a colon of its own.
+            // A file name may contain a colon.
             Some((file, weight)) if !Path::new(text).is_file() => {
-                let weight: f64 = weight.parse().map_err(|_| refused(format!("{weight:?} is no number")))?;
+                let weight: f64 =
+                    weight.parse().map_err(|_| refused(format!("{weight:?} is not a number")))?;
                 (file, weight)
             }
             _ => (text, 1.0),

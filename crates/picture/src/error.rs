@@ -1,20 +1,20 @@
-/// Why bytes give no picture.
+/// Why bytes cannot be decoded as a picture.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// They are something else.
+    /// They are of another format.
     #[error("neither PNG nor JPEG nor WebP")]
     OtherKind,
-    /// The header announces more than the limits allow; says how much.
+    /// The picture is larger than the limits allow; says by how much.
     #[error("{0}")]
     TooLarge(String),
-    /// The picture is not all there.
+    /// The data ends before the picture is complete.
     #[error("the file ends early")]
     EndsEarly,
-    /// Something in them contradicts itself.
+    /// The data contradicts itself.
     #[error("the file is damaged: {0}")]
     Damaged(String),
-    /// A way of storing pictures that is not read here.
+    /// An unsupported feature of the format.
     #[error("not supported: {0}")]
     NotSupported(&'static str),
 }

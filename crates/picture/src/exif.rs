@@ -1,6 +1,6 @@
-//! Which way up a picture is, from what cameras and programs write beside it.
+//! Orientation of a picture from the metadata that cameras and programs write.
 
-/// Orientation, 1 to 8, from Exif data, or else from XMP.
+/// Orientation, 1 to 8, from Exif data, else from XMP.
 pub(crate) fn orientation(exif: Option<&[u8]>, xmp: Option<&[u8]>) -> Option<u8> {
     exif.and_then(from_exif).or_else(|| xmp.and_then(from_xmp)).filter(|value| (1..=8).contains(value))
 }
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn no_part_of_it_does_harm() {
+    fn truncated_metadata_gives_no_wrong_orientation() {
         for end in 0..LITTLE.len() {
             assert!(matches!(orientation(Some(&LITTLE[..end]), None), None | Some(6)));
         }

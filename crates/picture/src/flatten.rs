@@ -1,17 +1,17 @@
-//! Pixels of any kind as red, green and blue of 8 bits.
+//! Converts pixels of any kind to 8-bit red, green and blue.
 
-/// What a pixel is made of.
+/// Layout of a pixel.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Samples {
-    /// Values of a pixel: 1 or 2 for grey, 3 or 4 for colours, an even number if the last is opacity.
+    /// Values per pixel: 1 or 2 for grey, 3 or 4 for colours; with an even number the last is opacity.
     pub(crate) channels: usize,
-    /// Bytes of a value; of more than one, the first is the high one.
+    /// Bytes per value; the first is the highest.
     pub(crate) width: usize,
-    /// The one colour that is transparent, whatever opacity says.
+    /// A colour that is transparent, whatever its opacity.
     pub(crate) clear: Option<[u8; 3]>,
 }
 
-/// Turns pixels into red, green and blue. Transparency is laid on white, of wide values the high byte is kept.
+/// Converts pixels to red, green and blue. Transparency is composited on white; wide values keep their high byte.
 pub(crate) fn flatten(pixels: &[u8], samples: Samples, rgb: &mut Vec<u8>) {
     rgb.clear();
     let Samples { channels, width, clear } = samples;

@@ -1,8 +1,11 @@
-//! What the first bytes of a picture tell: its kind and its size, without a decoder.
+//! Kind and size of a picture from its first bytes, without a decoder.
+//!
+//! Our own and not the crate `imagesize`: [`Picture::open`](crate::Picture::open) also needs orientation, interlacing and
+//! components from the same headers, so with the crate each header would be read twice, by two readers.
 
 use crate::{jpeg, png, webp};
 
-/// Kinds of picture that references may be.
+/// Supported kinds of pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PictureKind {
     /// PNG.
@@ -31,7 +34,7 @@ impl PictureKind {
         Self::ALL.into_iter().find(|kind| kind.media_type() == text)
     }
 
-    /// The kind that a file is, by its first bytes.
+    /// The kind of a file, by its first bytes.
     pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(Self::Png),
@@ -41,7 +44,7 @@ impl PictureKind {
         }
     }
 
-    /// Width and height as they are stored, or none if these bytes, which need not be the whole file, do not tell.
+    /// Width and height in pixels as stored. `bytes` need not be the whole file; none if they do not contain the size.
     pub fn size(self, bytes: &[u8]) -> Option<(u32, u32)> {
         match self {
             Self::Png => png::size(bytes),
@@ -51,7 +54,7 @@ impl PictureKind {
     }
 }
 
-/// The media type of a picture of another kind, so that whoever sent it is told what it is.
+/// The media type of a picture of another kind, for error messages.
 pub fn other_kind(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
@@ -61,11 +64,6 @@ pub fn other_kind(bytes: &[u8]) -> Option<&'static str> {
         [_, _, _, _, b'f', b't', b'y', b'p', b'h' | b'm', ..] => Some("image/heif"),
         _ => None,
     }
-}
-
-/// The `N` bytes at a place, if they are there.
-pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -103,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn no_part_of_a_picture_does_harm() {
+    fn a_truncated_header_gives_no_wrong_size() {
         for bytes in [PNG, JPEG, WEBP] {
             for end in 0..bytes.len() {
                 if let Some(kind) = PictureKind::of_bytes(&bytes[..end]) {

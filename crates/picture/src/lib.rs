@@ -1,12 +1,10 @@
-//! What a picture's bytes hold: kind, size, and rows of pixels, as Pillow reads them.
-//!
-//! The one place that tells PNG, JPEG and WebP apart, reads their headers and decodes them. Bytes come from anybody:
-//! [`Picture::open`] reads the header alone and says what decoding would take, so that whoever holds the memory can
-//! decide before any of it is taken.
+#![doc = include_str!("../README.md")]
 
+mod bytes;
 mod error;
 mod exif;
 mod flatten;
+mod header;
 mod jpeg;
 mod kind;
 mod png;
@@ -14,13 +12,13 @@ mod turn;
 mod webp;
 
 pub use error::Error;
+use header::Header;
 pub use kind::{PictureKind, other_kind};
-use turn::Turn;
 
-/// How large a picture may be before it is refused undecoded.
+/// Limits on the size of a picture. A larger one is refused without decoding it.
 #[derive(Debug, Clone)]
 pub struct DecodeLimits {
-    /// Pixels.
+    /// Most pixels.
     pub max_pixels: u64,
     /// Longest side in pixels.
     pub max_side: u32,
@@ -54,16 +52,7 @@ impl DecodeLimits {
     }
 }
 
-/// What a header tells.
-struct Header {
-    /// Width and height as they are stored.
-    size: (u32, u32),
-    turn: Turn,
-    /// Bytes that the decoder of this kind holds at most, beside the file and a few rows.
-    memory: u64,
-}
-
-/// A picture whose header has been read, and which is within its limits.
+/// A picture whose header was read and is within its limits.
 pub struct Picture<'a> {
     bytes: &'a [u8],
     kind: PictureKind,
@@ -91,8 +80,8 @@ impl<'a> Picture<'a> {
         self.header.turn.upright(self.header.size)
     }
 
-    /// Bytes that [`Picture::rows`] holds at most beside the file: known from the header, never more than 11 a pixel
-    /// and a few rows.
+    /// Most bytes that [`Picture::rows`] holds besides the file. Known from the header, and at most 11 per pixel plus a
+    /// few rows.
     pub fn memory(&self) -> u64 {
         let (width, height) = self.header.size;
         let turned = if self.header.turn.needs_all() { 3 * u64::from(width) * u64::from(height) } else { 0 };
@@ -100,13 +89,13 @@ impl<'a> Picture<'a> {
         self.header.memory + turned + ROWS * 4 * u64::from(width.max(height))
     }
 
-    /// Decodes; gives one row after another to `sink`, from the top, three bytes a pixel: red, green, blue.
+    /// Decodes the picture. Calls `sink` with each row from the top, three bytes per pixel: red, green, blue.
     ///
-    /// Orientation is applied, transparency is laid on white, 16-bit values keep their high byte, an animation gives its
-    /// first frame.
+    /// Orientation is applied, transparency is composited on white, 16-bit values keep their high byte, and an
+    /// animation gives its first frame.
     ///
     /// # Errors
-    /// [`Error`] for damaged data and what the decoders do not know. Rows that were given before are worth nothing then.
+    /// [`Error`] for damaged data and unsupported features. Rows that `sink` got before are not valid then.
     pub fn rows(&self, sink: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
         let mut decode = |sink: &mut dyn FnMut(&[u8])| match self.kind {
             PictureKind::Png => png::rows(self.bytes, sink),

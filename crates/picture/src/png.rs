@@ -4,13 +4,14 @@ use std::io::Cursor;
 
 use png::{BitDepth, ColorType, Decoder, Info, InterlaceInfo, Reader, Transformations};
 
+use crate::bytes::array;
 use crate::flatten::{Samples, flatten};
-use crate::kind::array;
+use crate::header::Header;
 use crate::turn::Turn;
-use crate::{Error, Header, exif};
+use crate::{Error, exif};
 
 const SIGNATURE: usize = 8;
-/// Length, name and check sum of a chunk.
+/// Bytes of the length, name and checksum of a chunk.
 const AROUND: usize = 12;
 
 pub(crate) fn size(bytes: &[u8]) -> Option<(u32, u32)> {
@@ -28,7 +29,7 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, Error> {
 
 const XMP: &[u8] = b"XML:com.adobe.xmp\0";
 
-/// The content of the first chunk of this name that begins so.
+/// The content of the first chunk with this name that begins with `beginning`.
 fn chunk<'a>(bytes: &'a [u8], name: &[u8; 4], begin: &[u8]) -> Option<&'a [u8]> {
     let mut at = SIGNATURE;
     loop {
@@ -44,13 +45,13 @@ fn chunk<'a>(bytes: &'a [u8], name: &[u8; 4], begin: &[u8]) -> Option<&'a [u8]> 
 pub(crate) fn rows(bytes: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
     let mut decoder = Decoder::new(Cursor::new(bytes));
     decoder.set_transformations(Transformations::EXPAND);
-    // Profiles and texts may be compressed to next to nothing, and nothing here asks for them.
+    // Profiles and texts may expand to a large size, and nothing here needs them.
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
     let mut reader = decoder.read_info()?;
     if reader.info().interlaced { interlaced(&mut reader, sink) } else { plain(&mut reader, sink) }?;
     match reader.finish().map_err(Error::from) {
-        // All rows are there, and what comes after them is not missed.
+        // All rows are there; what comes after them is not needed.
         Err(Error::EndsEarly) => Ok(()),
         end => end,
     }
@@ -67,7 +68,7 @@ fn plain(reader: &mut Reader<Cursor<&[u8]>>, sink: &mut dyn FnMut(&[u8])) -> Res
     Ok(())
 }
 
-/// Seven smaller pictures, whose pixels are put where they belong.
+/// Decodes an interlaced picture: seven smaller pictures, whose pixels are put into place.
 fn interlaced(reader: &mut Reader<Cursor<&[u8]>>, sink: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
     const PIXEL_BITS: u8 = 24;
     let samples = samples(reader);
@@ -87,7 +88,7 @@ fn interlaced(reader: &mut Reader<Cursor<&[u8]>>, sink: &mut dyn FnMut(&[u8])) -
     Ok(())
 }
 
-/// What rows are made of once they are expanded.
+/// Layout of expanded rows.
 fn samples(reader: &Reader<Cursor<&[u8]>>) -> Samples {
     let (colour, depth) = reader.output_color_type();
     let channels = match colour {
@@ -100,8 +101,8 @@ fn samples(reader: &Reader<Cursor<&[u8]>>) -> Samples {
     Samples { channels, width: if depth == BitDepth::Sixteen { 2 } else { 1 }, clear }
 }
 
-/// The one transparent colour where Pillow takes it for another than the format does: it compares its low bytes with
-/// values that have been made 8 bits wide.
+/// The transparent colour if Pillow reads it differently from the format: it compares its low bytes with values that
+/// have been reduced to 8 bits.
 fn clear_colour(info: &Info) -> Option<[u8; 3]> {
     let clear = info.trns.as_deref()?;
     match (info.color_type, info.bit_depth, clear) {

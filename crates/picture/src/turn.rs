@@ -1,23 +1,23 @@
-//! Pictures are stored as the camera was held, and given upright.
+//! Turns pictures upright, which are stored in the orientation of the camera.
 
 use crate::Error;
 
 /// Takes the next row of a picture.
 type TakeRow<'a> = &'a mut dyn FnMut(&[u8]);
 
-/// How a stored picture is made upright.
+/// How to turn a stored picture upright.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Turn {
     /// Rows of the file are columns of the picture.
     transposed: bool,
-    /// The picture's left side is the right one of the file; its own columns, so after the transposition.
+    /// The picture's left side is the right side of the file, after transposing.
     mirrored: bool,
-    /// The picture's top is the bottom of the file, likewise.
+    /// The picture's top is the bottom of the file, after transposing.
     flipped: bool,
 }
 
 impl Turn {
-    /// From an orientation as Exif counts them; any other number is as good as none.
+    /// From an Exif orientation; any other number counts as none.
     pub(crate) fn of(orientation: Option<u8>) -> Self {
         let (transposed, mirrored, flipped) = match orientation {
             Some(2) => (false, true, false),
@@ -37,12 +37,12 @@ impl Turn {
         if self.transposed { (height, width) } else { (width, height) }
     }
 
-    /// Whether the first upright row can be known only when all rows are.
+    /// Whether the first upright row needs all rows of the file.
     pub(crate) fn needs_all(self) -> bool {
         self.transposed || self.flipped
     }
 
-    /// Has `decode` give the rows of a stored picture of that size, and gives the upright ones to `sink`.
+    /// Decodes the rows of a stored picture of this size with `decode`, and passes the upright rows to `sink`.
     pub(crate) fn rows(
         self,
         size: (u32, u32),
@@ -53,7 +53,7 @@ impl Turn {
             let mut stored = Vec::new();
             let all = 3 * size.0 as usize * size.1 as usize;
             decode(&mut |row| {
-                // Not before the decoder has come to its rows: until then it may need the memory itself.
+                // Allocated only when the first row arrives: until then the decoder may need the memory itself.
                 stored.reserve_exact(all.saturating_sub(stored.len()));
                 stored.extend_from_slice(row);
             })?;

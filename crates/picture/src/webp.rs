@@ -1,13 +1,14 @@
-//! WebP: pictures of their own, and the first of an animation.
+//! WebP: still pictures, and the first frame of animations.
 
 use std::io::Cursor;
 
 use image_webp::WebPDecoder;
 
+use crate::bytes::array;
 use crate::flatten::{Samples, flatten};
-use crate::kind::array;
+use crate::header::Header;
 use crate::turn::Turn;
-use crate::{Error, Header, exif};
+use crate::{Error, exif};
 
 const RIFF_HEADER: usize = 12;
 const CHUNK_HEADER: usize = 8;
@@ -15,8 +16,8 @@ const CHUNK_HEADER: usize = 8;
 const ALPHA: u8 = 0x10;
 const ANIMATION: u8 = 0x02;
 
-/// Bytes a pixel that the decoder holds at most: what it gives, three or four; of a lossless picture another four, of
-/// a lossy one luminance and chrominance; opacity as a lossless picture and as a plane.
+/// Most bytes per pixel that the decoder holds: three or four for its output; for a lossless picture four more, for a
+/// lossy one luminance and chrominance; for opacity a lossless picture and a plane.
 const LOSSLESS: u64 = 8;
 const LOSSY: u64 = 5;
 const LOSSY_WITH_ALPHA: u64 = 11;
@@ -58,7 +59,7 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, Error> {
     Ok(Header { size, turn, memory: a_pixel * u64::from(size.0) * u64::from(size.1) })
 }
 
-/// Chunks from a place on, by name and content; the last may be cut.
+/// Chunks from an offset on, by name and content; the last one may be truncated.
 fn chunks(bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -74,7 +75,7 @@ fn chunk<'a>(bytes: &'a [u8], wanted: &[u8; 4]) -> Option<&'a [u8]> {
     chunks(bytes.get(RIFF_HEADER..)?).find(|(name, _)| name == wanted).map(|(_, content)| content)
 }
 
-/// One picture in a file.
+/// A picture in a file.
 struct Still<'a> {
     /// `VP8 ` or `VP8L`.
     kind: &'static [u8; 4],
@@ -83,7 +84,7 @@ struct Still<'a> {
 }
 
 impl<'a> Still<'a> {
-    /// The only one, or the first of an animation.
+    /// The only picture, or the first frame of an animation.
     fn find(bytes: &'a [u8]) -> Result<Self, Error> {
         let animated =
             chunk(bytes, b"VP8X").is_some_and(|flags| flags.first().is_some_and(|f| f & ANIMATION != 0));
@@ -107,7 +108,7 @@ impl<'a> Still<'a> {
         Err(Error::EndsEarly)
     }
 
-    /// A file that holds nothing else.
+    /// A file that holds only this picture.
     fn file(&self, (width, height): (u32, u32)) -> Vec<u8> {
         let three = |side: u32| (side - 1).to_le_bytes().into_iter().take(3);
         let flags = if self.alpha.is_some() { ALPHA } else { 0 };
@@ -120,7 +121,7 @@ impl<'a> Still<'a> {
             body.extend_from_slice(content);
             body.resize(body.len().next_multiple_of(2), 0);
         };
-        // A lossless picture says by itself whether it has opacity.
+        // A lossless picture states itself whether it has opacity.
         if let Some(alpha) = self.alpha {
             add(b"VP8X", &extended);
             add(b"ALPH", alpha);
@@ -130,7 +131,7 @@ impl<'a> Still<'a> {
     }
 }
 
-/// A picture of an animation and where on the canvas it lies.
+/// A frame of an animation and its place on the canvas.
 struct Frame<'a> {
     left: u32,
     top: u32,
@@ -161,7 +162,7 @@ pub(crate) fn rows(bytes: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), Erro
     }
 }
 
-/// Without `alpha`, what is behind transparent pixels is shown.
+/// Without `alpha`, the colours of transparent pixels are shown.
 fn still(bytes: &[u8], size: (u32, u32), alpha: bool, sink: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
     let mut decoder = WebPDecoder::new(Cursor::new(bytes))?;
     if decoder.dimensions() != size {
@@ -181,7 +182,7 @@ fn still(bytes: &[u8], size: (u32, u32), alpha: bool, sink: &mut dyn FnMut(&[u8]
     Ok(())
 }
 
-/// The first picture on an empty canvas, as if it were the only one: a whole canvas beside it would take as much again.
+/// The first frame on an empty canvas. Decoded as a still picture, because a separate canvas would double the memory.
 fn first_of_animation(bytes: &[u8], alpha: bool, sink: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
     let (width, height) = size(bytes).ok_or(Error::EndsEarly)?;
     let frame = Frame::first(bytes)?;

@@ -34,7 +34,7 @@ pub struct Config {
     /// Parts that the queue is split into by tenant, so that a Redis Cluster can spread them. Fixed with
     /// the first [`crate::Queue::migrate`].
     pub shards: u16,
-    /// Replicas that must have new work before a client is told that it is accepted; 0 waits for none.
+    /// Replicas that must have new work before the client gets the answer that it is accepted; 0 waits for none.
     pub replicas: u32,
     /// How long a lease lasts without renewal: at least 10.5 s, so that a silent link of 9 s costs none. Nobody goes on
     /// with the job of a worker that has died before it is over.

@@ -41,7 +41,7 @@ pub enum Error {
     /// The settings cannot be used.
     #[error("redis settings: {0}")]
     Settings(String),
-    /// The queue's data is split into another number of shards: tenants would be looked for in the wrong ones.
+    /// The queue's data is split into another number of shards: tenants would be sought in the wrong ones.
     #[error("the queue has {found} shard(s), and {asked} were asked for: set the number it has")]
     WrongShards {
         /// The number found.
@@ -70,9 +70,6 @@ pub enum Error {
         /// The newest layout this version knows.
         known: u32,
     },
-    /// A private Redis could not be started.
-    #[error("private redis: {0}")]
-    PrivateRedis(String),
 }
 
 impl Error {

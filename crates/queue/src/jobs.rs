@@ -33,7 +33,7 @@ pub use job::{Blocked, Checkpoint, Failure, JobView, Output, State};
 pub use keeper::{Keeper, Renewer};
 pub use lease::{Lease, MAX_CHECKPOINT, MAX_PREVIEW};
 pub use list::{JobPage, ListCursor, ListFilter};
-pub use position::Place;
+pub use position::QueuePosition;
 pub use reap::Reaped;
 pub use receipt::{PromptTokens, Receipt, TokenCount, UsedLora};
 pub use repeat::EarlierJob;

@@ -1,15 +1,4 @@
-//! The life of a job, kept in Redis Streams.
-//!
-//! A producer [`Queue::submit`]s a [`JobSpec`]; it waits in its tenant's backlog. A worker
-//! [`Queue::claim`]s the best waiting job and gets a [`Lease`], which a [`Renewer`] renews while the
-//! device works. [`Lease::progress`] reports steps; [`Lease::complete`], [`Lease::fail`] or
-//! [`Lease::release`] end the attempt. A worker that dies renews nothing: any process that calls
-//! [`Queue::reap`] gives its job back. Each change is one call of a Redis function
-//! (`migrations/0001_jobs`, where `base.lua` explains the keys), checked against the lease's fence and
-//! token, so what a lost worker still says changes nothing.
-//!
-//! Everything that happens is an event in one stream a shard ([`Queue::tail`]); what is, is a record
-//! ([`Queue::view`]). Who may ask for all this over HTTP is kept here, too ([`Queue::find_key`]).
+#![doc = include_str!("../README.md")]
 
 mod access;
 mod answers;
@@ -20,7 +9,6 @@ mod error;
 mod id;
 mod jobs;
 mod limits;
-pub mod private_redis;
 mod queue;
 mod random;
 mod redis;
@@ -45,9 +33,9 @@ pub use jobs::{
     Class, DeadLetter, Defaults, Depth, EarlierJob, EventId, EventKind, EventTail, Failure, Fault,
     FieldError, Format, GUIDANCE, History, JobEvent, JobPage, JobSpec, JobView, Keeper, LORA_WEIGHT, Lease,
     LetterId, ListCursor, ListFilter, Lora, MAX_CHECKPOINT, MAX_LORAS, MAX_METADATA, MAX_PREVIEW, MAX_PROMPT,
-    MAX_SEED, MAX_STYLES, MAX_URL, NewBatch, Output, Place, PromptTokens, Reaped, Receipt, Removed, Renewer,
-    Retried, SIDE, STEP_CACHE, STEPS, Scope, Source, State, Stats, Submission, Submitted, TokenCount,
-    UsedLora, Window, WindowView, WorkerId, WorkerLora, WorkerReport, WorkerState,
+    MAX_SEED, MAX_STYLES, MAX_URL, NewBatch, Output, PromptTokens, QueuePosition, Reaped, Receipt, Removed,
+    Renewer, Retried, SIDE, STEP_CACHE, STEPS, Scope, Source, State, Stats, Submission, Submitted,
+    TokenCount, UsedLora, Window, WindowView, WorkerId, WorkerLora, WorkerReport, WorkerState,
 };
 pub use limits::{EVENTS_KEPT, IDLE_FOR, KEY_LIFE, MAX_SESSIONS};
 pub use queue::Queue;

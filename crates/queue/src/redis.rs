@@ -15,6 +15,5 @@ mod wake;
 
 pub(crate) use connection::Connection;
 pub use durability::Durability;
-pub(crate) use durability::OLDEST_REDIS;
 pub use migrate::LAYOUT;
 pub use wake::Wakeups;

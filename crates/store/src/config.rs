@@ -1,11 +1,12 @@
-//! Where the store lies and what it may take.
+//! Settings of the store.
 
 use std::fmt;
 use std::time::Duration;
 
-use hyper::Uri;
+use http::Uri;
 
-use crate::{Error, outside};
+use crate::address_guard;
+use crate::error::Error;
 
 /// Longest name that a bucket ever could have, in bytes.
 const LONGEST_BUCKET: usize = 255;
@@ -42,21 +43,21 @@ pub enum WebReferences {
     Off,
     /// Those of the internet, over https.
     Public,
-    /// All that this machine can reach, over plain http too. Whoever may submit jobs can then make it call anything
+    /// All that this machine can reach, over plain http too. Everyone who may submit jobs can then make it call anything
     /// in its network.
     Any,
 }
 
 impl WebReferences {
-    /// Looks at an address that a job names; what it means is found out when it is fetched.
+    /// Checks an address that a job names; its host name is looked up only when it is fetched.
     ///
     /// # Errors
-    /// Why it is not taken, in words.
+    /// Why it is refused.
     pub fn check(self, url: &str) -> Result<(), String> {
         match self {
-            Self::Off => Err("references do not come from the web here".into()),
-            Self::Public => outside::check_url(url, false).map(|_| ()),
-            Self::Any => outside::check_url(url, true).map(|_| ()),
+            Self::Off => Err("references from the web are not allowed here".into()),
+            Self::Public => address_guard::check_url(url, false).map(|_| ()),
+            Self::Any => address_guard::check_url(url, true).map(|_| ()),
         }
     }
 }

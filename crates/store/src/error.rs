@@ -2,7 +2,6 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
@@ -29,15 +28,15 @@ pub enum Error {
         bucket: String,
     },
     /// The service refused our keys, or what they may do there.
-    #[error("the object store denies access to {place}: {code}")]
+    #[error("the object store denies access to {object}: {code}")]
     Denied {
         /// `s3://bucket/key` or `s3://bucket`.
-        place: String,
+        object: String,
         /// The service's own code.
         code: String,
     },
     /// A reference in a bucket that this fleet does not read from.
-    #[error("bucket s3://{bucket} is not one that references may come from")]
+    #[error("references may not come from bucket s3://{bucket}")]
     NotAllowed {
         /// The bucket's name.
         bucket: String,
@@ -99,38 +98,38 @@ pub enum Error {
         key: String,
     },
     /// The call with all its retries took longer than it may.
-    #[error("the object store did not finish with {place} within {limit:?}")]
+    #[error("the object store did not finish with {object} within {limit:?}")]
     TimedOut {
         /// `s3://bucket/key` or `s3://bucket`.
-        place: String,
+        object: String,
         /// The bound.
         limit: Duration,
     },
     /// The service asks to come back later or has a fault of its own.
-    #[error("the object store cannot serve {place} now: {code} (status {status})")]
+    #[error("the object store cannot serve {object} now: {code} (status {status})")]
     Busy {
         /// `s3://bucket/key` or `s3://bucket`.
-        place: String,
+        object: String,
         /// The service's own code.
         code: String,
         /// HTTP status.
         status: u16,
     },
     /// The service answered with an error that a second try will not change.
-    #[error("the object store refused {place}: {code} (status {status})")]
+    #[error("the object store refused {object}: {code} (status {status})")]
     Refused {
         /// `s3://bucket/key` or `s3://bucket`.
-        place: String,
+        object: String,
         /// The service's own code.
         code: String,
         /// HTTP status.
         status: u16,
     },
     /// The request could not even be made, for example with an empty key.
-    #[error("no request can be made for {place}")]
+    #[error("no request can be made for {object}")]
     Request {
         /// `s3://bucket/key` or `s3://bucket`.
-        place: String,
+        object: String,
         /// What the client said.
         source: Source,
     },
@@ -148,7 +147,7 @@ pub enum Error {
         bucket: String,
     },
     /// Keys that were found hold what no key has.
-    #[error("the s3 {which} cannot be used: it has blanks, line ends or other signs in it that no key has")]
+    #[error("the s3 {which} cannot be used: it has blanks, line ends or other characters that no key has")]
     BadKey {
         /// Which of them.
         which: &'static str,
@@ -173,22 +172,6 @@ pub enum Error {
     /// The client for references from the web cannot be made.
     #[error("tls cannot be set up")]
     Tls(#[source] reqwest::Error),
-    /// The folder to serve cannot be used.
-    #[error("cannot serve {} as an object store", path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// Why not.
-        source: Source,
-    },
-    /// The folder server's port cannot be had.
-    #[error("cannot listen on {address}")]
-    Listen {
-        /// Address and port asked for.
-        address: String,
-        /// Why not.
-        source: std::io::Error,
-    },
 }
 
 impl Error {
@@ -206,8 +189,8 @@ impl Error {
 }
 
 impl Error {
-    /// Whether it is said of this object or of this request alone: another one may well succeed. All else may be
-    /// the service's, whose health a call shows that must succeed: [`Store::probe`](crate::Store::probe) or
+    /// Whether the error is about this object or this request alone: another one may succeed. All others may be the
+    /// service's; you can check its health by a call that must succeed: [`Store::probe`](crate::Store::probe) or
     /// [`Store::probe_reading`](crate::Store::probe_reading).
     pub fn is_the_objects_own(&self) -> bool {
         match self {
@@ -231,9 +214,7 @@ impl Error {
             | Self::BadKey { .. }
             | Self::NoCredentials { .. }
             | Self::BadLifetime { .. }
-            | Self::Tls(_)
-            | Self::Folder { .. }
-            | Self::Listen { .. } => false,
+            | Self::Tls(_) => false,
         }
     }
 
@@ -243,11 +224,10 @@ impl Error {
     }
 }
 
-/// Why a reference from the web did not come. Addresses are shown without what stands behind a `?`: it may be a
-/// secret.
+/// Why a reference from the web could not be fetched. Addresses are shown without their query: it may hold a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum WebError {
-    /// It leads, or was redirected, to where nothing is fetched from.
+    /// Its address, or one it redirects to, is not allowed.
     #[error("{url} is not fetched: {reason}")]
     NotAllowed {
         /// The address.
@@ -255,7 +235,7 @@ pub enum WebError {
         /// Why not.
         reason: String,
     },
-    /// There is nothing, or only an error.
+    /// The server answered with an error.
     #[error("{url} answered with status {status}")]
     Status {
         /// The address.
@@ -263,7 +243,7 @@ pub enum WebError {
         /// HTTP status.
         status: u16,
     },
-    /// It leads from one address to the next for too long.
+    /// It redirects too often.
     #[error("{url} is redirected more than {limit} times")]
     TooManyRedirects {
         /// The address.
@@ -313,34 +293,24 @@ fn looks_like(found: Option<&str>) -> String {
     found.map_or_else(String::new, |found| format!(": it looks like {found}"))
 }
 
-/// What a call is about; shown as an S3 URI.
+/// The object or the bucket that a call is about; shown as an S3 URI.
 #[derive(Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct ObjectRef<'a> {
     pub(crate) bucket: &'a str,
     pub(crate) key: Option<&'a str>,
 }
 
-impl Place<'_> {
-    fn missing(self) -> Error {
-        let bucket = self.bucket.to_owned();
-        match self.key {
-            Some(key) => Error::Missing { bucket, key: key.to_owned() },
-            None => Error::MissingBucket { bucket },
-        }
-    }
-}
-
-impl fmt::Display for Place<'_> {
+impl fmt::Display for ObjectRef<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "s3://{}", self.bucket)?;
         self.key.map_or(Ok(()), |key| write!(formatter, "/{key}"))
     }
 }
 
-/// Sorts what the S3 client reports.
+/// Turns the S3 client's error into ours.
 pub(crate) fn classify<E>(
     error: SdkError<E, HttpResponse>,
-    place: Place<'_>,
+    object: ObjectRef<'_>,
     service: &str,
     limit: Duration,
 ) -> Error
@@ -348,10 +318,12 @@ where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
 {
     match error {
-        SdkError::TimeoutError(_) => Error::TimedOut { place: place.to_string(), limit },
-        SdkError::ServiceError(answer) => refusal(answer.err().code(), answer.raw().status().as_u16(), place),
+        SdkError::TimeoutError(_) => Error::TimedOut { object: object.to_string(), limit },
+        SdkError::ServiceError(answer) => {
+            refusal(answer.err().code(), answer.raw().status().as_u16(), object)
+        }
         SdkError::ResponseError(answer) if !answer.raw().status().is_success() => {
-            refusal(None, answer.raw().status().as_u16(), place)
+            refusal(None, answer.raw().status().as_u16(), object)
         }
         SdkError::DispatchFailure(failure) if failure.is_timeout() => {
             Error::Unreachable { service: service.to_owned(), source: "no answer in time".into() }
@@ -359,7 +331,7 @@ where
         failure @ (SdkError::DispatchFailure(_) | SdkError::ResponseError(_)) if !is_user(&failure) => {
             Error::Unreachable { service: service.to_owned(), source: failure.into() }
         }
-        failure => Error::Request { place: place.to_string(), source: failure.into() },
+        failure => Error::Request { object: object.to_string(), source: failure.into() },
     }
 }
 
@@ -367,17 +339,25 @@ fn is_user<E, R>(failure: &SdkError<E, R>) -> bool {
     matches!(failure, SdkError::DispatchFailure(failure) if failure.is_user())
 }
 
-/// Sorts an answer of the service that is an error. `HEAD` answers carry no code.
-fn refusal(code: Option<&str>, status: u16, place: Place<'_>) -> Error {
+fn missing(object: ObjectRef<'_>) -> Error {
+    let bucket = object.bucket.to_owned();
+    match object.key {
+        Some(key) => Error::Missing { bucket, key: key.to_owned() },
+        None => Error::MissingBucket { bucket },
+    }
+}
+
+/// Turns the service's error answer into ours. `HEAD` answers carry no code.
+fn refusal(code: Option<&str>, status: u16, object: ObjectRef<'_>) -> Error {
     if code == Some("NoSuchBucket") {
-        return Error::MissingBucket { bucket: place.bucket.to_owned() };
+        return Error::MissingBucket { bucket: object.bucket.to_owned() };
     }
     let code = code.unwrap_or("no code given").to_owned();
-    let place_name = place.to_string();
+    let uri = object.to_string();
     match status {
-        404 => place.missing(),
-        401 | 403 => Error::Denied { place: place_name, code },
-        408 | 425 | 429 | 500.. => Error::Busy { place: place_name, code, status },
-        _ => Error::Refused { place: place_name, code, status },
+        404 => missing(object),
+        401 | 403 => Error::Denied { object: uri, code },
+        408 | 425 | 429 | 500.. => Error::Busy { object: uri, code, status },
+        _ => Error::Refused { object: uri, code, status },
     }
 }

@@ -1,16 +1,16 @@
-//! References in: bounded in bytes, in time and in where they may come from.
+//! Fetches references: bounded in bytes, in time and to allowed buckets.
 
 use bytes::{Bytes, BytesMut};
 use uso_picture::{PictureKind, other_kind};
 
-use crate::error::Place;
-use crate::keep::tag_of;
+use crate::error::{Error, ObjectRef};
 use crate::publish::{DIGEST, hexadecimal_sha256};
-use crate::{Error, Store};
+use crate::store::Store;
+use crate::tag::tag_of;
 
 impl Store {
-    /// The bytes of a reference image. Only its first bytes are looked at here: whether it decodes,
-    /// and to how many pixels, is for the decoder to judge.
+    /// The bytes of a reference image. Only its first bytes are checked here: the decoder checks the rest and the
+    /// number of pixels.
     ///
     /// # Errors
     /// [`Error::NotAllowed`] for another bucket, [`Error::TooLarge`] before or while it comes,
@@ -20,20 +20,20 @@ impl Store {
         if !self.allows(bucket) {
             return Err(Error::NotAllowed { bucket: bucket.to_owned() });
         }
-        let place = Place { bucket, key: Some(key) };
-        let bytes = self.bounded(place, Box::pin(self.fetch(bucket, key, None))).await?;
+        let object = ObjectRef { bucket, key: Some(key) };
+        let bytes = self.bounded(object, Box::pin(self.fetch(bucket, key, None))).await?;
         check_format(&bytes, bucket, key)?;
         Ok(bytes)
     }
 
-    /// The bytes of a file that a client put into our bucket, as they were when [`Store::look`] gave `tag`.
+    /// The bytes of a file that a client uploaded to our bucket, as they were when [`Store::inspect`] returned `tag`.
     ///
     /// # Errors
     /// As [`Store::fetch_image`], and [`Error::Changed`].
     pub async fn fetch_upload(&self, key: &str, tag: Option<&str>) -> Result<Bytes, Error> {
         let bucket = self.0.config.bucket.as_str();
-        let place = Place { bucket, key: Some(key) };
-        let bytes = self.bounded(place, Box::pin(self.fetch(bucket, key, tag))).await?;
+        let object = ObjectRef { bucket, key: Some(key) };
+        let bytes = self.bounded(object, Box::pin(self.fetch(bucket, key, tag))).await?;
         check_format(&bytes, bucket, key)?;
         Ok(bytes)
     }
@@ -44,16 +44,16 @@ impl Store {
     /// As [`Store::fetch_image`], whatever the bytes are.
     pub async fn get(&self, key: &str) -> Result<Bytes, Error> {
         let bucket = self.0.config.bucket.as_str();
-        self.bounded(Place { bucket, key: Some(key) }, Box::pin(self.fetch(bucket, key, None))).await
+        self.bounded(ObjectRef { bucket, key: Some(key) }, Box::pin(self.fetch(bucket, key, None))).await
     }
 
     async fn fetch(&self, bucket: &str, key: &str, tag: Option<&str>) -> Result<Bytes, Error> {
-        let place = Place { bucket, key: Some(key) };
+        let object = ObjectRef { bucket, key: Some(key) };
         let limit = self.0.config.max_bytes;
         let too_large = |size| Error::TooLarge { bucket: bucket.into(), key: key.into(), limit, size };
 
         let call = self.0.client.get_object().bucket(bucket).key(key).send();
-        let answer = call.await.map_err(|error| self.classify(error, place))?;
+        let answer = call.await.map_err(|error| self.classify(error, object))?;
         let found = tag_of(answer.e_tag(), answer.metadata());
         if tag.is_some_and(|tag| found.is_some_and(|found| found != tag)) {
             return Err(Error::Changed { bucket: bucket.into(), key: key.into() });
@@ -72,7 +72,7 @@ impl Store {
                 key: key.into(),
                 source: error.into(),
             })?;
-            // The announcement may lie.
+            // The announced size may be wrong.
             if (bytes.len() + chunk.len()) as u64 > limit {
                 return Err(too_large(None));
             }

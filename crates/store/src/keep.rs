@@ -1,35 +1,32 @@
-//! What a waiting job names is kept by use: as long as somebody wants it, it never becomes old.
+//! Keeps objects that waiting jobs name: they never become old while a job needs them.
 
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::types::MetadataDirective;
 
-use crate::error::Place;
-use crate::{Error, Store};
-
-/// Metadata of an object that was kept: the tag of its content when it came. Some services give a new one to
-/// every copy.
-const TAG: &str = "tag";
+use crate::error::{Error, ObjectRef};
+use crate::store::Store;
+use crate::tag::{TAG, bare_tag};
 
 impl Store {
-    /// Makes an object of our bucket as new as if it had been put now, if it is older than `age`; its content and
-    /// the tag that [`Store::look`] gives stay the same. Gives whether it is there at all.
+    /// Gives an object of our bucket the present time, if it is older than `age`; its content and the tag that
+    /// [`Store::inspect`] returns stay the same. Returns whether the object exists.
     ///
     /// # Errors
     /// As [`Store::put`].
     pub async fn keep(&self, key: &str, age: Duration) -> Result<bool, Error> {
         let bucket = self.0.config.bucket.as_str();
-        let place = Place { bucket, key: Some(key) };
-        match self.bounded(place, Box::pin(self.renew(place, key, age))).await {
+        let object = ObjectRef { bucket, key: Some(key) };
+        match self.bounded(object, Box::pin(self.renew(object, key, age))).await {
             Ok(()) => Ok(true),
             Err(Error::Missing { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    async fn renew(&self, place: Place<'_>, key: &str, age: Duration) -> Result<(), Error> {
-        let head = self.0.client.head_object().bucket(place.bucket).key(key).send();
-        let head = head.await.map_err(|error| self.classify(error, place))?;
+    async fn renew(&self, object: ObjectRef<'_>, key: &str, age: Duration) -> Result<(), Error> {
+        let head = self.0.client.head_object().bucket(object.bucket).key(key).send();
+        let head = head.await.map_err(|error| self.classify(error, object))?;
         let written = head.last_modified().and_then(|time| SystemTime::try_from(*time).ok());
         // Without a time it may be old.
         let new = written.is_some_and(|written| written.elapsed().unwrap_or_default() < age);
@@ -37,28 +34,19 @@ impl Store {
             return Ok(());
         }
         let mut metadata = head.metadata().cloned().unwrap_or_default();
-        let tag = head.e_tag().map(crate::upload::bare_tag).unwrap_or_default();
+        let tag = head.e_tag().map(bare_tag).unwrap_or_default();
         metadata.entry(TAG.into()).or_insert(tag);
-        let copy = self.0.client.copy_object().bucket(place.bucket).key(key);
-        let copy = copy.copy_source(format!("{}/{}", place.bucket, percent_encoded(key)));
+        let copy = self.0.client.copy_object().bucket(object.bucket).key(key);
+        let copy = copy.copy_source(format!("{}/{}", object.bucket, percent_encoded(key)));
         let copy = copy.metadata_directive(MetadataDirective::Replace).set_metadata(Some(metadata));
         let copy = copy.set_content_type(head.content_type().map(str::to_owned));
-        // Not over another file that somebody puts there meanwhile.
+        // Not over another file that a client uploads meanwhile.
         let copy = copy.set_copy_source_if_match(head.e_tag().map(str::to_owned));
-        copy.send().await.map(|_| ()).map_err(|error| self.classify(error, place))
+        copy.send().await.map(|_| ()).map_err(|error| self.classify(error, object))
     }
 }
 
-/// The tag of an object's content as it came, by what the service says of it now.
-pub(crate) fn tag_of(
-    tag: Option<&str>,
-    metadata: Option<&std::collections::HashMap<String, String>>,
-) -> Option<String> {
-    let kept = metadata.and_then(|metadata| metadata.get(TAG)).cloned();
-    kept.or_else(|| tag.map(crate::upload::bare_tag))
-}
-
-/// A key as the header of a copy wants it.
+/// A key as the header of a copy needs it.
 fn percent_encoded(key: &str) -> String {
     use std::fmt::Write as _;
     let mut text = String::with_capacity(key.len());

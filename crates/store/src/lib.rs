@@ -1,22 +1,16 @@
-//! Reference images in, outputs out: the part of S3 that the fleet needs.
-//!
-//! [`Store::fetch_image`] brings a reference, bounded in bytes, time and allowed buckets, and
-//! [`Store::fetch_web`] one from the web where that is allowed;
-//! [`Store::put`] keeps an output, [`Store::get`] and [`Store::delete`] bring back and forget what was
-//! put; [`Store::presign_get`] and [`Store::presign_put`] let clients
-//! fetch and upload without passing through us. [`folder`] serves the same protocol from a folder,
-//! for a single machine.
+#![doc = include_str!("../README.md")]
 
+pub mod address_guard;
 mod config;
 mod error;
 mod fetch;
-pub mod folder;
 mod keep;
 mod key;
-pub mod outside;
 mod probe;
 mod publish;
+mod store;
 mod sweep;
+mod tag;
 mod upload;
 mod web;
 
@@ -26,207 +20,6 @@ pub use key::{
     PROBE_KEY, checkpoint_key, checkpoint_prefix, is_swept, output_key, output_prefix, upload_key,
 };
 pub use publish::{LONGEST_LINK, Stored, hexadecimal_sha256};
-pub use upload::{Look, PresignedPut};
+pub use store::Store;
+pub use upload::{FileInfo, PresignedPut};
 pub use uso_picture::PictureKind;
-
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
-
-use aws_config::retry::RetryConfig;
-use aws_config::{BehaviorVersion, Region};
-use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{ProvideCredentials, RequestChecksumCalculation, ResponseChecksumValidation};
-use aws_sdk_s3::presigning::PresigningConfig;
-use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
-
-use hyper::Uri;
-
-use error::{Place, classify};
-
-/// A handle on one S3 service; cheap to clone.
-#[derive(Clone)]
-pub struct Store(Arc<Inner>);
-
-/// A call under way; boxed, because the client's own futures are large.
-type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
-
-struct Inner {
-    client: Client,
-    /// Signs for the address under which clients reach the service.
-    public: Client,
-    /// For references from the web.
-    web: reqwest::Client,
-    config: Config,
-    service: String,
-    /// Where links lead: scheme, host and port.
-    public_origin: String,
-}
-
-impl Store {
-    /// Prepares clients. Nothing is sent yet but what the AWS chain needs to find keys.
-    ///
-    /// # Errors
-    /// [`Error::BadEndpoint`], [`Error::BadBucket`], [`Error::BadKey`], [`Error::Tls`], or
-    /// [`Error::NoCredentials`] if no keys are given or found.
-    pub async fn connect(config: Config) -> Result<Self, Error> {
-        let mut config = config.shaped()?;
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new(config.region.clone()))
-            .retry_config(RetryConfig::standard());
-        if let Some(keys) = &config.credentials {
-            loader = loader.credentials_provider(keys.signer());
-        }
-        let shared = loader.load().await;
-        if let Some(chain) = shared.credentials_provider() {
-            let keys = chain.provide_credentials().await;
-            check_keys(&keys.map_err(|error| Error::NoCredentials { source: error.into() })?)?;
-        }
-        if config.endpoint.is_none()
-            && let Some(endpoint) = shared.endpoint_url()
-        {
-            // AWS's own settings name another service: it is to be spoken to as one.
-            config.endpoint = Some(endpoint.to_owned());
-            config = config.shaped()?;
-        }
-        let client = |endpoint: Option<&String>| {
-            let mut settings = aws_sdk_s3::config::Builder::from(&shared);
-            if let Some(endpoint) = endpoint {
-                // Other makes of S3 know neither bucket host names nor the SDK's newer checksums.
-                settings = settings
-                    .endpoint_url(endpoint)
-                    .force_path_style(true)
-                    .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-                    .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-            }
-            Client::from_conf(settings.build())
-        };
-        let public = client(config.public_endpoint.as_ref().or(config.endpoint.as_ref()));
-        Ok(Self(Arc::new(Inner {
-            client: client(config.endpoint.as_ref()),
-            public_origin: origin_of_links(&public, &config.bucket).await?,
-            public,
-            service: config.service(),
-            web: outside::client(config.web == WebReferences::Any, config.timeout).map_err(Error::Tls)?,
-            config,
-        })))
-    }
-
-    /// The settings it was connected with.
-    pub fn config(&self) -> &Config {
-        &self.0.config
-    }
-
-    /// Where clients that were given a link fetch from our bucket: scheme, host and port.
-    pub fn public_origin(&self) -> String {
-        self.0.public_origin.clone()
-    }
-
-    /// Whether references may come from `bucket`.
-    pub fn allows(&self, bucket: &str) -> bool {
-        let config = &self.0.config;
-        bucket == config.bucket || config.extra_buckets.iter().any(|extra| extra == bucket)
-    }
-
-    /// Whether the service answers and the bucket is there.
-    ///
-    /// # Errors
-    /// [`Error::MissingBucket`], [`Error::Denied`], [`Error::Unreachable`] or [`Error::TimedOut`].
-    pub async fn ping(&self) -> Result<(), Error> {
-        let place = Place { bucket: &self.0.config.bucket, key: None };
-        let call = async {
-            let call = self.0.client.head_bucket().bucket(place.bucket).send();
-            call.await.map(|_| ()).map_err(|error| self.classify(error, place))
-        };
-        self.bounded(place, Box::pin(call)).await
-    }
-
-    /// Makes the bucket unless it is there.
-    ///
-    /// # Errors
-    /// As [`Store::ping`], but for the missing bucket.
-    pub async fn ensure_bucket(&self) -> Result<(), Error> {
-        match self.ping().await {
-            Err(Error::Missing { .. } | Error::MissingBucket { .. }) => self.create_bucket().await,
-            answer => answer,
-        }
-    }
-
-    async fn create_bucket(&self) -> Result<(), Error> {
-        let config = &self.0.config;
-        let place = Place { bucket: &config.bucket, key: None };
-        let mut create = self.0.client.create_bucket().bucket(place.bucket);
-        // AWS wants its region said again everywhere but in the oldest one.
-        if config.endpoint.is_none() && config.region != "us-east-1" {
-            let region = BucketLocationConstraint::from(config.region.as_str());
-            let place = CreateBucketConfiguration::builder().location_constraint(region).build();
-            create = create.create_bucket_configuration(place);
-        }
-        let call = async {
-            match create.send().await {
-                // Another process of the fleet was faster.
-                Err(error)
-                    if error.as_service_error().is_some_and(|e| e.is_bucket_already_owned_by_you()) =>
-                {
-                    Ok(())
-                }
-                answer => answer.map(|_| ()).map_err(|error| self.classify(error, place)),
-            }
-        };
-        self.bounded(place, Box::pin(call)).await
-    }
-
-    /// Runs a call within the time that it may take as a whole.
-    async fn bounded<T>(&self, place: Place<'_>, call: Call<'_, T>) -> Result<T, Error> {
-        let limit = self.0.config.timeout;
-        match tokio::time::timeout(limit, call).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Error::TimedOut { place: place.to_string(), limit }),
-        }
-    }
-
-    fn classify<E>(
-        &self,
-        error: aws_sdk_s3::error::SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
-        place: Place<'_>,
-    ) -> Error
-    where
-        E: aws_sdk_s3::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
-        classify(error, place, &self.0.service, self.0.config.timeout)
-    }
-}
-
-/// Where a link that `client` signs leads: what a browser must be allowed to talk to. Only the client knows by
-/// which of its names the service is called.
-async fn origin_of_links(client: &Client, bucket: &str) -> Result<String, Error> {
-    let place = Place { bucket, key: None };
-    let unsigned = |source: Box<dyn std::error::Error + Send + Sync>| Error::Request {
-        place: place.to_string(),
-        source,
-    };
-    let life =
-        PresigningConfig::expires_in(Duration::from_secs(1)).map_err(|error| unsigned(error.into()))?;
-    let link = Box::pin(client.get_object().bucket(bucket).key("a").presigned(life)).await;
-    let link = link.map_err(|error| unsigned(error.into()))?;
-    let url: Uri =
-        link.uri().parse().map_err(|error: hyper::http::uri::InvalidUri| unsigned(error.into()))?;
-    let host = url.authority().map(|authority| authority.as_str()).unwrap_or_default();
-    Ok(format!("{}://{host}", url.scheme_str().unwrap_or("https")))
-}
-
-/// The client panics over keys that cannot be sent in a header.
-fn check_keys(keys: &aws_sdk_s3::config::Credentials) -> Result<(), Error> {
-    let sound = |key: &str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
-    if !sound(keys.access_key_id()) {
-        return Err(Error::BadKey { which: "access key id" });
-    }
-    if !sound(keys.secret_access_key()) {
-        return Err(Error::BadKey { which: "secret access key" });
-    }
-    match keys.session_token() {
-        Some(token) if !sound(token) => Err(Error::BadKey { which: "session token" }),
-        _ => Ok(()),
-    }
-}

@@ -1,16 +1,17 @@
-//! Whether the service does what the fleet needs of it: a write shows that it takes writes, a read that it gives.
+//! Whether the service works: a write shows that it takes writes, a read that it answers reads.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::error::Place;
-use crate::{Error, PROBE_KEY, Store};
+use crate::error::{Error, ObjectRef};
+use crate::key::PROBE_KEY;
+use crate::store::Store;
 
 /// What a probe writes.
 const PROBE: &[u8] = b"uso";
 
-/// Longest that a probe waits. It is small: what takes longer is of no use for pictures either.
+/// Longest time for a probe. The object is small: a slower service would be too slow for pictures, too.
 const LONGEST: Duration = Duration::from_secs(5);
 
 impl Store {
@@ -26,7 +27,7 @@ impl Store {
         self.within(LONGEST, write_and_read).await.map(|_| ())
     }
 
-    /// Reads what [`Store::probe`] wrote; that there is nothing is an answer, too.
+    /// Reads what [`Store::probe`] wrote; an answer that it is missing is enough, too.
     ///
     /// # Errors
     /// As [`Store::get`], but for a missing object.
@@ -42,8 +43,8 @@ impl Store {
         limit: Duration,
         call: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        let place = Place { bucket: &self.0.config.bucket, key: Some(PROBE_KEY) };
-        let late = || Err(Error::TimedOut { place: place.to_string(), limit });
+        let object = ObjectRef { bucket: &self.0.config.bucket, key: Some(PROBE_KEY) };
+        let late = || Err(Error::TimedOut { object: object.to_string(), limit });
         // Boxed, because the client's own futures are large.
         tokio::time::timeout(limit, Box::pin(call)).await.unwrap_or_else(|_| late())
     }

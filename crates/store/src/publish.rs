@@ -1,6 +1,5 @@
-//! Outputs out, and links for clients.
+//! Writes and deletes objects, and makes links for clients.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
@@ -8,10 +7,10 @@ use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::error::Place;
-use crate::{Error, Store};
+use crate::error::{Error, ObjectRef};
+use crate::store::Store;
 
-/// The longest life of a presigned URL: the signature's own limit.
+/// The longest time for which a presigned URL can be valid: the signature's own limit.
 pub const LONGEST_LINK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Metadata of our objects: SHA-256 of their bytes in hexadecimal.
@@ -22,7 +21,7 @@ pub(crate) const DIGEST: &str = "sha256";
 pub struct Stored {
     /// `s3://bucket/key`.
     pub uri: String,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
     /// SHA-256 of its bytes in hexadecimal.
     pub sha256: String,
@@ -36,59 +35,59 @@ impl Store {
     /// [`Error::Busy`] or [`Error::Refused`].
     pub async fn put(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<Stored, Error> {
         let bucket = self.0.config.bucket.as_str();
-        let place = Place { bucket, key: Some(key) };
+        let object = ObjectRef { bucket, key: Some(key) };
         let sha256 = hexadecimal_sha256(&bytes);
         let size = bytes.len() as u64;
         let call = async {
             let put = self.0.client.put_object().bucket(bucket).key(key).content_type(content_type);
             let put = put.metadata(DIGEST, &sha256).body(ByteStream::from(bytes));
-            put.send().await.map_err(|error| self.classify(error, place))
+            put.send().await.map_err(|error| self.classify(error, object))
         };
-        self.bounded(place, Box::pin(call)).await?;
-        Ok(Stored { uri: place.to_string(), bytes: size, sha256 })
+        self.bounded(object, Box::pin(call)).await?;
+        Ok(Stored { uri: object.to_string(), bytes: size, sha256 })
     }
 
-    /// Forgets an object of our bucket; one that is not there is no fault.
+    /// Deletes an object of our bucket; a missing one is no error.
     ///
     /// # Errors
     /// As [`Store::put`].
     pub async fn delete(&self, key: &str) -> Result<(), Error> {
         let bucket = self.0.config.bucket.as_str();
-        let place = Place { bucket, key: Some(key) };
+        let object = ObjectRef { bucket, key: Some(key) };
         let call = async {
             let delete = self.0.client.delete_object().bucket(bucket).key(key).send();
-            delete.await.map(|_| ()).map_err(|error| self.classify(error, place))
+            delete.await.map(|_| ()).map_err(|error| self.classify(error, object))
         };
-        match self.bounded(place, Box::pin(call)).await {
+        match self.bounded(object, Box::pin(call)).await {
             Err(Error::Missing { .. }) => Ok(()),
             answer => answer,
         }
     }
 
-    /// Forgets all objects of our bucket whose keys begin with `prefix`; that there is none is no fault.
+    /// Deletes all objects of our bucket whose keys begin with `prefix`; that there is none is no error.
     ///
     /// # Errors
-    /// As [`Store::put`]; what was not deleted is found by the same call again.
+    /// As [`Store::put`]; you can repeat the call to delete the rest.
     pub async fn delete_all(&self, prefix: &str) -> Result<(), Error> {
         let bucket = self.0.config.bucket.as_str();
-        let place = Place { bucket, key: Some(prefix) };
+        let object = ObjectRef { bucket, key: Some(prefix) };
         loop {
             let call = async {
                 let list = self.0.client.list_objects_v2().bucket(bucket).prefix(prefix).send();
-                list.await.map_err(|error| self.classify(error, place))
+                list.await.map_err(|error| self.classify(error, object))
             };
-            let listed = self.bounded(place, Box::pin(call)).await?;
+            let listed = self.bounded(object, Box::pin(call)).await?;
             for object in listed.contents() {
                 self.delete(object.key().unwrap_or_default()).await?;
             }
-            // Those that were listed are gone, so the list begins with the next.
+            // The listed objects are deleted, so the next list begins after them.
             if listed.is_truncated() != Some(true) {
                 return Ok(());
             }
         }
     }
 
-    /// A URL under which anybody can fetch the object for `lifetime`.
+    /// A URL with which anyone can fetch the object for `lifetime`.
     ///
     /// # Errors
     /// [`Error::BadLifetime`] or [`Error::NotAllowed`] for another bucket.
@@ -96,10 +95,10 @@ impl Store {
         if !self.allows(bucket) {
             return Err(Error::NotAllowed { bucket: bucket.to_owned() });
         }
-        let place = Place { bucket, key: Some(key) };
+        let object = ObjectRef { bucket, key: Some(key) };
         let get = self.0.public.get_object().bucket(bucket).key(key);
-        let call = async { self.link(get.presigned(life(lifetime)?).await, place) };
-        self.bounded(place, Box::pin(call)).await
+        let call = async { self.link(get.presigned(life(lifetime)?).await, object) };
+        self.bounded(object, Box::pin(call)).await
     }
 
     pub(crate) fn link<E>(
@@ -108,12 +107,12 @@ impl Store {
             PresignedRequest,
             aws_sdk_s3::error::SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
         >,
-        place: Place<'_>,
+        object: ObjectRef<'_>,
     ) -> Result<String, Error>
     where
         E: aws_sdk_s3::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let signed = signed.map_err(|error| self.classify(error, place))?;
+        let signed = signed.map_err(|error| self.classify(error, object))?;
         Ok(signed.uri().to_owned())
     }
 }
@@ -128,10 +127,5 @@ pub(crate) fn life(asked: Duration) -> Result<PresigningConfig, Error> {
 
 /// SHA-256 in hexadecimal, as [`Stored`] has it.
 pub fn hexadecimal_sha256(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    hex::encode(Sha256::digest(bytes))
 }

@@ -1,11 +1,14 @@
-//! References from the web, where the operator allows it: bounded in bytes, time, redirects and in where they
-//! lead.
+//! References from the web, where the operator allows them: bounded in bytes, time, redirects and addresses.
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, LOCATION};
 use reqwest::{Response, Url};
+use uso_picture::PictureKind;
 
-use crate::{Error, PictureKind, Store, WebError, WebReferences, outside};
+use crate::address_guard;
+use crate::config::WebReferences;
+use crate::error::{Error, WebError};
+use crate::store::Store;
 
 /// Most redirects of one reference.
 const REDIRECTS: usize = 5;
@@ -20,13 +23,13 @@ impl Store {
         match tokio::time::timeout(limit, self.follow(url)).await {
             Ok(fetched) => fetched.map_err(Error::Web),
             Err(_) => {
-                let reason = format!("it did not come within {limit:?}");
+                let reason = format!("no answer within {limit:?}");
                 Err(WebError::Unreachable { url: shown(url), reason }.into())
             }
         }
     }
 
-    /// Goes along redirects, each of which is looked at like the address itself.
+    /// Follows redirects, each of which is checked like the address itself.
     async fn follow(&self, text: &str) -> Result<Bytes, WebError> {
         let mut url = self.allowed(text)?;
         for _ in 0..=REDIRECTS {
@@ -44,7 +47,8 @@ impl Store {
 
     fn allowed(&self, text: &str) -> Result<Url, WebError> {
         let web = self.0.config.web;
-        let checked = web.check(text).and_then(|()| outside::check_url(text, web == WebReferences::Any));
+        let checked =
+            web.check(text).and_then(|()| address_guard::check_url(text, web == WebReferences::Any));
         checked.map_err(|reason| WebError::NotAllowed { url: shown(text), reason })
     }
 
@@ -59,7 +63,7 @@ impl Store {
         }
         let mut bytes = BytesMut::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| unreachable(url, &error))? {
-            // The announcement may lie.
+            // The announced size may be wrong.
             if (bytes.len() + chunk.len()) as u64 > limit {
                 return Err(too_large());
             }
@@ -77,7 +81,7 @@ fn status(url: &Url, answer: &Response) -> WebError {
 }
 
 fn unreachable(url: &Url, error: &reqwest::Error) -> WebError {
-    let (url, reason) = (shown(url.as_str()), outside::in_words(error));
+    let (url, reason) = (shown(url.as_str()), address_guard::describe(error));
     WebError::Unreachable { url, reason }
 }
 

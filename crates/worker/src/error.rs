@@ -27,7 +27,7 @@ pub enum Error {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The picture is one colour from edge to edge: never what was asked for.
-    #[error("the model drew a picture of a single colour")]
+    #[error("the model made a picture of a single colour")]
     Flat,
     /// The engine panicked; the model has been loaded again.
     #[error("the engine panicked: {0}")]
@@ -35,10 +35,10 @@ pub enum Error {
     /// The engine panicked twice in a row, or could not be loaded again: this process is of no use.
     #[error("the device is lost: {0}")]
     DeviceLost(String),
-    /// The device hangs at this picture: this process is of no use.
+    /// The device hangs at this sample: this process is of no use.
     #[error("the device hangs")]
     DeviceStuck,
-    /// The device was lost over another picture.
+    /// The device was lost at another sample.
     #[error("the device is gone")]
     DeviceGone,
     /// Another process holds the job now, or it has ended: stop working on it.
@@ -48,12 +48,12 @@ pub enum Error {
     #[error("could not store the output: {0}")]
     Upload(#[source] StoreError),
     /// The queue did not take note of a checkpoint or a preview.
-    #[error("could not record what is half-drawn: {0}")]
+    #[error("could not record a checkpoint or a preview: {0}")]
     Record(#[source] uso_queue::Error),
     /// The store refuses everything, or does not answer at all: no job's fault.
     #[error("the object store is away: {0}")]
     StoreAway(#[source] StoreError),
-    /// The process ends before the store has taken what was drawn.
+    /// The process ends before the store has taken the picture.
     #[error("the process ends, and the object store has not taken the picture")]
     Leaving,
     /// A helper thread of the runtime was lost.

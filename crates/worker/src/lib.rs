@@ -1,45 +1,35 @@
-//! The workshop: takes leases, fetches references, steps samples on the device, hands in pictures.
-//!
-//! Read first: `drive.rs`, one job from lease to settlement, and `attempt.rs`, how its picture comes about.
-//! `run.rs` is the loop around them, `claims.rs` how much it claims, `drain.rs` how it stops. `device.rs` is
-//! the one thread that owns the model: `device/policy.rs` decides which sample steps next,
-//! `device/table.rs` has it done. `checkpoints.rs` is where half-drawn pictures lie meanwhile, `verdict.rs`
-//! what each failure means for the job; `transfers.rs` and `store_watch.rs` how a store that refuses everything is
-//! waited for.
+#![doc = include_str!("../README.md")]
 
-mod attempt;
-mod checkpoints;
-mod claims;
+mod active;
+mod cache_owners;
+mod claim;
 mod condition;
-mod decoding;
+mod context;
 mod device;
 mod drain;
 mod drive;
-mod ears;
 mod error;
-mod held;
+mod hand_back;
+mod heartbeat;
+mod job;
+mod listener;
 mod loras;
 mod metrics;
-mod outputs;
 pub mod parameters;
-mod presence;
-mod references;
-mod report;
-mod run;
-mod seen;
+mod stages;
 mod store_watch;
 mod tokens;
 mod transfers;
 mod verdict;
-mod workshop;
+mod worker;
 
 pub use condition::Condition;
+pub use context::Settings;
 pub use device::{
-    About, Activity, Clock, DeviceThread, Drawing, Drawn, Effort, HalfDrawn, Order, Outcome, Patience, Place,
-    Progress, Rank, Sharing, Standing, Wishes,
+    Activity, Clock, DeviceStatus, DeviceThread, EngineInfo, FinishedSample, PartialSample, Patience, Phase,
+    Progress, Rank, RunningSample, SampleRequest, Sharing, Unfinished, Usage, Wanted,
 };
 pub use error::Error;
+pub use heartbeat::Loading;
 pub use metrics::Metrics;
-pub use presence::Loading;
-pub use run::Worker;
-pub use workshop::Settings;
+pub use worker::Worker;

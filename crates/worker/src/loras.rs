@@ -9,7 +9,7 @@ use crate::Error;
 ///
 /// # Errors
 /// [`Error::NoLora`] naming one that is not: the queue gives such a job to others unless it knows no better.
-pub(crate) fn asked(loras: &[Lora], known: &[LoraFile]) -> Result<Vec<RequestLora>, Error> {
+pub(crate) fn requested(loras: &[Lora], known: &[LoraFile]) -> Result<Vec<RequestLora>, Error> {
     let found = |Lora { name, weight }: &Lora| {
         let file = known.iter().find(|file| file.name == *name);
         let LoraFile { name, digest } = file.ok_or_else(|| Error::NoLora(name.clone()))?.clone();
@@ -18,7 +18,7 @@ pub(crate) fn asked(loras: &[Lora], known: &[LoraFile]) -> Result<Vec<RequestLor
     loras.iter().map(found).collect()
 }
 
-/// What a picture was drawn with.
+/// What a picture was sampled with.
 pub(crate) fn used(request: &Request) -> Vec<UsedLora> {
     let used = |RequestLora { name, digest, weight }: &RequestLora| UsedLora {
         name: name.clone(),
@@ -28,8 +28,8 @@ pub(crate) fn used(request: &Request) -> Vec<UsedLora> {
     request.loras.iter().map(used).collect()
 }
 
-/// What the queue is told of those that are here.
-pub(crate) fn told(known: &[LoraFile]) -> Vec<WorkerLora> {
+/// Those that are here, as the queue has them.
+pub(crate) fn report(known: &[LoraFile]) -> Vec<WorkerLora> {
     known
         .iter()
         .map(|LoraFile { name, digest }| WorkerLora { name: name.clone(), digest: digest.clone() })

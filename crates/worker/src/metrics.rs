@@ -9,7 +9,7 @@ use prometheus::{CounterVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, R
 use tokio::sync::watch;
 
 use crate::DeviceThread;
-use crate::device::{Activity, Clock, Standing};
+use crate::device::{Activity, Clock, DeviceStatus};
 
 /// Seconds, from a toy model's steps to the slowest card's pictures.
 const BUCKETS: &[f64] =
@@ -65,7 +65,7 @@ impl Metrics {
 /// What the device counts itself, read when somebody asks.
 struct DeviceMetrics {
     clock: Arc<Clock>,
-    standing: watch::Receiver<Standing>,
+    standing: watch::Receiver<DeviceStatus>,
     seconds: CounterVec,
     times: CounterVec,
     features: CounterVec,

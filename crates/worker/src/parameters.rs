@@ -13,7 +13,7 @@ pub struct Parameters {
     pub software: &'static str,
     /// Name of the model folder.
     pub model: String,
-    /// What was drawn.
+    /// What was asked for.
     pub prompt: String,
     /// Name of the content reference.
     pub content: Option<String>,

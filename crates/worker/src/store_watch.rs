@@ -19,7 +19,7 @@ pub(crate) struct StoreWatch {
 }
 
 impl Default for StoreWatch {
-    /// Nothing is known yet: the first small write tells.
+    /// Nothing is known before the first small write.
     fn default() -> Self {
         Self { away: watch::Sender::new(true) }
     }
@@ -61,14 +61,14 @@ impl StoreWatch {
     }
 
     async fn until_it_takes_a_write(&self, store: &Store) {
-        let mut told = false;
+        let mut warned = false;
         while let Err(error) = store.probe().await {
-            if !std::mem::replace(&mut told, true) {
+            if !std::mem::replace(&mut warned, true) {
                 tracing::warn!(%error, "the store takes no writes: no job is claimed until it does");
             }
             tokio::time::sleep(AGAIN).await;
         }
-        if told {
+        if warned {
             tracing::warn!("the store takes writes again");
         }
     }

@@ -60,13 +60,13 @@ where
 
 /// How long a file may wait for the store.
 pub(crate) struct Until {
-    /// Tripped when the job is not ours any more.
+    /// Cancelled when the job is not ours any more.
     pub(crate) lost: CancellationToken,
-    /// Tripped when the process is about to end.
+    /// Cancelled when the process is about to end.
     pub(crate) leave: CancellationToken,
 }
 
-/// Puts a file. While the store takes none it waits, as long as it may: what is drawn need not be drawn again.
+/// Puts a file. While the store takes none it waits, as long as it may: steps that were done need not be done again.
 pub(crate) async fn put(
     store: &Store,
     watch: &StoreWatch,

@@ -61,7 +61,7 @@ fn engine(error: &EngineError, fail: &dyn Fn(&str, bool) -> Verdict) -> Verdict 
         EngineError::OutOfMemory { .. } => fail("out_of_memory", true),
         EngineError::Device(_) => fail("device_failed", true),
         EngineError::Scripted => fail("scripted_failure", true),
-        // It is drawn from the start instead; whoever reports it all the same may try again.
+        // Sampling starts from step 0 instead; if it is reported all the same, it may be tried again.
         EngineError::Checkpoint(_) => fail("checkpoint_not_usable", true),
         EngineError::ModelFile { .. } | EngineError::Weights { .. } => fail("model_broken", true),
         _ => fail("engine_failed", true),
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_may_pass_is_tried_again() {
-        let away = || StoreError::Busy { place: "s3://uso/a".into(), code: "SlowDown".into(), status: 503 };
+        let away = || StoreError::Busy { object: "s3://uso/a".into(), code: "SlowDown".into(), status: 503 };
         let fetch = Error::Fetch { field: "content".into(), source: away() };
         assert_eq!(code(&fetch), ("reference_not_fetched".into(), true));
         let changed = EngineError::Request { parameter: "loras", reason: "has other numbers here".into() };
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_store_that_is_away_is_no_jobs_fault() {
-        let source = StoreError::Busy { place: "s3://uso".into(), code: "SlowDown".into(), status: 503 };
+        let source = StoreError::Busy { object: "s3://uso".into(), code: "SlowDown".into(), status: 503 };
         assert_eq!(verdict(&Error::StoreAway(source)), Verdict::AwaitStore);
         assert_eq!(verdict(&Error::Leaving), Verdict::HandBack);
     }

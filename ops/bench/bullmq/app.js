@@ -1,4 +1,4 @@
-// BullMQ's side of `uso bench queue`. The last line on stdout says how long the counted jobs took.
+// BullMQ's side of `uso-bench queue`. The last line on stdout says how long the counted jobs took.
 //
 //   node app.js URL PAYLOAD add   WARM JOBS 1       one `add` after another
 //   node app.js URL PAYLOAD bulk  WARM JOBS CHUNK   `addBulk`

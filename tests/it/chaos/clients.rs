@@ -178,7 +178,7 @@ async fn submit_batches(queue: &Queue, ledger: &Ledger, batches: usize, mut dice
         let again = insist(|| queue.submit_all(tenant, &jobs)).await;
         assert!(again.iter().all(|job| !job.fresh), "batch {number} was accepted twice");
         if dice.percent(20) {
-            assert!(insist(|| queue.steer_batch(&batch, BatchOperation::Cancel)).await);
+            assert!(insist(|| queue.control_batch(&batch, BatchOperation::Cancel)).await);
         }
         let mut orders = ledger.orders.lock().unwrap();
         for (((job, again), key), body) in submitted.iter().zip(&again).zip(keys).zip(bodies) {
@@ -190,13 +190,16 @@ async fn submit_batches(queue: &Queue, ledger: &Ledger, batches: usize, mut dice
 
 /// Asks until Redis is there.
 pub(crate) async fn insist<T, F: Future<Output = Result<T, Error>>>(mut ask: impl FnMut() -> F) -> T {
-    loop {
-        match ask().await {
-            Ok(answer) => return answer,
-            Err(error) => assert!(error.retryable(), "{error}"),
+    let answered = async {
+        loop {
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(error) => assert!(error.retryable(), "{error}"),
+            }
+            tokio::time::sleep(AGAIN).await;
         }
-        tokio::time::sleep(AGAIN).await;
-    }
+    };
+    tokio::time::timeout(PATIENCE, answered).await.expect("Redis does not come back")
 }
 
 /// Repeats every request over HTTP: each key still has its job.

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use tempfile::TempDir;
-use uso_queue::private_redis::PrivateRedis;
+use uso_local::{FolderConfig, FolderServer, PrivateRedis, S3Keys};
 use uso_queue::{Config, Queue, Window};
-use uso_store::Credentials;
-use uso_store::folder::{FolderConfig, FolderServer};
 
 use super::clients::insist;
 use super::plan::Fault;
@@ -42,9 +40,9 @@ impl Site {
     pub(crate) async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
         let redis = PrivateRedis::start(&data.path().join("redis"), None).await.unwrap();
-        let credentials = Credentials { access_key: "fleet".into(), secret_key: "not-a-secret".into() };
+        let keys = S3Keys { access_key: "fleet".into(), secret_key: "not-a-secret".into() };
         let root = data.path().join("s3");
-        let mut store = FolderConfig { root, port: None, credentials, origins: Vec::new() };
+        let mut store = FolderConfig { root, port: None, keys, origins: Vec::new() };
         let folder = FolderServer::start(store.clone()).await.unwrap();
         store.port = folder.endpoint().rsplit(':').next().unwrap().parse().ok();
         let proxy = StoreProxy::start(&folder.endpoint()).await;

@@ -1,25 +1,25 @@
-// Puts the page together: which view is shown, keyboard, theme, connection.
+// Starts every part of the page and handles navigation, the keyboard, the theme and the connection.
 
-import { connection } from './api.js';
-import { fill, h, setText, typing } from './dom.js';
-import { startFeed } from './feed.js';
-import { enterGallery, focusSearch, startGallery } from './gallery.js';
-import { enterGenerate, focusPrompt, generate, limitsChanged, startGenerate } from './generate.js';
-import { icon } from './icons.js';
-import { recall, remember } from './memory.js';
-import { complain, say } from './notices.js';
-import { enterQueue, startQueue } from './queue.js';
-import { readServer, server } from './server.js';
-import { showSession, startSession } from './session.js';
-import { close, open, startViewer } from './viewer.js';
+import { connection } from './shared/api.js';
+import { fill, h, setText, isTextInput } from './shared/dom.js';
+import { startFeed } from './shared/feed.js';
+import { enterGallery, focusSearch, startGallery } from './gallery/gallery.js';
+import { enterGenerate, focusPrompt, generate, limitsChanged, startGenerate } from './generate/generate.js';
+import { icon } from './shared/icons.js';
+import { loadItem, saveItem } from './shared/storage.js';
+import { showError, announce } from './shared/notices.js';
+import { enterQueue, startQueue } from './queue/queue.js';
+import { readServer, server } from './shared/server.js';
+import { showSession, startSession } from './shared/session.js';
+import { close, open, startViewer } from './viewer/viewer.js';
 
 const VIEWS = { generate: enterGenerate, queue: enterQueue, gallery: enterGallery };
-const THEME_WORDS = { auto: 'as the system', light: 'light', dark: 'dark' };
+const THEME_LABELS = { auto: 'system', light: 'light', dark: 'dark' };
 
-const at = (id) => document.getElementById(id);
+const byId = (id) => document.getElementById(id);
 let shown = null;
 
-for (const place of document.querySelectorAll('[data-icon]')) place.prepend(icon(place.dataset.icon));
+for (const element of document.querySelectorAll('[data-icon]')) element.prepend(icon(element.dataset.icon));
 startSession(readCapabilities);
 startViewer();
 startGenerate();
@@ -44,8 +44,8 @@ function route() {
   show(name in VIEWS ? name : 'generate');
 }
 
-/** Changes the view at once; the browser tells of a new hash only later, when more may have been typed. */
-function go(hash) {
+/** Changes the view at once. The `hashchange` event comes later, when the next key may have been pressed. */
+function goTo(hash) {
   location.hash = hash;
   route();
 }
@@ -53,15 +53,15 @@ function go(hash) {
 function show(name) {
   if (shown === name) return;
   for (const view of Object.keys(VIEWS)) {
-    at(`view-${view}`).hidden = view !== name;
+    byId(`view-${view}`).hidden = view !== name;
     const link = document.querySelector(`nav [data-view=${view}]`);
     if (view === name) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
   }
-  // Moving on by the links takes the reading place along; the first view is where it begins.
+  // Move the focus to the new view, but not when the page loads.
   if (shown) {
     scrollTo(0, 0);
-    at(`view-${name}`).querySelector('h1').focus({ preventScroll: true });
+    byId(`view-${name}`).querySelector('h1').focus({ preventScroll: true });
   }
   shown = name;
   VIEWS[name]();
@@ -73,7 +73,7 @@ async function readCapabilities() {
     limitsChanged();
     showSession(server);
     fill(
-      at('about'),
+      byId('about'),
       [
         server.version && `uso-fleet ${server.version}`,
         server.model && `model ${server.model}`,
@@ -84,25 +84,25 @@ async function readCapabilities() {
         .filter(Boolean)
         .map((text) => h('span', {}, text)),
     );
-    at('scripted').hidden = !server.scripted;
+    byId('scripted').hidden = !server.scripted;
   } catch (error) {
-    // While the server is away the banner says so, and this is done again when it is back.
-    if (!connection.away) complain(error, 'The server did not say what it can do');
+    // While the server does not answer, the banner says so. This runs again when it answers.
+    if (!connection.lost) showError(error, 'The server’s capabilities could not be loaded');
   }
 }
 
 function startConnection() {
-  const banner = at('banner');
-  connection.addEventListener('away', () => {
+  const banner = byId('banner');
+  connection.addEventListener('lost', () => {
     banner.hidden = false;
-    banner.dataset.kind = 'away';
-    setText(at('banner-text'), 'The server does not answer. Trying again; what you sent is kept.');
+    banner.dataset.kind = 'lost';
+    setText(byId('banner-text'), 'The server does not answer. Trying again. Your jobs are kept.');
   });
-  connection.addEventListener('back', () => {
-    banner.dataset.kind = 'back';
-    setText(at('banner-text'), 'The server is back.');
+  connection.addEventListener('restored', () => {
+    banner.dataset.kind = 'restored';
+    setText(byId('banner-text'), 'The server is back.');
     setTimeout(() => {
-      if (!connection.away) banner.hidden = true;
+      if (!connection.lost) banner.hidden = true;
     }, 2500);
     readCapabilities();
     if (shown) VIEWS[shown]();
@@ -110,26 +110,26 @@ function startConnection() {
 }
 
 function startTheme() {
-  const button = at('theme');
+  const button = byId('theme');
   const paint = (theme) => {
     fill(button, icon(theme));
-    button.setAttribute('aria-label', `Theme: ${THEME_WORDS[theme]}. Change`);
-    button.title = `Theme: ${THEME_WORDS[theme]}`;
+    button.setAttribute('aria-label', `Theme: ${THEME_LABELS[theme]}. Change theme`);
+    button.title = `Theme: ${THEME_LABELS[theme]}`;
   };
   paint(window.usoTheme.get());
   button.addEventListener('click', () => {
     const theme = window.usoTheme.next();
     paint(theme);
-    say(`Theme ${THEME_WORDS[theme]}`);
+    announce(`Theme ${THEME_LABELS[theme]}`);
   });
 }
 
 function startKeys() {
-  const help = at('help');
-  const single = at('single-keys');
-  single.checked = recall('keys', true);
-  single.addEventListener('change', () => remember('keys', single.checked));
-  at('help-open').addEventListener('click', () => help.showModal());
+  const help = byId('help');
+  const single = byId('single-keys');
+  single.checked = loadItem('keys', true);
+  single.addEventListener('change', () => saveItem('keys', single.checked));
+  byId('help-open').addEventListener('click', () => help.showModal());
   for (const dialog of document.querySelectorAll('dialog')) {
     dialog.addEventListener('click', (event) => {
       if (event.target === dialog && dialog.id !== 'login') dialog.close();
@@ -150,16 +150,16 @@ function startKeys() {
       event.ctrlKey ||
       event.metaKey ||
       event.altKey ||
-      typing(event.target) ||
+      isTextInput(event.target) ||
       document.querySelector('dialog[open]')
     )
       return;
     const action = {
-      '/': () => (shown === 'gallery' ? focusSearch() : (go(''), focusPrompt())),
+      '/': () => (shown === 'gallery' ? focusSearch() : (goTo(''), focusPrompt())),
       '?': () => help.showModal(),
-      g: () => go(''),
-      q: () => go('queue'),
-      l: () => go('gallery'),
+      g: () => goTo(''),
+      q: () => goTo('queue'),
+      l: () => goTo('gallery'),
     }[event.key];
     if (!action) return;
     event.preventDefault();

@@ -1,33 +1,36 @@
-//! What a request shows of whoever sent it.
+//! The key or session that a request carries.
 
 use axum::http::{HeaderMap, header};
 use uso_queue::{ApiKey, SessionToken};
 
-use super::{Refusal, SESSION_COOKIE};
-use crate::Shared;
+use super::keys::Keys;
+use super::refusal::Refusal;
 use crate::caller::Caller;
 
-/// What a request shows of itself.
+/// The cookie with a session's token.
+pub(crate) const SESSION_COOKIE: &str = "uso_session";
+
+/// The key or session of a request.
 pub(super) enum Credential {
     None,
-    /// An Authorization header that is no key.
+    /// An Authorization header without a readable key.
     Unreadable,
     Key(ApiKey),
     Session(SessionToken),
 }
 
 impl Credential {
-    /// Whoever has this, if it opens anything now.
-    pub(super) async fn caller(&self, shared: &Shared) -> Result<Caller, Refusal> {
+    /// The caller, if the key or session is valid now.
+    pub(super) async fn caller(&self, keys: &Keys) -> Result<Caller, Refusal> {
         match self {
             Self::None => Err(Refusal::no_key()),
             Self::Unreadable => Err(Refusal::invalid_key()),
             Self::Key(key) => {
-                let view = shared.known.key(&shared.queue, key).await?;
+                let view = keys.key(key).await?;
                 Ok(Caller::of(&view.ok_or_else(Refusal::invalid_key)?, None))
             }
             Self::Session(token) => {
-                let view = shared.known.session(&shared.queue, token).await?;
+                let view = keys.session(token).await?;
                 Ok(Caller::of(&view.ok_or_else(Refusal::session_over)?, Some(token.clone())))
             }
         }

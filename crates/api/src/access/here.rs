@@ -1,16 +1,16 @@
 //! Whether a request was made on this machine, to this machine.
 //!
-//! A listener on a loopback address is not enough: a proxy may hand on what comes from elsewhere, and a page
-//! from elsewhere may give its own name a loopback address and have a browser here ask for it.
+//! A listener on a loopback address is not enough: a proxy may pass on requests from other machines, and a page of
+//! another site may give its own host name a loopback address and have a browser on this machine send requests to it.
 
 use std::net::IpAddr;
 
 use axum::http::{HeaderMap, Uri, header};
 
-/// Headers by which proxies tell for whom they ask.
+/// Headers by which proxies say whose request they pass on.
 const HANDED_ON: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];
 
-/// Whether it was asked of this machine by a name that only means this machine, and no proxy says otherwise.
+/// Whether the request's host is a name that only means this machine, and no proxy says otherwise.
 pub(super) fn asked_here(uri: &Uri, headers: &HeaderMap) -> bool {
     let named = headers.get(header::HOST).and_then(|value| value.to_str().ok());
     let host = named.or(uri.authority().map(|authority| authority.as_str()));
@@ -50,10 +50,10 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_hands_on_is_not_from_here() {
+    fn what_a_proxy_passes_on_is_not_from_here() {
         let uri = Uri::from_static("/v1/jobs");
         let mut headers = HeaderMap::new();
-        assert!(!asked_here(&uri, &headers), "nobody said whom they asked");
+        assert!(!asked_here(&uri, &headers), "without a host nothing is known");
         headers.insert(header::HOST, HeaderValue::from_static("localhost:8080"));
         assert!(asked_here(&uri, &headers));
         for name in HANDED_ON {

@@ -1,9 +1,8 @@
-//! Links that are good for one thing and for some time, for whoever has them: clients fetch pictures and
-//! streams without a key.
+//! Signed links: for a limited time, anyone who has one can fetch one picture or one stream without a key.
 //!
-//! They are signed with a secret that belongs to a key and that nobody is shown, so that every process can make and
-//! check them, and they end with that key. Links of versions before this one were signed with a secret that whoever
-//! may submit can read, and are refused with a word of their own.
+//! They are signed with a secret that belongs to a key and is never shown, so that every process can make and check
+//! them, and they become invalid with that key. Older versions signed links with a secret that every key with the scope
+//! `submit` can read; such links are refused with a code of their own.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,59 +11,56 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
-use uso_queue::{KeyScope, KeyView, LinkSecret};
+use uso_queue::{KeyScope, KeyView, LinkSecret, Queue};
 
-use super::{BELIEVED, Recent};
+use super::cache::{Cache, KEY_LIFE};
 use crate::caller::Caller;
-use crate::origin::Origin;
-use crate::{Problem, Shared};
+use crate::problem::Problem;
 
-/// Routes that such links lead to.
+/// Routes that signed links lead to.
 const ROUTES: [&str; 2] = ["/v1/predictions/{id}/output/{name}", "/v1/predictions/{id}/stream"];
 
-/// Longest time that a link is good for.
+/// Longest time that a link is valid.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Makes and checks links.
-pub(crate) struct Links(Recent<(KeyView, LinkSecret)>);
+pub(crate) struct Links {
+    queue: Queue,
+    /// How long a link is valid.
+    life: Duration,
+    read: Cache<(KeyView, LinkSecret)>,
+}
 
 impl Links {
-    pub(crate) fn new() -> Self {
-        Self(Recent::new(BELIEVED))
+    pub(crate) fn new(queue: Queue, life: Duration) -> Self {
+        Self { queue, life: life.min(LONGEST), read: Cache::new(KEY_LIFE) }
     }
 
-    /// A key that opens something now, and what signs its links.
-    async fn key(&self, shared: &Shared, prefix: &str) -> Result<Option<(KeyView, LinkSecret)>, Problem> {
-        if let Some(found) = self.0.get(prefix) {
+    /// A key that is valid now, and the secret that signs its links.
+    async fn key(&self, prefix: &str) -> Result<Option<(KeyView, LinkSecret)>, Problem> {
+        if let Some(found) = self.read.get(prefix) {
             return Ok(Some(found));
         }
-        let found = shared.queue.key_and_link(prefix).await?;
-        Ok(found.inspect(|found| self.0.put(prefix, found.clone())))
+        let found = self.queue.key_and_link(prefix).await?;
+        Ok(found.inspect(|found| self.read.put(prefix, found.clone())))
     }
 
-    /// Makes an address of ours one that needs no key, where keys are asked for, if its reader has one that may read.
-    pub(crate) async fn sign(
-        &self,
-        shared: &Shared,
-        caller: &Caller,
-        origin: &Origin,
-        url: &str,
-    ) -> Result<String, Problem> {
+    /// Signs an address of ours so that it needs no key, if the caller has a key that may read.
+    pub(crate) async fn sign(&self, caller: &Caller, origin: &str, url: &str) -> Result<String, Problem> {
         let prefix = caller.key.as_deref().filter(|_| caller.may(KeyScope::Read));
         let Some(prefix) = prefix else { return Ok(url.to_owned()) };
-        let Some((_, secret)) = self.key(shared, prefix).await? else { return Ok(url.to_owned()) };
-        let path = url.strip_prefix(origin.text()).unwrap_or(url);
-        let until = now_s() + shared.config.link_lifetime.min(LONGEST).as_secs();
-        // What is found through a link is not good for longer than that link.
+        let Some((_, secret)) = self.key(prefix).await? else { return Ok(url.to_owned()) };
+        let path = url.strip_prefix(origin).unwrap_or(url);
+        let until = now_s() + self.life.as_secs();
+        // A link that was found through another link is not valid for longer than that one.
         let until = caller.until_s.map_or(until, |end| until.min(end));
         let signature = BASE64_URL_SAFE_NO_PAD.encode(signature(&secret, path, until));
         Ok(format!("{url}?expires={until}&key={prefix}&signature={signature}"))
     }
 
-    /// Whoever comes by such a link; none if the request does not.
+    /// The caller that a signed link stands for; none if the request has no valid one.
     pub(super) async fn caller(
         &self,
-        shared: &Shared,
         method: &Method,
         route: Option<&str>,
         uri: &Uri,
@@ -77,7 +73,7 @@ impl Links {
             return Ok(None);
         }
         let Some(prefix) = shown.key else { return Err(old_link()) };
-        let Some((view, secret)) = self.key(shared, prefix).await? else { return Ok(None) };
+        let Some((view, secret)) = self.key(prefix).await? else { return Ok(None) };
         let holds = mac(&secret, shown.path, shown.until).verify_slice(&shown.signature).is_ok();
         let caller = Caller::of(&view, None);
         let caller = Caller { scopes: vec![KeyScope::Read], until_s: Some(shown.until), ..caller };
@@ -86,12 +82,11 @@ impl Links {
 }
 
 fn old_link() -> Problem {
-    let detail =
-        "the link was made by an older version and opens nothing any more; ask for the prediction again";
+    let detail = "the link was made by an older version and is no longer valid; get the prediction again";
     Problem::new(StatusCode::UNAUTHORIZED, "old_link", detail)
 }
 
-/// What a link says of itself.
+/// The signed part of a link.
 struct Shown<'a> {
     path: &'a str,
     /// The prefix of the key that made it; older ones have none.
@@ -112,7 +107,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// The first word keeps it from ever being a signature of anything else.
+/// The first word makes sure that no other signature of ours can be used for a link. The MAC compares in constant time.
 fn mac(secret: &LinkSecret, path: &str, until: u64) -> Hmac<Sha256> {
     let mut key = [0; 64];
     // Shorter keys are filled up with zeros (RFC 2104).

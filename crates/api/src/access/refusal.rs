@@ -1,12 +1,12 @@
-//! Refusals of whoever may not come in.
+//! Refusals of callers without a valid key or scope.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use uso_queue::KeyScope;
 
-use crate::Problem;
+use crate::problem::Problem;
 
-/// A refusal with what HTTP says must go with it.
+/// A refusal with the header that HTTP asks for.
 pub(crate) struct Refusal {
     pub(super) problem: Box<Problem>,
     challenge: Option<String>,
@@ -19,12 +19,12 @@ impl Refusal {
     }
 
     pub(crate) fn invalid_key() -> Self {
-        let detail = "the key is unknown, or has been revoked, or its time is over";
+        let detail = "the key is unknown, revoked or expired";
         Self::unauthorized("invalid_key", detail, ", error=\"invalid_token\"".into())
     }
 
     pub(super) fn session_over() -> Self {
-        let detail = "the session is over, or the key that opened it opens nothing any more";
+        let detail = "the session has ended, or the key that opened it is no longer valid";
         Self::unauthorized("session_over", detail, ", error=\"invalid_token\"".into())
     }
 
@@ -35,7 +35,7 @@ impl Refusal {
 
     pub(super) fn missing_scope(scope: KeyScope) -> Self {
         let scope = scope.as_str();
-        let detail = format!("the key does not allow this: it needs the scope {scope}");
+        let detail = format!("the key does not allow this: you need the scope {scope}");
         let problem = Problem::new(StatusCode::FORBIDDEN, "missing_scope", detail);
         Self {
             problem: Box::new(problem),

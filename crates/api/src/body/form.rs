@@ -1,19 +1,19 @@
-//! Forms with files (`multipart/form-data`, RFC 7578) as they come in: every part of one is bounded, and each byte is
-//! looked at once.
+//! Forms with files (`multipart/form-data`, RFC 7578) as they arrive: every part is bounded, and each byte is searched
+//! once.
 
 use axum::body::{Body, BodyDataStream};
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Buf, Bytes, BytesMut};
 use futures::StreamExt;
 
-use super::swallow;
-use crate::Problem;
+use super::refused::swallow;
+use crate::problem::Problem;
 
-/// What may stand before the first part.
+/// Most bytes before the first part.
 const MAX_PREAMBLE: usize = 1024;
-/// What a part may say of itself.
+/// Most bytes of a part's headers.
 const MAX_HEAD: usize = 8 * 1024;
-/// Parts of a form.
+/// Most parts of a form.
 const MAX_PARTS: usize = 16;
 /// Longest boundary, as RFC 2046 says.
 const MAX_BOUNDARY: usize = 70;
@@ -21,16 +21,16 @@ const MAX_BOUNDARY: usize = 70;
 /// A form of which some has been read.
 pub(crate) struct Form {
     stream: BodyDataStream,
-    /// What has come and was not given away yet.
+    /// What has arrived and was not returned yet.
     buffer: BytesMut,
-    /// What stands before each part, and after the last.
+    /// What separates the parts.
     delimiter: Vec<u8>,
-    /// Bytes that may still come.
+    /// Bytes that may still arrive.
     left: usize,
     parts: usize,
 }
 
-/// What a part says of itself.
+/// A part's headers.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) name: Option<String>,
@@ -51,13 +51,13 @@ impl Form {
         Ok(Self { stream: body.into_data_stream(), buffer, delimiter, left: most, parts: 0 })
     }
 
-    /// The next part; none at the end of the form. A little that is left of the part before is passed over.
+    /// The next part; none at the end of the form. A short rest of the part before is skipped.
     pub(crate) async fn next_part(&mut self) -> Result<Option<Head>, Problem> {
         let mut passed = 0;
         while let Some(chunk) = self.chunk().await? {
             passed += chunk.len();
             if passed > MAX_PREAMBLE {
-                return Err(broken("what stands before its first part is too long"));
+                return Err(broken("the text before its first part is too long"));
             }
         }
         self.buffer.advance(self.delimiter.len());
@@ -78,7 +78,7 @@ impl Form {
             if let Some(length) = find(&self.buffer, &self.delimiter) {
                 return Ok((length > 0).then(|| self.buffer.split_to(length).freeze()));
             }
-            // A delimiter may have come in part.
+            // A delimiter may have arrived in part.
             let free = self.buffer.len().saturating_sub(self.delimiter.len() - 1);
             if free > 0 {
                 return Ok(Some(self.buffer.split_to(free).freeze()));
@@ -87,12 +87,12 @@ impl Form {
         }
     }
 
-    /// Reads on although the form is refused: most clients look for an answer only when they have sent everything.
+    /// Reads on although the form is refused: most clients read an answer only when they have sent everything.
     pub(crate) async fn swallow(&mut self) {
         swallow(&mut self.stream).await;
     }
 
-    /// Reads what a part says of itself.
+    /// Reads a part's headers.
     async fn head(&mut self) -> Result<Head, Problem> {
         const END: &[u8] = b"\r\n\r\n";
         let mut searched = 0;
@@ -107,7 +107,7 @@ impl Form {
             self.read().await?;
         };
         if length > MAX_HEAD {
-            return Err(broken(&format!("what a part says of itself may have {MAX_HEAD} bytes")));
+            return Err(broken(&format!("the headers of a part may have {MAX_HEAD} bytes")));
         }
         let head = self.buffer.split_to(length);
         self.buffer.advance(END.len());
@@ -167,7 +167,7 @@ fn parameter(header: &str, wanted: &str) -> Option<String> {
     }
 }
 
-/// A value, and what stands behind it. Browsers put a backslash before quotes alone, and older ones none before
+/// A value, and the text after it. Browsers put a backslash before quotes alone, and older ones none before
 /// backslashes of a path.
 fn value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
@@ -188,8 +188,7 @@ fn value(text: &str) -> (String, &str) {
     (value, "")
 }
 
-/// Where a text first stands in another. Its first byte stands nowhere else in it, so that no byte is looked at
-/// twice.
+/// Where `wanted` first is in `text`. Its first byte is nowhere else in it, so that no byte is compared twice.
 fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
     let first = *wanted.first()?;
     let mut from = 0;
@@ -208,8 +207,50 @@ mod tests {
     use std::convert::Infallible;
 
     use futures::stream;
+    use proptest::prelude::*;
 
     use super::*;
+
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+
+        #[test]
+        fn what_was_written_as_a_form_is_read_back(
+            parts in prop::collection::vec(("[a-z]{1,9}", prop::collection::vec(any::<u8>(), 0..100)), 0..5),
+            chunk in 1..50usize,
+        ) {
+            let mut text = Vec::new();
+            for (name, bytes) in &parts {
+                let head = format!("--here\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
+                text.extend([head.as_bytes(), bytes, b"\r\n"].concat());
+            }
+            text.extend(b"--here--\r\n");
+            let expected: Vec<_> = parts.into_iter().map(|(name, bytes)| (head(&name, None), bytes)).collect();
+            prop_assert_eq!(now(read(&text, chunk)).unwrap(), expected);
+        }
+
+        #[test]
+        fn no_body_makes_it_panic(
+            pieces in prop::collection::vec(prop_oneof![
+                Just("--here".to_owned()), Just("--here--".to_owned()), Just("\r\n".to_owned()),
+                Just("Content-Disposition: form-data; name=".to_owned()), Just("\"".to_owned()), "\\PC{0,9}",
+            ], 0..20),
+            chunk in 1..50usize,
+        ) {
+            let text = pieces.concat();
+            let read = now(read(text.as_bytes(), chunk));
+            prop_assert!(read.is_ok_and(|parts| parts.len() <= MAX_PARTS) || !text.is_empty());
+        }
+
+        #[test]
+        fn no_media_type_makes_it_panic(text in "(multipart/form-data)?[;= \"\\\\a-z\u{e4}]{0,30}") {
+            prop_assert!(boundary(&text).is_none_or(|boundary| (1..=MAX_BOUNDARY).contains(&boundary.len())));
+        }
+    }
 
     fn form(text: &[u8], part: usize) -> Form {
         let chunks: Vec<_> =

@@ -1,42 +1,47 @@
-//! JSON as it comes in: its text, whose values are counted before they become any, and the long pictures in it, which
-//! are decoded on the way and leave a word in their place.
+//! JSON as it arrives: the values in its text are counted before they are parsed, and long pictures are decoded on the
+//! way and replaced by a name.
 
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use serde_json::Value;
 use uso_store::hexadecimal_sha256;
 
-use super::{Enclosed, Held, too_large};
-use crate::Problem;
+use super::memory::Reserved;
+use super::refused::too_large;
+use crate::problem::Problem;
 
-/// A string of this length is a picture, or nothing that anybody may send.
+/// A longer string is a picture, or is refused.
 const LONG: usize = 130 * 1024;
-/// Where in a `data:` URL the picture must have begun.
+/// Bytes of a `data:` URL within which the picture must begin.
 const HEAD: usize = 256;
-/// What the values of a text may weigh. One takes some 32 bytes of memory, an object some 700.
+/// What the values of a text may weigh together. A value takes some 32 bytes of memory, an object some 700.
 const MAX_WEIGHT: usize = 400_000;
 const OBJECT: usize = 20;
 /// Characters that are decoded at once; whole groups of four.
 const GROUP: usize = 4096;
 
-/// What has come of a body.
+/// A picture that was in a body, or what is wrong with it.
+pub(crate) type Enclosed = Result<Bytes, (&'static str, String)>;
+
+/// The part of a body that has arrived.
 pub(super) struct Text {
     text: Vec<u8>,
     most: usize,
     weight: usize,
-    place: Place,
+    position: Position,
     pictures: BTreeMap<String, Enclosed>,
-    /// Bytes in the pictures that are done.
+    /// Bytes of the pictures that are decoded.
     done: usize,
     /// Largest picture, where there may be any, and the memory that all take.
-    enclosures: Option<(u64, Held)>,
+    enclosures: Option<(u64, Reserved)>,
 }
 
 /// Where the next byte belongs.
-enum Place {
+enum Position {
     Between,
     /// In a string that begins there in the text.
     String {
@@ -48,16 +53,16 @@ enum Place {
 
 impl Text {
     /// `enclosures` says how large a picture may be, where there may be any.
-    pub(super) fn new(most: usize, enclosures: Option<(u64, Held)>) -> Self {
-        let (pictures, place) = (BTreeMap::new(), Place::Between);
-        Self { text: Vec::new(), most, weight: 0, place, pictures, done: 0, enclosures }
+    pub(super) fn new(most: usize, enclosures: Option<(u64, Reserved)>) -> Self {
+        let (pictures, position) = (BTreeMap::new(), Position::Between);
+        Self { text: Vec::new(), most, weight: 0, position, pictures, done: 0, enclosures }
     }
 
     pub(super) fn take(&mut self, chunk: &[u8]) -> Result<(), Problem> {
         for byte in chunk {
             self.take_one(*byte)?;
         }
-        let open = if let Place::Picture(picture) = &self.place { picture.bytes.len() } else { 0 };
+        let open = if let Position::Picture(picture) = &self.position { picture.bytes.len() } else { 0 };
         match &mut self.enclosures {
             Some((_, held)) => held.grow_to(self.done + open),
             None => Ok(()),
@@ -65,27 +70,27 @@ impl Text {
     }
 
     fn take_one(&mut self, byte: u8) -> Result<(), Problem> {
-        if let Place::String { begin, .. } = self.place
+        if let Position::String { begin, .. } = self.position
             && self.text.len() - begin == LONG
         {
             self.begin_picture(begin);
         }
-        match &mut self.place {
-            Place::Picture(picture) if byte != b'"' || picture.is_escaped() => {
+        match &mut self.position {
+            Position::Picture(picture) if byte != b'"' || picture.is_escaped() => {
                 picture.take(byte);
                 return Ok(());
             }
-            Place::Picture(_) => self.end_picture(),
-            Place::Between => match byte {
-                b'"' => self.place = Place::String { begin: self.text.len(), escaped: false },
+            Position::Picture(_) => self.end_picture(),
+            Position::Between => match byte {
+                b'"' => self.position = Position::String { begin: self.text.len(), escaped: false },
                 b'{' => self.weight += OBJECT,
                 b'[' | b',' | b':' => self.weight += 1,
                 _ => {}
             },
-            Place::String { escaped, .. } if *escaped => *escaped = false,
-            Place::String { escaped, .. } if byte == b'\\' => *escaped = true,
-            Place::String { .. } if byte == b'"' => self.place = Place::Between,
-            Place::String { .. } => {}
+            Position::String { escaped, .. } if *escaped => *escaped = false,
+            Position::String { escaped, .. } if byte == b'\\' => *escaped = true,
+            Position::String { .. } if byte == b'"' => self.position = Position::Between,
+            Position::String { .. } => {}
         }
         if self.text.len() == self.most {
             return Err(too_large(self.most));
@@ -108,11 +113,13 @@ impl Text {
         let mut picture = Picture::new(*most);
         string[mark + MARK.len()..].iter().for_each(|byte| picture.take(*byte));
         self.text.truncate(begin + 1);
-        self.place = Place::Picture(Box::new(picture));
+        self.position = Position::Picture(Box::new(picture));
     }
 
     fn end_picture(&mut self) {
-        let Place::Picture(picture) = std::mem::replace(&mut self.place, Place::Between) else { return };
+        let Position::Picture(picture) = std::mem::replace(&mut self.position, Position::Between) else {
+            return;
+        };
         let enclosed = picture.finish();
         let name = match &enclosed {
             // The same picture has the same name: a request that is repeated has the same text.
@@ -125,11 +132,11 @@ impl Text {
     }
 
     /// What the body says, and the pictures in it.
-    pub(super) fn finish(self) -> Result<(Value, BTreeMap<String, Enclosed>, Held), Problem> {
+    pub(super) fn finish(self) -> Result<(Value, BTreeMap<String, Enclosed>, Reserved), Problem> {
         let value = serde_json::from_slice(&self.text).map_err(|error| {
             Problem::new(StatusCode::BAD_REQUEST, "invalid_json", format!("the body is not JSON: {error}"))
         })?;
-        let held = self.enclosures.map_or_else(Held::nothing, |(_, held)| held);
+        let held = self.enclosures.map_or_else(Reserved::nothing, |(_, held)| held);
         Ok((value, self.pictures, held))
     }
 }
@@ -172,7 +179,7 @@ impl Picture {
     fn push(&mut self, character: u8) {
         self.characters.push(character);
         if self.characters.len() == GROUP {
-            // What ends a picture can only stand at its end.
+            // Padding may only stand at a picture's end.
             let padded = self.characters.ends_with(b"=");
             self.decode();
             if padded {
@@ -189,7 +196,8 @@ impl Picture {
         }
         self.characters.clear();
         if self.bytes.len() as u64 > self.most {
-            let message = format!("the file is larger than {} bytes, which is the most", self.most);
+            let message =
+                format!("the file has more than {} bytes, which is the most that is allowed", self.most);
             self.fail("too_large", &message);
         }
     }
@@ -205,7 +213,7 @@ impl Picture {
     }
 }
 
-/// The character that JSON writes so; none that a picture may have, if it is no such.
+/// The character that an escape stands for; one that no picture may have, if there is none.
 fn unescaped(escape: &[u8]) -> u8 {
     match escape {
         [b'/'] => b'/',
@@ -222,12 +230,12 @@ fn unescaped(escape: &[u8]) -> u8 {
 mod tests {
     use serde_json::json;
 
+    use super::super::memory::Memory;
     use super::*;
-    use crate::body::Room;
 
     /// Reads a body that comes in parts of some size.
     fn read(body: &str, part: usize) -> Result<(Value, BTreeMap<String, Enclosed>), Problem> {
-        let mut text = Text::new(1024 * 1024, Some((1_000_000, Room::new().held())));
+        let mut text = Text::new(1024 * 1024, Some((1_000_000, Memory::new().reserve())));
         body.as_bytes().chunks(part).try_for_each(|chunk| text.take(chunk))?;
         text.finish().map(|(value, pictures, _)| (value, pictures))
     }
@@ -256,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_that_is_none_is_told_where_it_stands() {
+    fn a_broken_picture_is_reported_with_its_pointer() {
         let bytes = vec![7; 200_000];
         let (whole, broken) = (picture(&bytes), picture(&bytes).replacen("BwcH", "Bw=H", 40_000));
         let early = whole.clone() + &BASE64_STANDARD.encode(&bytes);

@@ -1,4 +1,4 @@
-//! When an endpoint that did not take a delivery is tried again.
+//! When a delivery that failed is tried again.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ const HOUR: u64 = 60 * MINUTE;
 const PAUSES: [u64; 9] =
     [5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR];
 
-/// How much longer than that a pause may be: endpoints that failed together are not tried together.
+/// How much longer a pause may be, as a share: endpoints that failed together are not tried together.
 const JITTER: f64 = 0.2;
 
 /// The pause after so many attempts, for a `random` from 0 to 1; none if that was the last one.
@@ -19,7 +19,7 @@ pub(super) fn after(attempts: u32, random: f64) -> Option<Duration> {
     Some(pause.mul_f64(1.0 + JITTER * random))
 }
 
-/// Longest time for which an endpoint is left alone when it asks for that.
+/// Longest wait that an endpoint can ask for.
 const LONGEST: Duration = Duration::from_secs(24 * HOUR);
 
 /// What `Retry-After` asks for at `now_s`, in seconds since 1970: so many seconds, or until a date.

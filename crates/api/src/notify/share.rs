@@ -1,10 +1,10 @@
-//! Deliveries under way, and whose they are: nobody takes more than a share of them.
+//! Deliveries under way, by tenant and endpoint: none of them gets more than its share.
 
 use std::collections::HashMap;
 
 use tokio::task::{Id, JoinSet};
 
-/// Deliveries that a process makes at once.
+/// Deliveries that a process sends at once.
 const AT_ONCE: usize = 64;
 /// To the endpoints of one tenant, as long as half of them are free; then one.
 const TO_TENANT: usize = 8;
@@ -16,7 +16,7 @@ const TO_ENDPOINT: usize = 4;
 pub(super) struct Sending {
     tasks: JoinSet<()>,
     /// Tenant and endpoint of each.
-    whose: HashMap<Id, [String; 2]>,
+    owners: HashMap<Id, [String; 2]>,
 }
 
 impl Sending {
@@ -24,8 +24,8 @@ impl Sending {
         self.tasks.is_empty()
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        self.whose.len() < AT_ONCE
+    pub(super) fn has_capacity(&self) -> bool {
+        self.owners.len() < AT_ONCE
     }
 
     pub(super) fn begin(
@@ -35,12 +35,12 @@ impl Sending {
         delivery: impl Future<Output = ()> + Send + 'static,
     ) {
         let task = self.tasks.spawn(delivery);
-        self.whose.insert(task.id(), [tenant, endpoint]);
+        self.owners.insert(task.id(), [tenant, endpoint]);
     }
 
-    /// Tenants and endpoints that have their share.
+    /// Tenants and endpoints that have all of their share.
     pub(super) fn busy(&self) -> Vec<&str> {
-        let to_tenant = if self.whose.len() < AT_ONCE / 2 { TO_TENANT } else { 1 };
+        let to_tenant = if self.owners.len() < AT_ONCE / 2 { TO_TENANT } else { 1 };
         [to_tenant, TO_ENDPOINT]
             .into_iter()
             .enumerate()
@@ -51,7 +51,7 @@ impl Sending {
     /// Names that at least so many have.
     fn more(&self, which: usize, most: usize) -> Vec<&str> {
         let mut counts: HashMap<&str, usize> = HashMap::new();
-        for names in self.whose.values() {
+        for names in self.owners.values() {
             *counts.entry(names[which].as_str()).or_default() += 1;
         }
         counts.into_iter().filter(|(_, count)| *count >= most).map(|(name, _)| name).collect()
@@ -64,7 +64,7 @@ impl Sending {
             Some(Err(error)) => error.id(),
             None => return,
         };
-        self.whose.remove(&id);
+        self.owners.remove(&id);
     }
 
     pub(super) async fn shutdown(&mut self) {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_takes_more_than_a_share_and_everybody_gets_one() {
+    async fn no_tenant_gets_more_than_a_share_and_each_gets_one() {
         let mut sending = Sending::default();
         let begin = |sending: &mut Sending, tenant: &str, endpoint: &str| {
             sending.begin(tenant.into(), format!("{tenant} {endpoint}"), std::future::pending());
@@ -96,7 +96,7 @@ mod tests {
         let others: Vec<String> = (0..AT_ONCE / 2 - TO_TENANT).map(|number| format!("t{number}")).collect();
         others.iter().for_each(|tenant| begin(&mut sending, tenant, "x"));
         assert!(others.iter().all(|tenant| sending.busy().contains(&tenant.as_str())));
-        assert!(sending.has_room());
+        assert!(sending.has_capacity());
         sending.shutdown().await;
     }
 

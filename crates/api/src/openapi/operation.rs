@@ -1,4 +1,4 @@
-//! One operation, as the document describes it.
+//! One operation, as the document describes it. A route's operation is beside its handler.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,21 +8,31 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::parts::{self, Header};
-use super::reference;
-use crate::Problem;
-use crate::access::Need;
+use super::schema::{define, reference};
+use crate::access::need::Need;
+use crate::problem::Problem;
 
 /// What an operation takes and answers.
-pub(super) struct Operation {
+pub(crate) struct Operation {
     id: &'static str,
     summary: &'static str,
     description: Cow<'static, str>,
     parameters: Vec<Value>,
-    body: Option<Value>,
+    body: Option<Body>,
     answers: Vec<Answer>,
     /// Codes of problems by status.
     refusals: BTreeMap<StatusCode, BTreeSet<&'static str>>,
+    /// Defines types that the operation only names.
+    types: Vec<fn(&mut SchemaGenerator) -> Schema>,
 }
+
+/// What a request must carry.
+enum Body {
+    Json { name: &'static str, schema: MakeSchema, examples: Map<String, Value> },
+    Form(Value),
+}
+
+type MakeSchema = Box<dyn FnOnce(&mut SchemaGenerator) -> Value>;
 
 /// An answer that is no refusal.
 struct Answer {
@@ -42,7 +52,7 @@ enum Content {
 }
 
 impl Operation {
-    pub(super) fn new(id: &'static str, summary: &'static str) -> Self {
+    pub(crate) fn new(id: &'static str, summary: &'static str) -> Self {
         Self {
             id,
             summary,
@@ -51,21 +61,22 @@ impl Operation {
             body: None,
             answers: Vec::new(),
             refusals: BTreeMap::new(),
+            types: Vec::new(),
         }
     }
 
-    /// What there is to say beyond the summary.
-    pub(super) fn says(mut self, description: impl Into<Cow<'static, str>>) -> Self {
+    /// Adds a description to the summary.
+    pub(crate) fn says(mut self, description: impl Into<Cow<'static, str>>) -> Self {
         self.description = description.into();
         self
     }
 
-    /// Takes a parameter: of the path, behind the `?` or a header.
-    pub(super) fn parameter(mut self, parameter: Value) -> Self {
+    /// Takes a parameter: of the path, of the query, or a header.
+    pub(crate) fn parameter(mut self, parameter: Value) -> Self {
         self = match parameter["in"].as_str() {
             Some("path") => self
                 .refuses(StatusCode::BAD_REQUEST, &["invalid_path"])
-                // A part of the path that is empty leads elsewhere.
+                // With an empty parameter the path is another one.
                 .refuses(StatusCode::NOT_FOUND, &["no_such_route"]),
             Some("query") => self.refuses(StatusCode::BAD_REQUEST, &["invalid_parameters"]),
             _ => self,
@@ -74,18 +85,22 @@ impl Operation {
         self
     }
 
-    pub(super) fn parameters(self, parameters: impl IntoIterator<Item = Value>) -> Self {
+    pub(crate) fn parameters(self, parameters: impl IntoIterator<Item = Value>) -> Self {
         parameters.into_iter().fold(self, Self::parameter)
     }
 
-    /// Takes a body of JSON.
-    pub(super) fn takes<const N: usize>(mut self, schema: Value, examples: [(&str, Value); N]) -> Self {
-        let examples: Map<String, Value> = examples
+    /// Takes a body of JSON. `schema` makes its schema, which has this name in the document.
+    pub(crate) fn takes<const N: usize>(
+        mut self,
+        name: &'static str,
+        schema: impl FnOnce(&mut SchemaGenerator) -> Value + 'static,
+        examples: [(&str, Value); N],
+    ) -> Self {
+        let examples = examples
             .into_iter()
             .map(|(name, value)| (name.to_owned(), json!({ "summary": name, "value": value })))
             .collect();
-        let content = json!({ "application/json": { "schema": schema, "examples": examples } });
-        self.body = Some(json!({ "required": true, "content": content }));
+        self.body = Some(Body::Json { name, schema: Box::new(schema), examples });
         self.refuses(StatusCode::BAD_REQUEST, &["invalid_json"])
             .refuses(StatusCode::REQUEST_TIMEOUT, &["body_too_slow"])
             .refuses(StatusCode::PAYLOAD_TOO_LARGE, &["body_too_large"])
@@ -94,9 +109,8 @@ impl Operation {
     }
 
     /// Takes a form with a file.
-    pub(super) fn takes_form(mut self, schema: Value) -> Self {
-        self.body =
-            Some(json!({ "required": true, "content": { "multipart/form-data": { "schema": schema } } }));
+    pub(crate) fn takes_form(mut self, schema: Value) -> Self {
+        self.body = Some(Body::Form(schema));
         self.refuses(StatusCode::BAD_REQUEST, &["invalid_form"])
             .refuses(StatusCode::REQUEST_TIMEOUT, &["body_too_slow"])
             .refuses(StatusCode::PAYLOAD_TOO_LARGE, &["body_too_large"])
@@ -105,7 +119,7 @@ impl Operation {
     }
 
     /// Answers with JSON.
-    pub(super) fn gives<T: JsonSchema>(
+    pub(crate) fn gives<T: JsonSchema>(
         self,
         status: StatusCode,
         description: &'static str,
@@ -115,7 +129,7 @@ impl Operation {
     }
 
     /// Answers with something else than JSON.
-    pub(super) fn gives_other(
+    pub(crate) fn gives_other(
         self,
         media_type: &'static str,
         schema: Value,
@@ -125,7 +139,7 @@ impl Operation {
     }
 
     /// Answers without a body.
-    pub(super) fn gives_nothing(
+    pub(crate) fn gives_nothing(
         self,
         status: StatusCode,
         description: &'static str,
@@ -145,8 +159,8 @@ impl Operation {
         self
     }
 
-    /// What was answered last has an id, by which these operations are done to it.
-    pub(super) fn leads_to(mut self, operations: &'static [&'static str]) -> Self {
+    /// The last answer has an id that these operations take.
+    pub(crate) fn leads_to(mut self, operations: &'static [&'static str]) -> Self {
         if let Some(answer) = self.answers.last_mut() {
             answer.links = operations;
         }
@@ -154,17 +168,17 @@ impl Operation {
     }
 
     /// May answer with one of these problems.
-    pub(super) fn refuses(mut self, status: StatusCode, codes: &[&'static str]) -> Self {
+    pub(crate) fn refuses(mut self, status: StatusCode, codes: &[&'static str]) -> Self {
         self.refusals.entry(status).or_default().extend(codes);
         self
     }
 
     /// Adds what every request that needs something may be refused with.
-    pub(super) fn under(self, need: &Need, method: &Method) -> Self {
+    pub(crate) fn under(self, need: &Need, method: &Method) -> Self {
         if *need == Need::Nothing {
             return self;
         }
-        // Who calls is read from the queue, whatever else is.
+        // Keys are read from the queue, whatever the operation itself does.
         let mut operation = self
             .refuses(StatusCode::UNAUTHORIZED, &["no_key", "invalid_key", "session_over"])
             .refuses(StatusCode::FORBIDDEN, &["not_here"])
@@ -181,8 +195,17 @@ impl Operation {
         }
     }
 
+    /// Has the document define a type that the operation only names.
+    pub(crate) fn names<T: JsonSchema>(mut self) -> Self {
+        self.types.push(SchemaGenerator::subschema_for::<T>);
+        self
+    }
+
     /// As the document has it.
-    pub(super) fn describe(self, schemas: &mut SchemaGenerator) -> Value {
+    pub(crate) fn describe(self, schemas: &mut SchemaGenerator) -> Value {
+        for define_type in self.types {
+            define_type(schemas);
+        }
         let mut responses = Map::new();
         for answer in self.answers {
             responses.insert(answer.status.as_str().to_owned(), answer.describe(schemas));
@@ -202,9 +225,22 @@ impl Operation {
             described["parameters"] = self.parameters.into();
         }
         if let Some(body) = self.body {
-            described["requestBody"] = body;
+            described["requestBody"] = json!({ "required": true, "content": body.content(schemas) });
         }
         described
+    }
+}
+
+impl Body {
+    fn content(self, schemas: &mut SchemaGenerator) -> Value {
+        match self {
+            Self::Json { name, schema, examples } => {
+                let schema = schema(schemas);
+                let schema = define(schemas, name, schema);
+                json!({ "application/json": { "schema": schema, "examples": examples } })
+            }
+            Self::Form(schema) => json!({ "multipart/form-data": { "schema": schema } }),
+        }
     }
 }
 

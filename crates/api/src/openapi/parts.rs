@@ -5,17 +5,17 @@ use schemars::JsonSchema;
 use serde_json::{Value, json};
 use uso_queue::{BatchId, EventId, JobId, MAX_KEY};
 
-use super::reference;
+use super::schema::reference;
 
 /// A header of an answer.
 #[derive(Clone, Copy)]
-pub(super) struct Header {
-    pub(super) name: &'static str,
-    pub(super) description: &'static str,
+pub(crate) struct Header {
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
     /// Whether it is always there.
-    pub(super) always: bool,
+    pub(crate) always: bool,
     /// Of the schema.
-    pub(super) kind: &'static str,
+    pub(crate) kind: &'static str,
 }
 
 impl Header {
@@ -28,17 +28,19 @@ impl Header {
     }
 }
 
-pub(super) const LOCATION: Header = Header::always("Location", "Where it is.");
-pub(super) const PREFERENCE_APPLIED: Header =
-    Header::sometimes("Preference-Applied", "For how long it was waited: `wait=N`.");
-pub(super) const RATE_LIMIT: Header = Header::sometimes(
+pub(crate) const LOCATION: Header = Header::always("Location", "The address.");
+pub(crate) const PREFERENCE_APPLIED: Header =
+    Header::sometimes("Preference-Applied", "The wait that was applied: `wait=N`.");
+pub(crate) const RATE_LIMIT: Header = Header::sometimes(
     "RateLimit",
-    "What is left of the tenant's rate: jobs, and seconds until it is full again; if it has a limit.",
+    "What is left of the tenant's rate, if it has one: jobs, and seconds until all of it is available again.",
 );
-pub(super) const RATE_LIMIT_POLICY: Header =
-    Header::sometimes("RateLimit-Policy", "The tenant's rate: jobs, and the seconds for which they are.");
-pub(super) const ETAG: Header = Header::always("ETag", "Changes with what is answered.");
-pub(super) const SET_COOKIE: Header =
+pub(crate) const RATE_LIMIT_POLICY: Header = Header::sometimes(
+    "RateLimit-Policy",
+    "The tenant's rate: jobs, and the seconds in which they may be submitted.",
+);
+pub(crate) const ETAG: Header = Header::always("ETag", "Changes with the content.");
+pub(crate) const SET_COOKIE: Header =
     Header::always("Set-Cookie", "The session, which pages cannot read, and `uso_csrf`, which they can.");
 const RETRY_AFTER: Header = Header {
     kind: "integer",
@@ -47,7 +49,7 @@ const RETRY_AFTER: Header = Header {
 const CHALLENGE: Header = Header::always("WWW-Authenticate", "What is missing.");
 
 /// The headers of refusals with a status.
-pub(super) fn of_refusal(status: StatusCode) -> &'static [Header] {
+pub(crate) fn of_refusal(status: StatusCode) -> &'static [Header] {
     match status {
         StatusCode::UNAUTHORIZED => &[CHALLENGE],
         StatusCode::SERVICE_UNAVAILABLE => &[RETRY_AFTER],
@@ -56,31 +58,31 @@ pub(super) fn of_refusal(status: StatusCode) -> &'static [Header] {
     }
 }
 
-pub(super) fn in_path(name: &str, description: &str, schema: Value) -> Value {
+pub(crate) fn in_path(name: &str, description: &str, schema: Value) -> Value {
     json!({ "in": "path", "name": name, "description": description, "required": true, "schema": schema })
 }
 
-pub(super) fn in_query(name: &str, description: &str, schema: Value) -> Value {
+pub(crate) fn in_query(name: &str, description: &str, schema: Value) -> Value {
     // An empty one counts as left out.
     json!({
         "in": "query", "name": name, "description": description, "allowEmptyValue": true, "schema": schema,
     })
 }
 
-pub(super) fn in_header(name: &str, description: &str, schema: Value) -> Value {
+pub(crate) fn in_header(name: &str, description: &str, schema: Value) -> Value {
     json!({ "in": "header", "name": name, "description": description, "schema": schema })
 }
 
-pub(super) fn job_id() -> Value {
+pub(crate) fn job_id() -> Value {
     in_path("id", "The job.", reference::<JobId>())
 }
 
-pub(super) fn batch_id() -> Value {
+pub(crate) fn batch_id() -> Value {
     in_path("id", "The batch.", reference::<BatchId>())
 }
 
-pub(super) fn idempotency_key() -> Value {
-    let description = "Whoever submits the same key and request again within a day gets the same answer, not a \
+pub(crate) fn idempotency_key() -> Value {
+    let description = "If you send the same key and request again within a day, you get the same answer, not a \
                        second job.";
     // Visible characters; blanks only between them.
     let pattern = "^[!-~]([ -~]*[!-~])?$";
@@ -89,20 +91,21 @@ pub(super) fn idempotency_key() -> Value {
 }
 
 /// Parameters of a list of pages.
-pub(super) fn limit(most: usize, usual: usize) -> Value {
+pub(crate) fn limit(most: usize, usual: usize) -> Value {
     let schema = json!({ "type": "integer", "minimum": 1, "maximum": most, "default": usual });
-    in_query("limit", "How many make a page.", schema)
+    in_query("limit", "Most entries of a page.", schema)
 }
 
-pub(super) fn cursor<T: JsonSchema>() -> Value {
-    in_query("cursor", "Where the page before ended: its `next`, under the same filter.", reference::<T>())
+pub(crate) fn cursor<T: JsonSchema>() -> Value {
+    in_query("cursor", "The `next` of the page before, with the same filter.", reference::<T>())
 }
 
 /// Parameters of a stream of events.
-pub(super) fn resume_from() -> [Value; 2] {
-    let description = "The id of the last event that was heard: what followed is told first. An EventSource \
-                       sends it by itself.";
-    let after = "The same for a page that was reloaded, which cannot send the header; the header counts.";
+pub(crate) fn resume_from() -> [Value; 2] {
+    let description = "The id of the last event that you got: the stream starts with the events after it. An \
+                       EventSource sends it by itself.";
+    let after =
+        "The same for a page that was reloaded, which cannot send the header. The header takes precedence.";
     // As with a parameter, an empty one counts as left out.
     let header = json!({ "anyOf": [reference::<EventId>(), { "const": "" }] });
     [in_header("Last-Event-ID", description, header), in_query("after", after, reference::<EventId>())]

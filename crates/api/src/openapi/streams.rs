@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use uso_queue::{EventId, JobEvent};
 
 use super::operation::Operation;
-use super::{parts, reference};
+use super::parts;
+use super::schema::reference;
 
 /// What events are called.
 const NAMES: [&str; 12] = [
@@ -25,8 +26,10 @@ const NAMES: [&str; 12] = [
 ];
 
 /// An operation that answers with server-sent events, of which a snapshot has a `T`.
-pub(super) fn stream<T: JsonSchema>(operation: Operation, description: &'static str) -> Operation {
+pub(crate) fn stream<T: JsonSchema>(operation: Operation, description: &'static str) -> Operation {
     operation
+        .names::<T>()
+        .names::<JobEvent>()
         .parameters(parts::resume_from())
         .gives_other("text/event-stream", event::<T>(), description)
         .refuses(StatusCode::BAD_REQUEST, &["invalid_event_id"])
@@ -43,14 +46,14 @@ fn event<T: JsonSchema>() -> Value {
             "event": { "description": "What happened.", "type": "string", "enum": NAMES },
             "data": {
                 "description": format!(
-                    "JSON: of `snapshot` a `{}`, of the others a `JobEvent`.", T::schema_name(),
+                    "JSON: a `{}` for `snapshot`, a `JobEvent` for the others.", T::schema_name(),
                 ),
                 "type": "string",
                 "contentMediaType": "application/json",
                 "contentSchema": { "anyOf": [reference::<T>(), reference::<JobEvent>()] },
             },
             "retry": {
-                "description": "After how many milliseconds to come back: the process stops.",
+                "description": "The process stops: reconnect after so many milliseconds.",
                 "type": "integer",
             },
         },

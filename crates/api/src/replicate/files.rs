@@ -1,4 +1,4 @@
-//! `/v1/files`: pictures that come through the API instead of going straight to S3.
+//! `/v1/files`: pictures that are sent through the API instead of directly to S3.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +11,21 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use uso_queue::{FieldError, NewFile, Time};
-use uso_store::{Error as StoreError, Look, PictureKind, upload_key};
+use uso_store::{Error as StoreError, FileInfo, PictureKind, upload_key};
 use uuid::Uuid;
 
 use super::shape::time;
-use crate::body::Held;
 use crate::body::form::Form;
+use crate::body::memory::Reserved;
 use crate::caller::Caller;
+use crate::openapi::operation::Operation;
+use crate::openapi::parts::{self, RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::origin::Origin;
 use crate::path::Path;
-use crate::{Problem, Shared};
+use crate::problem::Problem;
+use crate::shared::Shared;
 
 /// Longest time a client may take to send a file.
 const FILE_TIME: Duration = Duration::from_secs(120);
@@ -33,9 +36,9 @@ const MAX_FIELD: usize = 64 * 1024;
 /// Longest name of a file that is given back.
 const MAX_NAME: usize = 255;
 
-/// A picture that was sent here. What nobody keeps of it is empty.
+/// A picture that was sent here. Fields that are not stored are empty.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct File {
+struct File {
     /// The upload's.
     #[schemars(with = "String")]
     id: Uuid,
@@ -61,14 +64,30 @@ struct Checksums {
     sha256: Option<String>,
 }
 
-/// Where a file is found: a prediction's input takes this, too.
+/// Links to a file. You can use one in a prediction's input, too.
 #[derive(Serialize, JsonSchema)]
 struct FileUrls {
     get: String,
 }
 
-/// Keeps the form's field `content` as an upload. Where the client can, `POST /v1/uploads` is better: its
-/// bytes then do not pass through here.
+pub(crate) fn create_operation() -> Operation {
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "content": { "type": "string", "format": "binary", "description": "A PNG, JPEG or WebP file." },
+        },
+        "required": ["content"],
+    });
+    Operation::new("createFile", "Send a picture")
+        .says("With `POST /v1/uploads` you can upload directly to S3 instead.")
+        .takes_form(schema)
+        .gives::<File>(StatusCode::CREATED, "The file.", &[RATE_LIMIT, RATE_LIMIT_POLICY])
+        .refuses(StatusCode::TOO_MANY_REQUESTS, &["too_fast", "too_much_stored"])
+        .refuses(StatusCode::SERVICE_UNAVAILABLE, &["store_unavailable", "no_room"])
+}
+
+/// Stores the form's field `content` as an upload. `POST /v1/uploads` is better where the client can use it: the
+/// bytes then do not pass through the API.
 pub(crate) async fn create(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
@@ -78,9 +97,9 @@ pub(crate) async fn create(
 ) -> Result<Response, Problem> {
     let most = shared.store.config().max_bytes as usize;
     let mut form = Form::new(&headers, body, most.saturating_add(AROUND))?;
-    let mut held = shared.room.held();
+    let mut memory = shared.memory.reserve();
     let reading = async {
-        let read = content(&mut form, most, &mut held).await;
+        let read = content(&mut form, most, &mut memory).await;
         if read.is_err() {
             form.swallow().await;
         }
@@ -100,41 +119,53 @@ pub(crate) async fn create(
     shared.queue.count_upload(&caller.tenant, file).await?;
     let stored = shared.store.put(&upload_key(&caller.tenant, &id), kind.media_type(), bytes).await;
     if stored.is_err() {
-        // If this fails too, it counts until its time is over.
+        // If this fails too, the file counts until it expires.
         let _ = shared.queue.uncount_file(&caller.tenant, &id).await;
     }
     let stored = stored?;
-    let look = shared.store.look(&upload_key(&caller.tenant, &id)).await?;
+    let info = shared.store.inspect(&upload_key(&caller.tenant, &id)).await?;
     let checksums = Checksums { sha256: Some(stored.sha256) };
-    let file = File { name, checksums, ..describe(&id, &look, &origin) };
+    let file = File { name, checksums, ..describe(&id, &info, &origin) };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(file)).into_response())
 }
 
 /// The name and the bytes of the file in a form.
-async fn content(form: &mut Form, most: usize, held: &mut Held) -> Result<(String, Bytes), Problem> {
+async fn content(form: &mut Form, most: usize, memory: &mut Reserved) -> Result<(String, Bytes), Problem> {
     while let Some(head) = form.next_part().await? {
         if head.name.as_deref() == Some("content") {
             let name: String = head.file_name.as_deref().unwrap_or("file").chars().take(MAX_NAME).collect();
-            return Ok((name, bounded(form, most, held).await?));
+            return Ok((name, bounded(form, most, memory).await?));
         }
-        // Clients say more of a file than matters here.
-        bounded(form, MAX_FIELD, held).await?;
+        // Clients send more fields than we need.
+        bounded(form, MAX_FIELD, memory).await?;
     }
     let message = "must be there".into();
     Err(Problem::fields(vec![FieldError { pointer: "/content".into(), code: "missing", message }]))
 }
 
-async fn bounded(form: &mut Form, most: usize, held: &mut Held) -> Result<Bytes, Problem> {
+async fn bounded(form: &mut Form, most: usize, memory: &mut Reserved) -> Result<Bytes, Problem> {
     let mut bytes = BytesMut::new();
     while let Some(chunk) = form.chunk().await? {
         if bytes.len() + chunk.len() > most {
-            let detail = format!("a file may have {most} bytes, another field {MAX_FIELD}");
+            let detail = format!("a file may have {most} bytes, other fields {MAX_FIELD}");
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail));
         }
-        held.grow_to(bytes.len() + chunk.len())?;
+        memory.grow_to(bytes.len() + chunk.len())?;
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes.freeze())
+}
+
+/// An operation on one file.
+fn on_file(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new(id, summary)
+        .parameter(parts::in_path("id", "The file.", json!({ "type": "string", "format": "uuid" })))
+        .refuses(StatusCode::NOT_FOUND, &["no_such_file"])
+        .refuses(StatusCode::SERVICE_UNAVAILABLE, &["store_unavailable"])
+}
+
+pub(crate) fn show_operation() -> Operation {
+    on_file("getFile", "Get a file").gives::<File>(StatusCode::OK, "The file.", &[])
 }
 
 pub(crate) async fn show(
@@ -144,9 +175,9 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let id: Uuid = id.parse().map_err(|_| no_such_file())?;
-    match shared.store.look(&upload_key(&caller.tenant, &id)).await {
-        Ok(look) => {
-            let body = Json(describe(&id, &look, &origin));
+    match shared.store.inspect(&upload_key(&caller.tenant, &id)).await {
+        Ok(info) => {
+            let body = Json(describe(&id, &info, &origin));
             Ok(([(header::CACHE_CONTROL, "no-store")], body).into_response())
         }
         Err(StoreError::Missing { .. }) => Err(no_such_file()),
@@ -154,7 +185,13 @@ pub(crate) async fn show(
     }
 }
 
-/// Forgets a file; jobs that name it and have not begun will fail.
+pub(crate) fn delete_operation() -> Operation {
+    on_file("deleteFile", "Delete a file")
+        .says("Jobs that name it and have not started will fail.")
+        .gives_nothing(StatusCode::NO_CONTENT, "The file is deleted.", &[])
+}
+
+/// Deletes a file; jobs that name it and have not started will fail.
 pub(crate) async fn delete(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
@@ -167,10 +204,10 @@ pub(crate) async fn delete(
 }
 
 fn no_such_file() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "no_such_file", "there is no such file, or its time is over")
+    Problem::new(StatusCode::NOT_FOUND, "no_such_file", "there is no such file, or it has expired")
 }
 
-fn describe(id: &Uuid, look: &Look, origin: &Origin) -> File {
+fn describe(id: &Uuid, info: &FileInfo, origin: &Origin) -> File {
     let made_ms = id.get_timestamp().map(|made| {
         let (seconds, nanoseconds) = made.to_unix();
         seconds * 1000 + u64::from(nanoseconds) / 1_000_000
@@ -178,9 +215,9 @@ fn describe(id: &Uuid, look: &Look, origin: &Origin) -> File {
     File {
         id: *id,
         name: id.to_string(),
-        content_type: look.media_type.clone(),
-        size: look.bytes,
-        etag: look.tag.clone(),
+        content_type: info.media_type.clone(),
+        size: info.bytes,
+        etag: info.tag.clone(),
         checksums: Checksums { sha256: None },
         metadata: Map::new(),
         created_at: time(made_ms).unwrap_or_default(),

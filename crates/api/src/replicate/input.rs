@@ -10,23 +10,25 @@ use futures::future::try_join_all;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uso_queue::{FieldError, JobSpec, MAX_URL, NewFile, Source};
-use uso_store::{Look, PictureKind, outside, upload_key};
+use uso_store::{FileInfo, PictureKind, address_guard, upload_key};
 use uuid::Uuid;
 
-use crate::body::{Enclosed, Letter};
+use crate::body::PredictionBody;
+use crate::body::text::Enclosed;
 use crate::caller::Caller;
-use crate::{Problem, Shared};
+use crate::problem::Problem;
+use crate::shared::Shared;
 
 /// What a client may send beside the input.
 const FIELDS: [&str; 6] =
     ["version", "input", "webhook", "webhook_completed", "webhook_events_filter", "stream"];
-/// Events that a client may ask to be told of; of these, only the last is told.
+/// Events that a client may ask for; only the last is sent.
 const EVENTS: [&str; 4] = ["start", "output", "logs", "completed"];
 
-/// How much of a picture is looked at to find its size.
-const LOOK: usize = 256 * 1024;
+/// Bytes of a picture that are searched for its size.
+const HEAD: usize = 256 * 1024;
 
-/// A prediction that is asked for, and the pictures that came with it.
+/// A request for a prediction, and the pictures that came with it.
 pub(super) struct Wanted {
     pub(super) spec: JobSpec,
     pictures: Vec<Picture>,
@@ -40,8 +42,12 @@ struct Picture {
 
 impl Wanted {
     /// Reads a body. `own` are the addresses under which clients reach this API.
-    pub(super) fn read(shared: &Shared, own: &[&str], letter: &Letter) -> Result<Self, Vec<FieldError>> {
-        let Value::Object(fields) = &letter.body else {
+    pub(super) fn read(
+        shared: &Shared,
+        own: &[&str],
+        body: &PredictionBody,
+    ) -> Result<Self, Vec<FieldError>> {
+        let Value::Object(fields) = &body.json else {
             return Err(vec![fault("", "wrong_type", "the body must be a JSON object")]);
         };
         let mut errors: Vec<FieldError> = fields
@@ -61,7 +67,7 @@ impl Wanted {
             }
         };
         let most = shared.store.config().max_bytes;
-        let mut files = Files { own, most, enclosed: &letter.pictures, pictures: Vec::new() };
+        let mut files = Files { own, most, enclosed: &body.pictures, pictures: Vec::new() };
         files.replace(&mut input, &mut errors);
         let webhook = webhook(fields, shared.config.private_webhooks, &mut errors);
         let spec = JobSpec::parse(&Value::Object(input), &shared.config.defaults);
@@ -81,12 +87,12 @@ impl Wanted {
         }
     }
 
-    /// What the pictures that came with it hold.
-    pub(super) fn at_hand(&self) -> BTreeMap<Uuid, Look> {
-        self.pictures.iter().map(|picture| (picture.upload, picture.look())).collect()
+    /// What is known of the pictures that came with it.
+    pub(super) fn at_hand(&self) -> BTreeMap<Uuid, FileInfo> {
+        self.pictures.iter().map(|picture| (picture.upload, picture.info())).collect()
     }
 
-    /// Puts the pictures that came with it where other uploads are.
+    /// Stores the pictures that came with it as uploads.
     pub(super) async fn keep_pictures(&mut self, shared: &Shared, caller: &Caller) -> Result<(), Problem> {
         let pictures = std::mem::take(&mut self.pictures);
         let file = |picture: &Picture| NewFile { id: picture.upload, bytes: picture.bytes.len() as u64 };
@@ -102,9 +108,9 @@ impl Wanted {
 }
 
 impl Picture {
-    fn look(&self) -> Look {
-        let head = &self.bytes[..self.bytes.len().min(LOOK)];
-        Look {
+    fn info(&self) -> FileInfo {
+        let head = &self.bytes[..self.bytes.len().min(HEAD)];
+        FileInfo {
             tag: String::new(),
             bytes: self.bytes.len() as u64,
             written: Some(SystemTime::now()),
@@ -119,12 +125,12 @@ fn fault(pointer: &str, code: &'static str, message: impl Into<String>) -> Field
     FieldError { pointer: pointer.to_owned(), code, message: message.into() }
 }
 
-/// Who is told of the end, if the client wishes that.
+/// The webhook for the prediction's end, if the client wants one.
 fn webhook(fields: &Map<String, Value>, allow_private: bool, errors: &mut Vec<FieldError>) -> Option<String> {
     let mut address = |name: &str| {
         let url = fields.get(name).filter(|value| !value.is_null())?;
         let checked = match url.as_str() {
-            Some(url) if url.len() <= MAX_URL => outside::check_url(url, allow_private),
+            Some(url) if url.len() <= MAX_URL => address_guard::check_url(url, allow_private),
             _ => Err(format!("must be a string of at most {MAX_URL} bytes")),
         };
         if let Err(message) = checked {
@@ -153,11 +159,11 @@ fn webhook(fields: &Map<String, Value>, allow_private: bool, errors: &mut Vec<Fi
     webhook.filter(|_| wanted).or(completed)
 }
 
-/// Takes files out of an input.
+/// Replaces the files in an input by uploads.
 struct Files<'a> {
     own: &'a [&'a str],
     most: u64,
-    /// What came in the body and was too long to stand in its text.
+    /// Pictures of the body that were too long for its text.
     enclosed: &'a BTreeMap<String, Enclosed>,
     pictures: Vec<Picture>,
 }
@@ -183,7 +189,7 @@ impl Files<'_> {
                 Ok(upload) => Some(upload),
                 Err((code, message)) => {
                     errors.push(fault(pointer, code, message));
-                    // So that it is not refused once more for what it is not.
+                    // So that it is not refused a second time.
                     Some(Uuid::nil())
                 }
             }
@@ -218,7 +224,7 @@ impl Files<'_> {
         let bytes =
             bytes.map_err(|error| ("invalid_source", format!("the base64 cannot be read: {error}")))?;
         if bytes.len() as u64 > self.most {
-            let message = format!("the file has {} bytes; the most is {}", bytes.len(), self.most);
+            let message = format!("the file has {} bytes; at most {} are allowed", bytes.len(), self.most);
             return Err(("too_large", message));
         }
         Ok(bytes.into())
@@ -253,20 +259,20 @@ mod tests {
     }
 
     #[test]
-    fn only_who_wishes_to_hear_of_the_end_does() {
-        let heard = |body: Value| {
+    fn a_webhook_is_sent_only_if_the_client_wants_it() {
+        let wanted = |body: Value| {
             let mut errors = Vec::new();
             let found = webhook(body.as_object().unwrap(), false, &mut errors);
             (found.is_some(), errors.len())
         };
-        assert_eq!(heard(json!({})), (false, 0));
-        assert_eq!(heard(json!({ "webhook": "https://u" })), (true, 0));
-        assert_eq!(heard(json!({ "webhook_completed": "https://u" })), (true, 0));
+        assert_eq!(wanted(json!({})), (false, 0));
+        assert_eq!(wanted(json!({ "webhook": "https://u" })), (true, 0));
+        assert_eq!(wanted(json!({ "webhook_completed": "https://u" })), (true, 0));
         assert_eq!(
-            heard(json!({ "webhook": "https://u", "webhook_events_filter": ["start", "completed"] })),
+            wanted(json!({ "webhook": "https://u", "webhook_events_filter": ["start", "completed"] })),
             (true, 0)
         );
-        assert_eq!(heard(json!({ "webhook": "https://u", "webhook_events_filter": ["start"] })), (false, 0));
-        assert_eq!(heard(json!({ "webhook": 1, "webhook_events_filter": ["end", 2] })), (false, 3));
+        assert_eq!(wanted(json!({ "webhook": "https://u", "webhook_events_filter": ["start"] })), (false, 0));
+        assert_eq!(wanted(json!({ "webhook": 1, "webhook_events_filter": ["end", 2] })), (false, 3));
     }
 }

@@ -11,10 +11,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uso_queue::{Defaults, JobSpec, Time};
 
-use super::shape::time;
+use super::shape::{OWNER, Shape, time};
+use crate::openapi::operation::Operation;
+use crate::openapi::parts;
 use crate::origin::Origin;
 use crate::path::Path;
-use crate::{Problem, Shared};
+use crate::problem::Problem;
+use crate::shared::Shared;
 
 /// Versions of Replicate's packager before 0.3.9 had outputs that clients take for streams.
 const COG: &str = "0.9.0";
@@ -36,7 +39,7 @@ pub(crate) struct Model {
     latest_version: Version,
 }
 
-/// What a model takes and gives.
+/// A version of a model, with the schemas of its input and output.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ModelVersion")]
 pub(crate) struct Version {
@@ -57,14 +60,27 @@ pub(crate) struct VersionPage {
     results: [Version; 1],
 }
 
+/// An operation on the model, whose name is in its path.
+pub(super) fn on_model(operation: Operation, shape: &Shape) -> Operation {
+    operation
+        .parameter(parts::in_path("owner", "Whose model it is.", json!({ "const": OWNER })))
+        .parameter(parts::in_path("name", "The model's name.", json!({ "const": shape.name })))
+        .refuses(StatusCode::NOT_FOUND, &["no_such_model"])
+}
+
 pub(super) fn no_such_model(shared: &Shared) -> Problem {
-    let detail = format!("there is no such model; this fleet draws with {}", shared.shape.model());
+    let detail = format!("there is no such model; this fleet runs {}", shared.shape.model());
     Problem::new(StatusCode::NOT_FOUND, "no_such_model", detail)
 }
 
 fn check(shared: &Shared, owner: &str, name: &str) -> Result<(), Problem> {
     let known = shared.shape.is_named(&format!("{owner}/{name}"));
     known.then_some(()).ok_or_else(|| no_such_model(shared))
+}
+
+pub(crate) fn show_operation(shape: &Shape) -> Operation {
+    let operation = on_model(Operation::new("getModel", "Get the model"), shape);
+    operation.gives::<Model>(StatusCode::OK, "The model.", &[])
 }
 
 pub(crate) async fn show(
@@ -89,12 +105,23 @@ pub(crate) async fn show(
     }))
 }
 
+pub(crate) fn versions_operation(shape: &Shape) -> Operation {
+    let operation = on_model(Operation::new("listVersions", "List the model's versions"), shape);
+    operation.gives::<VersionPage>(StatusCode::OK, "The one there is.", &[])
+}
+
 pub(crate) async fn versions(
     State(shared): State<Arc<Shared>>,
     Path((owner, name)): Path<(String, String)>,
 ) -> Result<Json<VersionPage>, Problem> {
     check(&shared, &owner, &name)?;
     Ok(Json(VersionPage { previous: None, next: None, results: [version(&shared)] }))
+}
+
+pub(crate) fn one_version_operation(shape: &Shape) -> Operation {
+    on_model(Operation::new("getVersion", "Get a version of the model"), shape)
+        .parameter(parts::in_path("id", "The version.", json!({ "const": shape.version })))
+        .gives::<Version>(StatusCode::OK, "The version.", &[])
 }
 
 pub(crate) async fn one_version(
@@ -132,7 +159,7 @@ fn version(shared: &Shared) -> Version {
 }
 
 /// The schema of an input: of a request for a job, whose references may be files, too.
-pub(crate) fn input_schema(generator: &mut SchemaGenerator, defaults: &Defaults) -> Value {
+pub(super) fn input_schema(generator: &mut SchemaGenerator, defaults: &Defaults) -> Value {
     let mut schema = Value::from(JobSpec::request_schema(generator, defaults));
     let file = "a data: URL, a file that was put under /v1/files, or whatever a job takes";
     let properties = &mut schema["properties"];

@@ -1,4 +1,4 @@
-//! What a prediction has made: its picture, and the stream that tells of it.
+//! A prediction's output: its picture, and its stream of events.
 
 use std::sync::Arc;
 
@@ -7,20 +7,35 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use futures::stream;
-use serde_json::json;
+use serde_json::{Value, json};
 use uso_queue::{EventId, EventKind, JobView, Source, State as JobState};
 
-use super::predictions::describe;
+use super::predictions::{describe, on_prediction};
 use super::shape::{output_path, progress, progress_line};
 use crate::caller::Caller;
-use crate::follow::{Follower, Told};
+use crate::follow::{Follower, JobUpdate};
+use crate::openapi::operation::Operation;
+use crate::openapi::parts;
+use crate::openapi::schema::reference;
 use crate::origin::Origin;
 use crate::path::Path;
-use crate::routes::events::{answer, come_back};
-use crate::routes::jobs::find;
-use crate::{Problem, Shared};
+use crate::problem::Problem;
+use crate::routes::job_view::find;
+use crate::shared::Shared;
+use crate::sse::{answer, retry_event};
 
-/// The picture itself: clients that send a key here follow no redirect to where it lies.
+pub(crate) fn picture_operation() -> Operation {
+    let name = json!({ "type": "string", "examples": ["0.png"] });
+    on_prediction("getPredictionOutput", "Fetch the picture")
+        .says("The links in predictions are signed: they need no key for an hour, or until the key that they were made for ends.")
+        .parameter(parts::in_path("name", "Which picture.", name))
+        .gives_other("image/png", json!({}), "The picture.")
+        .refuses(StatusCode::NOT_FOUND, &["no_such_output"])
+        .refuses(StatusCode::UNAUTHORIZED, &["old_link"])
+        .refuses(StatusCode::SERVICE_UNAVAILABLE, &["store_unavailable"])
+}
+
+/// The picture itself, not a redirect: clients that send a key here follow none.
 pub(crate) async fn picture(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
@@ -36,7 +51,7 @@ pub(crate) async fn picture(
     let media_type = HeaderValue::try_from(output.content_type.as_str());
     let headers = [
         (header::CONTENT_TYPE, media_type.unwrap_or(HeaderValue::from_static("application/octet-stream"))),
-        // Nothing is ever written over an output that counts.
+        // The output of a finished job never changes.
         (header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=3600, immutable")),
     ];
     Ok((StatusCode::OK, headers, bytes).into_response())
@@ -45,6 +60,28 @@ pub(crate) async fn picture(
 fn no_such_output() -> Problem {
     let detail = "the prediction has no output of this name";
     Problem::new(StatusCode::NOT_FOUND, "no_such_output", detail)
+}
+
+pub(crate) fn events_operation() -> Operation {
+    on_prediction("streamPrediction", "Follow a prediction")
+        .says("Server-sent events: `logs` with each step, `output` with the picture's link or `error`, then `done`.")
+        .gives_other("text/event-stream", event_schema(), "The prediction's events, until it has ended.")
+        .refuses(StatusCode::UNAUTHORIZED, &["old_link"])
+        .refuses(StatusCode::SERVICE_UNAVAILABLE, &["stopping"])
+}
+
+/// As with other streams, the schema is that of each event.
+fn event_schema() -> Value {
+    json!({
+        "description": "One event of the stream.",
+        "type": "object",
+        "properties": {
+            "id": reference::<EventId>(),
+            "event": { "type": "string", "enum": ["logs", "output", "error", "done"] },
+            "data": { "description": "A line, a link, a sentence, or JSON for `done`.", "type": "string" },
+            "retry": { "type": "integer" },
+        },
+    })
 }
 
 /// A prediction's events: `logs` for each step, `output` with the picture's address or `error`, then `done`.
@@ -57,41 +94,41 @@ pub(crate) async fn events(
     let view = find(&shared, &caller, &id).await?;
     let watch = shared.watches.get(usize::from(view.id.shard())).ok_or_else(Problem::no_such_job)?;
     let follower = Follower::new(watch, &shared.queue, view, None).await?.ok_or_else(Problem::stopping)?;
-    let story = Story { shared, caller, origin, follower, ready: Vec::new() };
-    let events = stream::unfold(Some(story), |story| async move {
-        let mut story = story?;
-        match story.next().await {
-            Some(event) => Some((event, Some(story))),
-            None => (!story.follower.is_over()).then(|| (come_back(), None)),
+    let updates = PredictionStream { shared, caller, origin, follower, ready: Vec::new() };
+    let events = stream::unfold(Some(updates), |updates| async move {
+        let mut updates = updates?;
+        match updates.next().await {
+            Some(event) => Some((event, Some(updates))),
+            None => (!updates.follower.has_ended()).then(|| (retry_event(), None)),
         }
     });
     Ok(answer(events))
 }
 
-/// What one client is told of a prediction.
-struct Story {
+/// The events of one prediction, for one client.
+struct PredictionStream {
     shared: Arc<Shared>,
     caller: Caller,
     origin: Origin,
     follower: Follower,
-    /// What is to be told next, the last first.
+    /// The next events, the last first.
     ready: Vec<Event>,
 }
 
-impl Story {
+impl PredictionStream {
     async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.ready.pop() {
                 return Some(event);
             }
             self.ready = match self.follower.next().await? {
-                Told::Snapshot(view) if view.state.is_terminal() => self.ending(&view).await?,
-                Told::Snapshot(view) => lines(view.last_event, &progress(&view)),
-                Told::Event(event) if event.is_terminal() => {
+                JobUpdate::Snapshot(view) if view.state.is_terminal() => self.ending(&view).await?,
+                JobUpdate::Snapshot(view) => lines(view.last_event, &progress(&view)),
+                JobUpdate::Event(event) if event.is_terminal() => {
                     let view = self.shared.queue.view(&event.job).await.ok()??;
                     self.ending(&view).await?
                 }
-                Told::Event(event) => match event.kind {
+                JobUpdate::Event(event) => match event.kind {
                     EventKind::Progress { step, of } => lines(event.id, &progress_line(step, of)),
                     _ => Vec::new(),
                 },

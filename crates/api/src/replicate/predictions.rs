@@ -8,37 +8,108 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::future::try_join_all;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::Serialize;
-use serde_json::Value;
-use uso_queue::{Canceled, FieldError, JobId, JobView, KeyScope, ListFilter, Submission, WebhookShape};
+use serde_json::{Value, json};
+use uso_queue::{
+    Canceled, FieldError, JobId, JobView, KeyScope, ListCursor, ListFilter, MAX_URL, Submission, WebhookShape,
+};
 
 use super::input::Wanted;
-use super::models::no_such_model;
-use super::shape::Prediction;
-use crate::body::{Letter, read_letter};
+use super::models::{input_schema, no_such_model, on_model};
+use super::shape::{Prediction, Shape};
+use crate::body::{PredictionBody, read_with_pictures};
 use crate::caller::Caller;
+use crate::config::Config;
+use crate::idempotency::RequestKey;
+use crate::intake;
+use crate::openapi::operation::Operation;
+use crate::openapi::parts::{self, PREFERENCE_APPLIED, RATE_LIMIT, RATE_LIMIT_POLICY};
+use crate::openapi::schema::define;
 use crate::origin::Origin;
 use crate::path::Path;
+use crate::problem::Problem;
 use crate::query::Params;
-use crate::repeats::Asked;
-use crate::routes::jobs::{deleted, find};
+use crate::routes::job_view::{deleted, find};
 use crate::routes::wait::Wait;
-use crate::{Problem, Shared, intake};
+use crate::shared::Shared;
 
-/// Largest body: pictures may be in it.
-pub(crate) const MAX_PREDICTION_BODY: usize = 16 * 1024 * 1024;
+/// Largest body in bytes: it may contain pictures.
+const MAX_PREDICTION_BODY: usize = 16 * 1024 * 1024;
 /// Predictions of a page.
 const PAGE: usize = 100;
 
 /// Predictions, the newest first.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct PredictionPage {
+struct PredictionPage {
     /// Always null: pages lead one way.
     previous: Option<String>,
     /// Where the next page is.
     next: Option<String>,
     results: Vec<Prediction>,
+}
+
+/// The schema of a request, with the version in it or in the path.
+fn request_schema(config: &Config, with_version: bool) -> impl FnOnce(&mut SchemaGenerator) -> Value + use<> {
+    let (shape, defaults) = (Shape::new(&config.model), config.defaults.clone());
+    move |schemas| {
+        let input = input_schema(schemas, &defaults);
+        let input = define(schemas, "PredictionInput", input);
+        let (model, version) = (shape.model(), &shape.version);
+        let url = json!({ "type": ["string", "null"], "pattern": "^https?://", "maxLength": MAX_URL });
+        let required = if with_version { json!(["version", "input"]) } else { json!(["input"]) };
+        json!({
+            "description": "What to generate, and the webhook for its end.",
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "version": {
+                    "description": "The fleet's one version, or the model's name.",
+                    "enum": [version, model, format!("{model}:{version}")],
+                },
+                "input": input,
+                "webhook": url,
+                "webhook_completed": url,
+                "webhook_events_filter": {
+                    "description": "Only `completed` is ever sent.",
+                    "type": ["array", "null"],
+                    "items": { "enum": ["start", "output", "logs", "completed"] },
+                },
+                "stream": { "description": "Ignored: every prediction has a stream." },
+            },
+            "required": required,
+        })
+    }
+}
+
+fn submission(
+    id: &'static str,
+    body: &'static str,
+    schema: impl FnOnce(&mut SchemaGenerator) -> Value + 'static,
+    mut example: Value,
+) -> Operation {
+    example["input"] = json!({ "prompt": "a lighthouse at dusk", "width": 64, "height": 64, "steps": 4 });
+    let wait = "`wait` or `wait=N` waits for the end, 60 seconds at most.";
+    let prefer = parts::in_header("Prefer", wait, json!({ "type": "string", "examples": ["wait=10"] }));
+    Operation::new(id, "Create a prediction")
+        .parameter(parts::idempotency_key())
+        .parameter(prefer)
+        .takes(body, schema, [("A prompt", example)])
+        .gives::<Prediction>(
+            StatusCode::CREATED,
+            "The prediction: ended, or `starting` even if it runs.",
+            &[PREFERENCE_APPLIED, RATE_LIMIT, RATE_LIMIT_POLICY],
+        )
+        .refuses(StatusCode::BAD_REQUEST, &["invalid_idempotency_key", "invalid_preference"])
+        .refuses(StatusCode::CONFLICT, &["job_deleted"])
+        .refuses(StatusCode::UNPROCESSABLE_ENTITY, &["idempotency_key_reused"])
+        .refuses(StatusCode::TOO_MANY_REQUESTS, &["too_many_queued", "too_fast", "too_much_stored"])
+        .refuses(StatusCode::SERVICE_UNAVAILABLE, &["store_unavailable", "no_room"])
+}
+
+pub(crate) fn create_operation(config: &Config) -> Operation {
+    let example = json!({ "version": Shape::new(&config.model).model() });
+    submission("createPrediction", "PredictionRequest", request_schema(config, true), example)
 }
 
 pub(crate) async fn create(
@@ -49,7 +120,7 @@ pub(crate) async fn create(
     body: Body,
 ) -> Result<Response, Problem> {
     let request = Request::read(&shared, &caller, &origin, &headers, body).await?;
-    let named = request.letter.body.get("version").and_then(Value::as_str).map(str::to_owned);
+    let named = request.body.json.get("version").and_then(Value::as_str).map(str::to_owned);
     let is_named = named.is_some_and(|named| shared.shape.is_named(&named));
     request
         .answer(|| {
@@ -58,6 +129,12 @@ pub(crate) async fn create(
             if is_named { Ok(()) } else { Err(Problem::fields(vec![error])) }
         })
         .await
+}
+
+pub(crate) fn create_of_model_operation(config: &Config) -> Operation {
+    let schema = request_schema(config, false);
+    let operation = submission("createModelPrediction", "ModelPredictionRequest", schema, json!({}));
+    on_model(operation, &Shape::new(&config.model))
 }
 
 /// The same, where the model stands in the path.
@@ -80,8 +157,8 @@ struct Request<'a> {
     caller: &'a Caller,
     origin: &'a Origin,
     wait: Option<Wait>,
-    letter: Letter,
-    asked: Asked,
+    body: PredictionBody,
+    key: RequestKey,
 }
 
 impl<'a> Request<'a> {
@@ -94,17 +171,17 @@ impl<'a> Request<'a> {
     ) -> Result<Self, Problem> {
         let wait = Wait::asked(headers)?;
         let most = shared.store.config().max_bytes;
-        let letter = read_letter(headers, body, MAX_PREDICTION_BODY, most, &shared.room).await?;
-        let asked = Asked::new(headers, &letter.body)?;
-        Ok(Self { shared, caller, origin, wait, letter, asked })
+        let body = read_with_pictures(headers, body, MAX_PREDICTION_BODY, most, &shared.memory).await?;
+        let key = RequestKey::new(headers, &body.json)?;
+        Ok(Self { shared, caller, origin, wait, body, key })
     }
 
-    /// Makes the prediction, or finds the one that this request has made before; `check` says whether the model is
-    /// there.
+    /// Creates the prediction, or finds the one that this request created before; `check` says whether the model
+    /// exists.
     async fn answer(self, check: impl FnOnce() -> Result<(), Problem>) -> Result<Response, Problem> {
-        let Self { shared, caller, origin, letter, asked, .. } = &self;
-        let read = || Wanted::read(shared, &origin.all(), letter);
-        let earlier = asked.job(shared, caller, || read().ok().map(|wanted| wanted.spec)).await?;
+        let Self { shared, caller, origin, body, key, .. } = &self;
+        let read = || Wanted::read(shared, &origin.all(), body);
+        let earlier = key.job(shared, caller, || read().ok().map(|wanted| wanted.spec)).await?;
         let id = match earlier {
             Some(id) => id,
             None => {
@@ -118,7 +195,7 @@ impl<'a> Request<'a> {
         };
         let mut prediction = describe(shared, caller, &view, origin).await?;
         if !view.state.is_terminal() {
-            // Clients that wait take everything else for the end.
+            // Clients that wait take every other status for the end.
             prediction.status = "starting";
         }
         let mut response = (StatusCode::CREATED, answer(prediction)).into_response();
@@ -128,9 +205,9 @@ impl<'a> Request<'a> {
         Ok(response)
     }
 
-    /// Stores nothing before all else is known to be right: what is refused leaves nothing behind.
+    /// Stores pictures only when everything else has been checked: a refused request leaves nothing behind.
     async fn submit(&self, mut wanted: Wanted) -> Result<JobId, Problem> {
-        let Self { shared, caller, asked, .. } = self;
+        let Self { shared, caller, key, .. } = self;
         let at_hand = wanted.at_hand();
         if !at_hand.is_empty() {
             let mut spec = [wanted.spec.clone()];
@@ -140,13 +217,23 @@ impl<'a> Request<'a> {
         }
         intake::check(shared, caller, std::slice::from_mut(&mut wanted.spec), |_| "/input".into()).await?;
         let job = Submission {
-            key: asked.key.as_deref(),
-            request: Some(&asked.digest),
+            key: key.key.as_deref(),
+            request: Some(&key.digest),
             shape: WebhookShape::Prediction,
             ..Submission::from(&wanted.spec)
         };
         Ok(shared.queue.submit(&caller.tenant, job).await?.id)
     }
+}
+
+/// An operation on one prediction.
+pub(super) fn on_prediction(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new(id, summary).parameter(parts::job_id()).refuses(StatusCode::NOT_FOUND, &["no_such_job"])
+}
+
+pub(crate) fn show_operation() -> Operation {
+    let operation = on_prediction("getPrediction", "Get a prediction");
+    operation.gives::<Prediction>(StatusCode::OK, "The prediction.", &[])
 }
 
 pub(crate) async fn show(
@@ -157,6 +244,13 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let view = find(&shared, &caller, &id).await?;
     Ok(answer(describe(&shared, &caller, &view, &origin).await?).into_response())
+}
+
+pub(crate) fn list_operation() -> Operation {
+    Operation::new("listPredictions", "List your predictions")
+        .says("Every job is one; the newest first.")
+        .parameter(parts::cursor::<ListCursor>())
+        .gives::<PredictionPage>(StatusCode::OK, "A page.", &[])
 }
 
 pub(crate) async fn list(
@@ -176,7 +270,13 @@ pub(crate) async fn list(
     Ok(answer(PredictionPage { previous: None, next, results }).into_response())
 }
 
-/// Ends a prediction; of one that has ended it only tells how.
+pub(crate) fn cancel_operation() -> Operation {
+    on_prediction("cancelPrediction", "Cancel a prediction")
+        .says("A prediction that has ended stays as it is.")
+        .gives::<Prediction>(StatusCode::OK, "The prediction as it is now.", &[])
+}
+
+/// Cancels a prediction; one that has ended stays as it is.
 pub(crate) async fn cancel(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
@@ -192,7 +292,7 @@ pub(crate) async fn cancel(
     }
 }
 
-/// A prediction with links that a reader who may read can follow, also without a key.
+/// A prediction; for a caller who may read, its links are signed.
 pub(super) async fn describe(
     shared: &Shared,
     caller: &Caller,
@@ -203,7 +303,7 @@ pub(super) async fn describe(
     prediction.output = prediction.output.filter(|_| caller.may(KeyScope::Read));
     let links = [Some(&mut prediction.urls.stream), prediction.output.as_mut().map(|[url]| url)];
     for link in links.into_iter().flatten() {
-        *link = shared.links.sign(shared, caller, origin, link).await?;
+        *link = shared.links.sign(caller, origin.text(), link).await?;
     }
     Ok(prediction)
 }

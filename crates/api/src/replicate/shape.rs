@@ -73,17 +73,17 @@ impl Shape {
 pub(crate) struct Prediction {
     /// The job's.
     id: JobId,
-    /// The fleet's one model.
+    /// The fleet's only model.
     model: String,
-    /// Its one version.
+    /// The model's only version.
     version: String,
-    /// What was asked for, with every default filled in.
+    /// The input, with all defaults.
     input: Value,
     /// How far it is, in one line.
     logs: String,
     /// Where the picture is, once there is one; only for a key that may read.
     pub(super) output: Option<[String; 1]>,
-    /// Always false: what is deleted is gone whole.
+    /// Always false: a deleted job is deleted completely.
     data_removed: bool,
     /// Why there is no picture.
     pub(super) error: Option<String>,
@@ -112,7 +112,7 @@ struct Metrics {
     predict_time: Option<f64>,
 }
 
-/// Where everything about it is found.
+/// Links to everything about a prediction.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[schemars(rename = "PredictionUrls")]
 pub(super) struct Urls {
@@ -127,12 +127,12 @@ fn metrics(view: &JobView) -> Metrics {
     Metrics { total_time: Some(until_then(view.submitted_ms)), predict_time: view.started_ms.map(until_then) }
 }
 
-/// Where a job's picture is given out.
+/// The path of a job's picture.
 pub(super) fn output_path(view: &JobView) -> String {
     format!("/v1/predictions/{}/output/0.png", view.id)
 }
 
-/// What was asked for, without what was left out.
+/// The input, without fields that were left out.
 fn input(view: &JobView) -> Value {
     let mut input = json!(view.spec.unpinned());
     if let Some(fields) = input.as_object_mut() {
@@ -141,7 +141,7 @@ fn input(view: &JobView) -> Value {
     input
 }
 
-/// Clients know fewer ends than we do.
+/// Replicate has fewer states than we do.
 fn status(state: State) -> &'static str {
     match state {
         State::Queued => "starting",
@@ -156,7 +156,7 @@ fn error(view: &JobView) -> Option<String> {
     match (view.state, &view.error) {
         (State::Failed, Some(failure)) => Some(failure.message.clone()),
         (State::Failed, None) => Some("the prediction failed".into()),
-        (State::Expired, _) => Some("its time was over before it was done".into()),
+        (State::Expired, _) => Some("it expired before it finished".into()),
         _ => None,
     }
 }

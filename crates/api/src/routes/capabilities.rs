@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,56 +17,23 @@ use uso_queue::{
 use uso_store::{PictureKind, WebReferences};
 
 use crate::caller::Caller;
-use crate::path::Path;
-use crate::{Problem, Shared};
-
-/// A set of parameters and pictures to begin with.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct Example {
-    /// What it shows, in a few words.
-    pub title: String,
-    /// What is drawn.
-    pub prompt: String,
-    /// Name of the content reference among the pictures of [`Examples`].
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_address")]
-    pub content: Option<String>,
-    /// Names of the style references.
-    #[serde(serialize_with = "addresses")]
-    pub styles: Vec<String>,
-    /// Width in pixels.
-    pub width: u32,
-    /// Height in pixels.
-    pub height: u32,
-    /// Seed of the start noise.
-    pub seed: u64,
-    /// Sampling steps.
-    pub steps: u32,
-    /// Whether the proportions of the content reference are taken instead.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub keep_size: bool,
-}
-
-/// Sets of parameters to begin with, and the pictures that they name.
-#[derive(Debug, Clone, Default)]
-pub struct Examples {
-    /// The sets.
-    pub sets: Vec<Example>,
-    /// Name and bytes of each picture.
-    pub pictures: Vec<(String, &'static [u8])>,
-}
+use crate::examples::Example;
+use crate::openapi::operation::Operation;
+use crate::problem::Problem;
+use crate::shared::Shared;
 
 /// What this fleet can do and allows.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Capabilities {
+struct Capabilities {
     /// The version of the program.
     version: &'static str,
-    /// What is drawn with.
+    /// The model's name.
     model: String,
-    /// Whether what is drawn is not real.
+    /// Whether a test engine makes the pictures.
     scripted: bool,
     /// What an accepted job survives: `fsync`, `everysec`, `none`, `replica:N` or `unknown`.
     durability: String,
-    /// Whether keys are asked for.
+    /// Whether a key is needed.
     #[schemars(extend("enum" = ["open", "keys"]))]
     auth: &'static str,
     /// Whose jobs the caller submits and sees.
@@ -75,7 +42,7 @@ pub(crate) struct Capabilities {
     scopes: Vec<KeyScope>,
     defaults: Parameters,
     limits: Bounds,
-    /// Whether references may be addresses of the web.
+    /// Whether references may be web addresses.
     https_references: bool,
     /// Media types that references may have.
     upload_types: [&'static str; PictureKind::ALL.len()],
@@ -85,15 +52,15 @@ pub(crate) struct Capabilities {
     classes: [Class; 2],
     /// File formats of pictures.
     formats: [Format; 1],
-    /// Where jobs may stand.
+    /// States of jobs.
     states: [JobState; 6],
-    /// Names of the LoRAs that jobs may ask for, each of which a worker that is up has.
+    /// Names of the LoRAs that jobs may use: each is at a running worker.
     loras: BTreeSet<String>,
-    /// What a newcomer can begin with.
+    /// Examples to begin with.
     examples: Vec<Example>,
 }
 
-/// What a job that leaves a parameter out gets.
+/// Values of parameters that a request leaves out.
 #[derive(Serialize, JsonSchema)]
 struct Parameters {
     /// Width in pixels.
@@ -108,7 +75,7 @@ struct Parameters {
     content_size: u32,
 }
 
-/// What a job may ask for: pairs are the smallest and the largest value.
+/// Limits of parameters: pairs are the smallest and the largest value.
 #[derive(Serialize, JsonSchema)]
 struct Bounds {
     /// Width in pixels.
@@ -125,9 +92,9 @@ struct Bounds {
     styles: [usize; 2],
     /// LoRAs.
     loras: [usize; 2],
-    /// What a LoRA's changes are multiplied by.
+    /// The weight of a LoRA.
     lora_weight: [f64; 2],
-    /// Shares that the step cache may be told; the operator sets the largest, 0 for no step cache.
+    /// Values of the step cache; the operator sets the largest, 0 for no step cache.
     step_cache: [f64; 2],
     /// Most characters of a prompt.
     prompt_chars: usize,
@@ -139,22 +106,15 @@ struct Bounds {
     images: [u32; 2],
 }
 
-fn address(name: &str) -> String {
-    format!("/examples/{name}")
-}
-
-fn optional_address<S: serde::Serializer>(name: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
-    name.as_deref().map(address).serialize(serializer)
-}
-
-fn addresses<S: serde::Serializer>(names: &[String], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(names.iter().map(|name| address(name)))
+pub(crate) fn show_operation() -> Operation {
+    let operation = Operation::new("getCapabilities", "Get what this fleet can do and allows");
+    operation.gives::<Capabilities>(StatusCode::OK, "What it can do.", &[])
 }
 
 pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<Response, Problem> {
     let config = &shared.config;
     let Defaults { width, height, content_size, steps, guidance, max_step_cache } = config.defaults;
-    // Workers say themselves whether what they draw is real.
+    // Workers report whether they run a test engine.
     let workers = shared.queue.workers().await?;
     let scripted = config.scripted || workers.iter().any(|(_, _, report)| report.scripted);
     let loras = workers.into_iter().flat_map(|(_, _, report)| report.loras).map(|lora| lora.name).collect();
@@ -198,19 +158,7 @@ fn ends<T: Copy>(range: &RangeInclusive<T>) -> [T; 2] {
     [*range.start(), *range.end()]
 }
 
-/// A picture of an example.
-pub(crate) async fn example(
-    State(shared): State<Arc<Shared>>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-) -> Response {
-    match shared.examples.answer(&name, &headers) {
-        Some(response) => response,
-        None => super::no_such_route().await.into_response(),
-    }
-}
-
-/// The promise in one word.
+/// The durability mode in one word.
 fn durability(durability: Durability) -> String {
     match durability {
         Durability::Fsync => "fsync".into(),
@@ -221,7 +169,7 @@ fn durability(durability: Durability) -> String {
     }
 }
 
-/// Sizes to recommend: the model's own, and others of as many pixels. A toy model knows only its own.
+/// Sizes to recommend: the model's own, and others of as many pixels. A small model has only its own.
 fn sizes(width: u32, height: u32) -> Vec<[u32; 2]> {
     const SIDES: RangeInclusive<u32> = 512..=1536;
     const SHAPES: [(f64, f64); 6] =
@@ -256,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_toy_model_has_its_own_size() {
+    fn a_small_model_has_its_own_size() {
         assert_eq!(sizes(64, 64), [[64, 64]]);
     }
 }

@@ -1,21 +1,35 @@
-//! `POST /v1/estimate`: what a job, or several like it, would have before it, without submitting it.
+//! `POST /v1/estimate`: how long a job, or several like it, would take, without submitting it.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
-use uso_queue::JobSpec;
+use axum::http::{HeaderMap, StatusCode};
+use serde_json::json;
+use uso_queue::{Defaults, JobSpec};
 
+use super::jobs::{examples, request_schema};
 use crate::body::{MAX_BODY, read_json};
 use crate::caller::Caller;
 use crate::eta::Estimate;
+use crate::openapi::operation::Operation;
+use crate::openapi::parts;
+use crate::problem::Problem;
 use crate::query::Params;
-use crate::{Problem, Shared};
+use crate::shared::Shared;
 
-/// Most jobs that are asked about at once.
-pub(crate) const MOST: usize = 1000;
+/// Most jobs of one estimate.
+const MOST: usize = 1000;
+
+pub(crate) fn estimate_operation(defaults: &Defaults) -> Operation {
+    let jobs = json!({ "type": "integer", "minimum": 1, "maximum": MOST, "default": 1 });
+    Operation::new("estimateJob", "Estimate how long a job would take")
+        .says("Nothing is submitted, and references are not checked.")
+        .parameter(parts::in_query("jobs", "How many jobs like this one; 1 by default.", jobs))
+        .takes("JobRequest", request_schema(defaults), examples())
+        .gives::<Estimate>(StatusCode::OK, "The estimate.", &[])
+}
 
 pub(crate) async fn estimate(
     State(shared): State<Arc<Shared>>,

@@ -1,6 +1,5 @@
 //! `POST /v1/jobs`, `GET /v1/jobs/{id}`, `GET /v1/jobs/{id}/result`, `GET /v1/jobs/{id}/preview`.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,90 +8,81 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Serialize, Serializer};
+use schemars::SchemaGenerator;
 use serde_json::{Value, json};
-use uso_queue::{JobId, JobSpec, JobView, KeyScope, Output, Source, State as JobState, Submission};
+use uso_queue::{Defaults, JobId, JobSpec, State as JobState, Submission};
 
-use super::wait::Wait;
-use super::{JobLinks, job_id};
+use super::job_view::{AcceptedJob, Job, Remaining, accepted, deleted, describe, find, link, word};
+use super::wait::{self, Wait};
 use crate::body::{MAX_BODY, read_json};
 use crate::caller::Caller;
+use crate::idempotency::RequestKey;
+use crate::intake;
+use crate::openapi::operation::Operation;
+use crate::openapi::parts::{self, LOCATION, PREFERENCE_APPLIED, RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::path::Path;
-use crate::repeats::Asked;
-use crate::{Problem, Shared, intake};
+use crate::problem::Problem;
+use crate::shared::Shared;
 
-/// A job that has been accepted.
-#[derive(Serialize, JsonSchema)]
-pub(crate) struct AcceptedJob {
-    id: JobId,
-    /// Where it stands.
-    state: JobState,
-    /// What was asked for, with every default filled in and the seed drawn.
-    spec: JobSpec,
-    links: JobLinks,
+/// Operations on a job in any state.
+pub(super) const ON_JOB: [&str; 6] =
+    ["getJob", "followJob", "getResult", "cancelJob", "retryJob", "deleteJob"];
+
+/// An operation on one job.
+pub(super) fn on_job(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new(id, summary).parameter(parts::job_id()).refuses(StatusCode::NOT_FOUND, &["no_such_job"])
 }
 
-/// Everything about a job. Times are milliseconds since 1970.
-#[derive(Serialize, JsonSchema)]
-pub(crate) struct Job {
-    #[serde(flatten)]
-    view: WithoutOutput,
-    /// The picture, once it succeeded; only for a key that may read.
-    output: Option<Picture>,
-    links: JobLinks,
-    #[serde(flatten)]
-    remaining: Option<Remaining>,
+/// The schema of a request for a job.
+pub(super) fn request_schema(defaults: &Defaults) -> impl FnOnce(&mut SchemaGenerator) -> Value + use<> {
+    let defaults = defaults.clone();
+    move |schemas| JobSpec::request_schema(schemas, &defaults).into()
 }
 
-/// The picture of a job, and for a while where it can be fetched.
-#[derive(Serialize, JsonSchema)]
-struct Picture {
-    #[serde(flatten)]
-    output: Output,
-    /// Where the picture can be fetched: a secret for as long as it lives.
-    url: String,
-    /// Where the sidecar can be fetched.
-    sidecar_url: String,
+/// Valid requests for jobs.
+pub(super) fn examples() -> [(&'static str, Value); 3] {
+    let references = json!({
+        "prompt": "the same cat as an oil painting",
+        "content": "s3://uso/references/cat.png",
+        "styles": ["s3://uso/references/brushwork.png"],
+        "keep_size": true,
+        "steps": 20,
+        "seed": 7,
+    });
+    let overnight = json!({
+        "prompt": "a lighthouse in a storm",
+        "class": "bulk",
+        "priority": 10,
+        "start_by": "2100-01-31T22:00:00Z",
+        "metadata": { "row": 17 },
+    });
+    [
+        ("A prompt", json!({ "prompt": "a lighthouse at dusk", "width": 64, "height": 64 })),
+        ("With references", references),
+        ("Overnight", overnight),
+    ]
 }
 
-/// What a job that is looked at still has before it.
-#[derive(Serialize, JsonSchema)]
-struct Remaining {
-    /// Jobs ahead of it.
-    position: u64,
-    /// Until its end in milliseconds, where that can be told.
-    eta_ms: Option<u64>,
-}
-
-/// All of a view but the output, which is answered with its URLs.
-struct WithoutOutput(JobView);
-
-impl Serialize for WithoutOutput {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = json!(self.0);
-        if let Some(fields) = fields.as_object_mut() {
-            fields.remove("output");
-        }
-        fields.serialize(serializer)
-    }
-}
-
-impl JsonSchema for WithoutOutput {
-    fn schema_name() -> Cow<'static, str> {
-        "JobWithoutOutput".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let mut schema = JobView::json_schema(generator);
-        if let Some(Value::Object(properties)) = schema.get_mut("properties") {
-            properties.remove("output");
-        }
-        if let Some(Value::Array(required)) = schema.get_mut("required") {
-            required.retain(|name| name != "output");
-        }
-        schema
-    }
+pub(crate) fn submit_operation(defaults: &Defaults) -> Operation {
+    let wait = format!(
+        "`wait=N` waits for the job's end, N seconds and at most {}; other preferences are ignored.",
+        wait::LONGEST
+    );
+    let prefer = parts::in_header("Prefer", &wait, json!({ "type": "string", "examples": ["wait=10"] }));
+    let headers = [LOCATION, PREFERENCE_APPLIED, RATE_LIMIT, RATE_LIMIT_POLICY];
+    Operation::new("submitJob", "Submit a job")
+        .says("An accepted job ends in exactly one of the states after `running`, even if processes crash.")
+        .parameter(parts::idempotency_key())
+        .parameter(prefer)
+        .takes("JobRequest", request_schema(defaults), examples())
+        .gives::<Job>(StatusCode::OK, "The job, which ended within the wait.", &headers)
+        .gives::<AcceptedJob>(StatusCode::ACCEPTED, "The job is accepted.", &headers)
+        .leads_to(&ON_JOB)
+        .refuses(StatusCode::BAD_REQUEST, &["invalid_idempotency_key", "invalid_preference"])
+        .refuses(StatusCode::CONFLICT, &["job_deleted"])
+        .refuses(StatusCode::UNPROCESSABLE_ENTITY, &["idempotency_key_reused"])
+        .refuses(StatusCode::TOO_MANY_REQUESTS, &["too_many_queued", "too_fast"])
+        .refuses(StatusCode::SERVICE_UNAVAILABLE, &["store_unavailable"])
 }
 
 pub(crate) async fn submit(
@@ -103,16 +93,16 @@ pub(crate) async fn submit(
 ) -> Result<Response, Problem> {
     let wait = Wait::asked(&headers)?;
     let body = read_json(&headers, body, MAX_BODY).await?;
-    let asked = Asked::new(&headers, &body)?;
+    let request = RequestKey::new(&headers, &body)?;
     let parse = || JobSpec::parse(&body, &shared.config.defaults);
-    if let Some(id) = asked.job(&shared, &caller, || parse().ok()).await? {
+    if let Some(id) = request.job(&shared, &caller, || parse().ok()).await? {
         return answer(&shared, &caller, id, wait, None).await;
     }
     let mut spec = parse().map_err(Problem::fields)?;
     intake::check(&shared, &caller, std::slice::from_mut(&mut spec), |_| String::new()).await?;
-    let job = Submission { key: asked.key.as_deref(), request: Some(&asked.digest), ..(&spec).into() };
+    let job = Submission { key: request.key.as_deref(), request: Some(&request.digest), ..(&spec).into() };
     let submitted = shared.queue.submit(&caller.tenant, job).await?;
-    // The seed that a repeat drew is not the one that the job has.
+    // A repeated request without a seed got another random one than the job has.
     answer(&shared, &caller, submitted.id, wait, submitted.fresh.then_some(&spec)).await
 }
 
@@ -134,17 +124,8 @@ async fn answer(
     accepted(&id, view.state, &view.spec)
 }
 
-/// The job that has this request's key is there no more.
-pub(crate) fn deleted(id: &JobId) -> Problem {
-    let detail = format!("the job {id}, which was made with this idempotency key, was deleted");
-    Problem::new(StatusCode::CONFLICT, "job_deleted", detail)
-}
-
-/// The answer that tells where to find a job.
-pub(super) fn accepted(id: &JobId, state: JobState, spec: &JobSpec) -> Result<Response, Problem> {
-    let location = format!("/v1/jobs/{id}");
-    let body = AcceptedJob { id: *id, state, spec: spec.unpinned(), links: JobLinks::new(id) };
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(body)).into_response())
+pub(crate) fn show_operation() -> Operation {
+    on_job("getJob", "Get a job").gives::<Job>(StatusCode::OK, "The job.", &[])
 }
 
 pub(crate) async fn show(
@@ -159,8 +140,19 @@ pub(crate) async fn show(
         body.remaining =
             estimate.map(|estimate| Remaining { position: estimate.position, eta_ms: estimate.total_ms() });
     }
-    // The URLs in it are secrets for as long as they live.
+    // The URLs in it are secret while they are valid.
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}
+
+pub(crate) fn result_operation() -> Operation {
+    on_job("getResult", "Fetch the picture")
+        .gives_nothing(
+            StatusCode::TEMPORARY_REDIRECT,
+            "The picture is at `Location`, for a limited time.",
+            &[LOCATION],
+        )
+        .refuses(StatusCode::CONFLICT, &["not_finished", "no_result"])
+        .refuses(StatusCode::SERVICE_UNAVAILABLE, &["store_unavailable"])
 }
 
 pub(crate) async fn result(
@@ -187,7 +179,14 @@ pub(crate) async fn result(
     }
 }
 
-/// The newest picture of how far a job is.
+pub(crate) fn preview_operation() -> Operation {
+    on_job("getPreview", "Fetch the newest preview")
+        .says("Previews are made while a client follows the job's events, which announce each.")
+        .gives_other("image/jpeg", json!({}), "The preview.")
+        .refuses(StatusCode::NOT_FOUND, &["no_preview"])
+}
+
+/// The newest preview of a job.
 pub(crate) async fn preview(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
@@ -195,49 +194,10 @@ pub(crate) async fn preview(
 ) -> Result<Response, Problem> {
     let view = find(&shared, &caller, &id).await?;
     let Some(picture) = shared.queue.preview(&view.id).await? else {
-        let detail = "there is no preview now; they are made while somebody follows the job's events";
+        let detail = "there is no preview now; previews are made while a client follows the job's events";
         return Err(Problem::new(StatusCode::NOT_FOUND, "no_preview", detail));
     };
-    // Under the same name there is another one soon.
+    // The same address soon has another one.
     let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, picture).into_response())
-}
-
-pub(super) fn word(state: JobState) -> &'static str {
-    match state {
-        JobState::Queued => "queued",
-        JobState::Running => "running",
-        JobState::Succeeded => "succeeded",
-        JobState::Failed => "failed",
-        JobState::Canceled => "was canceled",
-        JobState::Expired => "expired",
-    }
-}
-
-/// A job of the caller's; another tenant's is as if it were not there.
-pub(crate) async fn find(shared: &Shared, caller: &Caller, id: &str) -> Result<JobView, Problem> {
-    let view = shared.queue.view(&job_id(id)?).await?;
-    view.filter(|view| view.tenant == caller.tenant).ok_or_else(Problem::no_such_job)
-}
-
-/// The view with its links, and with fresh URLs for what it ended with: for a caller who may read.
-pub(super) async fn describe(shared: &Shared, caller: &Caller, view: &JobView) -> Result<Job, Problem> {
-    let output = match view.output.clone().filter(|_| caller.may(KeyScope::Read)) {
-        Some(output) => {
-            let (url, sidecar_url) = (link(shared, &output.uri).await?, link(shared, &output.sidecar).await?);
-            Some(Picture { output, url, sidecar_url })
-        }
-        None => None,
-    };
-    let view = JobView { spec: view.spec.unpinned(), ..view.clone() };
-    Ok(Job { links: JobLinks::new(&view.id), view: WithoutOutput(view), output, remaining: None })
-}
-
-async fn link(shared: &Shared, uri: &str) -> Result<String, Problem> {
-    match uri.parse() {
-        Ok(Source::S3 { bucket, key }) => {
-            Ok(shared.store.presign_get(&bucket, &key, shared.config.link_lifetime).await?)
-        }
-        _ => Err(uso_queue::Error::Unreadable(format!("output {uri}")).into()),
-    }
 }

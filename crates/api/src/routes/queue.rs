@@ -1,10 +1,10 @@
-//! `GET /v1/queue`, `GET /v1/dead`: how much there is to do, and what could not be done.
+//! `GET /v1/queue`, `GET /v1/dead`: the queue's depth, and its dead letters.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::future::join_all;
 use schemars::JsonSchema;
@@ -12,20 +12,23 @@ use serde::Serialize;
 use uso_queue::{DeadLetter, Depth, JobId, LetterId};
 
 use crate::caller::Caller;
+use crate::openapi::operation::Operation;
+use crate::openapi::parts;
+use crate::problem::Problem;
 use crate::query::Params;
-use crate::{Problem, Shared};
+use crate::shared::Shared;
 
-/// Most letters of a page, and how many it has if nothing is asked for.
-pub(crate) const MOST: usize = 100;
-pub(crate) const USUAL: usize = 20;
+/// Most dead letters of a page, and how many it has by default.
+const MOST: usize = 100;
+const USUAL: usize = 20;
 
-/// How much there is to do, over all tenants.
+/// The queue's depth, over all tenants.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct QueueDepth {
+struct QueueDepth {
     classes: ClassDepths,
     /// Dead letters.
     dead: u64,
-    /// Workers that are there.
+    /// Workers that run.
     workers: usize,
     tenant: TenantDepth,
 }
@@ -33,9 +36,9 @@ pub(crate) struct QueueDepth {
 /// Jobs by class.
 #[derive(Serialize, JsonSchema)]
 struct ClassDepths {
-    /// Jobs somebody waits for.
+    /// Jobs that a user waits for.
     interactive: ClassDepth,
-    /// Overnight work.
+    /// Jobs that may take until later.
     bulk: ClassDepth,
 }
 
@@ -48,7 +51,7 @@ struct ClassDepth {
     running: u64,
     /// Jobs that wait for a time.
     delayed: u64,
-    /// Whether none of them is begun for now.
+    /// Whether none of them is started for now.
     paused: bool,
 }
 
@@ -69,7 +72,7 @@ pub(crate) struct TenantDepth {
 
 /// A page of dead letters.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct LetterPage {
+struct LetterPage {
     /// The letters, the newest first.
     letters: Vec<Letter>,
     /// The `cursor` of the next page; none at the end.
@@ -77,20 +80,26 @@ pub(crate) struct LetterPage {
     next: Option<String>,
 }
 
-/// Something that went aside: an entry that nobody understood, or a job that no attempt could finish.
+/// A dead letter: an entry that could not be read, or a job that no attempt could finish.
 #[derive(Serialize, JsonSchema)]
 struct Letter {
-    /// Its name.
+    /// Its id.
     #[schemars(with = "LetterId")]
     id: String,
     /// The job, if it is known.
     job: Option<JobId>,
-    /// Why it went aside.
+    /// Why it is a dead letter.
     reason: String,
     /// When, in milliseconds since 1970.
     at_ms: u64,
-    /// What the job's last attempt said, if its record can be read.
+    /// The error of the job's last attempt, if its record can be read.
     message: Option<String>,
+}
+
+pub(crate) fn depth_operation() -> Operation {
+    Operation::new("getQueue", "Get the queue's depth")
+        .gives::<QueueDepth>(StatusCode::OK, "The queue's own numbers.", &[])
+        .refuses(StatusCode::BAD_REQUEST, &["invalid_parameters"])
 }
 
 /// The queue's own numbers, of all tenants together, and the caller's.
@@ -113,6 +122,14 @@ pub(crate) async fn depth(
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
 
+pub(crate) fn dead_operation() -> Operation {
+    Operation::new("listDeadLetters", "List dead letters")
+        .says("Those of all tenants: entries that could not be read, and jobs that no attempt could finish.")
+        .parameter(parts::limit(MOST, USUAL))
+        .parameter(parts::cursor::<LetterId>())
+        .gives::<LetterPage>(StatusCode::OK, "A page.", &[])
+}
+
 /// Dead letters, the newest first.
 pub(crate) async fn dead(State(shared): State<Arc<Shared>>, mut params: Params) -> Result<Response, Problem> {
     let limit = params.number("limit", 1..=MOST, USUAL);
@@ -129,7 +146,7 @@ pub(crate) async fn dead(State(shared): State<Arc<Shared>>, mut params: Params) 
 
 async fn show(shared: &Shared, letter: &DeadLetter) -> Letter {
     let record = match &letter.job {
-        // A record that cannot be read is often why the letter is here.
+        // A record that cannot be read is often the reason of a dead letter.
         Some(job) => shared.queue.view(job).await.ok().flatten(),
         None => None,
     };

@@ -1,4 +1,4 @@
-//! `DELETE /v1/jobs/{id}`: what is left of a job that has ended.
+//! `DELETE /v1/jobs/{id}`: deletes a job that has ended.
 
 use std::sync::Arc;
 
@@ -7,14 +7,27 @@ use axum::http::StatusCode;
 use uso_queue::Removed;
 use uso_store::{checkpoint_prefix, output_prefix};
 
-use super::jobs::{find, word};
+use super::job_view::{find, word};
+use super::jobs::on_job;
 use crate::caller::Caller;
+use crate::openapi::operation::Operation;
 use crate::path::Path;
-use crate::{Problem, Shared};
+use crate::problem::Problem;
+use crate::shared::Shared;
 
-/// Deletes a job's pictures, sidecars and half-drawn pictures, then its record. In this order, so that a process
-/// that dies in between leaves a record by which the same request finds the rest. Reference images stay: other
-/// jobs may name them.
+pub(crate) fn remove_operation() -> Operation {
+    on_job("deleteJob", "Delete a job that has ended")
+        .says(
+            "Its record, its picture and all that belongs to it. References stay: other jobs may name them.",
+        )
+        .gives_nothing(StatusCode::NO_CONTENT, "The job is deleted.", &[])
+        .refuses(StatusCode::CONFLICT, &["not_finished"])
+        .refuses(StatusCode::SERVICE_UNAVAILABLE, &["store_unavailable"])
+}
+
+/// Deletes a job's pictures, sidecars and checkpoints, then its record. In this order, because a process that stops
+/// in between leaves a record, by which the same request finds the rest. Reference images stay: other jobs may
+/// name them.
 pub(crate) async fn remove(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
@@ -25,12 +38,12 @@ pub(crate) async fn remove(
         let detail = format!("the job is {}; only one that has ended can be deleted", word(view.state));
         return Err(Problem::new(StatusCode::CONFLICT, "not_finished", detail));
     }
-    // What has ended stays so: nothing that is deleted here can be wanted again.
+    // A job that has ended never runs again and needs nothing that is deleted here.
     shared.store.delete_all(&output_prefix(&view.id)).await?;
     shared.store.delete_all(&checkpoint_prefix(&view.id)).await?;
     match shared.queue.remove(&view.id).await? {
         Some(Removed::Done) => Ok(StatusCode::NO_CONTENT),
-        // Somebody else was faster.
+        // Another request was faster.
         None => Err(Problem::no_such_job()),
         Some(Removed::Unfinished) => {
             let detail = "the job has not ended";

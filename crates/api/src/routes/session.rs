@@ -8,16 +8,21 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uso_queue::{ApiKey, FieldError, KeyScope};
 
-use crate::access::{Access, Refusal, SESSION_COOKIE};
+use crate::access::credential::SESSION_COOKIE;
+use crate::access::mode::Access;
+use crate::access::refusal::Refusal;
 use crate::body::{MAX_BODY, read_json};
 use crate::caller::Caller;
+use crate::openapi::operation::Operation;
+use crate::openapi::parts::SET_COOKIE;
 use crate::origin::over_https;
-use crate::{Problem, Shared};
+use crate::problem::Problem;
+use crate::shared::Shared;
 
 /// How long a session lasts.
 const LIFE: Duration = Duration::from_secs(12 * 60 * 60);
@@ -27,19 +32,40 @@ const CSRF_COOKIE: &str = "uso_csrf";
 
 /// Who the caller is.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Session {
+struct Session {
     /// Whose jobs it submits and sees.
     tenant: String,
     /// What it may do.
     scopes: Vec<KeyScope>,
-    /// Whether keys are asked for.
+    /// Whether a key is needed.
     #[schemars(extend("enum" = ["open", "keys"]))]
     auth: &'static str,
-    /// Whether it is a browser's session that let it in.
+    /// Whether the request has a browser's session.
     session: bool,
 }
 
-/// Opens a session for whoever shows a key.
+fn request_schema(_: &mut SchemaGenerator) -> Value {
+    json!({
+        "description": "The key to log in with.",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": { "key": { "type": "string", "description": "An API key." } },
+        "required": ["key"],
+    })
+}
+
+pub(crate) fn open_operation() -> Operation {
+    let key = format!("uso_{}_{}", "8".repeat(8), "8".repeat(43));
+    Operation::new("openSession", "Log in")
+        .takes("SessionRequest", request_schema, [("A key", json!({ "key": key }))])
+        .gives_nothing(StatusCode::NO_CONTENT, "The session is open.", &[SET_COOKIE])
+        .refuses(StatusCode::UNAUTHORIZED, &["invalid_key"])
+        .refuses(StatusCode::CONFLICT, &["no_keys_needed"])
+        .refuses(StatusCode::INTERNAL_SERVER_ERROR, &["internal"])
+        .refuses(StatusCode::SERVICE_UNAVAILABLE, &["queue_unavailable", "not_durable"])
+}
+
+/// Opens a session for a key.
 pub(crate) async fn open(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
@@ -47,11 +73,11 @@ pub(crate) async fn open(
 ) -> Result<Response, Refusal> {
     let key = read_key(&read_json(&headers, body, MAX_BODY).await?).map_err(Problem::fields)?;
     if shared.config.access != Access::Keys {
-        let detail = "this API lets everybody in; there is nothing to log in to";
+        let detail = "this API needs no key, so you do not have to log in";
         return Err(Problem::new(StatusCode::CONFLICT, "no_keys_needed", detail).into());
     }
     let key: ApiKey = key.parse().map_err(|_| Refusal::invalid_key())?;
-    let view = shared.known.key(&shared.queue, &key).await?.ok_or_else(Refusal::invalid_key)?;
+    let view = shared.keys.key(&key).await?.ok_or_else(Refusal::invalid_key)?;
     let token = shared.queue.open_session(&view.prefix, LIFE).await.map_err(Problem::from)?;
     let token = token.ok_or_else(Refusal::invalid_key)?;
     tracing::info!(key = view.prefix, tenant = view.tenant, "a browser logged in");
@@ -67,6 +93,11 @@ pub(crate) async fn open(
     ]))
 }
 
+pub(crate) fn show_operation() -> Operation {
+    let operation = Operation::new("getSession", "Get who you are");
+    operation.gives::<Session>(StatusCode::OK, "Who you are.", &[])
+}
+
 /// Who the caller is.
 pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> Response {
     let auth = shared.config.access.as_str();
@@ -75,11 +106,16 @@ pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> R
     ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
-/// Ends the session that the request came with.
+pub(crate) fn close_operation() -> Operation {
+    let operation = Operation::new("closeSession", "Log out");
+    operation.gives_nothing(StatusCode::NO_CONTENT, "The session has ended.", &[SET_COOKIE])
+}
+
+/// Ends the session of the request.
 pub(crate) async fn close(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<Response, Problem> {
     if let Some(token) = &caller.session {
         shared.queue.end_session(token).await?;
-        shared.known.forget_session(token);
+        shared.keys.forget_session(token);
     }
     let gone = |name| format!("{name}=; SameSite=Strict; Path=/; Max-Age=0");
     Ok(with_cookies([gone(SESSION_COOKIE), gone(CSRF_COOKIE)]))

@@ -1,4 +1,4 @@
-//! `POST /v1/uploads`: a place to put a reference image.
+//! `POST /v1/uploads`: a request by which a client uploads a reference image to S3.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,40 +8,69 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uso_queue::{FieldError, MAX_SEED, NewFile, Source};
 use uso_store::{PictureKind, upload_key};
 use uuid::Uuid;
 
 use crate::body::{MAX_BODY, read_json};
 use crate::caller::Caller;
-use crate::{Problem, Shared};
+use crate::openapi::operation::Operation;
+use crate::problem::Problem;
+use crate::shared::Shared;
 
-/// The request that puts a file.
+/// The request that uploads a file.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct Upload {
+struct Upload {
     /// The upload.
     #[schemars(with = "String", extend("format" = "uuid"))]
     id: Uuid,
-    /// What a job names it by.
+    /// How a job names the upload.
     source: Source,
     /// The request's method.
     #[schemars(extend("enum" = ["PUT"]))]
     method: &'static str,
-    /// Where to.
+    /// The request's address.
     url: String,
-    /// Headers that must be sent with it.
+    /// Headers that you must send with it.
     headers: BTreeMap<&'static str, String>,
-    /// For how many seconds it will be taken.
+    /// Seconds for which the request is valid.
     expires_in_s: u64,
-    /// Largest file that the fleet takes.
+    /// Largest file that the fleet takes, in bytes.
     max_bytes: u64,
 }
 
-/// Gives a request that puts one file of the kind and size that are asked for, and no other. Nothing deletes
-/// what is uploaded and never used: a lifecycle rule of the bucket must, for the prefix `uploads/`.
+fn request_schema(max_bytes: u64) -> impl FnOnce(&mut SchemaGenerator) -> Value {
+    move |_| {
+        json!({
+            "description": "The file that you want to upload.",
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "content_type": { "type": "string", "enum": PictureKind::ALL.map(PictureKind::media_type) },
+                "bytes": { "description": "Its size in bytes.", "type": "integer", "minimum": 1, "maximum": max_bytes },
+            },
+            "required": ["content_type", "bytes"],
+        })
+    }
+}
+
+/// `max_bytes` is the largest file that may be uploaded.
+pub(crate) fn create_operation(max_bytes: u64) -> Operation {
+    let example = json!({ "content_type": "image/png", "bytes": 1000 });
+    Operation::new("createUpload", "Create an upload for a reference image")
+        .says(
+            "The answer is a request that uploads this one file to S3; a job then names it by its `source`.",
+        )
+        .takes("UploadRequest", request_schema(max_bytes), [("A picture", example)])
+        .gives::<Upload>(StatusCode::CREATED, "The request that uploads the file.", &[])
+        .refuses(StatusCode::SERVICE_UNAVAILABLE, &["store_unavailable"])
+}
+
+/// Returns a request that uploads one file of this kind and size, and no other. A lifecycle rule of the bucket must
+/// delete uploads that are never used, for the prefix `uploads/`.
 pub(crate) async fn create(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
@@ -67,7 +96,7 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
 
-/// What is to be put, or everything that is wrong with the request.
+/// The file's kind and size, or everything that is wrong with the body.
 fn read(body: &Value, max_bytes: u64) -> Result<(PictureKind, u64), Vec<FieldError>> {
     let fault = |pointer: &str, code, message: String| FieldError { pointer: pointer.into(), code, message };
     let Value::Object(fields) = body else {

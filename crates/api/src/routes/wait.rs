@@ -1,4 +1,4 @@
-//! `Prefer: wait=N` (RFC 7240): the answer to a submission may be the finished job.
+//! `Prefer: wait=N` (RFC 7240): the answer to a submission may be the job that has ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,21 +9,22 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::{Instant, timeout_at};
 use uso_queue::{JobId, JobView};
 
-use super::jobs::{accepted, deleted, describe};
+use super::job_view::{accepted, deleted, describe};
 use crate::caller::Caller;
 use crate::follow::Follower;
-use crate::{Problem, Shared};
+use crate::problem::Problem;
+use crate::shared::Shared;
 
-/// Longest wait in seconds: proxies in between lose patience soon after.
+/// Longest wait in seconds: many proxies time out soon after.
 pub(crate) const LONGEST: u64 = 60;
 
-/// How long a client wishes to wait.
+/// How long a client wants to wait.
 pub(crate) struct Wait {
     seconds: u64,
 }
 
 impl Wait {
-    /// What the request's headers ask for. Preferences of other kinds are not for us.
+    /// The wait that the request's headers ask for. Other preferences are ignored.
     pub(crate) fn asked(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
         let lines = headers.get_all("prefer").into_iter().filter_map(|value| value.to_str().ok());
         for preference in lines.flat_map(|line| line.split(',')) {
@@ -32,14 +33,14 @@ impl Wait {
                 continue;
             }
             let value = value.trim().trim_matches('"');
-            // Some clients do not say how long.
+            // Some clients give no number.
             if value.is_empty() {
                 return Ok(Some(Self { seconds: LONGEST }));
             }
             return match value.parse::<u64>() {
                 Ok(seconds) => Ok(Some(Self { seconds: seconds.min(LONGEST) })),
                 Err(_) => {
-                    let detail = format!("Prefer: wait=N takes whole seconds, {LONGEST} at most");
+                    let detail = format!("Prefer: wait=N takes whole seconds, at most {LONGEST}");
                     Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_preference", detail))
                 }
             };
@@ -47,20 +48,20 @@ impl Wait {
         Ok(None)
     }
 
-    /// What the answer says of it.
+    /// The wait as the answer's header names it.
     pub(crate) fn applied(&self) -> String {
         format!("wait={}", self.seconds)
     }
 
-    /// The job once it has ended, or as it was if it does not end in time. It has been accepted either way,
-    /// so no fault from here on is the answer.
+    /// The job once it has ended, or as it was if it does not end in time. It is accepted either way, so errors from
+    /// here on are not the answer.
     pub(crate) async fn until_end(&self, shared: &Arc<Shared>, id: JobId) -> Result<JobView, Problem> {
         let view = shared.queue.view(&id).await?.ok_or_else(|| deleted(&id))?;
         let until = Instant::now() + Duration::from_secs(self.seconds);
         match timeout_at(until, end_of(shared, view.clone())).await {
             Ok(Ok(Some(ended))) => return Ok(ended),
             Ok(Err(error)) => {
-                tracing::warn!(job.id = %id, %error, "a client does not hear how its job ended");
+                tracing::warn!(job.id = %id, %error, "a client could not wait for its job");
             }
             Ok(Ok(None)) | Err(_) => {}
         }
@@ -98,7 +99,7 @@ async fn end_of(shared: &Shared, view: JobView) -> Result<Option<JobView>, uso_q
     let Some(watch) = shared.watches.get(usize::from(id.shard())) else { return Ok(None) };
     let Some(mut follower) = Follower::new(watch, &shared.queue, view, None).await? else { return Ok(None) };
     while follower.next().await.is_some() {}
-    if !follower.is_over() {
+    if !follower.has_ended() {
         return Ok(None);
     }
     shared.queue.view(&id).await

@@ -1,6 +1,5 @@
-//! `/v1/webhooks`: endpoints that are told when jobs end, and what became of it.
+//! `/v1/webhooks`: endpoints that are called when jobs end, and their deliveries.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Json;
@@ -8,80 +7,94 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Map, Value};
-use uso_queue::{DEFAULT_WEBHOOK, Delivery, FieldError, MAX_URL, State as JobState, Webhook};
-use uso_store::outside;
+use serde_json::{Value, json};
+use uso_queue::{DEFAULT_WEBHOOK, Delivery, Webhook};
 
+use super::webhook_request::{self, EventName, event_name};
 use crate::body::{MAX_BODY, read_json};
 use crate::caller::Caller;
-use crate::notify::secret_text;
+use crate::notify::sign::secret_text;
+use crate::openapi::operation::Operation;
+use crate::openapi::parts;
 use crate::path::Path;
-use crate::{Problem, Shared};
-
-/// What events are called: these, with `job.` before them.
-const ENDS: [JobState; 4] = [JobState::Succeeded, JobState::Failed, JobState::Canceled, JobState::Expired];
+use crate::problem::Problem;
+use crate::shared::Shared;
 
 /// A tenant's endpoints.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct WebhookList {
+struct WebhookList {
     /// The oldest first.
     webhooks: Vec<Endpoint>,
 }
 
-/// An endpoint that is told when jobs end.
+/// An endpoint that is called when jobs end.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Webhook")]
-pub(crate) struct Endpoint {
-    /// Its name.
+struct Endpoint {
+    /// Its id.
     id: String,
-    /// Where it is.
+    /// Its address.
     url: String,
-    /// What it is told of.
+    /// The events that it gets.
     #[schemars(with = "Vec<EventName>")]
     events: Vec<String>,
-    /// When it was made, in milliseconds since 1970.
+    /// When it was created, in milliseconds since 1970.
     created_ms: u64,
     /// Why nothing is sent to it for now.
     disabled: Option<String>,
 }
 
-/// An endpoint with the secret that what is sent to it is signed with.
+/// An endpoint with the secret that signs its deliveries.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "WebhookWithSecret")]
-pub(crate) struct EndpointWithSecret {
+struct EndpointWithSecret {
     #[serde(flatten)]
     endpoint: Endpoint,
-    /// As Standard Webhooks writes it; it is shown this once.
+    /// As Standard Webhooks writes it; you only see it this once.
     secret: String,
 }
 
-/// What signs what is sent to addresses that jobs name themselves.
+/// The secret that signs deliveries to addresses that jobs name.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct DefaultSecret {
+struct DefaultSecret {
     /// As Standard Webhooks writes it.
     key: String,
 }
 
-/// What was sent to an endpoint lately.
+/// The newest deliveries to an endpoint.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct DeliveryList {
+struct DeliveryList {
     /// The newest first.
     deliveries: Vec<Delivery>,
 }
 
-/// The name of an event that endpoints are told of.
-pub(crate) struct EventName;
+/// Operations on a webhook.
+const ON_WEBHOOK: [&str; 5] =
+    ["listDeliveries", "rotateSecret", "disableWebhook", "enableWebhook", "deleteWebhook"];
 
-impl JsonSchema for EventName {
-    fn schema_name() -> Cow<'static, str> {
-        "WebhookEvent".into()
-    }
+/// An operation on one webhook.
+fn on_webhook(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new(id, summary).parameter(webhook_id()).refuses(StatusCode::NOT_FOUND, &["no_such_webhook"])
+}
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "description": "How a job ended.", "type": "string", "enum": ENDS.map(event_name) })
-    }
+fn webhook_id() -> Value {
+    let description = "The webhook; `default` stands for all addresses that jobs name.";
+    let schema = json!({ "type": "string", "pattern": "^([0-9A-Za-z]{8}|default)$" });
+    parts::in_path("id", description, schema)
+}
+
+/// `private` is whether they may lead to private addresses, and over plain http.
+pub(crate) fn create_operation(private: bool) -> Operation {
+    let url = "https://example.com/hooks/uso";
+    let failures = json!({ "url": url, "events": ["job.failed", "job.expired"] });
+    let examples = [("All ends", json!({ "url": url })), ("Failures", failures)];
+    Operation::new("createWebhook", "Create a webhook")
+        .takes("WebhookRequest", webhook_request::schema(private), examples)
+        .gives::<EndpointWithSecret>(StatusCode::CREATED, "The webhook with its secret.", &[])
+        .leads_to(&ON_WEBHOOK)
+        .refuses(StatusCode::CONFLICT, &["too_many_webhooks"])
 }
 
 pub(crate) async fn create(
@@ -91,13 +104,19 @@ pub(crate) async fn create(
     body: Body,
 ) -> Result<Response, Problem> {
     let body = read_json(&headers, body, MAX_BODY).await?;
-    let (url, events) = read(&body, shared.config.private_webhooks).map_err(Problem::fields)?;
+    let (url, events) =
+        webhook_request::read(&body, shared.config.private_webhooks).map_err(Problem::fields)?;
     let made = shared.queue.add_webhook(&caller.tenant, &url, &events).await?;
     let hook = made.ok_or_else(|| {
-        let detail = "there are as many webhooks as a tenant may have; delete one first";
+        let detail = "you have as many webhooks as a tenant may have; delete one first";
         Problem::new(StatusCode::CONFLICT, "too_many_webhooks", detail)
     })?;
     Ok((StatusCode::CREATED, with_secret(&hook)).into_response())
+}
+
+pub(crate) fn list_operation() -> Operation {
+    let operation = Operation::new("listWebhooks", "List your webhooks");
+    operation.gives::<WebhookList>(StatusCode::OK, "All of them.", &[])
 }
 
 pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<Response, Problem> {
@@ -106,14 +125,19 @@ pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> R
     Ok(Json(WebhookList { webhooks: hooks.map(describe).collect() }).into_response())
 }
 
+pub(crate) fn delete_operation() -> Operation {
+    on_webhook("deleteWebhook", "Delete a webhook")
+        .gives_nothing(StatusCode::NO_CONTENT, "The webhook is deleted.", &[])
+        .refuses(StatusCode::CONFLICT, &["default_webhook"])
+}
+
 pub(crate) async fn delete(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     if id == DEFAULT_WEBHOOK {
-        let detail =
-            "its secret signs what jobs ask for themselves; it can be rotated or disabled, not deleted";
+        let detail = "its secret signs deliveries to addresses that jobs name; you can rotate or disable it, not delete it";
         return Err(Problem::new(StatusCode::CONFLICT, "default_webhook", detail));
     }
     match shared.queue.drop_webhook(&caller.tenant, &id).await? {
@@ -122,7 +146,13 @@ pub(crate) async fn delete(
     }
 }
 
-/// Draws a new secret; the one before goes on signing for a day.
+pub(crate) fn rotate_operation() -> Operation {
+    on_webhook("rotateSecret", "Create a new secret")
+        .says("The old one still signs for a day.")
+        .gives::<EndpointWithSecret>(StatusCode::OK, "The webhook with its new secret.", &[])
+}
+
+/// Creates a new secret; the old one still signs for a day.
 pub(crate) async fn rotate(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
@@ -133,12 +163,28 @@ pub(crate) async fn rotate(
     Ok(with_secret(&hook.ok_or_else(no_such_webhook)?).into_response())
 }
 
+pub(crate) fn disable_operation() -> Operation {
+    on_webhook("disableWebhook", "Disable a webhook").gives::<Endpoint>(
+        StatusCode::OK,
+        "The webhook as it is now.",
+        &[],
+    )
+}
+
 pub(crate) async fn disable(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    switch(&shared, &caller, &id, Some("its owner asked for it")).await
+    switch(&shared, &caller, &id, Some("you disabled it")).await
+}
+
+pub(crate) fn enable_operation() -> Operation {
+    on_webhook("enableWebhook", "Enable a webhook").gives::<Endpoint>(
+        StatusCode::OK,
+        "The webhook as it is now.",
+        &[],
+    )
 }
 
 pub(crate) async fn enable(
@@ -160,7 +206,12 @@ async fn switch(
     Ok(Json(describe(&hook.ok_or_else(no_such_webhook)?)).into_response())
 }
 
-/// What was sent to an endpoint lately, and what became of it.
+pub(crate) fn deliveries_operation() -> Operation {
+    let operation = on_webhook("listDeliveries", "List the newest deliveries to a webhook");
+    operation.gives::<DeliveryList>(StatusCode::OK, "The newest deliveries.", &[])
+}
+
+/// The newest deliveries to an endpoint, with their results.
 pub(crate) async fn deliveries(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
@@ -175,7 +226,13 @@ pub(crate) async fn deliveries(
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(DeliveryList { deliveries })).into_response())
 }
 
-/// What signs all that is sent to addresses that jobs name themselves.
+pub(crate) fn default_secret_operation() -> Operation {
+    Operation::new("getDefaultSecret", "Show the secret of the webhook `default`")
+        .says("It signs deliveries to the addresses that jobs name.")
+        .gives::<DefaultSecret>(StatusCode::OK, "The secret.", &[])
+}
+
+/// The secret that signs all deliveries to addresses that jobs name.
 pub(crate) async fn default_secret(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
@@ -185,7 +242,7 @@ pub(crate) async fn default_secret(
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
 
-/// Every tenant has the endpoint that stands for those addresses, whether it was needed before or not.
+/// Creates the endpoint that stands for those addresses, if the tenant does not have it yet.
 async fn have_default(shared: &Shared, caller: &Caller, id: &str) -> Result<(), Problem> {
     if id == DEFAULT_WEBHOOK {
         shared.queue.default_webhook(&caller.tenant).await?;
@@ -193,7 +250,16 @@ async fn have_default(shared: &Shared, caller: &Caller, id: &str) -> Result<(), 
     Ok(())
 }
 
-/// Makes a delivery once more.
+pub(crate) fn replay_operation() -> Operation {
+    let name = json!({ "type": "string", "minLength": 1 });
+    Operation::new("replayDelivery", "Repeat a delivery")
+        .parameter(webhook_id())
+        .parameter(parts::in_path("delivery", "The delivery.", name))
+        .gives::<Delivery>(StatusCode::ACCEPTED, "The delivery, which is due again.", &[])
+        .refuses(StatusCode::NOT_FOUND, &["no_such_delivery"])
+}
+
+/// Repeats a delivery.
 pub(crate) async fn replay(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
@@ -201,61 +267,10 @@ pub(crate) async fn replay(
 ) -> Result<Response, Problem> {
     let replayed = shared.queue.replay_delivery(&caller.tenant, &id, &delivery).await?;
     let replayed = replayed.ok_or_else(|| {
-        let detail = "there is no such delivery, or its time is over";
+        let detail = "there is no such delivery, or it has expired";
         Problem::new(StatusCode::NOT_FOUND, "no_such_delivery", detail)
     })?;
     Ok((StatusCode::ACCEPTED, Json(replayed)).into_response())
-}
-
-/// Reads a request for an endpoint: its address, and the events it asks for, which are all if it names none.
-fn read(body: &Value, allow_private: bool) -> Result<(String, Vec<JobState>), Vec<FieldError>> {
-    let fault = |pointer: String, code, message: String| FieldError { pointer, code, message };
-    let Value::Object(fields) = body else {
-        return Err(vec![fault(String::new(), "wrong_type", "the body must be a JSON object".into())]);
-    };
-    let mut errors: Vec<FieldError> = unknown(fields);
-    let url = fields.get("url").and_then(Value::as_str).unwrap_or_default();
-    if url.len() > MAX_URL {
-        errors.push(fault("/url".into(), "too_long", format!("at most {MAX_URL} bytes are allowed")));
-    } else if let Err(message) = outside::check_url(url, allow_private) {
-        errors.push(fault("/url".into(), "invalid_url", message));
-    }
-    let mut events = Vec::new();
-    match fields.get("events") {
-        None | Some(Value::Null) => events.extend(ENDS),
-        Some(Value::Array(words)) if !words.is_empty() => {
-            for (i, word) in words.iter().enumerate() {
-                match ENDS.into_iter().find(|end| word.as_str() == Some(event_name(*end).as_str())) {
-                    Some(end) => events.push(end),
-                    None => {
-                        let names = ENDS.map(event_name).join(", ");
-                        let message = format!("must be one of: {names}");
-                        errors.push(fault(format!("/events/{i}"), "not_a_choice", message));
-                    }
-                }
-            }
-        }
-        Some(_) => {
-            let message = "must be an array of at least one event's name".into();
-            errors.push(fault("/events".into(), "wrong_type", message));
-        }
-    }
-    if errors.is_empty() { Ok((url.to_owned(), events)) } else { Err(errors) }
-}
-
-fn unknown(fields: &Map<String, Value>) -> Vec<FieldError> {
-    let names = fields.keys().filter(|name| !matches!(name.as_str(), "url" | "events"));
-    names
-        .map(|name| FieldError {
-            pointer: format!("/{}", name.replace('~', "~0").replace('/', "~1")),
-            code: "unknown_field",
-            message: "no such field".into(),
-        })
-        .collect()
-}
-
-fn event_name(end: JobState) -> String {
-    format!("job.{}", end.as_str())
 }
 
 fn describe(hook: &Webhook) -> Endpoint {
@@ -268,7 +283,7 @@ fn describe(hook: &Webhook) -> Endpoint {
     }
 }
 
-/// The only answers that hold a secret.
+/// The only answers with an endpoint's secret.
 fn with_secret(hook: &Webhook) -> impl IntoResponse {
     let body = EndpointWithSecret { endpoint: describe(hook), secret: secret_text(&hook.secret) };
     ([(header::CACHE_CONTROL, "no-store")], Json(body))

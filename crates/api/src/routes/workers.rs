@@ -1,40 +1,47 @@
-//! `GET /v1/workers`: who draws.
+//! `GET /v1/workers`: the workers of the fleet.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 use uso_queue::{JobId, KeyScope, WorkerReport};
 
 use crate::caller::Caller;
-use crate::{Problem, Shared};
+use crate::openapi::operation::Operation;
+use crate::problem::Problem;
+use crate::shared::Shared;
 
 /// The workers of the fleet.
 #[derive(Serialize, JsonSchema)]
-pub(crate) struct WorkerList {
+struct WorkerList {
     workers: Vec<Worker>,
 }
 
-/// A worker, and what it says of itself.
+/// A worker and its report.
 #[derive(Serialize, JsonSchema)]
 struct Worker {
-    /// Its name.
+    /// Its id.
     id: String,
-    /// How long ago it last said something.
+    /// Milliseconds since its last report.
     heard_ms_ago: u64,
-    /// What it said; of the jobs that it holds only those that the caller may know of.
+    /// Its report; of its jobs only those that the caller may see.
     #[serde(flatten)]
     report: WorkerReport,
-    /// How many more it holds.
+    /// How many other jobs it holds.
     other_jobs: usize,
 }
 
-/// All workers that are there.
+pub(crate) fn list_operation() -> Operation {
+    let operation = Operation::new("listWorkers", "List the workers");
+    operation.gives::<WorkerList>(StatusCode::OK, "Those that run.", &[])
+}
+
+/// All workers that run.
 pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<Response, Problem> {
     let workers = shared.queue.workers().await?;
     let now_ms = shared.queue.now_ms().await?;
@@ -52,7 +59,7 @@ pub(crate) async fn list(State(shared): State<Arc<Shared>>, caller: Caller) -> R
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(WorkerList { workers })).into_response())
 }
 
-/// Those of the jobs that the caller may know of: its own, or all if it runs the fleet.
+/// The jobs that the caller may see: its own, or all with the scope `admin`.
 async fn visible(shared: &Shared, caller: &Caller, jobs: Vec<JobId>) -> Result<HashSet<JobId>, Problem> {
     if caller.may(KeyScope::Admin) {
         return Ok(jobs.into_iter().collect());

@@ -1,4 +1,4 @@
-//! How a connection begins: whoever connects and is silent is not served, and whoever goes is not waited for.
+//! How a connection begins: a client that sends nothing is not served, and one that has gone is not waited for.
 
 use std::io::{Cursor, Result};
 
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 /// How HTTP/2 begins.
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The connection once the client has said which protocol it speaks; none if it has gone before.
+/// The connection once the client has shown which protocol it speaks; none if it has gone before.
 pub(super) async fn begun(stream: TcpStream) -> Result<Option<impl AsyncRead + AsyncWrite + Unpin + Send>> {
     // Events are small and must not wait for more to come.
     stream.set_nodelay(true)?;

@@ -1,4 +1,4 @@
-//! Who is let in, and for what.
+//! Keys and scopes.
 
 use std::time::Duration;
 
@@ -150,7 +150,7 @@ async fn an_event_stream_ends_when_its_key_is_revoked() {
     let events = format!("/v1/jobs/{}/events", submitted["id"].as_str().unwrap());
     let mut stream = send(&fixture, "GET", &events, Some(&bearer)).await.bytes_stream();
     assert!(stream.next().await.is_some(), "no snapshot");
-    // Longer than the process believes what it has read: a key that opens goes on doing so.
+    // Longer than the process keeps what it has read: a valid key stays valid.
     let quiet = tokio::time::timeout(Duration::from_secs(4), stream.next()).await;
     assert!(quiet.is_err(), "the stream ended by itself");
     fixture.queue.revoke_key(key.prefix()).await.unwrap();

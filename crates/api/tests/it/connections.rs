@@ -46,7 +46,7 @@ async fn a_request_may_come_byte_by_byte() {
 }
 
 #[tokio::test]
-async fn whoever_asks_for_nothing_makes_room_for_whoever_does() {
+async fn connections_without_a_request_are_closed_for_those_with_one() {
     let fixture = Fixture::start_as(Config { max_connections: Some(8), ..Config::default() }).await;
     let mut idle = Vec::new();
     for _ in 0..50 {
@@ -146,7 +146,7 @@ async fn a_key_that_may_not_read_is_shown_no_picture() {
     let id = ended["id"].as_str().unwrap();
     let whole: serde_json::Value = send("/v1/jobs", &reads).await.json().await.unwrap();
     assert!(whole["output"]["url"].is_string(), "{whole}");
-    // At the other door, canceling tells how it ended.
+    // In Replicate's API, canceling answers with how it ended.
     let canceled = async |key: &str| -> serde_json::Value {
         send(&format!("/v1/predictions/{id}/cancel"), key).await.json().await.unwrap()
     };

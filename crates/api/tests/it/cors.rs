@@ -55,7 +55,7 @@ async fn a_page_that_is_named_may_ask_and_read_and_another_may_not() {
 }
 
 #[tokio::test]
-async fn a_page_of_another_site_changes_nothing_where_nobody_shows_a_key() {
+async fn a_page_of_another_site_changes_nothing_where_no_key_is_needed() {
     let fixture = Fixture::start_as(Config { cors_origins: vec![PAGE.into()], ..Config::default() }).await;
     // What a browser lets any page send without asking first.
     let send = async |origin: &str, path: &str| {

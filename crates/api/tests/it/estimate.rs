@@ -11,7 +11,7 @@ async fn a_job_knows_its_place_and_when_it_will_be_done() {
     let body = json!({ "prompt": "a cat", "steps": 10 });
     let unknown: Value = fixture.post("/v1/estimate", &body).await.json().await.unwrap();
     let nothing = json!({ "position": 0, "wait_ms": null, "run_ms": null, "held": false });
-    assert_eq!(unknown, nothing, "nobody draws");
+    assert_eq!(unknown, nothing, "there is no worker");
 
     let report = WorkerReport {
         state: WorkerState::Ready,
@@ -20,13 +20,13 @@ async fn a_job_knows_its_place_and_when_it_will_be_done() {
         beside_ms: Some(200.0),
         ..WorkerReport::default()
     };
-    fixture.queue.attend(&WorkerId::new(), &report).await.unwrap();
+    fixture.queue.register(&WorkerId::new(), &report).await.unwrap();
     let _first = fixture.submit("a cat").await;
     let second = fixture.submit("a cat").await;
     // What the API knows of workers is a second old at most.
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     let estimate: Value = fixture.post("/v1/estimate", &body).await.json().await.unwrap();
-    // The two jobs ahead have 2 steps each, not the 10 of those that were drawn.
+    // The two jobs ahead have 2 steps each, not the 10 of those that have ended.
     assert_eq!(estimate, json!({ "position": 2, "wait_ms": 600, "run_ms": 1200, "held": false }));
     let eight: Value = fixture.post("/v1/estimate?jobs=8", &body).await.json().await.unwrap();
     assert_eq!((&eight["position"], &eight["run_ms"]), (&json!(2), &json!(1200)));

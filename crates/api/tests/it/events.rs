@@ -6,7 +6,7 @@ use futures::StreamExt;
 use reqwest::Response;
 use serde_json::Value;
 
-use crate::fixture::{Fixture, problem};
+use crate::fixture::{Fixture, problem, until};
 
 /// One server-sent event.
 #[derive(Debug, Clone)]
@@ -111,22 +111,20 @@ async fn a_stream_outlives_an_outage_of_redis() {
     let lease = fixture.claim().await;
     fixture.redis.kill().await.unwrap();
     fixture.redis.restart().await.unwrap();
-    while lease.progress(1, 2).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("the queue takes progress", async || lease.progress(1, 2).await.is_ok()).await;
     fixture.complete(&lease).await;
     let events = reading.await.unwrap();
     assert_eq!(names(&events), ["snapshot", "started", "progress", "succeeded"]);
 }
 
 #[tokio::test]
-async fn a_job_counts_as_watched_for_as_long_as_somebody_follows_it() {
+async fn a_job_counts_as_watched_as_long_as_a_client_follows_it() {
     let fixture = Fixture::start().await;
     let id = fixture.submit("a cat").await;
     let lease = fixture.claim().await;
     let renewer = uso_queue::Renewer::start(&fixture.queue);
     let _keeper = renewer.keep(&lease);
-    assert!(!lease.progress(1, 2).await.unwrap(), "nobody follows it");
+    assert!(!lease.progress(1, 2).await.unwrap(), "no client follows it");
     let mut stream = fixture.get(&format!("/v1/jobs/{id}/events")).await.bytes_stream();
     let reading = tokio::spawn(async move { while stream.next().await.is_some() {} });
     // At once, and again when the queue has forgotten it.
@@ -153,7 +151,7 @@ async fn a_stop_ends_streams_and_then_the_server() {
     let id = fixture.submit("a cat").await;
     let mut stream = fixture.get(&format!("/v1/jobs/{id}/events")).await.bytes_stream();
     assert!(stream.next().await.is_some());
-    // Whoever connects and says nothing holds up nobody.
+    // A client that connects and sends nothing delays no other.
     let silent = tokio::net::TcpStream::connect(fixture.address()).await.unwrap();
     let mut all = fixture.get("/v1/events").await.bytes_stream();
     assert!(all.next().await.is_some());
@@ -204,7 +202,7 @@ async fn one_stream_tells_of_all_jobs_of_a_tenant() {
     assert_eq!(names(&told), ["queued", "canceled"]);
     assert!(told.iter().all(|event| event.data["id"] == id.as_str()), "{told:?}");
 
-    // Whoever comes back hears the rest, and from another process how things are.
+    // A client that reconnects gets the rest, and from another process a snapshot.
     let after = format!("/v1/events?after={}", told[0].id);
     let mut stream = fixture.get(&after).await.bytes_stream();
     assert_eq!(names(&next(&mut stream, 1).await), ["canceled"]);
@@ -215,7 +213,7 @@ async fn one_stream_tells_of_all_jobs_of_a_tenant() {
 }
 
 #[tokio::test]
-async fn whoever_follows_all_jobs_has_previews_made() {
+async fn previews_are_made_for_a_client_that_follows_all_jobs() {
     let fixture = Fixture::start().await;
     let mut stream = fixture.get("/v1/events").await.bytes_stream();
     next(&mut stream, 1).await;

@@ -10,11 +10,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uso_api::{Access, Api, Config, Example, Examples, QUEUE_TIMEOUT};
-use uso_queue::private_redis::PrivateRedis;
+use uso_local::{FolderConfig, FolderServer, PrivateRedis, S3Keys};
 use uso_queue::{
     ApiKey, Backoff, KeyScope, Lease, NewKey, Output, PromptTokens, Queue, Receipt, TokenCount, WorkerId,
 };
-use uso_store::folder::{FolderConfig, FolderServer};
 use uso_store::{Credentials, Store};
 
 pub(crate) struct Fixture {
@@ -32,7 +31,7 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    /// An API that lets everybody in.
+    /// An API that needs no key.
     pub(crate) async fn start() -> Self {
         Self::start_as(Config::default()).await
     }
@@ -203,9 +202,11 @@ pub(crate) fn examples() -> Examples {
 }
 
 async fn s3(data: &TempDir) -> (FolderServer, Store) {
-    let credentials = Credentials { access_key: "fleet".into(), secret_key: "not-a-secret".into() };
+    let keys = S3Keys { access_key: "fleet".into(), secret_key: "not-a-secret".into() };
+    let credentials =
+        Credentials { access_key: keys.access_key.clone(), secret_key: keys.secret_key.as_str().into() };
     let root = data.path().join("s3");
-    let config = FolderConfig { root, port: None, credentials: credentials.clone(), origins: Vec::new() };
+    let config = FolderConfig { root, port: None, keys, origins: Vec::new() };
     let folder = FolderServer::start(config).await.unwrap();
     let config = uso_store::Config {
         endpoint: Some(folder.endpoint()),

@@ -29,7 +29,7 @@ async fn capabilities_tell_what_a_client_needs_to_ask_for_a_picture() {
     assert_eq!(told["states"].as_array().unwrap().len(), 6);
     assert_eq!(told["scripted"], false);
     let report = WorkerReport { scripted: true, ..WorkerReport::default() };
-    fixture.queue.attend(&WorkerId::new(), &report).await.unwrap();
+    fixture.queue.register(&WorkerId::new(), &report).await.unwrap();
     let told: Value = fixture.get("/v1/capabilities").await.json().await.unwrap();
     assert_eq!(told["scripted"], true, "a worker says so");
 
@@ -55,7 +55,7 @@ async fn the_queue_tells_how_much_there_is_to_do() {
     fixture.queue.submit("another", &spec).await.unwrap();
     fixture.queue.set_paused(uso_queue::Scope::Class(uso_queue::Class::Bulk), true).await.unwrap();
     let _lease = fixture.claim().await;
-    fixture.queue.attend(&WorkerId::new(), &WorkerReport::default()).await.unwrap();
+    fixture.queue.register(&WorkerId::new(), &WorkerReport::default()).await.unwrap();
     let answer = fixture.get("/v1/queue").await;
     assert_eq!(answer.headers()["cache-control"], "no-store");
     let told: Value = answer.json().await.unwrap();
@@ -119,7 +119,7 @@ async fn a_key_decides_what_is_told() {
     problem(get("/v1/dead", &user).await.unwrap(), 403, "missing_scope").await;
     assert_eq!(get("/v1/dead", &operator).await.unwrap().status(), 200);
     // The page itself and what it is made of are for everybody: it asks for the key.
-    for path in ["/", "/page/style.css"] {
+    for path in ["/", "/page/shared/base.css"] {
         assert_eq!(fixture.get(path).await.status(), 200, "{path}");
     }
 }

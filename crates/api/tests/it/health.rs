@@ -10,7 +10,7 @@ use uso_api::Config;
 use uso_queue::KeyScope;
 use uso_store::Store;
 
-use crate::fixture::{Fixture, problem, serve};
+use crate::fixture::{Fixture, problem, serve, until};
 
 #[tokio::test]
 async fn while_redis_is_away_requests_fail_fast_and_say_when_to_come_back() {
@@ -29,9 +29,7 @@ async fn while_redis_is_away_requests_fail_fast_and_say_when_to_come_back() {
     assert_eq!(fixture.get("/metrics").await.status(), 200);
 
     fixture.redis.restart().await.unwrap();
-    while fixture.get("/readyz").await.status() != 200 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("it is ready", async || fixture.get("/readyz").await.status() == 200).await;
     assert_eq!(fixture.get(&format!("/v1/jobs/{id}")).await.status(), 200);
 }
 

@@ -8,7 +8,7 @@ use crate::fixture::{Fixture, problem};
 async fn attend(fixture: &Fixture, worker: &WorkerId, names: &[&str]) {
     let lora = |name: &&str| WorkerLora { name: (*name).to_owned(), digest: "0f".into() };
     let report = WorkerReport { loras: names.iter().map(lora).collect(), ..WorkerReport::default() };
-    fixture.queue.attend(worker, &report).await.unwrap();
+    fixture.queue.register(worker, &report).await.unwrap();
 }
 
 fn asking(loras: Value) -> Value {

@@ -169,7 +169,7 @@ async fn examples_are_accepted() {
     for described in operations(&document(&fixture).await) {
         for example in described.examples() {
             let answer = fixture.post(&described.path_of_model(), &example).await;
-            // Nobody logs in where everybody is let in, but the body was understood.
+            // Without keys there is no login, but the body was understood.
             let as_it_should = match described.name() {
                 "openSession" => answer.status() == StatusCode::CONFLICT,
                 _ => answer.status().is_success(),

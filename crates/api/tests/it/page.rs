@@ -20,12 +20,12 @@ async fn the_page_and_its_parts_are_served_with_what_protects_them() {
     assert_eq!(headers["content-security-policy"], policy.as_str());
     assert!(index.text().await.unwrap().contains("<title>uso-fleet</title>"));
 
-    let style = fixture.get("/page/style.css").await;
+    let style = fixture.get("/page/shared/base.css").await;
     assert_eq!(style.headers()["content-type"], "text/css; charset=utf-8");
     let tag = style.headers()["etag"].clone();
     assert_ne!(tag, headers["etag"]);
     let ask = |known: String| {
-        fixture.client.get(fixture.url("/page/style.css")).header("if-none-match", known).send()
+        fixture.client.get(fixture.url("/page/shared/base.css")).header("if-none-match", known).send()
     };
     let known = ask(format!("\"x\", W/{}", tag.to_str().unwrap())).await.unwrap();
     assert_eq!((known.status().as_u16(), &known.headers()["etag"]), (304, &tag));

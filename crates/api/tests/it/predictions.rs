@@ -1,4 +1,4 @@
-//! The door in the shape of Replicate's API.
+//! The API in the shape of Replicate's.
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
@@ -75,7 +75,7 @@ async fn a_prediction_is_a_job_from_its_beginning_to_its_picture() {
     );
     assert_eq!(picture.bytes().await.unwrap(), b"a picture".as_slice());
     problem(fixture.get(&format!("/v1/predictions/{id}/output/1.png")).await, 404, "no_such_output").await;
-    // The same job at the other door.
+    // The same job in our own API.
     let job: Value = fixture.get(&format!("/v1/jobs/{id}")).await.json().await.unwrap();
     assert_eq!(job["state"], "succeeded");
 
@@ -91,12 +91,7 @@ async fn who_waits_gets_the_finished_prediction_or_one_that_still_starts() {
         request.json(&json!({ "version": "uso/toy", "input": { "steps": 2 } })).send()
     };
     let works = async {
-        let lease = loop {
-            match fixture.queue.claim_one(&uso_queue::WorkerId::new()).await.unwrap() {
-                Some(lease) => break lease,
-                None => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
-            }
-        };
+        let lease = crate::wait::claim(&fixture).await;
         fixture.complete(&lease).await;
     };
     let (answer, ()) = tokio::join!(ask("wait"), works);
@@ -289,7 +284,7 @@ async fn links_to_pictures_need_no_key_and_open_nothing_else() {
 }
 
 #[tokio::test]
-async fn links_are_made_for_a_day_at_most_and_only_for_whoever_may_read() {
+async fn links_are_valid_for_a_day_at_most_and_only_made_for_callers_who_may_read() {
     let week = std::time::Duration::from_secs(7 * 24 * 3600);
     let config =
         Config { model: "toy".into(), access: Access::Keys, link_lifetime: week, ..Config::default() };

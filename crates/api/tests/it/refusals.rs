@@ -32,7 +32,7 @@ async fn references_may_only_come_from_known_buckets() {
     let body = json!({ "content": "s3://uso/a.png", "styles": ["s3://uso/b.png", "s3://secrets/c.png"] });
     let problem = problem(fixture.post("/v1/jobs", &body).await, 422, "invalid_fields").await;
     assert_eq!(problem["errors"][0]["pointer"], "/styles/1");
-    assert_eq!(problem["detail"], "/styles/1: bucket secrets is not one that references may come from");
+    assert_eq!(problem["detail"], "/styles/1: references may not come from bucket secrets");
 }
 
 #[tokio::test]

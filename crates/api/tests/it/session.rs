@@ -22,7 +22,7 @@ impl<'a> Browser<'a> {
         Self { fixture, session, csrf }
     }
 
-    /// A request as the browser sends it, with its cookies whoever asked for it.
+    /// A request as the browser sends it: with its cookies, whichever page sent it.
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let cookies = format!("uso_csrf={}; uso_session={}", self.csrf, self.session);
         self.fixture.client.request(method, self.fixture.url(path)).header("cookie", cookies)

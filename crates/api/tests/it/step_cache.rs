@@ -24,7 +24,7 @@ async fn refused(fixture: &Fixture, path: &str, body: &Value) -> (String, String
 }
 
 #[tokio::test]
-async fn nobody_may_ask_for_one_unless_the_operator_allows_it() {
+async fn a_step_cache_is_refused_unless_the_operator_allows_it() {
     let fixture = Fixture::start().await;
     let job = asking(json!(0.1));
     let says = |pointer: &str| (pointer.to_owned(), "0.1 is not within 0 to 0".to_owned());

@@ -42,7 +42,7 @@ async fn uploads_and_files_count_against_rate_and_quota() {
     let other = json!({ "version": "uso/model", "input": { "content": inline(&png(48, 64)) } });
     problem(fixture.post("/v1/predictions", &other).await, 429, "too_much_stored").await;
     assert_eq!(stored(&fixture), before);
-    // Whoever deletes a file may store another.
+    // A tenant that deletes a file may store another.
     let at = file["urls"]["get"].as_str().unwrap();
     assert_eq!(fixture.client.delete(at).send().await.unwrap().status(), 204);
     assert_eq!(fixture.post("/v1/uploads", &ask).await.status(), 201);

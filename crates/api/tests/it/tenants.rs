@@ -24,7 +24,7 @@ const ROUTES: [(&str, &str); 7] = [
     ("POST", "/retry"),
 ];
 
-/// Somebody with a key.
+/// A caller with a key.
 struct Tenant<'a> {
     fixture: &'a Fixture,
     key: ApiKey,
@@ -112,7 +112,7 @@ async fn workers_show_each_tenant_its_own_jobs_and_count_the_others() {
     theirs.submit(&json!({})).await;
     let (one, other) = (fixture.claim().await, fixture.claim().await);
     let report = WorkerReport { jobs: vec![one.id, other.id], ..WorkerReport::default() };
-    fixture.queue.attend(&WorkerId::new(), &report).await.unwrap();
+    fixture.queue.register(&WorkerId::new(), &report).await.unwrap();
     let seen: Value = ours.send("GET", "/v1/workers", &json!({})).await.json().await.unwrap();
     let worker = &seen["workers"][0];
     assert_eq!((&worker["jobs"], &worker["other_jobs"]), (&json!([mine]), &json!(1)));
@@ -134,7 +134,7 @@ async fn an_upload_is_found_among_its_tenants_own_only() {
     let id = upload["id"].as_str().unwrap().parse().unwrap();
     assert_eq!(fixture.store.get(&upload_key("theirs", &id)).await.unwrap(), picture);
 
-    // Nobody else has an upload of this name.
+    // No other tenant has an upload with this id.
     let answer = ours.send("POST", "/v1/jobs", &json!({ "content": upload["source"] })).await;
     let body = problem(answer, 422, "invalid_fields").await;
     assert_eq!(body["errors"][0]["code"], "upload_missing");
@@ -142,7 +142,7 @@ async fn an_upload_is_found_among_its_tenants_own_only() {
     // The worker looks for it under the tenant of the job that names it.
     assert_eq!(fixture.claim().await.tenant, "theirs");
     let place = format!("s3://uso/{}", upload_key("theirs", &id));
-    assert!(ours.refused(&place).await.unwrap().contains("not where references of yours may come from"));
+    assert!(ours.refused(&place).await.unwrap().contains("your references may not come from"));
     assert_eq!(theirs.refused(&place).await, None);
 }
 

@@ -128,7 +128,7 @@ async fn an_upload_is_looked_at_before_the_job_is_accepted() {
             "image/png",
             png(20_000, 20_000),
             "too_many_pixels",
-            "20000x20000 pixels; the most is 50000000 in all",
+            "the image has 20000x20000 pixels; at most 50000000 in all",
         ),
     ];
     let mut styles = vec![json!("upload:0198a0b0-0000-4000-8000-00000000000a")];

@@ -14,13 +14,16 @@ async fn submit(fixture: &Fixture, prefer: &str) -> Response {
 }
 
 /// Claims the next job once there is one.
-async fn claim(fixture: &Fixture) -> uso_queue::Lease {
-    loop {
-        if let Some(lease) = fixture.queue.claim_one(&uso_queue::WorkerId::new()).await.unwrap() {
-            return lease;
+pub(crate) async fn claim(fixture: &Fixture) -> uso_queue::Lease {
+    let claimed = async {
+        loop {
+            if let Some(lease) = fixture.queue.claim_one(&uso_queue::WorkerId::new()).await.unwrap() {
+                return lease;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(60), claimed).await.expect("there is no job to claim")
 }
 
 #[tokio::test]
@@ -69,7 +72,7 @@ async fn a_job_that_does_not_is_accepted_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_process_that_stops_lets_whoever_waits_go() {
+async fn a_process_that_stops_answers_clients_that_wait() {
     let fixture = Fixture::start().await;
     let begun = Instant::now();
     let stops = async {

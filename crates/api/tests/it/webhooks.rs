@@ -25,7 +25,7 @@ struct Message {
     body: String,
 }
 
-/// Somebody who listens, and answers what the test wants.
+/// An endpoint that answers what the test wants.
 #[derive(Clone)]
 struct Endpoint {
     heard: Arc<Mutex<Vec<Message>>>,
@@ -58,7 +58,7 @@ impl Endpoint {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), wait).await.expect("nobody told us")
+        tokio::time::timeout(Duration::from_secs(30), wait).await.expect("no webhook came")
     }
 }
 
@@ -263,9 +263,7 @@ async fn an_endpoint_that_is_gone_is_disabled_until_it_is_enabled() {
         let list: Value = fixture.get("/v1/webhooks").await.json().await.unwrap();
         list["webhooks"][0]["disabled"].clone()
     };
-    while disabled().await.is_null() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("the endpoint is disabled", async || !disabled().await.is_null()).await;
     assert!(disabled().await.as_str().unwrap().contains("410"));
     // What ends meanwhile is not told.
     fixture.submit("a dog").await;
@@ -309,7 +307,7 @@ async fn a_webhook_is_its_tenants_own_and_leads_outside() {
     assert_eq!(fixture.queue.webhooks("theirs").await.unwrap().len(), 1);
 }
 
-/// Somebody who takes connections and says nothing; counts them.
+/// An endpoint that accepts connections and never answers; counts them.
 struct BlackHole {
     url: String,
     taken: Arc<Mutex<Vec<tokio::net::TcpStream>>>,
@@ -335,7 +333,7 @@ impl BlackHole {
 }
 
 #[tokio::test]
-async fn endpoints_that_swallow_what_they_are_sent_hold_up_nobody_else() {
+async fn endpoints_that_never_answer_delay_no_others() {
     let fixture = fixture().await;
     let (hole, endpoint) = (BlackHole::start().await, Endpoint::start().await);
     let canceled = [uso_queue::State::Canceled];

@@ -1,4 +1,4 @@
-//! Who draws.
+//! The list of workers.
 
 use serde_json::{Value, json};
 use uso_queue::{Class, WorkerId, WorkerReport, WorkerState};
@@ -21,7 +21,7 @@ async fn workers_are_listed_with_what_they_say_and_hold() {
         ..WorkerReport::default()
     };
     let worker = WorkerId::new();
-    fixture.queue.attend(&worker, &report).await.unwrap();
+    fixture.queue.register(&worker, &report).await.unwrap();
     let answer = fixture.get("/v1/workers").await;
     assert_eq!(answer.headers()["cache-control"], "no-store");
     let body: Value = answer.json().await.unwrap();
@@ -32,6 +32,6 @@ async fn workers_are_listed_with_what_they_say_and_hold() {
     }
     assert_eq!((&listed["state"], &listed["jobs"]), (&json!("ready"), &json!([lease.id])));
     assert!(listed["heard_ms_ago"].as_u64().unwrap() < 30_000);
-    fixture.queue.leave(&worker).await.unwrap();
+    fixture.queue.deregister(&worker).await.unwrap();
     assert_eq!(fixture.get("/v1/workers").await.json::<Value>().await.unwrap(), none);
 }

@@ -1,36 +1,36 @@
-//! Whom the API lets in, and what it lets them ask for.
+//! Who may use the API, and what they may ask for.
 
 use std::net::{IpAddr, SocketAddr};
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
-use uso_api::{Access, ReferencePlace};
+use uso_api::{Access, AllowedPrefix};
 use uso_queue::STEP_CACHE;
 
 #[derive(Args)]
 pub(crate) struct AccessArgs {
-    /// Whom the API lets in: `keys` asks for a key made with `uso keys create`, `open` lets in everybody who
-    /// can reach it. Without it: at a loopback address whoever asks on this machine, not through a proxy; at
-    /// any other, keys.
+    /// Who may use the API: with `keys`, whoever has a key made by `uso keys create`; with `open`, everyone who can
+    /// reach it. Default: on a loopback address, everyone on this machine, but not through a proxy; on any other
+    /// address, keys.
     #[arg(long, env = "USO_AUTH", value_enum, value_name = "open|keys")]
     pub(crate) auth: Option<Auth>,
-    /// Let webhooks lead to private addresses, and over plain http.
+    /// Allow webhooks to private addresses and over plain http.
     #[arg(long, env = "USO_ALLOW_PRIVATE_WEBHOOKS", value_parser = BoolishValueParser::new())]
     pub(crate) allow_private_webhooks: bool,
-    /// Where clients reach the API, for links in webhooks and to Replicate's clients. Without it: the address that
-    /// it listens on, if that is one.
+    /// Address at which clients reach the API, for links in webhooks and for Replicate's clients. Default: the address
+    /// that it listens on, unless that stands for all addresses.
     #[arg(long, env = "USO_PUBLIC_URL", value_parser = origin, value_name = "URL")]
     public_url: Option<String>,
-    /// Origin of somebody else's page that may ask the API and read its answers; may be repeated. The bucket's
-    /// CORS rule must name it too.
+    /// Origin of another site whose pages may call the API and read its answers; may be repeated. The bucket's CORS
+    /// rule must name it too.
     #[arg(long, env = "USO_CORS_ORIGINS", value_delimiter = ',', value_parser = origin, value_name = "ORIGIN")]
     pub(crate) cors_origin: Vec<String>,
-    /// The largest step cache that a job may ask for, up to 1: steps are skipped in which the transformer's first block
-    /// does the same but for that share. With 0, none may ask for one. Workers of an older version fail jobs that do.
+    /// Largest step cache that a job may ask for, 0 to 1; 0 forbids step caches. A job's step is skipped if the output
+    /// of the transformer's first block has changed by at most that share. Workers of an older version fail such jobs.
     #[arg(long, env = "USO_MAX_STEP_CACHE", default_value_t = 0.0, value_parser = share, value_name = "SHARE")]
     pub(crate) max_step_cache: f64,
-    /// Most connections of clients at once. Without it, as many as the process may open files, less 256 for Redis, S3
-    /// and webhooks, 8192 at most.
+    /// Most client connections at once. Default: the process's limit on open files, less 256 for Redis, S3 and
+    /// webhooks, and at most 8192.
     #[arg(long, env = "USO_MAX_CONNECTIONS", value_parser = at_least_one, value_name = "N")]
     pub(crate) max_connections: Option<usize>,
 }
@@ -42,7 +42,7 @@ pub(crate) enum Auth {
 }
 
 impl AccessArgs {
-    /// What is asked for, or what is safe at this address.
+    /// The chosen access, or what is safe at this address.
     pub(crate) fn access(&self, listen: IpAddr) -> Access {
         match self.auth {
             Some(Auth::Open) => Access::Open,
@@ -52,7 +52,7 @@ impl AccessArgs {
         }
     }
 
-    /// What is said, or what is known.
+    /// The given address, or the one that the API listens on.
     pub(crate) fn public_url(&self, listen: SocketAddr) -> Option<String> {
         self.public_url
             .clone()
@@ -76,16 +76,16 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "must be a whole number from 1".to_owned())
 }
 
-/// Reads a bound of step caches.
+/// Reads the largest step cache.
 fn share(text: &str) -> Result<f64, String> {
     let (least, most) = (STEP_CACHE.start(), STEP_CACHE.end());
     let share = text.parse().ok().filter(|share| STEP_CACHE.contains(share));
     share.ok_or_else(|| format!("must be a number from {least} to {most}"))
 }
 
-/// The buckets of some places, each once: what the store may read from at all.
-pub(crate) fn buckets(places: &[ReferencePlace]) -> Vec<String> {
-    let mut buckets: Vec<String> = places.iter().map(|place| place.bucket().to_owned()).collect();
+/// The buckets of allowed prefixes, each once: the store may read from no others.
+pub(crate) fn buckets(allowed: &[AllowedPrefix]) -> Vec<String> {
+    let mut buckets: Vec<String> = allowed.iter().map(|prefix| prefix.bucket().to_owned()).collect();
     buckets.sort();
     buckets.dedup();
     buckets
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_for_a_connection() {
+    fn at_least_one_connection_is_allowed() {
         assert_eq!(at_least_one("512"), Ok(512));
         assert!(at_least_one("0").is_err() && at_least_one("many").is_err());
     }
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn links_lead_to_where_it_listens_unless_that_is_everywhere() {
+    fn links_use_the_listening_address_unless_it_stands_for_all() {
         let url = |listen: &str| args().public_url(listen.parse().unwrap());
         assert_eq!(url("127.0.0.1:8080").unwrap(), "http://127.0.0.1:8080");
         assert_eq!(url("[::1]:80").unwrap(), "http://[::1]:80");
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_let_in_from_elsewhere_unless_it_is_asked_for() {
+    fn other_machines_need_a_key_unless_access_is_open() {
         let access = |auth, listen: &str| AccessArgs { auth, ..args() }.access(listen.parse().unwrap());
         for listen in ["127.0.0.1", "127.9.9.9", "::1"] {
             assert_eq!(access(None, listen), Access::Local, "{listen}");

@@ -1,10 +1,10 @@
-//! LoRAs by the names that workers know them by.
+//! LoRAs by the names that workers give them.
 
 use std::str::FromStr;
 
 use serde::Serialize;
 
-/// A LoRA as a job asks for it. Whether it can be asked for is for the API to say.
+/// A LoRA as a job asks for it. The API decides whether the job may have it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct NamedLora {
     name: String,
@@ -17,7 +17,9 @@ impl FromStr for NamedLora {
     /// Reads `NAME` or `NAME:WEIGHT`.
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, weight) = match text.rsplit_once(':') {
-            Some((name, weight)) => (name, weight.parse().map_err(|_| format!("{weight:?} is no number"))?),
+            Some((name, weight)) => {
+                (name, weight.parse().map_err(|_| format!("{weight:?} is not a number"))?)
+            }
             None => (text, 1.0),
         };
         Ok(Self { name: name.to_owned(), weight })
@@ -33,6 +35,6 @@ mod tests {
         let read = |text: &str| text.parse::<NamedLora>().map(|lora| (lora.name, lora.weight));
         assert_eq!(read("ink"), Ok(("ink".into(), 1.0)));
         assert_eq!(read("ink.v2:-0.5"), Ok(("ink.v2".into(), -0.5)));
-        assert_eq!(read("ink:much"), Err("\"much\" is no number".into()));
+        assert_eq!(read("ink:much"), Err("\"much\" is not a number".into()));
     }
 }

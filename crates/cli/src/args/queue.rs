@@ -1,4 +1,4 @@
-//! What can be said to `uso queue`.
+//! Options of `uso queue`.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,48 +12,48 @@ use super::RedisOptions;
 
 #[derive(Args)]
 pub(crate) struct QueueArgs {
-    /// The queue's Redis 7 or newer.
+    /// URL of the queue's Redis, version 7 or newer.
     #[arg(long, global = true, env = "USO_REDIS", hide_env_values = true, value_name = "URL")]
     pub(crate) redis: Option<String>,
     #[command(flatten)]
     pub(crate) options: RedisOptions,
-    /// Print one JSON document instead of text.
+    /// Print JSON instead of text.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// What to look at or to do.
+    /// The command to run.
     #[command(subcommand)]
     pub(crate) command: QueueCommand,
 }
 
 #[derive(Subcommand)]
 pub(crate) enum QueueCommand {
-    /// How much waits and runs, for each class and tenant.
+    /// Show how many jobs wait and run, for each class and tenant.
     Stats,
-    /// Jobs that have something in common.
+    /// List jobs.
     List(ListArgs),
-    /// Everything known of a job.
+    /// Show everything that is known about a job.
     Show {
-        /// The job.
+        /// Id of the job.
         id: String,
     },
-    /// End a job, or all jobs of a batch, that have not ended.
+    /// Cancel a job, or all jobs of a batch that have not ended.
     Cancel(WhichArgs),
-    /// Make a job anew that has ended, or all failed jobs of a batch.
+    /// Make a new job from one that has ended, or from each failed job of a batch.
     Retry(WhichArgs),
-    /// Let no more jobs of a class, tenant or batch start; those that run go on.
+    /// Start no more jobs of a class, tenant or batch. Running jobs go on.
     Pause(ScopeArgs),
-    /// Let them start again.
+    /// Start jobs of a paused class, tenant or batch again.
     Resume(ScopeArgs),
-    /// Show what a tenant may use, or change what is given.
+    /// Show a tenant's limits, or change those that you give.
     Limits(LimitsArgs),
-    /// Show when bulk work may start, or set it.
+    /// Show or set the hours in which bulk work may start.
     Window(WindowArgs),
-    /// What went aside: entries that nobody could understand, jobs that no attempt could finish.
+    /// Dead letters: entries that cannot be read, and jobs that no attempt could finish.
     #[command(subcommand)]
     Dead(DeadCommand),
-    /// Check the whole queue while it is at work; fails if anything is wrong.
+    /// Check the whole live queue; fails if anything is wrong.
     Audit,
-    /// Workers heard of lately.
+    /// List the workers that reported lately.
     Workers,
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct ListArgs {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct WhichArgs {
-    /// The job.
+    /// Id of the job.
     pub(crate) id: Option<String>,
     /// All jobs of this batch.
     #[arg(long, value_name = "ID")]
@@ -102,56 +102,56 @@ pub(crate) struct ScopeArgs {
 
 #[derive(Args)]
 pub(crate) struct WindowArgs {
-    /// Bulk work starts from this time of day on, for example 22:00.
+    /// Time of day from which bulk work may start, for example 22:00.
     #[arg(long, value_name = "TIME", requires = "closes", requires = "zone")]
     pub(crate) opens: Option<Time>,
-    /// From this time on it is handed back.
+    /// Time of day at which running bulk work is handed back.
     #[arg(long, value_name = "TIME", requires = "opens")]
     pub(crate) closes: Option<Time>,
-    /// Whose clocks count, for example Europe/Berlin.
+    /// Time zone of both, for example Europe/Berlin.
     #[arg(long, value_name = "ZONE", requires = "opens")]
     pub(crate) zone: Option<String>,
-    /// Outside of it bulk work is claimed too, as long as no interactive work waits.
+    /// Also start bulk work outside these hours while no interactive work waits.
     #[arg(long, requires = "opens")]
     pub(crate) fill: bool,
-    /// Bulk work may start at all times.
+    /// Let bulk work start at any time.
     #[arg(long, conflicts_with = "opens")]
     pub(crate) always: bool,
 }
 
 #[derive(Args)]
 pub(crate) struct LimitsArgs {
-    /// The tenant.
+    /// Name of the tenant.
     pub(crate) tenant: String,
     #[command(flatten)]
     pub(crate) changes: LimitChanges,
 }
 
-/// What a tenant may do from now on; what is left out stays as it is.
+/// Changes to a tenant's limits. What is left out stays as it is.
 #[derive(Args)]
 pub(crate) struct LimitChanges {
-    /// Its share beside other tenants, 0.001 to 1000: one of weight 3 gets three claims for each of one of weight 1.
+    /// Share compared with other tenants, 0.001 to 1000: weight 3 gets three jobs started for each one of weight 1.
     #[arg(long, value_parser = weight)]
     pub(crate) weight: Option<f64>,
-    /// Most jobs that wait, or `none`.
+    /// Most waiting jobs, or `none`.
     #[arg(long, value_name = "N", value_parser = limit::<u64>)]
     pub(crate) max_queued: Option<Limit<u64>>,
-    /// Most jobs that run at once, or `none`.
+    /// Most jobs running at once, or `none`.
     #[arg(long, value_name = "N", value_parser = limit::<u64>)]
     pub(crate) max_running: Option<Limit<u64>>,
-    /// Most submissions and uploads per second over time, or `none`.
+    /// Most submissions and uploads per second on average, or `none`.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) per_second: Option<Limit<f64>>,
     /// Most submissions and uploads at once, or `none` for as many as per second.
     #[arg(long, value_name = "N", value_parser = rate)]
     pub(crate) burst: Option<Limit<f64>>,
-    /// Most bytes of uploads that are stored, or `none`.
+    /// Most bytes of stored uploads, or `none`.
     #[arg(long, value_name = "BYTES", value_parser = limit::<u64>)]
     pub(crate) max_stored: Option<Limit<u64>>,
 }
 
 impl LimitChanges {
-    /// The limits as they are then.
+    /// The limits after these changes.
     pub(crate) fn apply(&self, before: &Limits) -> Limits {
         Limits {
             weight: self.weight.unwrap_or(before.weight),
@@ -166,33 +166,33 @@ impl LimitChanges {
 
 #[derive(Subcommand)]
 pub(crate) enum DeadCommand {
-    /// Dead letters, the newest first.
+    /// List dead letters, newest first.
     List {
         /// Most letters to list.
         #[arg(long, default_value_t = 50, value_name = "N")]
         limit: usize,
     },
-    /// A dead letter, with the bytes that were found.
+    /// Show a dead letter and its bytes.
     Show {
-        /// The dead letter.
+        /// Id of the dead letter.
         id: String,
-        /// Write the bytes to this file, too.
+        /// Also write the bytes to this file.
         #[arg(long, value_name = "FILE")]
         raw: Option<PathBuf>,
     },
-    /// Make a new job from a dead letter, and drop the letter.
+    /// Make a new job from a dead letter, and delete the letter.
     Retry {
-        /// The dead letter.
+        /// Id of the dead letter.
         id: String,
     },
-    /// Forget a dead letter.
+    /// Delete a dead letter.
     Drop {
-        /// The dead letter.
+        /// Id of the dead letter.
         id: String,
     },
 }
 
-/// A limit as it is to be: none, if the word is `none`.
+/// A new limit; none for the word `none`.
 #[derive(Clone, Copy)]
 pub(crate) struct Limit<T>(pub(crate) Option<T>);
 
@@ -200,23 +200,25 @@ fn limit<T: FromStr>(text: &str) -> Result<Limit<T>, String> {
     if text == "none" {
         return Ok(Limit(None));
     }
-    text.parse().map(|value| Limit(Some(value))).map_err(|_| "neither a number nor `none`".into())
+    text.parse().map(|value| Limit(Some(value))).map_err(|_| "must be a number or `none`".into())
 }
 
-/// Zero and infinity would stand still or never end.
+/// Zero would stop the tenant, and infinity is not a limit.
 fn rate(text: &str) -> Result<Limit<f64>, String> {
     match limit(text)? {
-        Limit(Some(rate)) if !(0.001..=1e9).contains(&rate) => Err("not within 0.001 to 1000000000".into()),
+        Limit(Some(rate)) if !(0.001..=1e9).contains(&rate) => {
+            Err("must be within 0.001 to 1000000000, or `none`".into())
+        }
         limit => Ok(limit),
     }
 }
 
 fn weight(text: &str) -> Result<f64, String> {
     let weight = text.parse().ok().filter(|weight| (0.001..=1000.0).contains(weight));
-    weight.ok_or_else(|| "not within 0.001 to 1000".into())
+    weight.ok_or_else(|| "must be within 0.001 to 1000".into())
 }
 
-/// A parser of the words that stand for values in the queue's own JSON.
+/// A parser of the words that the queue's JSON has for values.
 fn one_of<T>(words: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
 where
     T: serde::de::DeserializeOwned + Clone + Send + Sync + 'static,

@@ -1,31 +1,31 @@
-//! How the object store is reached.
+//! Options for the connection to the object store.
 
 use clap::{Args, ValueEnum};
-use uso_api::ReferencePlace;
+use uso_api::AllowedPrefix;
 use uso_store::WebReferences;
 
-/// Keys come from the usual AWS places: environment, profile, instance role.
+/// Credentials come from the usual AWS places: environment, profile, instance role.
 #[derive(Args, Clone)]
 pub(crate) struct S3Args {
-    /// S3 service other than AWS; without it, what AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL say.
+    /// Address of an S3 service other than AWS. Default: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL.
     #[arg(long, env = "USO_S3_ENDPOINT", value_name = "URL")]
     s3_endpoint: Option<String>,
-    /// The same service as clients reach it, for presigned URLs.
+    /// Address at which clients reach the same service, for presigned URLs.
     #[arg(long, env = "USO_S3_PUBLIC_ENDPOINT", value_name = "URL")]
     pub(crate) s3_public_endpoint: Option<String>,
-    /// Region that requests are signed for.
+    /// Region to sign requests for.
     #[arg(long, env = "USO_S3_REGION", default_value = "us-east-1", value_name = "REGION")]
     pub(crate) s3_region: String,
-    /// Bucket of uploads and pictures.
+    /// Bucket for uploads and pictures.
     #[arg(long, env = "USO_S3_BUCKET", default_value = "uso", value_name = "BUCKET")]
     pub(crate) s3_bucket: String,
-    /// Another bucket, or a folder in one, that references may come from; may be repeated. `{tenant}` in the
-    /// folder stands for the tenant's name.
+    /// Another bucket, or a prefix in one, that references may come from; may be repeated. `{tenant}` in the prefix
+    /// stands for the tenant's name.
     #[arg(long, env = "USO_S3_REFERENCE_BUCKETS", value_delimiter = ',', value_name = "BUCKET[/PREFIX]")]
-    pub(crate) s3_reference_bucket: Vec<ReferencePlace>,
-    /// Whether references may be https:// addresses, for API and workers alike: `public` takes those of the
-    /// internet; `any` also private ones and plain http, so that whoever submits can make a worker call anything
-    /// in its network.
+    pub(crate) s3_reference_bucket: Vec<AllowedPrefix>,
+    /// Whether references may be https:// addresses; give API and workers the same. `public` allows addresses on the
+    /// internet. `any` also allows private addresses and plain http, so whoever submits a job can make a worker call
+    /// anything in its network.
     #[arg(long, env = "USO_WEB_REFERENCES", value_enum, default_value_t = WebName::Off)]
     web_references: WebName,
 }
@@ -38,7 +38,7 @@ enum WebName {
 }
 
 impl S3Args {
-    /// The S3 service, if it is not AWS itself: what is said here, or else where AWS's own settings are.
+    /// Address of the S3 service, if it is not AWS itself: the option, else AWS's own settings.
     pub(crate) fn endpoint(&self) -> Option<String> {
         self.endpoint_or(|name| std::env::var(name).ok())
     }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_endpoint_of_awss_own_settings_counts_where_none_is_said() {
+    fn without_an_option_awss_own_settings_name_the_endpoint() {
         let endpoint = |said: &[&str], set: &[(&str, &str)]| {
             let said = Said::parse_from([&["uso"], said].concat()).s3;
             let value = |name: &str| {

@@ -1,4 +1,4 @@
-//! `uso work`, and what `uso up` shares with it.
+//! Options of `uso work`, some of which `uso up` shares.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,7 +7,9 @@ use clap::{Args, ValueEnum};
 use uso_queue::Class;
 use uso_worker::{Patience, Settings, Sharing};
 
-use super::{EngineArgs, ModelArgs, RedisArgs, S3Args};
+use super::engine::{EngineArgs, ModelArgs};
+use super::redis::RedisArgs;
+use super::s3::S3Args;
 
 #[derive(Args)]
 pub(crate) struct WorkArgs {
@@ -21,18 +23,18 @@ pub(crate) struct WorkArgs {
     pub(crate) engine: EngineArgs,
     #[command(flatten)]
     pub(crate) pace: PaceArgs,
-    /// Address to serve /healthz, /readyz and /metrics on, also while the model is loaded.
+    /// Address for /healthz, /readyz and /metrics. It answers while the model loads, too.
     #[arg(long, env = "USO_WORKER_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
 }
 
-/// How a worker works.
+/// How a worker shares its device.
 #[derive(Args)]
 pub(crate) struct PaceArgs {
-    /// Pictures held for the device at once; one more is fetched ahead.
+    /// Pictures that the device works on at once. One more is fetched ahead.
     #[arg(long, env = "USO_SLOTS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     slots: u16,
-    /// What is drawn at all: interactive, bulk or both.
+    /// Classes of jobs to take.
     #[arg(
         long,
         env = "USO_CLASSES",
@@ -45,20 +47,20 @@ pub(crate) struct PaceArgs {
     /// While bulk work waits, it gets one step in this many.
     #[arg(long, env = "USO_BULK_EVERY", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     bulk_every: u32,
-    /// Half-drawn pictures that are set aside at most.
+    /// Most unfinished pictures that may be set aside at once.
     #[arg(long, env = "USO_SET_ASIDE", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     set_aside: u16,
-    /// How often a copy of a half-drawn picture is kept, such as 5s: what a worker's death costs at most.
+    /// How often to save a checkpoint of a picture, such as 5s. A worker that dies loses at most this much work.
     #[arg(long, env = "USO_CHECKPOINT_EVERY", default_value = "5s", value_parser = duration, value_name = "TIME")]
     checkpoint_every: Duration,
-    /// How often somebody who watches gets a preview, such as 1s.
+    /// How often to make a preview while somebody watches, such as 1s.
     #[arg(long, env = "USO_PREVIEW_EVERY", default_value = "1s", value_parser = duration, value_name = "TIME")]
     preview_every: Duration,
-    /// How long a step may take at least before the device counts as stuck and the process ends, such as 60s. The first
-    /// of a size may take ten times its estimate, and always 10 minutes.
+    /// Shortest time after which an unfinished step means that the device hangs, which ends the process, such as 60s.
+    /// The first step of each size may take ten times its estimate, and at least 10 minutes.
     #[arg(long, env = "USO_HANG_AFTER", default_value = "60s", value_parser = at_least_a_minute, value_name = "TIME")]
     hang_after: Duration,
-    /// How long a worker that is to stop goes on with what it has begun; then it hands it back half-drawn.
+    /// How long a stopping worker goes on with jobs that it has begun. Then it hands them back with a checkpoint.
     #[arg(long, env = "USO_GRACE", default_value = "20s", value_parser = duration, value_name = "TIME")]
     grace: Duration,
 }
@@ -98,11 +100,7 @@ impl PaceArgs {
 
 fn at_least_a_minute(text: &str) -> Result<Duration, String> {
     let duration = duration(text)?;
-    if duration < Duration::from_secs(60) {
-        Err("a time of at least 60s is needed".into())
-    } else {
-        Ok(duration)
-    }
+    if duration < Duration::from_secs(60) { Err("must be at least 60s".into()) } else { Ok(duration) }
 }
 
 /// Reads `5s`, `500ms` or `1m 30s`.
@@ -110,7 +108,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     let duration: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
     match Duration::try_from(duration) {
         Ok(duration) if duration >= Duration::from_millis(1) => Ok(duration),
-        _ => Err("a time of at least 1ms is needed".into()),
+        _ => Err("must be at least 1ms".into()),
     }
 }
 

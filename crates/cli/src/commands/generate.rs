@@ -50,12 +50,12 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     say(&format!("{} (seed {})", args.out.display(), request.seed))
 }
 
-/// Milliseconds since it was called last.
+/// Milliseconds since the last call; starts again from now.
 fn lap(begun: &mut Instant) -> u64 {
     std::mem::replace(begun, Instant::now()).elapsed().as_millis() as u64
 }
 
-/// What the plan is for: this picture.
+/// The picture to plan for.
 fn largest(args: &GenerateArgs, defaults: &Defaults) -> Picture {
     let picture = &args.picture;
     let usual = Picture::of(defaults);
@@ -69,17 +69,17 @@ fn largest(args: &GenerateArgs, defaults: &Defaults) -> Picture {
     }
 }
 
-/// Says on stderr which part of the prompt will not be used.
+/// Warns on stderr about a part of the prompt that is not used.
 fn warn_of_cut(PromptTokens { t5, clip }: PromptTokens) {
     let mut stderr = std::io::stderr().lock();
-    // Whoever does not read it still gets the picture.
+    // A closed stderr must not cost the picture.
     if t5.cut > 0 {
         let _ =
             writeln!(stderr, "uso: the prompt has {} T5 tokens; the last {} are not used", t5.tokens, t5.cut);
     }
     if clip.cut > 0 {
         let taken = clip.tokens - clip.cut;
-        let _ = writeln!(stderr, "uso: CLIP takes the first {taken} of the prompt's {} tokens", clip.tokens);
+        let _ = writeln!(stderr, "uso: CLIP uses the first {taken} of the prompt's {} tokens", clip.tokens);
     }
 }
 
@@ -98,7 +98,7 @@ fn request(args: &GenerateArgs, defaults: &Defaults, side: u32) -> anyhow::Resul
         content_size,
         steps: picture.steps.unwrap_or(defaults.steps),
         guidance: picture.guidance.unwrap_or(defaults.guidance),
-        seed: picture.seed.unwrap_or_else(|| u64::from(uuid::Uuid::new_v4().as_u128() as u32)),
+        seed: picture.seed.unwrap_or_else(|| u64::from(fastrand::u32(..))),
         position_shift: args.pe,
         loras: Vec::new(),
         step_cache: picture.step_cache.unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! Keys of the API, straight at Redis: whoever may reach it may make them.
+//! Manages API keys directly in Redis: whoever can reach it may create them.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use crate::args::{CreateKeyArgs, KeysArgs, KeysCommand};
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) async fn run(args: KeysArgs) -> anyhow::Result<()> {
-    // Notes are others' words.
+    // Notes are text from others: nothing in them may reach the terminal as it is.
     manage(args).await.map_err(|error| anyhow!(print::safe(&format!("{error:#}"))))
 }
 
 async fn manage(args: KeysArgs) -> anyhow::Result<()> {
-    let url = args.redis.context("which Redis? give --redis, or set USO_REDIS")?;
+    let url = args.redis.context("no Redis is given: use --redis or set USO_REDIS")?;
     let queue = Queue::connect(args.options.config(&url)).await?;
     match args.command {
         KeysCommand::Create(new) => create(&queue, new, args.json).await,
@@ -44,7 +44,7 @@ async fn create(queue: &Queue, args: CreateKeyArgs, as_json: bool) -> anyhow::Re
         document["key"] = key.expose().into();
         return say(&print::json(&document)?);
     }
-    // Alone on stdout, so that a script can take it; if nobody reads the rest, nothing is lost.
+    // The key is alone on stdout, so that a script can read it. The hint may go unread.
     let hint = format!("uso: key {} of tenant {tenant}; it is not shown again", view.prefix);
     let _ = writeln!(std::io::stderr(), "{hint}");
     say(&key.expose())
@@ -59,27 +59,27 @@ async fn list(queue: &Queue, as_json: bool) -> anyhow::Result<()> {
         return say("no keys");
     }
     let now = queue.now_ms().await?;
-    let mut table = Table::new(&["key", "tenant", "scopes", "created", "stands", "note"]);
+    let mut table = Table::new(&["key", "tenant", "scopes", "created", "status", "note"]);
     for key in &keys {
         table.row(row(key, now));
     }
     let mut text = table.to_string();
     for prefix in broken {
-        text.push_str(&format!("key {} cannot be read; revoking it removes it\n", print::safe(&prefix)));
+        text.push_str(&format!("key {} cannot be read; revoke it to remove it\n", print::safe(&prefix)));
     }
     say(text.trim_end())
 }
 
 fn row(key: &KeyView, now: u64) -> [String; 6] {
     let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
-    let stands = match (key.revoked_ms, key.expires_ms) {
+    let status = match (key.revoked_ms, key.expires_ms) {
         (Some(revoked), _) => format!("revoked {}", print::time(revoked)),
         (None, Some(expires)) if expires <= now => format!("expired {}", print::time(expires)),
-        (None, Some(expires)) => format!("until {}", print::time(expires)),
-        (None, None) => "for good".into(),
+        (None, Some(expires)) => format!("valid until {}", print::time(expires)),
+        (None, None) => "valid".into(),
     };
     let created = print::time(key.created_ms);
-    [key.prefix.clone(), key.tenant.clone(), scopes.join(","), created, stands, key.note.clone()]
+    [key.prefix.clone(), key.tenant.clone(), scopes.join(","), created, status, key.note.clone()]
 }
 
 async fn revoke(queue: &Queue, key: &str, as_json: bool) -> anyhow::Result<()> {
@@ -91,5 +91,5 @@ async fn revoke(queue: &Queue, key: &str, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         return say(&print::json(&json!({ "prefix": prefix, "revoked": true }))?);
     }
-    say(&format!("key {} opens nothing any more", print::safe(&prefix)))
+    say(&format!("key {} is revoked", print::safe(&prefix)))
 }

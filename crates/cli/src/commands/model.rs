@@ -1,4 +1,4 @@
-//! `uso model`: weights on disk.
+//! `uso model`: works with weights on disk.
 
 mod fetch;
 mod inspect;

@@ -1,18 +1,18 @@
-//! What goes to the terminal. Prompts, metadata and broken records are others' words: nothing in them
-//! may move the cursor, ring, or turn the text around.
+//! Text for the terminal. Prompts, metadata and broken records come from others: nothing in them may move the cursor,
+//! ring the bell or reverse the text.
 
 use std::fmt::{self, Write as _};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// The text with everything escaped that is not simply a character to be seen.
+/// The text with everything escaped that is not a visible character.
 pub(super) fn safe(text: &str) -> String {
-    // Rust escapes quotes, too, each with a backslash of its own.
+    // Rust also escapes quotes, which need no escape here.
     text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'")
 }
 
-/// A JSON document in which everything that is not simply a character is escaped, as JSON escapes.
+/// A JSON document in which everything that is not a visible character is escaped the JSON way.
 pub(super) fn json(document: &impl Serialize) -> anyhow::Result<String> {
     let mut text = String::new();
     for character in serde_json::to_string_pretty(document)?.chars() {
@@ -27,7 +27,7 @@ pub(super) fn json(document: &impl Serialize) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Lines of cells, one above the other; all cells are made safe.
+/// A table with aligned columns. All cells are escaped.
 pub(super) struct Table(Vec<Vec<String>>);
 
 impl Table {
@@ -37,7 +37,7 @@ impl Table {
         table
     }
 
-    /// A table without heads.
+    /// A table without column heads.
     pub(super) fn bare() -> Self {
         Self(Vec::new())
     }
@@ -65,18 +65,18 @@ impl fmt::Display for Table {
     }
 }
 
-/// A limit, or that there is none.
+/// A value, or the word `none`.
 pub(super) fn or_none(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "none".into(), |value| value.to_string())
 }
 
-/// Milliseconds since 1970 as people write a time, in UTC.
+/// Milliseconds since the epoch as a readable time in UTC.
 pub(super) fn time(ms: u64) -> String {
     let time = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     time.map_or_else(|| format!("{ms} ms"), |time| time.to_string())
 }
 
-/// How long ago a time was, in its largest unit.
+/// How long ago a time was, in its largest unit. Both are milliseconds since the epoch.
 pub(super) fn age(now_ms: u64, then_ms: u64) -> String {
     let seconds = now_ms.saturating_sub(then_ms) / 1000;
     match seconds {
@@ -87,7 +87,7 @@ pub(super) fn age(now_ms: u64, then_ms: u64) -> String {
     }
 }
 
-/// Bytes as text where they are text, else as numbers with the text beside them.
+/// Bytes as text if they are text, else as a hex dump.
 pub(super) fn bytes(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains(|c: char| c.is_control() && !c.is_whitespace()) => safe(text),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_stand_one_above_the_other() {
+    fn columns_are_aligned() {
         let mut table = Table::new(&["id", "state"]);
         table.row(["a\tb", "x"]);
         table.row(["long name", ""]);

@@ -1,29 +1,29 @@
-//! The operator's command: it speaks to Redis alone, because it is needed when the API is down.
+//! `uso queue`, for operators. It talks to Redis alone, because it is needed when the API is down.
 
+mod control;
 mod dead;
-mod look;
-mod steer;
+mod inspect;
 
 use anyhow::{Context as _, anyhow};
 use serde::Serialize;
-use uso_queue::Queue;
+use uso_queue::{JobId, Queue};
 
 use super::{print, say};
 use crate::args::{QueueArgs, QueueCommand};
 
-/// The queue, and the form in which the operator wants answers.
+/// The queue, and whether answers are JSON.
 struct Operator {
     queue: Queue,
     json: bool,
 }
 
 pub(crate) async fn run(args: QueueArgs) -> anyhow::Result<()> {
-    // An error may quote what others have put into the queue.
+    // An error may quote text that others have put into the queue.
     operate(args).await.map_err(|error| anyhow!(print::safe(&format!("{error:#}"))))
 }
 
 async fn operate(args: QueueArgs) -> anyhow::Result<()> {
-    let url = args.redis.context("which Redis? give --redis, or set USO_REDIS")?;
+    let url = args.redis.context("no Redis is given: use --redis or set USO_REDIS")?;
     let queue = Queue::connect(args.options.config(&url)).await?;
     let operator = Operator { queue, json: args.json };
     match args.command {
@@ -32,8 +32,8 @@ async fn operate(args: QueueArgs) -> anyhow::Result<()> {
         QueueCommand::Show { id } => operator.show(&id).await,
         QueueCommand::Cancel(which) => operator.cancel(which).await,
         QueueCommand::Retry(which) => operator.retry(which).await,
-        QueueCommand::Pause(scope) => operator.hold(scope, true).await,
-        QueueCommand::Resume(scope) => operator.hold(scope, false).await,
+        QueueCommand::Pause(scope) => operator.set_paused(scope, true).await,
+        QueueCommand::Resume(scope) => operator.set_paused(scope, false).await,
         QueueCommand::Limits(args) => operator.limits(args).await,
         QueueCommand::Window(args) => operator.window(args).await,
         QueueCommand::Dead(command) => operator.dead(command).await,
@@ -43,8 +43,12 @@ async fn operate(args: QueueArgs) -> anyhow::Result<()> {
 }
 
 impl Operator {
-    /// Answers in the wanted form; `text` must be safe for a terminal.
+    /// Prints the document as JSON, or the text, which must be safe for a terminal.
     fn answer(&self, document: &impl Serialize, text: &str) -> anyhow::Result<()> {
         if self.json { say(&print::json(document)?) } else { say(text.trim_end()) }
     }
+}
+
+fn no_such_job(id: &JobId) -> String {
+    format!("there is no job {id}, or its record has expired")
 }

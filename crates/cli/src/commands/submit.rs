@@ -9,14 +9,14 @@ use crate::args::{PictureArgs, SubmitArgs};
 use crate::client::Client;
 use crate::progress;
 
-/// How often, a second apart, a lost event stream is opened again without hearing anything.
+/// How often a lost event stream is reopened, a second apart, without getting an event.
 const RETRIES: u32 = 60;
 
 pub(crate) async fn run(args: SubmitArgs) -> anyhow::Result<()> {
     let client = Client::new(&args.api, args.api_key.clone())?;
     let job = job(&client, &args).await?;
     let accepted = client.submit(&job).await?;
-    let id = accepted["id"].as_str().context("the API's answer names no job")?;
+    let id = accepted["id"].as_str().context("the API's answer has no job id")?;
     if args.no_wait {
         return say(id);
     }
@@ -32,7 +32,7 @@ pub(crate) async fn run(args: SubmitArgs) -> anyhow::Result<()> {
     say(&format!("{} (job {id}, seed {})", out.display(), view["spec"]["seed"]))
 }
 
-/// The job as the API takes it; what was left out is left to the fleet.
+/// The request body. What was left out gets the fleet's defaults.
 async fn job(client: &Client, args: &SubmitArgs) -> anyhow::Result<Value> {
     let PictureArgs {
         prompt,
@@ -73,7 +73,7 @@ async fn job(client: &Client, args: &SubmitArgs) -> anyhow::Result<Value> {
     Ok(job.into())
 }
 
-/// What the store already has is named; a local file is uploaded first.
+/// A source that the store already has, as it is; a local file is uploaded first.
 async fn source(client: &Client, name: &str) -> anyhow::Result<String> {
     if name.starts_with("s3://") || name.starts_with("upload:") {
         return Ok(name.to_owned());
@@ -81,16 +81,16 @@ async fn source(client: &Client, name: &str) -> anyhow::Result<String> {
     client.upload(Path::new(name)).await
 }
 
-/// Follows a job to its end, over as many connections as it takes.
+/// Follows a job to its end. Reconnects if the event stream breaks off.
 async fn wait(client: &Client, id: &str, steps: u64) -> anyhow::Result<()> {
     let bar = progress::bar(steps);
     bar.set_message("queued");
     let (mut after, mut over, mut failures) = (None, false, 0);
     while !over {
-        let mut heard = false;
+        let mut got_event = false;
         let followed = client
             .events(id, after.clone().as_deref(), |event| {
-                heard = true;
+                got_event = true;
                 let state = event.data["state"].as_str().unwrap_or(&event.name);
                 over = matches!(state, "succeeded" | "failed" | "canceled" | "expired");
                 if let Some(step) = event.data["step"].as_u64() {
@@ -100,10 +100,10 @@ async fn wait(client: &Client, id: &str, steps: u64) -> anyhow::Result<()> {
                 after = Some(event.id);
             })
             .await;
-        failures = if heard { 0 } else { failures + 1 };
+        failures = if got_event { 0 } else { failures + 1 };
         match followed {
-            // Nothing more is to come, though the last event was not heard.
-            Ok(()) if !heard => over = true,
+            // The stream is over, though the last event was missed.
+            Ok(()) if !got_event => over = true,
             Ok(()) => {}
             Err(error) if failures > RETRIES => return Err(error),
             Err(error) => {

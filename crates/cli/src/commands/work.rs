@@ -36,7 +36,7 @@ async fn work(
     };
     let (queue, store, device) = tokio::select! {
         connected = Box::pin(connect) => connected?,
-        // Nothing was begun.
+        // Nothing has begun yet.
         () = shutdown.stop.cancelled() => return Ok(()),
     };
     let metrics = Metrics::new(registry)?;
@@ -45,7 +45,7 @@ async fn work(
     say("uso: worker ready")?;
     tokio::select! {
         worked = worker.run(shutdown.stop.clone(), shutdown.hurry.clone()) => worked.context("the worker failed"),
-        // Its lease runs out, and another worker takes the job.
+        // The leases run out, and other workers take the jobs.
         () = shutdown.abort.cancelled() => std::process::exit(130),
     }
 }

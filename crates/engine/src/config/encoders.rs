@@ -1,4 +1,4 @@
-//! `config.json` of the encoders, as Hugging Face's library writes it: the sizes that their shapes follow from.
+//! `config.json` of the encoders, as Hugging Face's library writes it: the sizes that determine their shapes.
 
 use candle_nn::Activation;
 use serde::Deserialize;
@@ -18,15 +18,15 @@ pub struct T5Config {
     pub num_layers: usize,
     /// Attention heads.
     pub num_heads: usize,
-    /// Distances that have a bias of their own.
+    /// Number of distance ranges, each with its own bias.
     pub relative_attention_num_buckets: usize,
-    /// Distance from which on all share one.
+    /// Distance from which on all distances share one bias.
     #[serde(default = "farthest")]
     pub relative_attention_max_distance: usize,
     /// Epsilon of the norms.
     #[serde(default = "millionth")]
     pub layer_norm_epsilon: f64,
-    /// What the feed-forward layers are made of; only `gated-gelu` is known.
+    /// Kind of the feed-forward layers; only `gated-gelu` is supported.
     pub feed_forward_proj: String,
 }
 
@@ -53,10 +53,10 @@ pub struct ClipConfig {
     pub num_hidden_layers: usize,
     /// Attention heads.
     pub num_attention_heads: usize,
-    /// Activation of the feed-forward layers; only `quick_gelu` is known.
+    /// Activation of the feed-forward layers; only `quick_gelu` is supported.
     #[serde(default = "quick_gelu")]
     pub hidden_act: String,
-    /// The end token's id, or 2.
+    /// Id of the end token, or 2.
     #[serde(default = "published_end")]
     pub eos_token_id: u32,
 }
@@ -65,20 +65,20 @@ fn quick_gelu() -> String {
     "quick_gelu".into()
 }
 
-/// The published configuration's end id. It is not the vocabulary's: models with it take the pooled vector at the
+/// The end id in the published configuration. It is not the vocabulary's: models with it take the pooled vector at the
 /// largest id instead.
 fn published_end() -> u32 {
     2
 }
 
 impl ClipConfig {
-    /// The id at whose place the pooled vector is taken; None for the largest id of a text.
+    /// Id of the token at which the pooled vector is taken; None for the largest id of a text.
     pub fn end_id(&self) -> Option<u32> {
         (self.eos_token_id != published_end()).then_some(self.eos_token_id)
     }
 }
 
-/// Sizes of the SigLIP vision encoder; the fields that published files leave out have the library's defaults.
+/// Sizes of the SigLIP vision encoder. Fields that published files leave out have the library's defaults.
 #[derive(Debug, Clone, Deserialize)]
 pub struct SiglipConfig {
     /// Width of a token.
@@ -113,35 +113,35 @@ fn gelu_tanh() -> Activation {
 }
 
 impl SiglipConfig {
-    /// Positions of the hidden states that USO reads, counted from the end as the reference does; entry 0 of the
-    /// list they are taken from is the embedding, so -2 is the output of the last but one layer.
+    /// Positions of the hidden states that USO reads, counted from the end as the reference does. Entry 0 of their list
+    /// is the embedding, so -2 is the output of the second to last layer.
     pub const HIDDEN_STATES: [usize; 3] = [2, 11, 20];
 
-    /// Tokens of a hidden state.
+    /// Number of tokens of a hidden state.
     pub fn tokens(&self) -> usize {
         let side = self.image_size / self.patch_size.max(1);
         side * side
     }
 
-    /// Layers that a hidden state which USO reads depends on: all but the last.
+    /// Number of layers that the hidden states depend on which USO reads: all but the last.
     pub fn used_layers(&self) -> usize {
         self.num_hidden_layers.saturating_add(1).saturating_sub(Self::HIDDEN_STATES[0])
     }
 }
 
-/// A configuration that may lie under a name of its own inside a larger one.
+/// A configuration that may be nested under a name in a larger one.
 pub(crate) trait Nested: serde::de::DeserializeOwned {
     /// The name, if there is one.
     const NAME: Option<&'static str>;
 
-    /// Reads it from either form.
+    /// Reads the configuration, nested or not.
     fn from_json(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         let mut whole: serde_json::Value = serde_json::from_slice(bytes)?;
         let nested = Self::NAME.and_then(|name| whole.get_mut(name)).map(serde_json::Value::take);
         serde_json::from_value(nested.unwrap_or(whole))
     }
 
-    /// Refuses what this program has no code for, or what contradicts itself.
+    /// Refuses values that are not supported or contradict each other.
     fn check(&self) -> Result<(), String>;
 }
 
@@ -188,7 +188,7 @@ impl Nested for SiglipConfig {
     }
 }
 
-/// A number of layers, heads or pixels: at least one, and no more than any model has.
+/// Checks a number of layers, heads or pixels: at least one, and not more than any model has.
 fn count(name: &str, value: usize) -> Result<(), String> {
     const MOST: usize = 1024;
     if (1..=MOST).contains(&value) {

@@ -1,4 +1,4 @@
-//! `config.json` of a model folder: every size the engine uses, FLUX.1-dev's where it is silent.
+//! `config.json` of a model folder: every size that the engine uses. What it leaves out has FLUX.1-dev's value.
 
 mod encoders;
 
@@ -21,10 +21,10 @@ pub struct ModelConfig {
     pub projector: ProjectorConfig,
     /// The LoRA.
     pub lora: LoraConfig,
-    /// Token counts the text encoders see.
+    /// Token counts of the text encoders.
     #[serde(flatten)]
     pub text: TextLengths,
-    /// What a request that leaves a parameter out gets.
+    /// Defaults for parameters that a request leaves out.
     pub defaults: Defaults,
     /// How a latent's channels are turned into colours for previews.
     pub preview: PreviewConfig,
@@ -47,7 +47,7 @@ impl ModelConfig {
     }
 }
 
-/// Parameters of a request that the model itself has an opinion on.
+/// Defaults of a request that depend on the model.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Defaults {
@@ -57,7 +57,7 @@ pub struct Defaults {
     pub height: u32,
     /// Longest side of the content reference in pixels.
     pub content_size: u32,
-    /// Size that a content reference of `content_size` stands for with `keep_size`.
+    /// Side in pixels of the picture that `keep_size` makes of a content reference whose side is `content_size`.
     pub keep_size_base: u32,
     /// Sampling steps.
     pub steps: u32,
@@ -71,7 +71,7 @@ impl Default for Defaults {
     }
 }
 
-/// How many tokens each text encoder sees, padding included.
+/// Number of tokens for each text encoder, padding included.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default)]
 pub struct TextLengths {
@@ -153,7 +153,7 @@ impl FluxConfig {
     fn check(&self) -> Result<(), String> {
         if self.num_heads == 0 || !self.hidden_size.is_multiple_of(self.num_heads) {
             return Err(format!(
-                "flux.hidden_size {} is no multiple of flux.num_heads {}",
+                "flux.hidden_size {} is not a multiple of flux.num_heads {}",
                 self.hidden_size, self.num_heads
             ));
         }
@@ -184,13 +184,13 @@ pub struct AutoencoderConfig {
     pub out_ch: usize,
     /// Channels of each level, in `ch`s.
     pub ch_mult: Vec<usize>,
-    /// Residual blocks a level.
+    /// Residual blocks per level.
     pub num_res_blocks: usize,
     /// Channels of a latent.
     pub z_channels: usize,
-    /// Factor from the posterior mean to the transformer's latent.
+    /// Factor that turns the shifted posterior mean into the transformer's latent.
     pub scale_factor: f64,
-    /// Offset taken from the posterior mean before the factor.
+    /// Offset to subtract from the posterior mean before multiplying.
     pub shift_factor: f64,
 }
 
@@ -211,7 +211,7 @@ impl Default for AutoencoderConfig {
 }
 
 impl AutoencoderConfig {
-    /// How often the sides of a picture are halved on the way to its latent.
+    /// How often the encoder halves the sides of a picture.
     pub fn halvings(&self) -> usize {
         self.ch_mult.len().saturating_sub(1)
     }
@@ -221,7 +221,7 @@ impl AutoencoderConfig {
         1 << self.halvings()
     }
 
-    /// Refuses what other parts take for granted, and counts that no memory could hold.
+    /// Refuses values that other parts rely on not to occur, and sizes that no memory could hold.
     fn check(&self) -> Result<(), String> {
         const MOST: usize = 1 << 16;
         if self.ch_mult.len() != 4 {
@@ -276,7 +276,7 @@ impl Default for ProjectorConfig {
 pub struct PreviewConfig {
     /// A row of factors for each colour.
     pub weights: [[f32; 16]; 3],
-    /// What is added to each colour.
+    /// Offset of each colour.
     pub bias: [f32; 3],
 }
 
@@ -304,7 +304,7 @@ impl Default for PreviewConfig {
     }
 }
 
-/// How the LoRA is merged. Its rank is read from the file.
+/// How to merge the LoRA. Its rank is read from the file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub struct LoraConfig {

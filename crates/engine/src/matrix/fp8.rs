@@ -8,13 +8,12 @@ use crate::weights::StoredType;
 /// The largest number of e4m3.
 const E4M3_MAX: f32 = 448.0;
 
-/// A matrix (out, in) of one byte a weight, e4m3 or e5m2, and one scale.
+/// A matrix (out, in) with one byte per weight, e4m3 or e5m2, and one scale.
 ///
-/// A product looks the weights up in a table of the 256 numbers that a code can stand for. The scale is in
-/// the table, applied in f32 before the one rounding to the compute type: each weight is the number of that
-/// type next to code times scale. To scale the product instead would round twice, overflow in f16, and
-/// touch tokens * out numbers rather than 256. The table needs no eight-bit arithmetic of the device, so
-/// every card that has the compute type has this.
+/// A product looks weights up in a table with the number for each of the 256 codes. The scale is in the table, applied
+/// in f32 before the single rounding to the compute type: each weight is the number of that type that is nearest to
+/// code times scale. Scaling the product instead would round twice, overflow in f16, and touch tokens * out numbers
+/// rather than 256. The table needs no eight-bit arithmetic, so it works on every card that has the compute type.
 #[derive(Debug, Clone)]
 pub struct Fp8 {
     stored: StoredType,
@@ -37,7 +36,7 @@ impl Fp8 {
         if !scale.is_finite() {
             bail!("the scale of a matrix is {scale}");
         }
-        // On the GPU candle's look-up takes the index 255, a NaN, for "none" and gives zero.
+        // On the GPU, candle's lookup reads index 255, which is a NaN, as "no index" and gives zero.
         let top = if stored == StoredType::F8E5M2 { 0x7c } else { 0x7f };
         let broken = |row: &[u8]| row.iter().fold(false, |any, code| any | (code & top == top));
         if let Some(row) = bytes.chunks(shape.1).position(broken) {
@@ -47,11 +46,11 @@ impl Fp8 {
         Ok(Self { stored, scale, codes, table: table(stored, scale, dtype, device)? })
     }
 
-    /// Rounds weights to e4m3, with the scale that makes the largest of them 448.
+    /// Rounds weights to e4m3, with the scale that makes the largest one 448.
     pub(super) fn from_tensor(weight: &Tensor, dtype: DType, device: &Device) -> Result<Self> {
-        let values = super::on_host(weight)?;
+        let values = super::checks::on_host(weight)?;
         let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
-        // Below this the quotient of a subnormal scale would not be finite.
+        // For smaller values the scale would be subnormal, and dividing by it not finite.
         let scale = if largest < E4M3_MAX * f32::MIN_POSITIVE { 1.0 } else { largest / E4M3_MAX };
         let codes: Vec<u8> = values.iter().map(|value| code(value / scale)).collect();
         Self::from_bytes(StoredType::F8E4M3, weight.dims2()?, &codes, scale, dtype, device)
@@ -61,12 +60,12 @@ impl Fp8 {
         Ok(Self { codes: self.codes.to_device(device)?, table: self.table.to_device(device)?, ..*self })
     }
 
-    /// The scale that the numbers are multiplied by.
+    /// The scale of all numbers.
     pub fn scale(&self) -> f32 {
         self.scale
     }
 
-    /// The numbers as a file keeps them: (out, in), u8.
+    /// The codes as a file stores them: (out, in), u8.
     pub fn codes(&self) -> &Tensor {
         &self.codes
     }
@@ -96,14 +95,14 @@ impl Fp8 {
     }
 }
 
-/// What each code is worth, times `scale`.
+/// The number for each code, times `scale`.
 fn table(stored: StoredType, scale: f32, dtype: DType, device: &Device) -> Result<Tensor> {
     let values: Vec<f32> = (0..=255).map(|code| value(stored, code) * scale).collect();
     Tensor::new(values, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
 }
 
-/// The number that a code stands for (arXiv 2209.05433, table 1): e4m3 has no infinities and one NaN of
-/// each sign, e5m2 has those of IEEE.
+/// The number for a code (arXiv 2209.05433, table 1): e4m3 has no infinities and one NaN of each sign; e5m2 follows
+/// IEEE.
 fn value(stored: StoredType, code: u8) -> f32 {
     let (mantissa_bits, bias) = if stored == StoredType::F8E5M2 { (2, 15) } else { (3, 7) };
     let sign = if code & 0x80 == 0 { 1.0 } else { -1.0 };
@@ -115,17 +114,17 @@ fn value(stored: StoredType, code: u8) -> f32 {
     }
     let exponent = i32::from(magnitude >> mantissa_bits);
     let mantissa = f32::from(magnitude & ((1 << mantissa_bits) - 1)) / f32::from(1u8 << mantissa_bits);
-    // Subnormal numbers have no leading one and the exponent of the smallest normal ones.
+    // Subnormal numbers have no leading one, and the exponent of the smallest normal numbers.
     let (leading, exponent) = if exponent == 0 { (0.0, 1) } else { (1.0, exponent) };
     sign * (leading + mantissa) * f32::from_bits(((exponent - bias + 127) as u32) << 23)
 }
 
-/// The code of the e4m3 number next to `value`, of two the even one; numbers beyond 448 become 448.
+/// The code of the e4m3 number nearest to `value`, the even one of two; values beyond 448 become 448.
 fn code(value: f32) -> u8 {
     const SMALLEST_NORMAL: f32 = 1.0 / 64.0;
-    /// Bits that f32 has behind the three of e4m3.
+    /// Bits of the f32 mantissa that e4m3 does not have.
     const DROPPED: u32 = 20;
-    /// The bias of f32's exponent less that of e4m3's, where an e4m3 exponent lies.
+    /// Difference of the exponent biases of f32 and e4m3, shifted to the place of an e4m3 exponent.
     const REBIAS: u32 = (127 - 7) << 3;
     let magnitude = value.abs().min(E4M3_MAX);
     let code = if magnitude < SMALLEST_NORMAL {
@@ -146,7 +145,7 @@ fn look_up(codes: &Tensor, table: &Tensor) -> Result<Tensor> {
     table.index_select(&codes.flatten_all()?, 0)?.reshape(codes.shape())
 }
 
-/// [`look_up`] on the CPU, where candle's copies number by number.
+/// [`look_up`] on the CPU, where candle's own copies number by number.
 struct LookUp;
 
 impl CustomOp2 for LookUp {
@@ -183,14 +182,14 @@ mod tests {
 
     use super::*;
 
-    /// What `ml_dtypes` makes of all codes and of numbers between them.
+    /// Results of `ml_dtypes` for all codes and for numbers between them.
     fn recorded() -> HashMap<String, Tensor> {
         let file = include_bytes!("../../tests/fixtures/ggml/fp8.safetensors");
         candle_core::safetensors::load_buffer(file, &Device::Cpu).unwrap()
     }
 
     #[test]
-    fn every_code_is_worth_what_ml_dtypes_reads() {
+    fn every_code_has_the_value_of_ml_dtypes() {
         let recorded = recorded();
         for stored in [StoredType::F8E4M3, StoredType::F8E5M2] {
             let expected: Vec<f32> = recorded[&format!("{stored}.values")].to_vec1().unwrap();

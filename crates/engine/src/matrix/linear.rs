@@ -28,18 +28,18 @@ impl Linear {
         }
     }
 
-    /// The same layer under the name by which side branches of a sample find it.
+    /// The same layer with the name that side branches of a sample refer to.
     #[must_use]
     pub fn named(self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self }
     }
 
-    /// Its name in the transformer, without `.weight`; empty where it was given none.
+    /// Its name in the transformer, without `.weight`; empty if it has none.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Adds a side branch for good.
+    /// Adds a permanent side branch.
     ///
     /// # Errors
     /// If it does not fit the matrix.
@@ -54,7 +54,7 @@ impl Linear {
         &self.matrix
     }
 
-    /// The side branches that it has for good.
+    /// The permanent side branches.
     pub fn branches(&self) -> &[Branch] {
         &self.branches
     }
@@ -67,7 +67,7 @@ impl Linear {
         self.forward_with(x, &[])
     }
 
-    /// As [`Linear::forward`], with side branches of one sample behind those of the layer.
+    /// As [`Linear::forward`], with the side branches of one sample in addition to the layer's own.
     ///
     /// # Errors
     /// If a shape does not fit or the device fails.
@@ -103,11 +103,10 @@ impl Linear {
     }
 }
 
-/// A low-rank side branch (LoRA, arXiv 2106.09685, section 4.1): `scale * (x down^T) up^T`, added to some
-/// of the output's columns.
+/// A low-rank side branch (LoRA, arXiv 2106.09685, section 4.1): `scale * (x down^T) up^T`, added to some of the
+/// output's columns.
 ///
-/// On weights that are not wide floats it stands in for the merged sum, which rounding to their grid would
-/// lose.
+/// Used instead of merging if weights are not wide floats, because rounding to their grid would lose the sum.
 #[derive(Debug, Clone)]
 pub struct Branch {
     /// (rank, in).
@@ -119,22 +118,22 @@ pub struct Branch {
 }
 
 impl Branch {
-    /// The branch of `down` (rank, in) and `up` (rows, rank) beside the rows `start..start + rows` of a matrix,
-    /// in the compute type `dtype`.
+    /// The branch of `down` (rank, in) and `up` (rows, rank) for the rows `start..start + rows` of a matrix, in the
+    /// compute type `dtype`.
     ///
     /// # Errors
-    /// If the two are no matrices of one rank.
+    /// If the two are not matrices of one rank.
     pub fn new(down: &Tensor, up: &Tensor, scale: f64, start: usize, dtype: DType) -> Result<Self> {
         let ((rank, _), (_, up_rank)) = (down.dims2()?, up.dims2()?);
         if rank != up_rank {
             bail!("a LoRA's down {:?} and up {:?} differ in rank", down.dims(), up.dims());
         }
-        // Scaled in f32: scaled after it was rounded, it would be rounded twice.
+        // Scaled in f32: scaling after the cast would round twice.
         let up = (up.to_dtype(DType::F32)? * scale)?.to_dtype(dtype)?;
         Ok(Self { down: down.to_dtype(dtype)?, up, start })
     }
 
-    /// The same branch on a device; the very same if it lies there.
+    /// The same branch on a device, without a copy if it is already there.
     ///
     /// # Errors
     /// If it cannot be copied.
@@ -143,7 +142,7 @@ impl Branch {
         Ok(Self { down, up, start: self.start })
     }
 
-    /// Whether it lies on a device.
+    /// Whether it is on a device.
     pub fn is_on(&self, device: &Device) -> bool {
         self.up.device().same_device(device)
     }
@@ -153,7 +152,7 @@ impl Branch {
         bytes(&self.down) + bytes(&self.up)
     }
 
-    /// Refuses a branch that a matrix (out, in) has no place for.
+    /// Refuses a branch that does not fit a matrix (out, in).
     ///
     /// # Errors
     /// Names both shapes.
@@ -167,7 +166,7 @@ impl Branch {
         Ok(())
     }
 
-    /// Adds it to `y` (.., out), which nobody else holds, for the layer's input `x` (.., in).
+    /// Adds it to `y` (.., out) for the layer's input `x` (.., in). Nobody else may hold `y`.
     fn add_to(&self, y: Tensor, x: &Tensor) -> Result<Tensor> {
         let flat = x.reshape(((), x.dim(D::Minus1)?))?.to_dtype(self.down.dtype())?;
         let added = flat.matmul(&self.down.t()?)?.matmul(&self.up.t()?)?.to_dtype(y.dtype())?;
@@ -178,7 +177,7 @@ impl Branch {
         if let Some(width) = shape.last_mut() {
             *width = rows;
         }
-        // In place: the columns beside it are not copied.
+        // In place, so that other columns are not copied.
         let sum = (y.narrow(D::Minus1, self.start, rows)? + added.reshape(shape)?)?;
         y.slice_set(&sum, D::Minus1, self.start)?;
         Ok(y)

@@ -1,10 +1,11 @@
 //! Weight matrices as they are stored, and the linear layers over them.
 //!
-//! A [`Matrix`] keeps its numbers in whatever type its file or its [`Tier`] has and multiplies by them;
-//! a [`Linear`] adds a bias and the side branches of LoRAs. Quantised numbers are not exact, products
-//! with them can be: they are turned into the compute type, a band of rows at a time, just before the
-//! multiplication. [`rule`] says where the blocks are multiplied as they are instead.
+//! A [`Matrix`] keeps its numbers in the type of its file or its [`Tier`]; a [`Linear`] adds a bias and the side
+//! branches of LoRAs. Products with quantised numbers can still be exact: the numbers are turned into the compute type,
+//! a band of rows at a time, just before the multiplication. [`rule`] decides when blocks are multiplied as they are
+//! instead.
 
+mod checks;
 mod fp8;
 mod linear;
 mod product;
@@ -13,7 +14,7 @@ pub mod rule;
 mod tier;
 
 use candle_core::quantized::QStorage;
-use candle_core::{D, DType, Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 pub use self::fp8::Fp8;
 pub use self::linear::{Branch, Linear};
@@ -23,25 +24,25 @@ pub use self::rule::Activations;
 pub use self::tier::Tier;
 use crate::weights::StoredType;
 
-/// A weight matrix (out, in), kept as it is stored.
+/// A weight matrix (out, in) in its stored type.
 #[derive(Debug, Clone)]
 pub enum Matrix {
     /// bf16, f16 or f32: the compute type.
     Dense(Tensor),
-    /// One byte a weight and one scale a matrix.
+    /// One byte per weight and one scale per matrix.
     Fp8(Fp8),
     /// Blocks of ggml.
     Quantised(Quantised),
 }
 
 impl Matrix {
-    /// A matrix from its bytes in a file. `dtype` is the compute type: plain floats become that, eight-bit
-    /// floats and blocks stay as they are. `scale` is what a file keeps beside eight-bit floats: the
-    /// weights are its product with the numbers.
+    /// A matrix from its bytes in a file. `dtype` is the compute type: plain floats are cast to it, eight-bit floats
+    /// and blocks stay as they are. `scale` is the factor that a file has for eight-bit floats: a weight is scale times
+    /// number.
     ///
     /// # Errors
-    /// If the bytes are not those of such a matrix, if it has a type that is no floating point or a scale
-    /// that it cannot have, or if an eight-bit number or the scale is not finite.
+    /// If the bytes are not those of such a matrix, if its type is not floating point, if it has a scale that its type
+    /// does not allow, or if an eight-bit number or the scale is not finite.
     pub fn from_bytes(
         stored: StoredType,
         (rows, columns): (usize, usize),
@@ -61,28 +62,28 @@ impl Matrix {
             let scale = scale.unwrap_or(1.0);
             return Fp8::from_bytes(stored, (rows, columns), bytes, scale, dtype, device).map(Self::Fp8);
         }
-        let Some(plain) = plain_float(stored) else { bail!("{stored} is no type for a weight matrix") };
-        // What is cast is cast before it reaches the device, which may have no room for both.
+        let Some(plain) = plain_float(stored) else { bail!("{stored} is not a type for a weight matrix") };
+        // Cast on the host, because the device may not have room for both.
         let first = if plain == dtype { device } else { &Device::Cpu };
         let weight = Tensor::from_raw_buffer(bytes, plain, &[rows, columns], first)?;
         Ok(Self::Dense(weight.to_dtype(dtype)?.to_device(device)?))
     }
 
-    /// A matrix of blocks that candle has already.
+    /// A matrix of blocks that candle has already loaded.
     ///
     /// # Errors
-    /// If they are not those of such a matrix.
+    /// If the blocks are not those of such a matrix.
     pub(crate) fn from_blocks(stored: StoredType, shape: (usize, usize), blocks: QStorage) -> Result<Self> {
         let matrix = Quantised::from_storage(stored, shape, blocks)?;
         check_bytes(stored, shape, matrix.blocks().storage_size_in_bytes())?;
         Ok(Self::Quantised(matrix))
     }
 
-    /// Brings float weights (out, in) to a tier. [`Tier::Bf16`] means the compute type `dtype`.
+    /// Converts float weights (out, in) to a tier. [`Tier::Bf16`] means the compute type `dtype`.
     ///
     /// # Errors
-    /// If `weight` is no matrix, has rows that are no whole blocks of the tier's type, or a number that is
-    /// not finite.
+    /// If `weight` is not a matrix, has rows that are not whole blocks of the tier's type, or a number that is not
+    /// finite.
     pub fn from_tensor(weight: &Tensor, tier: Tier, dtype: DType, device: &Device) -> Result<Self> {
         weight.dims2()?;
         match tier.stored() {
@@ -92,7 +93,7 @@ impl Matrix {
         }
     }
 
-    /// The same weights in another tier, on the same device; what is in it already stays as it is.
+    /// The same weights in another tier, on the same device; unchanged if they are in it already.
     ///
     /// # Errors
     /// As [`Matrix::from_tensor`].
@@ -104,7 +105,7 @@ impl Matrix {
         }
     }
 
-    /// Says what products on the CPU may do to activations; only blocks have the choice.
+    /// Sets what products on the CPU may do to activations; has an effect on blocks only.
     #[must_use]
     pub fn with_activations(self, activations: Activations) -> Self {
         match self {
@@ -124,7 +125,7 @@ impl Matrix {
     /// `x` (.., in) times the transpose of the weights: (.., out), in the type of `x`.
     ///
     /// # Errors
-    /// If the last side of `x` is not `in`, or the device fails.
+    /// If the last dimension of `x` is not `in`, or the device fails.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (rows, columns) = self.shape();
         let mut shape = x.dims().to_vec();
@@ -153,7 +154,7 @@ impl Matrix {
         }
     }
 
-    /// The weights (out, in) as products use them, in the given type.
+    /// The weights (out, in) in a float type, as products use them.
     ///
     /// # Errors
     /// If the device fails.
@@ -174,7 +175,7 @@ impl Matrix {
         }
     }
 
-    /// The type that its numbers are kept in.
+    /// The type that its numbers are stored in.
     pub fn stored(&self) -> StoredType {
         match self {
             Self::Dense(weight) => match weight.dtype() {
@@ -187,12 +188,12 @@ impl Matrix {
         }
     }
 
-    /// The tier that it is in; None for blocks that are no tier's.
+    /// Its tier; None for blocks that belong to no tier.
     pub fn tier(&self) -> Option<Tier> {
         Tier::of(self.stored())
     }
 
-    /// Where it lies.
+    /// The device that it is on.
     pub fn device(&self) -> Device {
         match self {
             Self::Dense(weight) => weight.device().clone(),
@@ -201,7 +202,7 @@ impl Matrix {
         }
     }
 
-    /// Address and length of its numbers, if they are in the host's memory in one piece.
+    /// Address and length in bytes of its numbers, if they are contiguous in host memory.
     #[cfg(feature = "cuda")]
     pub(crate) fn host_bytes(&self) -> Result<Option<(usize, usize)>> {
         match self {
@@ -211,8 +212,8 @@ impl Matrix {
         }
     }
 
-    /// Bytes that it takes between products, with the second copy that candle makes of blocks at their
-    /// first product with [`Activations::Rounded`].
+    /// Bytes that it takes between products, including the second copy that candle makes of blocks at their first
+    /// product with [`Activations::Rounded`].
     pub fn bytes(&self) -> u64 {
         let plain = self.stored().bytes(&[self.shape().0, self.shape().1]).unwrap_or(u64::MAX);
         match self {
@@ -238,7 +239,7 @@ fn host_slice(tensor: &Tensor) -> Option<(usize, usize)> {
     }
 }
 
-/// The type of plain numbers that weights may have.
+/// The float type for a stored type of plain numbers that weights may have.
 fn plain_float(stored: StoredType) -> Option<DType> {
     match stored {
         StoredType::BF16 => Some(DType::BF16),
@@ -253,29 +254,12 @@ fn check_bytes(stored: StoredType, (rows, columns): (usize, usize), bytes: usize
     if rows == 0 || columns == 0 {
         bail!("a matrix ({rows}, {columns}) has no numbers");
     }
-    check_rows(stored, columns)?;
+    checks::check_rows(stored, columns)?;
     match stored.bytes(&[rows, columns]) {
         Some(expected) if expected == bytes as u64 => Ok(()),
         Some(expected) => {
             bail!("a matrix ({rows}, {columns}) of {stored} takes {expected} bytes, not {bytes}")
         }
         None => bail!("a matrix ({rows}, {columns}) of {stored} is too large"),
-    }
-}
-
-fn check_rows(stored: StoredType, columns: usize) -> Result<()> {
-    let (block, _) = stored.block();
-    if !columns.is_multiple_of(block) {
-        bail!("rows of {columns} numbers are no whole blocks of {stored}, which have {block}");
-    }
-    Ok(())
-}
-
-/// All numbers of a weight in f32 on the host.
-fn on_host(weight: &Tensor) -> Result<Vec<f32>> {
-    let values: Vec<f32> = weight.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-    match values.chunks(weight.dim(D::Minus1)?).position(|row| row.iter().any(|value| !value.is_finite())) {
-        None => Ok(values),
-        Some(row) => bail!("row {row} of a matrix {:?} has a number that is not finite", weight.dims()),
     }
 }

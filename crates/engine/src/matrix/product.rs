@@ -1,24 +1,24 @@
-//! Products with a weight that is turned into the compute type a band of rows at a time.
+//! Products with a weight that is converted to the compute type, a band of rows at a time.
 
 use candle_core::{DeviceLocation, Result, Tensor};
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
-/// Upper bound in bytes of what one product turns into the compute type at a time on a GPU, where one large
-/// multiplication is faster than several. The largest matrix of FLUX.1-dev, `linear1` (21504, 3072), takes
-/// 252 MiB, as f16 and bf16 at once or as f32, and goes in one piece.
+/// Most bytes that one product converts to the compute type at a time on a GPU, where one large multiplication is
+/// faster than several. The largest matrix of FLUX.1-dev, `linear1` (21504, 3072), takes 252 MiB, as f16 and bf16 at
+/// once or as f32, and is converted in one piece.
 pub const SCRATCH_BYTES: usize = 256 << 20;
 
-/// As [`SCRATCH_BYTES`], on the CPU: small enough to be taken again from what was freed, without page
-/// faults. Measured for (9216, 3072) in fp8 against dense float32, bands of this size add 7 % to the processor
-/// time of 1,536 tokens and 30 % to that of 64; in one piece it was 12 and 60 %.
+/// As [`SCRATCH_BYTES`], on the CPU: small enough that the allocator reuses freed memory without page faults. Measured
+/// for (9216, 3072) in fp8 against dense float32, bands of this size add 7 % to the processor time of 1,536 tokens and
+/// 30 % to that of 64; in one piece they add 12 and 60 %.
 pub const CPU_SCRATCH_BYTES: usize = 16 << 20;
 
-/// Rows of a matrix (out, in) that are turned into the compute type at once: all or a multiple of 16, and at
-/// least 16, however long they are.
+/// Number of rows of a matrix (out, in) to convert to the compute type at once: all, or a multiple of 16, and at least
+/// 16 however long they are.
 pub(super) fn band_rows((rows, columns): (usize, usize), place: DeviceLocation) -> usize {
     let (bound, whole, part) = match place {
         DeviceLocation::Cpu => (CPU_SCRATCH_BYTES, 4, 4),
-        // Parts of blocks come in f32 and are cast to 16 bits (6 bytes a number), wholes in f16 (4 bytes).
+        // Some of the rows are converted through f32 to 16 bits (6 bytes per number), all rows through f16 (4 bytes).
         _ => (SCRATCH_BYTES, 4, 6),
     };
     if rows <= bound / whole / columns {
@@ -27,8 +27,8 @@ pub(super) fn band_rows((rows, columns): (usize, usize), place: DeviceLocation) 
     ((bound / part / columns / 16).max(1) * 16).min(rows)
 }
 
-/// `x` (tokens, in) times the transpose of a weight of `rows` rows. `band(start, count)` gives so many rows
-/// of it, in the type of `x`.
+/// `x` (tokens, in) times the transpose of a weight of `rows` rows. `band(start, count)` gives `count` of its rows, in
+/// the type of `x`.
 pub(super) fn multiply_in_bands(
     x: &Tensor,
     rows: usize,
@@ -38,7 +38,7 @@ pub(super) fn multiply_in_bands(
     if at_once >= rows {
         return multiply(x, &band(0, rows)?);
     }
-    // Set in place: to concatenate would hold the output twice.
+    // Written in place: concatenating would hold the output twice.
     let joined = Tensor::zeros((x.dim(0)?, rows), x.dtype(), x.device())?;
     for start in (0..rows).step_by(at_once) {
         let band = band(start, at_once.min(rows - start))?;
@@ -47,8 +47,8 @@ pub(super) fn multiply_in_bands(
     Ok(joined)
 }
 
-/// As [`multiply_in_bands`] for few tokens on the CPU, whose products are nothing beside what it takes to make the
-/// bands: these are short, and made on all processors.
+/// As [`multiply_in_bands`] for few tokens on the CPU, where converting bands costs much more than multiplying: bands
+/// are short, and converted on all processors.
 pub(super) fn multiply_few_tokens(
     x: &Tensor,
     (rows, columns): (usize, usize),
@@ -64,7 +64,7 @@ pub(super) fn multiply_few_tokens(
     Ok(joined)
 }
 
-/// Rows of `columns` numbers in float32 that a processor's own cache holds.
+/// Number of rows of `columns` float32 numbers that fit into a processor's own cache.
 fn short_band_rows(columns: usize) -> usize {
     const CACHE_BYTES: usize = 1 << 20;
     (CACHE_BYTES / size_of::<f32>() / columns / 16).max(1) * 16

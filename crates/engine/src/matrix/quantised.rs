@@ -35,8 +35,8 @@ impl Quantised {
 
     pub(super) fn from_tensor(weight: &Tensor, stored: StoredType, device: &Device) -> Result<Self> {
         let (shape, ggml) = (weight.dims2()?, blocks_of(stored)?);
-        super::check_rows(stored, shape.1)?;
-        let weight = Tensor::from_vec(super::on_host(weight)?, shape, &Device::Cpu)?;
+        super::checks::check_rows(stored, shape.1)?;
+        let weight = Tensor::from_vec(super::checks::on_host(weight)?, shape, &Device::Cpu)?;
         Ok(Self::new(stored, shape, QTensor::quantize_onto(&weight, ggml, device)?))
     }
 
@@ -92,7 +92,7 @@ impl Quantised {
     }
 
     pub(super) fn multiply(&self, x: &Tensor) -> Result<Tensor> {
-        // The CPU is fastest in float32, and its kernels for blocks are.
+        // The CPU is fastest in float32, and its kernels for blocks take float32.
         let x = if x.device().is_cpu() { x.to_dtype(DType::F32)? } else { x.clone() };
         let product = Product {
             tokens: x.dim(0)?,
@@ -105,7 +105,7 @@ impl Quantised {
         if !product.dequantise_first() {
             return x.apply_op1_no_bwd(self.blocks.as_ref());
         }
-        /// Up to here a band costs more to make than to multiply by.
+        /// Up to this number of tokens, converting a band costs more than multiplying by it.
         const FEW_TOKENS: usize = 128;
         if x.device().is_cpu() && product.tokens <= FEW_TOKENS {
             return multiply_few_tokens(&x, self.shape, |start, count| self.rows(start, count));
@@ -123,14 +123,14 @@ impl Quantised {
         })
     }
 
-    /// So many rows in f32.
+    /// `count` rows from `start`, in f32.
     fn rows(&self, start: usize, count: usize) -> Result<Tensor> {
         self.blocks.embedding(&Tensor::arange(start as u32, (start + count) as u32, &self.device())?)
     }
 
     pub(super) fn dequantise(&self, dtype: DType) -> Result<Tensor> {
         let device = self.device();
-        // Half of f32's traffic; f16 has three bits more than bf16, and range enough for weights.
+        // Half the memory traffic of f32. f16 has three more bits than bf16, and enough range for weights.
         let short = device.is_cuda() && dtype != DType::F32;
         if short { self.blocks.dequantize_f16(&device)? } else { self.blocks.dequantize(&device)? }
             .to_dtype(dtype)
@@ -144,7 +144,8 @@ fn blocks_of(stored: StoredType) -> Result<GgmlDType> {
     }
 }
 
-/// The bytes at an address where blocks may begin: ggml's scales are two bytes, and candle panics elsewhere.
+/// The bytes at an address that is aligned for blocks: ggml's scales have two bytes, and candle panics on odd
+/// addresses.
 fn aligned(bytes: &[u8]) -> Cow<'_, [u8]> {
     const BLOCK_ALIGNMENT: usize = 2;
     if bytes.as_ptr().align_offset(BLOCK_ALIGNMENT) == 0 {
@@ -180,7 +181,7 @@ mod tests {
 
     #[test]
     fn few_tokens_are_multiplied_as_many_are() {
-        // More rows than a short band has, and no multiple of it.
+        // More rows than a short band has, and not a multiple of it.
         let shape = (2500, 256);
         let weight = Tensor::from_vec(normal(3, shape.0 * shape.1), shape, &Device::Cpu).unwrap();
         let blocks = Quantised::from_tensor(&weight, StoredType::Q8_0, &Device::Cpu).unwrap();

@@ -1,6 +1,6 @@
-//! When blocks are turned into the compute type before a product, and what products take.
+//! Decides when blocks are converted to the compute type before a product, and how much memory products take.
 //!
-//! All of it is arithmetic on shapes, so that a plan can be made from a file's header.
+//! This needs only shapes, so that a plan can be made from a file's header.
 
 use candle_core::{DType, DeviceLocation};
 
@@ -10,7 +10,7 @@ use crate::weights::StoredType;
 /// What a product with blocks on the CPU may do to the activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Activations {
-    /// Nothing: the blocks become float32 first.
+    /// Nothing: the blocks are converted to float32 first.
     #[default]
     Exact,
     /// Round them to eight bits, with one scale for 256 numbers: faster where candle has a packed kernel.
@@ -19,7 +19,7 @@ pub enum Activations {
     Rounded,
 }
 
-/// A product with a matrix, by its shapes and types alone.
+/// A product with a matrix, described by shapes and types.
 #[derive(Debug, Clone, Copy)]
 pub struct Product {
     /// Rows of the input.
@@ -28,32 +28,32 @@ pub struct Product {
     pub shape: (usize, usize),
     /// The type of the matrix.
     pub stored: StoredType,
-    /// What may be done to the input, if this is on the CPU and the matrix has blocks.
+    /// What the product may do to the input, on the CPU and for a matrix of blocks.
     pub activations: Activations,
     /// The type of input and output: the compute type.
     pub dtype: DType,
-    /// Where it is computed.
+    /// The device.
     pub place: DeviceLocation,
 }
 
 impl Product {
-    /// Whether blocks are turned into the compute type first.
+    /// Whether blocks are converted to the compute type first.
     ///
-    /// On CUDA both ways multiply at about the same rate, so bytes decide. To dequantise moves 8 more
-    /// bytes a weight: f16 is written and read, the compute type is written, and read by cuBLAS. To multiply
-    /// blocks as they are takes the activations through f32. An input in 16 bits is read and written as
-    /// f32 (2 + 4), rounded to eight bits (4 + 1) and read (1) in place of 2: 10 more bytes. An output
-    /// is written as f32 and cast (4 + 4 + 2) in place of 2: 8 more. So blocks are dequantised where
+    /// On CUDA both ways multiply at about the same rate, so bytes decide. Dequantising moves 8 more bytes per weight:
+    /// f16 is written and read, the compute type is written, and read by cuBLAS. Multiplying blocks as they are takes
+    /// the activations through f32. A 16-bit input is read and written as f32 (2 + 4), rounded to eight bits (4 + 1)
+    /// and read (1) instead of 2: 10 more bytes. An output is written as f32 and cast (4 + 4 + 2) instead of 2: 8 more.
+    /// So blocks are dequantised if
     ///
     /// 8 out in <= tokens (10 in + 8 out),
     ///
-    /// for (9216, 3072) from 2,169 tokens on, for (3072, 3072) from 1,366. At 6,016 tokens 8 bytes a weight
-    /// are 0.0007 bytes an operation, on a card of 1 TB/s and 165 TFLOP/s 11 % of the product's time.
-    /// This is arithmetic, not measured.
+    /// which holds for (9216, 3072) from 2,169 tokens on and for (3072, 3072) from 1,366. At 6,016 tokens, 8 bytes per
+    /// weight are 0.0007 bytes per operation: on a card of 1 TB/s and 165 TFLOP/s, 11 % of the product's time. These
+    /// numbers are calculated, not measured.
     ///
-    /// On the CPU, exact products always dequantise. Rounded ones do so from 32 tokens on for types that
-    /// candle has no packed kernel for. Seconds of processor time for (9216, 3072), measured with AVX-512
-    /// and VNNI on two cores:
+    /// On the CPU, exact products always dequantise. Rounded products do so from 32 tokens on for types without a
+    /// packed kernel in candle. Seconds of processor time for (9216, 3072), measured with AVX-512 and VNNI on two
+    /// cores:
     ///
     /// | tokens | dense f32 | dequantised, any type | as stored: q8_0, q6_k, q4_k | q5_k | q4_0 |
     /// |---|---|---|---|---|---|
@@ -62,7 +62,7 @@ impl Product {
     /// | 1,536 | 0.94 | 1.01 to 1.02 | 0.43 to 0.53 | 2.06 | 5.24 |
     /// | 6,016 | 3.45 | 3.56 to 3.78 | 2.16 to 2.66 | 7.70 | 21.18 |
     ///
-    /// For Metal candle dequantises on the CPU: never there.
+    /// Never on Metal, where candle would dequantise on the CPU.
     pub fn dequantise_first(&self) -> bool {
         const FEW_TOKENS: usize = 32;
         let (tokens, out, into) = (self.tokens as u128, self.shape.0 as u128, self.shape.1 as u128);
@@ -76,12 +76,12 @@ impl Product {
         }
     }
 
-    /// Bytes that it takes at most beside matrix, input and output.
+    /// Most bytes that it takes besides matrix, input and output.
     pub fn scratch_bytes(&self) -> u64 {
         let (rows, columns) = (self.shape.0 as u64, self.shape.1 as u64);
         let (tokens, size) = (self.tokens as u64, self.dtype.size_in_bytes() as u64);
         let band = band_rows(self.shape, self.place) as u64;
-        // Bands are multiplied into tensors of their own.
+        // Each band is multiplied into a tensor of its own.
         let apart = if band < rows { tokens * band } else { 0 };
         if self.stored.is_fp8() {
             return (band * columns + apart) * size;
@@ -91,7 +91,7 @@ impl Product {
         }
         let widened = if self.dtype == DType::F32 { 0 } else { 4 * tokens * (columns + rows) };
         if !self.dequantise_first() {
-            // Eight-bit blocks of the input take at most 8/7 of a byte a number.
+            // Eight-bit blocks of the input take at most 8/7 of a byte per number.
             return widened + tokens * columns * 8 / 7;
         }
         match (self.place, band < rows) {
@@ -102,9 +102,9 @@ impl Product {
     }
 }
 
-/// Bytes of the second copy that candle keeps of blocks (out, in) on this CPU, from their first product
-/// with [`Activations::Rounded`] on; 0 where it has no packed kernel for them. On processors with AMX the
-/// copy of q4_k is larger by two thirds.
+/// Bytes of the second copy of blocks (out, in) that candle keeps on this CPU from their first product with
+/// [`Activations::Rounded`] on; 0 if it has no packed kernel for them. On processors with AMX the copy of q4_k is
+/// larger by two thirds.
 pub fn repacked_bytes(stored: StoredType, (rows, columns): (usize, usize)) -> u64 {
     if !rows.is_multiple_of(16) || !columns.is_multiple_of(256) {
         return 0;
@@ -112,7 +112,7 @@ pub fn repacked_bytes(stored: StoredType, (rows, columns): (usize, usize)) -> u6
     (rows / 16) as u64 * (columns / 256) as u64 * tile_bytes(stored)
 }
 
-/// Bytes that 16 rows of 256 numbers take in candle's tiles; 0 where this processor has no kernel for them.
+/// Bytes of 16 rows of 256 numbers in candle's tiles; 0 if this processor has no kernel for them.
 #[cfg(target_arch = "x86_64")]
 fn tile_bytes(stored: StoredType) -> u64 {
     let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(bytes(StoredType::F8E4M3, linear1), 2 * 21504 * 3072);
         assert_eq!(bytes(StoredType::Q8_0, linear1), 4 * 21504 * 3072);
         assert!(bytes(StoredType::Q8_0, linear1) <= SCRATCH_BYTES as u64);
-        // Twice as large: in bands, and the output of one of them.
+        // Twice as large as the limit: multiplied in bands, plus the output of one band.
         let band = band_rows((43008, 3072), CUDA) as u64;
         assert!(band * 3072 * 6 <= SCRATCH_BYTES as u64);
         assert_eq!(bytes(StoredType::Q8_0, (43008, 3072)), 6 * band * 3072 + 6016 * band * 2);

@@ -1,4 +1,4 @@
-//! How the large matrices of a model are kept.
+//! Tiers: how the large matrices of a model are stored.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,27 +6,27 @@ use std::str::FromStr;
 use crate::Error;
 use crate::weights::StoredType;
 
-/// How the large matrices of a model are kept, the finest first.
+/// How the large matrices of a model are stored, the most precise first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize)]
 #[serde(try_from = "String")]
 pub enum Tier {
     /// The compute type: bfloat16 on a GPU, float32 on the CPU.
     Bf16,
-    /// One byte a weight, e4m3 with one scale a matrix.
+    /// One byte per weight, e4m3 with one scale per matrix.
     Fp8,
-    /// 8.5 bits a weight, in blocks of 32.
+    /// 8.5 bits per weight, in blocks of 32.
     Q8_0,
-    /// 6.5625 bits a weight, in blocks of 256.
+    /// 6.5625 bits per weight, in blocks of 256.
     Q6K,
-    /// 4.5 bits a weight, in blocks of 256.
+    /// 4.5 bits per weight, in blocks of 256.
     Q4K,
 }
 
 impl Tier {
-    /// All of them, the finest first.
+    /// All tiers, the most precise first.
     pub const ALL: [Self; 5] = [Self::Bf16, Self::Fp8, Self::Q8_0, Self::Q6K, Self::Q4K];
 
-    /// The type of its numbers; None for the compute type, which the device decides.
+    /// The stored type of its numbers; None for the compute type, which depends on the device.
     pub const fn stored(self) -> Option<StoredType> {
         match self {
             Self::Bf16 => None,
@@ -37,7 +37,7 @@ impl Tier {
         }
     }
 
-    /// The tier that numbers of a type belong to, if they do to one.
+    /// The tier of a stored type, if it has one.
     pub fn of(stored: StoredType) -> Option<Self> {
         match stored {
             StoredType::BF16 | StoredType::F16 | StoredType::F32 => Some(Self::Bf16),
@@ -73,7 +73,7 @@ impl FromStr for Tier {
     fn from_str(name: &str) -> Result<Self, Error> {
         Self::ALL.into_iter().find(|tier| tier.to_string() == name).ok_or_else(|| Error::Request {
             parameter: "tier",
-            reason: format!("{name:?} is none of {}", Self::ALL.map(|tier| tier.to_string()).join(", ")),
+            reason: format!("{name:?} is not one of {}", Self::ALL.map(|tier| tier.to_string()).join(", ")),
         })
     }
 }
@@ -89,7 +89,7 @@ mod tests {
             assert_eq!(tier.stored().map_or(Some(Tier::Bf16), Tier::of), Some(tier));
         }
         let error = "int8".parse::<Tier>().unwrap_err().to_string();
-        assert_eq!(error, "tier: \"int8\" is none of bf16, fp8, q8_0, q6_k, q4_k");
+        assert_eq!(error, "tier: \"int8\" is not one of bf16, fp8, q8_0, q6_k, q4_k");
         assert_eq!(Tier::of(StoredType::Q5_0), None);
     }
 }

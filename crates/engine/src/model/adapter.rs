@@ -1,10 +1,10 @@
-//! A LoRA's file: which layers it changes, and whether it is as it must be.
+//! A LoRA's file: the layers that it changes, and checks of its tensors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::checkpoint::{Account, no_place};
+use super::checkpoint::{TensorCounts, no_place};
 use super::lora::{self, Pair, Read};
 use crate::Error;
 use crate::config::FluxConfig;
@@ -19,7 +19,7 @@ pub(crate) struct Adapter {
 }
 
 impl Adapter {
-    /// Reads a file as a LoRA; None if nothing in it looks like one.
+    /// Reads a file as a LoRA; None if no tensor in it is named like one.
     pub(super) fn read(file: &Arc<WeightFile>, flux: &FluxConfig) -> Option<Self> {
         file.header.tensors.keys().any(|name| lora::is_name(name)).then(|| {
             let read = Arc::new(lora::read(&file.header.tensors, flux));
@@ -30,7 +30,7 @@ impl Adapter {
     /// Opens a file by its path, wherever it is.
     ///
     /// # Errors
-    /// [`Error::ModelFile`] if it is not there or is no LoRA.
+    /// [`Error::ModelFile`] if it is missing or not a LoRA.
     pub(crate) fn open(path: &Path, flux: &FluxConfig) -> Result<Self, Error> {
         let source = Source::open(path).map_err(|error| missing(path, error.to_string()))?;
         let name = path.to_string_lossy().into_owned();
@@ -38,7 +38,7 @@ impl Adapter {
         Self::read(&Arc::new(file), flux).ok_or_else(|| missing(path, "has no keys of a LoRA"))
     }
 
-    /// Whether it is USO's: most of the layers that USO changes and hardly any other. What is wrong with it is found
+    /// Whether it is USO's LoRA: it changes most of the layers that USO changes, and hardly any other. Faults are found
     /// later.
     pub(super) fn is_uso(&self, flux: &FluxConfig) -> bool {
         let layers = lora::uso_layers(flux);
@@ -54,11 +54,11 @@ impl Adapter {
         &self.read.pairs
     }
 
-    /// Looks through a LoRA that must be USO's, whole and with nothing beside.
+    /// Checks that a LoRA is USO's, complete and without other tensors.
     ///
     /// # Errors
     /// [`Error::Weights`] naming file and tensor of the first fault.
-    pub(super) fn check_uso(&self, flux: &FluxConfig) -> Result<Account, Error> {
+    pub(super) fn check_uso(&self, flux: &FluxConfig) -> Result<TensorCounts, Error> {
         self.check_tensors()?;
         let asked: BTreeMap<String, usize> = lora::uso_layers(flux).into_iter().collect();
         for (layer, rows) in &asked {
@@ -76,21 +76,21 @@ impl Adapter {
         });
         let mut added: Vec<String> = beyond.map(|pair| pair.down.clone()).collect();
         added.extend(self.read.unknown.iter().cloned());
-        if added.is_empty() { Ok(self.account()) } else { Err(self.fault(no_place(&added))) }
+        if added.is_empty() { Ok(self.counts()) } else { Err(self.fault(no_place(&added))) }
     }
 
-    /// Looks through any other LoRA: it may cover some layers only and hold what is unknown, but not nothing else.
+    /// Checks any other LoRA: it may cover some layers only and have unknown tensors, but not only unknown ones.
     ///
     /// # Errors
     /// [`Error::Weights`] naming file and tensor of the first fault.
-    pub(crate) fn check_extra(&self) -> Result<Account, Error> {
+    pub(crate) fn check_extra(&self) -> Result<TensorCounts, Error> {
         self.check_tensors()?;
         if self.pairs().is_empty() {
             let reason =
                 format!("no key fits a layer of the transformer, such as {}", self.read.unknown.join(", "));
             return Err(self.fault(shortened(reason)));
         }
-        Ok(Account { added: self.read.unknown.clone(), ..self.account() })
+        Ok(TensorCounts { added: self.read.unknown.clone(), ..self.counts() })
     }
 
     fn check_tensors(&self) -> Result<(), Error> {
@@ -114,9 +114,9 @@ impl Adapter {
         Ok(())
     }
 
-    fn account(&self) -> Account {
+    fn counts(&self) -> TensorCounts {
         let used = self.pairs().iter().map(|pair| 2 + usize::from(pair.alpha.is_some())).sum();
-        Account { used, ..Account::default() }
+        TensorCounts { used, ..TensorCounts::default() }
     }
 
     /// Its tensors for reading, under their names in the file.

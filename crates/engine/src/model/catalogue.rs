@@ -1,4 +1,4 @@
-//! Every weight file of a model folder, opened and grouped into checkpoints.
+//! All weight files of a model folder, opened and grouped into checkpoints.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,8 +15,8 @@ use crate::weights::WeightFile;
 pub(super) struct Catalogue {
     /// Files that belong together: one, or the shards of one checkpoint.
     pub(super) groups: Vec<Vec<Arc<WeightFile>>>,
-    /// Files that could not be read as weights, folders that could not be looked into, and groups that lack a shard, with
-    /// the reason.
+    /// Files that could not be read as weights, folders that could not be read, and groups that lack a shard, with the
+    /// reason.
     pub(super) unreadable: BTreeMap<String, String>,
 }
 
@@ -69,7 +69,7 @@ fn is_weight_file(path: &str) -> bool {
     [".safetensors", ".sft", ".gguf", ".bin", ".pt", ".pth"].iter().any(|end| path.ends_with(end))
 }
 
-/// Groups of shards: what an index lists, and files that are numbered `-00001-of-00002`.
+/// Groups of shards: files that an index lists, and files that are numbered `-00001-of-00002`.
 fn shard_groups(
     files: &ModelFiles,
     paths: &[String],
@@ -96,7 +96,7 @@ fn shard_groups(
     let mut complete = Vec::new();
     for shards in whole {
         match shards.iter().find(|shard| !known.contains(shard)) {
-            // An index without any of its shards is left over from another download.
+            // An index without any of its shards is a leftover of another download.
             Some(_) if shards.iter().all(|shard| !known.contains(shard)) => {}
             Some(lost) => drop(unreadable.insert(lost.clone(), "shard not found".into())),
             None => complete.push(shards.into_iter().collect()),
@@ -111,7 +111,7 @@ fn indexed(files: &ModelFiles, index: &str) -> Result<BTreeSet<String>, String> 
     names
         .into_iter()
         .map(|name| {
-            // An index names files beside itself: anything else would read outside the model.
+            // An index names files in its own folder: any other path could lead outside the model.
             if Path::new(&name).components().count() != 1 || name.starts_with('.') {
                 return Err(format!("shard {name:?} is not a file name"));
             }

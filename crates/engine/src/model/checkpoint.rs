@@ -1,4 +1,4 @@
-//! The tensors of one part in the files that hold it, under the part's own names, and whether they are as they must be.
+//! The tensors of one part in the files that hold it, under the part's own names, and checks of their types and shapes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,40 +10,39 @@ use super::recognise::Held;
 use crate::Error;
 use crate::weights::{Container, Entry, Located, StoredType, WeightFile, Weights};
 
-/// One part as one or several files hold it.
+/// One part in one or several files.
 #[derive(Debug, Clone)]
 pub(crate) struct Checkpoint {
     pub(crate) part: Part,
     pub(crate) files: Vec<Arc<WeightFile>>,
-    /// Whether a file holds other parts, too.
+    /// Whether a file also holds other parts.
     pub(crate) shared: bool,
-    /// Under the part's own names, without what belongs to the scales of other tensors.
+    /// Tensors under the part's own names, without those that belong to the scales of others.
     pub(crate) tensors: BTreeMap<String, Located>,
-    /// What belongs to the scales of other tensors, under its name without the prefix.
+    /// Tensors that belong to the scales of others, under their names without the prefix.
     companions: BTreeMap<String, Located>,
 }
 
-/// What a part's tensors came to when they were looked through.
+/// Counts of a part's tensors after the check.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Account {
+pub struct TensorCounts {
     /// Tensors that are used, scales included.
     pub used: usize,
-    /// Tensors of known use elsewhere: towers, decoders, heads and buffers.
+    /// Known tensors that USO does not use: towers, decoders, heads and buffers.
     pub unused: usize,
-    /// Names of tensors that nobody knows.
+    /// Names of unknown tensors.
     pub added: Vec<String>,
 }
 
 /// Endings of the factor of a matrix in eight bits.
 const SCALES: [&str; 2] = [".scale_weight", ".weight_scale"];
-/// Endings of what else stands beside such a matrix: factors for activations, which are not quantised here, and a
-/// description.
+/// Endings of other tensors of such a matrix: factors for activations, which are not quantised here, and a description.
 const BESIDE: [&str; 3] = [".scale_input", ".input_scale", DESCRIPTION];
 const DESCRIPTION: &str = ".comfy_quant";
-/// An empty tensor that marks a file with scales, and the tokenizer that some writers put into one.
+/// An empty tensor that marks a file with scales, and the tokenizer that some writers add as a tensor.
 const MARKERS: [&str; 2] = ["scaled_fp8", "spiece_model"];
 
-/// What the names of other parts of an all-in-one file begin with.
+/// Prefixes of the other parts in an all-in-one file.
 const ROOTS: [&str; 4] = ["text_encoders.", "vae.", "first_stage_model.", "model_ema."];
 
 impl Checkpoint {
@@ -78,7 +77,7 @@ impl Checkpoint {
         self.files.first().map_or("", |file| file.path.as_str())
     }
 
-    /// What the part needs of it, for reading.
+    /// The tensors that the part needs, for reading.
     pub(crate) fn weights(&self, expected: &[Expected]) -> Weights {
         let used =
             expected.iter().filter_map(|(name, _)| Some((name.clone(), self.tensors.get(name)?.clone())));
@@ -90,7 +89,7 @@ impl Checkpoint {
         self.files.first().map(|file| file.header.container)
     }
 
-    /// Bits a number, on average.
+    /// Average number of bits per number.
     pub(super) fn bits(&self) -> u64 {
         let entries = || self.tensors.values().map(|located| &located.entry);
         let numbers: u64 =
@@ -107,7 +106,7 @@ impl Checkpoint {
         }
     }
 
-    /// T5 files name the token embedding once or twice, in one of two ways.
+    /// T5 files have the token embedding under one of two names, or under both.
     fn tie_embedding(&mut self) {
         const NAMES: [&str; 2] = ["shared.weight", "encoder.embed_tokens.weight"];
         if self.part == Part::T5
@@ -118,11 +117,11 @@ impl Checkpoint {
         }
     }
 
-    /// Looks through the tensors: whether all that must be there are, as they must be, and what else is there.
+    /// Checks that all tensors that are needed are there with the right type and shape; counts the others.
     ///
     /// # Errors
     /// [`Error::Weights`] naming file and tensor of the first fault.
-    pub(crate) fn check(&self, expected: &[Expected]) -> Result<Account, Error> {
+    pub(crate) fn check(&self, expected: &[Expected]) -> Result<TensorCounts, Error> {
         self.check_bytes()?;
         let mut used = 0;
         for (name, shape) in expected {
@@ -133,10 +132,10 @@ impl Checkpoint {
             used += 1 + usize::from(located.scale.is_some());
         }
         self.check_scales(expected)?;
-        self.account(expected, used)
+        self.counts(expected, used)
     }
 
-    /// Every byte that a header promises is there, whoever uses it: a file that is cut was not copied whole.
+    /// Checks that every byte that a header promises is there, used or not: a truncated file was not copied completely.
     fn check_bytes(&self) -> Result<(), Error> {
         let fault = self.files.iter().find_map(|file| Some((file, file.fault()?)));
         fault.map_or(Ok(()), |(file, reason)| Err(self.fault(&file.path, reason)))
@@ -177,7 +176,7 @@ impl Checkpoint {
         Err(self.fault(&scale.file.path, reason))
     }
 
-    /// Whether published files have such tensors: floats of 16 and 32 bits anywhere, eight bits in transformer and text
+    /// Whether published files have such tensors: 16-bit and 32-bit floats anywhere, eight bits in transformer and text
     /// encoders, ggml's blocks in matrices of GGUF files.
     fn may_be(&self, entry: &Entry, container: Container) -> bool {
         let Some(stored) = entry.stored else { return false };
@@ -189,8 +188,8 @@ impl Checkpoint {
         }
     }
 
-    /// In a file with scales, every matrix of a linear layer in eight bits has one: without it its numbers would be
-    /// noise. And none describes a format that is not known here.
+    /// Checks that in a file with scales every eight-bit matrix of a linear layer has one: without it the numbers would
+    /// be noise. Also refuses descriptions of unsupported formats.
     fn check_scales(&self, expected: &[Expected]) -> Result<(), Error> {
         for (name, located) in self.companions.iter().filter(|(name, _)| name.ends_with(DESCRIPTION)) {
             let bytes = located
@@ -230,18 +229,18 @@ impl Checkpoint {
         }
     }
 
-    fn account(&self, expected: &[Expected], used: usize) -> Result<Account, Error> {
+    fn counts(&self, expected: &[Expected], used: usize) -> Result<TensorCounts, Error> {
         let expected: std::collections::BTreeSet<&str> =
             expected.iter().map(|(name, _)| name.as_str()).collect();
-        let mut account = Account { used, ..Account::default() };
+        let mut counts = TensorCounts { used, ..TensorCounts::default() };
         for (name, located) in &self.tensors {
             if expected.contains(name.as_str()) {
                 continue;
             }
             if is_spare(self.part, name) {
-                account.unused += 1
+                counts.unused += 1
             } else {
-                account.added.push(located.name.clone())
+                counts.added.push(located.name.clone())
             }
         }
         for (name, located) in &self.companions {
@@ -253,17 +252,17 @@ impl Checkpoint {
             match (is_known, is_scale) {
                 // Counted with its matrix.
                 (true, true) => {}
-                (true, false) => account.unused += 1,
-                (false, _) => account.added.push(located.name.clone()),
+                (true, false) => counts.unused += 1,
+                (false, _) => counts.added.push(located.name.clone()),
             }
         }
-        if self.part.is_encoder() || account.added.is_empty() {
-            return Ok(account);
+        if self.part.is_encoder() || counts.added.is_empty() {
+            return Ok(counts);
         }
-        Err(self.fault(self.path(), no_place(&account.added)))
+        Err(self.fault(self.path(), no_place(&counts.added)))
     }
 
-    /// What a tensor of the part is called in its file, also if it is not there.
+    /// Name of a tensor of the part in its file, even if it is missing there.
     fn name_in_file(&self, name: &str) -> String {
         let neighbour = self.tensors.iter().find(|(own, located)| located.name.ends_with(own.as_str()));
         let prefix =
@@ -279,7 +278,7 @@ impl Checkpoint {
     }
 }
 
-/// Says of which tensors nobody knows where they belong.
+/// An error text about unknown tensors.
 pub(crate) fn no_place(names: &[String]) -> String {
     const SHOWN: usize = 5;
     let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -288,7 +287,7 @@ pub(crate) fn no_place(names: &[String]) -> String {
     format!("the model has no place for tensor {shown}{more}")
 }
 
-/// Refuses the formats whose numbers need more than a factor.
+/// Refuses formats whose numbers need more than a factor.
 fn check_description(text: &str) -> Result<(), String> {
     let text = text.to_ascii_lowercase();
     for (word, what) in [
@@ -311,7 +310,7 @@ fn is_linear(name: &str) -> bool {
         .any(|ending| name.ends_with(ending))
 }
 
-/// Whether a tensor belongs to what published files carry and USO does not use.
+/// Whether a tensor is one that published files have and USO does not use.
 fn is_spare(part: Part, name: &str) -> bool {
     let begins = |with: &[&str]| with.iter().any(|with| name.starts_with(with));
     let is_buffer = name.ends_with(".position_ids") || name == "logit_scale" || name == "logit_bias";

@@ -1,4 +1,4 @@
-//! The tensors that each part must have, by name and shape, from the configuration alone.
+//! The tensors that each part must have, by name and shape, derived from the configuration.
 
 use crate::config::{AutoencoderConfig, ClipConfig, FluxConfig, ProjectorConfig, SiglipConfig, T5Config};
 

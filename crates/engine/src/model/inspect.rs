@@ -1,4 +1,4 @@
-//! What a model folder holds, as a report for people and programs.
+//! A report on what a model folder holds, for people and programs.
 
 use std::collections::BTreeMap;
 
@@ -12,28 +12,28 @@ use super::{Candidate, Found, Model, Origin, Part, small};
 pub struct Inspection {
     /// Name of the folder.
     pub model: String,
-    /// Whether every part is there and as it must be.
+    /// Whether every part is there and correct.
     pub complete: bool,
-    /// What FLUX's transformer is: with guidance as FLUX.1-dev has it, or without as FLUX.1-schnell.
+    /// Whether the transformer takes guidance, as FLUX.1-dev does; FLUX.1-schnell does not.
     pub guidance: bool,
-    /// For a packed model, the tier that it was packed in.
+    /// Tier of a packed model; none for other models.
     pub packed: Option<String>,
-    /// Each part in the order in which a picture needs them.
+    /// The parts in the order in which a picture needs them.
     pub parts: Vec<PartInspection>,
-    /// Weight files that hold no part of a USO model; other LoRAs are among them.
+    /// Weight files that hold no part of a USO model, such as other LoRAs.
     pub other_files: Vec<String>,
     /// Files that could not be read as weights, and why.
     pub unreadable: BTreeMap<String, String>,
 }
 
-/// What is known of a part.
+/// What is known about a part.
 #[derive(Debug, Clone, Serialize)]
 pub struct PartInspection {
     /// The part's name.
     pub part: String,
     /// Its files; none if it is missing.
     pub files: Vec<String>,
-    /// What kind of file it is.
+    /// Kind of its files.
     pub container: Option<String>,
     /// How many of its tensors are stored in each type.
     pub types: BTreeMap<String, usize>,
@@ -43,7 +43,7 @@ pub struct PartInspection {
     pub used: usize,
     /// Tensors of known use elsewhere: towers, decoders, heads and buffers.
     pub unused: usize,
-    /// Names of tensors that nobody knows.
+    /// Names of unknown tensors.
     pub added: Vec<String>,
     /// Where its configuration comes from.
     pub configuration: Option<String>,
@@ -51,14 +51,14 @@ pub struct PartInspection {
     pub tokenizer: Option<String>,
     /// SHA-256 of its files' headers.
     pub digest: Option<String>,
-    /// Files that hold the part, too, and were not chosen.
+    /// Files that also hold the part but were not chosen.
     pub passed_over: Vec<String>,
     /// What is missing or wrong.
     pub fault: Option<String>,
 }
 
 impl Model {
-    /// What the folder holds, by headers and small files alone.
+    /// Reports what the folder holds. Reads only headers and small files.
     pub fn inspect(&self) -> Inspection {
         let parts: Vec<PartInspection> = self.needed().map(|part| self.inspect_part(part)).collect();
         Inspection {
@@ -78,7 +78,7 @@ impl Model {
             Err(error) => (None, Some(error.to_string())),
         };
         let found = self.parts.get(&part);
-        let account = fit.map(|fit| fit.account.clone()).unwrap_or_default();
+        let counts = fit.map(|fit| fit.counts.clone()).unwrap_or_default();
         let configuration = self.origin(part).map(ToString::to_string);
         let files = found.map(|found| found.candidate.files()).unwrap_or_default();
         PartInspection {
@@ -87,9 +87,9 @@ impl Model {
             container: files.first().map(|file| file.header.container.to_string()),
             types: found.map(types).unwrap_or_default(),
             bytes: found.map(bytes).unwrap_or_default(),
-            used: account.used,
-            unused: account.unused,
-            added: account.added,
+            used: counts.used,
+            unused: counts.unused,
+            added: counts.added,
             configuration,
             tokenizer: self.tokenizer(part),
             digest: found.map(digest),
@@ -112,7 +112,7 @@ impl Model {
     }
 }
 
-/// The tensors of the part alone, where its files hold others, too.
+/// The tensors of the part, without those of other parts in the same files.
 fn entries(found: &Found) -> Vec<&crate::weights::Entry> {
     match &found.candidate {
         Candidate::Tensors(checkpoint) => checkpoint.tensors.values().map(|located| &located.entry).collect(),
@@ -142,5 +142,5 @@ fn digest(found: &Found) -> String {
             digest.update(text.as_bytes());
         }
     }
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(digest.finalize())
 }

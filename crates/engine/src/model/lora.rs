@@ -1,9 +1,9 @@
-//! The names under which LoRAs for FLUX are published, and the layers that they mean.
+//! The names under which LoRAs for FLUX are published, and the layers that they stand for.
 //!
-//! A LoRA changes a layer's weight by `scale * up @ down`. Its tensors are named by a stem, which means a layer in
-//! whole or some rows of it, and a side. Stems come in five styles: those of the reference's attention processors,
-//! Black Forest Labs' own names (also as ComfyUI and PEFT write them), diffusers' names with queries, keys and values
-//! apart, and both of these with underscores as kohya's scripts write them.
+//! A LoRA changes a layer's weight by `scale * up @ down`. The name of a tensor has a stem, which stands for a layer or
+//! some of its rows, and a side. Stems come in five styles: those of the reference's attention processors, Black Forest
+//! Labs' own names (also as ComfyUI and PEFT write them), diffusers' names with separate queries, keys and values, and
+//! both of these with underscores as kohya's scripts write them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -17,27 +17,27 @@ use crate::weights::Entry;
 pub(crate) struct Pair {
     /// The layer under Black Forest Labs' name, without `.weight`.
     pub(crate) layer: String,
-    /// Rows of the layer's weight where the rows of `up` go: one range, or two whose halves are swapped.
+    /// Rows of the layer's weight that the rows of `up` change: one range, or two whose halves are swapped.
     pub(crate) rows: Vec<Range<usize>>,
     /// Name of the matrix (rank, input).
     pub(crate) down: String,
     /// Name of the matrix (rows, rank).
     pub(crate) up: String,
-    /// Name of the number that the product is scaled with, divided by the rank.
+    /// Name of the alpha: the product is scaled with alpha divided by the rank.
     pub(crate) alpha: Option<String>,
 }
 
-/// What a file's tensors mean as a LoRA.
+/// A file's tensors, read as a LoRA.
 #[derive(Debug, Default)]
 pub(crate) struct Read {
     pub(crate) pairs: Vec<Pair>,
-    /// Tensors whose names mean nothing here.
+    /// Names of unknown tensors.
     pub(crate) unknown: Vec<String>,
-    /// What is wrong with those whose names do, the tensor named.
+    /// Faults of known tensors, with their names.
     pub(crate) faults: Vec<String>,
 }
 
-/// Endings of the two matrices, the more special first.
+/// Endings of the two matrices, the more specific first.
 const SIDES: [[&str; 2]; 6] = [
     [".lora_down.weight", ".lora_up.weight"],
     [".lora_A.weight", ".lora_B.weight"],
@@ -48,7 +48,7 @@ const SIDES: [[&str; 2]; 6] = [
 ];
 const ALPHA: &str = ".alpha";
 
-/// What writers put before names with dots.
+/// Prefixes that writers put before names with dots.
 const PREFIXES: [&str; 5] =
     ["base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.", "unet."];
 
@@ -141,14 +141,14 @@ fn pair(
     Ok(Pair { layer: target.layer.clone(), rows, down, up, alpha: group.alpha })
 }
 
-/// What a stem means.
+/// What a stem stands for.
 #[derive(Debug, Clone)]
 struct Target {
     layer: String,
     input: usize,
-    /// Where the rows of `up` go, one after the other.
+    /// Rows of the layer that `up` changes, in the order of its own rows.
     rows: Vec<Range<usize>>,
-    /// Rows that `up` may have instead, at the layer's beginning.
+    /// Number of rows that `up` may have instead, at the beginning of the layer.
     fewer: Option<usize>,
 }
 
@@ -176,7 +176,7 @@ impl Target {
     }
 }
 
-/// Every stem without its prefix, and what it means.
+/// Every stem without its prefix, with its target.
 fn targets(flux: &FluxConfig) -> HashMap<String, Target> {
     let mut targets = HashMap::new();
     let mut named = |stem: String, target: Target| {
@@ -203,12 +203,12 @@ fn targets(flux: &FluxConfig) -> HashMap<String, Target> {
     targets
 }
 
-/// Rows in one piece.
+/// A single range of rows.
 fn one(rows: Range<usize>) -> Vec<Range<usize>> {
     std::iter::once(rows).collect()
 }
 
-/// A stem, its layer, and where its rows go; none for the whole layer.
+/// A stem, its layer, and the rows that it changes; no rows for the whole layer.
 pub(super) type Stem = (String, String, Vec<Range<usize>>);
 
 /// Names of the reference's attention processors: in a double block `..1` is the image stream, `..2` the text stream.

@@ -1,4 +1,4 @@
-//! LoRAs that requests may name: the files of a folder.
+//! The LoRAs that requests may ask for: the files of a folder.
 
 use std::path::{Path, PathBuf};
 
@@ -7,16 +7,17 @@ use crate::config::FluxConfig;
 use crate::files::missing;
 use crate::{Error, RequestLora, fingerprint};
 
-/// A LoRA that requests may name.
+/// A LoRA that requests may ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoraFile {
     /// Its file's name without `.safetensors`.
     pub name: String,
-    /// SHA-256 of its tensors' names, types, shapes and numbers, of a large tensor some in many places; in hexadecimal.
+    /// SHA-256 in hexadecimal of its tensors' names, types, shapes and numbers; of a large tensor, numbers at many
+    /// places.
     pub digest: String,
 }
 
-/// The LoRAs of a folder. They are kept open: what is put there later changes none of them.
+/// The LoRAs of a folder. The files stay open, so later changes to the folder have no effect.
 #[derive(Default)]
 pub(crate) struct LoraFolder {
     files: Vec<LoraFile>,
@@ -24,23 +25,23 @@ pub(crate) struct LoraFolder {
     adapters: Vec<Adapter>,
 }
 
-/// What the side branches of a request's LoRAs come to.
+/// Total size of the side branches of a request's LoRAs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct BranchSizes {
-    /// Numbers in all of them.
+    /// Numbers in all branches.
     pub(crate) numbers: usize,
-    /// Rows that the one changes which changes the most.
+    /// Rows that the largest branch changes.
     pub(crate) rows: usize,
 }
 
 const ENDING: &str = "safetensors";
-/// Files that are looked at: every one costs a line in each report of a worker.
+/// Most files to use: each one takes a line in every report of a worker.
 const MOST_FILES: usize = 1000;
 /// Longest name in bytes.
 const MOST_NAME: usize = 64;
 
 impl LoraFolder {
-    /// Looks through the files of a folder by their headers. One that cannot be used is named in the log and left out.
+    /// Opens the files of a folder and reads their headers. A file that cannot be used is logged and skipped.
     ///
     /// # Errors
     /// [`Error::ModelFile`] if the folder cannot be read.
@@ -50,7 +51,7 @@ impl LoraFolder {
         let paths = paths(folder).map_err(|error| missing(folder, error.to_string()))?;
         if paths.len() > MOST_FILES {
             let (folder, all) = (folder.display(), paths.len());
-            tracing::warn!("{folder} holds {all} LoRAs, those after the first {MOST_FILES} are left out");
+            tracing::warn!("{folder} holds {all} LoRAs, only the first {MOST_FILES} are used");
         }
         for path in paths.iter().take(MOST_FILES) {
             match open(path, flux) {
@@ -59,21 +60,21 @@ impl LoraFolder {
                     found.files.push(file);
                     found.adapters.push(adapter);
                 }
-                Err(error) => tracing::warn!(%error, "a LoRA is left out: {}", path.display()),
+                Err(error) => tracing::warn!(%error, "skipped a LoRA: {}", path.display()),
             }
         }
         Ok(found)
     }
 
-    /// All of them, by name.
+    /// All LoRAs, in the order of their names.
     pub(crate) fn files(&self) -> &[LoraFile] {
         &self.files
     }
 
-    /// Those that a request asks for with another weight than 0, each with it.
+    /// The LoRAs that a request asks for, each with its weight. Those with weight 0 are left out.
     ///
     /// # Errors
-    /// [`Error::Request`] naming one that is not here, has other numbers or is asked for twice.
+    /// [`Error::Request`] names a LoRA that is missing, has another digest or is asked for twice.
     pub(crate) fn find(&self, loras: &[RequestLora]) -> Result<Vec<(&Adapter, f64)>, Error> {
         let mut found = Vec::new();
         for (i, RequestLora { name, digest, weight }) in loras.iter().enumerate() {
@@ -81,13 +82,13 @@ impl LoraFolder {
                 Err(Error::Request { parameter: "loras", reason: format!("{name:?} {reason}") })
             };
             if loras[..i].iter().any(|other| other.name == *name) {
-                return refused("is asked for twice");
+                return refused("is given twice");
             }
             let Some((file, adapter)) = self.get(name) else {
                 return refused("is not in the folder of LoRAs");
             };
             if file.digest != *digest {
-                return refused("has other numbers here");
+                return refused("has another digest here");
             }
             if *weight != 0.0 {
                 found.push((adapter, *weight));
@@ -96,7 +97,7 @@ impl LoraFolder {
         Ok(found)
     }
 
-    /// What the side branches of a request will come to; nothing if it will be refused anyway.
+    /// Sizes of the side branches of a request; zero if the request will be refused anyway.
     pub(crate) fn sizes(&self, loras: &[RequestLora]) -> BranchSizes {
         let mut sizes = BranchSizes::default();
         for (adapter, _) in self.find(loras).unwrap_or_default() {
@@ -117,7 +118,7 @@ impl LoraFolder {
     }
 }
 
-/// The files that are called as LoRAs are, in the order of their names.
+/// Paths of the files that are named like LoRAs, in the order of their names.
 fn paths(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder)? {
@@ -137,14 +138,14 @@ fn open(path: &Path, flux: &FluxConfig) -> Result<(LoraFile, Adapter), Error> {
         return Err(missing(path, reason));
     };
     let adapter = Adapter::open(path, flux)?;
-    let account = adapter.check_extra()?;
-    if !account.added.is_empty() {
-        tracing::warn!(name, names = ?account.added, "tensors of a LoRA that nobody knows are left alone");
+    let counts = adapter.check_extra()?;
+    if !counts.added.is_empty() {
+        tracing::warn!(name, names = ?counts.added, "ignored unknown tensors of a LoRA");
     }
     Ok((LoraFile { name: name.to_owned(), digest: fingerprint::lora(&adapter)? }, adapter))
 }
 
-/// Whether requests can ask for a LoRA of that name.
+/// Whether requests can ask for a LoRA with this name.
 fn is_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=MOST_NAME).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(fits)

@@ -1,4 +1,4 @@
-//! What the files of a model hold, from its sizes alone.
+//! The tensors that the files of a model hold, derived from its sizes.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::Error;
 use crate::config::{ClipConfig, FluxConfig, ModelConfig, Nested, SiglipConfig, T5Config};
 use crate::files::missing;
 
-/// Sizes of a whole model.
+/// Sizes of a complete model.
 #[derive(Debug, Clone)]
 pub struct Manifest {
     /// Transformer, autoencoder and projector.
@@ -29,10 +29,10 @@ pub struct Manifest {
 const PUBLISHED_RANK: usize = 128;
 
 impl Manifest {
-    /// FLUX.1-dev, USO and their encoders as they are published.
+    /// The published sizes of FLUX.1-dev, USO and their encoders.
     ///
     /// # Errors
-    /// None in a build that is whole.
+    /// Only if the build itself is broken.
     pub fn published() -> Result<Self, Error> {
         Ok(Self {
             config: ModelConfig::default(),
@@ -43,7 +43,7 @@ impl Manifest {
         })
     }
 
-    /// Names and shapes of a part's tensors, as its file in this project's own layout has them.
+    /// Names and shapes of a part's tensors, as in its file in this project's own layout.
     pub fn tensors(&self, part: Part) -> Vec<(String, Vec<usize>)> {
         match part {
             Part::Transformer => expected::transformer(&self.config.flux),

@@ -1,9 +1,9 @@
-//! What a model folder holds: each part is recognised by the keys of its tensors, whatever its file is called and
-//! wherever it lies.
+//! Finds the parts of a model in a folder. A part is recognised by the names of its tensors, whatever its file is
+//! called and wherever it is.
 //!
-//! Where several files hold a part, one wins: the one in this project's own place; else, in this order, one that is as
-//! it must be, one that holds nothing else, the one with the most bits a number (16 are enough), safetensors before GGUF
-//! before a pickle, the shorter path, the first by name.
+//! If several files hold a part, the file in this project's own place wins. Else the choice goes, in this order, by:
+//! passes the checks, holds nothing else, most bits per number (16 are enough), safetensors before GGUF before pickle,
+//! shorter path, first by name.
 
 mod adapter;
 mod catalogue;
@@ -24,8 +24,8 @@ use std::sync::Arc;
 
 pub(crate) use self::adapter::Adapter;
 use self::catalogue::Catalogue;
-pub use self::checkpoint::Account;
 pub(crate) use self::checkpoint::Checkpoint;
+pub use self::checkpoint::TensorCounts;
 use self::expected::Expected;
 pub use self::inspect::{Inspection, PartInspection};
 pub use self::lora_folder::LoraFile;
@@ -39,41 +39,41 @@ use crate::files::missing;
 use crate::weights::{WeightFile, Weights};
 use crate::{Error, ModelFiles};
 
-/// Key of a packed file's metadata: the digest of the LoRA that is merged into its transformer.
+/// Metadata key in a packed file: the digest of the LoRA that is merged into its transformer.
 pub(crate) const PACKED_LORA: &str = "uso.lora";
-/// So too: the digest of all its numbers.
+/// Metadata key in a packed file: the digest of all its numbers.
 pub(crate) const PACKED_DIGEST: &str = "uso.digest";
 
-/// A model folder whose weight files have been looked through, by their headers alone.
+/// A model folder whose weight files have been checked by their headers.
 pub struct Model {
     files: ModelFiles,
     config: ModelConfig,
     parts: BTreeMap<Part, Found>,
     unreadable: BTreeMap<String, String>,
-    /// Weight files that hold no part of a model that was chosen, LoRAs among them.
+    /// Weight files that were not chosen for any part, such as LoRAs.
     others: Vec<String>,
 }
 
 /// The file that was chosen for a part.
 struct Found {
     candidate: Candidate,
-    /// None if its tensors are not as they must be.
+    /// None if its tensors did not pass the checks.
     fit: Option<Fit>,
-    /// Files that hold the part, too.
+    /// Other files that hold the part.
     passed_over: Vec<String>,
 }
 
-/// A file, or the shards of one, that holds a part.
+/// A file or a set of shards that holds a part.
 enum Candidate {
     Tensors(Checkpoint),
     Lora(Adapter),
 }
 
-/// What is known of a part whose tensors are as they must be.
+/// What is known about a part that passed the checks.
 struct Fit {
-    account: Account,
+    counts: TensorCounts,
     sizes: Sizes,
-    /// What is used of it.
+    /// Its tensors that are used.
     weights: Weights,
 }
 
@@ -87,11 +87,11 @@ enum Sizes {
 }
 
 impl Model {
-    /// Looks through a model folder. Reads headers and small files, no weights.
+    /// Opens a model folder. Reads headers and small files, not weights.
     ///
     /// # Errors
-    /// [`Error::ModelFile`] if the folder or its own `config.json` cannot be read. A part that is missing or faulty
-    /// is an error for whoever asks for it.
+    /// [`Error::ModelFile`] if the folder or its own `config.json` cannot be read. A missing or faulty part is an error
+    /// only when it is asked for.
     pub fn open(files: &ModelFiles) -> Result<Self, Error> {
         let config = ModelConfig::read(files)?;
         let Catalogue { groups, unreadable } = Catalogue::open(files, files.list()?);
@@ -119,7 +119,7 @@ impl Model {
         &self.files
     }
 
-    /// Sizes and defaults of the model, the transformer's as its file has them.
+    /// Sizes and defaults of the model. Whether the transformer takes guidance comes from its file.
     pub fn config(&self) -> ModelConfig {
         let found = self.parts.get(&Part::Transformer).and_then(|found| found.fit.as_ref());
         let flux = match found.map(|fit| &fit.sizes) {
@@ -129,52 +129,52 @@ impl Model {
         ModelConfig { flux, ..self.config.clone() }
     }
 
-    /// Whether every part is there and as it must be; what is found is logged.
+    /// Checks that every part is there and correct; logs what is found.
     ///
     /// # Errors
     /// The first fault: [`Error::ModelFile`] for a part that is missing, [`Error::Weights`] for a tensor.
     pub fn check(&self) -> Result<(), Error> {
         for part in self.needed() {
-            let account = &self.fit(part)?.account;
+            let counts = &self.fit(part)?.counts;
             let found = &self.parts[&part];
             tracing::info!(
                 %part,
                 file = found.candidate.path(),
-                used = account.used,
-                unused = account.unused,
+                used = counts.used,
+                unused = counts.unused,
                 passed_over = ?found.passed_over,
                 "found the {part}"
             );
-            if !account.added.is_empty() {
-                tracing::warn!(%part, names = ?account.added, "tensors that nobody knows are left alone");
+            if !counts.added.is_empty() {
+                tracing::warn!(%part, names = ?counts.added, "ignored unknown tensors");
             }
         }
         Ok(())
     }
 
-    /// The parts that pictures need: a packed transformer has USO's LoRA in it.
+    /// The parts that pictures need. A packed transformer contains USO's LoRA already.
     pub fn needed(&self) -> impl Iterator<Item = Part> + use<> {
         let merged = self.packed(PACKED_LORA).is_some();
         Part::ALL.into_iter().filter(move |part| *part != Part::Lora || !merged)
     }
 
-    /// What the transformer's file says of itself, if it was packed.
+    /// A metadata value of the transformer's file, if it is a packed one.
     pub(crate) fn packed(&self, key: &str) -> Option<&str> {
         let file = self.parts.get(&Part::Transformer)?.candidate.files().first()?;
         file.header.metadata.get(key).map(String::as_str)
     }
 
-    /// Whether a part lies in the packed file, whose digest covers it.
+    /// Whether a part is in the packed file, whose digest covers it.
     pub(crate) fn is_packed(&self, part: Part) -> bool {
         let file = |part: &Part| self.parts.get(part)?.candidate.files().first();
         let same = |(one, packed): (&Arc<WeightFile>, &Arc<WeightFile>)| Arc::ptr_eq(one, packed);
         self.packed(PACKED_DIGEST).is_some() && file(&part).zip(file(&Part::Transformer)).is_some_and(same)
     }
 
-    /// Reads all numbers of the packed file, if there is one, and holds them against its digest.
+    /// Reads all numbers of the packed file, if there is one, and compares them with its digest.
     ///
     /// # Errors
-    /// [`Error::Weights`] names the file if they are others.
+    /// [`Error::Weights`] names the file if the digest differs.
     pub(crate) fn verify(&self) -> Result<(), Error> {
         let Some(stated) = self.packed(PACKED_DIGEST) else { return Ok(()) };
         let Some(file) = self.parts[&Part::Transformer].candidate.files().first() else { return Ok(()) };
@@ -194,7 +194,7 @@ impl Model {
         Ok(self.fit(part)?.weights.clone())
     }
 
-    /// The folder, inside the model and without a slash at its end, that has small files of a part.
+    /// The folder inside the model, without a trailing slash, that has small files of a part.
     pub(crate) fn folder_of_small(&self, part: Part) -> Option<String> {
         let path = self.parts.get(&part)?.candidate.path();
         let has = |folder: &String| {
@@ -203,7 +203,7 @@ impl Model {
         Some(small::places(part, path).find(has)?.trim_end_matches('/').to_owned())
     }
 
-    /// All small files that pictures depend on, beside the configurations.
+    /// All small files that pictures depend on, besides the configurations.
     pub(crate) fn small_files(&self) -> Vec<String> {
         let folders = Part::ALL.into_iter().filter_map(|part| Some((part, self.folder_of_small(part)?)));
         let paths = folders
@@ -211,7 +211,7 @@ impl Model {
         paths.filter(|path| self.files.contains(path)).collect()
     }
 
-    /// Small files, and where this project's layout has them.
+    /// Small files, each with its place in this project's layout.
     pub(crate) fn small_files_and_places(&self) -> Vec<(String, String)> {
         let mut files = Vec::new();
         if self.files.contains("config.json") {
@@ -240,11 +240,11 @@ impl Model {
         self.fit(Part::Lora)?;
         match &self.parts[&Part::Lora].candidate {
             Candidate::Lora(adapter) => Ok(adapter),
-            Candidate::Tensors(_) => Err(self.lost(Part::Lora)),
+            Candidate::Tensors(_) => Err(self.missing_part(Part::Lora)),
         }
     }
 
-    /// What is known of the encoders' configurations, and where each comes from.
+    /// Where an encoder's configuration comes from, if it is known.
     pub(crate) fn origin(&self, part: Part) -> Option<&Origin> {
         match &self.fit(part).ok()?.sizes {
             Sizes::T5(_, origin) | Sizes::Clip(_, origin) | Sizes::Siglip(_, origin) => Some(origin),
@@ -259,7 +259,7 @@ impl Model {
     pub fn t5(&self) -> Result<&T5Config, Error> {
         match &self.fit(Part::T5)?.sizes {
             Sizes::T5(config, _) => Ok(config),
-            _ => Err(self.lost(Part::T5)),
+            _ => Err(self.missing_part(Part::T5)),
         }
     }
 
@@ -270,7 +270,7 @@ impl Model {
     pub fn clip(&self) -> Result<&ClipConfig, Error> {
         match &self.fit(Part::Clip)?.sizes {
             Sizes::Clip(config, _) => Ok(config),
-            _ => Err(self.lost(Part::Clip)),
+            _ => Err(self.missing_part(Part::Clip)),
         }
     }
 
@@ -281,15 +281,17 @@ impl Model {
     pub fn siglip(&self) -> Result<&SiglipConfig, Error> {
         match &self.fit(Part::Siglip)?.sizes {
             Sizes::Siglip(config, _) => Ok(config),
-            _ => Err(self.lost(Part::Siglip)),
+            _ => Err(self.missing_part(Part::Siglip)),
         }
     }
 
     fn fit(&self, part: Part) -> Result<&Fit, Error> {
-        let Some(found) = self.parts.get(&part) else { return Err(self.lost(part)) };
+        let Some(found) = self.parts.get(&part) else { return Err(self.missing_part(part)) };
         match &found.fit {
             Some(fit) => Ok(fit),
-            None => Err(self.check_candidate(&found.candidate).err().unwrap_or_else(|| self.lost(part))),
+            None => {
+                Err(self.check_candidate(&found.candidate).err().unwrap_or_else(|| self.missing_part(part)))
+            }
         }
     }
 
@@ -310,16 +312,16 @@ impl Model {
         match candidate {
             Candidate::Tensors(checkpoint) => fit(&self.files, &self.config, checkpoint),
             Candidate::Lora(adapter) => {
-                let account = adapter.check_uso(&self.config.flux)?;
-                Ok(Fit { account, sizes: Sizes::Model, weights: adapter.weights() })
+                let counts = adapter.check_uso(&self.config.flux)?;
+                Ok(Fit { counts, sizes: Sizes::Model, weights: adapter.weights() })
             }
         }
     }
 
-    /// Says that a part is missing, and why it may be.
-    fn lost(&self, part: Part) -> Error {
+    /// The error for a missing part, with a possible reason.
+    fn missing_part(&self, part: Part) -> Error {
         let mut unreadable = self.unreadable.iter();
-        if let Some((path, reason)) = unreadable.find(|(path, _)| part.is_at_home(path)) {
+        if let Some((path, reason)) = unreadable.find(|(path, _)| part.is_own_place(path)) {
             return missing(path, reason);
         }
         let mut reason = format!("not found, and no other file here has the keys of the {part}");
@@ -345,7 +347,7 @@ impl Candidate {
         }
     }
 
-    /// What decides between files that hold the same part; the smallest wins.
+    /// Rank of a file among those that hold the same part; the smallest wins.
     fn rank(&self, part: Part, is_fit: bool) -> impl Ord + use<> {
         const ENOUGH_BITS: u64 = 16;
         let (shared, bits) = match self {
@@ -355,7 +357,7 @@ impl Candidate {
         let container = self.files().first().map(|file| file.header.container);
         let path = self.path().to_owned();
         (
-            !part.is_at_home(&path),
+            !part.is_own_place(&path),
             !is_fit,
             shared,
             Reverse(bits.min(ENOUGH_BITS)),
@@ -366,12 +368,12 @@ impl Candidate {
     }
 }
 
-/// Every part that a group of files holds.
+/// All parts that a group of files holds.
 fn held(flux: &FluxConfig, group: &[Arc<WeightFile>]) -> Vec<(Part, Candidate)> {
     if let [file] = group
         && let Some(adapter) = Adapter::read(file, flux)
     {
-        let is_wanted = adapter.is_uso(flux) || Part::Lora.is_at_home(&file.path);
+        let is_wanted = adapter.is_uso(flux) || Part::Lora.is_own_place(&file.path);
         return if is_wanted { vec![(Part::Lora, Candidate::Lora(adapter))] } else { Vec::new() };
     }
     let tensors = group.iter().flat_map(|file| file.header.tensors.clone()).collect();
@@ -387,12 +389,12 @@ fn held(flux: &FluxConfig, group: &[Arc<WeightFile>]) -> Vec<(Part, Candidate)> 
 
 fn fit(files: &ModelFiles, config: &ModelConfig, checkpoint: &Checkpoint) -> Result<Fit, Error> {
     let fit = |expected: Vec<Expected>, sizes| {
-        let account = checkpoint.check(&expected)?;
-        Ok(Fit { account, sizes, weights: checkpoint.weights(&expected) })
+        let counts = checkpoint.check(&expected)?;
+        Ok(Fit { counts, sizes, weights: checkpoint.weights(&expected) })
     };
     match checkpoint.part {
         Part::Transformer => {
-            // FLUX.1-schnell was distilled to do without guidance, and has no tensors for it.
+            // FLUX.1-schnell is distilled to work without guidance, and has no tensors for it.
             let guidance_embed = checkpoint.tensors.keys().any(|name| name.starts_with("guidance_in."));
             let flux = FluxConfig { guidance_embed, ..config.flux.clone() };
             fit(expected::transformer(&flux), Sizes::Flux(flux))

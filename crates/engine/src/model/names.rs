@@ -1,14 +1,14 @@
-//! T5's names under llama.cpp's tools, and Hugging Face's for them.
+//! Translates T5's tensor names between llama.cpp and Hugging Face.
 
 use super::Part;
 use crate::weights::Container;
 
-/// A tensor's name as the part knows it.
+/// The part's own name of a tensor.
 pub(super) fn own_name(part: Part, name: &str, container: Container) -> String {
     if part == Part::T5 && container == Container::Gguf { t5_name(name) } else { name.to_owned() }
 }
 
-/// Pieces of T5's names under llama.cpp, and Hugging Face's for them.
+/// Pieces of T5's names in llama.cpp, with Hugging Face's.
 const T5_NAMES: [(&str, &str); 12] = [
     ("enc.output_norm.", "encoder.final_layer_norm."),
     ("token_embd.", "shared."),

@@ -33,7 +33,7 @@ impl Part {
         Self::Siglip,
     ];
 
-    /// Where this project's own layout has the part: a file, or a folder that ends in `/`.
+    /// The part's place in this project's own layout: a file, or a folder that ends with `/`.
     pub const fn place(self) -> &'static str {
         match self {
             Self::Transformer => "FLUX.1-dev/flux1-dev.safetensors",
@@ -46,13 +46,13 @@ impl Part {
         }
     }
 
-    /// Whether a path is the part's own place, or in it.
-    pub fn is_at_home(self, path: &str) -> bool {
+    /// Whether a path is the part's place in this project's layout, or inside it.
+    pub fn is_own_place(self, path: &str) -> bool {
         let place = self.place();
         if place.ends_with('/') { path.starts_with(place) } else { path == place }
     }
 
-    /// Prefixes that its tensors have in published files, the longest that fits first.
+    /// Prefixes of its tensors in published files, the longest first.
     pub(crate) const fn prefixes(self) -> &'static [&'static str] {
         match self {
             Self::Transformer => &["model.diffusion_model.", "diffusion_model.", ""],
@@ -64,7 +64,7 @@ impl Part {
         }
     }
 
-    /// Whether it is one of the encoders, whose files carry towers, heads and buffers that USO does not use.
+    /// Whether it is one of the encoders, whose files have towers, heads and buffers that USO does not use.
     pub const fn is_encoder(self) -> bool {
         matches!(self, Self::T5 | Self::Clip | Self::Siglip)
     }

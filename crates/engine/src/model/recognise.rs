@@ -1,4 +1,4 @@
-//! Which parts of a model a file holds, told by the names of its tensors alone.
+//! Recognises the parts that a file holds by the names of its tensors.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,17 @@ use super::Part;
 use super::names::gguf_name;
 use crate::weights::Entry;
 
-/// A part in a file, and the prefix that its tensors have there.
+/// A part in a file, with the prefix of its tensors there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Held {
     pub(super) part: Part,
     pub(super) prefix: &'static str,
 }
 
-/// So many of a part's marks must be there: one may be missing or misspelt, and is then named as such.
+/// How many of a part's typical names must be there: one may be missing or misspelt, and is reported later.
 const ENOUGH: usize = 2;
 
-/// Names that every file of a part has.
+/// Names that are typical of a part.
 const fn marks(part: Part) -> &'static [&'static str] {
     match part {
         Part::Transformer => &["img_in.weight", "txt_in.weight", "final_layer.linear.weight"],
@@ -47,7 +47,7 @@ const fn marks(part: Part) -> &'static [&'static str] {
     }
 }
 
-/// Names that only another model of the same family has.
+/// Names that only other models of the same family have.
 const fn foreign(part: Part) -> &'static [&'static str] {
     match part {
         // SigLIP has a text tower under CLIP's names, and CLIP a vision tower under SigLIP's.
@@ -59,7 +59,7 @@ const fn foreign(part: Part) -> &'static [&'static str] {
     }
 }
 
-/// Every part but LoRAs that a file with these tensors holds.
+/// All parts that a file with these tensors holds, except LoRAs.
 pub(super) fn parts(tensors: &BTreeMap<String, Entry>) -> Vec<Held> {
     Part::ALL.into_iter().filter_map(|part| held(part, tensors)).collect()
 }

@@ -1,4 +1,4 @@
-//! Small files beside the weights: configurations and tokenizers, or the published ones that the engine carries.
+//! Small files beside the weights: configurations and tokenizers, or the published ones inside the binary.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::{Error, ModelFiles};
 pub enum Origin {
     /// This file of the model.
     File(String),
-    /// The published one, which the engine carries.
+    /// The published one inside the binary.
     Embedded,
 }
 
@@ -25,51 +25,51 @@ impl fmt::Display for Origin {
     }
 }
 
-/// An encoder whose sizes the engine knows from publication.
+/// An encoder with a published configuration.
 pub(crate) trait Published: Nested {
     /// The published configuration.
     const JSON: &'static [u8];
-    /// A tensor whose shape tells whether weights are the published ones.
-    const TELLTALE: &'static str;
+    /// A tensor whose shape shows whether weights fit the published configuration.
+    const KEY_TENSOR: &'static str;
 
-    /// The shape that the configuration gives that tensor.
-    fn telltale(&self) -> [usize; 2];
+    /// The shape of that tensor by this configuration.
+    fn key_shape(&self) -> [usize; 2];
 }
 
 impl Published for T5Config {
     const JSON: &'static [u8] = include_bytes!("../../assets/published/t5.json");
-    const TELLTALE: &'static str = "shared.weight";
+    const KEY_TENSOR: &'static str = "shared.weight";
 
-    fn telltale(&self) -> [usize; 2] {
+    fn key_shape(&self) -> [usize; 2] {
         [self.vocab_size, self.d_model]
     }
 }
 
 impl Published for ClipConfig {
     const JSON: &'static [u8] = include_bytes!("../../assets/published/clip.json");
-    const TELLTALE: &'static str = "text_model.embeddings.token_embedding.weight";
+    const KEY_TENSOR: &'static str = "text_model.embeddings.token_embedding.weight";
 
-    fn telltale(&self) -> [usize; 2] {
+    fn key_shape(&self) -> [usize; 2] {
         [self.vocab_size, self.hidden_size]
     }
 }
 
 impl Published for SiglipConfig {
     const JSON: &'static [u8] = include_bytes!("../../assets/published/siglip.json");
-    const TELLTALE: &'static str = "vision_model.embeddings.position_embedding.weight";
+    const KEY_TENSOR: &'static str = "vision_model.embeddings.position_embedding.weight";
 
-    fn telltale(&self) -> [usize; 2] {
+    fn key_shape(&self) -> [usize; 2] {
         [self.tokens(), self.hidden_size]
     }
 }
 
-/// Folder of a path inside the model, with its slash; empty for the model's own.
+/// Folder of a path inside the model, with a trailing slash; empty for the model folder itself.
 pub(crate) fn folder(path: &str) -> &str {
     path.rfind('/').map_or("", |slash| &path[..=slash])
 }
 
-/// The configuration beside an encoder's weights; where there is none, the published one if the weights have its
-/// shape.
+/// The configuration beside an encoder's weights; if there is none, the published one, provided that the weights fit
+/// it.
 pub(crate) fn configuration<C: Published>(
     files: &ModelFiles,
     part: Part,
@@ -83,26 +83,26 @@ pub(crate) fn configuration<C: Published>(
         }
         match parse::<C>(&place, &files.read(&place)?) {
             Ok(config) => return Ok((config, Origin::File(place))),
-            // A folder that holds several parts has one configuration at most, maybe of another part.
-            Err(error) if part.is_at_home(&place) => return Err(error),
+            // A folder that holds several parts may have the configuration of another part.
+            Err(error) if part.is_own_place(&place) => return Err(error),
             Err(_) => {}
         }
     }
     let published = parse::<C>("the published configuration", C::JSON)?;
-    let asked = published.telltale();
-    // A tensor that is missing is named when all are looked through.
-    let Some(shape) = shape(C::TELLTALE).filter(|shape| *shape != asked) else {
+    let asked = published.key_shape();
+    // A missing tensor is reported when all tensors are checked.
+    let Some(shape) = shape(C::KEY_TENSOR).filter(|shape| *shape != asked) else {
         return Ok((published, Origin::Embedded));
     };
-    let tensor = C::TELLTALE;
+    let tensor = C::KEY_TENSOR;
     let reason = format!(
         "not found, and the published one does not fit: tensor {tensor} of {path} has shape {shape:?}, it asks for {asked:?}"
     );
     Err(missing(format!("{}{NAME}", folder(path)), reason))
 }
 
-/// Folders in which a part's small files are looked for, in order: that of its weights, the one beside it that Hugging
-/// Face's layout of FLUX has for tokenizers, and the part's own place.
+/// Folders to search for a part's small files, in order: the folder of its weights, the tokenizer folder beside it in
+/// Hugging Face's layout of FLUX, and the part's own place.
 pub(crate) fn places(part: Part, path: &str) -> impl Iterator<Item = String> + use<> {
     let own = folder(path).to_owned();
     let above = folder(own.trim_end_matches('/')).to_owned();

@@ -1,4 +1,4 @@
-//! What goes into a packed file, and how each tensor is made.
+//! The contents of a packed file, and how each tensor is made.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,14 @@ use crate::model::{Model, PACKED_LORA, Part};
 use crate::uso::lora::Changes;
 use crate::weights::{Located, Placed, StoredType, Weights};
 
-/// A tensor of the model and what becomes of it: itself, and maybe its scale.
+/// A tensor of the model, with the tensors that it becomes: itself, and perhaps its scale.
 pub(super) struct Packing {
     part: Part,
     name: String,
     pub(super) tensors: Vec<Placed>,
 }
 
-/// All that goes into a packed file.
+/// Everything that goes into a packed file.
 pub(super) struct Contents {
     tier: Tier,
     weights: BTreeMap<Part, Weights>,
@@ -26,7 +26,7 @@ pub(super) struct Contents {
     pub(super) metadata: BTreeMap<String, String>,
 }
 
-/// Prefixes of an all-in-one checkpoint; none where no other part has such names.
+/// Prefix of a part in an all-in-one checkpoint; empty if no other part has such names.
 const fn prefix(part: Part) -> &'static str {
     match part {
         Part::Transformer => "model.diffusion_model.",
@@ -64,7 +64,7 @@ impl Contents {
         Ok(Self { tier, packings: packings.collect(), weights, changes, metadata })
     }
 
-    /// Whether the file is GGUF, which knows ggml's blocks; safetensors knows numbers in eight bits.
+    /// Whether the file is GGUF, which has ggml's blocks; safetensors has eight-bit numbers.
     pub(super) fn is_gguf(&self) -> bool {
         self.tier != Tier::Fp8
     }
@@ -109,7 +109,7 @@ fn refuse_quantised(transformer: &Weights) -> Result<(), Error> {
         transformer.all().find(|(_, located)| !located.entry.stored.is_some_and(StoredType::is_wide_float));
     let Some((name, located)) = quantised else { return Ok(()) };
     let reason = format!(
-        "tensor {name} is {} already, and packing would round it once more: take a file in bf16, f16 or f32",
+        "tensor {name} is {} already, and packing would round it again: use a file in bf16, f16 or f32",
         located.entry.type_name
     );
     Err(Error::Weights { file: transformer.file().to_owned(), reason })
@@ -133,8 +133,8 @@ impl Packing {
     }
 }
 
-/// The type that a tensor gets. Matrices of the transformer's blocks get the tier's, those of T5 eight bits; what is
-/// quantised already stays so where the file can hold it, and becomes bf16 where not.
+/// The type that a tensor gets. Matrices of the transformer's blocks get the tier's type, those of T5 eight bits. A
+/// quantised tensor keeps its type if the file format allows it, and becomes bf16 otherwise.
 fn packed_type(part: Part, name: &str, located: &Located, tier: Tier) -> StoredType {
     let stored = located.entry.stored.unwrap_or(StoredType::F32);
     let is_gguf = tier != Tier::Fp8;
@@ -160,13 +160,13 @@ fn packed_type(part: Part, name: &str, located: &Located, tier: Tier) -> StoredT
     let is_table = name.contains("relative_attention_bias");
     match wanted.filter(|wanted| fits(*wanted) && !is_table && name.ends_with(".weight")) {
         Some(wanted) => wanted,
-        // Candle knows no f64 weights on every device.
+        // Candle does not support f64 weights on every device.
         None if stored == StoredType::F64 => StoredType::F32,
         None => stored,
     }
 }
 
-/// Modulations are computed once a picture and change every token: they get eight bits.
+/// Modulations are computed once per picture and influence every token, so they get eight bits.
 fn is_modulation(name: &str) -> bool {
     name.contains("_mod.lin.") || name.contains(".modulation.lin.")
 }

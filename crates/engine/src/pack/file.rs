@@ -1,13 +1,13 @@
-//! The header of a packed file, and where everything lies in it.
+//! The header of a packed file, and the places of its tensors.
 
 use super::contents::Contents;
 use crate::model::PACKED_DIGEST;
 use crate::weights::{GGUF_ALIGNMENT, Placed, gguf_header, safetensors_header};
 
-/// Stands where the digest of the numbers will be: as many characters.
+/// A placeholder of the same length for the digest of the numbers.
 const UNKNOWN: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// A header, and where everything lies.
+/// A header, and the places of the tensors.
 pub(super) struct Layout {
     header: Vec<u8>,
     alignment: usize,
@@ -34,12 +34,12 @@ impl Layout {
         &self.header
     }
 
-    /// Bytes between the end of a tensor and the beginning of the next.
+    /// Bytes between the end of a tensor of `bytes` bytes and the start of the next.
     pub(super) fn padding(&self, bytes: u64) -> usize {
         (bytes.next_multiple_of(self.alignment as u64) - bytes) as usize
     }
 
-    /// Where the digest is written once it is known.
+    /// Offset in bytes at which to write the digest once it is known.
     pub(super) fn digest_at(&self) -> u64 {
         self.digest_at
     }
@@ -50,6 +50,6 @@ impl Layout {
 }
 
 fn find(text: &[u8], wanted: &[u8]) -> u64 {
-    // It was put there a moment ago.
+    // It is always found: it was just written there.
     text.windows(wanted.len()).position(|window| window == wanted).unwrap_or(0) as u64
 }

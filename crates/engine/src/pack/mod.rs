@@ -1,8 +1,8 @@
-//! One file that is ready: USO's LoRA merged, the large matrices in a tier, every other tensor as it was.
+//! Packs a model into one file that loads as it is: USO's LoRA merged, the large matrices in a tier, every other tensor
+//! unchanged.
 //!
-//! Tensors are read, changed and written one after the other, so that a model of 24 GB needs little memory. The file is a
-//! GGUF file, or a safetensors file in fp8, which GGUF does not know; its parts have the prefixes of an all-in-one
-//! checkpoint.
+//! Tensors are read, changed and written one after another, so that a model of 24 GB needs little memory. The file is
+//! GGUF, or safetensors for fp8, which GGUF does not have. Its parts have the prefixes of an all-in-one checkpoint.
 
 mod contents;
 mod file;
@@ -19,7 +19,7 @@ use crate::Error;
 use crate::matrix::Tier;
 use crate::model::Model;
 
-/// How far packing is.
+/// Progress of packing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes written.
@@ -28,11 +28,11 @@ pub struct Progress {
     pub of: u64,
 }
 
-/// Packs a model into `folder`, which becomes a model folder of its own; gives back the name of its weight file.
+/// Packs a model into `folder`, which becomes a model folder; returns the name of the weight file.
 ///
 /// # Errors
-/// [`Error::ModelFile`] or [`Error::Weights`] for a model that is not whole, or whose transformer is quantised already:
-/// quantised twice, it would lose more. [`Error::Write`] if the folder cannot be written.
+/// [`Error::ModelFile`] or [`Error::Weights`] for a model that is incomplete, or whose transformer is already
+/// quantised: quantising twice would lose more. [`Error::Write`] if the folder cannot be written.
 pub fn pack(
     model: &Model,
     tier: Tier,
@@ -44,7 +44,7 @@ pub fn pack(
     let name = format!("uso-{tier}.{}", if tier == Tier::Fp8 { "safetensors" } else { "gguf" });
     std::fs::create_dir_all(folder).map_err(|error| unwritten(folder, &error))?;
     copy_small_files(model, folder)?;
-    // Under its own name the file is whole: a model must not be loaded half written.
+    // The file gets its final name when it is complete, so that nobody loads a partial one.
     let (part, whole) = (folder.join(format!("{name}.part")), folder.join(&name));
     write(&contents, &part, report)?;
     std::fs::rename(&part, &whole).map_err(|error| unwritten(&whole, &error))?;
@@ -63,7 +63,7 @@ fn write(contents: &Contents, path: &Path, report: &mut dyn FnMut(Progress)) -> 
     let mut writer = BufWriter::with_capacity(1 << 20, file);
     writer.write_all(layout.header()).map_err(failed)?;
     let (mut digest, mut done) = (Sha256::new(), 0);
-    // As many at once as there are processors, in the order of the file.
+    // As many tensors at once as there are processors, in the order of the file.
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     for window in contents.packings.chunks(threads) {
         for (packing, produced) in window.iter().zip(produce(contents, window)) {
@@ -77,7 +77,7 @@ fn write(contents: &Contents, path: &Path, report: &mut dyn FnMut(Progress)) -> 
             report(Progress { done, of: layout.data_bytes() });
         }
     }
-    let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::encode(digest.finalize());
     writer.seek(SeekFrom::Start(layout.digest_at())).map_err(failed)?;
     writer.write_all(digest.as_bytes()).map_err(failed)?;
     let file = writer.into_inner().map_err(|error| unwritten(path, error.error()))?;
@@ -93,7 +93,7 @@ fn produce(contents: &Contents, window: &[Packing]) -> Vec<Result<Vec<Vec<u8>>, 
     })
 }
 
-/// Puts the model's configuration, and what lies beside its encoders, where this project's layout has them.
+/// Copies the model's configuration, and the small files of its encoders, to their places in this project's layout.
 fn copy_small_files(model: &Model, folder: &Path) -> Result<(), Error> {
     for (from, to) in model.small_files_and_places() {
         let target = folder.join(&to);

@@ -1,4 +1,4 @@
-//! What of a memory a model may have, and what it needs.
+//! Memory budgets: what a model may use and what it needs.
 
 use serde::Serialize;
 
@@ -6,75 +6,76 @@ use super::hardware::{Backend, Hardware};
 use super::parts::PartPlan;
 use super::trace::{Peak, Trace};
 
-/// What a CUDA context takes: the driver's own structures, and the kernels of candle and cuBLAS that are loaded into it
-/// as they are needed. Contexts of common frameworks take 0.3 to 0.6 GiB, by card and driver; not measured here.
+/// Bytes of a CUDA context: the driver's own structures, and the kernels of candle and cuBLAS that are loaded on first
+/// use. Contexts of common frameworks take 0.3 to 0.6 GiB, depending on card and driver; not measured here.
 pub const CONTEXT_BYTES: u64 = 512 << 20;
 
-/// What is not accounted for otherwise: kernels that are loaded at their first use, and pieces of the allocator's pool that
-/// find none. On an H200 the whole process took 0.2 to 0.54 GiB more than context, model and samples in four placements
+/// Bytes that are not accounted for otherwise: kernels that are loaded on first use, and fragments of the allocator's
+/// pool. On an H200 the whole process took 0.2 to 0.54 GiB more than context, model and samples, in four placements
 /// with float weights.
 pub const UNACCOUNTED_BYTES: u64 = 512 << 20;
 
-/// Workspace of cuBLAS: 32 MiB on Hopper, 4 MiB on other cards (cuBLAS documentation, `cublasSetWorkspace`).
+/// Bytes of the workspace of cuBLAS: 32 MiB on Hopper, 4 MiB on other cards (cuBLAS documentation,
+/// `cublasSetWorkspace`).
 pub const WORKSPACE_BYTES: u64 = 32 << 20;
 
-/// Part of a sample's bytes that the allocator takes more than it is asked for: tensors of many sizes follow each
-/// other in one pool, and a piece between two that are in use serves only what fits it.
+/// The allocator takes more than a sample asks for, by one part in this many: tensors of many sizes share one pool, and
+/// a gap between two of them only fits smaller ones.
 pub const SLACK_SHARE: u64 = 16;
 
-/// What stays free of a card's memory unless somebody says otherwise: a screen and its programs share it.
+/// Bytes of a card's memory to keep free by default, for a screen and its programs.
 pub const RESERVE_BYTES: u64 = 1 << 30;
 
-/// What stays free of the host's memory: the process itself, its tokenizers and pictures, and everything else that
-/// runs there.
+/// Bytes of host memory to keep free for the process itself, its tokenizers and pictures, and everything else that runs
+/// there.
 pub const HOST_RESERVE_BYTES: u64 = 1 << 30;
 
-/// What loading takes of the host's memory beside what stays there: a few matrices at a time in float32, while a LoRA is
-/// merged into them or they are rounded; or, of a file that is quantised, as they are.
+/// Bytes of host memory that loading takes temporarily: a few matrices at a time in float32, while a LoRA is merged
+/// into them or they are rounded; for a quantised file, a few matrices as they are.
 pub const LOADING_BYTES: u64 = 3 << 30;
 const LOADING_AS_STORED_BYTES: u64 = 1 << 30;
 
 /// The device's memory under a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct DeviceBudget {
-    /// What this process may have.
+    /// Bytes that this process may use.
     pub has_bytes: u64,
-    /// What stays free.
+    /// Bytes to keep free.
     pub reserve_bytes: u64,
-    /// What the driver and cuBLAS take.
+    /// Bytes that the driver and cuBLAS take.
     pub driver_bytes: u64,
-    /// What is left of it for the model and its samples.
+    /// Bytes that are left for the model and its samples.
     pub usable_bytes: u64,
-    /// The model.
+    /// Bytes of the model.
     pub resident_bytes: u64,
-    /// What a sample holds from encoding to decoding.
+    /// Bytes that a sample holds from encoding to decoding.
     pub kept_bytes: u64,
-    /// The most that one takes while it is encoded, with what it keeps.
+    /// Peak while a sample is encoded, including what it keeps.
     pub encode: Peak,
-    /// As `encode`, in a step.
+    /// Peak in a step, as for `encode`.
     pub step: Peak,
-    /// As `encode`, while it is decoded.
+    /// Peak while it is decoded, as for `encode`.
     pub decode: Peak,
-    /// What the allocator takes beside.
+    /// Bytes of the allocator's overhead.
     pub slack_bytes: u64,
-    /// All that is needed at the worst moment, with as many samples as were asked for.
+    /// Bytes needed at the peak, with as many samples as were asked for.
     pub need_bytes: u64,
 }
 
-/// The host's memory under a plan, where the device has its own.
+/// Host memory under a plan, if the device has its own memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct HostBudget {
-    /// What this process may have.
+    /// Bytes that this process may use.
     pub has_bytes: u64,
-    /// What stays free.
+    /// Bytes to keep free.
     pub reserve_bytes: u64,
-    /// Parts that lie there.
+    /// Bytes of the parts that are there.
     pub resident_bytes: u64,
-    /// The most that loading or samples take beside.
+    /// Most bytes that loading or samples take in addition.
     pub working_bytes: u64,
-    /// What of files is best kept in the page cache; no plan fails for want of it.
+    /// Bytes of files that are best kept in the page cache. No plan is refused for lack of them.
     pub mapped_bytes: u64,
-    /// All that is needed.
+    /// Bytes needed in total.
     pub need_bytes: u64,
 }
 
@@ -90,7 +91,7 @@ impl DeviceBudget {
         let context = if hardware.is_open { 0 } else { CONTEXT_BYTES };
         let driver_bytes = if is_cuda { context + WORKSPACE_BYTES + UNACCOUNTED_BYTES } else { 0 };
         let default = if hardware.backend == Backend::Cpu {
-            // A small machine is not kept from a small model.
+            // A fraction on small machines, so that a small model still fits there.
             HOST_RESERVE_BYTES.min(hardware.device_bytes / 4)
         } else {
             RESERVE_BYTES
@@ -116,17 +117,17 @@ impl DeviceBudget {
         }
     }
 
-    /// What is left; None if it does not fit.
+    /// Bytes that are left; None if the plan does not fit.
     pub(super) fn left(&self) -> Option<u64> {
         self.usable_bytes.checked_sub(self.need_bytes)
     }
 }
 
 impl HostBudget {
-    /// `is_wide` says whether the transformer is stored in wide floats.
+    /// `is_wide`: whether the transformer is stored in wide floats.
     pub(super) fn new(hardware: &Hardware, parts: &[PartPlan], trace: &Trace, is_wide: bool) -> Self {
         let resident_bytes: u64 = parts.iter().map(|part| part.host_bytes).sum();
-        // Samples come when loading is over.
+        // Samples begin when loading is over, so only the larger of the two counts.
         let loading = if is_wide { LOADING_BYTES } else { LOADING_AS_STORED_BYTES };
         let working_bytes = if resident_bytes > 0 { trace.host.max(loading) } else { trace.host };
         Self {
@@ -139,7 +140,7 @@ impl HostBudget {
         }
     }
 
-    /// What a plan may have of it.
+    /// Bytes that a plan may use.
     pub(super) fn usable(&self) -> u64 {
         self.has_bytes.saturating_sub(self.reserve_bytes)
     }

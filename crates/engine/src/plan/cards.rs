@@ -1,16 +1,16 @@
-//! Graphics cards that people have, with the figures of their makers.
+//! Common graphics cards, with the manufacturer's figures.
 
-use super::hardware::Speed;
+use super::speed::Speed;
 use crate::Error;
 
-/// A card, in the units that makers print.
+/// A card, in the units of data sheets.
 struct Card {
     name: &'static str,
     gib: u64,
-    /// 10^12 operations a second in bf16 and f16 with sums in float32, dense; and in float32.
+    /// 10^12 operations per second in bf16 and f16 with sums in float32, dense; and in float32.
     products: f64,
     wide_products: f64,
-    /// 10^9 bytes a second of its memory, and of its PCIe link in one direction.
+    /// 10^9 bytes per second of its memory, and of its PCIe link in one direction.
     memory: f64,
     link: f64,
 }
@@ -20,13 +20,14 @@ const fn card(name: &'static str, gib: u64, figures: [f64; 4]) -> Card {
     Card { name, gib, products, wide_products, memory, link }
 }
 
-/// PCIe 4 and 5 with sixteen lanes, and 4 with eight: 16 and 32 GT/s a lane in the 128b/130b code.
+/// 10^9 bytes per second of PCIe 4 and 5 with sixteen lanes, and of PCIe 4 with eight: 16 and 32 GT/s per lane in the
+/// 128b/130b code.
 const PCIE_4: f64 = 31.5;
 const PCIE_5: f64 = 63.0;
 const PCIE_4_X8: f64 = 15.75;
 
-/// From NVIDIA's papers on the architectures GA102, Ada and Blackwell and from its data sheets. Of cards of one
-/// size, the first stands for those that nobody names.
+/// From NVIDIA's papers on the architectures GA102, Ada and Blackwell and from its data sheets. The first card of each
+/// memory size is the default for that size.
 const CARDS: [Card; 18] = [
     card("RTX 4090", 24, [165.2, 82.6, 1008.0, PCIE_4]),
     card("RTX 4080", 16, [97.5, 48.7, 717.0, PCIE_4]),
@@ -50,8 +51,8 @@ const CARDS: [Card; 18] = [
 
 impl Card {
     fn speed(&self) -> Speed {
-        /// Parts of these figures that large operations come to. For products and memory it is what is usual; for
-        /// the link it is what copies from pinned memory come to beside the frames of PCIe. None was measured here.
+        /// Fractions of these figures that large operations reach. Those of products and memory are usual values; that
+        /// of the link is what copies from pinned memory reach with PCIe's framing. None of them was measured here.
         const REACHED: [f64; 3] = [0.83, 0.85, 0.79];
         let [products, memory, link] = REACHED;
         Speed {
@@ -67,24 +68,24 @@ impl Card {
     }
 }
 
-/// The card that somebody names, as `4090` or `RTX 4070 Ti`.
+/// The card with a name such as `4090` or `RTX 4070 Ti`.
 ///
 /// # Errors
-/// [`Error::Request`] with the names that are known.
+/// [`Error::Request`] with the known names.
 pub(super) fn named(name: &str) -> Result<Speed, Error> {
     let asked = words(name);
     let mut fitting: Vec<_> = CARDS.iter().filter(|card| contains(&words(card.name), &asked)).collect();
     fitting.sort_by_key(|card| card.name.len());
     fitting.first().map(|card| card.speed()).ok_or_else(|| Error::Request {
         parameter: "card",
-        reason: format!("{name:?} is none of {}", CARDS.map(|card| card.name).join(", ")),
+        reason: format!("{name:?} is not one of {}", CARDS.map(|card| card.name).join(", ")),
     })
 }
 
-/// The card that a driver calls by this name, if it is known.
+/// The card with this name of the driver, if it is known.
 pub(super) fn of_driver(name: &str) -> Option<Speed> {
     let said = words(name);
-    // A laptop's card has another chip than its name says.
+    // A laptop's card has a slower chip than the desktop card of the same name.
     if said.iter().any(|word| word == "LAPTOP" || word == "MAX") {
         return None;
     }
@@ -92,7 +93,7 @@ pub(super) fn of_driver(name: &str) -> Option<Speed> {
     known.max_by_key(|card| card.name.len()).map(Card::speed)
 }
 
-/// The card that stands for those with so much memory: the largest that has no more.
+/// The default card for this many bytes of memory: the largest that has no more.
 pub(super) fn of_size(bytes: u64) -> Speed {
     const GIB: u64 = 1 << 30;
     let gib = bytes.saturating_add(GIB / 2) / GIB;
@@ -120,7 +121,7 @@ mod tests {
         assert_eq!(asked("4090"), Ok("RTX 4090".into()));
         assert_eq!(asked("rtx 4070"), Ok("RTX 4070".into()));
         assert_eq!(asked("4070 ti"), Ok("RTX 4070 Ti".into()));
-        assert!(asked("9999").unwrap_err().starts_with("card: \"9999\" is none of RTX 4090, RTX 4080"));
+        assert!(asked("9999").unwrap_err().starts_with("card: \"9999\" is not one of RTX 4090, RTX 4080"));
         assert!(asked("").is_err());
 
         let driver = |name: &str| of_driver(name).map(|speed| speed.name);
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_of_the_size_stands_for_one_that_nobody_names() {
+    fn an_unnamed_card_is_the_default_of_its_size() {
         const GIB: u64 = 1 << 30;
         for (gib, name) in [(24, "RTX 4090"), (16, "RTX 4080"), (12, "RTX 4070"), (8, "RTX 4060")] {
             assert_eq!(of_size(gib * GIB).name, name);

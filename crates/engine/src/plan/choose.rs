@@ -1,55 +1,42 @@
-//! The best plan that fits, and why no better one does.
+//! Chooses the best plan that fits, and says why no better one does.
 
 use std::fmt;
 
 use candle_core::DType;
-use serde::Serialize;
 
 use super::budget::{DeviceBudget, HostBudget, SLACK_SHARE};
 use super::cost::{self, StepCost};
 use super::hardware::{Backend, Hardware};
-use super::order::{self, Wishes};
+use super::layout::{Job, Plan};
+use super::order::{self, PlanOptions};
 use super::outline::Outline;
 use super::parts::{Layout, PER_JOB, PER_PROMPT, PartPlan};
 use super::picture::Picture;
+use super::refused::Refused;
 use super::text::gib;
 use super::trace::{Trace, Tracer};
-use super::{Job, Plan};
 use crate::Error;
 use crate::model::Part;
 use crate::placement::{Blocks, Place, Placement, T5Place};
 
-/// What a plan is asked for.
+/// What a plan is made for.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
     /// The largest picture.
     pub picture: Picture,
-    /// Samples that are under way at a time.
+    /// Samples in progress at once.
     pub slots: u64,
-    /// Bytes of the device that stay free; None for [`RESERVE_BYTES`] of a card.
+    /// Bytes of device memory to keep free; None for the default, [`RESERVE_BYTES`] on a card.
     ///
     /// [`RESERVE_BYTES`]: super::RESERVE_BYTES
     pub reserve: Option<u64>,
     /// The compute type.
     pub dtype: DType,
-    /// What somebody wants.
-    pub wishes: Wishes,
+    /// Settings that the user has fixed.
+    pub options: PlanOptions,
 }
 
-/// A better plan that was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Refused {
-    /// The plan in words.
-    pub plan: String,
-    /// The memory that it has too little of: `device` or `host`.
-    pub memory: &'static str,
-    /// Bytes that it needs there.
-    pub need_bytes: u64,
-    /// Bytes that are there.
-    pub have_bytes: u64,
-}
-
-/// One placement, worked out.
+/// A placement with its costs.
 struct Candidate {
     placement: Placement,
     tier: String,
@@ -62,11 +49,12 @@ struct Candidate {
 /// Makes the best plan that fits.
 ///
 /// # Errors
-/// [`Error::Request`] for sizes and wishes that cannot be; [`Error::Plan`] if nothing fits, with what is needed.
+/// [`Error::Request`] for sizes and settings that are not possible; [`Error::Plan`] if nothing fits, with what is
+/// needed.
 pub(super) fn choose(outline: &Outline, hardware: &Hardware, terms: &Terms) -> Result<Plan, Error> {
     let terms = Terms { picture: terms.picture.checked()?, ..*terms };
     let chooser = Chooser { outline, hardware, terms };
-    let placements = chooser.placements(terms.wishes)?;
+    let placements = chooser.placements(terms.options)?;
     let mut refused = Vec::new();
     for placement in placements {
         let candidate = chooser.candidate(placement);
@@ -85,7 +73,7 @@ struct Chooser<'a> {
 }
 
 impl Chooser<'_> {
-    fn placements(&self, wishes: Wishes) -> Result<Vec<Placement>, Error> {
+    fn placements(&self, options: PlanOptions) -> Result<Vec<Placement>, Error> {
         let hides = |keep| {
             let (t5, encoders, maps) = (T5Place::Streamed, Place::Device, Place::Device);
             let placement =
@@ -93,7 +81,7 @@ impl Chooser<'_> {
             let cost = self.step(&self.candidate(placement));
             cost.is_some_and(|cost| cost.copying.expected <= cost.computing.expected)
         };
-        order::placements(self.outline, self.hardware.backend, wishes, hides)
+        order::placements(self.outline, self.hardware.backend, options, hides)
     }
 
     fn candidate(&self, placement: Placement) -> Candidate {
@@ -113,7 +101,7 @@ impl Chooser<'_> {
         Tracer { outline: self.outline, placement, backend, dtype }
     }
 
-    /// Seconds of a step, where the device's speed is known.
+    /// Seconds of a step, if the device's speed is known.
     fn step(&self, candidate: &Candidate) -> Option<StepCost> {
         let speed = self.hardware.speed.as_ref()?;
         Some(self.tracer(candidate.placement).cost(&candidate.trace, speed))
@@ -145,7 +133,7 @@ impl Chooser<'_> {
     }
 
     fn slots_fit(&self, candidate: &Candidate, left: u64) -> u64 {
-        /// As many as a worker may be told to have.
+        /// As many as a worker can be configured to have.
         const MOST: u64 = 64;
         let kept = candidate.device.kept_bytes;
         let more = left / (kept + kept / SLACK_SHARE).max(1);
@@ -169,13 +157,13 @@ impl Chooser<'_> {
         }
     }
 
-    /// Says how near the nearest comes, and what fits without the wishes.
+    /// The error if no plan fits: names the closest plan, and the plan that fits without the user's settings.
     fn nothing_fits(&self, refused: &[(Placement, Refused)]) -> Error {
         let nearest = refused.iter().map(|(_, refused)| refused).min_by_key(|refused| refused.short());
         let mut reason =
-            nearest.map_or_else(|| "there is none".into(), |nearest| format!("the nearest is {nearest}"));
-        let free = Terms { wishes: Wishes::default(), ..self.terms };
-        if self.terms.wishes != free.wishes
+            nearest.map_or_else(|| "there is none".into(), |nearest| format!("the closest is {nearest}"));
+        let free = Terms { options: PlanOptions::default(), ..self.terms };
+        if self.terms.options != free.options
             && let Ok(plan) = choose(self.outline, self.hardware, &free)
         {
             reason.push_str(&format!("; {} would fit", plan.name()));
@@ -185,7 +173,7 @@ impl Chooser<'_> {
 }
 
 impl Candidate {
-    /// The memory that it has too little of.
+    /// The memory that is too small for it, if any.
     fn lacks(&self) -> Option<Refused> {
         let refused = |memory, need_bytes, have_bytes| {
             let plan = self.placement.describe(&self.tier);
@@ -211,11 +199,11 @@ impl Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [need, have] = [self.need_bytes, self.have_bytes].map(gib);
-        write!(formatter, "{}: needs {need} of the {}'s memory, {have} can be had", self.plan, self.memory)
+        write!(formatter, "{}: needs {need} of {} memory, {have} is available", self.plan, self.memory)
     }
 }
 
-/// Of placements that differ in what a picture needs once alone, the one that comes nearest.
+/// Among placements that differ only in what a picture needs once, the closest one.
 fn nearest_of_each(refused: Vec<(Placement, Refused)>) -> Vec<Refused> {
     let mut nearest: Vec<(Placement, Refused)> = Vec::new();
     for (placement, one) in refused {

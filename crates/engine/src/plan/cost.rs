@@ -1,41 +1,42 @@
-//! How long work takes, from its operations and the speed of what does it.
+//! Estimates how long work takes from its operations and the speed of the hardware.
 
 use candle_core::DType;
 use serde::Serialize;
 
-use super::hardware::Speed;
+use super::speed::Speed;
 use super::trace::Op;
 
 /// Seconds of some work.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Seconds {
-    /// What no program does it in: all products at the device's peak and nothing else, or all copies at the peak of
-    /// its link, whichever takes longer.
+    /// Lower bound: all products at the device's peak and nothing else, or all copies at the peak of its link,
+    /// whichever takes longer.
     pub floor: f64,
-    /// What this program is expected to do it in.
+    /// Expected time with this program.
     pub expected: f64,
 }
 
-/// What a step takes.
+/// Time of a step and its parts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct StepCost {
-    /// A step.
+    /// The whole step.
     pub step: Seconds,
-    /// Its computation alone.
+    /// Its computation.
     pub computing: Seconds,
-    /// Of that, its attention: candle writes all scores to memory, and reads them several times.
+    /// Attention, a part of `computing`: candle writes all scores to memory and reads them several times.
     pub attention: Seconds,
-    /// Its copies of streamed blocks alone; they go on while the device computes.
+    /// Its copies of streamed blocks, which go on while the device computes.
     pub copying: Seconds,
     /// Operations of its products.
     pub flops: f64,
 }
 
-/// Bytes a second that candle's softmax, casts, copies and sums move at most, however fast the memory: measured on an
+/// Most bytes per second that candle's softmax, casts, copies and sums move, however fast the memory is. Measured on an
 /// H200, where they take four fifths of a step.
 const ELEMENTWISE: f64 = 1.0e12;
 
-/// Computes in order: each operation takes as long as its products or as its memory traffic, whichever is longer.
+/// Seconds of operations one after another. Each takes as long as its products or its memory traffic, whichever is
+/// longer.
 pub(super) fn computing(ops: &[Op], speed: &Speed, dtype: DType) -> Seconds {
     let rate = |wide: bool| match (wide, dtype) {
         (false, _) => speed.products,
@@ -52,13 +53,13 @@ pub(super) fn computing(ops: &[Op], speed: &Speed, dtype: DType) -> Seconds {
     Seconds { floor, expected: expected.sum() }
 }
 
-/// Copies between host and device.
+/// Seconds of copies between host and device.
 pub(super) fn copying(bytes: u64, speed: &Speed) -> Seconds {
     let floor = bytes as f64 / speed.link;
     Seconds { floor, expected: floor / speed.reached_link }
 }
 
-/// A step whose blocks are copied ahead of their turn.
+/// Seconds of a step whose blocks are copied ahead of their turn.
 pub(super) fn step(ops: &[Op], streamed_bytes: u64, speed: &Speed, dtype: DType) -> StepCost {
     let attention: Vec<Op> = ops.iter().filter(|op| op.in_attention).copied().collect();
     let attention = self::computing(&attention, speed, dtype);

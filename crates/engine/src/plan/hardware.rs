@@ -1,4 +1,4 @@
-//! What there is to compute with.
+//! The hardware that a plan is made for.
 
 use std::time::Instant;
 
@@ -6,24 +6,25 @@ use candle_core::{DType, Device, DeviceLocation, Tensor};
 use serde::Serialize;
 
 use super::cards;
+use super::speed::Speed;
 use crate::{Error, memory};
 
-/// What computes, as far as the operations depend on it.
+/// Kind of device, as far as operations depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Backend {
-    /// The processor, whose memory is the host's.
+    /// The processor, which uses host memory.
     Cpu,
-    /// CUDA, convolutions by candle's own kernels.
+    /// CUDA, with candle's own kernels for convolutions.
     Cuda,
-    /// CUDA, convolutions by cuDNN.
+    /// CUDA, with cuDNN for convolutions.
     CudaCudnn,
     /// Metal.
     Metal,
 }
 
 impl Backend {
-    /// What a device is in this build.
+    /// The backend of a device in this build.
     pub fn of(device: &Device) -> Self {
         match device.location() {
             DeviceLocation::Cpu => Self::Cpu,
@@ -32,12 +33,12 @@ impl Backend {
         }
     }
 
-    /// CUDA as this build has it, or would have it.
+    /// The CUDA backend of this build, even if it is built without CUDA.
     pub const fn cuda() -> Self {
         if cfg!(feature = "cudnn") { Self::CudaCudnn } else { Self::Cuda }
     }
 
-    /// Where candle says that such a device is.
+    /// Candle's location of such a device.
     pub(crate) const fn location(self) -> DeviceLocation {
         match self {
             Self::Cpu => DeviceLocation::Cpu,
@@ -46,7 +47,7 @@ impl Backend {
         }
     }
 
-    /// The type that it computes in unless it is told otherwise.
+    /// The default compute type.
     pub const fn compute(self) -> DType {
         if matches!(self, Self::Cpu) { DType::F32 } else { DType::BF16 }
     }
@@ -57,32 +58,11 @@ impl Backend {
     }
 }
 
-/// How fast something computes, in operations and bytes a second.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Speed {
-    /// What it is.
-    pub name: String,
-    /// Products in bf16 and f16 with sums in float32.
-    pub products: f64,
-    /// Products in float32.
-    pub wide_products: f64,
-    /// Its memory.
-    pub memory: f64,
-    /// Between it and the host's memory.
-    pub link: f64,
-    /// Part of `products` and `wide_products` that large products reach.
-    pub reached_products: f64,
-    /// Part of `memory` that is reached.
-    pub reached_memory: f64,
-    /// Part of `link` that is reached.
-    pub reached_link: f64,
-}
-
 impl Speed {
-    /// This processor, by a few small operations: takes some hundredths of a second.
+    /// Measures this processor with a few small operations, which takes some hundredths of a second.
     ///
     /// # Errors
-    /// If they fail.
+    /// If an operation fails.
     pub fn of_this_processor() -> Result<Self, Error> {
         const TOKENS: usize = 256;
         const SIDE: usize = 1024;
@@ -104,7 +84,7 @@ impl Speed {
     }
 }
 
-/// Seconds of the fastest of some tries.
+/// Seconds of the fastest of several tries.
 fn shortest(work: impl Fn() -> candle_core::Result<Tensor>) -> Result<f64, Error> {
     const TRIES: usize = 3;
     let mut shortest = f64::INFINITY;
@@ -116,29 +96,29 @@ fn shortest(work: impl Fn() -> candle_core::Result<Tensor>) -> Result<f64, Error
     Ok(shortest.max(f64::MIN_POSITIVE))
 }
 
-/// What a plan is made for.
+/// The hardware that a plan is made for.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Hardware {
-    /// What computes.
+    /// Kind of device.
     pub backend: Backend,
-    /// Bytes that this process may have on the device.
+    /// Bytes that this process may use on the device.
     pub device_bytes: u64,
-    /// Whether the device is open, so that what its driver takes is gone from `device_bytes` already.
+    /// Whether the device is open, so that `device_bytes` no longer includes what the driver takes.
     pub is_open: bool,
-    /// Bytes that this process may have in the host's memory.
+    /// Bytes that this process may use in host memory.
     pub host_bytes: u64,
-    /// The device's speed; None for a card that nobody knows.
+    /// The device's speed; None for an unknown card.
     pub speed: Option<Speed>,
-    /// The processor's, where it computes for the device.
+    /// The processor's speed, if it computes a part.
     pub processor: Option<Speed>,
 }
 
 impl Hardware {
-    /// A card that need not be there: `vram` bytes of memory beside `ram` of a host, or what is free on this one.
-    /// Without a name, one of the size stands for it. Nothing is opened.
+    /// A card with `vram` bytes of memory that need not be in this machine, in a host with `ram` bytes of memory, by
+    /// default what is free here. Without a name, the default card of that size is assumed. Opens nothing.
     ///
     /// # Errors
-    /// [`Error::Request`] for a card that nobody knows.
+    /// [`Error::Request`] for an unknown card.
     pub fn of_card(vram: u64, ram: Option<u64>, card: Option<&str>) -> Result<Self, Error> {
         let speed = card.map_or_else(|| Ok(cards::of_size(vram)), cards::named)?;
         Ok(Self {
@@ -151,15 +131,16 @@ impl Hardware {
         })
     }
 
-    /// An open device, with what is free there and on the host, or less where `vram` and `ram` say so.
+    /// An open device with its free memory and the host's, both limited by `vram` and `ram` if they are given, in
+    /// bytes.
     ///
     /// # Errors
-    /// [`Error::Request`] if nobody knows what is free and no size is given, or if a size is given for memory that
-    /// the device has not.
+    /// [`Error::Request`] if free memory is unknown and no size is given, or if a size is given for memory that the
+    /// device does not have.
     pub fn of_device(device: &Device, vram: Option<u64>, ram: Option<u64>) -> Result<Self, Error> {
         let backend = Backend::of(device);
         if vram.is_some() && backend == Backend::Cpu {
-            let reason = "the processor has none of its own, ram is what limits it".into();
+            let reason = "the processor uses host memory, so set ram instead".into();
             return Err(Error::Request { parameter: "vram", reason });
         }
         let host_bytes = smaller("ram", memory::free(&Device::Cpu), ram)?;
@@ -176,12 +157,12 @@ impl Hardware {
     }
 }
 
-fn smaller(parameter: &'static str, free: Option<u64>, wished: Option<u64>) -> Result<u64, Error> {
+fn smaller(parameter: &'static str, free: Option<u64>, limit: Option<u64>) -> Result<u64, Error> {
     let unknown =
-        || Error::Request { parameter, reason: "nobody says what is free, so a size is needed".into() };
-    match (free, wished) {
-        (Some(free), Some(wished)) => Ok(free.min(wished)),
-        (free, wished) => free.or(wished).ok_or_else(unknown),
+        || Error::Request { parameter, reason: "free memory is unknown, so a size is needed".into() };
+    match (free, limit) {
+        (Some(free), Some(limit)) => Ok(free.min(limit)),
+        (free, limit) => free.or(limit).ok_or_else(unknown),
     }
 }
 
@@ -190,12 +171,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_smaller_of_what_is_free_and_what_is_wished_counts() {
-        let smaller = |free, wished| smaller("vram", free, wished).map_err(|error| error.to_string());
+    fn the_smaller_of_free_memory_and_the_limit_counts() {
+        let smaller = |free, limit| smaller("vram", free, limit).map_err(|error| error.to_string());
         assert_eq!(smaller(Some(7), Some(5)), Ok(5));
         assert_eq!(smaller(Some(7), Some(9)), Ok(7));
         assert_eq!((smaller(Some(7), None), smaller(None, Some(5))), (Ok(7), Ok(5)));
-        assert_eq!(smaller(None, None), Err("vram: nobody says what is free, so a size is needed".into()));
+        assert_eq!(smaller(None, None), Err("vram: free memory is unknown, so a size is needed".into()));
     }
 
     #[test]

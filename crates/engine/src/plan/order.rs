@@ -1,18 +1,18 @@
-//! Every plan that may be taken, the best first.
+//! Lists all possible placements, the best first.
 //!
-//! What is best is a fixed order, so that more memory never leads to a worse plan:
+//! The order is fixed, so that more memory never leads to a worse plan:
 //!
-//! 1. Numbers as fine as the file's, all on the device: bf16, or what a quantised file has. A quantised file is never
+//! 1. As precise as the file, all on the device: bf16, or what a quantised file has. A quantised file is never
 //!    quantised again.
-//! 2. q8_0, then q6_k. fp8 is for files that have it and for those who ask for it: it is as large as q8_0, and coarser
-//!    than q6_k.
-//! 3. These streamed, the finest first, if copying a block takes no longer than computing the one before it.
+//! 2. q8_0, then q6_k. fp8 is only for files that have it and users who ask for it: it is as large as q8_0, and less
+//!    precise than q6_k.
+//! 3. The same streamed, the most precise first, if copying a block takes no longer than computing the block before it.
 //! 4. q4_k.
-//! 5. All that is left streamed, a step as long as its copies.
+//! 5. Everything else streamed, so that a step takes as long as its copies.
 //!
-//! In each of these, what a picture needs once leaves the device before numbers are made coarser: the weights of its
-//! modulations; T5, which is streamed for each prompt, or computed on the host as it is or in q8_0; then CLIP and SigLIP;
-//! then the autoencoder's whole maps.
+//! In each of these, parts that a picture needs once leave the device before precision is reduced: the weights of
+//! modulations; T5, which is streamed for each prompt, or computed on the host as it is or in q8_0; then CLIP and
+//! SigLIP; then the autoencoder's whole feature maps.
 
 use super::hardware::Backend;
 use super::outline::Outline;
@@ -21,34 +21,35 @@ use crate::matrix::Tier;
 use crate::model::Part;
 use crate::placement::{Blocks, Keep, Place, Placement, T5Place};
 
-/// What somebody wants of a plan; all else is free.
+/// Settings of a plan that the user has fixed. The planner chooses the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Wishes {
-    /// How the blocks' matrices are kept.
+pub struct PlanOptions {
+    /// How the blocks' matrices are stored.
     pub tier: Option<Tier>,
-    /// Where T5 is.
+    /// Where T5's weights are, and where it computes.
     pub t5: Option<T5Place>,
-    /// Whether blocks are streamed, even if all of them fit.
+    /// Stream blocks even if all of them fit.
     pub stream: bool,
 }
 
-/// All placements that the wishes leave, the best first. `hides` says whether copies are no longer than computing.
+/// All placements that the user's settings allow, the best first. `hides` tells whether copies take no longer than
+/// computing.
 pub(super) fn placements(
     outline: &Outline,
     backend: Backend,
-    wishes: Wishes,
+    options: PlanOptions,
     hides: impl Fn(Keep) -> bool,
 ) -> Result<Vec<Placement>, Error> {
-    let keeps = keeps(outline, wishes.tier)?;
+    let keeps = keeps(outline, options.tier)?;
     let places = places(outline, backend);
     let mut blocks = blocks(&keeps, hides);
-    blocks.retain(|(_, blocks)| !wishes.stream || *blocks == Blocks::Streamed);
+    blocks.retain(|(_, blocks)| !options.stream || *blocks == Blocks::Streamed);
     let placements = blocks
         .into_iter()
         .flat_map(|(keep, blocks)| places.iter().map(move |place| Placement { keep, blocks, ..*place }));
     let mut placements: Vec<_> = placements.collect();
-    placements.retain(|placement| wishes.t5.is_none_or(|t5| placement.t5 == t5));
-    match wishes.t5 {
+    placements.retain(|placement| options.t5.is_none_or(|t5| placement.t5 == t5));
+    match options.t5 {
         Some(t5) if placements.is_empty() => {
             let reason =
                 format!("{t5} is not for this model's T5, which is stored in {}", outline.stored(Part::T5));
@@ -58,12 +59,12 @@ pub(super) fn placements(
     }
 }
 
-/// How the blocks' matrices may be kept, the finest first.
-fn keeps(outline: &Outline, wished: Option<Tier>) -> Result<Vec<Keep>, Error> {
+/// How the blocks' matrices may be stored, the most precise first.
+fn keeps(outline: &Outline, wanted: Option<Tier>) -> Result<Vec<Keep>, Error> {
     const UNASKED: [Tier; 4] = [Tier::Bf16, Tier::Q8_0, Tier::Q6K, Tier::Q4K];
     let stored = outline.stored(Part::Transformer);
     let refused = |reason| Err(Error::Request { parameter: "tier", reason });
-    match wished {
+    match wanted {
         None if stored.is_wide_float() => {
             let possible = UNASKED.into_iter().filter(|tier| outline.has_room_for(*tier));
             Ok(possible.map(Keep::Tier).collect())
@@ -71,10 +72,10 @@ fn keeps(outline: &Outline, wished: Option<Tier>) -> Result<Vec<Keep>, Error> {
         None => Ok(vec![Keep::AsStored]),
         Some(tier) if Tier::of(stored) == Some(tier) && !stored.is_wide_float() => Ok(vec![Keep::AsStored]),
         Some(tier) if tier != Tier::Bf16 && !stored.is_wide_float() => {
-            refused(format!("{tier} would round {stored} a second time: the file's own or bf16 is possible"))
+            refused(format!("{tier} would round {stored} a second time: leave it out, or use bf16"))
         }
         Some(tier) if !outline.has_room_for(tier) => {
-            refused(format!("no row of the blocks' matrices is a multiple of the blocks of {tier}"))
+            refused(format!("the rows of the matrices are not multiples of the blocks of {tier}"))
         }
         Some(tier) => Ok(vec![Keep::Tier(tier)]),
     }
@@ -93,7 +94,7 @@ fn blocks(keeps: &[Keep], hides: impl Fn(Keep) -> bool) -> Vec<(Keep, Blocks)> {
     order
 }
 
-/// Where T5, the other encoders and the autoencoder's maps may be, the fastest first.
+/// Where T5, the other encoders and the autoencoder's feature maps may be, the fastest first.
 fn places(outline: &Outline, backend: Backend) -> Vec<Placement> {
     use Place::{Device, Host};
     const AWAY: [T5Place; 3] = [T5Place::Streamed, T5Place::Host, T5Place::HostQ8];
@@ -103,7 +104,7 @@ fn places(outline: &Outline, backend: Backend) -> Vec<Placement> {
     };
     let mut places = [Device, Host].map(|place_of| place(T5Place::Device, Device, Device, place_of)).to_vec();
     places.extend(AWAY.map(|t5| place(t5, Device, Device, Device)));
-    // Where device and host share their memory, nothing is won by the others' leaving.
+    // If device and host share memory, moving the other parts gains nothing.
     let others: &[_] = match backend.is_apart() {
         true => &[(Device, Device), (Host, Device), (Device, Host), (Host, Host)],
         false => &[(Device, Device)],
@@ -114,7 +115,7 @@ fn places(outline: &Outline, backend: Backend) -> Vec<Placement> {
     let can_be_rounded = outline.stored(Part::T5).is_wide_float();
     places.retain(|place| match place.t5 {
         T5Place::HostQ8 => can_be_rounded,
-        // The same as on the device.
+        // On the processor, host and device are the same.
         T5Place::Host => backend.is_apart(),
         T5Place::Device | T5Place::Streamed => true,
     });

@@ -1,4 +1,4 @@
-//! A model as its headers describe it: which tensors there are, how large, and how they are stored.
+//! A model as its headers describe it: its tensors, with sizes and stored types.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::model::{Model, Part};
 use crate::placement::Keep;
 use crate::weights::StoredType;
 
-/// All that a plan needs to know of a model.
+/// Everything that a plan needs to know about a model.
 #[derive(Debug, Clone)]
 pub struct Outline {
     pub(super) name: String,
@@ -31,7 +31,7 @@ pub(super) struct Stored {
     pub(super) stored: StoredType,
 }
 
-/// One low-rank change of a layer (out, in): `down` is (rank, in), `up` (rows, rank).
+/// A low-rank change of a layer (out, in): `down` is (rank, in), `up` is (rows, rank).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Branch {
     pub(crate) rank: u64,
@@ -39,34 +39,34 @@ pub(crate) struct Branch {
     pub(crate) columns: u64,
 }
 
-/// A linear layer as it is kept.
+/// A linear layer as it is stored in memory.
 #[derive(Debug, Clone)]
 pub(crate) struct Layer {
     /// (out, in).
     pub(crate) shape: (usize, usize),
-    /// How its matrix is kept.
+    /// The stored type of its matrix.
     pub(crate) kept: StoredType,
     pub(crate) bias: bool,
-    /// Side branches; those of a wide matrix are merged into it.
+    /// Side branches; those of a wide float matrix are merged into it.
     pub(crate) branches: Vec<Branch>,
 }
 
-/// What the transformer's tensors are for.
+/// Role of a tensor of the transformer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role<'a> {
     /// A block, by its name.
     Block(&'a str),
-    /// Needed once a job, before its first step.
+    /// Needed once per job, before its first step.
     Modulation,
     /// Needed in every step, before or after the blocks.
     Ends,
 }
 
 impl Outline {
-    /// Reads nothing but what [`Model::open`] has read already.
+    /// The outline of a model. Reads no more than [`Model::open`] has read.
     ///
     /// # Errors
-    /// If a part is missing or faulty, or a size is none that a model has.
+    /// If a part is missing or faulty, or a size is not possible.
     pub fn of(model: &Model) -> Result<Self, Error> {
         let mut parts = BTreeMap::new();
         for part in model.needed() {
@@ -80,7 +80,7 @@ impl Outline {
         let mut branches: BTreeMap<String, Vec<Branch>> = BTreeMap::new();
         let lora = parts.get(&Part::Lora);
         let shape = |name: &str| lora.and_then(|lora| lora.get(name)).map(|tensor| tensor.shape.as_slice());
-        // It is in the weights of a packed model already.
+        // A packed model's weights contain it already.
         let pairs = if lora.is_some() { model.lora()?.pairs() } else { &[] };
         for pair in pairs {
             if let (Some(&[rank, columns]), Some(&[rows, _])) = (shape(&pair.down), shape(&pair.up)) {
@@ -100,7 +100,7 @@ impl Outline {
         .checked()
     }
 
-    /// Refuses text lengths that no encoder has: all else that a configuration says is held against the tensors.
+    /// Refuses text lengths that no encoder has. All other sizes are checked against the tensors.
     fn checked(self) -> Result<Self, Error> {
         const MOST: usize = 4096;
         let lengths = [("t5_max_length", self.config.text.t5), ("clip_max_length", self.config.text.clip)];
@@ -112,13 +112,13 @@ impl Outline {
         }
     }
 
-    /// Bytes of all tensors that loading reads, as their files have them.
+    /// Bytes of all tensors that loading reads, as stored in their files.
     pub fn stored_bytes(&self) -> u64 {
         let tensors = self.parts.values().flat_map(BTreeMap::values);
         tensors.map(|tensor| tensor.bytes(tensor.stored)).sum()
     }
 
-    /// The type that most bytes of the matrices of transformer or T5 are stored in.
+    /// The type of most bytes of the matrices of transformer or T5.
     pub(super) fn stored(&self, part: Part) -> StoredType {
         let mut bytes: BTreeMap<StoredType, u64> = BTreeMap::new();
         for (_, tensor) in self.matrices(part) {
@@ -154,7 +154,7 @@ impl Outline {
         blocks.into_values().max().unwrap_or(0)
     }
 
-    /// Whether a matrix of the blocks can be kept in a tier: k-quants need rows of whole blocks.
+    /// Whether a matrix of the blocks can be stored in a tier: k-quants need rows of whole blocks.
     pub(super) fn has_room_for(&self, tier: Tier) -> bool {
         let compute = StoredType::F32;
         tier.stored().is_none_or(|wanted| {
@@ -168,13 +168,13 @@ impl Outline {
         self.parts.get(&part).into_iter().flatten().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// Bytes of a part that is kept so.
+    /// Bytes of a part that is stored as `keep` says.
     pub(super) fn bytes(&self, part: Part, keep: Keep, compute: DType) -> u64 {
         let compute = plain(compute);
         self.tensors(part).map(|(name, tensor)| tensor.bytes(kept(part, name, tensor, keep, compute))).sum()
     }
 
-    /// Bytes of the transformer by role, blocks with their side branches.
+    /// Bytes of the transformer by role. Blocks include their side branches.
     pub(super) fn roles(&self, keep: Keep, compute: DType) -> BTreeMap<Role<'_>, u64> {
         let mut roles = BTreeMap::new();
         for (name, tensor) in self.tensors(Part::Transformer) {
@@ -188,7 +188,7 @@ impl Outline {
         roles
     }
 
-    /// Bytes of all side branches, which are in what [`Outline::roles`] says, too.
+    /// Bytes of all side branches, which [`Outline::roles`] includes, too.
     pub(super) fn branch_bytes(&self, keep: Keep, compute: DType) -> u64 {
         let layers = self.branches.keys();
         layers
@@ -197,7 +197,7 @@ impl Outline {
             .sum()
     }
 
-    /// Bytes of the largest tensor that makes modulations, as it is kept.
+    /// Bytes of the largest tensor for modulations, as it is stored in memory.
     pub(super) fn largest_modulation(&self, keep: Keep, compute: DType) -> u64 {
         let tensors = self.tensors(Part::Transformer).filter(|(name, _)| role(name) == Role::Modulation);
         let bytes = tensors
@@ -205,8 +205,8 @@ impl Outline {
         bytes.max().unwrap_or(0)
     }
 
-    /// Bytes of the transformer's weights as its file has them: all, which a step reads where it computes its own
-    /// modulations, and those that it reads where these were computed once a job.
+    /// Bytes of the transformer's weights as stored in its file: first all of them, which a step reads if it computes
+    /// its own modulations, then those that a step reads if modulations are computed once per job.
     pub fn step_bytes(&self) -> (u64, u64) {
         let bytes = |(_, tensor): (&str, &Stored)| tensor.bytes(tensor.stored);
         let needed = |(name, _): &(&str, &Stored)| role(name) != Role::Modulation;
@@ -214,7 +214,7 @@ impl Outline {
         (tensors().map(bytes).sum(), tensors().filter(needed).map(bytes).sum())
     }
 
-    /// A linear layer of a part, by its name without `.weight`. What is not there has no rows.
+    /// A linear layer of a part, by its name without `.weight`. A missing layer has no rows.
     pub(crate) fn layer(&self, part: Part, name: &str, keep: Keep, compute: DType) -> Layer {
         let weight = format!("{name}.weight");
         let tensors = self.parts.get(&part);
@@ -232,8 +232,8 @@ impl Outline {
         Layer { shape, kept, bias, branches }
     }
 
-    /// The side branches of a layer of the transformer: none if they are merged, which is done with numbers that are
-    /// stored as wide floats before they are brought to a tier.
+    /// The side branches of a layer of the transformer. None if they are merged: branches are merged into wide floats
+    /// before these are converted to a tier.
     fn branches_beside(&self, layer: &str, keep: Keep, compute: DType) -> impl Iterator<Item = Branch> {
         let tensors = self.parts.get(&Part::Transformer);
         let tensor = tensors.and_then(|tensors| tensors.get(&format!("{layer}.weight")));
@@ -248,7 +248,7 @@ impl Outline {
 }
 
 impl Stored {
-    /// Bytes in a type; rows that are no whole blocks of it never are in it.
+    /// Bytes in a type. Rows that are not whole blocks are never stored in that type.
     fn bytes(&self, stored: StoredType) -> u64 {
         stored.bytes(&self.shape).unwrap_or(0)
     }
@@ -269,7 +269,7 @@ pub(crate) fn plain(compute: DType) -> StoredType {
     }
 }
 
-/// How a tensor is kept.
+/// The type that a tensor is stored in in memory.
 fn kept(part: Part, name: &str, tensor: &Stored, keep: Keep, compute: StoredType) -> StoredType {
     if !is_matrix(part, name, tensor) {
         return compute;
@@ -288,12 +288,12 @@ fn kept(part: Part, name: &str, tensor: &Stored, keep: Keep, compute: StoredType
     if wanted.bytes(&tensor.shape).is_some() { wanted } else { compute }
 }
 
-/// Whether it makes modulations, which are never rounded.
+/// Whether it is a weight for modulations, which are never rounded.
 fn is_modulation(part: Part, name: &str) -> bool {
     part == Part::Transformer && role(name) == Role::Modulation
 }
 
-/// Whether it is one of the large matrices that tiers are for. Tables, embedders and convolutions are not.
+/// Whether it is one of the large matrices that tiers apply to. Tables, embedders and convolutions are not.
 fn is_matrix(part: Part, name: &str, tensor: &Stored) -> bool {
     let inside = match part {
         Part::Transformer => matches!(role(name), Role::Block(_) | Role::Modulation),

@@ -1,4 +1,4 @@
-//! What each part of a model takes, on the device and in the host's memory.
+//! The memory of each part of a model, on the device and on the host.
 
 use candle_core::DType;
 use serde::Serialize;
@@ -10,24 +10,24 @@ use crate::matrix::Tier;
 use crate::model::Part;
 use crate::placement::{Blocks, Keep, Place, Placement, T5Place};
 
-/// What a part takes between jobs.
+/// Memory of a part between jobs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PartPlan {
     /// The part.
     pub part: &'static str,
-    /// Where it lies.
+    /// Where it is.
     pub place: &'static str,
-    /// How its numbers are kept.
+    /// How its numbers are stored.
     pub kept: String,
     /// Bytes on the device.
     pub device_bytes: u64,
-    /// Bytes in the host's memory that nothing else may have.
+    /// Bytes in host memory that only this part may use.
     pub host_bytes: u64,
-    /// Bytes of its file that are read again and again, best from the host's page cache.
+    /// Bytes of its file that are read repeatedly, best from the page cache.
     pub mapped_bytes: u64,
 }
 
-/// Places that cost time in each step or job.
+/// Places that cost time in every step or job.
 const STREAMED: &str = "streamed";
 pub(super) const PER_JOB: &str = "per job";
 pub(super) const PER_PROMPT: &str = "per prompt";
@@ -73,7 +73,7 @@ impl Layout<'_> {
         }
     }
 
-    /// What the blocks' matrices are kept as.
+    /// The tier of the blocks' matrices.
     pub(super) fn tier(&self) -> String {
         match self.placement.keep {
             Keep::AsStored => self.outline.stored(Part::Transformer).to_string(),
@@ -97,7 +97,7 @@ impl Layout<'_> {
         };
         let part = match self.placement.modulations {
             Place::Device => on("device", kept, bytes),
-            Place::Host => self.brought(PER_JOB, kept, bytes),
+            Place::Host => self.copied_when_needed(PER_JOB, kept, bytes),
         };
         PartPlan { part: "modulations", ..part }
     }
@@ -120,7 +120,7 @@ impl Layout<'_> {
         };
         let part = match place {
             T5Place::Device => on("device", kept(t5_dtype(self.dtype)), on_device),
-            T5Place::Streamed => self.brought(PER_PROMPT, kept(t5_dtype(self.dtype)), on_device),
+            T5Place::Streamed => self.copied_when_needed(PER_PROMPT, kept(t5_dtype(self.dtype)), on_device),
             T5Place::Host | T5Place::HostQ8 => {
                 let again = if place == T5Place::HostQ8 { self.outline.repacked_t5_bytes() } else { 0 };
                 self.on_host(kept(Backend::Cpu.compute()), on_host + again)
@@ -134,13 +134,13 @@ impl Layout<'_> {
             Place::Device => self.part(part, name, Place::Device, self.dtype),
             Place::Host => {
                 let bytes = self.outline.bytes(part, Keep::AsStored, self.dtype);
-                PartPlan { part: name, ..self.brought(PER_USE, self.dtype.as_str(), bytes) }
+                PartPlan { part: name, ..self.copied_when_needed(PER_USE, self.dtype.as_str(), bytes) }
             }
         }
     }
 
-    /// In the host's memory until it is needed on the device; where that is the same, in its file.
-    fn brought(&self, when: &'static str, kept: impl Into<String>, bytes: u64) -> PartPlan {
+    /// A part in host memory until it is needed on the device; in its file if both share memory.
+    fn copied_when_needed(&self, when: &'static str, kept: impl Into<String>, bytes: u64) -> PartPlan {
         let part = on(when, kept, 0);
         match self.backend.is_apart() {
             true => PartPlan { host_bytes: bytes, ..part },
@@ -158,7 +158,7 @@ impl Layout<'_> {
         PartPlan { part: name, ..laid }
     }
 
-    /// In the host's memory, which may be the device's.
+    /// A part in host memory, which may also be the device's memory.
     fn on_host(&self, kept: impl Into<String>, bytes: u64) -> PartPlan {
         if self.backend.is_apart() {
             PartPlan { host_bytes: bytes, ..on("host", kept, 0) }

@@ -1,4 +1,4 @@
-//! The request that a plan is made for, by its sizes alone.
+//! The sizes of the request that a plan is made for.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use crate::request::{MAX_STYLES, SIDE, STEPS};
 use crate::uso::latents::TOKEN_PIXELS;
 use crate::{Defaults, Error};
 
-/// What a picture is made from, as far as memory and time depend on it.
+/// Sizes of a request that memory and time depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Picture {
     /// Width in pixels, a multiple of 16.
@@ -16,15 +16,15 @@ pub struct Picture {
     pub height: u32,
     /// Width and height of the prepared content reference in pixels; None without one.
     pub content: Option<(u32, u32)>,
-    /// Style references.
+    /// Number of style references.
     pub styles: u32,
     /// Sampling steps.
     pub steps: u32,
 }
 
 impl Picture {
-    /// The largest picture of the model's defaults: a square content reference and as many styles as USO was
-    /// trained with.
+    /// The largest picture with the model's defaults: a square content reference, and as many styles as USO was trained
+    /// with.
     pub fn of(defaults: &Defaults) -> Self {
         const TRAINED_STYLES: u32 = 2;
         let cut = |side: u32| side / TOKEN_PIXELS as u32 * TOKEN_PIXELS as u32;
@@ -38,10 +38,10 @@ impl Picture {
         }
     }
 
-    /// The same with every size cut to what is computed.
+    /// The same with all sizes rounded down to what is computed.
     ///
     /// # Errors
-    /// [`Error::Request`] for a size that no request may have.
+    /// [`Error::Request`] for a size outside the limits of requests.
     pub fn checked(self) -> Result<Self, Error> {
         let (least, most) = (SIDE.start(), SIDE.end());
         let side = |parameter, side: u32| {
@@ -65,7 +65,7 @@ impl Picture {
         Ok(Self { width, height, content: content.transpose()?, ..self })
     }
 
-    /// How many tokens the transformer sees.
+    /// Number of tokens in the transformer.
     pub(crate) fn tokens(&self, config: &ModelConfig) -> Tokens {
         let token = TOKEN_PIXELS as u64;
         let of = |width: u32, height: u32| u64::from(width) / token * (u64::from(height) / token);
@@ -88,12 +88,12 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// Those of the text stream: styles, then text.
+    /// Tokens of the text stream: styles, then text.
     pub(crate) fn text_stream(self) -> u64 {
         self.style + self.text
     }
 
-    /// Those of the image stream: target, then reference.
+    /// Tokens of the image stream: target, then reference.
     pub(crate) fn image_stream(self) -> u64 {
         self.target + self.reference
     }

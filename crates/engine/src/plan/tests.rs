@@ -11,7 +11,7 @@ use crate::{Model, ModelFiles};
 
 const GIB: u64 = 1 << 30;
 
-/// The published folder, or one whose transformer is stored otherwise.
+/// FLUX.1-dev as published, with its transformer stored in this type.
 fn flux(transformer: StoredType) -> Outline {
     let stored = |part| match part {
         Part::Transformer => transformer,
@@ -32,7 +32,7 @@ fn terms() -> Terms {
         slots: 1,
         reserve: None,
         dtype: DType::BF16,
-        wishes: Wishes::default(),
+        options: PlanOptions::default(),
     }
 }
 
@@ -41,7 +41,7 @@ fn plan(vram: u64, card: &str) -> Plan {
 }
 
 #[test]
-fn the_cards_that_people_have_get_the_best_that_fits() {
+fn common_cards_get_the_best_plan_that_fits() {
     let best = |vram, card| {
         let plan = plan(vram, card);
         assert!(plan.step.is_some_and(|cost| cost.step.floor > 0.0 && cost.step.expected >= cost.step.floor));
@@ -62,13 +62,13 @@ fn the_cards_that_people_have_get_the_best_that_fits() {
 #[test]
 fn a_step_has_the_operations_that_its_shapes_ask_for() {
     let cost = plan(24, "4090").step.unwrap();
-    // 77.7 TFLOP of linear layers and 25.3 of attention at 6,016 tokens; the modulations are no step's.
+    // 77.7 TFLOP of linear layers and 25.3 of attention at 6,016 tokens; modulations do not belong to a step.
     assert!((cost.flops / 1e12 - 103.0).abs() < 2.0, "{}", cost.flops);
     assert!((0.55..0.70).contains(&cost.step.floor), "{:?}", cost.step);
 }
 
 #[test]
-fn what_was_better_and_did_not_fit_is_said_with_its_numbers() {
+fn better_plans_that_do_not_fit_are_listed_with_numbers() {
     let plan = plan(12, "4070");
     assert!(!plan.refused.is_empty());
     for refused in &plan.refused {
@@ -95,7 +95,7 @@ fn a_small_machine_has_room_for_a_small_model() {
 }
 
 #[test]
-fn the_host_needs_room_for_what_waits_there() {
+fn parts_on_the_host_need_host_memory() {
     let plan = |ram| Plan::new(&flux(StoredType::BF16), &hardware(8, ram, "4060"), &terms()).unwrap();
     let (large, small) = (plan(64), plan(32));
     assert_eq!(large.tier, "bf16");

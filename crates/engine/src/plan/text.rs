@@ -1,19 +1,21 @@
-//! A plan as lines for people.
+//! A plan as lines of text.
 
-use super::{Picture, Plan, Seconds};
+use super::cost::Seconds;
+use super::layout::Plan;
+use super::picture::Picture;
 
-/// Bytes as people compare them with a card's memory.
+/// Bytes as text in GiB.
 pub(super) fn gib(bytes: u64) -> String {
     format!("{:.2} GiB", bytes as f64 / (1u64 << 30) as f64)
 }
 
 impl Plan {
-    /// What is chosen, in a few words.
+    /// The chosen plan in a few words.
     pub fn name(&self) -> String {
         self.placement.describe(&self.tier)
     }
 
-    /// What is chosen and what it takes, in a line.
+    /// The chosen plan and its memory and time, in one line.
     pub fn summary(&self) -> String {
         let (need, has) = (gib(self.device.need_bytes), gib(self.device.usable_bytes));
         let mut text = format!("{}; {need} of {has} at its peak", self.name());
@@ -43,7 +45,7 @@ impl Plan {
 
     fn memory_lines(&self) -> Vec<String> {
         let device = &self.device;
-        let name = self.hardware.speed.as_ref().map_or("a card that nobody knows", |speed| &speed.name);
+        let name = self.hardware.speed.as_ref().map_or("an unknown card", |speed| &speed.name);
         let mut lines = vec![format!(
             "  device    {}, {}: {}, of which {} stay free and the driver takes {}: {} for the model",
             name,
@@ -94,7 +96,7 @@ impl Plan {
             gib(device.decode.bytes),
         )];
         lines.push(format!(
-            "  peak      {} with {} under way; {} left, {} of it for encoded prompts; {} under way would fit",
+            "  peak      {} with {} in progress; {} left, {} of it for encoded prompts; {} in progress would fit",
             gib(device.need_bytes),
             self.slots,
             gib(self.left_bytes),

@@ -1,5 +1,4 @@
-//! An engine that draws nothing but takes its time: for benchmarks and for tests of everything around
-//! a model.
+//! An engine that makes noise at a set pace, for benchmarks and for tests of everything around a model.
 
 mod script;
 
@@ -16,19 +15,19 @@ use crate::{CacheCounts, Engine, Error, Footprint, Image, LoraFile, Request, Ste
 /// Side of a preview in pixels.
 const PREVIEW_SIDE: u32 = 8;
 
-/// Bytes that a feature is said to have, and prompts and references whose features are remembered.
+/// Bytes that a feature counts as, and how many features of prompts and references are remembered.
 const FEATURE_BYTES: u64 = 1 << 20;
 const FEATURES: u64 = 512;
 
-/// An engine without a model. Its pictures are noise, but a function of the request and of each step
-/// done once and in order, so whoever has the request can check the result.
+/// An engine without a model. Its pictures are noise, but they are a function of the request and of each step done once
+/// and in order, so that tests can check the result.
 pub struct Scripted {
     script: Script,
-    /// Pictures begun.
+    /// Number of pictures begun.
     begun: u64,
-    /// Samples that exist.
+    /// Number of samples that exist.
     alive: Arc<AtomicU64>,
-    /// Which prompts and references were seen. It saves no time, which would depend on the order of jobs.
+    /// Prompts and references that were seen. It saves no time, because times would then depend on the order of jobs.
     seen: Cache<()>,
     loras: Vec<LoraFile>,
 }
@@ -37,14 +36,14 @@ pub struct Scripted {
 pub struct ScriptedSample {
     state: u64,
     steps: Steps,
-    fate: Fate,
+    ending: Ending,
     footprint: Footprint,
     _alive: Alive,
 }
 
-/// What becomes of a sample.
+/// How a sample will end.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum Ending {
     Picture,
     Failure(u32),
     Panic(u32),
@@ -79,30 +78,34 @@ impl Scripted {
         Self { script, begun: 0, alive: Arc::default(), seen, loras }
     }
 
-    /// Drawn for each picture anew: a job that failed once may succeed the next time. Only memory does
-    /// not grow by trying again, and what hangs does so each time.
-    fn fate(&mut self, request: u64, steps: u32) -> Fate {
+    /// Random for each picture, so that a failed job may succeed the next time. Only running out of memory and hanging
+    /// depend on the request, and happen on every attempt.
+    fn ending(&mut self, request: u64, steps: u32) -> Ending {
         let Script { seed, fail, panic, nan, flat, oom, hang, .. } = self.script;
-        let share = |drawn: u64| drawn as f64 / u64::MAX as f64;
+        let share = |random: u64| random as f64 / u64::MAX as f64;
         let size = mix(!seed ^ mix(request));
         if share(size) < oom {
-            return Fate::OutOfMemory(size as u32 % steps.max(1));
+            return Ending::OutOfMemory(size as u32 % steps.max(1));
         }
         let hangs = mix(seed ^ mix(!request));
         if share(hangs) < hang {
-            return Fate::Hang(1 + hangs as u32 % steps.saturating_sub(1).max(1));
+            return Ending::Hang(1 + hangs as u32 % steps.saturating_sub(1).max(1));
         }
         self.begun += 1;
-        let drawn = mix(seed ^ mix(request ^ mix(self.begun)));
-        let (at, share) = (drawn as u32 % steps.max(1), share(drawn));
-        let fates =
-            [(fail, Fate::Failure(at)), (panic, Fate::Panic(at)), (nan, Fate::NotFinite), (flat, Fate::Flat)];
+        let random = mix(seed ^ mix(request ^ mix(self.begun)));
+        let (at, share) = (random as u32 % steps.max(1), share(random));
+        let endings = [
+            (fail, Ending::Failure(at)),
+            (panic, Ending::Panic(at)),
+            (nan, Ending::NotFinite),
+            (flat, Ending::Flat),
+        ];
         let mut below = 0.0;
-        let drawn = fates.into_iter().find(|(width, _)| {
+        let ending = endings.into_iter().find(|(width, _)| {
             below += width;
             share < below
         });
-        drawn.map_or(Fate::Picture, |(_, fate)| fate)
+        ending.map_or(Ending::Picture, |(_, ending)| ending)
     }
 
     fn out_of_memory(&self, sample: &ScriptedSample) -> Error {
@@ -153,7 +156,7 @@ impl Engine for Scripted {
 
     fn self_test(&mut self) -> Result<(), Error> {
         if self.script.selftest_fails {
-            return Err(Error::SelfTest("the script says so".into()));
+            return Err(Error::SelfTest("the script asks for it".into()));
         }
         Ok(())
     }
@@ -181,7 +184,7 @@ impl Engine for Scripted {
         Ok(ScriptedSample {
             state,
             steps,
-            fate: self.fate(state, steps.of),
+            ending: self.ending(state, steps.of),
             footprint: self.footprint(request),
             _alive: Alive::new(&self.alive),
         })
@@ -200,14 +203,14 @@ impl Engine for Scripted {
         if self.script.crowd.is_some_and(|most| self.alive.load(Ordering::Relaxed) > most) {
             return Err(self.out_of_memory(sample));
         }
-        match sample.fate {
-            Fate::Failure(at) if at <= done => return Err(Error::Scripted),
-            Fate::Panic(at) if at <= done => panic!("the script says so"),
-            Fate::Hang(at) if at <= done => loop {
+        match sample.ending {
+            Ending::Failure(at) if at <= done => return Err(Error::Scripted),
+            Ending::Panic(at) if at <= done => panic!("the script asks for it"),
+            Ending::Hang(at) if at <= done => loop {
                 thread::park();
             },
-            Fate::OutOfMemory(at) if at <= done => return Err(self.out_of_memory(sample)),
-            Fate::NotFinite if done + 1 == of => {
+            Ending::OutOfMemory(at) if at <= done => return Err(self.out_of_memory(sample)),
+            Ending::NotFinite if done + 1 == of => {
                 return Err(Error::NotFinite { step: of as usize, steps: of as usize });
             }
             _ => {}
@@ -244,7 +247,7 @@ impl Engine for Scripted {
     fn decode(&mut self, sample: &ScriptedSample) -> Result<Image, Error> {
         thread::sleep(self.script.decode);
         let mut image = noise(sample.state, self.script.size);
-        if sample.fate == Fate::Flat {
+        if sample.ending == Ending::Flat {
             image.rgb.fill(0);
         }
         Ok(image)
@@ -253,18 +256,18 @@ impl Engine for Scripted {
 
 /// A LoRA whose numbers are its name.
 fn lora(name: &str) -> LoraFile {
-    let digest = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::encode(Sha256::digest(name));
     LoraFile { name: name.to_owned(), digest }
 }
 
-/// A square that only `state` decides.
+/// A square of noise that depends only on `state`.
 fn noise(state: u64, side: u32) -> Image {
     let values = 3 * side as usize * side as usize;
     let words = (0..).flat_map(|i: u64| mix(state ^ mix(i)).to_le_bytes());
     Image { width: side, height: side, rgb: words.take(values).collect() }
 }
 
-/// SplitMix64: one number into another that has nothing to do with it (Steele, Lea and Flood, 2014).
+/// SplitMix64: turns a number into an unrelated one (Steele, Lea and Flood, 2014).
 fn mix(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

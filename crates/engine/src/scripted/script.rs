@@ -1,10 +1,10 @@
-//! The words that say how a scripted engine behaves.
+//! The script of a scripted engine.
 
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How a [`Scripted`](super::Scripted) engine behaves, as `step=40ms,fail=0.01`; what is left out takes
-/// no time and no memory and does not fail.
+/// How a [`Scripted`](super::Scripted) engine behaves, written as `step=40ms,fail=0.01`. What is left out takes no time
+/// and no memory and does not fail.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Script {
     /// Time to prepare a request.
@@ -21,23 +21,23 @@ pub struct Script {
     pub panic: f64,
     /// Share of pictures whose numbers are not finite after their last step.
     pub nan: f64,
-    /// Share of pictures that turn out in one colour.
+    /// Share of pictures with a single colour.
     pub flat: f64,
-    /// Share of requests that run out of memory at one of their steps, however often they are tried.
+    /// Share of requests that run out of memory at one of their steps, on every attempt.
     pub oom: f64,
-    /// Decides which pictures these are.
+    /// Seed of the choice of these pictures.
     pub seed: u64,
     /// Side of a picture in pixels.
     pub size: u32,
-    /// Bytes free for samples; none where the engine cannot tell.
+    /// Bytes free for samples; none if the engine cannot tell.
     pub memory: Option<u64>,
-    /// Bytes that a sample of 1024x1024 holds; others in proportion to their pixels.
+    /// Bytes that a sample of 1024x1024 pixels holds; other sizes in proportion to their pixels.
     pub kept: u64,
-    /// Bytes more that it needs while it is worked on.
+    /// Additional bytes while the engine works on it.
     pub working: u64,
-    /// Samples that may be alive at once; with more, no step has room.
+    /// Most samples that may exist at once; with more, steps run out of memory.
     pub crowd: Option<u64>,
-    /// Share of pictures at which the device hangs for ever, at one of their steps after the first.
+    /// Share of requests for which the device hangs for ever, at one of their steps after the first.
     pub hang: f64,
     /// Whether the self-test fails.
     pub selftest_fails: bool,
@@ -71,10 +71,10 @@ impl Default for Script {
     }
 }
 
-/// Words that are no [`Script`].
+/// A text that is not a [`Script`].
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0:?} is none of encode=, step=, decode=, preview= with a time like 40ms; fail=, panic=, nan=, flat=, oom=, \
+    "{0:?} is not one of encode=, step=, decode=, preview= with a time like 40ms; fail=, panic=, nan=, flat=, oom=, \
      hang= with a share like 0.1; memory=, kept=, working= with bytes like 512M; crowd=, seed=, size= with a number; \
      loras= with names like a+b; selftest=fail"
 )]

@@ -13,12 +13,12 @@ pub struct ClipTokenizer {
 }
 
 impl ClipTokenizer {
-    /// Loads `tokenizer.json` from `folder` of the model. A folder without it may have `vocab.json` and
-    /// `merges.txt`, which make the same tokenizer; if it has none of the three, the published one is taken.
+    /// Loads `tokenizer.json` from `folder` of the model. A folder without it may have `vocab.json` and `merges.txt`,
+    /// which make the same tokenizer. If it has none of the three, the published one is used.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if `tokenizer.json` does not parse or lacks the start or end token;
-    /// [`Error::ModelFile`] names what is wrong with the other two.
+    /// [`Error::Tokenizer`] if `tokenizer.json` does not parse or lacks the start or end token; [`Error::ModelFile`]
+    /// for faults of the other two files.
     pub fn load(files: &ModelFiles, folder: &str) -> Result<Self, Error> {
         let [whole, vocabulary, merges] =
             ["tokenizer.json", "vocab.json", "merges.txt"].map(|name| format!("{folder}/{name}"));
@@ -32,10 +32,10 @@ impl ClipTokenizer {
         Self::new(tokenizer, TokenizerSource::VocabularyAndMerges)
     }
 
-    /// The tokenizer of the published CLIP, as the engine carries it.
+    /// The tokenizer of the published CLIP, from inside the binary.
     ///
     /// # Errors
-    /// None in a build that is whole.
+    /// Only if the build itself is broken.
     pub fn published() -> Result<Self, Error> {
         Self::new(vocabulary::published()?, TokenizerSource::Embedded)
     }
@@ -45,17 +45,17 @@ impl ClipTokenizer {
         Ok(Self { tokenizer, start, end, source })
     }
 
-    /// What it was made from.
+    /// Where it comes from.
     pub fn source(&self) -> TokenizerSource {
         self.source
     }
 
-    /// The largest id that it gives.
+    /// The largest id that it can give.
     pub fn largest_id(&self) -> u32 {
         super::largest_id(&self.tokenizer)
     }
 
-    /// Exactly `length` ids: the start token, the text, cut if need be, then end tokens.
+    /// Exactly `length` ids: the start token, the text, which is cut if it is too long, then end tokens.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] if the text cannot be encoded.
@@ -69,9 +69,8 @@ impl ClipTokenizer {
     }
 }
 
-/// What ftfy, which the reference's CLIP tokenizer calls, does to well-encoded text: straight quotes,
-/// plain ligatures, normal width, no control characters. Text that was decoded with the wrong
-/// character set is left as it is.
+/// Cleans text as ftfy does, which the reference's CLIP tokenizer calls: straight quotes, no ligatures, normal width,
+/// no control characters. Unlike ftfy it does not repair text that was decoded with the wrong character set.
 fn clean(text: &str) -> String {
     let mut cleaned = String::with_capacity(text.len());
     for character in text.chars() {

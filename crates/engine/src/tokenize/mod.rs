@@ -1,4 +1,4 @@
-//! Prompts become token ids, padded and cut to a fixed length, and it is counted what was cut.
+//! Turns prompts into token ids, padded or cut to a fixed length, and counts what was cut.
 
 mod clip;
 mod t5;
@@ -13,27 +13,27 @@ pub use self::t5::T5Tokenizer;
 use crate::Error;
 use crate::guard::guarded;
 
-/// A text as its encoder is given it.
+/// A text as input of its encoder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
-    /// As many ids as the encoder takes, padding included.
+    /// As many ids as the encoder reads, padding included.
     pub ids: Vec<u32>,
-    /// How much of the text they stand for.
+    /// How many tokens the text has, and how many were cut.
     pub count: TokenCount,
 }
 
-/// How many tokens a text has, and how many of them its encoder was not given.
+/// How many tokens a text has, and how many of them were cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TokenCount {
-    /// All tokens of the text before it is cut, with the special ones that the encoder asks for: an end token
-    /// for T5, a start and an end token for CLIP. Padding does not count.
+    /// All tokens of the text before it is cut, including special tokens: an end token for T5, a start and an end token
+    /// for CLIP. Padding does not count.
     pub tokens: u32,
-    /// Tokens at the end of the text that did not fit. Special ones are never cut.
+    /// Tokens at the end of the text that did not fit. Special tokens are never cut.
     pub cut: u32,
 }
 
 impl TokenCount {
-    /// `tokens` tokens for an encoder that takes `length`.
+    /// Counts of `tokens` tokens for an encoder that reads `length`.
     fn new(tokens: usize, length: usize) -> Self {
         Self { tokens: tokens as u32, cut: tokens.saturating_sub(length) as u32 }
     }
@@ -42,20 +42,20 @@ impl TokenCount {
 /// How many tokens a prompt has for each text encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PromptTokens {
-    /// For T5, which gives the transformer a state for each token: what is cut here is lost.
+    /// For T5, which gives the transformer a state for each token. What is cut here is lost.
     pub t5: TokenCount,
-    /// For CLIP, which gives one vector for the whole prompt. It takes so few tokens that it cuts every long one.
+    /// For CLIP, which gives one vector for the whole prompt. It reads so few tokens that it cuts every long prompt.
     pub clip: TokenCount,
 }
 
-/// What a tokenizer was made from.
+/// Where a tokenizer comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenizerSource {
     /// `tokenizer.json` of the model's folder.
     TokenizerJson,
     /// `vocab.json` and `merges.txt` of the model's folder.
     VocabularyAndMerges,
-    /// The published vocabulary, which the engine carries.
+    /// The published vocabulary inside the binary.
     Embedded,
 }
 

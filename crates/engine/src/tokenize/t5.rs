@@ -15,7 +15,7 @@ pub struct T5Tokenizer {
 }
 
 impl T5Tokenizer {
-    /// Loads `tokenizer.json` from `folder` of the model, or takes the published vocabulary if there is none.
+    /// Loads `tokenizer.json` from `folder` of the model, or uses the published vocabulary if there is none.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] if the file does not parse or lacks the end or padding token.
@@ -27,10 +27,10 @@ impl T5Tokenizer {
         Self::new(super::parse(&path, &files.read(&path)?)?, TokenizerSource::TokenizerJson)
     }
 
-    /// The tokenizer of the published T5, as the engine carries it.
+    /// The tokenizer of the published T5, from inside the binary.
     ///
     /// # Errors
-    /// None in a build that is whole.
+    /// Only if the build itself is broken.
     pub fn published() -> Result<Self, Error> {
         let tokenizer = super::parse("the vocabulary of the published T5", PUBLISHED)?;
         Self::new(tokenizer, TokenizerSource::Embedded)
@@ -41,17 +41,17 @@ impl T5Tokenizer {
         Ok(Self { tokenizer, end, padding, source })
     }
 
-    /// What it was made from.
+    /// Where it comes from.
     pub fn source(&self) -> TokenizerSource {
         self.source
     }
 
-    /// The largest id that it gives.
+    /// The largest id that it can give.
     pub fn largest_id(&self) -> u32 {
         super::largest_id(&self.tokenizer)
     }
 
-    /// Exactly `length` ids: the text, cut if need be, the end token, padding.
+    /// Exactly `length` ids: the text, which is cut if it is too long, the end token, then padding.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] if the text cannot be encoded.

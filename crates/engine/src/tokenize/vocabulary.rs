@@ -13,9 +13,9 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 use crate::files::missing;
 use crate::{Error, ModelFiles};
 
-/// Stands before every text.
+/// The token before every text.
 pub(super) const START: &str = "<|startoftext|>";
-/// Stands behind every text, and for what the vocabulary does not have.
+/// The token after every text, and for unknown tokens.
 pub(super) const END: &str = "<|endoftext|>";
 /// Marks a token that ends a word.
 const END_OF_WORD: &str = "</w>";
@@ -24,17 +24,17 @@ const END_OF_WORD: &str = "</w>";
 static PUBLISHED: &str = include_str!("../../assets/clip/merges.txt");
 const PUBLISHED_NAME: &str = "merges.txt of the published CLIP";
 
-/// What is a word, as the published `tokenizer.json` says it.
+/// Pattern of a word, as in the published `tokenizer.json`.
 const WORD: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
 /// Ids by token.
 type Vocabulary = HashMap<String, u32>;
 
-/// The tokenizer that the two files make.
+/// Makes a tokenizer from the two files.
 ///
 /// # Errors
-/// [`Error::ModelFile`] names the file, and the line that is no merge or needs a token that the vocabulary
-/// does not have.
+/// [`Error::ModelFile`] names the file, and the line that is not a merge or needs a token that the vocabulary does not
+/// have.
 pub(super) fn read(files: &ModelFiles, vocabulary: &str, merges: &str) -> Result<Tokenizer, Error> {
     let ids: Vocabulary = files.read_json(vocabulary)?;
     if let Some(token) = [START, END].into_iter().find(|token| !ids.contains_key(*token)) {
@@ -61,15 +61,15 @@ pub(super) fn published() -> Result<Tokenizer, Error> {
     tokenizer(derived(&pairs), &pairs).map_err(|error| missing(PUBLISHED_NAME, error.to_string()))
 }
 
-/// Two tokens that become one.
+/// Two tokens that are merged.
 struct Pair<'a> {
-    /// Where it stands in its file, counted from 1.
+    /// Line number in its file, from 1.
     line: usize,
     left: &'a str,
     right: &'a str,
 }
 
-/// The merges of a file, the most frequent first: two tokens a line, below a line with the format's version.
+/// The merges of a file, the most frequent first: two tokens per line, after a line with the format's version.
 fn pairs<'a>(file: &str, text: &'a str) -> Result<Vec<Pair<'a>>, Error> {
     let lines = (1..).zip(text.trim_end().lines());
     let merges = lines.filter(|(line, merge)| *line > 1 || !merge.starts_with("#version"));
@@ -83,7 +83,7 @@ fn pairs<'a>(file: &str, text: &'a str) -> Result<Vec<Pair<'a>>, Error> {
     merges.map(pair).collect()
 }
 
-/// The vocabulary that belongs to merges: all bytes, all bytes at the end of a word, what the merges make, the
+/// The vocabulary that follows from merges: all bytes, all bytes at the end of a word, the results of merges, and the
 /// two special tokens (`SimpleTokenizer` of openai/CLIP, clip/simple_tokenizer.py).
 fn derived(pairs: &[Pair]) -> Vocabulary {
     // In the order of their code points, as the reference lists the characters that stand for bytes.
@@ -95,7 +95,7 @@ fn derived(pairs: &[Pair]) -> Vocabulary {
     inside.chain(at_end).chain(merged).chain(special).zip(0..).collect()
 }
 
-/// The whole tokenizer, as the published `tokenizer.json` describes it. All that `pairs` need must be in
+/// The whole tokenizer, as the published `tokenizer.json` describes it. All tokens that `pairs` need must be in
 /// `vocabulary`.
 fn tokenizer(vocabulary: Vocabulary, pairs: &[Pair]) -> tokenizers::Result<Tokenizer> {
     let merges = pairs.iter().map(|Pair { left, right, .. }| ((*left).to_owned(), (*right).to_owned()));

@@ -1,4 +1,4 @@
-//! Layers of one kind in their order: all on the device, or each brought there ahead of its turn.
+//! Layers of one kind in order: all on the device, or each copied there ahead of its turn.
 
 use std::ops::Range;
 use std::sync::mpsc;
@@ -13,27 +13,27 @@ use crate::parallel::make_all;
 use crate::pinned::Pinned;
 use crate::weights::Weights;
 
-/// Layers that a step goes through one after another.
+/// Layers that a step runs one after another.
 pub(super) enum Blocks<T> {
     /// All on the device.
     Resident(Vec<T>),
-    /// Brought there one by one.
+    /// Copied there one by one.
     Streamed(Streamed<T>),
 }
 
-/// Layers that are brought to the device while the one before them computes: two are there at a time.
+/// Layers that are copied to the device while the one before them computes. Two are there at a time.
 pub(super) struct Streamed<T> {
     count: usize,
     load: Box<dyn Fn(usize) -> Result<T> + Send + Sync>,
     device: Device,
 }
 
-/// What can be built from weights and copied to a device.
+/// A layer that can be built from weights and copied to a device.
 pub(super) trait Layer: Sized + Send + Sync + 'static {
-    /// The sizes that it is built by.
+    /// The sizes that it is built with.
     type Config: Clone + Send + Sync + 'static;
 
-    /// Builds it from the weights below `builder`.
+    /// Builds the layer from the weights below `builder`.
     ///
     /// # Errors
     /// If a tensor is missing or misshapen.
@@ -45,11 +45,11 @@ pub(super) trait Layer: Sized + Send + Sync + 'static {
     /// If it cannot be copied.
     fn to_device(&self, device: &Device) -> Result<Self>;
 
-    /// Its linear layers, which are all but a few of its bytes.
+    /// Its linear layers, which are nearly all of its bytes.
     fn linears(&self) -> Vec<&Linear>;
 }
 
-/// What layers are built from. Cheap to clone.
+/// Source of layers. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Source<C> {
     pub(super) config: C,
@@ -73,14 +73,14 @@ impl<C: Clone + Send + Sync + 'static> Source<C> {
         self.build_all(names).map(Blocks::Resident)
     }
 
-    /// The layers of these names, built anew from their file each time.
+    /// The layers of these names, built from their file each time they are used.
     pub(super) fn read_each_time<T: Layer<Config = C>>(&self, names: &[String]) -> Blocks<T> {
         let (source, names, device) = (self.clone(), names.to_vec(), self.place.device.clone());
         let count = names.len();
         Blocks::Streamed(Streamed { count, load: Box::new(move |i| source.build(&names[i])), device })
     }
 
-    /// The layers of these names, kept in the host's memory as the device wants them, where the device has its own.
+    /// The layers of these names, kept in host memory in the device's types, if the device has its own memory.
     pub(super) fn streamed<T: Layer<Config = C>>(&self, names: &[String]) -> Result<Blocks<T>> {
         let device = self.place.device.clone();
         if device.is_cpu() {
@@ -102,15 +102,15 @@ impl<C: Clone + Send + Sync + 'static> Source<C> {
 }
 
 impl<T: Send> Blocks<T> {
-    /// Gives each layer in its order to `work`, with its number.
+    /// Calls `work` with each layer in order, and its number.
     ///
     /// # Errors
-    /// The first of `work`, or that a layer cannot be brought to the device.
+    /// The first error of `work`, or that a layer cannot be copied to the device.
     pub(super) fn each(&self, work: impl FnMut(usize, &T) -> Result<()>) -> Result<()> {
         self.each_of(0..usize::MAX, work)
     }
 
-    /// The same for the layers of these numbers, as far as there are such; the others are not brought to the device.
+    /// The same for the layers with these numbers, as far as they exist. The others are not copied to the device.
     ///
     /// # Errors
     /// As [`Blocks::each`].
@@ -130,10 +130,10 @@ impl<T: Send> Blocks<T> {
 }
 
 impl<T> Blocks<T> {
-    /// What `look` sees in the first layer; nothing where there is none.
+    /// The result of `look` for the first layer; the default if there is none.
     ///
     /// # Errors
-    /// If it cannot be brought to the device.
+    /// If it cannot be copied to the device.
     pub(super) fn first<R: Default>(&self, look: impl FnOnce(&T) -> R) -> Result<R> {
         match self {
             Self::Resident(layers) => Ok(layers.first().map(look).unwrap_or_default()),
@@ -147,12 +147,12 @@ impl<T: Send> Streamed<T> {
     fn each_of(&self, numbers: Range<usize>, mut work: impl FnMut(usize, &T) -> Result<()>) -> Result<()> {
         let numbers = numbers.start..numbers.end.min(self.count);
         thread::scope(|scope| {
-            // Without room in the channel the loader holds one layer while another is worked on, and no third.
+            // The channel has no buffer, so that the loader holds one layer while another computes, and never a third.
             let (send, receive) = mpsc::sync_channel(0);
             let wanted = numbers.clone();
             scope.spawn(move || {
                 for i in wanted {
-                    if send.send(self.brought(i)).is_err() {
+                    if send.send(self.copied(i)).is_err() {
                         return;
                     }
                 }
@@ -160,14 +160,14 @@ impl<T: Send> Streamed<T> {
             numbers.zip(receive).try_for_each(|(i, layer)| {
                 let layer = layer?;
                 work(i, &layer)?;
-                // The device lags behind, and a third layer would be there before it is done with this one.
+                // The device lags behind: without waiting, a third layer would arrive before it is done with this one.
                 self.device.synchronize()
             })
         })
     }
 
-    /// A layer whose copy has arrived: this thread's stream is not that of the one that computes.
-    fn brought(&self, i: usize) -> Result<T> {
+    /// A layer whose copy is complete: this thread's stream is not the one that computes.
+    fn copied(&self, i: usize) -> Result<T> {
         let layer = (self.load)(i)?;
         self.device.synchronize()?;
         Ok(layer)
@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// A layer that counts itself while it is there.
+    /// A layer that counts itself while it exists.
     struct Counted(Arc<AtomicUsize>);
 
     impl Drop for Counted {
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn layers_that_are_not_asked_for_stay_where_they_are() {
         let resident = Blocks::Resident(vec![(); 20]);
-        // The layer `fails` cannot be brought.
+        // The layer `fails` cannot be copied.
         let of = |numbers: Range<usize>, fails| {
             let (mut seen, mut also) = (Vec::new(), Vec::new());
             let streamed = counted(20, Some(fails)).1;

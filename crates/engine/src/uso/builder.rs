@@ -1,4 +1,4 @@
-//! Layers from a part's weights: each matrix in the type that it is kept in, with the LoRAs that change it.
+//! Builds layers from a part's weights: each matrix in its storage type, with the LoRAs that change it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,28 +10,28 @@ use crate::matrix::{Activations, Linear, Matrix, Tier};
 use crate::placement::Keep;
 use crate::weights::Weights;
 
-/// Where a part is built, and what its large matrices are kept in.
+/// Device and types of a part.
 #[derive(Debug, Clone)]
 pub struct Place {
     /// The device.
     pub device: Device,
-    /// The type that is computed in.
+    /// The compute type.
     pub dtype: DType,
-    /// How large matrices are kept.
+    /// How large matrices are stored.
     pub keep: Keep,
     /// What products with quantised matrices may do to activations on the CPU.
     pub activations: Activations,
-    /// Whether blocks on the CPU may be used where they lie in their file.
+    /// Whether blocks on the CPU may be used directly from their file.
     pub in_place: bool,
 }
 
 impl Place {
-    /// A device and a compute type, with all matrices in that type unless a file has them quantised.
+    /// A device and a compute type. All matrices have that type, unless they are quantised in their file.
     pub const fn new(device: Device, dtype: DType) -> Self {
         Self { device, dtype, keep: Keep::AsStored, activations: Activations::Exact, in_place: true }
     }
 
-    /// What numbers become that a file has in wide floats.
+    /// The tier for numbers that a file has in wide floats.
     fn tier(&self) -> Tier {
         match self.keep {
             Keep::AsStored => Tier::Bf16,
@@ -40,14 +40,14 @@ impl Place {
     }
 }
 
-/// Builds the layers under a name.
+/// Builds layers below a name.
 #[derive(Clone)]
 pub(super) struct Builder<'a> {
     weights: &'a Weights,
     changes: &'a Changes,
     place: &'a Place,
     path: String,
-    /// What matrices are read into that are kept as they are stored, but not where.
+    /// Buffer for reading matrices that keep their stored type but are copied.
     buffer: Rc<RefCell<Vec<u8>>>,
 }
 
@@ -57,14 +57,14 @@ impl<'a> Builder<'a> {
         Self { weights, changes, place, path: String::new(), buffer: Rc::default() }
     }
 
-    /// The builder for what lies under a further part of the name.
+    /// The builder below a further part of the name.
     #[must_use]
     pub(super) fn pp(&self, name: impl std::fmt::Display) -> Self {
         let path = if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) };
         Self { path, ..self.clone() }
     }
 
-    /// The name of what it builds.
+    /// The current name.
     pub(super) fn path(&self) -> &str {
         &self.path
     }
@@ -74,7 +74,7 @@ impl<'a> Builder<'a> {
         &self.place.device
     }
 
-    /// The type that is computed in.
+    /// The compute type.
     pub(super) fn dtype(&self) -> DType {
         self.place.dtype
     }
@@ -92,7 +92,7 @@ impl<'a> Builder<'a> {
         Ok(tensor)
     }
 
-    /// A linear layer whose matrix is small, or enters only once a picture: it is kept in the compute type.
+    /// A linear layer whose matrix is small or used only once per picture. It is stored in the compute type.
     ///
     /// # Errors
     /// If a tensor is missing or has another shape.
@@ -101,7 +101,7 @@ impl<'a> Builder<'a> {
         Ok(Linear::new(matrix, Some(self.tensor(&[output], "bias")?))?.named(&*self.path))
     }
 
-    /// A linear layer whose matrix is kept in the tier, or as the file has it.
+    /// A linear layer whose matrix is stored in the tier, or as in its file.
     ///
     /// # Errors
     /// If a tensor is missing or has another shape.
@@ -125,7 +125,7 @@ impl<'a> Builder<'a> {
             return Linear::new(matrix.with_activations(self.place.activations), bias);
         }
         let Some(scale) = located.single_scale()? else {
-            // A scale for each row: the numbers are kept multiplied.
+            // With a scale for each row, the scaled numbers are stored.
             return Linear::new(Matrix::Dense(self.wide((output, input))?.to_device(device)?), bias);
         };
         self.check_shape(&name, &[output, input])?;
@@ -151,8 +151,8 @@ impl<'a> Builder<'a> {
         self.merged(shape)?.to_dtype(self.place.dtype)
     }
 
-    /// The matrix with the changes added, in host memory. The sum is formed in float32: a half-precision sum would lose
-    /// most of a small delta.
+    /// The matrix with the changes added, in host memory. The sum is computed in float32: in half precision it would
+    /// lose most of a small change.
     fn merged(&self, (output, input): (usize, usize)) -> Result<Tensor> {
         let name = self.pp("weight").path;
         self.check_shape(&name, &[output, input])?;

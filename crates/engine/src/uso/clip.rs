@@ -1,5 +1,5 @@
-//! The text half of CLIP: the pooled vector of a prompt. No attention mask beside the causal one: padding takes part, as in
-//! the reference.
+//! The text half of CLIP: the pooled vector of a prompt. There is no attention mask besides the causal one: as in the
+//! reference, padding takes part in attention.
 
 use candle_core::{Device, IndexOp, Result, Tensor};
 use candle_nn::VarBuilder;

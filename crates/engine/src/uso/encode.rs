@@ -1,4 +1,4 @@
-//! From a request to a sample: what was encoded once is looked up.
+//! Turns a request into a sample. Features that were encoded before come from the cache.
 
 use std::ops::RangeInclusive;
 
@@ -68,7 +68,7 @@ impl Uso {
         })
     }
 
-    /// T5 states and CLIP's pooled vector of a prompt. Its tokens are counted also where these are in the cache.
+    /// T5 states and CLIP's pooled vector of a prompt. Tokens are counted even if these are in the cache.
     fn text_features(&mut self, prompt: &str) -> Result<([Tensor; 2], PromptTokens), Error> {
         let lengths = self.config.text;
         let t5 = self.t5_tokenizer.encode(prompt, lengths.t5)?;
@@ -76,7 +76,7 @@ impl Uso {
         let features = self.cached(key(b"text", prompt.as_bytes()), |uso| {
             let states = uso.t5.encode(&t5.ids)?.to_device(&uso.device)?;
             let pooled = uso.clip.with(|model| model.encode(&clip.ids))?;
-            // A copy, or the cache would keep the states of all tokens that it is a view of.
+            // A copy: as a view it would keep the states of all tokens alive in the cache.
             Ok([states, pooled.copy()?])
         })?;
         Ok((features, PromptTokens { t5: t5.count, clip: clip.count }))
@@ -93,7 +93,7 @@ impl Uso {
         Ok(tokens)
     }
 
-    /// The latent of a content reference of that size: (1, 16, height / 8, width / 8).
+    /// The latent of a content reference of this size: (1, 16, height / 8, width / 8).
     fn reference_latent(&mut self, content: &Reference, content_size: u32) -> Result<Tensor, Error> {
         let made_from = [content.digest().as_slice(), &content_size.to_le_bytes()].concat();
         let [latent] = self.cached(key(b"content", &made_from), |uso| {
@@ -103,8 +103,8 @@ impl Uso {
         Ok(latent)
     }
 
-    /// Tensors from the cache, or made and put there. What is in the cache was made by the same call, so
-    /// a picture does not depend on it.
+    /// Tensors from the cache, or computed and put there. The same code computes both, so a picture does not depend on
+    /// the cache.
     fn cached<const N: usize>(
         &mut self,
         key: Key,
@@ -119,7 +119,7 @@ impl Uso {
         Ok(made)
     }
 
-    /// Width and height in pixels, multiples of 16; `reference` are those of the prepared reference.
+    /// Width and height of the picture in pixels, multiples of 16. `reference` has those of the prepared reference.
     pub(super) fn target_size(
         &self,
         request: &Request,
@@ -146,7 +146,7 @@ impl Uso {
     }
 }
 
-/// Width and height of what a latent stands for.
+/// Width and height in pixels of a latent's picture.
 fn pixels(latent: &Tensor) -> Result<(u32, u32), Error> {
     let (_, _, rows, columns) = latent.dims4()?;
     let side = |cells: usize| (cells * latents::CELL_PIXELS) as u32;
@@ -154,7 +154,7 @@ fn pixels(latent: &Tensor) -> Result<(u32, u32), Error> {
 }
 
 fn key(kind: &[u8], content: &[u8]) -> Key {
-    // Kinds have no common beginning, so a kind and its content cannot be taken for another.
+    // No kind is a prefix of another, so keys of different kinds cannot collide.
     Sha256::new().chain_update(kind).chain_update(content).finalize().into()
 }
 

@@ -1,4 +1,4 @@
-//! What every engine can do, done by USO.
+//! The engine interface of USO.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ impl Engine for Uso {
     }
 
     fn memory(&self) -> Option<u64> {
-        // What the cache may come to is not for samples.
+        // Samples must not use the cache's share.
         self.free.map(|free| free.saturating_sub(self.features.capacity()))
     }
 
@@ -105,7 +105,7 @@ impl Engine for Uso {
 
     fn preview(&self, sample: &Sample) -> Result<Option<Image>, Error> {
         match sample.predicted()? {
-            Some(latent) => Ok(Some(preview::draw(&latent, &self.config.preview)?)),
+            Some(latent) => Ok(Some(preview::render(&latent, &self.config.preview)?)),
             None => Ok(None),
         }
     }
@@ -122,7 +122,7 @@ impl Engine for Uso {
         let (done, bytes) = checkpoint::unpack(checkpoint, request.steps, size)?;
         let values = bytes.chunks_exact(size_of::<f32>());
         let values: Vec<f32> = values.map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]])).collect();
-        // Whoever goes on from such numbers fails again, attempt after attempt.
+        // Resuming from such numbers would fail on every attempt.
         if !values.iter().all(|value| value.is_finite()) {
             return Err(Error::Checkpoint("it is not finite".into()));
         }

@@ -1,7 +1,7 @@
 //! The FLUX transformer with USO's style tokens and reference tokens (`Flux` of the reference).
 //!
-//! What no step changes is computed once for a job and kept in a [`Conditioning`]; what a step changes
-//! without seeing the latent, in [`ModulationTables`]. The reference computes both in every step.
+//! Values that are the same in all steps are computed once per job and kept in a [`Conditioning`]; values that depend
+//! on the step but not on the latent, in [`ModulationTables`]. The reference computes both in every step.
 //!
 //! [`ModulationTables`]: super::modulation::ModulationTables
 
@@ -23,18 +23,18 @@ use crate::placement::{self, Placement};
 
 /// The transformer's weights.
 pub struct Flux {
-    /// What a job needs once, before its first step.
+    /// Needed once per job, before its first step.
     pub modulations: Modulations,
     img_in: Linear,
     txt_in: Linear,
     double_blocks: Blocks<DoubleBlock>,
     single_blocks: Blocks<SingleBlock>,
-    /// The projection back to packed latents behind the last modulated norm (`LastLayer`).
+    /// The projection back to packed latents after the last modulated norm (`LastLayer`).
     final_layer: Linear,
     dtype: DType,
 }
 
-/// What a job's steps have in common.
+/// Values that all steps of a job share.
 #[derive(Clone)]
 pub struct Conditioning {
     /// Style tokens, then text tokens: (1, tokens, hidden).
@@ -43,7 +43,7 @@ pub struct Conditioning {
     pub reference: Option<Tensor>,
     /// Rotary tables of all tokens: style, text, target, reference.
     pub rotary: Rotary,
-    /// The request's own LoRAs. In the host's memory while the sample is set aside.
+    /// The request's own LoRAs. In host memory while the sample is set aside.
     pub branches: SideBranches,
 }
 
@@ -87,7 +87,7 @@ impl Flux {
     /// The linear layers of the first block of each kind, and of the first modulation.
     ///
     /// # Errors
-    /// If they cannot be brought to the device.
+    /// If they cannot be copied to the device.
     pub(super) fn some_linears(&self) -> Result<Vec<Linear>> {
         let double = self.double_blocks.first(|block| block.linears().into_iter().cloned().collect())?;
         let single = self.single_blocks.first(|block| block.linears().into_iter().cloned().collect())?;
@@ -103,7 +103,7 @@ impl Flux {
         branches.forward(&self.img_in, &packed.to_dtype(self.dtype)?)
     }
 
-    /// Embeds T5 states (1, tokens, width) and puts the style tokens before them.
+    /// Embeds T5 states (1, tokens, width) and prepends the style tokens.
     ///
     /// # Errors
     /// If a shape does not fit.
@@ -121,8 +121,8 @@ impl Flux {
         Tensor::cat(&parts, 1)
     }
 
-    /// Predicts the velocity of `latent` (1, tokens, channels) in a step of a job: same shape. With a cache, all blocks
-    /// but the first may be skipped.
+    /// Predicts the velocity of `latent` (1, tokens, channels) in a step of a job, in the same shape. With a cache, all
+    /// blocks but the first may be skipped.
     ///
     /// # Errors
     /// If the device fails or the conditioning was made for another size.
@@ -152,7 +152,7 @@ impl Flux {
         job.branches.forward(&self.final_layer, &step.last.forward(&target)?)
     }
 
-    /// The target's tokens behind all blocks, or behind the first one and what the cache puts in place of the others.
+    /// The target's tokens after all blocks, or after the first one plus what the cache has for the others.
     fn cached(
         &self,
         cache: &mut StepCache,
@@ -163,7 +163,7 @@ impl Flux {
     ) -> Result<Tensor> {
         let before = streams.target()?;
         self.double(0..1, &mut streams, step, job, probe)?;
-        // A copy where there are tokens of a reference, which would be kept with it.
+        // A copy: a view would keep the reference's tokens alive.
         let first = streams.target()?.contiguous()?;
         let added = (&first - before)?;
         if let Some(others) = cache.reuse(&added)? {
@@ -174,7 +174,7 @@ impl Flux {
         Ok(last)
     }
 
-    /// The target's tokens behind the double blocks from this one on, and all single blocks.
+    /// The target's tokens after the double blocks from `first` on and all single blocks.
     fn blocks_from(
         &self,
         first: usize,
@@ -195,7 +195,7 @@ impl Flux {
         tokens.narrow(1, text_tokens, target_tokens)
     }
 
-    /// Puts both streams through double blocks of these numbers.
+    /// Runs the double blocks with these numbers on both streams.
     fn double(
         &self,
         numbers: Range<usize>,
@@ -213,7 +213,7 @@ impl Flux {
     }
 }
 
-/// What double blocks work on.
+/// The two streams of double blocks.
 struct Streams {
     /// Target tokens, then those of the reference: (1, tokens, hidden).
     image: Tensor,
@@ -228,7 +228,7 @@ impl Streams {
     }
 }
 
-/// Text and image streams with layers of their own, joined in attention.
+/// A block whose text and image streams have their own layers and a common attention.
 struct DoubleBlock {
     image: Stream,
     text: Stream,
@@ -260,7 +260,7 @@ impl Stream {
         self.attention.linears().into_iter().chain(self.feed_forward.linears())
     }
 
-    /// What comes after attention: projection and feed-forward, each gated.
+    /// The part after attention: projection and feed-forward, each gated.
     fn finish(
         &self,
         x: &Tensor,
@@ -311,12 +311,12 @@ impl DoubleBlock {
     }
 }
 
-/// All tokens in one stream, attention and feed-forward side by side.
+/// A block with all tokens in one stream, and attention and feed-forward in parallel.
 struct SingleBlock {
     norm: QkNorm,
-    /// qkv and the first feed-forward layer in one.
+    /// qkv and the first feed-forward layer, fused.
     linear1: Linear,
-    /// Projection and the second feed-forward layer in one.
+    /// Projection and the second feed-forward layer, fused.
     linear2: Linear,
     heads: usize,
     hidden: usize,

@@ -1,4 +1,4 @@
-//! What a sample takes, from the trace that plans are made of.
+//! The memory and time of a sample, from the same trace that plans use.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::plan::{Backend, Picture, SLACK_SHARE, Tracer};
 use crate::{Footprint, Reference, Request, preprocess};
 
 impl Uso {
-    /// What a sample of this request will take; nothing if it will be refused anyway.
+    /// Memory of a sample of this request; zero if it will be refused anyway.
     pub(super) fn footprint_of(&self, request: &Request) -> Footprint {
         let Some(picture) = self.picture(request) else { return Footprint::default() };
         let tracer = self.tracer();
@@ -19,25 +19,25 @@ impl Uso {
         let target = picture.tokens(&self.config).target;
         let cache = StepCache::new(request.step_cache).bytes(target, &self.config.flux, self.dtype);
         let slack = |bytes: u64| if backend.is_apart() { bytes + bytes / SLACK_SHARE } else { bytes };
-        // On the CPU the references lie in the same memory as the sample.
+        // On the CPU, references are in the same memory as the sample.
         let references = if self.device.is_cpu() { request.reference_bytes() } else { 0 };
         Footprint {
             kept: slack(trace.kept + branches + cache) + references,
-            // On the CPU there is no other memory for them to go to.
+            // On the CPU there is no other memory to move to.
             movable: if self.device.is_cpu() { 0 } else { slack(trace.tables + branches + cache) },
             working: slack(most.saturating_sub(trace.kept).max(self.branching(&picture, loras.rows as u64))),
         }
     }
 
-    /// How long a step of this request should take, where the device's speed is known.
+    /// Expected time of a step of this request, if the device's speed is known.
     pub(super) fn expected(&self, request: &Request) -> Option<Duration> {
         let speed = self.plan.as_ref()?.speed.as_ref()?;
         let picture = self.picture(request)?;
         Duration::try_from_secs_f64(self.tracer().step(&picture, speed).step.expected).ok()
     }
 
-    /// The most that the side branches of a single block's first layer hold at a time, of which the widest changes that
-    /// many `rows`: the block's input, the same normed, the layer's output, what is added to it, and the sum. Nothing
+    /// Most bytes that the side branches of a single block's first layer hold at a time, if the widest of them changes
+    /// `rows` rows: the block's input, the normed input, the layer's output, what is added to it, and the sum. Zero
     /// without branches.
     fn branching(&self, picture: &Picture, rows: u64) -> u64 {
         if rows == 0 {
@@ -53,7 +53,7 @@ impl Uso {
         Tracer { outline: &self.outline, placement: self.placement, backend, dtype: self.dtype }
     }
 
-    /// What a request's memory and time depend on; None if its size is refused.
+    /// The sizes that a request's memory and time depend on; None if they will be refused.
     pub(super) fn picture(&self, request: &Request) -> Option<Picture> {
         let content = request.content.as_ref().and_then(|content| prepared(content, request.content_size));
         let (width, height) = self.target_size(request, content).ok()?;
@@ -82,8 +82,8 @@ mod tests {
     use crate::uso::modulation::ModulationTables;
     use crate::{Engine, Image, LoraFile, Model, ModelConfig, ModelFiles, RequestLora, Setup};
 
-    // Growth of the resident memory at its peak in MiB, of the bundled model in float32 on the CPU. What is
-    // smaller drowns in the memory that the process has anyway.
+    // Peak growth of resident memory in MiB, for the bundled model in float32 on the CPU. Smaller values would be lost
+    // in the process' other memory.
 
     /// Side of the picture, style references, side of the content reference; a step.
     const STEPS: [(u32, u32, u32, u64); 5] =
@@ -118,7 +118,7 @@ mod tests {
         }
     }
 
-    /// A LoRA of two layers, one of which has its rows in two pieces.
+    /// A LoRA of two layers, one of which has two ranges of rows.
     fn write_lora(folder: &std::path::Path) {
         let hidden = ModelConfig::read(&ModelFiles::Bundled).unwrap().flux.hidden_size;
         let ones =

@@ -1,4 +1,4 @@
-//! Latents as the autoencoder sees them, (1, 16, h, w), and as the transformer does, (1, h/2 * w/2, 64).
+//! Latents in the layout of the autoencoder, (1, 16, h, w), and of the transformer, (1, h/2 * w/2, 64).
 
 use candle_core::{Device, Result, Tensor};
 
@@ -7,7 +7,7 @@ use crate::noise;
 /// Channels of a latent.
 const CHANNELS: usize = 16;
 
-/// Side of a token in latent cells: 2, and 8 pixels a cell.
+/// Side of a token in latent cells.
 const PATCH: usize = 2;
 
 /// Side of a latent cell in pixels.
@@ -16,9 +16,8 @@ pub const CELL_PIXELS: usize = 8;
 /// Side of a token in pixels.
 pub const TOKEN_PIXELS: usize = PATCH * CELL_PIXELS;
 
-/// Start noise for a picture of `width` x `height` pixels: (1, 16, 2 * ceil(height / 16),
-/// 2 * ceil(width / 16)) in float32, the values torch's CPU generator draws for the seed
-/// (`get_noise` of the reference).
+/// Initial noise for a picture of `width` x `height` pixels: (1, 16, 2 * ceil(height / 16), 2 * ceil(width / 16)) in
+/// float32, with the values of torch's CPU generator for the seed (`get_noise` of the reference).
 ///
 /// # Errors
 /// If the noise cannot be copied to the device.

@@ -1,4 +1,4 @@
-//! The pieces that FLUX blocks are made of, for one sample at a time (batch 1).
+//! The parts of FLUX blocks, for one sample at a time (batch 1).
 
 use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
 
@@ -10,15 +10,14 @@ use crate::matrix::Linear;
 /// Epsilon of every norm in FLUX.
 const EPSILON: f32 = 1e-6;
 
-/// Upper bound of one slice of attention scores in bytes. Rows are independent, so a slice changes
-/// no value; whole, the scores of 24 heads and 6,000 tokens would take 3.4 GB in float32.
+/// Most bytes of one slice of attention scores. Rows are independent, so slicing does not change values. All scores of
+/// 24 heads and 6,000 tokens would take 3.4 GB in float32.
 pub(crate) const SCORE_BYTES: usize = 256 << 20;
 
-/// Receives named intermediate tensors of a forward pass; the names are those of the reference's
-/// modules.
+/// Receives named intermediate tensors of a forward pass. The names are those of the reference's modules.
 pub type Probe<'a> = &'a mut dyn FnMut(&str, &Tensor);
 
-/// Layer norm whose weight and bias come from outside.
+/// Layer norm with the given weight and bias.
 pub(super) fn norm(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     candle_nn::ops::layer_norm(&x.contiguous()?, weight, bias, EPSILON)
 }
@@ -81,10 +80,9 @@ impl Qkv {
 /// Softmax attention without a mask, in slices of queries whose scores fit [`SCORE_BYTES`].
 /// All three are (1, heads, tokens, head_dim).
 ///
-/// Scores and softmax are in float32 whatever the precision: bfloat16 has a step of 0.25 at scores of 32 to
-/// 64. Candle's product has the type of its operands, so a lower precision pays with a copy of the keys in
-/// float32 and a product at its speed, until a fused kernel keeps the sums to itself. Probabilities are
-/// rounded once, for the product with the values.
+/// Scores and softmax are in float32 in every precision: bfloat16 has a step of 0.25 at scores of 32 to 64. Candle's
+/// product has the type of its operands, so in a lower precision this costs a copy of the keys in float32 and a product
+/// at float32 speed, until a fused kernel exists. Probabilities are rounded once, for the product with the values.
 pub(super) fn attention(query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
     let (_, heads, tokens, head_dim) = query.dims4()?;
     let key = key.to_dtype(DType::F32)?.t()?;
@@ -101,7 +99,7 @@ pub(super) fn attention(query: &Tensor, key: &Tensor, value: &Tensor) -> Result<
     if let [whole] = slices.as_slice() { Ok(whole.clone()) } else { Tensor::cat(&slices, 2) }
 }
 
-/// The scores end here, and leave their room to the product with the values.
+/// The scores are dropped here, which makes room for the product with the values.
 fn probabilities(query: &Tensor, transposed_key: &Tensor) -> Result<Tensor> {
     candle_nn::ops::softmax_last_dim(&query.matmul(transposed_key)?)
 }
@@ -182,8 +180,8 @@ mod tests {
             let values = (0..rows).flat_map(|row| (0..TOKENS).map(move |column| value(row, column)));
             Tensor::from_iter(values, &Device::Cpu).unwrap().reshape((1, 1, rows, TOKENS)).unwrap()
         };
-        // Scores of 39.6 and up in steps of 0.04, of which bfloat16 tells only every sixth from the next; with
-        // these values the result is the probabilities themselves.
+        // Scores from 39.6 up in steps of 0.04, six of which are one step of bfloat16. With these values the result is
+        // the probabilities themselves.
         let query = tensor(1, |_, _| 8.0);
         let key = tensor(TOKENS, |row, column| if column == 0 { row as f32 / 64.0 } else { 2.0 });
         let value = tensor(TOKENS, |row, column| if row == column { 1.0 } else { 0.0 });

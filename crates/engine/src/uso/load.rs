@@ -1,4 +1,4 @@
-//! The parts of a model, each from its weights.
+//! Loads the parts of a model from their weights.
 
 use candle_core::{DType, Result as CandleResult};
 use candle_nn::VarBuilder;
@@ -6,10 +6,10 @@ use sha2::{Digest, Sha256};
 
 use super::autoencoder::Autoencoder;
 use super::blocks::Source;
-use super::brought::Brought;
 use super::builder::Place;
 use super::clip::Clip;
 use super::flux::Flux;
+use super::loaded_part::LoadedPart;
 use super::lora::Changes;
 use super::siglip::Siglip;
 use super::style::StyleProjector;
@@ -25,15 +25,15 @@ use crate::tokenize::{ClipTokenizer, T5Tokenizer, TokenizerSource};
 use crate::weights::StoredType;
 
 impl Model {
-    /// The transformer, with USO's LoRA merged in where its weights are wide floats, beside them where not.
+    /// The transformer. USO's LoRA is merged if the weights are wide floats, and runs beside them otherwise.
     ///
     /// # Errors
-    /// [`Error::Weights`] for a tensor that is missing, misshapen or left over in either file.
+    /// [`Error::Weights`] for a tensor that is missing, misshapen or unknown in either file.
     pub fn flux(&self, place: &Place) -> Result<Flux, Error> {
         self.flux_with(self.changes(&[])?, place, &Placement::default())
     }
 
-    /// What USO's LoRA changes, unless it is merged already, and what others do.
+    /// The changes of USO's LoRA, unless it is already merged, and of other LoRAs.
     ///
     /// # Errors
     /// [`Error::ModelFile`] or [`Error::Weights`] naming the file that cannot be used.
@@ -42,9 +42,9 @@ impl Model {
         let mut changes = if merged { Changes::default() } else { self.lora_changes()?.0 };
         for ExtraLora { file, weight } in extra {
             let adapter = Adapter::open(file, &self.config().flux)?;
-            let account = adapter.check_extra()?;
-            if !account.added.is_empty() {
-                tracing::warn!(file = %file.display(), names = ?account.added, "tensors of a LoRA that nobody knows are left alone");
+            let counts = adapter.check_extra()?;
+            if !counts.added.is_empty() {
+                tracing::warn!(file = %file.display(), names = ?counts.added, "ignored unknown tensors of a LoRA");
             }
             let config = LoraConfig { network_alpha: None, lora_weight: *weight };
             changes.add(Changes::read(&adapter, &config).map_err(|error| adapter.weights().fault(&error))?);
@@ -52,7 +52,7 @@ impl Model {
         Ok(changes)
     }
 
-    /// Whether numbers of the transformer are stored in less than 16 bits.
+    /// Whether numbers of the transformer are stored in fewer than 16 bits.
     ///
     /// # Errors
     /// If the part is missing or faulty.
@@ -61,7 +61,7 @@ impl Model {
         Ok(weights.all().any(|(_, located)| !located.entry.stored.is_some_and(StoredType::is_wide_float)))
     }
 
-    /// What USO's LoRA changes, and the digest of its numbers.
+    /// The changes of USO's LoRA, and the digest of its numbers.
     pub(crate) fn lora_changes(&self) -> Result<(Changes, String), Error> {
         let (adapter, weights) = (self.lora()?, self.weights(Part::Lora)?);
         let fault = |error: candle_core::Error| weights.fault(&error);
@@ -71,10 +71,10 @@ impl Model {
             digest.update(name);
             digest.update(located.bytes().map_err(fault)?);
         }
-        Ok((changes, digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+        Ok((changes, hex::encode(digest.finalize())))
     }
 
-    /// The transformer with other changes than USO's, and with its parts where `placement` says.
+    /// The transformer with the given changes and placement.
     ///
     /// # Errors
     /// [`Error::Weights`] for a tensor that is missing or misshapen.
@@ -101,7 +101,7 @@ impl Model {
         self.build(Part::Projector, place, |vb| StyleProjector::new(&self.config().projector, vb))
     }
 
-    /// The T5 encoder. In half precision its states overflow: it is then kept in float32.
+    /// The T5 encoder. In half precision its states overflow, so it is then stored in float32.
     ///
     /// # Errors
     /// As [`Model::flux`].
@@ -109,7 +109,7 @@ impl Model {
         self.t5_encoder_with(place, placement::Blocks::Resident)
     }
 
-    /// The T5 encoder with its blocks on the device, or brought there for each prompt.
+    /// The T5 encoder with its blocks on the device, or copied there for each prompt.
     pub(super) fn t5_encoder_with(&self, place: &Place, blocks: placement::Blocks) -> Result<T5, Error> {
         let dtype = if place.dtype == DType::F16 { DType::F32 } else { place.dtype };
         let place = Place { dtype, ..place.clone() };
@@ -153,7 +153,7 @@ impl Model {
         Ok((t5, clip))
     }
 
-    /// What SigLIP's processor does to pixels.
+    /// Normalisation of pixels by SigLIP's processor.
     ///
     /// # Errors
     /// [`Error::ModelFile`] if the file beside the encoder cannot be read.
@@ -166,16 +166,16 @@ impl Model {
         }
     }
 
-    /// An encoder on the device, or brought there for each use.
-    pub(super) fn brought<T>(
+    /// An encoder on the device, or copied there for each use.
+    pub(super) fn loaded_part<T>(
         &self,
         part: Part,
         place: &Place,
         lies: placement::Place,
         build: impl Fn(VarBuilder) -> CandleResult<T> + 'static,
-    ) -> Result<Brought<T>, Error> {
+    ) -> Result<LoadedPart<T>, Error> {
         let weights = self.weights(part)?;
-        Brought::new(&weights, place, lies, build).map_err(|error| weights.fault(&error))
+        LoadedPart::new(&weights, place, lies, build).map_err(|error| weights.fault(&error))
     }
 
     fn build<T>(
@@ -189,8 +189,7 @@ impl Model {
     }
 }
 
-/// Refuses a tokenizer that gives ids for which its encoder, which knows those below `vocabulary`, has no
-/// embedding.
+/// Refuses a tokenizer with ids for which its encoder has no embedding. It has those below `vocabulary`.
 fn check_ids(folder: &str, source: TokenizerSource, largest: u32, vocabulary: usize) -> Result<(), Error> {
     if largest as usize >= vocabulary {
         let reason =

@@ -1,7 +1,7 @@
 //! Low-rank changes of the transformer's layers.
 //!
-//! The reference keeps the two low-rank products apart and adds them in every step; merged into wide weights while they
-//! load, they cost nothing. Beside quantised weights they stay apart.
+//! The reference computes the two low-rank products separately and adds them in every step. Merged into wide weights
+//! while they load, they cost nothing. Quantised weights keep them as side branches.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -19,7 +19,7 @@ pub struct LowRank {
     pub rows: Range<usize>,
     /// (rank, input), float32, in host memory.
     pub down: Tensor,
-    /// (rows, rank), float32, in host memory, with all factors in it.
+    /// (rows, rank), float32, in host memory, including all factors.
     pub up: Tensor,
 }
 
@@ -28,8 +28,8 @@ pub struct LowRank {
 pub struct Changes(BTreeMap<String, Vec<LowRank>>);
 
 impl Changes {
-    /// Reads a LoRA. Its factor is `alpha / rank` where the file has an alpha, or else `network_alpha / rank` where
-    /// the configuration has one, or else 1; times the configuration's weight.
+    /// Reads a LoRA. Its factor is `alpha / rank` if the file has an alpha, else `network_alpha / rank` if the
+    /// configuration has one, else 1; times the configuration's weight.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -37,7 +37,7 @@ impl Changes {
         Self::read_of(adapter, config, |_| true)
     }
 
-    /// Reads what a LoRA changes of some layers alone.
+    /// Reads the changes of a LoRA to some layers only.
     ///
     /// # Errors
     /// As [`Changes::read`].
@@ -68,7 +68,7 @@ impl Changes {
         Ok(Self(changes))
     }
 
-    /// Those of some layers alone.
+    /// The changes of some layers only.
     pub(super) fn only(&self, layers: &[String]) -> Self {
         let some = self.0.iter().filter(|(layer, _)| layers.contains(layer));
         Self(some.map(|(layer, changes)| (layer.clone(), changes.clone())).collect())
@@ -97,7 +97,7 @@ impl IntoIterator for Changes {
 }
 
 impl LowRank {
-    /// The side branch that stands in for it, in a compute type on a device.
+    /// The equivalent side branch, in a compute type on a device.
     ///
     /// # Errors
     /// If it cannot be copied there.
@@ -106,7 +106,7 @@ impl LowRank {
         Branch::new(&down, &up, 1.0, self.rows.start, dtype)
     }
 
-    /// What it adds to the product of a layer of `all` rows with `x` (tokens, input) in float32: (tokens, all).
+    /// What it adds to the product of a layer of `all` rows with `x` (tokens, input), in float32: (tokens, all).
     ///
     /// # Errors
     /// If it does not fit.

@@ -1,8 +1,7 @@
-//! USO on FLUX: a request becomes a picture.
+//! USO on FLUX: turns a request into a picture.
 
 pub mod autoencoder;
 mod blocks;
-mod brought;
 mod builder;
 pub mod clip;
 mod encode;
@@ -12,10 +11,12 @@ mod footprint;
 pub mod latents;
 pub(crate) mod layers;
 mod load;
+mod loaded_part;
 pub mod lora;
 pub mod modulation;
 pub mod positions;
 mod preview;
+mod request_loras;
 mod sample;
 mod self_test;
 pub mod side_branches;
@@ -30,10 +31,10 @@ use candle_nn::VarBuilder;
 use std::time::Instant;
 
 use self::autoencoder::{Autoencoder, Maps};
-use self::brought::Brought;
 pub use self::builder::Place;
 use self::clip::Clip;
 use self::flux::Flux;
+use self::loaded_part::LoadedPart;
 pub use self::sample::Sample;
 use self::siglip::Siglip;
 use self::step_cache::StepCache;
@@ -51,7 +52,7 @@ use crate::setup::{Planned, Setup};
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
 use crate::{Error, Footprint, ModelFiles, Steps, device, fingerprint, memory};
 
-/// A whole USO model, resident on one device.
+/// A complete USO model, loaded for one device.
 pub struct Uso {
     name: String,
     config: ModelConfig,
@@ -59,26 +60,26 @@ pub struct Uso {
     placement: Placement,
     t5: T5,
     t5_tokenizer: T5Tokenizer,
-    clip: Brought<Clip>,
+    clip: LoadedPart<Clip>,
     clip_tokenizer: ClipTokenizer,
-    siglip: Brought<Siglip>,
-    /// Side of the square picture that SigLIP reads, in pixels.
+    siglip: LoadedPart<Siglip>,
+    /// Side in pixels of the square picture that SigLIP reads.
     siglip_side: u32,
     normalisation: Normalisation,
-    projector: Brought<StyleProjector>,
+    projector: LoadedPart<StyleProjector>,
     autoencoder: Autoencoder,
     flux: Flux,
     files: ModelFiles,
-    /// What requests may name.
+    /// LoRAs that requests may ask for.
     loras: LoraFolder,
     device: Device,
     dtype: DType,
     fingerprint: String,
-    /// Whether its numbers are those of the reference, to float tolerance.
+    /// Whether its numbers equal the reference's, within float tolerance.
     is_exact: bool,
     /// Encoded prompts, styles and content references.
     features: Cache<Vec<Tensor>>,
-    /// Bytes that were free after loading, as far as samples may take them.
+    /// Bytes that were free after loading and that samples and the cache may take.
     free: Option<u64>,
     plan: Option<Planned>,
 }
@@ -87,16 +88,15 @@ impl Uso {
     /// Loads every part of a model folder.
     ///
     /// # Errors
-    /// [`Error::ModelFile`] and [`Error::Weights`] name the file and the tensor that is missing,
-    /// misshapen or left over.
+    /// [`Error::ModelFile`] and [`Error::Weights`] name the file and the tensor that is missing, misshapen or unknown.
     pub fn load(files: &ModelFiles, device: &Device, dtype: DType) -> Result<Self, Error> {
         Self::load_with(files, &Setup::new(device.clone(), dtype))
     }
 
-    /// Loads every part of a model folder in another way than the plainest.
+    /// Loads every part of a model folder with these settings.
     ///
     /// # Errors
-    /// As [`Uso::load`]; for a LoRA, names its file.
+    /// As [`Uso::load`]; names the file of a faulty LoRA.
     pub fn load_with(files: &ModelFiles, setup: &Setup) -> Result<Self, Error> {
         let Setup { device, dtype, placement, loras, lora_folder, plan, .. } = setup;
         let (device, dtype) = (device, *dtype);
@@ -125,16 +125,18 @@ impl Uso {
             name: files.name(),
             t5: timed("T5", || t5(&model, placement.t5, &place))?,
             t5_tokenizer,
-            clip: timed("CLIP", || model.brought(Part::Clip, &place, lies, move |vb| Clip::new(&clip, vb)))?,
+            clip: timed("CLIP", || {
+                model.loaded_part(Part::Clip, &place, lies, move |vb| Clip::new(&clip, vb))
+            })?,
             clip_tokenizer,
             siglip: timed("SigLIP", || {
                 let new = move |vb: VarBuilder| Siglip::new(&siglip, vb.pp("vision_model"));
-                model.brought(Part::Siglip, &place, lies, new)
+                model.loaded_part(Part::Siglip, &place, lies, new)
             })?,
             siglip_side,
             normalisation,
             projector: model
-                .brought(Part::Projector, &place, lies, move |vb| StyleProjector::new(&projector, vb))?,
+                .loaded_part(Part::Projector, &place, lies, move |vb| StyleProjector::new(&projector, vb))?,
             autoencoder: autoencoder.with_maps(maps(placement.maps)),
             flux,
             outline: Outline::of(&model)?,
@@ -158,19 +160,19 @@ impl Uso {
         Ok(uso.with_cache_bytes(bytes))
     }
 
-    /// The same model with an empty cache of at most `bytes` bytes for encoded prompts and references; 0
-    /// for none. [`Uso::load`] gives it 512 MiB, or an eighth of the free memory if that is less.
+    /// The same model with an empty cache of at most `bytes` bytes for encoded prompts and references; 0 for no cache.
+    /// [`Uso::load`] gives it 512 MiB, or an eighth of the free memory if that is less.
     #[must_use]
     pub fn with_cache_bytes(self, bytes: u64) -> Self {
         Self { features: Cache::new(bytes), ..self }
     }
 
-    /// What a request that leaves a parameter out should get.
+    /// Defaults for parameters that a request leaves out.
     pub fn defaults(&self) -> &Defaults {
         &self.config.defaults
     }
 
-    /// The transformer's prediction at the sample's timestep: packed as its latent is, float32.
+    /// The transformer's prediction at the sample's timestep, packed like its latent, in float32.
     ///
     /// # Errors
     /// If the device fails, or no step is left.
@@ -202,7 +204,7 @@ impl Uso {
         Ok(())
     }
 
-    /// The prediction for the next step. The last one is always computed whole: nothing mends what it does.
+    /// The prediction for the next step. The last step is never skipped, because no later step corrects its error.
     fn next_velocity(&self, sample: &mut Sample) -> Result<Tensor, Error> {
         let Steps { done, of } = sample.steps();
         let mut cache = std::mem::take(&mut sample.step_cache);
@@ -216,7 +218,7 @@ impl Uso {
         Ok(self.autoencoder.decode(&sample.latent()?)?)
     }
 
-    /// Says of a full device how much was asked of it.
+    /// Adds the needed and free bytes to an out-of-memory error.
     fn with_numbers(&self, error: Error, footprint: Footprint) -> Error {
         match error {
             Error::OutOfMemory { .. } => {
@@ -227,7 +229,7 @@ impl Uso {
     }
 }
 
-/// Loads a part, and says how long it took.
+/// Loads a part and logs how long it took.
 fn timed<T>(part: &'static str, load: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     let begun = Instant::now();
     let loaded = load()?;
@@ -235,7 +237,7 @@ fn timed<T>(part: &'static str, load: impl FnOnce() -> Result<T, Error>) -> Resu
     Ok(loaded)
 }
 
-/// T5 where the placement has it.
+/// T5 at its place.
 fn t5(model: &Model, place: T5Place, device: &Place) -> Result<T5, Error> {
     let host = Place::new(Device::Cpu, DType::F32);
     match place {

@@ -1,8 +1,8 @@
-//! Scale, shift and gate of every layer, for all steps of a job at once.
+//! Modulations: scale, shift and gate of every layer, for all steps of a job at once.
 //!
-//! They follow from the timestep, the guidance and the pooled text, all known before the first step. The
-//! reference computes them in every step, for which it reads a quarter of the transformer's weights for the
-//! sake of one row each; here a job reads these weights once, and a step reads its row of a table.
+//! They depend on the timestep, the guidance and the pooled text, all known before the first step. The reference
+//! computes them in every step, and reads a quarter of the transformer's weights for one row each. Here a job reads
+//! these weights once, and a step reads its row of a table.
 
 use candle_core::{DType, Device, Result, Tensor};
 
@@ -20,12 +20,12 @@ const STREAM: usize = 6;
 const SINGLE: usize = 3;
 const LAST: usize = 2;
 
-/// The weights that turn timestep, guidance and pooled text into modulations; no step needs them.
+/// The weights that turn timestep, guidance and pooled text into modulations. Steps do not need them.
 pub struct Modulations {
     time_in: Embedder,
     vector_in: Embedder,
     guidance_in: Option<Embedder>,
-    /// In the order of their rows in a table.
+    /// Layers in the order of their rows in a table.
     layers: Blocks<ModulationLayer>,
     rows: usize,
     double_blocks: usize,
@@ -35,8 +35,8 @@ pub struct Modulations {
 }
 
 impl Modulations {
-    /// Builds them from the transformer's weights with the published names. Those of the layers, which are all but a
-    /// few, lie on the device or are streamed for each job.
+    /// Builds them from the transformer's weights with the published names. The layers, which are nearly all of the
+    /// bytes, stay on the device or are streamed for each job.
     ///
     /// # Errors
     /// If a tensor is missing or has another shape than its configuration asks for.
@@ -48,7 +48,7 @@ impl Modulations {
         let names: Vec<String> = layers(config).map(|(name, _)| name).collect();
         let keep = match source.place.keep {
             keep @ Keep::Tier(Tier::Bf16) => keep,
-            // Never rounded: a job reads them once.
+            // Never rounded to a tier: a job reads them once.
             _ => Keep::AsStored,
         };
         let place_of = builder::Place { keep, ..source.place.clone() };
@@ -74,7 +74,7 @@ impl Modulations {
 
     /// The tables of a job whose steps begin at `timesteps`, each in 0..=1, with the pooled text (1, width).
     ///
-    /// Vectors and products have the precision of the weights; their results become tables in float32.
+    /// Vectors and products have the precision of the weights; the tables are in float32.
     ///
     /// # Errors
     /// If the shape of `pooled` does not fit, or the device fails.
@@ -93,7 +93,7 @@ impl Modulations {
         self.layers.each(|_, layer| {
             let made = branches.forward(&layer.0, &vectors)?.to_dtype(DType::F32)?;
             let made = made.reshape((steps, (), self.hidden))?;
-            // Copied into place one by one: concatenated, they would exist twice.
+            // Copied into place one by one: concatenating would hold them twice.
             rows.slice_set(&made.broadcast_add(&ones_for_scales(made.dim(1)?, &self.device)?)?, 1, first)?;
             first += made.dim(1)?;
             Ok(())
@@ -131,7 +131,7 @@ impl Modulations {
     }
 }
 
-/// A layer whose rows are modulations.
+/// A layer that computes modulations.
 struct ModulationLayer(Linear);
 
 impl Layer for ModulationLayer {
@@ -155,19 +155,19 @@ impl Layer for ModulationLayer {
 /// The modulations of a job's steps.
 #[derive(Debug, Clone)]
 pub struct ModulationTables {
-    /// (steps, rows, hidden), float32. Scales have been turned into `1 + scale`.
+    /// (steps, rows, hidden), float32. Scales are stored as `1 + scale`.
     rows: Tensor,
     double_blocks: usize,
 }
 
 impl ModulationTables {
-    /// Bytes of the tables of a job of `steps` steps.
+    /// Bytes of the tables of a job with `steps` steps.
     #[cfg(test)]
     pub(super) fn bytes(config: &FluxConfig, steps: usize) -> usize {
         steps * rows(config) * config.hidden_size * DType::F32.size_in_bytes()
     }
 
-    /// The same tables on a device; the very same if they lie there.
+    /// The same tables on a device, without a copy if they are already there.
     ///
     /// # Errors
     /// If they cannot be copied.
@@ -175,7 +175,7 @@ impl ModulationTables {
         Ok(Self { rows: self.rows.to_device(device)?, ..*self })
     }
 
-    /// What the layers are told in a step, rounded to the precision that they compute in.
+    /// The modulations of a step, rounded to the compute type.
     ///
     /// # Errors
     /// If there is no such step.
@@ -192,14 +192,14 @@ impl ModulationTables {
     }
 }
 
-/// What all layers are told in one step.
+/// The modulations of all layers in one step.
 pub struct StepModulation {
     pub(super) double: Vec<DoubleModulation>,
     pub(super) single: Vec<Modulated>,
     pub(super) last: ModulatedNorm,
 }
 
-/// What each stream of a double block is told: its attention, then its feed-forward part.
+/// The modulations of each stream of a double block: attention, then feed-forward.
 pub(super) struct DoubleModulation {
     pub(super) image: [Modulated; 2],
     pub(super) text: [Modulated; 2],
@@ -212,8 +212,8 @@ impl DoubleModulation {
     }
 }
 
-/// A modulated layer norm. One sample means one vector of each, so that it is a plain layer norm with
-/// `1 + scale` as its weight and `shift` as its bias: one fused operation.
+/// A modulated layer norm. With one sample there is one vector of each, so it is a plain layer norm with `1 + scale` as
+/// its weight and `shift` as its bias: one fused operation.
 pub(super) struct ModulatedNorm {
     shift: Tensor,
     weight: Tensor,
@@ -290,8 +290,8 @@ const FREQUENCIES: usize = 128;
 
 /// Sinusoidal embeddings of numbers in 0..=1 or of guidance strengths: (values, 256), cosines first.
 ///
-/// `timestep_embedding` of the reference with its factor of 1000; every operation is in float32 as
-/// there, because an angle of thousands of radians magnifies each rounding.
+/// `timestep_embedding` of the reference with its factor of 1000. As there, every operation is in float32, because an
+/// angle of thousands of radians magnifies each rounding error.
 fn sinusoidal(values: &[f32], dtype: DType, device: &Device) -> Result<Tensor> {
     let frequency = |i: usize| (-(10_000f64.ln() as f32) * i as f32 / FREQUENCIES as f32).exp();
     let angles = |value: f32| (0..FREQUENCIES).map(move |i| 1000.0 * value * frequency(i));
@@ -311,7 +311,7 @@ mod tests {
         tensor.flatten_all().unwrap().to_vec1().unwrap()
     }
 
-    /// Two double and three single blocks of random weights.
+    /// Two double and three single blocks with random weights.
     fn random() -> (FluxConfig, Modulations) {
         random_in(Place::Device)
     }
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn each_layer_is_told_what_its_own_weights_give() {
+    fn each_layer_gets_the_modulations_of_its_own_weights() {
         let (_, modulations) = random();
         let step = tables(&modulations, &[0.5]).step(0, DType::F32).unwrap();
         let none = SideBranches::default();

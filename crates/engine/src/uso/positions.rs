@@ -1,11 +1,11 @@
-//! Where each token lies: FLUX position ids and the rotary tables made from them.
+//! Positions of tokens: FLUX position ids, and the rotary tables made from them.
 
 use candle_core::{DType, Device, Result, Tensor};
 
-/// How the content reference's positions are moved away from the target's (`pe` of the reference).
+/// How the content reference's positions are shifted away from the target's (`pe` of the reference).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PositionShift {
-    /// By the target's height and width (`d`): what USO was trained with.
+    /// By the target's height and width (`d`), as USO was trained.
     #[default]
     Diagonal,
     /// By the target's height (`h`).
@@ -36,7 +36,7 @@ impl std::str::FromStr for PositionShift {
             "h" => Ok(Self::Height),
             "w" => Ok(Self::Width),
             "o" => Ok(Self::None),
-            other => Err(format!("{other:?} is none of d, h, w, o")),
+            other => Err(format!("{other:?} is not one of d, h, w, o")),
         }
     }
 }
@@ -49,7 +49,7 @@ pub fn text(tokens: usize) -> Vec<Position> {
     vec![[0, 0, 0]; tokens]
 }
 
-/// Positions of a grid of `rows` x `columns` tokens whose first lies at `origin` (row, column).
+/// Positions of a grid of `rows` x `columns` tokens whose first is at `origin` (row, column).
 pub fn grid(rows: usize, columns: usize, origin: (usize, usize)) -> Vec<Position> {
     (0..rows)
         .flat_map(|row| (0..columns).map(move |column| (row, column)))
@@ -103,8 +103,8 @@ impl Rotary {
         })
     }
 
-    /// Queries or keys (1, heads, tokens, head_dim) with every pair of values turned by its angle: in float32,
-    /// whatever precision they have before and after (`apply_rope` of the reference).
+    /// Rotates every pair of values of queries or keys (1, heads, tokens, head_dim) by its angle. Computes in float32,
+    /// whatever the type of `x` (`apply_rope` of the reference).
     pub(super) fn rotate(&self, x: &Tensor) -> Result<Tensor> {
         candle_nn::rotary_emb::rope_i(&x.to_dtype(DType::F32)?, &self.cos, &self.sin)?.to_dtype(x.dtype())
     }
@@ -131,7 +131,7 @@ mod tests {
         let exact = rotary.rotate(&x).unwrap();
         assert_eq!(exact.dtype(), DType::F32);
         for dtype in [DType::BF16, DType::F16] {
-            // The values themselves are exact in all three.
+            // The values themselves are exact in all three types.
             let ours = rotary.rotate(&x.to_dtype(dtype).unwrap()).unwrap();
             let bits = |x: &Tensor| x.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>();
             assert_eq!(bits(&ours).unwrap(), bits(&exact.to_dtype(dtype).unwrap()).unwrap(), "{dtype:?}");

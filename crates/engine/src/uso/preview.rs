@@ -1,4 +1,4 @@
-//! Small pictures of unfinished samples, without the autoencoder: each cell of a latent becomes a pixel.
+//! Previews of unfinished samples without the autoencoder: each cell of a latent becomes a pixel.
 
 use candle_core::{Result, Tensor};
 
@@ -8,11 +8,11 @@ use crate::config::PreviewConfig;
 use crate::engine::PREVIEW_SIDE;
 use crate::request::SIDE;
 
-// The largest picture's latent needs no scaling down.
+// Even the largest picture's latent needs no scaling.
 const _: () = assert!(*SIDE.end() <= PREVIEW_SIDE * latents::CELL_PIXELS as u32);
 
 /// The picture of a latent (1, 16, h, w) by a linear map of its channels: h x w pixels.
-pub(super) fn draw(latent: &Tensor, map: &PreviewConfig) -> Result<Image> {
+pub(super) fn render(latent: &Tensor, map: &PreviewConfig) -> Result<Image> {
     let (_, channels, rows, columns) = latent.dims4()?;
     let weights: Vec<f32> = map.weights.iter().flatten().copied().collect();
     let weights = Tensor::from_vec(weights, (3, channels), latent.device())?;

@@ -8,12 +8,12 @@ use super::modulation::ModulationTables;
 use super::step_cache::StepCache;
 use crate::{Footprint, PromptTokens, Steps};
 
-/// A picture on its way from noise to latent. Its tensors belong to the device's thread.
+/// A picture that is being sampled, from noise to latent. Its tensors belong to the device's thread.
 pub struct Sample {
     pub(super) conditioning: Conditioning,
-    /// In the host's memory while the sample is set aside.
+    /// In host memory while the sample is set aside.
     pub(super) modulations: ModulationTables,
-    /// In the host's memory while the sample is set aside.
+    /// In host memory while the sample is set aside.
     pub(super) step_cache: StepCache,
     /// Packed, (1, tokens, 64), float32.
     pub(super) latent: Tensor,
@@ -22,7 +22,7 @@ pub struct Sample {
     pub(super) position: usize,
     pub(super) rows: usize,
     pub(super) columns: usize,
-    /// The last step's prediction, packed as the latent is.
+    /// The last step's prediction, packed like the latent.
     pub(super) velocity: Option<Tensor>,
     pub(super) footprint: Footprint,
     pub(super) prompt_tokens: PromptTokens,
@@ -30,12 +30,12 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// How far it has come.
+    /// Steps done and total steps.
     pub fn steps(&self) -> Steps {
         Steps { done: self.position as u32, of: self.timesteps.len() as u32 - 1 }
     }
 
-    /// Of how many steps all blocks but the first were skipped since it was made, see [`Request::step_cache`].
+    /// Steps that skipped all blocks but the first since the sample was made, see [`Request::step_cache`].
     ///
     /// [`Request::step_cache`]: crate::Request::step_cache
     pub fn skipped_steps(&self) -> u32 {
@@ -47,7 +47,7 @@ impl Sample {
         self.prompt_tokens
     }
 
-    /// What it takes of the device's memory.
+    /// Its device memory.
     pub fn footprint(&self) -> Footprint {
         self.footprint
     }
@@ -70,12 +70,12 @@ impl Sample {
         latents::unpack(&self.latent, self.rows, self.columns)
     }
 
-    /// The latent at which it would arrive if the last step's prediction held from here on: (1, 16,
-    /// height / 8, width / 8), float32. None before the first step.
+    /// The final latent if the last step's prediction held from here on: (1, 16, height / 8, width / 8), float32. None
+    /// before the first step.
     ///
-    /// In flow matching a latent at time t is `(1 - t) * clean + t * noise`, and the velocity is `noise -
-    /// clean` (Liu et al., "Flow straight and fast", arXiv 2209.03003; Esser et al., arXiv 2403.03206), so
-    /// the clean one is `latent - t * velocity`.
+    /// In flow matching, a latent at time t is `(1 - t) * clean + t * noise`, and the velocity is `noise - clean` (Liu
+    /// et al., "Flow straight and fast", arXiv 2209.03003; Esser et al., arXiv 2403.03206), so the clean latent is
+    /// `latent - t * velocity`.
     ///
     /// # Errors
     /// If the device fails.

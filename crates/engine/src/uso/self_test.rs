@@ -1,15 +1,17 @@
-//! Whether this model on this device still draws what it should.
+//! Checks that this model on this device generates correct pictures.
 //!
-//! A model folder may hold the record of one picture: `self_test/request.json`, whose fields are those of
-//! [`Recorded`], the reference images that it names beside it, and `self_test/picture.png`, drawn from that
-//! request by the PyTorch reference or by an engine that is trusted. Where there is none, products, styles, USO's
-//! LoRA and a step of the largest picture are looked at instead.
+//! A model folder may hold the record of one picture: `self_test/request.json` with the fields of [`Recorded`], the
+//! reference images that it names beside it, and `self_test/picture.png`, generated from that request by the PyTorch
+//! reference or by a trusted engine. Without a record, the test checks products, styles, USO's LoRA and a step of the
+//! largest picture instead.
 
+mod fault;
 mod lora;
 mod unrecorded;
 
 use serde::Deserialize;
 
+use self::fault::fault;
 use super::{Sample, Uso, autoencoder};
 use crate::files::missing;
 use crate::{DecodeLimits, Engine, Error, Image, ModelFiles, PositionShift, Reference, Request};
@@ -17,15 +19,14 @@ use crate::{DecodeLimits, Engine, Error, Image, ModelFiles, PositionShift, Refer
 const REQUEST: &str = "self_test/request.json";
 const PICTURE: &str = "self_test/picture.png";
 
-/// On the CPU in float32, with nothing quantised: the largest distance of a value in levels, and the share of values that may
-/// have one.
+/// On the CPU in float32, with nothing quantised: the largest difference of a value in levels, and the share of values
+/// that may differ.
 const LEVELS: u8 = 1;
 const SHARE: f64 = 0.005;
 
-/// On other devices and in other precisions: the mean distance of all values in levels, unless the record
-/// says another. The bundled model has 0.04 in float16 and 0.1 with weights rounded to bfloat16; with the
-/// rows of one tensor scrambled it has 20 (a single block), 3 (either half of the autoencoder), 2 (T5) or 1
-/// (the style projector).
+/// On other devices and in other precisions: the largest mean difference of all values in levels, unless the record
+/// sets another. The bundled model has 0.04 in float16 and 0.1 with weights rounded to bfloat16. With the rows of one
+/// tensor scrambled it has 20 (a single block), 3 (either half of the autoencoder), 2 (T5) or 1 (the style projector).
 const MEAN_LEVELS: f64 = 2.0;
 
 /// A recorded request.
@@ -43,7 +44,7 @@ struct Recorded {
     steps: u32,
     guidance: f64,
     seed: u64,
-    /// The mean distance in levels that a picture may have where it is not compared value by value.
+    /// Largest mean difference in levels if the picture is not compared value by value.
     #[serde(default = "mean_levels")]
     mean_levels: f64,
 }
@@ -52,7 +53,7 @@ fn mean_levels() -> f64 {
     MEAN_LEVELS
 }
 
-/// What is known of the picture of a request.
+/// The recorded picture of a request.
 struct Record {
     picture: Image,
     mean_levels: f64,
@@ -66,7 +67,7 @@ pub(super) fn run(uso: &mut Uso) -> Result<(), Error> {
     if record.is_none() {
         unrecorded::run(uso)?;
     }
-    let ours = draw(uso, &request)?;
+    let ours = generate(uso, &request)?;
     if ours.is_flat() {
         return Err(fault("the picture has one colour".into()));
     }
@@ -98,7 +99,7 @@ fn read(files: &ModelFiles) -> Result<(Request, Record), Error> {
     Ok((request, Record { picture: image(PICTURE)?, mean_levels: recorded.mean_levels }))
 }
 
-fn draw(uso: &mut Uso, request: &Request) -> Result<Image, Error> {
+fn generate(uso: &mut Uso, request: &Request) -> Result<Image, Error> {
     let sample = sample(uso, request).map_err(|error| match error {
         Error::NotFinite { .. } => fault(error.to_string()),
         error => error,
@@ -110,7 +111,7 @@ fn draw(uso: &mut Uso, request: &Request) -> Result<Image, Error> {
     Ok(autoencoder::to_image(&pixels)?)
 }
 
-/// The finished sample. It is encoded past the cache, which would hide what the weights have become.
+/// The finished sample. It bypasses the cache, which would hide damaged weights.
 fn sample(uso: &mut Uso, request: &Request) -> Result<Sample, Error> {
     let mut sample = unrecorded::past_the_cache(uso, |uso| uso.encode(request))?;
     while !sample.steps().is_done() {
@@ -141,8 +142,4 @@ fn compare(ours: &Image, record: &Record, exact: bool) -> Result<(), String> {
          {largest} at most",
         100.0 * share
     ))
-}
-
-fn fault(reason: String) -> Error {
-    Error::SelfTest(reason)
 }

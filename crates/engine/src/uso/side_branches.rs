@@ -1,23 +1,20 @@
-//! The LoRAs of one sample: side branches of the transformer's layers, those of the modulations included. The resident
-//! weights stay as they are.
+//! The LoRAs of one sample: side branches of the transformer's layers, including the modulations. The loaded weights
+//! stay as they are.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::Uso;
 use super::lora::Changes;
-use crate::config::LoraConfig;
 use crate::matrix::{Branch, Linear};
-use crate::{Error, RequestLora};
 
-/// The side branches of each layer, by its name. None for most samples.
+/// The side branches of each layer, by its name. Empty for most samples.
 #[derive(Debug, Clone, Default)]
 pub struct SideBranches(Arc<HashMap<String, Vec<Branch>>>);
 
 impl SideBranches {
-    /// The branches that stand in for `changes`, in a compute type on a device.
+    /// The branches for `changes`, in a compute type on a device.
     ///
     /// # Errors
     /// If they cannot be copied there.
@@ -29,7 +26,7 @@ impl SideBranches {
         Ok(Self(Arc::new(branches.collect::<Result<_>>()?)))
     }
 
-    /// What a layer gives for `x` (.., in) with its branches: (.., out).
+    /// The output of a layer with its branches for `x` (.., in): (.., out).
     ///
     /// # Errors
     /// If a shape does not fit or the device fails.
@@ -37,7 +34,7 @@ impl SideBranches {
         layer.forward_with(x, self.0.get(layer.name()).map_or(&[], Vec::as_slice))
     }
 
-    /// The same branches on a device; the very same if they lie there.
+    /// The same branches on a device, without a copy if they are already there.
     ///
     /// # Errors
     /// If they cannot be copied.
@@ -59,17 +56,5 @@ impl SideBranches {
 
     fn branches(&self) -> impl Iterator<Item = &Branch> {
         self.0.values().flatten()
-    }
-}
-
-impl Uso {
-    /// The branches of a request's LoRAs, each times its weight.
-    pub(super) fn side_branches(&self, loras: &[RequestLora]) -> std::result::Result<SideBranches, Error> {
-        let mut changes = Changes::default();
-        for (adapter, weight) in self.loras.find(loras)? {
-            let config = LoraConfig { network_alpha: None, lora_weight: weight };
-            changes.add(Changes::read(adapter, &config).map_err(|error| adapter.weights().fault(&error))?);
-        }
-        Ok(SideBranches::new(changes, self.dtype, &self.device)?)
     }
 }

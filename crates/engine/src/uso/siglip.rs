@@ -18,7 +18,7 @@ pub struct HiddenStates {
     pub low: Tensor,
 }
 
-/// The encoder's weights, without the last layer, which no hidden state that USO reads depends on.
+/// The encoder's weights without the last layer, on which no hidden state depends that USO reads.
 pub struct Siglip {
     patch_embedding: Conv2d,
     position_embedding: Tensor,

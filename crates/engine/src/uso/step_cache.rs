@@ -1,17 +1,17 @@
-//! Steps of which only the first block is computed.
+//! First-block caching: steps that compute only the first block.
 //!
-//! From step to step a transformer's blocks add much the same. Where the first one adds nearly what it added in the last
-//! step that was computed whole, the others are taken to do so, too: `first_block_cache` of ParaAttention (Cheng), which
-//! goes back to TeaCache (Liu et al., "Timestep embedding tells", arXiv 2411.19108). It changes the picture.
+//! A transformer's blocks add similar values in successive steps. If the first block adds nearly what it added in the
+//! last full step, the others are assumed to do so, too: `first_block_cache` of ParaAttention (Cheng), which goes back
+//! to TeaCache (Liu et al., "Timestep embedding tells", arXiv 2411.19108). It changes the picture.
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
 use crate::config::FluxConfig;
 
-/// What a sample keeps of its last whole step. Nothing where its request wants every step whole, which is the default.
+/// What a sample keeps of its last full step. Nothing if its request allows no skipped steps, which is the default.
 #[derive(Debug, Default)]
 pub struct StepCache {
-    /// How much the first block may add differently, see [`difference`].
+    /// Largest [`difference`] of the first block at which a step is skipped.
     threshold: f64,
     pub(super) whole: Option<WholeStep>,
     skipped: u32,
@@ -22,17 +22,17 @@ pub struct StepCache {
 pub(super) struct WholeStep {
     /// By the first block.
     pub(super) first: Tensor,
-    /// By all others.
+    /// By all other blocks.
     pub(super) others: Tensor,
 }
 
 impl StepCache {
-    /// A cache with nothing in it; one that is never used if the threshold is 0.
+    /// An empty cache. With a threshold of 0 it is never used.
     pub fn new(threshold: f64) -> Self {
         Self { threshold, ..Self::default() }
     }
 
-    /// Bytes that it holds for so many target tokens.
+    /// Bytes that it holds for `tokens` target tokens.
     pub(super) fn bytes(&self, tokens: u64, config: &FluxConfig, dtype: DType) -> u64 {
         let tensors = if self.is_on() { 2 } else { 0 };
         tensors * tokens * (config.hidden_size * dtype.size_in_bytes()) as u64
@@ -48,8 +48,8 @@ impl StepCache {
         self.skipped
     }
 
-    /// What to put in place of all blocks but the first, which added `added` to the target's tokens. None if the step is
-    /// to be computed whole; what was kept is dropped then, so that there is no more of it than before.
+    /// What all blocks but the first are assumed to add, if the first one added `added` to the target's tokens. None if
+    /// the step must be computed in full; the kept values are then dropped, to save memory.
     ///
     /// # Errors
     /// If the device fails.
@@ -64,12 +64,12 @@ impl StepCache {
         Ok(None)
     }
 
-    /// Keeps what the first block and all others added in a whole step.
+    /// Keeps what the first block and all others added in a full step.
     pub(super) fn keep(&mut self, first: Tensor, others: Tensor) {
         self.whole = Some(WholeStep { first, others });
     }
 
-    /// The same on a device; its very tensors if they lie there.
+    /// The same on a device, without a copy if it is already there.
     ///
     /// # Errors
     /// If they cannot be copied.
@@ -85,8 +85,8 @@ impl WholeStep {
     }
 }
 
-/// Mean absolute difference of two tensors in relation to the mean of the second one (`are_two_tensors_similar` of
-/// ParaAttention), in float32. Not a number where the second is all zeros, which is no smaller than any threshold.
+/// Mean absolute difference of two tensors relative to the mean of the second one (`are_two_tensors_similar` of
+/// ParaAttention), in float32. NaN if the second is all zeros, which is not below any threshold.
 fn difference(now: &Tensor, before: &Tensor) -> Result<f64> {
     let mean = |x: &Tensor| x.abs()?.mean(D::Minus1)?.mean_all()?.to_scalar::<f32>().map(f64::from);
     let (now, before) = (now.to_dtype(DType::F32)?, before.to_dtype(DType::F32)?);

@@ -1,5 +1,5 @@
-//! The style projector: SigLIP hidden states become tokens of the transformer
-//! (`SigLIPMultiFeatProjModel` of the reference).
+//! The style projector: turns SigLIP hidden states into tokens of the transformer (`SigLIPMultiFeatProjModel` of the
+//! reference).
 
 use candle_core::{Result, Tensor};
 use candle_nn::{LayerNorm, Linear, Module, VarBuilder, layer_norm, linear};
@@ -7,7 +7,7 @@ use candle_nn::{LayerNorm, Linear, Module, VarBuilder, layer_norm, linear};
 use super::siglip::HiddenStates;
 use crate::config::ProjectorConfig;
 
-/// Epsilon of torch's layer norm where none is given.
+/// Default epsilon of torch's layer norm.
 const EPSILON: f64 = 1e-5;
 
 /// One projection for each of the three hidden states.
@@ -45,7 +45,7 @@ impl StyleProjector {
 }
 
 struct Projection {
-    /// Mixes tokens, not channels.
+    /// Mixes tokens rather than channels.
     mix: Linear,
     norm: Option<LayerNorm>,
     project: Linear,

@@ -1,5 +1,5 @@
 //! The T5 encoder (Raffel et al., arXiv 1910.10683; version 1.1 with gated GELU): states for the transformer's text
-//! stream. No attention mask: padding takes part, as in the reference.
+//! stream. There is no attention mask: as in the reference, padding takes part in attention.
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
@@ -14,9 +14,9 @@ const EMBEDDING: &str = "shared.weight";
 
 /// The encoder's weights.
 pub struct T5 {
-    /// In host memory: a prompt needs few of its rows.
+    /// In host memory, because a prompt needs few of its rows.
     embedding: Table,
-    /// A bias a head for each range of distances: (ranges, heads).
+    /// A bias per head for each range of distances: (ranges, heads).
     distances: Tensor,
     blocks: Blocks<Block>,
     norm: RmsNorm,
@@ -26,7 +26,7 @@ pub struct T5 {
 }
 
 impl T5 {
-    /// Builds the encoder from weights under Hugging Face's names. Its blocks are kept where `blocks` says.
+    /// Builds the encoder from weights under Hugging Face's names. `blocks` says where its blocks are kept.
     ///
     /// # Errors
     /// If a tensor is missing or misshapen.
@@ -78,8 +78,9 @@ impl T5 {
     }
 }
 
-/// The range that a distance from query to key lies in (`_relative_position_bucket` of the reference's encoder): half
-/// of them are for keys that come later; of each half, the first half are exact, the others grow with the logarithm.
+/// The range of a distance from query to key (`_relative_position_bucket` of the reference's encoder). Half of the
+/// ranges are for keys that come later; of each half, the first half are single distances, the others grow with the
+/// logarithm.
 fn range_of(distance: i64, config: &T5Config) -> u32 {
     let half = config.relative_attention_num_buckets as u32 / 2;
     let exact = (half / 2).max(1);
@@ -155,7 +156,7 @@ impl Block {
         x + self.contract.forward(&gated)?
     }
 
-    /// T5 does not scale its scores: its training did.
+    /// T5 does not scale its scores: that is part of its trained weights.
     fn attend(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let (batch, tokens, _) = x.dims3()?;
         let heads = |projected: Tensor| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
 
 use super::StoredType;
-use super::header::{Container, Entry, Header};
+use super::contents::{Container, Entry, Header};
 use super::source::{Reader, Source};
 
 pub(super) const MAGIC: &[u8] = b"GGUF";
@@ -12,7 +12,7 @@ const MOST_TENSORS: u64 = 1 << 20;
 const MOST_PAIRS: u64 = 1 << 16;
 const MOST_NAME: u64 = 1 << 16;
 const MOST_DIMENSIONS: u32 = 4;
-/// Arrays may hold arrays; none of a model's do so deeply.
+/// Most nested arrays; those of models are not nested so deeply.
 const DEPTH: u32 = 4;
 
 pub(super) fn header(source: &Source) -> Result<Header, String> {
@@ -20,7 +20,7 @@ pub(super) fn header(source: &Source) -> Result<Header, String> {
     reading.skip(MAGIC.len() as u64)?;
     let version = reading.u32()?;
     if !(2..=3).contains(&version) {
-        return Err(format!("GGUF version {version} is none of 2 and 3"));
+        return Err(format!("GGUF version {version} is not supported, only 2 and 3 are"));
     }
     let tensors = within("tensors", reading.u64()?, MOST_TENSORS)?;
     let pairs = within("metadata pairs", reading.u64()?, MOST_PAIRS)?;
@@ -49,14 +49,14 @@ fn alignment(metadata: &BTreeMap<String, String>) -> Result<u64, String> {
     const KEY: &str = "general.alignment";
     let Some(text) = metadata.get(KEY) else { return Ok(32) };
     let number = text.parse::<u64>().ok().filter(|number| number.is_power_of_two() && *number <= 1 << 20);
-    number.ok_or(format!("{KEY} {text} is no power of two up to 1048576"))
+    number.ok_or(format!("{KEY} {text} is not a power of two up to 1048576"))
 }
 
 fn within(what: &str, count: u64, most: u64) -> Result<u64, String> {
     if count > most { Err(format!("{count} {what} are more than {most}")) } else { Ok(count) }
 }
 
-/// Reads numbers and keeps count of where it is.
+/// Reads numbers and counts the bytes read.
 struct Reading<'a> {
     reader: BufReader<Reader<'a>>,
     read: u64,
@@ -91,7 +91,7 @@ impl Reading<'_> {
         if bytes > left {
             return Err(format!("the file is cut short: its header ends at byte {}", self.bytes));
         }
-        // Not beyond the end of the file, so within what a seek can take.
+        // Not beyond the end of the file, so it fits the type of a seek.
         self.reader.seek_relative(bytes as i64).map_err(|error| error.to_string())?;
         self.read += bytes;
         Ok(())
@@ -102,10 +102,10 @@ impl Reading<'_> {
         let length = within("bytes of a name", length, MOST_NAME)?;
         let mut bytes = vec![0; length as usize];
         self.fill(&mut bytes)?;
-        String::from_utf8(bytes).map_err(|_| "a name in the header is no UTF-8".into())
+        String::from_utf8(bytes).map_err(|_| "a name in the header is not UTF-8".into())
     }
 
-    /// A value of metadata as text; arrays and long texts are passed over.
+    /// A metadata value as text; arrays and long texts are skipped.
     fn value(&mut self, kind: u32, depth: u32) -> Result<Option<String>, String> {
         Ok(Some(match kind {
             0 => self.array::<1>()?[0].to_string(),
@@ -158,7 +158,7 @@ impl Reading<'_> {
         self.skip(count.checked_mul(size).ok_or("an array is longer than any file")?)
     }
 
-    /// A tensor whose start still counts from the first byte of the data.
+    /// A tensor whose start is still relative to the first byte of the data.
     fn tensor(&mut self) -> Result<(String, Entry), String> {
         let name = self.name()?;
         let dimensions = self.u32()?;
@@ -183,7 +183,7 @@ impl Reading<'_> {
     }
 }
 
-/// `enum ggml_type` of ggml.h, as far as weights have it.
+/// The types of `enum ggml_type` of ggml.h that weights can have.
 const TYPES: [(u32, StoredType); 18] = [
     (0, StoredType::F32),
     (1, StoredType::F16),

@@ -1,65 +1,17 @@
-//! What a weight file says it holds, read without its numbers.
+//! Reads the headers of weight files: what a file holds, without its numbers.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 
+use super::contents::{Container, Header};
 use super::source::Source;
-use super::{StoredType, gguf, pickle, safetensors};
+use super::{gguf, pickle, safetensors};
 use crate::guard::guarded;
 
-/// The container of a weight file, recognised by its first bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Container {
-    /// A JSON header before the numbers.
-    Safetensors,
-    /// Ggml's format for quantised weights.
-    Gguf,
-    /// `torch.save`: a zip file with a pickle in it.
-    Pickle,
-}
-
-impl fmt::Display for Container {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Safetensors => "safetensors",
-            Self::Gguf => "GGUF",
-            Self::Pickle => "PyTorch pickle",
-        })
-    }
-}
-
-/// A tensor as its header describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// How its numbers are stored; None if that is a type this program has no reader for.
-    pub stored: Option<StoredType>,
-    /// The file's own name for that type.
-    pub type_name: String,
-    /// Rows before columns, as torch has them.
-    pub shape: Vec<usize>,
-    /// Where its bytes begin, counted from the file's first byte.
-    pub start: u64,
-    /// How many bytes there are.
-    pub bytes: u64,
-}
-
-/// The header of a weight file.
-#[derive(Debug, Clone)]
-pub struct Header {
-    /// What kind of file it is.
-    pub container: Container,
-    /// Every tensor by its name in the file.
-    pub tensors: BTreeMap<String, Entry>,
-    /// Texts beside the tensors.
-    pub metadata: BTreeMap<String, String>,
-}
-
-/// Enough to tell what a file is.
+/// Bytes that are enough to recognise a file.
 const BEGINNING: u64 = 512;
 
 impl Header {
-    /// Reads the header of `source`; `path` is where a pickle is opened once more.
+    /// Reads the header of `source`. A pickle is opened again at `path`.
     pub(crate) fn read(source: &Source, path: &Path) -> Result<Self, String> {
         let beginning = source.beginning(BEGINNING).map_err(|error| error.to_string())?;
         match container(&beginning)? {
@@ -69,15 +21,15 @@ impl Header {
         }
     }
 
-    /// What is wrong with the bytes of a tensor, if something is: less of them than its shape asks for, or a file
-    /// that ends before they do.
+    /// The fault of a tensor's bytes, if there is one: fewer of them than its shape needs, or a file that ends too
+    /// early.
     pub fn fault(&self, name: &str, file_bytes: u64) -> Option<String> {
         let entry = self.tensors.get(name)?;
         let wanted = entry.stored.map(|stored| stored.bytes(&entry.shape));
         match wanted {
             Some(None) => {
                 return Some(format!(
-                    "tensor {name} has shape {:?}, no whole blocks of {}",
+                    "tensor {name} has shape {:?}, not whole blocks of {}",
                     entry.shape, entry.type_name
                 ));
             }
@@ -124,7 +76,7 @@ fn container(beginning: &[u8]) -> Result<Container, String> {
     if beginning.starts_with(b"\x80\x02") {
         return Err("is a pickle of PyTorch before 1.6: save it again with a newer one".into());
     }
-    Err("is none of safetensors, GGUF and a PyTorch pickle".into())
+    Err("is not a safetensors, GGUF or PyTorch file".into())
 }
 
 #[cfg(test)]
@@ -132,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_weight_file_is_called_what_it_is() {
+    fn other_files_are_named_for_what_they_are() {
         let refused =
             |bytes: &'static [u8]| Header::read(&Source::Bundled(bytes), Path::new("x")).unwrap_err();
         let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";

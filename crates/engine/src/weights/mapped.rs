@@ -1,9 +1,9 @@
-//! Blocks of a weight file that are used where they lie, without a copy of them.
+//! Blocks of a weight file that are used directly from the file, without a copy.
 //!
-//! The file is mapped into memory: its pages are those that the system keeps of it anyway, and of those of several
-//! processes there is one copy. Whoever replaces such a file must write the new one beside it and rename it, as packing
-//! does; the old one then stays until nobody uses it. Where a mapped file is overwritten, numbers change while they are
-//! used; where it is cut, the system ends this process (SIGBUS) when it touches what is gone.
+//! The file is mapped into memory. Its pages are in the page cache anyway, and several processes share them. To replace
+//! such a file, write the new one beside it and rename it, as packing does; the old file then stays until no process
+//! uses it. If a mapped file is overwritten in place, numbers change while they are used. If it is truncated, the
+//! operating system ends this process (SIGBUS) when it reads a missing page.
 
 use std::fs::File;
 use std::io;
@@ -19,21 +19,21 @@ use memmap2::{Advice, Mmap, MmapOptions};
 use super::source::{self, Source};
 use super::{Entry, Located};
 
-/// Of all weight files of this process.
+/// Bytes mapped of all weight files of this process.
 static MAPPED: AtomicU64 = AtomicU64::new(0);
 
-/// Bytes of weight files that this process uses where they lie. The system calls them available, but what computes with
-/// them needs them.
+/// Bytes of weight files that this process has mapped. The operating system counts them as available memory, but the
+/// computation needs them.
 pub(crate) fn bytes_mapped() -> u64 {
     MAPPED.load(Ordering::Relaxed)
 }
 
 impl Located {
-    /// Its blocks where they lie in their file, read ahead. None for numbers that must be copied: those that are no
-    /// blocks, that are inside the binary, or that lie where no block may begin.
+    /// Its blocks, mapped from their file and read ahead. None for numbers that must be copied: those that are not
+    /// blocks, that are inside the binary, or whose address is not aligned for blocks.
     ///
     /// # Errors
-    /// If the file has been cut since it was opened, or cannot be read.
+    /// If the file was truncated since it was opened, or cannot be read.
     pub(crate) fn in_place(&self) -> Result<Option<QStorage>> {
         let Entry { start, bytes, stored, .. } = &self.entry;
         let Some(ggml) = stored.and_then(|stored| stored.quantised()) else { return Ok(None) };
@@ -51,16 +51,18 @@ fn map(file: &File, start: u64, bytes: u64) -> io::Result<Mmap> {
     let length = usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
     let mut options = MmapOptions::new();
     options.offset(start).len(length);
-    // SAFETY: the bytes are read as plain numbers, of which every pattern is one, and never written. What happens if
-    // somebody changes the file is said above.
+    // SAFETY: `Mmap` gives out `&[u8]`, which is sound only as long as nobody writes to the file or truncates it, and
+    // no code can check that. We rely on the operator: weight files are replaced by a rename, never changed in place
+    // (the module documentation says what happens otherwise). Apart from that, the range was checked against the file's
+    // length, the mapping is read-only, and every pattern of bits is a valid number of a block.
     #[expect(unsafe_code, reason = "others may change a file that is mapped")]
     let map = unsafe { options.map(file) }?;
     Ok(map)
 }
 
-const CUT: &str = "the file has been cut since it was opened";
+const CUT: &str = "the file was truncated since it was opened";
 
-/// The blocks of a mapping, read ahead; None if they cannot begin there.
+/// The blocks of a mapping, read ahead; None if its address is not aligned for them.
 fn storage(map: Mmap, ggml: GgmlDType) -> Result<Option<QStorage>> {
     match ggml {
         GgmlDType::Q4_0 => blocks::<k_quants::BlockQ4_0>(map),
@@ -85,16 +87,16 @@ fn blocks<T: GgmlType + 'static>(map: Mmap) -> Result<Option<QStorage>> {
     Ok(Some(QStorage::Cpu(Box::new(Blocks::<T>::new(map)))))
 }
 
-/// Has the system read a mapping now, so that no product waits for the disk.
+/// Makes the operating system read a mapping now, so that products do not wait for the disk.
 fn read_ahead(map: &Mmap) -> io::Result<()> {
-    // All at once, where the next call asks for a few pages at a time. It is a hint: a system that does not take it
-    // reads them all the same.
+    // Asks for all pages at once, where the next call reads a few at a time. This is only a hint; the next call reads
+    // them in any case.
     let _ = map.advise(Advice::WillNeed);
     #[cfg(target_os = "linux")]
     match map.advise(Advice::PopulateRead) {
-        // Linux before 5.14 does not know it.
+        // Linux before 5.14 does not support it.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
-        // It says of a page that cannot be had that the address is bad.
+        // The error for a page that cannot be read is "bad address".
         Err(error) => return Err(io::Error::new(error.kind(), format!("{CUT}, or cannot be read: {error}"))),
         Ok(()) => {}
     }
@@ -109,15 +111,16 @@ struct Blocks<T> {
 }
 
 impl<T: GgmlType> Blocks<T> {
-    /// The mapping is aligned for them, and as long as some of them.
+    /// The mapping must be aligned for blocks, and have the length of whole blocks.
     fn new(map: Mmap) -> Self {
         MAPPED.fetch_add(map.len() as u64, Ordering::Relaxed);
         Self { map, of: PhantomData }
     }
 
     fn all(&self) -> &[T] {
-        // SAFETY: `blocks` has checked the address and the length, the mapping lives as long as the slice, and ggml's
-        // blocks are numbers of which every pattern of bits is one, laid out as in C.
+        // SAFETY: `blocks` has checked alignment and length, the mapping lives as long as the slice, and ggml's blocks
+        // are plain numbers in C layout, for which every pattern of bits is valid. That the bytes do not change rests on
+        // the operator, see `map`.
         #[expect(unsafe_code, reason = "candle has no safe call for bytes that are not its own")]
         unsafe {
             std::slice::from_raw_parts(self.map.as_ptr().cast(), self.map.len() / size_of::<T>())
@@ -131,7 +134,7 @@ impl<T> Drop for Blocks<T> {
     }
 }
 
-/// As candle has it for its own vectors.
+/// Same as candle's implementation for its own vectors.
 impl<T: GgmlType> QuantizedType for Blocks<T> {
     fn dtype(&self) -> GgmlDType {
         T::DTYPE
@@ -148,7 +151,7 @@ impl<T: GgmlType> QuantizedType for Blocks<T> {
     fn embedding(&self, ids: &[u32], rows: usize, hidden: usize) -> Result<CpuStorage> {
         let (row, blocks) = (hidden / T::BLCK_SIZE, self.all());
         if !hidden.is_multiple_of(T::BLCK_SIZE) || blocks.len() != rows * row {
-            bail!("{} blocks are no {rows} rows of {hidden} numbers", blocks.len());
+            bail!("{} blocks are not {rows} rows of {hidden} numbers", blocks.len());
         }
         let mut numbers = vec![0f32; ids.len() * hidden];
         for (id, into) in ids.iter().zip(numbers.chunks_exact_mut(hidden.max(1))) {
@@ -218,7 +221,7 @@ mod tests {
         StoredType::Q6K,
     ];
 
-    /// A GGUF file with one matrix behind so many bytes, and what candle makes of it in memory of its own.
+    /// A GGUF file with one matrix after `behind` bytes, and the same matrix as candle loads it into memory.
     fn file(folder: &Path, stored: StoredType, behind: usize) -> (Located, QTensor) {
         let numbers = Tensor::from_vec(normal(5, SHAPE.0 * SHAPE.1), SHAPE, &Device::Cpu).unwrap();
         let own = QTensor::quantize(&numbers, stored.quantised().unwrap()).unwrap();

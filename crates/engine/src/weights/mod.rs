@@ -1,5 +1,6 @@
-//! Named tensors of one part of a model, read from whatever file holds them.
+//! Named tensors of one part of a model, read from the files that hold them.
 
+mod contents;
 mod gguf;
 mod header;
 mod mapped;
@@ -19,8 +20,8 @@ use candle_nn::VarBuilder;
 use candle_nn::var_builder::SimpleBackend;
 use sha2::{Digest, Sha256};
 
+pub use self::contents::{Container, Entry, Header};
 use self::gguf::gguf_number;
-pub use self::header::{Container, Entry, Header};
 pub(crate) use self::mapped::bytes_mapped;
 pub(crate) use self::read::Table;
 use self::safetensors::safetensors_name;
@@ -33,20 +34,20 @@ use crate::Error;
 /// An open weight file and its header.
 #[derive(Debug)]
 pub(crate) struct WeightFile {
-    /// Its path inside the model.
+    /// Its path in the model folder.
     pub(crate) path: String,
     pub(crate) source: Source,
     pub(crate) header: Header,
 }
 
 impl WeightFile {
-    /// Opens a file and reads its header; `place` is where it lies on disk.
+    /// Opens a file and reads its header; `place` is its path on disk.
     pub(crate) fn open(path: String, source: Source, place: &Path) -> std::result::Result<Self, String> {
         let header = Header::read(&source, place)?;
         Ok(Self { path, source, header })
     }
 
-    /// SHA-256 in hexadecimal of the bytes of all tensors in their order in the file.
+    /// SHA-256 in hexadecimal of the bytes of all tensors, in the order of the file.
     pub(crate) fn digest(&self) -> std::io::Result<String> {
         let mut entries: Vec<&Entry> = self.header.tensors.values().collect();
         entries.sort_by_key(|entry| entry.start);
@@ -59,10 +60,10 @@ impl WeightFile {
                 digest.update(&buffer[..piece]);
             }
         }
-        Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex::encode(digest.finalize()))
     }
 
-    /// What is wrong with the bytes of its tensors: of the first by place, where the file was cut.
+    /// The first fault of its tensors' bytes, in the order of the file.
     pub(crate) fn fault(&self) -> Option<String> {
         let bytes = self.source.len();
         let faults = self
@@ -79,14 +80,14 @@ impl WeightFile {
 pub(crate) struct Located {
     /// The file that it is in.
     pub(crate) file: Arc<WeightFile>,
-    /// Its name there.
+    /// Its name in that file.
     pub(crate) name: String,
     pub(crate) entry: Entry,
-    /// The factor of its numbers, where the file has one: a single number, or one a row.
+    /// The factor of its numbers, if the file has one: a single number, or one per row.
     pub(crate) scale: Option<Box<Located>>,
 }
 
-/// The tensors of one part of a model, under the names that the part knows them by.
+/// The tensors of one part of a model, under the part's own names.
 #[derive(Clone)]
 pub struct Weights(Arc<BTreeMap<String, Located>>, PathBuf);
 
@@ -95,7 +96,7 @@ impl Weights {
         Self(Arc::new(tensors), file.into())
     }
 
-    /// The path of the part's first file inside the model.
+    /// The path of the part's first file in the model folder.
     pub fn file(&self) -> &Path {
         &self.1
     }
@@ -130,7 +131,7 @@ impl Weights {
         Ok(located)
     }
 
-    /// A tensor of any shape as plain numbers, whatever it is stored as.
+    /// A tensor of any shape as plain numbers, whatever its stored type.
     ///
     /// # Errors
     /// If the name is not there or its bytes cannot be read.
@@ -138,14 +139,14 @@ impl Weights {
         self.located(name)?.tensor(dtype)?.to_device(device)
     }
 
-    /// A builder whose tensors come from here.
+    /// A builder over these tensors.
     pub fn builder(&self, dtype: DType, device: &Device) -> VarBuilder<'static> {
         VarBuilder::from_backend(Box::new(self.clone()), dtype, device.clone())
     }
 
-    /// Turns a failure to build a part from these weights into one that names the file.
+    /// Adds the file's name to an error from building a part of these weights.
     pub fn fault(&self, error: &candle_core::Error) -> Error {
-        // Candle wraps each error in backtraces of the builder; the innermost says what is wrong.
+        // Candle wraps errors in backtraces of the builder; the innermost error has the reason.
         let reason = error.to_string();
         let reason = reason.lines().next().unwrap_or(&reason).to_owned();
         match Error::from(candle_core::Error::msg(&reason)) {
@@ -221,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_device_is_no_fault_of_a_file() {
+    fn running_out_of_memory_is_not_a_fault_of_a_file() {
         let weights = Weights::new("x.gguf", BTreeMap::new());
         let full = candle_core::Error::msg("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
         assert!(matches!(weights.fault(&full), Error::OutOfMemory { .. }));

@@ -1,5 +1,5 @@
-//! Headers of what `torch.save` writes: a zip file whose pickle describes the tensors, and whose other entries are
-//! their numbers, stored as they are.
+//! Headers of `torch.save` files: a zip file whose pickle describes the tensors, and whose other entries are their
+//! numbers, not compressed.
 
 use std::collections::BTreeMap;
 use std::io::BufReader;
@@ -10,7 +10,7 @@ use candle_core::pickle::{TensorInfo, read_pth_tensor_info};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::StoredType;
-use super::header::{Container, Entry, Header};
+use super::contents::{Container, Entry, Header};
 use super::source::{Reader, Source};
 
 pub(super) fn header(source: &Source, path: &Path) -> Result<Header, String> {
@@ -40,7 +40,7 @@ fn entry(zip: &mut ZipArchive<BufReader<Reader<'_>>>, info: &TensorInfo) -> Resu
     let shape = info.layout.dims().to_vec();
     let (stored, type_name) = stored(info.dtype);
     let bytes = stored.and_then(|stored| stored.bytes(&shape)).ok_or("its type or size is unknown")?;
-    // Candle counts the offset in bytes.
+    // Candle gives the offset in bytes.
     let offset = info.layout.start_offset() as u64;
     if offset.checked_add(bytes).is_none_or(|end| end > storage.size()) {
         return Err(format!(

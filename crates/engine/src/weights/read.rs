@@ -1,4 +1,4 @@
-//! From stored bytes to plain numbers.
+//! Turns stored bytes into plain numbers.
 
 use std::borrow::Cow;
 
@@ -9,24 +9,24 @@ use sha2::{Digest, Sha256};
 
 use super::{Entry, Located, StoredType};
 
-/// A large tensor is looked at in this many places, each so long.
+/// Number of places to read of a large tensor, and bytes of each.
 const PLACES: u64 = 16;
 const LENGTH: u64 = 4096;
 
 impl Located {
-    /// Its bytes as they are stored. What they come to was checked against the file before.
+    /// Its bytes as stored. Their number was checked against the file before.
     pub(crate) fn bytes(&self) -> Result<Vec<u8>> {
         let mut buffer = Vec::new();
         self.read_into(&mut buffer)?;
         Ok(buffer)
     }
 
-    /// The same in a buffer that was used before: fresh memory costs as much as the copy into it.
+    /// The same in a reused buffer: fresh memory costs as much as the copy into it.
     pub(crate) fn read_into<'a>(&self, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
         let Entry { start, bytes, .. } = &self.entry;
         let bytes = usize::try_from(*bytes)?;
         if buffer.len() < bytes {
-            // Zeroed by the system, and nothing to be copied.
+            // Zeroed by the operating system, and nothing is copied.
             *buffer = vec![0; bytes];
         }
         let wanted = &mut buffer[..bytes];
@@ -34,8 +34,8 @@ impl Located {
         Ok(wanted)
     }
 
-    /// Adds enough of its bytes to a digest to tell two trainings apart: all of a small tensor, and of a large one
-    /// some in many places, so that 30 GB need not be read.
+    /// Adds enough of its bytes to a digest to tell two trained models apart: all bytes of a small tensor, and some at
+    /// many places of a large one, so that 30 GB need not be read.
     pub(crate) fn probe(&self, digest: &mut Sha256) -> Result<()> {
         let Entry { start, bytes, type_name, shape, .. } = &self.entry;
         digest.update(format!("{type_name} {shape:?} {bytes}"));
@@ -57,12 +57,12 @@ impl Located {
         let plain = plain(stored, &self.entry.shape, &self.bytes()?)?;
         match self.scales()? {
             None => plain.to_dtype(dtype),
-            // The product is rounded once, to the type that is asked for.
+            // The product is rounded once, to the requested type.
             Some(scales) => plain.to_dtype(DType::F32)?.broadcast_mul(&scales)?.to_dtype(dtype),
         }
     }
 
-    /// The factor of its numbers if it has one or none for all of them; None if it has one for each row.
+    /// The single factor of its numbers, or none if it has no factor; None if it has one for each row.
     pub(crate) fn single_scale(&self) -> Result<Option<Option<f32>>> {
         let Some(scales) = self.scales()? else { return Ok(Some(None)) };
         if scales.elem_count() > 1 {
@@ -79,7 +79,7 @@ impl Located {
     }
 }
 
-/// A table whose rows are looked up, kept in host memory as it is stored.
+/// A lookup table in host memory, in its stored type.
 pub(crate) struct Table {
     stored: StoredType,
     width: usize,
@@ -88,7 +88,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Reads a matrix whole.
+    /// Reads a complete matrix.
     pub(crate) fn read(located: &Located) -> Result<Self> {
         let Some(stored) = located.entry.stored else {
             bail!("tensor {} is {}", located.name, located.entry.type_name)
@@ -97,7 +97,7 @@ impl Table {
         Ok(Self { stored, width, bytes: located.bytes()?, scales: located.scales()? })
     }
 
-    /// The rows of these numbers: (ids, width), in host memory.
+    /// The rows with these ids: (ids, width), in host memory.
     pub(crate) fn rows(&self, ids: &[u32], dtype: DType) -> Result<Tensor> {
         let (elements, size) = self.stored.block();
         let row = self.width / elements * size;

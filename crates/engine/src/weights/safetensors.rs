@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::StoredType;
-use super::header::{Container, Entry, Header};
+use super::contents::{Container, Entry, Header};
 use super::source::Source;
 
 const LENGTH: u64 = 8;
@@ -56,7 +56,7 @@ fn entry(value: Value, data: u64) -> Result<Entry, String> {
     Ok(Entry { stored: stored(&dtype), type_name: dtype, shape, start, bytes })
 }
 
-/// The format's names of types that this program has a reader for.
+/// The format's names of the supported types.
 const TYPES: [(&str, StoredType); 12] = [
     ("BOOL", StoredType::Bool),
     ("U8", StoredType::U8),

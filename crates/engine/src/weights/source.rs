@@ -1,4 +1,4 @@
-//! Bytes of a weight file, read where they are wanted.
+//! Access to the bytes of a weight file.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -7,20 +7,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Of all weight files of this process: whoever waits for a model sees by it how far loading is.
+/// Bytes read of all weight files of this process, which shows the progress of loading.
 static READ: AtomicU64 = AtomicU64::new(0);
 
-/// Bytes that this process has read of weight files.
+/// Bytes of weight files that this process has read.
 pub fn bytes_read() -> u64 {
     READ.load(Ordering::Relaxed)
 }
 
-/// Counts bytes of weight files that were read.
+/// Adds to [`bytes_read`].
 pub(super) fn count(bytes: usize) {
     READ.fetch_add(bytes as u64, Ordering::Relaxed);
 }
 
-/// An open file, or one inside the binary. Reading needs no position, so threads may share it.
+/// An open file, or one inside the binary. Reads have no shared position, so threads may share it.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
     File(Arc<File>, u64),
@@ -34,7 +34,7 @@ impl Source {
         Ok(Self::File(Arc::new(file), bytes))
     }
 
-    /// Bytes in all, as found when it was opened.
+    /// Length in bytes when it was opened.
     pub(crate) fn len(&self) -> u64 {
         match self {
             Self::File(_, bytes) => *bytes,
@@ -42,7 +42,7 @@ impl Source {
         }
     }
 
-    /// Fills `buffer` from `start` on.
+    /// Fills `buffer` with the bytes from `start` on.
     pub(crate) fn read_at(&self, buffer: &mut [u8], start: u64) -> io::Result<()> {
         count(buffer.len());
         match self {
@@ -58,13 +58,13 @@ impl Source {
 
     /// The first bytes, at most `most`.
     pub(crate) fn beginning(&self, most: u64) -> io::Result<Vec<u8>> {
-        // `most` is a constant of ours, so that no file decides how much is taken.
+        // `most` is a constant of ours, so no file decides how much memory this takes.
         let mut bytes = vec![0; most.min(self.len()) as usize];
         self.read_at(&mut bytes, 0)?;
         Ok(bytes)
     }
 
-    /// A reader from the beginning.
+    /// A reader that starts at the beginning.
     pub(crate) fn reader(&self) -> Reader<'_> {
         Reader { source: self, position: 0 }
     }

@@ -1,4 +1,4 @@
-//! How numbers lie in a file.
+//! Types of stored numbers.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ pub enum StoredType {
 }
 
 impl StoredType {
-    /// Elements of a block and its bytes; plain numbers are blocks of one.
+    /// Numbers in a block, and bytes of a block; plain numbers are blocks of one.
     pub const fn block(self) -> (usize, usize) {
         match self {
             Self::Bool | Self::U8 | Self::I8 | Self::F8E4M3 | Self::F8E5M2 => (1, 1),
@@ -53,7 +53,7 @@ impl StoredType {
         }
     }
 
-    /// Bytes of a tensor of that shape; None where its rows are no whole blocks or the number is too large.
+    /// Bytes of a tensor of this shape; None if its rows are not whole blocks or the result is too large.
     pub fn bytes(self, shape: &[usize]) -> Option<u64> {
         let (elements, bytes) = self.block();
         if !shape.last().copied().unwrap_or(1).is_multiple_of(elements) {
@@ -80,12 +80,12 @@ impl StoredType {
         }
     }
 
-    /// Whether it holds one byte a number in eight-bit floating point.
+    /// Whether it is an eight-bit floating point type.
     pub const fn is_fp8(self) -> bool {
         matches!(self, Self::F8E4M3 | Self::F8E5M2)
     }
 
-    /// Whether weights may be added to without rounding their sum to a coarse grid: bf16, f16, f32 and f64.
+    /// Whether changes can be added to weights without rounding the sum to a coarse grid: bf16, f16, f32 and f64.
     pub const fn is_wide_float(self) -> bool {
         matches!(self, Self::F16 | Self::BF16 | Self::F32 | Self::F64)
     }

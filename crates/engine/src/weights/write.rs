@@ -1,4 +1,4 @@
-//! Headers of weight files that are to be written.
+//! Writes headers of weight files.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use serde_json::{Map, json};
 
 use super::{StoredType, gguf_number, safetensors_name};
 
-/// Where tensors begin in a GGUF file: at multiples of this, unless its metadata says another.
+/// Alignment in bytes of tensors in a GGUF file, unless its metadata sets another.
 pub const GGUF_ALIGNMENT: usize = 32;
 
-/// A tensor that a file is to have.
+/// A tensor to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
     /// Its name.
@@ -21,14 +21,14 @@ pub struct Placed {
 }
 
 impl Placed {
-    /// Bytes of its numbers; 0 where its rows are no whole blocks of its type.
+    /// Bytes of its numbers; 0 if its rows are not whole blocks of its type.
     pub fn bytes(&self) -> u64 {
         self.stored.bytes(&self.shape).unwrap_or(0)
     }
 }
 
-/// All that comes before the numbers of a GGUF file. These follow in the order of `tensors`, each filled up to a multiple
-/// of [`GGUF_ALIGNMENT`].
+/// Everything before the numbers of a GGUF file. These follow in the order of `tensors`, each padded to a multiple of
+/// [`GGUF_ALIGNMENT`] bytes.
 pub fn gguf_header(tensors: &[&Placed], metadata: &BTreeMap<String, String>) -> Vec<u8> {
     const VERSION: u32 = 3;
     const TEXT: u32 = 8;
@@ -52,7 +52,7 @@ pub fn gguf_header(tensors: &[&Placed], metadata: &BTreeMap<String, String>) -> 
     header
 }
 
-/// All that comes before the numbers of a safetensors file. These follow in the order of `tensors`, without gaps.
+/// Everything before the numbers of a safetensors file. These follow in the order of `tensors`, without gaps.
 pub fn safetensors_header(tensors: &[&Placed], metadata: &BTreeMap<String, String>) -> Vec<u8> {
     const BLOCK: usize = 8;
     let mut entries = Map::new();

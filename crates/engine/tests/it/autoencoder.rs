@@ -1,4 +1,4 @@
-//! The autoencoder in chunks against candle's, which works on whole maps; and what it says it takes.
+//! The autoencoder in chunks against candle's, which works on whole maps; and its memory against the estimate.
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Module, VarBuilder};

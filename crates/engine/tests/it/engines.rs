@@ -1,4 +1,4 @@
-//! What holds of every engine: half-drawn pictures go on as if nothing had happened.
+//! Rules for every engine: interrupting a picture and resuming it does not change it.
 
 use candle_core::{DType, Device};
 use uso_engine::{Engine, Error, Image, ModelFiles, PositionShift, Request, Scripted, Steps, Uso};
@@ -32,7 +32,7 @@ pub(crate) fn request() -> Request {
     }
 }
 
-pub(crate) fn draw<E: Engine>(engine: &mut E, mut sample: E::Sample) -> Result<Image, Error> {
+pub(crate) fn generate<E: Engine>(engine: &mut E, mut sample: E::Sample) -> Result<Image, Error> {
     while !engine.steps(&sample).is_done() {
         engine.step(&mut sample)?;
     }
@@ -53,7 +53,7 @@ fn goes_on_from_every_step<E: Engine>(first: &mut E, second: &mut E) {
     for (step, checkpoint) in checkpoints.iter().enumerate() {
         let sample = second.resume(&request, checkpoint).unwrap();
         assert_eq!(second.steps(&sample), Steps { done: step as u32, of: 6 });
-        assert!(draw(second, sample).unwrap() == whole, "another picture after step {step}");
+        assert!(generate(second, sample).unwrap() == whole, "another picture after step {step}");
     }
     assert_eq!(first.fingerprint(), second.fingerprint());
 }
@@ -71,7 +71,7 @@ fn so_does_a_scripted_one() {
 /// Sets a picture aside before each of its steps, and before it is decoded.
 fn is_the_same_after_it_was_set_aside<E: Engine>(engine: &mut E) {
     let plain = engine.encode(&request()).unwrap();
-    let plain = draw(engine, plain).unwrap();
+    let plain = generate(engine, plain).unwrap();
     let mut sample = engine.encode(&request()).unwrap();
     while !engine.steps(&sample).is_done() {
         engine.set_aside(&mut sample).unwrap();

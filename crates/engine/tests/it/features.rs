@@ -1,8 +1,8 @@
-//! What was encoded once is not encoded again, and no picture depends on it.
+//! Features are encoded once, and no picture depends on the cache.
 
 use uso_engine::{CacheCounts, Engine, Error, Image, PromptTokens, Reference, Request, TokenCount, Uso};
 
-use crate::engines::{draw, mini, request};
+use crate::engines::{generate, mini, request};
 use crate::mini::reference;
 
 /// Every combination of two prompts, two subjects and two styles.
@@ -28,11 +28,11 @@ fn grid() -> Vec<Request> {
 }
 
 fn pictures(uso: &mut Uso) -> Vec<Image> {
-    let mut drawn = |request: &Request| -> Result<Image, Error> {
+    let mut outcome = |request: &Request| -> Result<Image, Error> {
         let sample = uso.encode(request)?;
-        draw(uso, sample)
+        generate(uso, sample)
     };
-    grid().iter().map(|request| drawn(request).unwrap()).collect()
+    grid().iter().map(|request| outcome(request).unwrap()).collect()
 }
 
 #[test]

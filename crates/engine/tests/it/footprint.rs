@@ -1,4 +1,4 @@
-//! What a sample is said to take grows with what makes it larger.
+//! The estimated memory of a sample grows with its sizes.
 
 use uso_engine::{Engine, Footprint, Request};
 

@@ -1,4 +1,4 @@
-//! The same small model in the formats that weights are published in draws the same picture.
+//! The same small model gives the same picture in all formats that weights are published in.
 
 use std::collections::BTreeMap;
 
@@ -16,11 +16,11 @@ const CASE: &str = "subject_two_styles";
 /// Relative L2 distance of latents where the numbers are the same.
 const SAME: f64 = 1e-4;
 
-pub(crate) fn draw(files: &ModelFiles) -> Vec<f64> {
-    draw_with(files, &Setup::new(Device::Cpu, DType::F32))
+pub(crate) fn generate(files: &ModelFiles) -> Vec<f64> {
+    generate_with(files, &Setup::new(Device::Cpu, DType::F32))
 }
 
-pub(crate) fn draw_with(files: &ModelFiles, setup: &Setup) -> Vec<f64> {
+pub(crate) fn generate_with(files: &ModelFiles, setup: &Setup) -> Vec<f64> {
     let mut uso = Uso::load_with(files, setup).unwrap();
     let mut sample = uso.encode(&Case::read(CASE).request()).unwrap();
     while !sample.steps().is_done() {
@@ -41,7 +41,7 @@ pub(crate) fn recorded() -> Vec<f64> {
 }
 
 fn assert_same(what: &str, copy: &Copy) {
-    let apart = distance(&draw(&copy.files()), &recorded());
+    let apart = distance(&generate(&copy.files()), &recorded());
     assert!(apart <= SAME, "{what}: {apart:e}");
 }
 
@@ -116,7 +116,7 @@ fn an_all_in_one_checkpoint_is_taken_apart() {
     let copy = Copy::new();
     let all = all_in_one(&copy);
     write_safetensors(&copy.path("FLUX.1-dev/flux1-dev-fp8.safetensors"), &all, &[]);
-    // The encoders' small files lie where they lay; beside the checkpoint is none of theirs.
+    // The encoders' small files stay in place; there are none beside the checkpoint.
     for (part, file) in [("t5-xxl", "config.json"), ("clip-vit-l14", "config.json")] {
         assert!(copy.path(&format!("{part}/{file}")).is_file());
     }
@@ -194,7 +194,7 @@ pub(crate) fn lora_in(style: &str, tensors: &BTreeMap<String, Tensor>) -> Tensor
     written
 }
 
-/// Queries, keys and values apart.
+/// Separate queries, keys and values.
 fn diffusers(layer: &str, down: &Tensor, up: &Tensor, put: &mut impl FnMut(String, &Tensor)) {
     let (kind, rest) = layer.split_once('.').unwrap();
     let (index, layer) = rest.split_once('.').unwrap();
@@ -270,7 +270,7 @@ fn numbers(lowered: &Raw) -> Raw {
     raw(&tensor, Kind::F32)
 }
 
-/// The share of the LoRA's effect on the picture that a model keeps, its twin's being whole.
+/// The share of the LoRA's effect on the picture that a model keeps, compared with its twin.
 fn kept(ours: &[f64], twin: &Copy, theirs: &[f64]) -> f64 {
     let lora = read(&twin.path(LORA));
     let none = lora.iter().map(|(name, tensor)| {
@@ -278,14 +278,14 @@ fn kept(ours: &[f64], twin: &Copy, theirs: &[f64]) -> f64 {
         (name.clone(), raw(&(tensor.to_dtype(DType::F32).unwrap() * factor).unwrap(), Kind::F32))
     });
     write_safetensors(&twin.path(LORA), &none.collect(), &[]);
-    let without = draw(&twin.files());
+    let without = generate(&twin.files());
     let effect = || theirs.iter().zip(&without).map(|(a, b)| a - b);
     let product: f64 = ours.iter().zip(&without).map(|(a, b)| a - b).zip(effect()).map(|(a, b)| a * b).sum();
     product / effect().map(|x| x * x).sum::<f64>()
 }
 
 pub(crate) fn assert_like_its_twin(what: &str, [copy, twin]: [Copy; 2], limit: f64) {
-    let (ours, theirs) = (draw(&copy.files()), draw(&twin.files()));
+    let (ours, theirs) = (generate(&copy.files()), generate(&twin.files()));
     let apart = distance(&ours, &theirs);
     assert!(apart <= limit, "{what}: {apart:e}");
     let kept = kept(&ours, &twin, &theirs);
@@ -371,9 +371,9 @@ fn blocks_of_ggml_are_what_they_say() {
 }
 
 #[test]
-fn tiers_and_a_t5_on_the_host_draw_nearly_the_same() {
+fn tiers_and_a_t5_on_the_host_give_nearly_the_same() {
     let plain = Setup::new(Device::Cpu, DType::F32);
-    // Most rows of this model are 64 long, no whole blocks of 256: q4_k changes few of its matrices.
+    // Most rows of this model are 64 long, not whole blocks of 256: q4_k changes few of its matrices.
     for (tier, t5, limit) in [
         (Tier::Q8_0, T5Place::Device, 3e-2),
         (Tier::Fp8, T5Place::Device, 2e-1),
@@ -382,7 +382,7 @@ fn tiers_and_a_t5_on_the_host_draw_nearly_the_same() {
     ] {
         let placement = Placement { keep: Keep::Tier(tier), t5, ..Placement::default() };
         let setup = Setup { placement, ..plain.clone() };
-        let apart = distance(&draw_with(&Copy::new().files(), &setup), &recorded());
+        let apart = distance(&generate_with(&Copy::new().files(), &setup), &recorded());
         assert!(apart <= limit, "{tier} {t5}: {apart}");
         assert!(apart > 1e-5, "{tier} {t5} changes nothing");
     }
@@ -392,20 +392,24 @@ fn tiers_and_a_t5_on_the_host_draw_nearly_the_same() {
 fn where_parts_lie_changes_no_number() {
     let all = Placement::default();
     let copy = Copy::new();
-    let draw =
-        |placement| draw_with(&copy.files(), &Setup { placement, ..Setup::new(Device::Cpu, DType::F32) });
-    let resident = draw(all);
+    let generate =
+        |placement| generate_with(&copy.files(), &Setup { placement, ..Setup::new(Device::Cpu, DType::F32) });
+    let resident = generate(all);
     for placement in [
         Placement { blocks: Blocks::Streamed, ..all },
         Placement { modulations: Place::Host, ..all },
         Placement { t5: T5Place::Streamed, ..all },
         Placement { encoders: Place::Host, maps: Place::Host, ..all },
     ] {
-        assert_eq!(draw(placement), resident, "{placement:?}");
+        assert_eq!(generate(placement), resident, "{placement:?}");
     }
     let q8 = Placement { keep: Keep::Tier(Tier::Q8_0), ..all };
     let streamed = Placement { blocks: Blocks::Streamed, modulations: Place::Host, ..q8 };
-    assert_eq!(draw(streamed), draw(q8), "with blocks that are quantised and merged as they are read");
+    assert_eq!(
+        generate(streamed),
+        generate(q8),
+        "with blocks that are quantised and merged as they are read"
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Files that make the libraries which read them panic: refused by name, like any other that is broken.
+//! Files that make the libraries which read them panic are refused by name, like other broken files.
 
 use std::fs;
 use std::io::Write;
@@ -8,7 +8,7 @@ use uso_engine::tokenize::{ClipTokenizer, T5Tokenizer};
 use uso_engine::{Error, Model, ModelFiles};
 use zip::write::SimpleFileOptions;
 
-/// What `torch.save` writes, around this pickle.
+/// A `torch.save` file with this pickle.
 fn write_pickle(path: &Path, pickle: &[u8]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let mut zip = zip::ZipWriter::new(fs::File::create(path).unwrap());

@@ -1,4 +1,4 @@
-//! Decoding: our own choices where they differ from the reference's, and hostile files.
+//! Decoding: where we differ from the reference on purpose, and hostile files.
 
 use uso_engine::{DecodeLimits, Error, Image};
 

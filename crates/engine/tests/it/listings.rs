@@ -1,5 +1,5 @@
-//! Published files at their real sizes, as headers with holes behind them: what they are is seen at once, and every
-//! tensor has its place.
+//! Published files at their real sizes, as headers before sparse data: they are recognised at once, and every tensor
+//! has its place.
 
 use std::path::Path;
 

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use uso_engine::{Engine, ExtraLora, Setup, Uso};
 
-use crate::formats::{distance, draw_with};
+use crate::formats::{distance, generate_with};
 use crate::model_folder::{Copy, LORA};
 use crate::published::{Kind, raw, read, write_safetensors};
 
@@ -21,14 +21,14 @@ fn refusal(copy: &Copy, file: &str) -> String {
 fn a_lora_adds_its_changes_times_its_weight() {
     let copy = Copy::new();
     let plain = Setup::new(Device::Cpu, DType::F32);
-    let with = draw_with(&copy.files(), &plain);
+    let with = generate_with(&copy.files(), &plain);
     // USO's own once more, taken away: what is left is the transformer without it.
-    let none = draw_with(&copy.files(), &setup(&copy, LORA, -1.0));
+    let none = generate_with(&copy.files(), &setup(&copy, LORA, -1.0));
     let zeros = Copy::new();
     zeros.edit(LORA, |tensors| {
         tensors.values_mut().for_each(|tensor| *tensor = tensor.zeros_like().unwrap());
     });
-    assert!(distance(&none, &draw_with(&zeros.files(), &plain)) < 1e-4);
+    assert!(distance(&none, &generate_with(&zeros.files(), &plain)) < 1e-4);
     assert!(distance(&none, &with) > 1e-3);
 }
 

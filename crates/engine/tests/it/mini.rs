@@ -1,4 +1,4 @@
-//! The bundled model: its recorded pictures, and that it is what a caller gets without a folder.
+//! The bundled model: its recorded pictures, and that it is the default without a folder.
 
 use candle_core::{DType, Device};
 use serde::Deserialize;

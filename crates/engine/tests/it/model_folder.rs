@@ -1,4 +1,4 @@
-//! What a model folder may look like, and what a faulty one is told.
+//! Layouts of model folders, and the errors for faulty ones.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

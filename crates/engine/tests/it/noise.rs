@@ -1,4 +1,4 @@
-//! Start noise, bit for bit.
+//! Initial noise, bit for bit.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ fn every_recorded_float32_value_is_the_same_bit_for_bit() {
     let mut compared = 0;
     for (name, theirs) in recorded {
         let Some(name) = name.strip_prefix("vector.") else { continue };
-        // The engine draws float32 only.
+        // The engine makes float32 noise only.
         if theirs.dtype() != DType::F32 {
             continue;
         }
@@ -51,7 +51,7 @@ fn whole_latents_have_the_recorded_digests() {
     for (name, digest) in digests {
         let (count, seed, _) = parse(&name);
         let bytes: Vec<u8> = normal(seed, count).into_iter().flat_map(f32::to_le_bytes).collect();
-        let ours: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let ours = hex::encode(Sha256::digest(&bytes));
         assert_eq!(ours, digest, "{name}");
     }
 }

@@ -1,4 +1,4 @@
-//! A packed model draws what it was packed from, to the precision of its tier, with the LoRA in it.
+//! A packed model gives the picture of the original model, within the precision of its tier, including the LoRA.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use candle_core::{DType, Device};
 use uso_engine::plan::{Keep, Placement};
 use uso_engine::{Engine, Model, ModelFiles, Place, Setup, Tier, Uso, pack};
 
-use crate::formats::{distance, draw, recorded};
+use crate::formats::{distance, generate, recorded};
 use crate::model_folder::{Copy, FLUX};
 use crate::parity::Case;
 use crate::published::{Kind, raw, read, write_safetensors};
@@ -26,14 +26,14 @@ pub(crate) fn packed(copy: &Copy, tier: Tier) -> (tempfile::TempDir, ModelFiles)
 }
 
 #[test]
-fn a_packed_model_needs_nothing_else_and_draws_the_same() {
+fn a_packed_model_needs_nothing_else_and_gives_the_same_picture() {
     // Weights of 64 columns fit blocks of 32, not those of 256: these stay as they are.
     for (tier, limit) in [(Tier::Bf16, 2e-2), (Tier::Q8_0, 3e-2), (Tier::Fp8, 2e-1), (Tier::Q4K, 3e-2)] {
         let (_folder, files) = packed(&Copy::new(), tier);
         let inspection = Model::open(&files).unwrap().inspect();
         assert!(inspection.complete, "{tier}: {inspection:#?}");
         assert_eq!(inspection.packed, Some(tier.to_string()));
-        let apart = distance(&draw(&files), &recorded());
+        let apart = distance(&generate(&files), &recorded());
         assert!(apart <= limit, "{tier}: {apart}");
     }
 }
@@ -97,7 +97,7 @@ fn load(files: &ModelFiles) -> Uso {
     Uso::load(files, &Device::Cpu, DType::F32).unwrap()
 }
 
-/// Whether this process uses bytes of the weight file where they lie.
+/// Whether this process has mapped the weight file.
 #[cfg(target_os = "linux")]
 fn is_mapped(folder: &Path) -> bool {
     let path = folder.join(FILE).canonicalize().unwrap();

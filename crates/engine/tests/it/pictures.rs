@@ -1,4 +1,4 @@
-//! Pictures that the tools of libjpeg, libpng and libwebp make, against what Pillow reads in them, and what is left of a
+//! Pictures made with the tools of libjpeg, libpng and libwebp, against Pillow's reading of them, and what is kept of a
 //! reference. `fixtures/pictures/make.py` made them.
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ enum Recorded {
     Refused(String),
 }
 
-/// What Pillow reads and README says is refused, and how.
+/// What Pillow reads and `ops/docs/api.md` says is refused, and how.
 const REFUSED: [(&str, &str); 5] = [
     ("arithmetic.jpg", "not supported: JPEG with arithmetic coding"),
     ("arithmetic_progressive.jpg", "not supported: JPEG with arithmetic coding"),
@@ -126,7 +126,7 @@ fn a_prepared_reference_is_known_by_the_whole_picture() {
 }
 
 #[test]
-fn a_prepared_reference_draws_what_the_whole_picture_draws() {
+fn a_prepared_reference_gives_the_picture_of_the_whole_one() {
     use uso_engine::Engine as _;
     let bytes = std::fs::read("assets/mini/examples/content_heart.png").unwrap();
     let whole = Request { content_size: 48, ..request() };

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device};
 use uso_engine::{Engine, Image, Model, ModelConfig, ModelFiles, Place, PreviewConfig};
 
-use crate::engines::{draw, mini, request};
+use crate::engines::{generate, mini, request};
 use crate::golden::values;
 use crate::mini::{example_file, examples, reference};
 
@@ -134,7 +134,7 @@ fn a_preview_changes_nothing() {
         uso.preview(&watched).unwrap();
     }
     let plain = uso.encode(&request()).unwrap();
-    assert!(uso.decode(&watched).unwrap() == draw(&mut uso, plain).unwrap());
+    assert!(uso.decode(&watched).unwrap() == generate(&mut uso, plain).unwrap());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the largest references take while they are prepared, against what is said before.
+//! Memory for preparing the largest references, against the estimate.
 
 use std::io::Write;
 use std::process::Command;
@@ -85,7 +85,7 @@ fn preparing_takes_no_more_than_is_said_before() {
     }
 }
 
-/// Nothing of what a header announces is taken before somebody knows how much it is.
+/// No memory for the announced pixels is allocated before the caller knows how much it is.
 #[test]
 fn what_hostile_files_announce_is_said_before_it_is_taken() {
     let said = |bytes: &[u8]| Preparation::new(bytes, purpose(), &DecodeLimits::default()).unwrap().bytes();

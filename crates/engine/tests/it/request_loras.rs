@@ -98,7 +98,7 @@ fn with(uso: &mut Uso, name: &str, weight: f64) -> Vec<f64> {
 }
 
 #[test]
-fn it_draws_as_the_same_lora_merged_does() {
+fn it_gives_the_picture_of_the_same_lora_merged() {
     let copy = folder();
     let mut uso = load(&copy, &setup(&copy));
     let plain = latent(&mut uso, Vec::new());

@@ -4,19 +4,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use uso_engine::{CacheCounts, Engine, Error, Footprint, Image, Request, Script, Scripted};
 
-use crate::engines::{draw, request, scripted};
+use crate::engines::{generate, request, scripted};
 
 #[test]
 fn a_script_decides_what_fails_and_a_second_try_may_succeed() {
     let mut engine = scripted("fail=0.5,seed=1");
-    let drawn = (0..200).map(|_| {
+    let outcomes = (0..200).map(|_| {
         let sample = engine.encode(&request()).unwrap();
-        draw(&mut engine, sample)
+        generate(&mut engine, sample)
     });
-    let drawn: Vec<_> = drawn.collect();
-    let failed = drawn.iter().filter(|drawn| matches!(drawn, Err(Error::Scripted))).count();
+    let outcomes: Vec<_> = outcomes.collect();
+    let failed = outcomes.iter().filter(|outcome| matches!(outcome, Err(Error::Scripted))).count();
     assert!((60..140).contains(&failed), "{failed} of 200 failed");
-    let mut pictures = drawn.iter().flatten();
+    let mut pictures = outcomes.iter().flatten();
     let first = pictures.next().unwrap();
     assert!(pictures.all(|picture| picture == first), "one request, several pictures");
     let other = Request { seed: 1, ..request() };
@@ -25,7 +25,7 @@ fn a_script_decides_what_fails_and_a_second_try_may_succeed() {
 
     let mut engine = scripted("panic=1");
     let sample = engine.encode(&request()).unwrap();
-    assert!(catch_unwind(AssertUnwindSafe(|| draw(&mut engine, sample))).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| generate(&mut engine, sample))).is_err());
 }
 
 #[test]
@@ -47,24 +47,25 @@ fn a_script_that_makes_no_sense_is_refused_by_word() {
     }
 }
 
-/// What becomes of 200 pictures of one request.
+/// The outcomes of 200 pictures of one request.
 fn outcomes(engine: &mut Scripted) -> Vec<Result<Image, Error>> {
-    let mut drawn = || {
+    let mut outcome = || {
         let sample = engine.encode(&request())?;
-        draw(engine, sample)
+        generate(engine, sample)
     };
-    (0..200).map(|_| drawn()).collect()
+    (0..200).map(|_| outcome()).collect()
 }
 
 #[test]
 fn some_pictures_turn_out_useless_the_others_as_ever() {
     let good = outcomes(&mut scripted("")).pop().unwrap().unwrap();
-    let drawn = outcomes(&mut scripted("nan=0.3,flat=0.3,seed=2"));
-    let of =
-        |wanted: &dyn Fn(&Result<Image, Error>) -> bool| drawn.iter().filter(|drawn| wanted(drawn)).count();
-    let broken = of(&|drawn| matches!(drawn, Err(Error::NotFinite { step: 6, steps: 6 })));
-    let flat = of(&|drawn| drawn.as_ref().is_ok_and(Image::is_flat));
-    let same = of(&|drawn| drawn.as_ref().is_ok_and(|image| *image == good));
+    let outcomes = outcomes(&mut scripted("nan=0.3,flat=0.3,seed=2"));
+    let of = |wanted: &dyn Fn(&Result<Image, Error>) -> bool| {
+        outcomes.iter().filter(|outcome| wanted(outcome)).count()
+    };
+    let broken = of(&|outcome| matches!(outcome, Err(Error::NotFinite { step: 6, steps: 6 })));
+    let flat = of(&|outcome| outcome.as_ref().is_ok_and(Image::is_flat));
+    let same = of(&|outcome| outcome.as_ref().is_ok_and(|image| *image == good));
     assert!((35..85).contains(&broken), "{broken} of 200 were not finite");
     assert!((35..85).contains(&flat), "{flat} of 200 were flat");
     assert_eq!(broken + flat + same, 200);
@@ -76,11 +77,11 @@ fn a_request_that_is_too_large_stays_so_however_often_it_is_tried() {
     let mut too_large = 0;
     for seed in 0..100 {
         let request = Request { seed, width: 1024, height: 512, ..request() };
-        let mut drawn = || {
+        let mut outcome = || {
             let sample = engine.encode(&request)?;
-            draw(&mut engine, sample)
+            generate(&mut engine, sample)
         };
-        let twice = [drawn(), drawn()];
+        let twice = [outcome(), outcome()];
         match &twice {
             [Err(Error::OutOfMemory { need: Some(4_194_304), free: Some(1024) }), Err(_)] => too_large += 1,
             [first, second] => assert_eq!(first.as_ref().unwrap(), second.as_ref().unwrap()),
@@ -127,7 +128,7 @@ fn a_preview_follows_the_steps_and_changes_nothing() {
     }
     assert!(previews.windows(2).all(|pair| pair[0] != pair[1]));
     let plain = engine.encode(&request()).unwrap();
-    assert_eq!(engine.decode(&sample).unwrap(), draw(&mut engine, plain).unwrap());
+    assert_eq!(engine.decode(&sample).unwrap(), generate(&mut engine, plain).unwrap());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A model that went wrong is found out before it draws for anybody.
+//! A damaged model is found out before it gets jobs.
 
 use candle_core::{DType, Device, Tensor};
 use uso_engine::{Engine, Error, ModelFiles, Tier, Uso};
@@ -64,7 +64,7 @@ fn numbers_that_are_none_are_found() {
 }
 
 #[test]
-fn weights_in_another_order_draw_another_picture() {
+fn weights_in_another_order_give_another_picture() {
     let projector = "USO/uso_flux_v1.0/projector.safetensors";
     for (file, name) in [
         (FLUX, "single_blocks.1.linear1.weight"),
@@ -136,7 +136,7 @@ fn a_lora_without_effect_is_named() {
         assert!(reason.contains("LoRA") && reason.contains(LORA) && reason.contains("nothing"), "{reason}");
     }
     self_test(&in_eight_bits(Copy::new()).files(), DType::F32).unwrap();
-    // In a packed file nobody can tell any more.
+    // In a packed file this cannot be told any more.
     let (_folder, files) = packed(&without_effect(), Tier::Q8_0);
     self_test(&files, DType::F32).unwrap();
 }

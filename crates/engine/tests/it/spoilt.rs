@@ -1,4 +1,4 @@
-//! Files that are spoilt one tensor at a time, in every format: what is refused, and that file and tensor are named.
+//! Files that are damaged one tensor at a time, in every format: they are refused, and the error names file and tensor.
 
 use std::fs::OpenOptions;
 
@@ -10,7 +10,7 @@ use crate::formats::{all_in_one, lora_in, scaled, t5_gguf_name};
 use crate::model_folder::{AE, CLIP, Copy, FLUX, LORA, PROJECTOR, SIGLIP, T5};
 use crate::published::{Kind, Raw, Tensors, raw, read, write_hole};
 
-/// How a tensor is spoilt.
+/// How a tensor is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Spoilt {
     Dropped,
@@ -111,7 +111,7 @@ impl Format {
                 if tensor.kind.bytes(&tensor.shape) == 0 && way == Spoilt::Cut {
                     continue;
                 }
-                // Under another name it is one that nobody knows.
+                // Under another name it is unknown.
                 if spare(name) && way == Spoilt::Renamed {
                     continue;
                 }
@@ -128,7 +128,7 @@ impl Format {
         assert!(refused > self.tensors.len());
     }
 
-    /// What becomes of a tensor that nobody knows: it is refused by name, or only named.
+    /// How an unknown tensor is handled: refused by name, or only reported.
     fn check_added(&self, name: &str, is_refused: bool) {
         let mut tensors = self.tensors.clone();
         tensors.insert(name.into(), Raw { kind: Kind::BF16, shape: vec![32], bytes: Vec::new() });

@@ -112,7 +112,7 @@ fn requests_without_one_keep_their_digest() {
         [0.0, -0.0, 0.1, 0.2].map(|step_cache| asking(6, step_cache).digest()).into();
     assert_eq!(digests.len(), 3);
     let plain = Request { content: None, styles: Vec::new(), ..asking(6, 0.0) };
-    // As it was before there was one.
+    // The same as before step caches existed.
     assert_eq!(plain.digest(), "f62e0b129266440390db6e1d68ce26497a8dbe9256caccd2387f953f46014637");
 }
 

@@ -97,7 +97,7 @@ fn wide() -> Copy {
 }
 
 #[test]
-fn every_type_of_block_draws_what_its_numbers_say_and_keeps_the_lora() {
+fn every_type_of_block_computes_with_its_own_numbers_and_keeps_the_lora() {
     use GgmlDType::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
     for blocks in [Q8_0, Q6K, Q5K, Q5_1, Q5_0, Q4K, Q4_1, Q4_0] {
         let lower = |name: &str, tensor: &Tensor| {

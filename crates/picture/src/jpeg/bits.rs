@@ -1,4 +1,4 @@
-//! Coded data, bit by bit.
+//! Reads coded data bit by bit.
 
 use super::segments::{RST0, marker};
 use crate::Error;
@@ -6,11 +6,11 @@ use crate::Error;
 pub(crate) struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// The next bits, from the highest on.
+    /// The next bits, from the highest bit on.
     ahead: u64,
-    /// How many they are.
+    /// Number of bits in it.
     count: u32,
-    /// How many of them, the last ones, stand for what is not there.
+    /// How many of the last bits are padding beyond the end of the data.
     missing: u32,
 }
 
@@ -19,12 +19,12 @@ impl<'a> Bits<'a> {
         Self { bytes, at, ahead: 0, count: 0, missing: 0 }
     }
 
-    /// No further than the next marker begins.
+    /// Offset of the next byte; never beyond the start of the next marker.
     pub(crate) fn at(&self) -> usize {
         self.at
     }
 
-    /// Sees to it that a code and the value behind it are there.
+    /// Reads enough bits for a code and its value.
     pub(crate) fn refill(&mut self) {
         if self.count >= 32 {
             return;
@@ -39,14 +39,14 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// None at a marker and at the end of the file.
+    /// The next byte; none at a marker and at the end of the file.
     fn next_byte(&mut self) -> Option<u8> {
         let byte = *self.bytes.get(self.at)?;
         self.at += 1;
         if byte != 0xff {
             return Some(byte);
         }
-        // A value of 255 has a zero behind it.
+        // A byte of 255 is followed by a zero.
         let begin = self.at - 1;
         while self.bytes.get(self.at) == Some(&0xff) {
             self.at += 1;
@@ -77,23 +77,23 @@ impl<'a> Bits<'a> {
         value
     }
 
-    /// A value of that many bits: those whose first is 0 are negative.
+    /// A value of `count` bits; it is negative if its first bit is 0.
     pub(crate) fn signed(&mut self, count: u32) -> i32 {
         let value = self.take(count);
         if count > 0 && value < 1 << (count - 1) { value - (1 << count) + 1 } else { value }
     }
 
-    /// Fails if more has been taken than there is.
+    /// Fails if more bits were read than there are.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.count >= self.missing {
             return Ok(());
         }
-        // What stands here, if anything, is a marker.
+        // There is a marker here, or nothing.
         marker(self.bytes, self.at)?;
         Err(Error::damaged("coded data ends within the picture"))
     }
 
-    /// Goes on behind the restart marker of that number.
+    /// Skips the restart marker with this number.
     pub(crate) fn restart(&mut self, number: usize) -> Result<(), Error> {
         let (found, end) = marker(self.bytes, self.at)?;
         if found != RST0 + (number % 8) as u8 {

@@ -1,8 +1,8 @@
-//! From a JPEG's components to red, green and blue.
+//! Converts a JPEG's components to red, green and blue.
 
 use super::frame::Frame;
 
-/// What a picture's components are.
+/// Meaning of a picture's components.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Colour {
     Grey,
@@ -10,12 +10,12 @@ pub(crate) enum Colour {
     /// Luminance and two chrominances.
     Ycc,
     Cmyk,
-    /// Three of its inks as luminance and chrominance.
+    /// Four inks, three of them as luminance and chrominance.
     Ycck,
 }
 
 impl Colour {
-    /// As libjpeg guesses it, from whether there is a JFIF marker, Adobe's transformation and the components' names.
+    /// As libjpeg guesses it from the JFIF marker, Adobe's transformation and the components' names.
     pub(crate) fn of(frame: &Frame, jfif: bool, adobe: Option<u8>) -> Self {
         let ids: Vec<u8> = frame.components.iter().map(|component| component.id).collect();
         match (ids.len(), adobe) {
@@ -37,7 +37,7 @@ impl Colour {
             Self::Grey => [at(0, x); 3],
             Self::Rgb => [at(0, x), at(1, x), at(2, x)],
             Self::Ycc => ycc(at(0, x), at(1, x), at(2, x)),
-            // Inks are stored as Adobe does, as what they leave of the light.
+            // Inks are stored inverted, as Adobe does.
             Self::Cmyk => [0, 1, 2].map(|ink| left(at(ink, x), at(3, x))),
             Self::Ycck => ycc(at(0, x), at(1, x), at(2, x)).map(|ink| left(255 - ink, at(3, x))),
         }));
@@ -52,7 +52,7 @@ fn ycc(y: u8, blue: u8, red: u8) -> [u8; 3] {
     [sum(91881 * red), sum(-22554 * blue - 46802 * red), sum(116130 * blue)]
 }
 
-/// The light that an ink leaves of what black leaves, both inverted.
+/// The light that remains after an ink and black, both stored inverted.
 fn left(ink: u8, black: u8) -> u8 {
     let product = u32::from(255 - ink) * u32::from(black) + 128;
     black - (((product >> 8) + product) >> 8) as u8

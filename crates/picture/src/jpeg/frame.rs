@@ -1,9 +1,9 @@
-//! What a frame header says, and which sizes follow from it.
+//! The frame header, and the sizes that follow from it.
 
 use super::segments::Segment;
 use crate::Error;
 
-/// Values along a side of a block, and in all.
+/// Values along a side of a block, and in the whole block.
 pub(crate) const SIDE: usize = 8;
 pub(crate) const BLOCK: usize = SIDE * SIDE;
 
@@ -14,7 +14,7 @@ pub(crate) struct Frame {
     /// The largest sampling factors.
     pub(crate) across: usize,
     pub(crate) down: usize,
-    /// Units of interleaved scans.
+    /// Number of units of interleaved scans.
     pub(crate) units_wide: usize,
     pub(crate) units_high: usize,
     pub(crate) components: Vec<Component>,
@@ -25,15 +25,15 @@ pub(crate) struct Component {
     /// Sampling factors.
     pub(crate) across: usize,
     pub(crate) down: usize,
-    /// Which table its values are divided by.
+    /// Index of its quantisation table.
     pub(crate) quantisation: usize,
-    /// Values that the picture has of it.
+    /// Columns and rows of its values in the picture.
     pub(crate) width: usize,
     pub(crate) height: usize,
-    /// Blocks that these fill.
+    /// Blocks that these values fill.
     pub(crate) blocks_wide: usize,
     pub(crate) blocks_high: usize,
-    /// Blocks of a row in interleaved scans, where units are filled up.
+    /// Blocks of a row in interleaved scans, where units are padded.
     pub(crate) row: usize,
 }
 
@@ -64,7 +64,7 @@ impl Frame {
         if width == 0 || height == 0 {
             return Err(Error::damaged("it has no pixels"));
         }
-        // Of one component alone, factors mean nothing.
+        // With a single component, sampling factors have no meaning.
         let factors = |entry: &[u8]| match list.len() {
             3 => (1, 1),
             _ => (usize::from(entry[1] >> 4), usize::from(entry[1] & 15)),
@@ -98,7 +98,7 @@ impl Frame {
         Ok(Self { progressive, width, height, across, down, units_wide, units_high, components })
     }
 
-    /// Blocks of a component, filled up.
+    /// Blocks of a component, including padding.
     pub(crate) fn blocks(&self, component: &Component) -> usize {
         component.row * self.units_high * component.down
     }

@@ -3,22 +3,22 @@
 use super::bits::Bits;
 use crate::Error;
 
-/// Codes up to this length are looked up at once.
+/// Codes up to this length are found with one lookup.
 const QUICK: u32 = 9;
 const LONGEST: usize = 16;
 
 pub(crate) struct Huffman {
-    /// Length and value by the next bits; length 0 for longer codes.
+    /// Length and value for the next bits; length 0 for longer codes.
     quick: Vec<(u8, u8)>,
-    /// By length: one more than the largest code, filled up with zeros to the longest length; and what is added to a
-    /// code for the place of its value.
+    /// By length: one more than the largest code, padded with zeros to the longest length; and the offset from a code
+    /// to the index of its value.
     limit: [u32; LONGEST + 1],
     offset: [i32; LONGEST + 1],
     values: Vec<u8>,
 }
 
 impl Huffman {
-    /// From how many codes there are of each length and the values in the order of their codes.
+    /// Builds a table from the number of codes of each length, and the values in the order of their codes.
     pub(crate) fn new(counts: &[u8; LONGEST], values: &[u8]) -> Result<Self, Error> {
         let mut table = Self {
             quick: vec![(0, 0); 1 << QUICK],
@@ -68,8 +68,8 @@ impl Huffman {
     }
 }
 
-/// The tables of the standard, which frames of videos leave out: for values of luminance and chrominance that come
-/// first in a block, and for the others.
+/// The standard's tables, which frames of videos leave out: for the first value of a block of luminance and
+/// chrominance, and for the other values.
 pub(crate) fn usual(others: bool, chrominance: bool) -> Result<Huffman, Error> {
     match (others, chrominance) {
         (false, false) => Huffman::new(&[0, 1, 5, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0], &FIRST),

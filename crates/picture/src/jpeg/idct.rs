@@ -1,5 +1,5 @@
-//! From coefficients to values, in the whole numbers of libjpeg's slow and exact transform: others differ from it by a
-//! level, which conversion to red, green and blue makes three.
+//! Turns coefficients into values with the integer arithmetic of libjpeg's slow, exact transform. Others differ by one
+//! level, which becomes three after the conversion to red, green and blue.
 
 use super::frame::SIDE;
 use super::scan::Block;
@@ -39,7 +39,7 @@ fn level(value: i64, bits: u32) -> u8 {
     (descale(value, bits) + 128).clamp(0, 255) as u8
 }
 
-/// Eight values of a column or a row, [`CONSTANT_BITS`] larger. The names are libjpeg's.
+/// Eight values of a column or a row, shifted left by [`CONSTANT_BITS`]. The names are libjpeg's.
 fn pass(x: [i64; SIDE]) -> [i64; SIDE] {
     let z1 = (x[2] + x[6]) * 4433;
     let (even2, even3) = (z1 - x[6] * 15137, z1 + x[2] * 6270);

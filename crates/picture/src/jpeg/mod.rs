@@ -1,7 +1,8 @@
-//! JPEG: sequential and progressive, of 8 bits and with Huffman codes, in any order of scans; to the last bit as libjpeg.
+//! JPEG: sequential and progressive, with 8 bits and Huffman codes, in any order of scans. The result is the same as
+//! libjpeg's to the last bit.
 //!
-//! Damaged files are refused where libjpeg would warn and go on with something grey: nobody would hear the warning. Read
-//! first: [`rows`], then `scan.rs`.
+//! Damaged files are refused where libjpeg would warn and continue with grey, because nobody would see the warning.
+//! Read first: [`rows`], then `scan.rs`.
 
 mod bits;
 mod colour;
@@ -21,11 +22,12 @@ use output::Output;
 use scan::{Block, ORDER, Reader, ScanHeader, Tables};
 use segments::{APP0, APP1, APP14, DHT, DQT, DRI, EOI, SOI, SOS, Segment};
 
+use crate::header::Header;
 use crate::turn::Turn;
-use crate::{Error, Header, exif};
+use crate::{Error, exif};
 
-/// A coefficient has at most 14 bits, which may come one by one, but nobody sends them so; scans without end would keep a
-/// decoder busy for hours.
+/// Most scans of a file. A coefficient has at most 14 bits, which could come one by one, but encoders do not do that;
+/// endless scans would keep a decoder busy for hours.
 const MOST_SCANS: usize = 200;
 
 pub(crate) fn size(bytes: &[u8]) -> Option<(u32, u32)> {
@@ -33,7 +35,7 @@ pub(crate) fn size(bytes: &[u8]) -> Option<(u32, u32)> {
     loop {
         let segment = segments::next(bytes, at).ok()?;
         if segment.is_frame() {
-            let side = |at| Some(u32::from(u16::from_be_bytes(crate::kind::array(segment.content, at)?)));
+            let side = |at| Some(u32::from(u16::from_be_bytes(crate::bytes::array(segment.content, at)?)));
             return Some((side(3)?, side(1)?));
         }
         if matches!(segment.marker, SOS | EOI) {
@@ -60,7 +62,7 @@ pub(crate) fn rows(bytes: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), Erro
     let mut file = File::new(bytes);
     let decoded = decode(&mut file, sink);
     match decoded {
-        // What is cut off and filled with zeros looks damaged, too.
+        // A truncated file that is padded with zeros looks damaged, too.
         Err(Error::Damaged(_)) if !has_end(&bytes[file.at..]) => Err(Error::EndsEarly),
         decoded => decoded,
     }
@@ -75,7 +77,7 @@ fn decode(file: &mut File, sink: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
     if file.frame()?.is_one_scan(&scan) { at_once(file, &scan, sink) } else { by_scans(file, scan, sink) }
 }
 
-/// Rows as their coefficients are read.
+/// Decodes rows while their coefficients are read.
 fn at_once(file: &mut File, scan: &ScanHeader, sink: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
     file.keep_tables(scan)?;
     let frame = file.frame()?;
@@ -99,16 +101,16 @@ fn at_once(file: &mut File, scan: &ScanHeader, sink: &mut dyn FnMut(&[u8])) -> R
     file.at = reader.end();
     match file.next_scan()? {
         None => Ok(()),
-        Some(_) => Err(Error::damaged("there is a scan too many")),
+        Some(_) => Err(Error::damaged("there are too many scans")),
     }
 }
 
-/// All coefficients of all scans first.
+/// Reads all coefficients of all scans first.
 fn by_scans(file: &mut File, first: ScanHeader, sink: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
     let frame = file.frame()?;
     let mut planes: Vec<Vec<Block>> =
         frame.components.iter().map(|component| vec![[0; BLOCK]; frame.blocks(component)]).collect();
-    // The lowest bit that was given of each coefficient.
+    // The lowest bit that scans have given of each coefficient.
     let mut known = vec![[None; BLOCK]; frame.components.len()];
     let mut next = Some(first);
     for scans in 1.. {
@@ -145,7 +147,7 @@ fn by_scans(file: &mut File, first: ScanHeader, sink: &mut dyn FnMut(&[u8])) -> 
     Ok(())
 }
 
-/// Adds what a scan gives; tells where it ends.
+/// Adds the coefficients of a scan; gives the offset of its end.
 fn read_scan(file: &File, scan: &ScanHeader, planes: &mut [Vec<Block>]) -> Result<usize, Error> {
     let frame = file.frame()?;
     let mut reader = file.reader(scan)?;
@@ -169,7 +171,7 @@ struct File<'a> {
     at: usize,
     frame: Option<Frame>,
     quantisation: [Option<[u16; BLOCK]>; 4],
-    /// The tables that components had in their first scans.
+    /// The tables of components in their first scans.
     kept: [Option<[u16; BLOCK]>; 4],
     first_codes: [Option<Huffman>; 4],
     other_codes: [Option<Huffman>; 4],
@@ -199,7 +201,7 @@ impl<'a> File<'a> {
         }
     }
 
-    /// Reads on to the data of the next scan, or to the end of the picture.
+    /// Reads up to the data of the next scan, or to the end of the picture.
     fn next_scan(&mut self) -> Result<Option<ScanHeader>, Error> {
         loop {
             let segment = segments::next(self.bytes, self.at)?;
@@ -213,7 +215,7 @@ impl<'a> File<'a> {
                 DHT => self.huffman_tables(segment.content)?,
                 DRI => self.restart_interval = usize::from(short(segment.content, 0)?),
                 _ if segment.is_frame() && self.frame.is_some() => {
-                    return Err(Error::damaged("there is a frame too many"));
+                    return Err(Error::damaged("there is more than one frame"));
                 }
                 _ if segment.is_frame() => self.frame = Some(Frame::read(&segment)?),
                 _ => self.application(&segment),
@@ -276,8 +278,8 @@ impl<'a> File<'a> {
         Ok(Colour::of(self.frame()?, self.jfif, self.adobe))
     }
 
-    /// A component's table is the one that it has when its first scan begins. Codes that a sequential scan lacks are the
-    /// usual ones.
+    /// A component keeps the table that it has when its first scan begins. A sequential scan without codes uses the
+    /// standard ones.
     fn keep_tables(&mut self, scan: &ScanHeader) -> Result<(), Error> {
         let frame = self.frame()?;
         let (progressive, numbers) = (frame.progressive, scan.parts.iter().map(|part| part.component));
@@ -315,14 +317,14 @@ impl<'a> File<'a> {
 }
 
 impl Frame {
-    /// Whether rows can be given as a scan is read.
+    /// Whether rows can be decoded while a scan is read.
     fn is_one_scan(&self, scan: &ScanHeader) -> bool {
         !self.progressive && scan.parts.len() == self.components.len()
     }
 }
 
 fn short(bytes: &[u8], at: usize) -> Result<u16, Error> {
-    let pair = crate::kind::array(bytes, at).ok_or_else(|| Error::damaged("a segment is too short"))?;
+    let pair = crate::bytes::array(bytes, at).ok_or_else(|| Error::damaged("a segment is too short"))?;
     Ok(u16::from_be_bytes(pair))
 }
 

@@ -1,19 +1,19 @@
-//! From blocks to rows of pixels, with no more of the picture in memory than neighbouring rows need.
+//! Turns blocks into rows of pixels, keeping only as much of the picture as neighbouring rows need.
 
 use super::colour::Colour;
 use super::frame::{Component, Frame, SIDE};
 use super::scan::Block;
 use super::{idct, upsample};
 
-/// Rows of units that are kept: the one to be given and its neighbours.
+/// Rows of units to keep: the current one and its neighbours.
 const KEPT: usize = 3;
 
 pub(crate) struct Output<'f> {
     frame: &'f Frame,
     colour: Colour,
-    /// The values of each component, row `y` at `y` modulo the rows kept.
+    /// The values of each component; row `y` is at `y` modulo the number of kept rows.
     values: Vec<Vec<u8>>,
-    /// A row of each, as wide as the picture or a little wider; the same as pixels.
+    /// A row of each component, as wide as the picture or a little wider, and the same row as pixels.
     wide: Vec<Vec<u8>>,
     rgb: Vec<u8>,
 }
@@ -44,8 +44,8 @@ impl<'f> Output<'f> {
         idct::transform(block, table, &mut self.values[component][begin..], stride);
     }
 
-    /// Gives the rows that are complete once the blocks of a row of units are there: its neighbour's above, and its own if
-    /// it is the last.
+    /// Passes on the rows that are complete after the blocks of a row of units: those of the unit row above, and its
+    /// own if it is the last.
     pub(crate) fn give(&mut self, unit: usize, sink: &mut dyn FnMut(&[u8])) {
         let height = SIDE * self.frame.down;
         let end = if unit + 1 == self.frame.units_high { self.frame.height } else { unit * height };

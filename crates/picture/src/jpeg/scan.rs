@@ -1,4 +1,4 @@
-//! Coefficients of blocks, from the coded data of one scan.
+//! Reads the coefficients of blocks from the coded data of a scan.
 
 use super::bits::Bits;
 use super::frame::{BLOCK, Frame};
@@ -6,7 +6,7 @@ use super::huffman::Huffman;
 use super::segments::Segment;
 use crate::Error;
 
-/// Where the coefficients of a block, in the order of their frequency, belong in it.
+/// Places in a block of its coefficients in the order of their frequency (zigzag).
 #[rustfmt::skip]
 pub(crate) const ORDER: [u8; BLOCK] = [
      0,  1,  8, 16,  9,  2,  3, 10, 17, 24, 32, 25, 18, 11,  4,  5,
@@ -17,13 +17,13 @@ pub(crate) const ORDER: [u8; BLOCK] = [
 
 pub(crate) type Block = [i16; BLOCK];
 
-/// What a scan header says.
+/// The scan header.
 pub(crate) struct ScanHeader {
     pub(crate) parts: Vec<Part>,
     /// The first and the last coefficient.
     pub(crate) first: usize,
     pub(crate) last: usize,
-    /// The lowest bit that earlier scans gave, 0 if there were none, and the one that this scan gives.
+    /// The lowest bit that earlier scans gave, 0 if there were none, and the lowest bit that this scan gives.
     pub(crate) above: u32,
     pub(crate) bit: u32,
 }
@@ -37,11 +37,11 @@ pub(crate) struct Part {
 
 impl ScanHeader {
     pub(crate) fn read(segment: &Segment, frame: &Frame) -> Result<Self, Error> {
-        let wrong = || Error::damaged("a scan header that makes no sense");
+        let wrong = || Error::damaged("a scan header contradicts itself");
         let content = segment.content;
         let count = usize::from(*content.first().ok_or_else(wrong)?);
         let list = content.get(1..1 + 2 * count).ok_or_else(wrong)?;
-        let [first, last, bits] = crate::kind::array(content, 1 + 2 * count).ok_or_else(wrong)?;
+        let [first, last, bits] = crate::bytes::array(content, 1 + 2 * count).ok_or_else(wrong)?;
         let mut parts: Vec<Part> = Vec::new();
         for entry in list.chunks_exact(2) {
             let component = frame.components.iter().position(|component| component.id == entry[0]);
@@ -87,7 +87,7 @@ impl ScanHeader {
             && (self.above == 0 || self.above == self.bit + 1)
     }
 
-    /// Columns and rows of its units: blocks, or, where components are interleaved, some blocks of each.
+    /// Columns and rows of its units: blocks, or several blocks of each component if they are interleaved.
     pub(crate) fn units(&self, frame: &Frame) -> (usize, usize) {
         match self.parts.as_slice() {
             [part] => {
@@ -105,7 +105,7 @@ impl ScanHeader {
     }
 }
 
-/// The tables of a part of a scan, those that it needs.
+/// The Huffman tables that a part of a scan needs.
 pub(crate) struct Tables<'t> {
     pub(crate) first: Option<&'t Huffman>,
     pub(crate) others: Option<&'t Huffman>,
@@ -117,12 +117,12 @@ pub(crate) struct Reader<'a, 't> {
     progressive: bool,
     tables: Vec<Tables<'t>>,
     bits: Bits<'a>,
-    /// Units between restart markers, 0 for none; units read.
+    /// Units between restart markers, 0 for none; and units read so far.
     interval: usize,
     read: usize,
-    /// The last first coefficient of each part.
+    /// The previous first coefficient of each part.
     before: [i32; 4],
-    /// Blocks to come in which nothing more is given.
+    /// Number of following blocks without further coefficients.
     run: u32,
 }
 
@@ -137,7 +137,7 @@ impl<'a, 't> Reader<'a, 't> {
         Self { header, progressive, tables, bits, interval, read: 0, before: [0; 4], run: 0 }
     }
 
-    /// Has to be called before each unit.
+    /// Must be called before each unit.
     pub(crate) fn begin_unit(&mut self) -> Result<(), Error> {
         if self.interval > 0 && self.read > 0 && self.read.is_multiple_of(self.interval) {
             self.bits.restart(self.read / self.interval - 1)?;
@@ -148,7 +148,7 @@ impl<'a, 't> Reader<'a, 't> {
         Ok(())
     }
 
-    /// The next block of a part. What earlier scans gave is in it already.
+    /// Reads the next block of a part. It contains what earlier scans gave.
     pub(crate) fn block(&mut self, part: usize, block: &mut Block) -> Result<(), Error> {
         let Self { header, bits, tables, .. } = self;
         let tables = &tables[part];
@@ -170,7 +170,7 @@ impl<'a, 't> Reader<'a, 't> {
         bits.check()
     }
 
-    /// Where the scan ends, or before it.
+    /// Offset at or before the end of the scan.
     pub(crate) fn end(&self) -> usize {
         self.bits.at()
     }
@@ -185,7 +185,7 @@ fn difference(bits: &mut Bits, table: &Huffman, before: &mut i32) -> Result<i32,
     Ok(*before)
 }
 
-/// All coefficients but the first.
+/// Reads all coefficients but the first.
 fn rest(bits: &mut Bits, table: &Huffman, block: &mut Block) -> Result<(), Error> {
     let mut at = 1;
     while at < BLOCK {
@@ -211,7 +211,7 @@ fn place(block: &mut Block, at: usize) -> Result<&mut i16, Error> {
     Ok(&mut block[usize::from(*index)])
 }
 
-/// The high bits of some coefficients.
+/// Reads the high bits of some coefficients.
 fn some(
     bits: &mut Bits,
     table: &Huffman,
@@ -242,7 +242,7 @@ fn some(
     Ok(())
 }
 
-/// One more bit of some coefficients, and those that are no longer zero with it.
+/// Reads one more bit of some coefficients, and those that become non-zero with it.
 fn refine(
     bits: &mut Bits,
     table: &Huffman,
@@ -268,9 +268,9 @@ fn refine(
                     -bit
                 }
             }
-            _ => return Err(Error::damaged("a bit of a coefficient that is none")),
+            _ => return Err(Error::damaged("an invalid bit of a coefficient")),
         };
-        // Bits of those that are there already lie between.
+        // Bits of existing coefficients come in between.
         while at <= header.last {
             let value = place(block, at)?;
             at += 1;

@@ -1,4 +1,4 @@
-//! A JPEG file as it is divided: markers, and what belongs to them.
+//! Splits a JPEG file into segments: markers and their content.
 
 use crate::Error;
 
@@ -17,18 +17,18 @@ pub(crate) const RST0: u8 = 0xd0;
 pub(crate) struct Segment<'a> {
     pub(crate) marker: u8,
     pub(crate) content: &'a [u8],
-    /// Where the next one, or coded data, begins.
+    /// Offset of the next segment or of coded data.
     pub(crate) end: usize,
 }
 
 impl Segment<'_> {
-    /// Whether it begins a frame; the tables among these numbers do not.
+    /// Whether it begins a frame; some of these numbers are tables.
     pub(crate) fn is_frame(&self) -> bool {
         matches!(self.marker, 0xc0..=0xcf) && !matches!(self.marker, DHT | 0xc8 | 0xcc)
     }
 }
 
-/// The next marker from a place on and what stands behind it. Anything else before it is skipped, as everybody does.
+/// The next marker from an offset on, and the offset after it. Other bytes before it are skipped, as in other decoders.
 pub(crate) fn marker(bytes: &[u8], at: usize) -> Result<(u8, usize), Error> {
     let mut after_ff = false;
     for (i, byte) in bytes.iter().enumerate().skip(at) {
@@ -42,14 +42,14 @@ pub(crate) fn marker(bytes: &[u8], at: usize) -> Result<(u8, usize), Error> {
     Err(Error::EndsEarly)
 }
 
-/// The next segment from a place on.
+/// The next segment from an offset on.
 pub(crate) fn next(bytes: &[u8], at: usize) -> Result<Segment<'_>, Error> {
     let (marker, begin) = marker(bytes, at)?;
-    // Without a length.
+    // Markers without a length.
     if matches!(marker, 0x01 | RST0..=EOI) {
         return Ok(Segment { marker, content: &[], end: begin });
     }
-    let Some([high, low]) = crate::kind::array(bytes, begin) else { return Err(Error::EndsEarly) };
+    let Some([high, low]) = crate::bytes::array(bytes, begin) else { return Err(Error::EndsEarly) };
     let length = usize::from(u16::from_be_bytes([high, low]));
     if length < 2 {
         return Err(Error::damaged("a segment without a length"));

@@ -1,10 +1,10 @@
-//! Rows of a component at the width and height of the picture, as libjpeg makes them: where it has half of either, its
-//! values are thought to lie between the picture's, and the nearer of two neighbours counts three times.
+//! Scales rows of a component to the size of the picture, as libjpeg does: if it has half the width or height, its
+//! values lie between those of the picture, and the nearer of two neighbours counts three times.
 
 use super::frame::Component;
 
-/// A component's row `y` of the picture into `out`, of which it has an `across`th and a `down`th; `row` gives one of its
-/// own.
+/// Writes row `y` of the picture to `out`. The component has `across` times fewer columns and `down` times fewer rows;
+/// `row` gives its own rows.
 pub(crate) fn row<'r>(
     component: &Component,
     (across, down): (usize, usize),
@@ -14,10 +14,10 @@ pub(crate) fn row<'r>(
 ) {
     out.clear();
     let nearer = y / down;
-    // The neighbour towards which the row of the picture lies; at the edges the row itself.
+    // The neighbour that is nearer to the row of the picture; at the edges the row itself.
     let is_upper = y.is_multiple_of(2);
     let other = if is_upper { nearer.saturating_sub(1) } else { (nearer + 1).min(component.height - 1) };
-    // Of so few values libjpeg makes no more than copies.
+    // With so few values libjpeg only copies.
     let is_narrow = component.width <= 2;
     match (across, down) {
         (1, 1) => out.extend_from_slice(row(nearer)),
@@ -43,8 +43,8 @@ pub(crate) fn row<'r>(
     }
 }
 
-/// Two of each value, moved a quarter towards its neighbours; what is added to the left and to the right one before the
-/// lowest `bits` are cut.
+/// Makes two values of each one, each a quarter nearer to a neighbour. The two offsets are added to the left and the
+/// right one before the lowest `bits` are dropped.
 fn spread(values: &[u16], bits: u32, (left, right): (u16, u16), out: &mut Vec<u8>) {
     for (i, value) in values.iter().enumerate() {
         let before = values[i.saturating_sub(1)];

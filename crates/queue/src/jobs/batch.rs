@@ -189,7 +189,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Unreachable`]; it is safe to ask again.
-    pub async fn steer_batch(&self, id: &BatchId, operation: BatchOperation) -> Result<bool, Error> {
+    pub async fn control_batch(&self, id: &BatchId, operation: BatchOperation) -> Result<bool, Error> {
         let mut command = self.function(id.shard(), "steer");
         command.arg(id.bytes()).arg(operation.as_str());
         let found: bool = self.0.connection.accept(&command).await?;

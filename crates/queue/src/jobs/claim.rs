@@ -20,7 +20,7 @@ pub struct Claim<'a> {
     pub classes: &'a [Class],
     /// Most jobs.
     pub count: usize,
-    /// Whether it has other work: it then looks for room beside it, and is not woken as an idle one.
+    /// Whether it has other work: it then wants jobs to do beside it, and is not woken as an idle one.
     pub busy: bool,
     /// Whether it holds no job: only then it is given one at which a worker was lost, and that one alone.
     pub alone: bool,

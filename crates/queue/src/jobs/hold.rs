@@ -20,8 +20,8 @@ pub(super) struct Hold {
 /// What the queue says to a renewal, beside that the lease is young again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Renewal {
-    /// The job should go back to the queue soon: bulk work is over for now.
-    pub(super) hand_back: bool,
+    /// The nightly window has closed: the job should go back to the queue soon.
+    pub(super) window_closed: bool,
     /// An idle worker would take the job.
     pub(super) wanted_elsewhere: bool,
 }
@@ -29,7 +29,7 @@ pub(super) struct Renewal {
 impl Renewal {
     /// Reads what the function `renew_all` gives for a lease that is held.
     fn read(answer: u8) -> Self {
-        Self { hand_back: answer & 2 != 0, wanted_elsewhere: answer & 4 != 0 }
+        Self { window_closed: answer & 2 != 0, wanted_elsewhere: answer & 4 != 0 }
     }
 }
 

@@ -111,8 +111,8 @@ pub struct Checkpoint {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Blocked {
-    /// None is large enough.
-    Room {
+    /// None has enough memory free.
+    Memory {
         /// Bytes of memory that the job needs.
         need: u64,
         /// The most bytes that a live worker has free for one job.
@@ -130,7 +130,7 @@ impl Blocked {
     fn read(need: Option<u64>, best: Option<u64>, lacking: Option<String>) -> Option<Self> {
         match lacking {
             Some(names) => Some(Self::Loras { loras: names.split(' ').map(str::to_owned).collect() }),
-            None => need.zip(best).map(|(need, best)| Self::Room { need, best }),
+            None => need.zip(best).map(|(need, best)| Self::Memory { need, best }),
         }
     }
 }

@@ -26,7 +26,7 @@ pub struct Keeper {
     held: Arc<Held>,
     number: u64,
     lost: CancellationToken,
-    hand_back: CancellationToken,
+    window_closed: CancellationToken,
     wanted_elsewhere: watch::Receiver<bool>,
 }
 
@@ -47,7 +47,7 @@ struct Leases {
 struct Kept {
     hold: Hold,
     lost: CancellationToken,
-    hand_back: CancellationToken,
+    window_closed: CancellationToken,
     wanted: watch::Sender<bool>,
 }
 
@@ -62,12 +62,16 @@ impl Renewer {
 
     /// Renews a lease from now on.
     pub fn keep(&self, lease: &Lease) -> Keeper {
-        let (lost, hand_back) = (CancellationToken::new(), CancellationToken::new());
+        let (lost, window_closed) = (CancellationToken::new(), CancellationToken::new());
         let (wanted, wanted_elsewhere) = watch::channel(false);
-        let kept =
-            Kept { hold: lease.hold().clone(), lost: lost.clone(), hand_back: hand_back.clone(), wanted };
+        let kept = Kept {
+            hold: lease.hold().clone(),
+            lost: lost.clone(),
+            window_closed: window_closed.clone(),
+            wanted,
+        };
         let number = self.held.lock().add(kept);
-        Keeper { held: Arc::clone(&self.held), number, lost, hand_back, wanted_elsewhere }
+        Keeper { held: Arc::clone(&self.held), number, lost, window_closed, wanted_elsewhere }
     }
 
     /// Ends the beat and waits for its tasks.
@@ -87,9 +91,9 @@ impl Keeper {
         self.lost.clone()
     }
 
-    /// Tripped once the job should go back to the queue: its nightly window has closed.
-    pub fn hand_back(&self) -> CancellationToken {
-        self.hand_back.clone()
+    /// Tripped once the nightly window has closed for the job: it should go back to the queue soon.
+    pub fn window_closed(&self) -> CancellationToken {
+        self.window_closed.clone()
     }
 
     /// Whether a worker without work would take the job if it were handed back, as of the last renewal: it
@@ -140,8 +144,8 @@ impl Leases {
 
 impl Kept {
     fn note(&self, renewal: Renewal) {
-        if renewal.hand_back {
-            self.hand_back.cancel();
+        if renewal.window_closed {
+            self.window_closed.cancel();
         }
         self.wanted.send_if_modified(|wanted| {
             std::mem::replace(wanted, renewal.wanted_elsewhere) != renewal.wanted_elsewhere

@@ -96,7 +96,7 @@ impl Lease {
         self.spec.class
     }
 
-    pub(crate) fn hold(&self) -> &Hold {
+    pub(super) fn hold(&self) -> &Hold {
         &self.hold
     }
 

@@ -135,23 +135,24 @@ impl WorkerState {
 }
 
 impl Queue {
-    /// Says that a worker is there and what it can do; to be repeated with each renewal.
+    /// Registers a worker with what it reports. A heartbeat repeats it: a worker that was not heard of for three leases
+    /// counts as gone.
     ///
     /// # Errors
     /// [`Error::Unreachable`].
-    pub async fn attend(&self, worker: &WorkerId, report: &WorkerReport) -> Result<(), Error> {
-        self.say(worker, &to_json(report)?).await
+    pub async fn register(&self, worker: &WorkerId, report: &WorkerReport) -> Result<(), Error> {
+        self.record(worker, &to_json(report)?).await
     }
 
-    /// Says that a worker leaves.
+    /// Takes a worker out at once, as it does when it ends.
     ///
     /// # Errors
     /// [`Error::Unreachable`].
-    pub async fn leave(&self, worker: &WorkerId) -> Result<(), Error> {
-        self.say(worker, "").await
+    pub async fn deregister(&self, worker: &WorkerId) -> Result<(), Error> {
+        self.record(worker, "").await
     }
 
-    async fn say(&self, worker: &WorkerId, text: &str) -> Result<(), Error> {
+    async fn record(&self, worker: &WorkerId, text: &str) -> Result<(), Error> {
         for shard in self.shards() {
             let mut command = self.function(shard, "attend");
             command.arg(worker.as_str()).arg(text);
@@ -166,7 +167,7 @@ impl Queue {
     /// # Errors
     /// [`Error::Unreachable`].
     pub async fn workers(&self) -> Result<Vec<(String, u64, WorkerReport)>, Error> {
-        // Every shard hears of every worker.
+        // Every shard knows every worker.
         let mut command = self.function(0, "workers");
         command.arg(SILENT_LEASES * self.0.config.lease.as_millis() as u64);
         let reply = Reply::list(self.0.connection.call(&command).await?)?;

@@ -114,7 +114,7 @@ pub enum Next {
     /// Another attempt, after this time.
     Again(Duration),
     /// The same, and nothing else is sent to this endpoint before: it has asked for time.
-    Hold(Duration),
+    Pause(Duration),
 }
 
 impl Queue {
@@ -198,13 +198,13 @@ impl Queue {
         let (ended, again) = match next {
             Next::Delivered => ("delivered", Duration::ZERO),
             Next::Failed => ("failed", Duration::ZERO),
-            Next::Again(after) | Next::Hold(after) => ("", after),
+            Next::Again(after) | Next::Pause(after) => ("", after),
         };
-        let hold = if let Next::Hold(after) = next { after.as_millis().to_string() } else { String::new() };
+        let pause = if let Next::Pause(after) = next { after.as_millis().to_string() } else { String::new() };
         let status = attempt.status.map(|status| status.to_string()).unwrap_or_default();
         let mut command = self.function(claimed.delivery.job.shard(), "delivery_settle");
         command.arg(&claimed.delivery.id).arg(claimed.claims).arg(ended).arg(again.as_millis() as u64);
-        command.arg(status).arg(attempt.error.as_deref().unwrap_or("")).arg(attempt.took_ms).arg(hold);
+        command.arg(status).arg(attempt.error.as_deref().unwrap_or("")).arg(attempt.took_ms).arg(pause);
         self.0.connection.call(&command).await
     }
 }

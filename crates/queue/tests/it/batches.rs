@@ -52,7 +52,7 @@ async fn a_batch_of_any_size_is_canceled() {
     let (batch, ids) = batch_of(&fixture, 1234).await;
     let other = fixture.submit(&bulk()).await;
     let lease = fixture.claim().await.unwrap();
-    assert!(fixture.queue.steer_batch(&batch, BatchOperation::Cancel).await.unwrap());
+    assert!(fixture.queue.control_batch(&batch, BatchOperation::Cancel).await.unwrap());
     assert!(matches!(lease.complete(&output("late")).await, Err(Error::LostLease { .. })));
     let expected = BatchCounts { total: 1234, canceled: 1234, ..Default::default() };
     assert_eq!(counts(&fixture, &batch).await, expected);
@@ -84,7 +84,7 @@ async fn a_paused_batch_lets_others_go_first_and_goes_on_in_its_old_order() {
     let (batch, ids) = batch_of(&fixture, 600).await;
     let other = fixture.submit(&bulk()).await;
     let lease = fixture.claim().await.unwrap();
-    fixture.queue.steer_batch(&batch, BatchOperation::Pause).await.unwrap();
+    fixture.queue.control_batch(&batch, BatchOperation::Pause).await.unwrap();
     assert_eq!(fixture.claim().await.unwrap().id, other);
     assert!(fixture.claim().await.is_none());
     lease.complete(&output("a")).await.unwrap();
@@ -92,7 +92,7 @@ async fn a_paused_batch_lets_others_go_first_and_goes_on_in_its_old_order() {
     fixture.queue.cancel(&ids[5]).await.unwrap();
     assert_eq!(counts(&fixture, &batch).await.queued, 598);
 
-    fixture.queue.steer_batch(&batch, BatchOperation::Resume).await.unwrap();
+    fixture.queue.control_batch(&batch, BatchOperation::Resume).await.unwrap();
     for id in ids[1..].iter().filter(|id| **id != ids[5]) {
         assert_eq!(fixture.claim().await.unwrap().id, *id);
     }
@@ -104,9 +104,9 @@ async fn a_paused_batch_lets_others_go_first_and_goes_on_in_its_old_order() {
 async fn a_paused_batch_can_be_canceled() {
     let fixture = Fixture::start().await;
     let (batch, _) = batch_of(&fixture, 300).await;
-    fixture.queue.steer_batch(&batch, BatchOperation::Pause).await.unwrap();
+    fixture.queue.control_batch(&batch, BatchOperation::Pause).await.unwrap();
     assert!(fixture.claim().await.is_none());
-    fixture.queue.steer_batch(&batch, BatchOperation::Cancel).await.unwrap();
+    fixture.queue.control_batch(&batch, BatchOperation::Cancel).await.unwrap();
     assert_eq!(counts(&fixture, &batch).await.canceled, 300);
     let left: Vec<String> = fixture.raw(&["KEYS", "{uso:0}:parked*"]).await.unwrap();
     assert!(left.is_empty(), "{left:?}");
@@ -121,7 +121,7 @@ async fn the_failed_jobs_of_a_batch_are_made_anew_once() {
         if i < 240 { lease.fail(&failure(false)).await } else { lease.complete(&output("a")).await }.unwrap();
     }
     for _ in 0..2 {
-        fixture.queue.steer_batch(&batch, BatchOperation::RetryFailed).await.unwrap();
+        fixture.queue.control_batch(&batch, BatchOperation::RetryFailed).await.unwrap();
         let expected = BatchCounts { total: 250, queued: 240, succeeded: 10, ..Default::default() };
         assert_eq!(counts(&fixture, &batch).await, expected);
     }
@@ -141,7 +141,7 @@ async fn a_batch_is_its_tenants_alone() {
     assert!(matches!(answer, Err(Error::Rejected(Rejection::NoSuchBatch { index: 0 }))), "{answer:?}");
     let unknown = fixture.queue.new_batch("tenant").unwrap();
     assert_eq!(fixture.queue.batch(&unknown).await.unwrap(), None);
-    assert!(!fixture.queue.steer_batch(&unknown, BatchOperation::Pause).await.unwrap());
+    assert!(!fixture.queue.control_batch(&unknown, BatchOperation::Pause).await.unwrap());
 }
 
 fn new_batch<'a>(jobs: &'a [JobSpec], key: &'a str, digest: &'a str) -> NewBatch<'a> {

@@ -165,7 +165,7 @@ async fn a_page_among_ten_thousand_ended_jobs_comes_at_once() {
     for _ in 0..10 {
         fixture.queue.submit_all("tenant", &vec![job; 1000]).await.unwrap();
     }
-    fixture.queue.steer_batch(&batch, BatchOperation::Cancel).await.unwrap();
+    fixture.queue.control_batch(&batch, BatchOperation::Cancel).await.unwrap();
     let rare = [(State::Failed, failed), (State::Queued, waits)];
     for (state, id) in rare {
         let begun = Instant::now();

@@ -130,7 +130,7 @@ async fn jobs_of_all_shards_live_their_whole_lives() {
 
     // Half of them succeed, half fail for good and go to the dead letters.
     let worker = WorkerId::new();
-    queue.attend(&worker, &Default::default()).await.unwrap();
+    queue.register(&worker, &Default::default()).await.unwrap();
     let mut leases = BTreeMap::new();
     while let Some(lease) = queue.claim_one(&worker).await.unwrap() {
         let whole = leases.insert(lease.id, lease.id.shard()).is_none();

@@ -75,7 +75,7 @@ impl Volume {
                 loras: loras.collect(),
                 ..Default::default()
             };
-            fixture.queue.attend(&worker, &report).await.unwrap();
+            fixture.queue.register(&worker, &report).await.unwrap();
             let lease = fixture.queue.claim(&Claim::one(&worker)).await.unwrap().pop().unwrap();
             lease.progress(1, 2).await.unwrap();
         }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use uso_queue::private_redis::PrivateRedis;
 use uso_queue::{Config, Durability, Error, Queue, State};
 
 use crate::fixture::{Fixture, bulk, output};
@@ -68,29 +67,4 @@ async fn what_the_server_promises_is_read_from_it() {
         let queue = Queue::connect(Config::new(fixture.redis.url())).await.unwrap();
         assert_eq!(queue.durability(), promise, "{setting} {value}");
     }
-}
-
-#[tokio::test]
-async fn a_server_left_over_from_a_killed_owner_makes_way_for_the_next() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut old = PrivateRedis::start(folder.path(), None).await.unwrap();
-    let queue = Queue::connect(Config::new(old.url())).await.unwrap();
-    queue.migrate().await.unwrap();
-    let job = queue.submit("tenant", &bulk()).await.unwrap().id;
-
-    let new = PrivateRedis::start(folder.path(), None).await.unwrap();
-    let queue = Queue::connect(Config::new(new.url())).await.unwrap();
-    assert_eq!(queue.view(&job).await.unwrap().unwrap().state, State::Queued);
-    let ended = tokio::time::timeout(Duration::from_secs(20), old.ended()).await;
-    ended.expect("the old server still runs").unwrap();
-}
-
-#[tokio::test]
-async fn a_stranger_on_the_old_port_is_left_alone() {
-    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let stranger = PrivateRedis::start(theirs.path(), None).await.unwrap();
-    let port = stranger.url().rsplit(':').next().unwrap().to_owned();
-    std::fs::write(ours.path().join("port"), port).unwrap();
-    PrivateRedis::start(ours.path(), None).await.unwrap();
-    Queue::connect(Config::new(stranger.url())).await.unwrap();
 }

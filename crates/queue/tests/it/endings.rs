@@ -272,7 +272,7 @@ async fn lost_leases_and_cancels_do_not_mix_up_the_counters() {
     fixture.queue.cancel(&id).await.unwrap();
     let counts = fixture.queue.batch(&batch).await.unwrap().unwrap().counts;
     assert_eq!((counts.total, counts.queued, counts.running, counts.canceled), (1, 0, 0, 1));
-    assert!(fixture.queue.steer_batch(&batch, BatchOperation::Cancel).await.unwrap());
+    assert!(fixture.queue.control_batch(&batch, BatchOperation::Cancel).await.unwrap());
     let depth = fixture.queue.stats().await.unwrap().bulk;
     assert_eq!((depth.queued, depth.running), (0, 0));
     assert!(fixture.queue.tenants().await.unwrap().is_empty(), "whoever has no jobs leaves no trace");

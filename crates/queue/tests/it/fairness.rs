@@ -145,7 +145,7 @@ async fn a_job_too_big_for_one_worker_goes_to_a_larger_one_and_holds_up_nobody()
     let fixture = Fixture::start().await;
     let attend = async |capacity| {
         let report = WorkerReport { capacity: Some(capacity), ..WorkerReport::default() };
-        fixture.queue.attend(&fixture.worker, &report).await.unwrap();
+        fixture.queue.register(&fixture.worker, &report).await.unwrap();
     };
     let claim = async |capacity| {
         let claim = Claim { capacity: Some(capacity), ..Claim::one(&fixture.worker) };
@@ -158,7 +158,7 @@ async fn a_job_too_big_for_one_worker_goes_to_a_larger_one_and_holds_up_nobody()
     assert_eq!(claim(24).await.unwrap().id, next, "it is not offered to the same worker again");
     assert!(claim(24).await.is_none());
     let view = fixture.view(&big).await;
-    assert_eq!((view.attempt, view.blocked), (0, Some(Blocked::Room { need: 40, best: 24 })));
+    assert_eq!((view.attempt, view.blocked), (0, Some(Blocked::Memory { need: 40, best: 24 })));
     assert_eq!(fixture.queue.stats().await.unwrap().bulk.too_big, 1);
     attend(80).await;
     assert_eq!(fixture.view(&big).await.blocked, None, "there is a worker that fits it");

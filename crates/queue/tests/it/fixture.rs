@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use uso_queue::private_redis::PrivateRedis;
+use uso_local::PrivateRedis;
 use uso_queue::{
     Backoff, Checkpoint, Class, Config, Defaults, EventTail, Failure, JobEvent, JobId, JobSpec, JobView,
     Lease, Output, Queue, Receipt, WorkerId,

@@ -36,11 +36,11 @@ impl<'a> Worker<'a> {
         Self { fixture, id: WorkerId::new(), loras: owned(names), capacity: None }
     }
 
-    async fn attend(&self) {
+    async fn register(&self) {
         let lora = |name: &String| WorkerLora { name: name.clone(), digest: "00".into() };
         let loras = self.loras.iter().map(lora).collect();
         let report = WorkerReport { loras, ..WorkerReport::default() };
-        self.fixture.queue.attend(&self.id, &report).await.unwrap();
+        self.fixture.queue.register(&self.id, &report).await.unwrap();
     }
 
     async fn claim(&self) -> Option<Lease> {
@@ -56,7 +56,7 @@ impl<'a> Worker<'a> {
 async fn blocked(fixture: &Fixture, id: &JobId) -> Option<Vec<String>> {
     match fixture.view(id).await.blocked? {
         Blocked::Loras { loras } => Some(loras),
-        other @ Blocked::Room { .. } => panic!("{other:?}"),
+        other @ Blocked::Memory { .. } => panic!("{other:?}"),
     }
 }
 
@@ -89,7 +89,7 @@ async fn all_of_its_loras_must_be_in_one_place() {
     let id = fixture.submit(&with(&["ink", "oil"])).await;
     for worker in halves.iter().chain(&halves) {
         assert_eq!(worker.claimed().await, None);
-        worker.attend().await;
+        worker.register().await;
     }
     assert_eq!(blocked(&fixture, &id).await.unwrap().len(), 1, "one is missing with either");
     assert_sound(&fixture).await;
@@ -101,15 +101,15 @@ async fn a_job_whose_loras_no_live_worker_has_is_blocked_and_names_them() {
     let fixture = Fixture::start().await;
     let id = fixture.submit(&with(&["ink", "oil"])).await;
     assert_eq!(blocked(&fixture, &id).await, Some(owned(&["ink", "oil"])), "there is no worker at all");
-    Worker::new(&fixture, &["ink"]).attend().await;
-    Worker::new(&fixture, &[]).attend().await;
+    Worker::new(&fixture, &["ink"]).register().await;
+    Worker::new(&fixture, &[]).register().await;
     assert_eq!(blocked(&fixture, &id).await, Some(owned(&["oil"])));
     let able = Worker::new(&fixture, &["oil", "ink"]);
-    able.attend().await;
+    able.register().await;
     assert_eq!(blocked(&fixture, &id).await, None);
     let plain = fixture.submit(&bulk()).await;
     assert_eq!(fixture.view(&plain).await.blocked, None);
-    fixture.queue.leave(&able.id).await.unwrap();
+    fixture.queue.deregister(&able.id).await.unwrap();
     assert_eq!(blocked(&fixture, &id).await, Some(owned(&["oil"])));
     let lease = able.claim().await.unwrap();
     assert_eq!((lease.id, blocked(&fixture, &id).await), (id, None), "it runs");

@@ -31,6 +31,7 @@ mod simulation;
 mod spec;
 mod stored;
 mod submit;
+mod texts;
 mod tls;
 mod volume;
 mod wanted;

@@ -1,6 +1,6 @@
 //! Where waiting jobs stand.
 
-use uso_queue::{Class, JobId, Limits, Place, Scope, Submission};
+use uso_queue::{Class, JobId, Limits, QueuePosition, Scope, Submission};
 
 use crate::fixture::{Fixture, bulk, spec};
 
@@ -8,12 +8,12 @@ async fn submit(fixture: &Fixture, tenant: &str, class: Class, priority: i32) ->
     fixture.queue.submit(tenant, &spec(class, priority)).await.unwrap().id
 }
 
-async fn place(fixture: &Fixture, job: &JobId) -> Option<Place> {
-    fixture.queue.place(&fixture.view(job).await).await.unwrap()
+async fn position(fixture: &Fixture, job: &JobId) -> Option<QueuePosition> {
+    fixture.queue.position(&fixture.view(job).await).await.unwrap()
 }
 
 async fn ahead(fixture: &Fixture, job: &JobId) -> u64 {
-    place(fixture, job).await.unwrap().ahead
+    position(fixture, job).await.unwrap().ahead
 }
 
 #[tokio::test]
@@ -26,17 +26,17 @@ async fn what_comes_first_is_counted() {
     assert_eq!(ahead(&fixture, &first).await, 1);
     assert_eq!(ahead(&fixture, &second).await, 2);
     assert_eq!(ahead(&fixture, &high).await, 0);
-    let of_urgent = place(&fixture, &urgent).await.unwrap();
+    let of_urgent = position(&fixture, &urgent).await.unwrap();
     assert_eq!((of_urgent.ahead, of_urgent.interactive_waiting), (0, 1));
-    let to_come = fixture.queue.prospect("a", Class::Bulk, 0).await.unwrap();
+    let to_come = fixture.queue.position_of_new("a", Class::Bulk, 0).await.unwrap();
     assert_eq!((to_come.ahead, to_come.interactive_waiting), (3, 1));
 
     let lease = fixture.claim().await.unwrap();
     assert_eq!(lease.id, urgent);
-    assert_eq!(place(&fixture, &urgent).await, None, "it runs");
-    let of_second = place(&fixture, &second).await.unwrap();
+    assert_eq!(position(&fixture, &urgent).await, None, "it runs");
+    let of_second = position(&fixture, &second).await.unwrap();
     assert_eq!((of_second.interactive_waiting, of_second.interactive_running), (0, 1));
-    assert_eq!((of_second.bulk_running, of_second.held), (0, false));
+    assert_eq!((of_second.bulk_running, of_second.paused), (0, false));
 }
 
 #[tokio::test]
@@ -47,20 +47,20 @@ async fn the_steps_of_those_before_it_are_told() {
         job.steps = steps;
         job
     };
-    assert_eq!(fixture.queue.prospect("a", Class::Interactive, 0).await.unwrap().steps, None);
+    assert_eq!(fixture.queue.position_of_new("a", Class::Interactive, 0).await.unwrap().steps, None);
     let mut jobs = Vec::new();
     for steps in [10, 40, 100] {
         jobs.push(fixture.queue.submit("a", &with_steps(steps)).await.unwrap().id);
     }
-    assert_eq!(place(&fixture, &jobs[0]).await.unwrap().steps, None);
-    assert_eq!(place(&fixture, &jobs[2]).await.unwrap().steps, Some(25.0));
-    assert_eq!(fixture.queue.prospect("a", Class::Interactive, 0).await.unwrap().steps, Some(50.0));
+    assert_eq!(position(&fixture, &jobs[0]).await.unwrap().steps, None);
+    assert_eq!(position(&fixture, &jobs[2]).await.unwrap().steps, Some(25.0));
+    assert_eq!(fixture.queue.position_of_new("a", Class::Interactive, 0).await.unwrap().steps, Some(50.0));
     assert_eq!(
-        fixture.queue.prospect("a", Class::Interactive, 1).await.unwrap().steps,
+        fixture.queue.position_of_new("a", Class::Interactive, 1).await.unwrap().steps,
         None,
         "it overtakes all"
     );
-    assert_eq!(fixture.queue.prospect("a", Class::Bulk, 0).await.unwrap().steps, None);
+    assert_eq!(fixture.queue.position_of_new("a", Class::Bulk, 0).await.unwrap().steps, None);
 }
 
 #[tokio::test]
@@ -83,8 +83,8 @@ async fn a_pause_holds_up() {
     let job = submit(&fixture, "a", Class::Bulk, 0).await;
     for scope in [Scope::Class(Class::Bulk), Scope::Tenant("a")] {
         fixture.queue.set_paused(scope, true).await.unwrap();
-        assert!(place(&fixture, &job).await.unwrap().held);
+        assert!(position(&fixture, &job).await.unwrap().paused);
         fixture.queue.set_paused(scope, false).await.unwrap();
-        assert!(!place(&fixture, &job).await.unwrap().held);
+        assert!(!position(&fixture, &job).await.unwrap().paused);
     }
 }

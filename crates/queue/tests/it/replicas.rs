@@ -59,13 +59,13 @@ async fn nothing_is_promised_before_a_replica_has_it() {
     is_not_durable(submit(&Queue::connect(queue.config().clone()).await.unwrap(), &spec, "k").await);
     is_not_durable(queue.retry(&before).await);
     is_not_durable(queue.cancel(&before).await);
-    is_not_durable(queue.steer_batch(&batch, BatchOperation::Pause).await);
+    is_not_durable(queue.control_batch(&batch, BatchOperation::Pause).await);
     assert_eq!(queue.stats().await.unwrap().bulk.queued, 3, "k, the batch's and the repeated one");
 
     pair.replica.freeze(false).await;
     let repeated = until("a confirmation", async || submit(queue, &spec, "k").await.ok()).await;
     assert!(!repeated.fresh, "the same job as at first");
-    assert!(queue.steer_batch(&batch, BatchOperation::Pause).await.unwrap());
+    assert!(queue.control_batch(&batch, BatchOperation::Pause).await.unwrap());
     assert!(queue.view(&repeated.id).await.unwrap().is_some());
     let replicated: Vec<String> = pair.replica.ask("KEYS {uso:0}:key:tenant:*").await.unwrap();
     assert_eq!(replicated.len(), 2);

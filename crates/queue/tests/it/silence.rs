@@ -74,7 +74,8 @@ async fn a_link_that_is_silent_for_long_moves_the_job_and_blames_nobody_in_the_e
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    let other = reap_meanwhile(&fixture, moved).await;
+    let moved = tokio::time::timeout(Duration::from_secs(60), moved);
+    let other = reap_meanwhile(&fixture, moved).await.expect("the job is not moved");
     assert_eq!(
         (other.id, other.attempt, other.alone),
         (lease.id, 1, true),

@@ -79,10 +79,10 @@ async fn a_worker_that_falls_silent_is_not_there() {
         cache_hit_rate: Some(0.75),
         ..WorkerReport::default()
     };
-    fixture.queue.attend(&fixture.worker, &report).await.unwrap();
+    fixture.queue.register(&fixture.worker, &report).await.unwrap();
     fixture.set_clock(Duration::from_secs(32)).await;
     let other = WorkerId::new();
-    fixture.queue.attend(&other, &report).await.unwrap();
+    fixture.queue.register(&other, &report).await.unwrap();
     let workers = fixture.queue.workers().await.unwrap();
     assert_eq!(workers.len(), 1);
     assert_eq!((workers[0].0.as_str(), &workers[0].2), (other.as_str(), &report));

@@ -291,7 +291,7 @@ async fn an_endpoint_that_asks_for_time_gets_it() {
     ends(&fixture, "tenant", 3, None).await;
     fixture.set_clock(Duration::ZERO).await;
     let claimed = claim(&fixture).await.unwrap();
-    assert!(settle(&fixture, &claimed, Next::Hold(Duration::from_secs(600))).await);
+    assert!(settle(&fixture, &claimed, Next::Pause(Duration::from_secs(600))).await);
     assert!(claim(&fixture).await.is_none());
     // What ends meanwhile waits too, and nobody else does.
     ends(&fixture, "tenant", 1, None).await;

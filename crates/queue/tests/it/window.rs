@@ -62,9 +62,9 @@ async fn when_the_window_closes_a_holder_is_asked_to_hand_back() {
     let renewer = Renewer::start(&fixture.queue);
     let (keeper, other) = (renewer.keep(&lease), renewer.keep(&urgent));
     fixture.set_clock(HOUR).await;
-    let asked = keeper.hand_back();
+    let asked = keeper.window_closed();
     tokio::time::timeout(Duration::from_secs(20), asked.cancelled()).await.unwrap();
-    assert!(!other.hand_back().is_cancelled(), "interactive work goes on");
+    assert!(!other.window_closed().is_cancelled(), "interactive work goes on");
     lease.release().await.unwrap();
     assert_eq!(fixture.view(&job).await.attempt, 0);
     renewer.stop().await;

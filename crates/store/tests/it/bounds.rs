@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use uso_store::{Config, Error, Store};
+use uso_store::{Config, Credentials, Error, Store};
 
-use crate::fixture::{Folder, PNG, config, scripted};
+use crate::fixture::{Folder, PNG, config, keys, scripted};
 
 #[tokio::test]
 async fn another_bucket_is_refused_before_anything_is_sent() {
     let store = Store::connect(config("http://127.0.0.1:9".into())).await.unwrap();
     let error = store.fetch_image("secrets", "a.png").await.unwrap_err();
-    assert_eq!(error.to_string(), "bucket s3://secrets is not one that references may come from");
+    assert_eq!(error.to_string(), "references may not come from bucket s3://secrets");
     assert!(matches!(
         store.presign_get("secrets", "a", Duration::from_secs(9)).await,
         Err(Error::NotAllowed { .. })
@@ -142,5 +142,21 @@ async fn endpoints_that_cannot_work_are_refused() {
         let error = Store::connect(config(endpoint.into())).await.err().unwrap();
         assert!(matches!(error, Error::BadEndpoint { .. }), "{endpoint}: {error}");
         assert!(!error.to_string().contains("secret"));
+    }
+}
+
+#[tokio::test]
+async fn line_ends_behind_keys_do_no_harm() {
+    let folder = Folder::start().await;
+    let of_keys = |access_key: &str| Credentials { access_key: access_key.into(), ..keys() };
+    let connect = async |keys| {
+        let config = Config { credentials: Some(keys), ..config(folder.server.endpoint()) };
+        Store::connect(config).await
+    };
+    let store = connect(of_keys("fleet\n")).await.unwrap();
+    store.ensure_bucket().await.unwrap();
+    for broken in ["fl eet", "fl\neet", "flëet", ""] {
+        let error = connect(of_keys(broken)).await.err().unwrap();
+        assert!(matches!(error, Error::BadKey { .. }), "{broken:?}: {error}");
     }
 }

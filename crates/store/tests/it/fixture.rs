@@ -5,7 +5,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use uso_store::folder::{FolderConfig, FolderServer};
+use uso_local::{FolderConfig, FolderServer, S3Keys};
 use uso_store::{Config, Credentials, Store};
 
 /// A PNG's first bytes: enough for the store, which leaves the rest to the decoder.
@@ -32,8 +32,8 @@ pub(crate) struct Folder {
 
 /// What a folder is served with.
 pub(crate) fn folder_config(data: &TempDir) -> FolderConfig {
-    let origins = vec!["http://127.0.0.1:8080".to_owned()];
-    FolderConfig { root: data.path().join("s3"), port: None, credentials: keys(), origins }
+    let keys = S3Keys { access_key: "fleet".into(), secret_key: "not-a-secret".into() };
+    FolderConfig { root: data.path().join("s3"), port: None, keys, origins: Vec::new() }
 }
 
 impl Folder {

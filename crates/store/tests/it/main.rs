@@ -3,9 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod bounds;
-mod browser;
 mod conformance;
 mod fixture;
-mod folder;
 mod seaweed;
+mod sweep;
 mod web;

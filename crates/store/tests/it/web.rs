@@ -8,7 +8,7 @@ use uso_store::{Config, Error, Store, WebError, WebReferences};
 
 use crate::fixture::{PNG, config};
 
-/// Somebody's server: a path is answered with its name's answer.
+/// Another server: each path has an answer of its own.
 async fn server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -4,15 +4,15 @@ use std::cmp::Reverse;
 
 use uso_engine::Footprint;
 
-/// How urgent a picture is.
+/// How urgent a sample is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rank {
     /// Whether somebody waits for it.
     pub interactive: bool,
     /// Higher first.
     pub priority: i32,
-    /// When its job was accepted, in any unit: the lower first.
-    pub age: u64,
+    /// When its job was accepted, in milliseconds since the epoch: the lower first.
+    pub submitted_ms: u64,
 }
 
 /// What the policy knows of a sample.
@@ -40,7 +40,7 @@ pub(super) enum Turn {
 /// The limits, and what must be remembered between turns.
 #[derive(Debug)]
 pub(super) struct Policy {
-    /// Samples that may be begun at once: the one that is drawn, and those that are set aside.
+    /// Samples that may be begun at once: the one that is stepped, and those that are set aside.
     most_begun: usize,
     /// While bulk work waits, it gets one step in this many.
     bulk_every: u32,
@@ -55,7 +55,7 @@ impl Policy {
         Self { most_begun: most_begun.max(1), bulk_every: bulk_every.max(1), memory, waited: 0 }
     }
 
-    /// Whether a sample can ever be drawn here.
+    /// Whether a sample can ever fit here.
     pub(super) fn fits_alone(&self, footprint: Footprint) -> bool {
         self.fits([].into_iter(), footprint)
     }
@@ -87,9 +87,9 @@ impl Policy {
 
     /// The greatest comes first.
     fn order(&self, candidate: &Candidate) -> impl Ord + use<> {
-        let Rank { interactive, priority, age } = candidate.rank;
+        let Rank { interactive, priority, submitted_ms } = candidate.rank;
         let bulk_is_owed = self.waited >= i64::from(self.bulk_every) - 1;
-        (interactive != bulk_is_owed, priority, candidate.begun, Reverse(age), Reverse(candidate.id))
+        (interactive != bulk_is_owed, priority, candidate.begun, Reverse(submitted_ms), Reverse(candidate.id))
     }
 
     fn fits_beside(&self, candidates: &[Candidate], wanted: &Candidate) -> bool {
@@ -114,7 +114,7 @@ mod tests {
     const SMALL: Footprint = Footprint { kept: 1, movable: 0, working: 10 };
 
     fn sample(id: u64, interactive: bool) -> Candidate {
-        let rank = Rank { interactive, priority: 0, age: id };
+        let rank = Rank { interactive, priority: 0, submitted_ms: id };
         Candidate { id, rank, begun: false, resident: false, footprint: SMALL }
     }
 

@@ -79,7 +79,7 @@ struct AtWork {
 }
 
 impl Watchdog {
-    /// Something begins that may take `limit`; if it takes longer, `stuck` is tripped.
+    /// Something begins that may take `limit`; if it takes longer, `stuck` is cancelled.
     pub(super) fn begin(&self, limit: Duration, stuck: &CancellationToken) {
         *self.lock() = Some(AtWork { left: limit, stuck: stuck.clone() });
     }

@@ -9,9 +9,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uso_engine::device::{DType, Device};
 use uso_engine::{ModelFiles, Script, Scripted, Uso};
-use uso_queue::private_redis::PrivateRedis;
+use uso_local::{FolderConfig, FolderServer, PrivateRedis, S3Keys};
 use uso_queue::{Defaults, JobId, JobSpec, JobView, Queue, Window};
-use uso_store::folder::{FolderConfig, FolderServer};
 use uso_store::{Config, Credentials, Store, WebReferences};
 use uso_worker::{Condition, DeviceThread, Error, Metrics, Settings, Sharing, Worker};
 
@@ -53,13 +52,11 @@ impl Fixture {
         let redis = PrivateRedis::start(&data.path().join("redis"), None).await.unwrap();
         let queue = Queue::connect(uso_queue::Config::new(redis.url())).await.unwrap();
         queue.migrate().await.unwrap();
-        let credentials = Credentials { access_key: "fleet".into(), secret_key: "not-a-secret".into() };
-        let mut folder_config = FolderConfig {
-            root: data.path().join("s3"),
-            port: None,
-            credentials: credentials.clone(),
-            origins: Vec::new(),
-        };
+        let keys = S3Keys { access_key: "fleet".into(), secret_key: "not-a-secret".into() };
+        let credentials =
+            Credentials { access_key: keys.access_key.clone(), secret_key: keys.secret_key.as_str().into() };
+        let mut folder_config =
+            FolderConfig { root: data.path().join("s3"), port: None, keys, origins: Vec::new() };
         let folder = FolderServer::start(folder_config.clone()).await.unwrap();
         folder_config.port = folder.endpoint().rsplit(':').next().and_then(|port| port.parse().ok());
         let proxy = StoreProxy::start(&folder.endpoint()).await;

@@ -26,14 +26,14 @@ fn scripted_job() -> Value {
     bulk(json!({ "prompt": "a red star", "steps": 40, "seed": 1 }))
 }
 
-/// Has a job begun, and handed back half-drawn.
-async fn half_drawn(fixture: &Fixture, job: &Value) -> (JobId, Checkpoint) {
+/// Has a job begun, and handed back partial.
+async fn partial_sample(fixture: &Fixture, job: &Value) -> (JobId, Checkpoint) {
     let id = fixture.submit(job).await;
     fixture.until(&id, |view| view.step >= 3).await;
     fixture.open_window(false).await;
     let view = fixture.until(&id, |view| view.state == State::Queued).await;
     assert_eq!(view.attempt, 0, "handing back cost an attempt");
-    let checkpoint = view.checkpoint.expect("nothing is left of what was drawn");
+    let checkpoint = view.checkpoint.expect("nothing is left of what was sampled");
     assert!(checkpoint.step >= 3 && checkpoint.step < view.spec.steps);
     assert!(object(fixture, &checkpoint).exists());
     (id, checkpoint)
@@ -74,7 +74,7 @@ async fn a_job_handed_back_when_its_window_closes_ends_with_the_same_bytes() {
     let uninterrupted = fixture.submit(&bulk(long_job())).await;
     let uninterrupted = fixture.ended(&uninterrupted).await;
 
-    let (id, checkpoint) = half_drawn(&fixture, &bulk(long_job())).await;
+    let (id, checkpoint) = partial_sample(&fixture, &bulk(long_job())).await;
     // The device is free meanwhile.
     let urgent = fixture.submit(&json!({ "prompt": "a red star", "steps": 1 })).await;
     assert_eq!(fixture.ended(&urgent).await.state, State::Succeeded);
@@ -92,7 +92,7 @@ async fn another_worker_goes_on_where_the_first_left_off() {
     let first = fixture.scripted("step=20ms").await;
     let uninterrupted = fixture.submit(&scripted_job()).await;
     let uninterrupted = fixture.ended(&uninterrupted).await;
-    let (id, checkpoint) = half_drawn(&fixture, &scripted_job()).await;
+    let (id, checkpoint) = partial_sample(&fixture, &scripted_job()).await;
     first.stop().await;
     let second = fixture.scripted("").await;
     assert_eq!(sha256(&whole(&fixture, &id).await), sha256(&uninterrupted));
@@ -148,7 +148,7 @@ async fn a_checkpoint_that_cannot_be_trusted_costs_time_and_not_the_job() {
 
     for broken in ["fingerprint", "digest", "object", "bytes"] {
         let worker = start().await;
-        let (id, mut checkpoint) = half_drawn(&fixture, &scripted_job()).await;
+        let (id, mut checkpoint) = partial_sample(&fixture, &scripted_job()).await;
         worker.stop().await;
         match broken {
             "fingerprint" => checkpoint.fingerprint += "?",

@@ -98,9 +98,12 @@ async fn a_picture_finished_while_redis_is_away_is_handed_in_when_it_is_back() {
     fixture.until(&job, |view| view.step > 0).await;
     fixture.redis.kill().await.unwrap();
     // The job's last step is done without a queue to report to.
-    while fixture.pictures(&job) == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let handed_in = async {
+        while fixture.pictures(&job) == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), handed_in).await.expect("no picture is stored");
     fixture.redis.restart().await.unwrap();
     let view = fixture.ended(&job).await;
     assert_eq!((view.state, view.attempt), (State::Succeeded, 1));

@@ -1,4 +1,4 @@
-//! Jobs that ask for LoRAs: who draws them, and what is said of it.
+//! Jobs that ask for LoRAs: who samples them, and what is said of it.
 
 use std::path::Path;
 
@@ -71,21 +71,21 @@ async fn worker(fixture: &Fixture, folder: &Path) -> Running {
     fixture.run(DeviceThread::start(load, Sharing::default(), Condition::default()).await.unwrap())
 }
 
-async fn drawn(fixture: &Fixture, job: &Value) -> (JobId, JobView) {
+async fn sampled(fixture: &Fixture, job: &Value) -> (JobId, JobView) {
     let id = fixture.submit(job).await;
     (id, fixture.ended(&id).await)
 }
 
 #[tokio::test]
-async fn receipt_and_sidecar_say_with_which_numbers_it_was_drawn() {
+async fn receipt_and_sidecar_say_with_which_numbers_it_was_sampled() {
     let fixture = Fixture::start().await;
     let folder = tempfile::tempdir().unwrap();
     write_lora(folder.path(), 0.3);
     let worker = worker(&fixture, folder.path()).await;
     let job = json!({ "prompt": "a red star", "steps": 2, "seed": 1 });
-    let (_, plain) = drawn(&fixture, &job).await;
-    let (_, with) = drawn(&fixture, &asking(job.clone(), 0.5)).await;
-    let (_, again) = drawn(&fixture, &job).await;
+    let (_, plain) = sampled(&fixture, &job).await;
+    let (_, with) = sampled(&fixture, &asking(job.clone(), 0.5)).await;
+    let (_, again) = sampled(&fixture, &job).await;
     assert_ne!(sha256(&with), sha256(&plain), "it has no effect");
     assert_eq!(sha256(&again), sha256(&plain), "it stayed behind");
 
@@ -100,7 +100,7 @@ async fn receipt_and_sidecar_say_with_which_numbers_it_was_drawn() {
     worker.stop().await;
 }
 
-/// Begins a job with a LoRA, has it handed back half-drawn, and ended by a worker that has a LoRA of that name whose
+/// Begins a job with a LoRA, has it handed back partial, and ended by a worker that has a LoRA of that name whose
 /// numbers are that large.
 async fn gone_on_with(size: f32) -> u32 {
     let mut fixture = Fixture::start().await;
@@ -111,20 +111,20 @@ async fn gone_on_with(size: f32) -> u32 {
     let id = fixture.submit(&asking(long_job(), 1.0)).await;
     fixture.until(&id, |view| view.step >= 3).await;
     first.stop().await;
-    assert!(fixture.view(&id).await.checkpoint.is_some(), "nothing is left of what was drawn");
+    assert!(fixture.view(&id).await.checkpoint.is_some(), "nothing is left of what was sampled");
 
     let folder = tempfile::tempdir().unwrap();
     write_lora(folder.path(), size);
     let second = worker(&fixture, folder.path()).await;
     let view = fixture.ended(&id).await;
-    let (_, whole) = drawn(&fixture, &asking(long_job(), 1.0)).await;
+    let (_, whole) = sampled(&fixture, &asking(long_job(), 1.0)).await;
     assert_eq!(sha256(&view), sha256(&whole), "half of it is another LoRA's");
     second.stop().await;
     view.output.unwrap().receipt.resumed_from
 }
 
 #[tokio::test]
-async fn a_half_drawn_picture_goes_on_only_where_the_lora_has_the_same_numbers() {
+async fn a_partially_sampled_picture_goes_on_only_where_the_lora_has_the_same_numbers() {
     assert!(gone_on_with(0.3).await >= 3, "it began anew");
     assert_eq!(gone_on_with(0.2).await, 0, "it went on with another LoRA");
 }

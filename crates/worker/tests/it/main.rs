@@ -4,11 +4,11 @@
 
 mod fixture;
 mod hand_back;
+mod heartbeat;
 mod life;
 mod loras;
 mod memory;
 mod panics;
-mod presence;
 mod previews;
 mod references;
 mod scheduler;

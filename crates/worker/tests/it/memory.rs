@@ -1,4 +1,4 @@
-//! Devices with little memory: what fits is drawn, what does not makes room or waits for another worker.
+//! Devices with little memory: what fits is sampled, what does not makes room or waits for another worker.
 
 use serde_json::{Value, json};
 use uso_queue::{Blocked, JobView, State};
@@ -26,14 +26,14 @@ async fn a_picture_too_big_for_a_device_waits_for_another_and_holds_up_nobody() 
     assert_eq!(fixture.ended(&fits).await.state, State::Succeeded);
     let view = fixture.until(&big, |view| view.blocked.is_some()).await;
     assert_eq!((view.state, view.attempt), (State::Queued, 0));
-    assert_eq!(view.blocked, Some(Blocked::Room { need: 240_000_000, best: 100_000_000 }));
+    assert_eq!(view.blocked, Some(Blocked::Memory { need: 240_000_000, best: 100_000_000 }));
     let large = fixture.scripted(&format!("{SCRIPT},memory=1G")).await;
     picture(&fixture.ended(&big).await);
     small.stop().await;
     large.stop().await;
 }
 
-/// Has an interactive job come while a bulk one is drawn, on a device that cannot hold both.
+/// Has an interactive job come while a bulk one is sampled, on a device that cannot hold both.
 async fn makes_room(script: &str) {
     let fixture = Fixture::start().await;
     let worker = fixture.scripted(&format!("{SCRIPT}{script}")).await;

@@ -6,16 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use uso_engine::{CacheCounts, Engine, Error, Footprint, Image, Request, Script, Scripted, Steps};
+use uso_engine::{Observed, Observer, Request, Script, Scripted};
 use uso_queue::State;
 use uso_worker::{Condition, DeviceThread, Sharing};
 
 use crate::fixture::Fixture;
 
-/// A scripted engine that panics once, at a picture whose prompt asks for it, and whenever it is to work on
-/// a picture while another is not set aside.
+/// Has an engine panic once, at a picture whose prompt asks for it, and whenever it is to work on a picture while
+/// another is not set aside.
 struct Moody {
-    engine: Scripted,
     armed: Arc<AtomicBool>,
     /// One more for each sample that is not set aside.
     whole: Rc<()>,
@@ -23,99 +22,40 @@ struct Moody {
 
 struct Sample {
     panics: bool,
-    sample: <Scripted as Engine>::Sample,
     whole: Option<Rc<()>>,
 }
 
 impl Moody {
-    fn sample(&self, request: &Request, sample: <Scripted as Engine>::Sample) -> Sample {
-        let mut sample = Sample { panics: request.prompt == "panic", sample, whole: None };
-        self.bring_back(&mut sample);
-        sample
-    }
-
     fn bring_back(&self, sample: &mut Sample) {
         sample.whole = Some(Rc::clone(&self.whole));
         assert_eq!(Rc::strong_count(&self.whole), 2, "another picture was not set aside");
     }
 }
 
-impl Engine for Moody {
+impl Observer for Moody {
     type Sample = Sample;
 
-    fn name(&self) -> &str {
-        self.engine.name()
+    fn begun(&mut self, request: &Request) -> Sample {
+        let mut sample = Sample { panics: request.prompt == "panic", whole: None };
+        self.bring_back(&mut sample);
+        sample
     }
 
-    fn device(&self) -> String {
-        self.engine.device()
-    }
-
-    fn precision(&self) -> &str {
-        self.engine.precision()
-    }
-
-    fn fingerprint(&self) -> &str {
-        self.engine.fingerprint()
-    }
-
-    fn self_test(&mut self) -> Result<(), Error> {
-        self.engine.self_test()
-    }
-
-    fn memory(&self) -> Option<u64> {
-        self.engine.memory()
-    }
-
-    fn footprint(&self, request: &Request) -> Footprint {
-        self.engine.footprint(request)
-    }
-
-    fn cache(&self) -> CacheCounts {
-        self.engine.cache()
-    }
-
-    fn encode(&mut self, request: &Request) -> Result<Sample, Error> {
-        let sample = self.engine.encode(request)?;
-        Ok(self.sample(request, sample))
-    }
-
-    fn steps(&self, sample: &Sample) -> Steps {
-        self.engine.steps(&sample.sample)
-    }
-
-    fn step(&mut self, sample: &mut Sample) -> Result<(), Error> {
+    fn before_step(&mut self, sample: &mut Sample) {
         self.bring_back(sample);
         assert!(!(sample.panics && self.armed.swap(false, Ordering::Relaxed)), "the prompt says so");
-        self.engine.step(&mut sample.sample)
     }
 
-    fn set_aside(&self, sample: &mut Sample) -> Result<(), Error> {
+    fn set_aside(&self, sample: &mut Sample) {
         sample.whole = None;
-        self.engine.set_aside(&mut sample.sample)
-    }
-
-    fn preview(&self, sample: &Sample) -> Result<Option<Image>, Error> {
-        self.engine.preview(&sample.sample)
-    }
-
-    fn checkpoint(&self, sample: &Sample) -> Result<Vec<u8>, Error> {
-        self.engine.checkpoint(&sample.sample)
-    }
-
-    fn resume(&mut self, request: &Request, checkpoint: &[u8]) -> Result<Sample, Error> {
-        let sample = self.engine.resume(request, checkpoint)?;
-        Ok(self.sample(request, sample))
-    }
-
-    fn decode(&mut self, sample: &Sample) -> Result<Image, Error> {
-        self.engine.decode(&sample.sample)
     }
 }
 
 async fn moody(script: Script, armed: Arc<AtomicBool>) -> DeviceThread {
-    let engine = move || Scripted::new(script.clone());
-    let load = move || Ok(Moody { engine: engine(), armed: Arc::clone(&armed), whole: Rc::default() });
+    let load = move || {
+        let moody = Moody { armed: Arc::clone(&armed), whole: Rc::default() };
+        Ok(Observed::new(Scripted::new(script.clone()), moody))
+    };
     DeviceThread::start(load, Sharing::default(), Condition::default()).await.unwrap()
 }
 

@@ -1,4 +1,4 @@
-//! Small pictures of what is being drawn, for those who look.
+//! Small pictures of what is being sampled, for those who look.
 
 use std::time::Duration;
 

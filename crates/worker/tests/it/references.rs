@@ -70,7 +70,7 @@ async fn somebodys_server() -> String {
 }
 
 #[tokio::test]
-async fn a_reference_from_the_web_draws_what_the_same_file_draws_from_the_store() {
+async fn a_reference_from_the_web_makes_what_the_same_file_makes_from_the_store() {
     let fixture = Fixture::start().await;
     let star = fixture.example("content_star.png").await;
     let server = somebodys_server().await;
@@ -183,9 +183,9 @@ async fn a_finished_picture_waits_for_the_store() {
     let worker = fixture.scripted("step=20ms").await;
     fixture.until(&job, |view| view.step > 0).await;
     fixture.stop_store().await;
-    let drawn = fixture.until(&job, |view| view.step == 20).await;
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    assert_eq!(fixture.view(&job).await.version, drawn.version);
+    let sampled = fixture.until(&job, |view| view.step == 20).await;
+    crate::store::until_it_is(&fixture, uso_queue::WorkerState::WaitingForStore).await;
+    assert_eq!(fixture.view(&job).await.version, sampled.version);
     fixture.start_store().await;
     let view = fixture.ended(&job).await;
     assert_eq!((view.state, view.attempt), (State::Succeeded, 1));

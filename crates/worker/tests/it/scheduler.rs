@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use uso_queue::{EventKind, JobId, JobView, State};
+use uso_queue::{Class, Defaults, EventKind, JobId, JobSpec, JobView, State};
 
 use crate::fixture::{Fixture, Running};
 
@@ -94,7 +94,7 @@ async fn bulk_goes_on_during_a_flood_of_interactive_jobs() {
 }
 
 #[tokio::test]
-async fn the_next_job_is_here_while_one_is_drawn_and_no_third_one() {
+async fn the_next_job_is_here_while_one_is_sampled_and_no_third_one() {
     let fixture = Fixture::start().await;
     let worker = fixture.scripted("step=50ms").await;
     let mut jobs = Vec::new();
@@ -130,6 +130,52 @@ async fn a_job_that_only_waits_goes_to_a_worker_that_does_nothing() {
     idle.stop().await;
 }
 
+#[tokio::test]
+async fn a_worker_of_bulk_alone_that_gave_a_job_away_fetches_ahead_again() {
+    let mut fixture = Fixture::start().await;
+    fixture.settings.classes = vec![Class::Bulk];
+    let first = fixture.scripted("step=500ms").await;
+    let (long, waits) = (fixture.submit(&bulk(100)).await, fixture.submit(&bulk(100)).await);
+    fixture.until(&long, |view| view.step >= 1).await;
+    let ahead = fixture.until(&waits, |view| view.state == State::Running).await;
+    fixture.settings.classes = Class::ALL.to_vec();
+    let second = fixture.scripted("step=500ms").await;
+    fixture.until(&waits, |view| view.fence > ahead.fence && view.step >= 1).await;
+    // One for each to have ahead. Both are under way only if the first has not stopped to look.
+    let next = [fixture.submit(&bulk(1)).await, fixture.submit(&bulk(1)).await];
+    for job in next {
+        fixture.until(&job, |view| view.state == State::Running).await;
+    }
+    assert_eq!(fixture.view(&long).await.state, State::Running, "it waited for the end of its picture");
+    for worker in [first, second] {
+        worker.hurry.cancel();
+        worker.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_was_not_read_yet_is_kept() {
+    let mut fixture = Fixture::start().await;
+    fixture.settings.checkpoint_every = Duration::from_millis(50);
+    fixture.settings.grace = Duration::ZERO;
+    let half = fixture.submit(&bulk(60)).await;
+    let left = stopped(&fixture, fixture.scripted("step=20ms").await, &half, false).await;
+    let checkpoint = left.checkpoint.expect("nothing is left of what was sampled");
+    assert!(checkpoint.step >= 5);
+    // Another job has the device, and this one is only fetched.
+    let first =
+        JobSpec::parse(&json!({ "prompt": "first", "class": "bulk", "priority": 10 }), &Defaults::default());
+    let first = fixture.queue.submit("tenant", &first.unwrap()).await.unwrap().id;
+    let worker = fixture.scripted("step=100ms").await;
+    fixture.until(&first, |view| view.step >= 1).await;
+    fixture.until(&half, |view| view.state == State::Running).await;
+    fixture.until(&first, |view| view.step >= 8).await;
+    worker.stop().await;
+    let view = fixture.view(&half).await;
+    assert_eq!((view.state, view.checkpoint.as_ref()), (State::Queued, Some(&checkpoint)));
+    assert!(fixture.store.get(&checkpoint.key).await.is_ok(), "its bytes are gone");
+}
+
 /// Has a bulk job begun, stops its worker and gives what is left.
 async fn stopped(fixture: &Fixture, worker: Running, job: &JobId, hurry: bool) -> JobView {
     fixture.until(job, |view| view.step >= 5).await;
@@ -157,7 +203,7 @@ async fn a_worker_that_stops_leaves_no_step_to_be_done_again() {
         let job = fixture.submit(&bulk(60)).await;
         let left = stopped(&fixture, fixture.scripted(script).await, &job, hurry).await;
         assert_eq!((left.state, left.attempt), (State::Queued, 0), "a deploy cost an attempt");
-        let copy = left.checkpoint.expect("what was drawn is lost");
+        let copy = left.checkpoint.expect("what was sampled is lost");
 
         let next = fixture.scripted("").await;
         let view = fixture.ended(&job).await;

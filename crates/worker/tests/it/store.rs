@@ -12,7 +12,7 @@ use uso_queue::{JobId, State, WorkerState};
 use crate::fixture::Fixture;
 use crate::store_proxy::{How, What};
 
-/// What stands in the store's place for a while.
+/// What stands in the store's phase for a while.
 #[derive(Clone, Copy, Debug)]
 enum Bad {
     /// Takes connections and never answers.
@@ -46,20 +46,20 @@ async fn survives(bad: Bad) {
     let mut fixture = Fixture::start().await;
     let star = fixture.example("content_star.png").await;
     let worker = fixture.scripted("step=20ms").await;
-    // One is drawn when the store goes bad, and one comes then.
-    let drawn = fixture.submit(&json!({ "content": star, "steps": 20 })).await;
-    fixture.until(&drawn, |view| view.step > 0).await;
+    // One is sampled when the store goes bad, and one comes then.
+    let sampled = fixture.submit(&json!({ "content": star, "steps": 20 })).await;
+    fixture.until(&sampled, |view| view.step > 0).await;
     fixture.stop_store().await;
     let standing_in = stand_in(fixture.store_port(), bad).await;
     let comes = fixture.submit(&json!({ "content": star, "steps": 20 })).await;
-    fixture.until(&drawn, |view| view.step == 20).await;
+    fixture.until(&sampled, |view| view.step == 20).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(fixture.view(&drawn).await.state, State::Running, "{bad:?}");
+    assert_eq!(fixture.view(&sampled).await.state, State::Running, "{bad:?}");
 
     standing_in.abort();
     let _ = standing_in.await;
     fixture.start_store().await;
-    for job in [drawn, comes] {
+    for job in [sampled, comes] {
         let view = fixture.ended(&job).await;
         assert_eq!((view.state, view.attempt), (State::Succeeded, 1), "{bad:?}: {:?}", view.error);
     }
@@ -76,19 +76,19 @@ async fn a_store_that_fails_costs_no_job() {
     survives(Bad::Failing).await;
 }
 
-/// One job is drawn when the store begins to refuse, and one comes then; gives both.
+/// One job is sampled when the store begins to refuse, and one comes then; gives both.
 async fn refused(fixture: &Fixture, what: What, how: How) -> [JobId; 2] {
     let star = fixture.example("content_star.png").await;
-    let drawn = fixture.submit(&json!({ "content": star, "steps": 20 })).await;
-    fixture.until(&drawn, |view| view.step > 0).await;
+    let sampled = fixture.submit(&json!({ "content": star, "steps": 20 })).await;
+    fixture.until(&sampled, |view| view.step > 0).await;
     fixture.proxy.refuse(what, how);
     let comes = fixture.submit(&json!({ "content": star, "steps": 20 })).await;
-    fixture.until(&drawn, |view| view.step == 20).await;
-    [drawn, comes]
+    fixture.until(&sampled, |view| view.step == 20).await;
+    [sampled, comes]
 }
 
 /// Waits until the worker says that it is in this state.
-async fn until_it_is(fixture: &Fixture, state: WorkerState) {
+pub(crate) async fn until_it_is(fixture: &Fixture, state: WorkerState) {
     let said = async {
         while !fixture.queue.workers().await.unwrap().iter().any(|(_, _, report)| report.state == state) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -116,7 +116,7 @@ async fn a_store_that_takes_no_writes_costs_no_attempt_and_no_step() {
         until_it_is(&fixture, WorkerState::WaitingForStore).await;
         // Nothing is claimed any more, though there is room.
         let waits = fixture.submit(&json!({ "steps": 20 })).await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        fixture.proxy.refuses_again(2).await;
         assert_eq!(fixture.view(&waits).await.attempt, 0, "{status}: it was claimed");
         assert_eq!(fixture.view(&jobs[0]).await.state, State::Running, "{status}");
         fixture.proxy.relent();
@@ -135,7 +135,7 @@ async fn a_store_that_gives_nothing_costs_no_attempt() {
     {
         let jobs = refused(&fixture, what, How::Status(status)).await;
         until_it_is(&fixture, WorkerState::WaitingForStore).await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        fixture.proxy.refuses_again(2).await;
         fixture.proxy.relent();
         succeed(&fixture, &jobs).await;
     }
@@ -159,17 +159,17 @@ async fn a_reference_that_is_forbidden_is_the_jobs_own_fault() {
 }
 
 #[tokio::test]
-async fn a_half_drawn_picture_is_gone_on_with_once_it_can_be_read() {
+async fn a_partially_sampled_picture_is_gone_on_with_once_it_can_be_read() {
     let mut fixture = Fixture::start().await;
     fixture.settings.grace = Duration::from_secs(2);
     let first = fixture.scripted("step=200ms").await;
     let job = fixture.submit(&json!({ "steps": 40 })).await;
     fixture.until(&job, |view| view.step >= 3).await;
     first.stop().await;
-    let checkpoint = fixture.view(&job).await.checkpoint.expect("nothing is left of what was drawn");
+    let checkpoint = fixture.view(&job).await.checkpoint.expect("nothing is left of what was sampled");
     fixture.proxy.refuse(What::Reads, How::Status(503));
     let second = fixture.scripted("step=1ms").await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    fixture.proxy.refuses_again(2).await;
     fixture.proxy.relent();
     let view = fixture.ended(&job).await;
     let receipt = view.output.unwrap().receipt;

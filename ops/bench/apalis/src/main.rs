@@ -1,4 +1,4 @@
-//! apalis' side of `uso bench queue`. The last line on stdout says how long the counted jobs took.
+//! apalis' side of `uso-bench queue`. The last line on stdout says how long the counted jobs took.
 //!
 //! `apalis-bench URL PAYLOAD bulk WARM JOBS CHUNK` submits with `push_bulk`.
 

@@ -1,4 +1,5 @@
-//! Published weights into a model folder: what is missing, whether it fits, then one file after another.
+//! `uso model fetch`: finds out which published files are missing, checks the free space, then downloads one file
+//! after another.
 
 mod digest;
 mod download;
@@ -30,11 +31,11 @@ pub(super) async fn run(args: &FetchArgs) -> anyhow::Result<()> {
     }
     tokio::select! {
         fetched = fetch(args, &files) => fetched,
-        _ = tokio::signal::ctrl_c() => bail!("stopped; the same command goes on from here"),
+        _ = tokio::signal::ctrl_c() => bail!("stopped; run the same command to resume"),
     }
 }
 
-/// What would be fetched, as far as is known without asking.
+/// Prints what would be downloaded, as far as is known without asking the hub.
 fn list(dir: &Path, files: &[File]) -> anyhow::Result<()> {
     let missing: Vec<&File> = files.iter().filter(|file| !is_known_here(dir, file)).collect();
     let mut table = Table::new(&["file", "bytes", "from"]);
@@ -69,12 +70,12 @@ async fn fetch(args: &FetchArgs, files: &[File]) -> anyhow::Result<()> {
     say(&format!("{}: all {} files are there", args.dir.display(), files.len()))
 }
 
-/// What the hub has, unless the file is here already.
+/// What the hub has, unless the file is already here.
 async fn wanted(hub: &Hub, args: &FetchArgs, file: &File) -> anyhow::Result<Option<Remote>> {
     if !args.verify && is_known_here(&args.dir, file) {
         return Ok(None);
     }
-    let remote = hub.look(file).await?;
+    let remote = hub.describe(file).await?;
     check_size(args, file, &remote)?;
     let place = args.dir.join(&file.to);
     match size(&place) {
@@ -91,12 +92,12 @@ async fn wanted(hub: &Hub, args: &FetchArgs, file: &File) -> anyhow::Result<Opti
     }
 }
 
-/// Whether a file is here with the size that the list knows.
+/// Whether a file is here with the size that the list states.
 fn is_known_here(dir: &Path, file: &File) -> bool {
     file.bytes.is_some() && size(&dir.join(&file.to)) == file.bytes
 }
 
-/// The list's word against the hub's. Whoever names another hub than the published files' chose what it has.
+/// Compares the size in the list with the hub's. Another hub than the one the list was made for may have other files.
 fn check_size(args: &FetchArgs, file: &File, remote: &Remote) -> anyhow::Result<()> {
     let Some(listed) = file.bytes.filter(|bytes| *bytes != remote.bytes) else { return Ok(()) };
     let is_published = args.endpoint.as_str().trim_end_matches('/') == HUGGING_FACE;
@@ -115,16 +116,16 @@ async fn is_right(place: &Path, file: &File, remote: &Remote) -> anyhow::Result<
     Ok(hasher.finish() == remote.digest)
 }
 
-/// Better now than after hours.
+/// Fails now rather than after hours of downloading.
 fn check_space(dir: &Path, missing: &[(&File, Remote)]) -> anyhow::Result<()> {
     let left = |(file, remote): &(&File, Remote)| {
         let begun = size(&part::path(&dir.join(&file.to))).unwrap_or_default();
         remote.bytes.saturating_sub(begun)
     };
     let needed = missing.iter().map(left).fold(0, u64::saturating_add);
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let disk =
-        rustix::fs::statvfs(dir).with_context(|| format!("cannot look at the disk of {}", dir.display()))?;
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let disk = rustix::fs::statvfs(dir)
+        .with_context(|| format!("cannot read the free space of {}", dir.display()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let (dir, needs, has) = (dir.display(), DecimalBytes(needed), DecimalBytes(free));
     ensure!(needed <= free, "{dir} needs {needs} more and the disk has {has} free");

@@ -1,4 +1,4 @@
-//! `uso model inspect`: what a model folder holds, from headers alone.
+//! `uso model inspect`: shows what a model folder holds. Reads only headers.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! `uso model pack`: one file that is ready.
+//! `uso model pack`: writes a model as one file that loads as it is.
 
 use anyhow::Context as _;
 use uso_engine::{Model, ModelFiles, pack};

@@ -1,6 +1,6 @@
-//! `uso model plan`: whether and how a model fits, from headers alone.
+//! `uso model plan`: shows whether and how a model fits. Reads only headers.
 
-use uso_engine::plan::{Hardware, Outline, Picture, Plan, Terms, Wishes};
+use uso_engine::plan::{Hardware, Outline, Picture, Plan, PlanOptions, Terms};
 use uso_engine::{Defaults, Model, ModelFiles, device};
 
 use crate::args::PlanArgs;
@@ -16,7 +16,7 @@ pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<()> {
         slots: args.slots.into(),
         reserve: args.vram_reserve,
         dtype: hardware.backend.compute(),
-        wishes: Wishes { tier: args.tier, t5: args.t5, stream: args.stream },
+        options: PlanOptions { tier: args.tier, t5: args.t5, stream: args.stream },
     };
     let plan = Plan::new(&outline, &hardware, &terms)?;
     if args.json {
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<()> {
     plan.lines().iter().try_for_each(|line| say(&safe(line)))
 }
 
-/// With `--vram`, a card that need not be there; else the device, opened.
+/// With `--vram`, a card that need not be in this machine; else the device, which is opened.
 fn hardware(args: &PlanArgs) -> anyhow::Result<Hardware> {
     let device = args.device.as_deref();
     match args.vram {

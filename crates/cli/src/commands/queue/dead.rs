@@ -1,6 +1,5 @@
-//! Dead letters.
+//! `uso queue dead`.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -17,8 +16,8 @@ impl Operator {
         match command {
             DeadCommand::List { limit } => self.letters(limit).await,
             DeadCommand::Show { id, raw } => self.letter(&id.parse()?, raw.as_deref()).await,
-            DeadCommand::Retry { id } => self.revive(&id.parse()?).await,
-            DeadCommand::Drop { id } => self.forget(&id.parse()?).await,
+            DeadCommand::Retry { id } => self.retry_letter(&id.parse()?).await,
+            DeadCommand::Drop { id } => self.drop_letter(&id.parse()?).await,
         }
     }
 
@@ -48,16 +47,16 @@ impl Operator {
         table.row(["since", &time(letter.id.at_ms())]);
         table.row(["bytes", &letter.raw.len().to_string()]);
         let mut document = document(&letter);
-        document["raw_hex"] = hex(&letter.raw).into();
+        document["raw_hex"] = hex::encode(&letter.raw).into();
         self.answer(&document, &format!("{table}\n{}", bytes(&letter.raw)))
     }
 
-    async fn revive(&self, id: &LetterId) -> anyhow::Result<()> {
+    async fn retry_letter(&self, id: &LetterId) -> anyhow::Result<()> {
         let retried = self.queue.retry_dead_letter(id).await?.with_context(|| no_such_letter(id))?;
         self.retried(&format!("dead letter {id}"), retried)
     }
 
-    async fn forget(&self, id: &LetterId) -> anyhow::Result<()> {
+    async fn drop_letter(&self, id: &LetterId) -> anyhow::Result<()> {
         if !self.queue.drop_dead_letter(id).await? {
             bail!(no_such_letter(id));
         }
@@ -76,15 +75,6 @@ fn document(letter: &DeadLetter) -> Value {
         "at_ms": letter.id.at_ms(),
         "bytes": letter.raw.len(),
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // A string takes everything.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 fn no_such_letter(id: &LetterId) -> String {

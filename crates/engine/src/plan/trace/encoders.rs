@@ -1,4 +1,4 @@
-//! The encoders of text and style, with the form of `uso::{t5, clip, siglip, style}`.
+//! Traces of the encoders of text and style, in the same form as `uso::{t5, clip, siglip, style}`.
 
 use super::record::{F32, Recorder};
 use super::tape::{Op, Values};
@@ -108,13 +108,13 @@ fn siglip<'t>(recorder: &Recorder<'t>, outline: &Outline) -> [Values<'t>; 3] {
     SiglipConfig::HIDDEN_STATES.map(|from_end| states[config.num_hidden_layers + 1 - from_end].clone())
 }
 
-/// A picture in patches, each a vector: a convolution whose stride is its side.
+/// A picture as patches, each a vector: a convolution whose stride is its side.
 fn patches<'t>(recorder: &Recorder<'t>, outline: &Outline) -> Values<'t> {
     let config = &outline.siglip;
     let (tokens, width) = (config.tokens() as u64, config.hidden_size as u64);
     let pixels = (config.num_channels * config.image_size * config.image_size) as u64;
     let picture = recorder.tape.moved("pixels", 0, pixels, F32).cast(recorder.size());
-    // Without cuDNN candle lays out what each patch sees; on the processor it reorders the picture.
+    // Without cuDNN, candle copies the input of each patch; on the processor it reorders the picture.
     let laid_out = match recorder.backend {
         Backend::CudaCudnn => 0,
         Backend::Cpu | Backend::Cuda | Backend::Metal => picture.bytes(),
@@ -124,7 +124,7 @@ fn patches<'t>(recorder: &Recorder<'t>, outline: &Outline) -> Values<'t> {
     recorder.tape.make(op, tokens * width, recorder.size(), laid_out).map("bias")
 }
 
-/// Attention and feed-forward layers, each behind a norm and added to its input.
+/// Attention and feed-forward layers, each after a norm and added to its input.
 fn encoder_layer<'t>(
     recorder: &Recorder<'t>,
     x: &Values<'t>,

@@ -1,4 +1,5 @@
-//! A step of the transformer, with the form of `uso::flux` and `uso::layers` down to where each value ends.
+//! Traces a step of the transformer. It has the form of `uso::flux` and `uso::layers`, down to where each value is
+//! dropped.
 
 use super::record::{F32, Recorder};
 use super::tape::Values;
@@ -8,7 +9,7 @@ use crate::placement::Keep;
 use crate::plan::Outline;
 use crate::plan::outline::Layer;
 
-/// What a sample holds between its steps.
+/// Values that a sample holds between its steps.
 pub(crate) struct Sample<'t> {
     /// Style tokens, then text tokens.
     pub(crate) text: Values<'t>,
@@ -22,7 +23,7 @@ pub(crate) struct Sample<'t> {
     pub(crate) steps: u64,
 }
 
-/// The transformer as it is kept.
+/// The transformer as it is stored in memory.
 pub(crate) struct Flux<'a, 't> {
     recorder: Recorder<'t>,
     outline: &'a Outline,
@@ -99,7 +100,7 @@ impl<'a, 't> Flux<'a, 't> {
         last
     }
 
-    /// The first block, and the second for all others: their inputs belong to nobody else.
+    /// The first block, and the second one for all others: only the first one's input is held elsewhere.
     fn blocks(&self, kind: &str, count: usize) -> impl Iterator<Item = (String, u64)> + use<'a, 't> {
         let kind = kind.to_owned();
         let times = [1.min(count), count.saturating_sub(1)];

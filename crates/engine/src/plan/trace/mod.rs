@@ -1,7 +1,7 @@
-//! The operations of a sample's life, from encoding to decoding, with what each allocates, moves and multiplies.
+//! Traces the operations of a sample, from encoding to decoding, with what each allocates, moves and multiplies.
 //!
-//! The layers are written down here a second time with tensors that have sizes only ([`tape::Values`]). They have the
-//! form of the layers' own code, because a tensor is held to the end of the statement or the block that it is in.
+//! The layers are written here a second time, with tensors that have only sizes ([`tape::Values`]). They have the same
+//! form as the layers' own code, because a tensor is held until the end of its statement or block.
 
 mod encoders;
 mod flux;
@@ -17,38 +17,39 @@ pub(super) use self::tape::Op;
 pub use self::tape::Peak;
 use self::tape::{Tape, Values};
 use super::cost::{self, StepCost};
-use super::hardware::{Backend, Speed};
+use super::hardware::Backend;
 use super::outline::{Outline, Role};
 use super::picture::Picture;
+use super::speed::Speed;
 use crate::matrix::Tier;
 use crate::matrix::rule::Activations;
 use crate::model::Part;
 use crate::placement::{Blocks, Keep, Place, Placement, T5Place};
 use crate::uso::autoencoder::{self, Chunks, Maps};
 
-/// What a sample does to memory, and how it is computed.
+/// Memory and operations of a sample.
 #[derive(Debug, Clone)]
 pub(crate) struct Trace {
-    /// The most that is held on the device beside the model, in each phase.
+    /// Peak on the device besides the model, in each phase.
     pub(crate) encode: Peak,
     pub(crate) step: Peak,
     pub(crate) decode: Peak,
-    /// What the sample holds between its steps.
+    /// Bytes that the sample holds between its steps.
     pub(crate) kept: u64,
-    /// Those of it that are its modulation tables.
+    /// Part of `kept` that is its modulation tables.
     pub(crate) tables: u64,
-    /// The most that is held in the host's memory beside the model, where the device has its own.
+    /// Most bytes held in host memory besides the model, if the device has its own memory.
     pub(crate) host: u64,
     /// The operations of one step.
     pub(crate) step_ops: Vec<Op>,
-    /// Those of T5, wherever it computes.
+    /// The operations of T5, wherever it computes.
     pub(crate) prompt_ops: Vec<Op>,
 }
 
-/// Streamed blocks that are on the device: one is copied while the one before it computes.
+/// Number of streamed blocks on the device: one is copied while the one before it computes.
 const AT_A_TIME: u64 = 2;
 
-/// Traces samples of a model whose parts lie somewhere.
+/// Traces samples of a model with a placement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tracer<'a> {
     pub(crate) outline: &'a Outline,
@@ -57,7 +58,7 @@ pub(crate) struct Tracer<'a> {
     pub(crate) dtype: DType,
 }
 
-/// The memories that a trace goes through: the same one twice where the device has none of its own.
+/// The memories of device and host: the same tape twice if they share memory.
 #[derive(Clone, Copy)]
 struct Tapes<'t> {
     device: &'t Tape,
@@ -71,7 +72,7 @@ impl Tracer<'_> {
         let flux = Flux::new(self.recorder(&device), self.outline, self.placement.keep);
         let (mut sample, prompt_ops) = self.encode(&flux, tapes, picture);
         let encode = tape::peak(&device.since(0), 0);
-        // From the second step on, a sample has its last velocity.
+        // From the second step on, a sample also holds its last velocity.
         flux.step(&mut sample);
         let (kept, stepping) = (device.held(), device.len());
         let slots = self.streamed_bytes();
@@ -123,7 +124,7 @@ impl Tracer<'_> {
         self.cost(&self.run(picture), speed)
     }
 
-    /// Seconds of a step of a sample that was traced.
+    /// Seconds of a step of a traced sample.
     pub(crate) fn cost(&self, trace: &Trace, speed: &Speed) -> StepCost {
         let streamed = match self.placement.blocks {
             Blocks::Resident => 0,
@@ -137,7 +138,7 @@ impl Tracer<'_> {
         roles.into_iter().filter(|(role, _)| matches!(role, Role::Block(_))).map(|(_, bytes)| bytes)
     }
 
-    /// What streamed blocks take.
+    /// Bytes of streamed blocks.
     fn streamed_bytes(&self) -> u64 {
         if self.placement.blocks == Blocks::Resident {
             return 0;
@@ -170,7 +171,7 @@ impl Tracer<'_> {
         }
     }
 
-    /// T5's states of a prompt, and what it took to make them.
+    /// T5's states of a prompt, and the operations that compute them.
     fn states<'t>(&self, tapes: Tapes<'t>) -> (Values<'t>, Vec<Op>) {
         let place = self.placement.t5;
         let tape = if place.is_host() { tapes.host } else { tapes.device };
@@ -194,41 +195,42 @@ impl Tracer<'_> {
             }
         };
         let ops = tape.since(first);
-        (self.brought(tapes, states), ops)
+        (self.copy_to_device(tapes, states), ops)
     }
 
     fn pooled<'t>(&self, tapes: Tapes<'t>) -> Values<'t> {
-        let _brought = self.bring(tapes, &[Part::Clip]);
+        let _copies = self.copy_parts(tapes, &[Part::Clip]);
         encoders::clip(&self.recorder(tapes.device), self.outline)
     }
 
     fn style<'t>(&self, tapes: Tapes<'t>) -> Values<'t> {
-        let _brought = self.bring(tapes, &[Part::Siglip, Part::Projector]);
+        let _copies = self.copy_parts(tapes, &[Part::Siglip, Part::Projector]);
         encoders::style(&self.recorder(tapes.device), self.outline)
     }
 
-    /// Encoders that lie on the host are on the device while they are used.
-    fn bring<'t>(&self, tapes: Tapes<'t>, parts: &[Part]) -> Option<Values<'t>> {
+    /// Encoders that are on the host are copied to the device while they are used.
+    fn copy_parts<'t>(&self, tapes: Tapes<'t>, parts: &[Part]) -> Option<Values<'t>> {
         let bytes = parts.iter().map(|part| self.outline.bytes(*part, Keep::AsStored, self.dtype)).sum();
-        (self.placement.encoders == Place::Host).then(|| tapes.device.moved("bring", bytes, bytes, 1))
+        (self.placement.encoders == Place::Host)
+            .then(|| tapes.device.moved("copy to device", bytes, bytes, 1))
     }
 
-    /// Copies to the device what was made on the host.
-    fn brought<'t>(&self, tapes: Tapes<'t>, values: Values<'t>) -> Values<'t> {
+    /// Copies values from the host to the device.
+    fn copy_to_device<'t>(&self, tapes: Tapes<'t>, values: Values<'t>) -> Values<'t> {
         if values.is_on(tapes.device) {
             values
         } else {
-            tapes.device.moved("bring", 0, values.count, values.size)
+            tapes.device.moved("copy to device", 0, values.count, values.size)
         }
     }
 }
 
-/// How T5's matrices are kept in a place.
+/// How T5's matrices are stored in a place.
 pub(super) fn t5_keep(place: T5Place) -> Keep {
     if place == T5Place::HostQ8 { Keep::Tier(Tier::Q8_0) } else { Keep::AsStored }
 }
 
-/// What T5 computes in where the transformer computes in `dtype`: in half precision its states overflow.
+/// T5's compute type if the transformer computes in `dtype`: in half precision its states overflow.
 pub(super) fn t5_dtype(dtype: DType) -> DType {
     if dtype == DType::F16 { DType::F32 } else { dtype }
 }

@@ -9,15 +9,15 @@ pub(crate) fn rows(config: &FluxConfig) -> u64 {
     (2 * 6 * config.depth + 3 * config.depth_single_blocks + 2) as u64
 }
 
-/// Makes the tables of `steps` steps; `weights` are the bytes of the largest layer that is fetched for it, 0 if none
-/// is. While one is used, the next is fetched.
+/// Makes the tables of `steps` steps. `weights` is the size in bytes of the largest layer that is fetched for it, 0 if
+/// none is. While one layer is used, the next is fetched.
 pub(crate) fn tables<'t>(
     recorder: &Recorder<'t>,
     config: &FluxConfig,
     steps: u64,
     weights: u64,
 ) -> Values<'t> {
-    /// Rows that the largest layer makes.
+    /// Rows of the largest layer.
     const MOST: u64 = 6;
     let hidden = config.hidden_size as u64;
     let vectors = recorder.made("vectors", steps * hidden);

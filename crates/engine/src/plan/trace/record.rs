@@ -1,4 +1,4 @@
-//! The operations that layers are made of, as candle does them.
+//! Records the operations of layers as candle does them.
 
 use candle_core::DType;
 
@@ -8,7 +8,7 @@ use crate::plan::Backend;
 use crate::plan::outline::Layer;
 use crate::uso::layers::SCORE_BYTES;
 
-/// Bytes of a number in float32.
+/// Bytes of a float32 number.
 pub(crate) const F32: u64 = 4;
 
 /// Records what layers do on a backend.
@@ -46,7 +46,7 @@ impl<'t> Recorder<'t> {
             place: self.backend.location(),
         };
         let weight = layer.kept.bytes(&[layer.shape.0, layer.shape.1]).unwrap_or(0);
-        // What is turned into the compute type is written and read once more.
+        // Numbers that are converted to the compute type are written and read once more.
         let scratch = if columns == 0 { 0 } else { product.scratch_bytes() };
         let op = Op {
             flops: 2 * tokens * rows * columns,
@@ -60,7 +60,7 @@ impl<'t> Recorder<'t> {
         for branch in &layer.branches {
             let down = || self.product(x, tokens, branch.columns, branch.rank, "LoRA down");
             let added = self.product(&down(), tokens, branch.rank, branch.rows, "LoRA up");
-            // Set in place where it changes some columns alone.
+            // In place if it changes only some columns.
             let sum = y.part(added.count).with(&added, "LoRA add");
             if added.count == y.count {
                 y = sum;
@@ -87,8 +87,8 @@ impl<'t> Recorder<'t> {
         self.tape.make(op, count, x.size, 0)
     }
 
-    /// Softmax attention as `layers::attention` has it: in slices of queries, scores in float32. `width` is that of
-    /// all heads.
+    /// Softmax attention as in `layers::attention`: in slices of queries, with scores in float32. `width` is the width
+    /// of all heads.
     pub(crate) fn attention(
         &self,
         [query, key, value]: [&Values<'t>; 3],
@@ -114,14 +114,14 @@ impl<'t> Recorder<'t> {
         whole
     }
 
-    /// Several tensors of one type, one behind the other in another.
+    /// Concatenates several tensors of one type.
     pub(crate) fn join(&self, parts: &[Values<'t>]) -> Values<'t> {
         let count: u64 = parts.iter().map(|part| part.count).sum();
         let size = parts.first().map_or_else(|| self.size(), |part| part.size);
         self.tape.moved("concatenate", count * size, count, size)
     }
 
-    /// Scores of some rows and their softmax; the scores end here.
+    /// Scores of some rows and their softmax; the scores are dropped at the end.
     fn probabilities(&self, query: &Values<'t>, key: &Values<'t>, count: u64, products: u64) -> Values<'t> {
         let moves = query.bytes() + key.bytes() + count * F32;
         let op = Op { flops: 2 * products, wide: true, ..Op::named("scores", moves) };

@@ -1,4 +1,4 @@
-//! What a computation allocates, moves and multiplies, recorded from sizes alone.
+//! Records what a computation allocates, moves and multiplies, from sizes alone.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -8,21 +8,21 @@ use serde::Serialize;
 /// One operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Op {
-    /// What it does.
+    /// Name of the operation.
     pub(crate) name: &'static str,
-    /// Bytes that it allocates, working memory of its own included.
+    /// Bytes that it allocates, including its own working memory.
     pub(crate) allocates: u64,
-    /// Bytes that are given back after it and before the next.
+    /// Bytes that are freed between it and the next operation.
     pub(crate) frees: u64,
-    /// Operations of products, a multiplication and its addition being two.
+    /// Operations of products; a multiplication with its addition counts as two.
     pub(crate) flops: u64,
     /// Whether its products are in float32.
     pub(crate) wide: bool,
     /// Bytes that it reads and writes.
     pub(crate) moves: u64,
-    /// How often it is done, with the same memory each time.
+    /// How often it runs, with the same memory each time.
     pub(crate) times: u64,
-    /// Whether it belongs to an attention over all tokens.
+    /// Whether it belongs to attention over all tokens.
     pub(crate) in_attention: bool,
 }
 
@@ -34,22 +34,22 @@ pub(crate) struct Tape {
     in_attention: Cell<bool>,
 }
 
-/// The most that is held at a time, and where.
+/// The most bytes that are held at a time, and the operation that needs them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Peak {
-    /// Bytes, with what was held before.
+    /// Bytes, including what was held before.
     pub bytes: u64,
     /// The operation that needs them.
     pub at: &'static str,
 }
 
 impl Tape {
-    /// Lets the work that follows count so many times.
+    /// Sets how many times the following operations run.
     pub(crate) fn repeat(&self, times: u64) {
         self.times.set(times);
     }
 
-    /// Says whether the work that follows belongs to an attention.
+    /// Sets whether the following operations belong to attention.
     pub(crate) fn attend(&self, in_attention: bool) {
         self.in_attention.set(in_attention);
     }
@@ -75,17 +75,17 @@ impl Tape {
         self.make(Op::named(name, moves), count, size, 0)
     }
 
-    /// Records an operation that takes `bytes` and gives them back.
+    /// Records an operation that allocates `bytes` and frees them.
     pub(crate) fn borrowed(&self, name: &'static str, bytes: u64) {
         self.make(Op::named(name, 0), 0, 1, bytes);
     }
 
-    /// How many operations there are.
+    /// Number of operations.
     pub(crate) fn len(&self) -> usize {
         self.ops.borrow().len()
     }
 
-    /// The operations from one on.
+    /// The operations from `first` on.
     pub(crate) fn since(&self, first: usize) -> Vec<Op> {
         self.ops.borrow().iter().skip(first).copied().collect()
     }
@@ -108,7 +108,7 @@ impl Op {
     }
 }
 
-/// Walks operations that begin with `held` bytes.
+/// Peak of these operations, which begin with `held` bytes.
 pub(crate) fn peak(ops: &[Op], held: u64) -> Peak {
     let mut now = held;
     let mut peak = Peak { bytes: held, at: "nothing" };
@@ -122,7 +122,7 @@ pub(crate) fn peak(ops: &[Op], held: u64) -> Peak {
     peak
 }
 
-/// A tensor by its size alone. What it holds is given back when the last that shares it is dropped, as candle does.
+/// A tensor without numbers. Its memory is freed when the last tensor that shares it is dropped, as in candle.
 #[derive(Debug, Clone)]
 pub(crate) struct Values<'t> {
     /// How many numbers it has.
@@ -154,7 +154,7 @@ impl<'t> Values<'t> {
         std::ptr::eq(self.storage.tape, tape)
     }
 
-    /// Some of the numbers, without a copy.
+    /// Some of its numbers, without a copy.
     pub(crate) fn part(&self, count: u64) -> Self {
         Self { count, ..self.clone() }
     }
@@ -164,12 +164,12 @@ impl<'t> Values<'t> {
         self.storage.tape.moved(name, self.bytes(), self.count, self.size)
     }
 
-    /// A function of each number and that of another tensor, which may be shorter.
+    /// A function of each number and one of another tensor, which may be shorter.
     pub(crate) fn with(&self, other: &Self, name: &'static str) -> Self {
         self.storage.tape.moved(name, self.bytes() + other.bytes(), self.count, self.size)
     }
 
-    /// The numbers in another type; the same if they have it.
+    /// The numbers in another type; the same tensor if they already have it.
     pub(crate) fn cast(&self, size: u64) -> Self {
         if size == self.size {
             return self.clone();
@@ -183,13 +183,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_given_back_when_the_last_that_shares_it_goes() {
+    fn memory_is_freed_with_the_last_tensor_that_shares_it() {
         let tape = Tape::default();
         let x = tape.moved("x", 0, 100, 4);
         let half = x.part(50);
         let doubled = x.map("double");
         drop(x);
-        assert_eq!(tape.held(), 800, "half of it is still looked at");
+        assert_eq!(tape.held(), 800, "half of it is still in use");
         drop(half);
         assert_eq!(tape.held(), 400);
         let narrow = doubled.cast(2);

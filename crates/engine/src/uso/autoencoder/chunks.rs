@@ -1,8 +1,8 @@
-//! Feature maps in bands of rows, and bands with the rows around them that a convolution sees.
+//! Feature maps in bands of rows, and bands with the rows around them that a convolution reads.
 //!
-//! A map is laid out (rows, channels, columns), so that a row of it is a matrix and a band is one piece of
-//! memory. A band covers the same strip of the picture at every level: a layer makes one band of its output
-//! from one band of its input and a row above and below it.
+//! A map is laid out as (rows, channels, columns), so that a row is a matrix and a band is contiguous in memory. A band
+//! covers the same strip of the picture at every level: a layer makes one band of its output from one band of its input
+//! and a row above and below it.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,43 +11,42 @@ use candle_core::{Device, Result, Tensor};
 
 use super::moments::Moments;
 
-/// Where whole maps are kept. The weights and what is computed at a time are always on the device.
+/// Where whole maps are kept. The weights and the current band are always on the device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Maps {
     /// On the device.
     #[default]
     Device,
-    /// In host memory: each layer takes its input to the device and its output back, band by band, which
-    /// is slower.
+    /// In host memory: each layer copies its input to the device and its output back, band by band, which is slower.
     Host,
 }
 
-/// How much is computed at a time, and where whole maps are kept.
+/// How much to compute at a time, and where to keep whole maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunks {
-    /// Where whole maps are kept.
+    /// Where to keep whole maps.
     pub maps: Maps,
-    /// Bytes that a band may take while a layer computes it, its input included. A band is at least one
-    /// cell of the latent high, whatever that takes.
+    /// Most bytes of a band while a layer computes it, including its input. A band is at least one cell of the latent
+    /// high, even if that takes more.
     pub bytes: usize,
 }
 
 impl Chunks {
-    /// As much as stays in a processor's cache: whole maps take more than twice the processor time.
+    /// For processors: as much as fits into their cache. Whole maps take more than twice the processor time.
     pub const CPU: Self = Self { maps: Maps::Device, bytes: 16 << 20 };
 
-    /// Large products in few launches. A row of cells of FLUX's largest picture, 2048x2048, takes half of
-    /// it (131 MiB, in the attention).
+    /// For accelerators: large products in few launches. A row of cells of FLUX's largest picture, 2048x2048, takes
+    /// half of it (131 MiB, in the attention).
     pub const ACCELERATOR: Self = Self { maps: Maps::Device, bytes: 256 << 20 };
 
-    /// What suits a device.
+    /// The default for a device.
     pub fn on(device: &Device) -> Self {
         if device.is_cpu() { Self::CPU } else { Self::ACCELERATOR }
     }
 }
 
-/// The rows of each band of a picture of `height` rows. A band is `cells` cells high, each of `cell` rows;
-/// the last is lower, or higher by the rows that are less than a cell.
+/// The rows of each band of a picture of `height` rows. A band is `cells` cells high, each of `cell` rows. The last
+/// band is lower, or higher by rows that do not make a cell.
 pub(super) fn bands(height: usize, cell: usize, cells: usize) -> impl Iterator<Item = Range<usize>> {
     let all = height / cell;
     (0..all).step_by(cells).map(move |start| {
@@ -56,7 +55,7 @@ pub(super) fn bands(height: usize, cell: usize, cells: usize) -> impl Iterator<I
     })
 }
 
-/// A map of one picture. Cloning it copies no values.
+/// A feature map of one picture. Cloning it copies no values.
 #[derive(Clone)]
 pub(super) struct Map {
     bands: VecDeque<Tensor>,
@@ -66,12 +65,12 @@ pub(super) struct Map {
 }
 
 impl Map {
-    /// A map without bands, to be worked through on the device.
+    /// A map without bands, whose bands will be computed on the device.
     pub(super) fn new(device: &Device, maps: Maps) -> Self {
         Self { bands: VecDeque::new(), moments: Vec::new(), device: device.clone(), maps }
     }
 
-    /// Another without bands at the same place.
+    /// Another map without bands, kept at the same place.
     pub(super) fn empty(&self) -> Self {
         Self::new(&self.device, self.maps)
     }
@@ -85,25 +84,24 @@ impl Map {
         Ok(())
     }
 
-    /// Adds a band at the bottom of a map that a norm may follow, whose moments are taken while it is on
-    /// the device.
+    /// Adds a band at the bottom of a map that a norm may follow. Its moments are computed while it is on the device.
     pub(super) fn push_measured(&mut self, band: &Tensor) -> Result<()> {
         self.moments.push(Moments::of(band)?);
         self.push(band)
     }
 
-    /// Those of the bands that were measured.
+    /// The moments of the bands that were measured.
     pub(super) fn moments(&self) -> &[Moments] {
         &self.moments
     }
 
-    /// The bands from top to bottom, on the device, with the rows around them that the halo asks for. The
-    /// map gives up each band as it is taken, so that another can grow in its place.
+    /// The bands from top to bottom, on the device, with the rows around them that the halo asks for. The map drops
+    /// each band once it is taken, which makes room for another map.
     pub(super) fn windows(self, halo: Halo) -> Windows {
         Windows { bands: self.bands, device: self.device, halo, above: None }
     }
 
-    /// The map that a layer without a norm makes, band by band, for a norm to follow.
+    /// Applies a layer without a norm to the map, band by band. A norm may follow.
     pub(super) fn through(self, halo: Halo, layer: impl Fn(Window) -> Result<Tensor>) -> Result<Self> {
         let mut output = self.empty();
         for window in self.windows(halo) {
@@ -112,7 +110,7 @@ impl Map {
         Ok(output)
     }
 
-    /// All rows: (1, channels, rows, columns), on the device.
+    /// All rows as (1, channels, rows, columns), on the device.
     pub(super) fn into_tensor(self) -> Result<Tensor> {
         let bands: Vec<_> =
             self.bands.iter().map(|band| band.to_device(&self.device)).collect::<Result<_>>()?;
@@ -120,13 +118,13 @@ impl Map {
     }
 }
 
-/// Which rows outside a band a layer sees.
+/// Rows outside a band that a layer reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Halo {
     None,
-    /// One below.
+    /// One row below.
     Below,
-    /// One above and one below.
+    /// One row above and one below.
     Around,
 }
 
@@ -137,9 +135,9 @@ pub(super) struct Window {
     pub(super) band: Tensor,
     /// The band with the rows of its halo that are inside the map.
     pub(super) rows: Tensor,
-    /// Whether a row above the band is among them.
+    /// Whether `rows` has a row above the band.
     pub(super) above: bool,
-    /// Whether a row below the band is.
+    /// Whether `rows` has a row below the band.
     pub(super) below: bool,
 }
 
@@ -149,7 +147,7 @@ impl Window {
         Self { rows: band.clone(), band, above: false, below: false }
     }
 
-    /// Applies a function of single values to all rows.
+    /// Applies an element-wise function to all rows.
     pub(super) fn map(self, values: impl Fn(Tensor) -> Result<Tensor>) -> Result<Self> {
         Ok(Self { rows: values(self.rows)?, ..self })
     }
@@ -160,7 +158,7 @@ pub(super) struct Windows {
     bands: VecDeque<Tensor>,
     device: Device,
     halo: Halo,
-    /// The last row of the band before.
+    /// The last row of the previous band.
     above: Option<Tensor>,
 }
 
@@ -178,7 +176,7 @@ impl Windows {
         Ok(Window { band, rows, above: above.is_some(), below: below.is_some() })
     }
 
-    /// A copy of one row: a view would hold on to its band, and take all of it to the device.
+    /// A copy of one row: a view would keep its whole band alive, and copy all of it to the device.
     fn row(&self, band: &Tensor, row: usize) -> Result<Tensor> {
         band.narrow(0, row, 1)?.force_contiguous()?.to_device(&self.device)
     }
@@ -199,7 +197,7 @@ mod tests {
 
     use super::*;
 
-    /// A map whose values are the numbers of their rows.
+    /// A map whose values are their row numbers.
     fn numbered(bands: &[Range<usize>], maps: Maps) -> Map {
         let mut map = Map::new(&Device::Cpu, maps);
         for band in bands {

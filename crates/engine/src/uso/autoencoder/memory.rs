@@ -1,43 +1,43 @@
-//! What encoding and decoding take beside weights and result, reckoned from sizes alone. All devices hold
-//! the same, because all compute by the same matrix products; they differ in [`Chunks`].
+//! The memory of encoding and decoding besides weights and result, computed from sizes. It is the same on all devices,
+//! because all compute the same matrix products; only [`Chunks`] differ.
 
 use super::chunks::{Chunks, Maps};
 use super::plan::{self, Kind, Layer};
 use crate::config::AutoencoderConfig;
 use crate::uso::layers::SCORE_BYTES;
 
-/// Bytes of a value. Sizes below are in values until the end.
+/// Bytes of a value. The sizes below are in values, up to the end.
 const VALUE: usize = size_of::<f32>();
 
-/// The most that is held at a time beside the weights and the result, in bytes.
+/// Most bytes held at a time besides the weights and the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peak {
     /// On the device.
     pub device: u64,
-    /// In host memory, where whole maps are kept there.
+    /// In host memory, if whole maps are kept there.
     pub host: u64,
 }
 
 impl Peak {
-    /// What it comes to where the device's memory is the host's: a tenth more, because an allocator finds
-    /// no use for some of the bands that a smaller map leaves behind. Of the bundled model 3 % were
-    /// measured, of FLUX's sizes 13 % to 17 %.
+    /// Total bytes if device and host share memory: a tenth more than the sum, because the allocator cannot reuse some
+    /// of the bands that a smaller map leaves behind. Measured: 3 % with the bundled model, 13 % to 17 % with FLUX's
+    /// sizes.
     pub fn total(&self) -> u64 {
         (self.device + self.host) / 10 * 11
     }
 }
 
-/// What decoding a picture of `width` x `height` pixels takes.
+/// Memory for decoding a picture of `width` x `height` pixels.
 pub fn decoding(config: &AutoencoderConfig, width: usize, height: usize, chunks: Chunks) -> Peak {
     peak(&plan::decoder(config), Picture::new(config, width, height), chunks)
 }
 
-/// What encoding a picture of `width` x `height` pixels takes.
+/// Memory for encoding a picture of `width` x `height` pixels.
 pub fn encoding(config: &AutoencoderConfig, width: usize, height: usize, chunks: Chunks) -> Peak {
     peak(&plan::encoder(config), Picture::new(config, width, height), chunks)
 }
 
-/// Sides in pixels, and how often they are halved on the way to the latent.
+/// Sides in pixels, and how often the encoder halves them.
 #[derive(Clone, Copy)]
 pub(super) struct Picture {
     width: usize,
@@ -56,14 +56,14 @@ impl Picture {
     }
 }
 
-/// Height of a band in cells: the most for which no layer takes more than a chunk may have, at least one.
+/// Height of a band in cells: as many as fit into `bytes` in every layer, and at least one.
 pub(super) fn cells(plan: &[Layer], picture: Picture, bytes: usize) -> usize {
     let fits = |cells: &usize| plan.iter().all(|layer| layer.band(picture, *cells) <= bytes / VALUE);
     (1..=picture.cells()).rev().find(fits).unwrap_or(1)
 }
 
-/// A chunk is counted in full, though its bands are whole cells and take a little less: so a larger picture
-/// is never said to take less than a smaller one.
+/// A chunk is counted in full, though its bands have whole cells and take a little less. So the estimate of a larger
+/// picture is never below that of a smaller one.
 fn peak(plan: &[Layer], picture: Picture, chunks: Chunks) -> Peak {
     let computed = |layer: &Layer| {
         let least = layer.band(picture, 1).max(chunks.bytes / VALUE);
@@ -77,8 +77,8 @@ fn peak(plan: &[Layer], picture: Picture, chunks: Chunks) -> Peak {
 }
 
 impl Layer {
-    /// Whole maps: the input until the output is there, band for band in its place. See
-    /// `Residual::forward` for the other.
+    /// Values of whole maps: the input, which the output replaces band by band. See `Residual::forward` for the second
+    /// map.
     fn maps(&self, picture: Picture) -> usize {
         let cells = (picture.width >> self.level) * (picture.height >> self.level);
         let (input, output) = (self.input * cells, self.output * cells);
@@ -89,13 +89,13 @@ impl Layer {
         }
     }
 
-    /// What attention keeps on the device: all keys and values, and the pieces of the values while they
-    /// are put together.
+    /// Values that attention keeps on the device: all keys and values, and the parts of the values while they are
+    /// concatenated.
     fn kept(&self, picture: Picture) -> usize {
         if self.kind == Kind::Attention { 3 * self.maps(picture) } else { 0 }
     }
 
-    /// What a band of `cells` cells takes while it is computed, the band itself included.
+    /// Values of a band of `cells` cells while it is computed, including the band itself.
     fn band(&self, picture: Picture, cells: usize) -> usize {
         let (rows, columns) = (cells << (picture.halvings - self.level), picture.width >> self.level);
         let values = |channels: usize| channels * rows * columns;
@@ -117,8 +117,8 @@ impl Layer {
     }
 }
 
-/// A 3x3 convolution: the input with its halo and what each tap sees of it, or that with the sum so far, a
-/// product and their sum.
+/// Values of a 3x3 convolution: the input with its halo and the inputs of each tap; or the latter with the sum so far,
+/// a product and their sum.
 fn convolution(seen: usize, output: usize) -> usize {
     (4 * seen).max(3 * (seen + output))
 }

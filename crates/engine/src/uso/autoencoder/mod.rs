@@ -1,8 +1,8 @@
 //! The FLUX autoencoder: pixels to latents and back, in float32 and in bounded memory.
 //!
-//! A layer works through its map band by band (`chunks`), with the statistics of its norms and the
-//! attention in the middle taken over the whole picture, so that no seam can show. At the end of a layer
-//! one map is whole, inside a residual block two; all else is as large as a band.
+//! A layer computes its map band by band (`chunks`). The statistics of norms and the attention in the middle use the
+//! whole picture, so that no seams appear. At the end of a layer one whole map exists, inside a residual block two;
+//! everything else is as large as a band.
 
 mod chunks;
 mod layers;
@@ -23,7 +23,7 @@ pub use self::memory::{Peak, decoding, encoding};
 use crate::Image;
 use crate::config::AutoencoderConfig;
 
-/// Encoder, decoder and the two numbers between posterior and latent.
+/// Encoder, decoder, and the shift and factor between posterior and latent.
 pub struct Autoencoder {
     encoder: Half,
     decoder: Half,
@@ -33,7 +33,7 @@ pub struct Autoencoder {
 }
 
 impl Autoencoder {
-    /// Builds both halves from weights with the published names, in float32 whatever the builder says.
+    /// Builds both halves from weights with the published names, in float32 whatever the builder's type is.
     ///
     /// # Errors
     /// If a tensor is missing or misshapen.
@@ -48,13 +48,13 @@ impl Autoencoder {
         })
     }
 
-    /// The same, working in other chunks than those that suit its device.
+    /// The same with other chunks than the device's default.
     #[must_use]
     pub fn with_chunks(self, chunks: Chunks) -> Self {
         Self { chunks, ..self }
     }
 
-    /// The same with whole maps kept elsewhere.
+    /// The same with whole maps kept at another place.
     #[must_use]
     pub fn with_maps(self, maps: Maps) -> Self {
         let chunks = Chunks { maps, ..self.chunks };
@@ -91,8 +91,8 @@ impl Autoencoder {
         Ok((parts[0].clone(), parts[1].clone()))
     }
 
-    /// The latent of an image, (1, 16, height / 8, width / 8) in float32. It is made from the
-    /// posterior's mean, where the reference draws a sample from an unseeded generator.
+    /// The latent of an image, (1, 16, height / 8, width / 8) in float32. It uses the posterior's mean, where the
+    /// reference takes a random sample without a seed.
     ///
     /// # Errors
     /// As [`Autoencoder::posterior`].
@@ -111,13 +111,12 @@ impl Autoencoder {
         let cells = scaled.squeeze(0)?.transpose(0, 1)?;
         let (height, _, width) = cells.dims3()?;
         self.run(&self.decoder, height, width, |rows| {
-            // A copy, because a view would take all of the latent to wherever maps are kept.
+            // A copy, because a view would move the whole latent to where maps are kept.
             cells.narrow(0, rows.start, rows.len())?.force_contiguous()
         })
     }
 
-    /// What a half makes of an input of `height` x `width` values, whose rows `band` gives as
-    /// (rows, channels, width).
+    /// Runs a half on an input of `height` x `width` values, whose rows `band` gives as (rows, channels, width).
     fn run(
         &self,
         half: &Half,
@@ -136,15 +135,15 @@ impl Autoencoder {
     }
 }
 
-/// Bytes of decoded pixels (1, 3, height, width): `127.5 * (x + 1)`, clamped and cut, not rounded,
-/// as the reference does.
+/// Image of decoded pixels (1, 3, height, width): `127.5 * (x + 1)`, clamped and truncated, not rounded, as in the
+/// reference.
 ///
 /// # Errors
 /// If the device fails.
 pub fn to_image(pixels: &Tensor) -> Result<Image> {
     let (_, _, height, width) = pixels.dims4()?;
     let bytes = ((pixels.clamp(-1f32, 1f32)? + 1.0)? * 127.5)?;
-    // A float becomes a byte by cutting, in Rust as in torch.
+    // Casting a float to a byte truncates, in Rust as in torch.
     let rgb = bytes.squeeze(0)?.permute((1, 2, 0))?.flatten_all()?.to_vec1::<f32>()?;
     let rgb = rgb.into_iter().map(|value| value as u8).collect();
     Ok(Image { width: width as u32, height: height as u32, rgb })

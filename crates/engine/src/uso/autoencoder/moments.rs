@@ -1,8 +1,8 @@
-//! Mean and variance of the groups of channels in a map, taken band by band.
+//! Mean and variance of the groups of channels in a map, computed band by band.
 
 use candle_core::{Result, Tensor};
 
-/// Groups of channels that are normed together, in every norm of the autoencoder.
+/// Number of channel groups in every norm of the autoencoder.
 pub(super) const GROUPS: usize = 32;
 
 /// Mean and variance of each row and group of a band, both (rows, groups).
@@ -24,9 +24,8 @@ impl Moments {
     }
 }
 
-/// Mean and variance of each group in all rows of several bands. A row has as many values as any other, so
-/// the variance is the mean of the rows' variances and the variance of their means: no difference of large
-/// numbers.
+/// Mean and variance of each group over all rows of several bands. All rows have the same number of values, so the
+/// variance is the mean of the rows' variances plus the variance of their means, without a difference of large numbers.
 pub(super) fn total(moments: &[Moments]) -> Result<Vec<(f64, f64)>> {
     let table = |part: fn(&Moments) -> &Tensor| -> Result<Vec<Vec<f32>>> {
         Tensor::cat(&moments.iter().map(part).collect::<Vec<_>>(), 0)?.t()?.to_vec2()

@@ -1,23 +1,23 @@
-//! The layers of encoder and decoder in their order, with the names that the published weights have.
+//! The layers of encoder and decoder in order, with the names of the published weights.
 
 use crate::config::AutoencoderConfig;
 
-/// One layer: a map of `input` channels becomes one of `output` channels.
+/// A layer: turns a map of `input` channels into one of `output` channels.
 #[derive(Debug, Clone)]
 pub(super) struct Layer {
     pub(super) kind: Kind,
-    /// Where its tensors are, below `encoder` or `decoder`.
+    /// Name of its tensors, below `encoder` or `decoder`.
     pub(super) name: String,
     pub(super) input: usize,
     pub(super) output: usize,
-    /// How often the sides of the map that comes in are halved against the picture's.
+    /// How often the sides of its input have been halved, compared with the picture's.
     pub(super) level: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Convolution,
-    /// Norm, SiLU, convolution, twice, and the shortcut around them.
+    /// Norm, SiLU, convolution, twice, and a residual connection.
     Residual,
     Attention,
     /// Halves both sides.
@@ -28,7 +28,7 @@ pub(super) enum Kind {
     Output,
 }
 
-/// `Encoder` of the reference: three colours become mean and log variance.
+/// `Encoder` of the reference: turns three colours into mean and log variance.
 pub(super) fn encoder(config: &AutoencoderConfig) -> Vec<Layer> {
     let mut layers = Layers::new("conv_in", config.in_channels, config.ch, 0);
     for (i, factor) in config.ch_mult.iter().enumerate() {
@@ -43,7 +43,7 @@ pub(super) fn encoder(config: &AutoencoderConfig) -> Vec<Layer> {
     layers.output(2 * config.z_channels)
 }
 
-/// `Decoder` of the reference: a latent becomes three colours.
+/// `Decoder` of the reference: turns a latent into three colours.
 pub(super) fn decoder(config: &AutoencoderConfig) -> Vec<Layer> {
     let widest = config.ch_mult.last().map_or(config.ch, |factor| factor * config.ch);
     let mut layers = Layers::new("conv_in", config.z_channels, widest, config.halvings());
@@ -59,7 +59,7 @@ pub(super) fn decoder(config: &AutoencoderConfig) -> Vec<Layer> {
     layers.output(config.out_ch)
 }
 
-/// A list in the making, with the channels and the level that its end has.
+/// A list being built, with the channels and the level at its end.
 struct Layers {
     layers: Vec<Layer>,
     channels: usize,

@@ -1,10 +1,10 @@
-//! Whether USO's LoRA is in the numbers that were loaded.
+//! Checks that the loaded numbers contain USO's LoRA.
 
 use std::ops::RangeInclusive;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::fault;
+use super::fault::fault;
 use crate::Error;
 use crate::matrix::Linear;
 use crate::model::{Model, PACKED_LORA, Part};
@@ -12,18 +12,18 @@ use crate::noise::normal;
 use crate::uso::Uso;
 use crate::uso::lora::{Changes, LowRank};
 
-/// Products of a layer show so much of the LoRA's exact effect on them: all of it, but for what rounding to eight bits and
-/// less makes of the sum.
+/// Allowed share of the LoRA's exact effect in a layer's products: all of it, with a tolerance for rounding to eight
+/// bits or fewer.
 const SHARE: RangeInclusive<f64> = 0.5..=1.5;
 
-/// Looks at the first layer that the LoRA changes: what was loaded, against the numbers of the transformer's file alone.
+/// Compares the first layer that the LoRA changes, as loaded, with the numbers of the transformer's file.
 ///
 /// # Errors
-/// [`Error::SelfTest`] names a LoRA that changes nothing, or the layer in which it is not.
+/// [`Error::SelfTest`] names a LoRA that changes nothing, or the layer that lacks it.
 pub(super) fn counts(uso: &Uso) -> Result<(), Error> {
     let model = Model::open(&uso.files)?;
     if model.packed(PACKED_LORA).is_some() {
-        tracing::info!("USO's LoRA was merged when this model was packed: nobody can tell what it changes");
+        tracing::info!("USO's LoRA was merged when this model was packed, so its effect cannot be checked");
         return Ok(());
     }
     let layers = uso.flux.some_linears()?;
@@ -51,9 +51,9 @@ pub(super) fn counts(uso: &Uso) -> Result<(), Error> {
     Err(fault(format!("USO's LoRA in {file} changes nothing")))
 }
 
-/// What a LoRA changes of a layer's products.
+/// The effect of a LoRA on a layer's products.
 struct Effect {
-    /// What is multiplied: (tokens, input), in the compute type.
+    /// The input: (tokens, input), in the compute type.
     x: Tensor,
     /// (tokens, rows), float32.
     exact: Tensor,
@@ -74,10 +74,10 @@ impl Effect {
         Ok(dot(&self.exact, &self.exact)? == 0.0)
     }
 
-    /// The part of it that a loaded layer has over the numbers that its file has.
+    /// The share of the effect that a loaded layer shows, compared with the numbers in its file.
     fn share(&self, layer: &Linear, stored: &Tensor) -> Result<f64, Error> {
         let x = self.x.to_device(&layer.matrix().device())?;
-        // The bias is in both, and so in neither.
+        // The difference removes the bias.
         let ours = ((layer.forward(&x)? - layer.forward(&x.neg()?)?)? / 2.0)?;
         let ours = ours.to_dtype(DType::F32)?.to_device(&Device::Cpu)?;
         let theirs = self.x.to_dtype(DType::F32)?.matmul(&stored.t()?)?;
@@ -101,7 +101,8 @@ mod tests {
         (numbers * size).unwrap()
     }
 
-    /// The share of a LoRA in 64 of a layer's rows that the layer has which `load` makes of its weights and the LoRA.
+    /// The share of the effect of a LoRA for 64 of a layer's rows, in the layer that `load` makes from its weights and
+    /// the LoRA.
     fn share(load: impl Fn(&Tensor, &LowRank) -> Linear) -> f64 {
         let weight = random(1, SHAPE, 0.1);
         let change =

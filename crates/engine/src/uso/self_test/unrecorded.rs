@@ -1,33 +1,34 @@
-//! What a model must show of which no picture is known.
+//! The self-test of a model without a recorded picture.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{fault, lora};
+use super::fault::fault;
+use super::lora;
 use crate::matrix::{Activations, Linear, Matrix};
 use crate::noise::normal;
 use crate::plan::Picture;
 use crate::uso::{Sample, Uso, is_finite};
 use crate::{Engine, Error, Image, PositionShift, Reference, Request, pool};
 
-/// Sampling steps and side in pixels of the picture that is drawn to its end.
+/// Sampling steps and side in pixels of the picture that is generated completely.
 const STEPS: u32 = 2;
 const SIDE: u32 = 64;
 
-/// The largest step that is tried takes no longer by the plan: a worker is to start in minutes, also on a processor.
+/// Longest expected time in seconds of a step to try: a worker must start within minutes, even on a processor.
 const LONGEST_STEP: f64 = 30.0;
 
-/// Relative L2 distance of products from float32: what rounding to the compute type makes of them, and what rounding
-/// activations to eight bits does.
+/// Largest relative L2 distance of products from float32: with rounding to the compute type, and with activations
+/// rounded to eight bits.
 const EXACT: f64 = 2e-2;
 const ROUNDED: f64 = 6e-2;
 
-/// A style changes the prediction by at least this part of it.
+/// Least relative change of the prediction by a style.
 const LEAST_CHANGE: f64 = 1e-5;
 
-/// A request that reaches every part of a model.
+/// A request that uses every part of a model.
 pub(super) fn request() -> Request {
     wanted(&Picture { width: SIDE, height: SIDE, content: Some((SIDE, SIDE)), styles: 1, steps: STEPS })
 }
@@ -51,13 +52,13 @@ fn wanted(picture: &Picture) -> Request {
     }
 }
 
-/// A picture of two colours, so that nothing in it is flat.
+/// A checkerboard of two colours.
 fn checked(width: u32, height: u32, even: [u8; 3], odd: [u8; 3]) -> Reference {
     let colour = |i: u32| if (i % width / 8 + i / width / 8).is_multiple_of(2) { even } else { odd };
     Reference::from(Image { width, height, rgb: (0..width * height).flat_map(colour).collect() })
 }
 
-/// All but the picture that is drawn to its end.
+/// All checks except the picture that is generated completely.
 ///
 /// # Errors
 /// [`Error::SelfTest`] says what is wrong.
@@ -68,7 +69,7 @@ pub(super) fn run(uso: &mut Uso) -> Result<(), Error> {
     largest_step(uso)
 }
 
-/// Each kind of matrix multiplies as its numbers do that are dequantised first.
+/// Checks that each kind of matrix gives the same products as its dequantised numbers.
 fn products(uso: &Uso) -> Result<(), Error> {
     const TOKENS: [usize; 2] = [3, 40];
     let mut kinds: BTreeMap<String, Linear> = BTreeMap::new();
@@ -101,7 +102,7 @@ fn apart_from_dense(matrix: &Matrix, tokens: usize, dtype: DType) -> Result<f64,
     distance(&ours, &theirs)
 }
 
-/// A style that changes nothing is one whose projector or encoder was not read as it should be.
+/// Checks that a style changes the prediction. Otherwise its projector or encoder was loaded wrongly.
 fn style_counts(uso: &mut Uso) -> Result<(), Error> {
     let with = request();
     let without = Request { styles: Vec::new(), ..with.clone() };
@@ -116,7 +117,7 @@ fn style_counts(uso: &mut Uso) -> Result<(), Error> {
     Ok(())
 }
 
-/// One step of the largest picture that the plan is for, where that takes no minutes.
+/// Runs one step of the plan's largest picture, unless that takes minutes.
 fn largest_step(uso: &mut Uso) -> Result<(), Error> {
     let Some(picture) = uso.plan.as_ref().map(|plan| plan.largest) else { return Ok(()) };
     let request =
@@ -157,7 +158,7 @@ fn largest_step(uso: &mut Uso) -> Result<(), Error> {
     Ok(())
 }
 
-/// What is in the cache would hide what the weights have become.
+/// Runs without the cache, which would hide damaged weights.
 pub(super) fn past_the_cache(
     uso: &mut Uso,
     encode: impl FnOnce(&mut Uso) -> Result<Sample, Error>,

@@ -162,7 +162,7 @@ impl Run<'_> {
                 self.queue().set_limits(TENANTS[tenant], &limits).await.unwrap();
                 self.model.limit(tenant, weight, max_running);
             }
-            Operation::Batch { batch, operation } => return self.steer_batch(batch, operation).await,
+            Operation::Batch { batch, operation } => return self.control_batch(batch, operation).await,
             _ => unreachable!("{operation:?} is handled elsewhere"),
         }
         Ok(())
@@ -317,8 +317,8 @@ impl Run<'_> {
         same("retried", queue, expected.map(|(new, _)| self.ids[new]))
     }
 
-    async fn steer_batch(&mut self, number: usize, operation: BatchOperation) -> Checked {
-        let found = self.queue().steer_batch(&self.batches[number], operation).await.unwrap();
+    async fn control_batch(&mut self, number: usize, operation: BatchOperation) -> Checked {
+        let found = self.queue().control_batch(&self.batches[number], operation).await.unwrap();
         same("batch found", found, self.model.batches.contains_key(&number))?;
         for new in self.model.steer(number, operation) {
             let old = self.model.jobs[new].retry_of.expect("it was made by a retry");

@@ -1,4 +1,4 @@
-//! What a file's bytes must come to, as the hub says it: SHA-256 of large files, git's object name of small ones.
+//! Digests of files as the hub states them: SHA-256 for large files, git's object name for small ones.
 
 use std::fmt;
 use std::io;
@@ -8,7 +8,7 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// Bytes that are read and hashed at once.
+/// Bytes to read and hash at once.
 const CHUNK: usize = 1 << 20;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ enum Kind {
 }
 
 impl Digest {
-    /// Reads an entity tag of the hub; others name no hash.
+    /// Reads an entity tag of the hub; none for a tag that is not a digest.
     pub(super) fn of_etag(etag: &str) -> Option<Self> {
         let hexadecimal = etag.trim_start_matches("W/").trim_matches('"').to_ascii_lowercase();
         let kind = match hexadecimal.len() {
@@ -49,7 +49,7 @@ impl fmt::Display for Digest {
 }
 
 impl<'de> Deserialize<'de> for Digest {
-    /// SHA-256 alone: who writes a list has the file.
+    /// Only SHA-256: whoever writes a list has the file.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let digest = Self::of_etag(&text).filter(|digest| digest.kind == Kind::Sha256);
@@ -57,7 +57,7 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// A digest on the way.
+/// A digest in progress.
 pub(super) enum Hasher {
     Sha256(Sha256),
     GitBlob(Sha1),
@@ -79,7 +79,7 @@ impl Hasher {
         }
     }
 
-    /// Takes in everything that is left to read, and says after each part how much it had.
+    /// Reads the file to its end; calls `done` with the number of bytes of each part.
     pub(super) async fn read(
         &mut self,
         file: &mut (impl AsyncRead + Unpin),
@@ -97,13 +97,12 @@ impl Hasher {
     }
 
     pub(super) fn finish(self) -> Digest {
-        let hexadecimal = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         match self {
             Self::Sha256(hasher) => {
-                Digest { kind: Kind::Sha256, hexadecimal: hexadecimal(&hasher.finalize()) }
+                Digest { kind: Kind::Sha256, hexadecimal: hex::encode(hasher.finalize()) }
             }
             Self::GitBlob(hasher) => {
-                Digest { kind: Kind::GitBlob, hexadecimal: hexadecimal(&hasher.finalize()) }
+                Digest { kind: Kind::GitBlob, hexadecimal: hex::encode(hasher.finalize()) }
             }
         }
     }

@@ -1,4 +1,4 @@
-//! One file, over as many connections as it takes.
+//! Downloads one file. Reconnects and resumes when a connection breaks.
 
 use std::path::Path;
 
@@ -11,13 +11,13 @@ use super::part::Part;
 use super::patience::{Failure, Patience};
 use crate::progress;
 
-/// Fetches a file into its place.
+/// Downloads a file into its place.
 pub(super) async fn download(hub: &Hub, file: &File, remote: &Remote, place: &Path) -> anyhow::Result<()> {
     let bar = progress::bytes(remote.bytes, &file.to);
     let mut part = Part::open(place, remote, &bar).await?;
     let (mut patience, mut reached) = (Patience::default(), part.written());
     let left = DecimalBytes(remote.bytes - reached);
-    tracing::info!("{}: {left} of {} are to come", file.to, DecimalBytes(remote.bytes));
+    tracing::info!("{}: {left} of {} left to download", file.to, DecimalBytes(remote.bytes));
     while part.written() < remote.bytes {
         let received = receive(hub, file, remote, &mut part, &bar).await;
         part.flush().await?;
@@ -33,7 +33,7 @@ pub(super) async fn download(hub: &Hub, file: &File, remote: &Remote, place: &Pa
     part.finish(place).await
 }
 
-/// Takes in what one connection brings.
+/// Reads what one connection sends.
 async fn receive(
     hub: &Hub,
     file: &File,
@@ -43,7 +43,7 @@ async fn receive(
 ) -> Result<(), Failure> {
     let mut body = hub.open(file, remote, part.written()).await?;
     if let Some(bytes) = body.whole.filter(|bytes| *bytes != remote.bytes) {
-        let why = format!("{bytes} bytes would come, {} are expected", remote.bytes);
+        let why = format!("the server offers {bytes} bytes, {} are expected", remote.bytes);
         return Err(part.refuse(&why).await.into());
     }
     if body.from < part.written() {
@@ -51,7 +51,7 @@ async fn receive(
     }
     while let Some(chunk) = body.response.chunk().await? {
         if chunk.len() as u64 > remote.bytes - part.written() {
-            let why = format!("more came than the {} bytes that are expected", remote.bytes);
+            let why = format!("the server sent more than the {} bytes that are expected", remote.bytes);
             return Err(part.refuse(&why).await.into());
         }
         part.append(&chunk).await?;

@@ -1,6 +1,6 @@
-//! The hub's paths for files: `{endpoint}/{repo}/resolve/{revision}/{path}` answers with a small file itself, and with a
-//! redirect to storage elsewhere for a large one, its size and SHA-256 in `x-linked-size` and `x-linked-etag`
-//! (`huggingface_hub`, `file_download.py`).
+//! A client of the hub. `{endpoint}/{repo}/resolve/{revision}/{path}` answers with a small file itself. For a large file
+//! it redirects to other storage, with the size and SHA-256 in `x-linked-size` and `x-linked-etag` (`huggingface_hub`,
+//! `file_download.py`).
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -17,18 +17,18 @@ use super::token::Token;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Longest silence while something is expected.
+/// Longest silence on an open connection.
 const SILENCE: Duration = Duration::from_secs(60);
-/// Redirects within the hub: repositories are renamed.
+/// Most redirects within the hub; it redirects from old names of repositories.
 const MOST_REDIRECTS: usize = 10;
 
 pub(super) struct Hub {
     endpoint: Url,
     revision: String,
     token: Option<Token>,
-    /// Follows redirects within the hub alone: the token goes along.
+    /// Follows redirects within the hub only, because it sends the token.
     inside: Client,
-    /// For wherever the hub's files are stored; never gets the token.
+    /// For the storage that the hub redirects to; never sends the token.
     outside: Client,
 }
 
@@ -36,16 +36,16 @@ pub(super) struct Hub {
 pub(super) struct Remote {
     pub(super) bytes: u64,
     pub(super) digest: Digest,
-    /// The commit, so that all requests for a file mean the same one.
+    /// The commit, so that all requests for a file get the same version.
     revision: String,
 }
 
-/// An answer with a file's bytes, or with its last ones.
+/// An answer with a file's bytes, from `from` to the end.
 pub(super) struct Body {
     pub(super) response: Response,
-    /// Where in the file it begins.
+    /// Offset in the file at which it begins, in bytes.
     pub(super) from: u64,
-    /// Size of the whole file, where it is said.
+    /// Size of the whole file in bytes, if the answer states it.
     pub(super) whole: Option<u64>,
 }
 
@@ -53,7 +53,7 @@ impl Hub {
     pub(super) fn new(endpoint: Url, revision: String, token: Option<Token>) -> anyhow::Result<Self> {
         let is_safe = endpoint.scheme() == "https" || is_this_machine(&endpoint);
         if token.is_some() && !is_safe {
-            tracing::warn!("{endpoint} is not https: the token is not sent");
+            tracing::warn!("{endpoint} is not https, so the token is not sent");
         }
         let client = || client(endpoint.scheme() == "https");
         let inside = client().redirect(Policy::custom(within)).build()?;
@@ -62,7 +62,7 @@ impl Hub {
     }
 
     /// Asks for a file's size and digest.
-    pub(super) async fn look(&self, file: &File) -> anyhow::Result<Remote> {
+    pub(super) async fn describe(&self, file: &File) -> anyhow::Result<Remote> {
         let mut patience = Patience::default();
         loop {
             match self.head(file).await {
@@ -80,14 +80,14 @@ impl Hub {
 
     fn remote(&self, file: &File, revision: &str, answer: &Response) -> anyhow::Result<Remote> {
         let headers = answer.headers();
-        // A redirect's own length and tag are not the file's.
+        // A redirect has a length and tag of its own, which are not the file's.
         let own = |name| text(headers, name).filter(|_| answer.status().is_success());
         let bytes = text(headers, "x-linked-size").or_else(|| own("content-length"));
         let tag = text(headers, "x-linked-etag").or_else(|| own("etag"));
         let digest = file.sha256.clone().or_else(|| Digest::of_etag(tag?));
         let (Some(bytes), Some(digest)) = (bytes.and_then(|bytes| bytes.parse().ok()), digest) else {
             bail!(
-                "{} names no size and hash of it: is that a hub, or a login page before it?",
+                "{} states no size and hash for it: is it a hub, or a login page in front of one?",
                 self.endpoint
             );
         };
@@ -96,13 +96,13 @@ impl Hub {
         Ok(Remote { bytes, digest, revision: commit.unwrap_or(revision).to_owned() })
     }
 
-    /// Asks for a file's bytes from one on; the answer may begin at the first all the same.
+    /// Asks for a file's bytes from offset `from`; the answer may begin at 0 all the same.
     pub(super) async fn open(&self, file: &File, remote: &Remote, from: u64) -> Result<Body, Failure> {
         let request = self.inside.get(self.url(file, &remote.revision)?);
         let mut response = self.ask(part(request, from), file).await?;
         if response.status().is_redirection() {
-            let place = text(response.headers(), "location").context("a redirect leads nowhere")?;
-            let place = response.url().join(place).context("a redirect leads nowhere")?;
+            let place = text(response.headers(), "location").context("the redirect has no valid address")?;
+            let place = response.url().join(place).context("the redirect has no valid address")?;
             response = accept(part(self.outside.get(place), from).send().await?)?;
         }
         Ok(Body::new(response, from)?)
@@ -130,7 +130,7 @@ impl Hub {
         let response = request.send().await?;
         match response.status() {
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-                Err(self.closed(file, status).into())
+                Err(self.gated(file, status).into())
             }
             StatusCode::NOT_FOUND => {
                 let (File { path, repo, .. }, revision) = (file, self.revision(file));
@@ -141,11 +141,11 @@ impl Hub {
         }
     }
 
-    fn closed(&self, file: &File, status: StatusCode) -> anyhow::Error {
+    fn gated(&self, file: &File, status: StatusCode) -> anyhow::Error {
         let (repo, page) = (&file.repo, self.endpoint.as_str().trim_end_matches('/'));
-        let sent = if self.token.is_some() { "the token was not let in" } else { "no token was sent" };
+        let sent = if self.token.is_some() { "the token was rejected" } else { "no token was sent" };
         anyhow!(
-            "{repo} is closed ({status}, {sent}): accept its licence at {page}/{repo}, and set HF_TOKEN to a token of \
+            "{repo} is gated ({status}, {sent}): accept its licence at {page}/{repo}, and set HF_TOKEN to a token of \
              that account"
         )
     }
@@ -160,13 +160,13 @@ impl Body {
         let range = text(response.headers(), "content-range").and_then(content_range);
         match range {
             Some((begin, whole)) if begin == from => Ok(Self { response, from, whole }),
-            _ => bail!("the answer is another part of it than the one from byte {from} on"),
+            _ => bail!("the answer does not begin at byte {from}"),
         }
     }
 }
 
 fn client(https_only: bool) -> ClientBuilder {
-    // Compressed, a file would have another length.
+    // A compressed answer would have another length than the file.
     let identity = (header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     Client::builder()
         .default_headers([identity].into_iter().collect())
@@ -176,7 +176,7 @@ fn client(https_only: bool) -> ClientBuilder {
         .read_timeout(SILENCE)
 }
 
-/// Follows what stays within the hub, and stops at what leads elsewhere.
+/// Follows redirects within the hub, and stops at others.
 fn within(attempt: Attempt<'_>) -> Action {
     if attempt.previous().len() > MOST_REDIRECTS {
         return attempt.error("too many redirects");
@@ -196,7 +196,7 @@ fn part(request: RequestBuilder, from: u64) -> RequestBuilder {
     if from == 0 { request } else { request.header(header::RANGE, format!("bytes={from}-")) }
 }
 
-/// An answer that is what was asked for, as far as its head tells.
+/// Refuses an answer whose status or headers show that it is not the file.
 fn accept(response: Response) -> Result<Response, Failure> {
     let status = response.status();
     let host = response.url().host_str().unwrap_or_default();
@@ -212,12 +212,12 @@ fn accept(response: Response) -> Result<Response, Failure> {
     }
     let is_page = text(response.headers(), "content-type").is_some_and(|kind| kind.starts_with("text/html"));
     if status.is_success() && is_page {
-        return Err(anyhow!("{host} answered with a web page in place of it: a login page?").into());
+        return Err(anyhow!("{host} answered with a web page instead: is it a login page?").into());
     }
     Ok(response)
 }
 
-/// First byte and size of the whole of `bytes FIRST-LAST/WHOLE`.
+/// First byte and whole size of `bytes FIRST-LAST/WHOLE`.
 fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     let (range, whole) = text.strip_prefix("bytes ")?.split_once('/')?;
     Some((range.split_once('-')?.0.parse().ok()?, whole.parse().ok()))

@@ -1,4 +1,4 @@
-//! Which files a tier needs, where they are published, and where they go. The built-in list is `files.json`.
+//! The files that each tier needs, where they are published and where they go. The built-in list is `files.json`.
 
 use std::collections::HashSet;
 use std::path::{Component, Path};
@@ -21,17 +21,17 @@ pub(super) struct File {
     pub(super) path: String,
     /// Path in the model folder.
     pub(super) to: String,
-    /// Size, where it is known beforehand.
+    /// Size in bytes, if known.
     pub(super) bytes: Option<u64>,
-    /// SHA-256 in hexadecimal digits; without it, the hub's word counts.
+    /// SHA-256 in hexadecimal digits; without it, the hub's digest counts.
     pub(super) sha256: Option<Digest>,
-    /// Branch, tag or commit, if other than that of all files.
+    /// Branch, tag or commit, if it differs from the other files'.
     pub(super) revision: Option<String>,
-    /// Tiers that need it; without it, all.
+    /// Tiers that need the file; without it, all of them.
     tiers: Option<Vec<Tier>>,
 }
 
-/// The files of a tier, by the list in a file or by the built-in one.
+/// The files of a tier, from the given list or the built-in one.
 pub(super) fn read(list: Option<&Path>, tier: Tier) -> anyhow::Result<Vec<File>> {
     let Some(path) = list else { return parse(BUILT_IN, tier) };
     std::fs::read_to_string(path)
@@ -52,12 +52,12 @@ fn parse(text: &str, tier: Tier) -> anyhow::Result<Vec<File>> {
 }
 
 impl File {
-    /// Nothing is asked of the hub outside of a repository, nothing written outside of the model folder.
+    /// Refuses paths that leave the repository or the model folder.
     fn check(&self) -> anyhow::Result<()> {
         for (field, path) in [("repo", &self.repo), ("path", &self.path), ("to", &self.to)] {
             let is_inside = |part| matches!(part, Component::Normal(_));
             if path.is_empty() || !Path::new(path).components().all(is_inside) {
-                bail!("{field} {path:?} leads elsewhere");
+                bail!("{field} {path:?} leaves its folder");
             }
         }
         ensure!(self.repo.split('/').count() == 2, "repo {:?} is not owner/name", self.repo);
@@ -98,7 +98,7 @@ mod tests {
         let said = |list: &str| format!("{:#}", parse(list, Tier::Bf16).unwrap_err());
         assert!(parse(&list("a/b", "a/b"), Tier::Bf16).is_ok());
         for to in ["../a", "/a", "", "a/../../b"] {
-            assert!(said(&list(to, "a/b")).contains("leads elsewhere"), "{to:?}");
+            assert!(said(&list(to, "a/b")).contains("leaves its folder"), "{to:?}");
         }
         assert!(said(&list("b", "a/b")).contains("two files would go to b"));
         assert!(said(&list("a", "a")).contains("owner/name"));

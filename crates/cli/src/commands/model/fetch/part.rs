@@ -1,4 +1,4 @@
-//! A file on its way: `NAME.part` beside its place, which gets its name only when it is whole and right.
+//! A download in progress: `NAME.part` beside the final place. It gets its final name once it is complete and correct.
 
 use std::fs::{OpenOptions, TryLockError};
 use std::io;
@@ -20,7 +20,7 @@ pub(super) struct Part<'a> {
     hasher: Hasher,
 }
 
-/// Where a file is until it is whole.
+/// Where a file is until it is complete.
 pub(super) fn path(place: &Path) -> PathBuf {
     let mut path = place.as_os_str().to_owned();
     path.push(".part");
@@ -28,7 +28,7 @@ pub(super) fn path(place: &Path) -> PathBuf {
 }
 
 impl<'a> Part<'a> {
-    /// Takes up what an earlier run has left, if anything, as this process' own.
+    /// Opens and locks the file, and resumes from what an earlier run has left.
     pub(super) async fn open(place: &Path, remote: &'a Remote, bar: &ProgressBar) -> anyhow::Result<Self> {
         let path = path(place);
         let refused = || format!("cannot write {}", path.display());
@@ -40,11 +40,11 @@ impl<'a> Part<'a> {
             hasher: Hasher::new(&remote.digest, remote.bytes),
             path: path.clone(),
         };
-        part.take_up(bar).await.with_context(refused)?;
+        part.resume(bar).await.with_context(refused)?;
         Ok(part)
     }
 
-    async fn take_up(&mut self, bar: &ProgressBar) -> io::Result<()> {
+    async fn resume(&mut self, bar: &ProgressBar) -> io::Result<()> {
         if self.file.metadata().await?.len() > self.remote.bytes {
             return self.restart().await;
         }
@@ -56,12 +56,12 @@ impl<'a> Part<'a> {
         hasher.read(file, read).await
     }
 
-    /// Bytes that are there.
+    /// Bytes written so far.
     pub(super) fn written(&self) -> u64 {
         self.written
     }
 
-    /// Forgets all bytes.
+    /// Deletes all bytes and starts again.
     pub(super) async fn restart(&mut self) -> io::Result<()> {
         self.file.set_len(0).await?;
         self.file.rewind().await?;
@@ -77,26 +77,26 @@ impl<'a> Part<'a> {
         Ok(())
     }
 
-    /// Hands all bytes to the system, which keeps them when this process dies.
+    /// Hands all bytes to the operating system, which keeps them if this process dies.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         self.file.flush().await
     }
 
-    /// Puts the file into its place, if its bytes come to what the hub said.
+    /// Moves the file into its place if its digest is the expected one.
     pub(super) async fn finish(mut self, place: &Path) -> anyhow::Result<()> {
         self.flush().await?;
-        // Before the name, so that a power cut leaves no whole file with holes.
+        // Before the rename, so that a power cut leaves no complete-looking file with holes.
         self.file.sync_all().await?;
         let (expected, found) = (&self.remote.digest, self.hasher.finish());
         if found != *expected {
-            return Err(discard(&self.path, &format!("{found} came, {expected} is expected")).await);
+            return Err(discard(&self.path, &format!("the file has {found}, {expected} is expected")).await);
         }
         tokio::fs::rename(&self.path, place)
             .await
             .with_context(|| format!("cannot write {}", place.display()))
     }
 
-    /// Removes what cannot become the file, and says why.
+    /// Removes a file that is wrong; gives the reason as an error.
     pub(super) async fn refuse(&self, why: &str) -> anyhow::Error {
         discard(&self.path, why).await
     }
@@ -115,8 +115,8 @@ fn lock(path: &Path) -> anyhow::Result<File> {
     }
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
     match file.try_lock() {
-        Err(TryLockError::WouldBlock) => bail!("another process writes it"),
-        // File systems without locks are used by one process at a time, or not at all: the digest tells.
+        Err(TryLockError::WouldBlock) => bail!("another process is writing it"),
+        // On file systems without locks, a second writer is found out by the digest.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(File::from_std(file)),
     }
 }

@@ -1,21 +1,21 @@
-//! Which failures are worth another try, and when.
+//! Decides which failures are retried, and when.
 
 use std::time::Duration;
 
 use anyhow::Error;
 
-/// The pause after a first failure; each further one is twice as long.
+/// The pause after the first failure; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// The longest pause, also when the other side asks for more.
+/// The longest pause, even if the server asks for more.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Failures in a row after which the last one counts.
+/// Failures in a row after which it gives up.
 const MOST_FAILURES: u32 = 8;
 
-/// Why a request came to nothing.
+/// Why a request failed.
 pub(super) enum Failure {
-    /// The same request may succeed later, after a pause that the other side may have named.
+    /// The same request may succeed after a pause, which the server may have named.
     Passing { error: Error, pause: Option<Duration> },
-    /// It would fail again.
+    /// The same request would fail again.
     Final(Error),
 }
 
@@ -40,20 +40,20 @@ impl From<std::io::Error> for Failure {
 impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
         let is_final = error.is_builder() || error.is_redirect();
-        // Links to storage are signed: whoever has one can read the file.
+        // Links to storage are signed, so the error must not show one.
         let error = Error::new(error.without_url());
         if is_final { Self::Final(error) } else { Self::passing(error) }
     }
 }
 
-/// How much more is borne.
+/// Counts failures in a row.
 #[derive(Default)]
 pub(super) struct Patience {
     failures: u32,
 }
 
 impl Patience {
-    /// Waits until another try is due, or gives the failure back as an error.
+    /// Waits until the next try is due, or gives the failure back as an error.
     pub(super) async fn wait(&mut self, failure: Failure) -> anyhow::Result<()> {
         let (error, pause) = match failure {
             Failure::Passing { error, pause } => (error, pause),
@@ -61,7 +61,7 @@ impl Patience {
         };
         self.failures += 1;
         if self.failures >= MOST_FAILURES {
-            return Err(error.context(format!("given up after {MOST_FAILURES} failures in a row")));
+            return Err(error.context(format!("gave up after {MOST_FAILURES} failures in a row")));
         }
         let pause = pause.unwrap_or(FIRST_PAUSE * 2u32.pow(self.failures - 1)).min(LONGEST_PAUSE);
         tracing::warn!("{error:#}; trying again in {pause:?}");
@@ -69,7 +69,7 @@ impl Patience {
         Ok(())
     }
 
-    /// Something was achieved: what failed before does not count any more.
+    /// Forgets earlier failures after progress was made.
     pub(super) fn renew(&mut self) {
         self.failures = 0;
     }

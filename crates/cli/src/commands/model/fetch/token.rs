@@ -1,4 +1,4 @@
-//! The hub's token, from where its own tools have it.
+//! The hub's token, from where the hub's own tools keep it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use reqwest::header::HeaderValue;
 
-/// The header that shows a token. It is marked as sensitive, so nothing that prints headers prints it.
+/// A header with the token. It is marked as sensitive, so that code that prints headers hides it.
 #[derive(Clone)]
 pub(super) struct Token(HeaderValue);
 
 impl Token {
-    /// `HF_TOKEN`, else the file that `hf auth login` writes; none if neither is there.
+    /// The token in `HF_TOKEN`, else in the file that `hf auth login` writes; none if there is neither.
     pub(super) fn find() -> anyhow::Result<Option<Self>> {
         Self::find_in(|name| std::env::var_os(name).filter(|value| !value.is_empty()))
     }
@@ -19,7 +19,9 @@ impl Token {
     fn find_in(variable: impl Fn(&str) -> Option<OsString>) -> anyhow::Result<Option<Self>> {
         if let Some(token) = variable("HF_TOKEN") {
             let token = token.to_str().and_then(Self::new);
-            return token.context("HF_TOKEN is not a token: it has characters that none has").map(Some);
+            return token
+                .context("HF_TOKEN is not a token: it has characters that tokens do not have")
+                .map(Some);
         }
         let Some(path) = file(variable) else { return Ok(None) };
         let text = match std::fs::read_to_string(&path) {

@@ -1,4 +1,4 @@
-//! `AttnBlock` of the reference: every cell of a map looks at every other.
+//! `AttnBlock` of the reference: attention between all cells of a map.
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
@@ -8,7 +8,7 @@ use super::convolution::Convolution;
 use super::norm::{GroupNorm, Norm};
 use crate::uso::layers::attention;
 
-/// Attention with one head, and the shortcut around it.
+/// Attention with one head, and a residual connection.
 pub(super) struct Attention {
     norm: GroupNorm,
     query: Convolution,

@@ -1,8 +1,8 @@
 //! Convolutions as sums of matrix products, one for each row of the kernel.
 //!
-//! What a row of the kernel sees in a row of the map is laid out first: for each channel the columns once
-//! for each tap. Then the same product serves every device, and what it takes is known: three times the
-//! input, where a device's own convolution lays out nine times as much or does not say.
+//! The input of a row of the kernel is laid out first: for each channel, the columns once for each tap. Then one matrix
+//! product works on every device, and its memory is known: three times the input. A device's own convolution takes nine
+//! times as much, or an unknown amount.
 
 use candle_core::{IndexOp, Result, Tensor};
 use candle_nn::VarBuilder;
@@ -24,7 +24,7 @@ enum Pattern {
     Pointwise,
     /// 3x3, zeros around the map.
     Around,
-    /// 3x3 on every other row and column, zeros below and at the right (`Downsample` of the reference).
+    /// 3x3 on every other row and column, zeros below and on the right (`Downsample` of the reference).
     Halving,
 }
 
@@ -48,7 +48,7 @@ impl Convolution {
         Ok(Self { kernel, bias: vb.get(output, "bias")?.reshape((1, output, 1))?, pattern })
     }
 
-    /// What it sees around a band.
+    /// Rows that it reads around a band.
     pub(super) fn halo(&self) -> Halo {
         match self.pattern {
             Pattern::Pointwise => Halo::None,
@@ -57,7 +57,7 @@ impl Convolution {
         }
     }
 
-    /// The output's band: (rows, output, columns).
+    /// A band of the output: (rows, output, columns).
     pub(super) fn forward(&self, window: Window) -> Result<Tensor> {
         let taps = self.taps(window)?;
         let rows = self.pattern.slide(&taps, 0)?;
@@ -72,7 +72,7 @@ impl Convolution {
 }
 
 impl Pattern {
-    /// The window within the zeros that belong to it.
+    /// The window with the padding that the convolution needs.
     fn framed(self, window: Window) -> Result<Tensor> {
         match self {
             Self::Pointwise => Ok(window.rows),
@@ -89,7 +89,7 @@ impl Pattern {
         }
     }
 
-    /// What each tap sees along a dimension.
+    /// The input of each tap along a dimension.
     fn slide(self, x: &Tensor, dim: usize) -> Result<Vec<Tensor>> {
         let length = x.dim(dim)?;
         match self {
@@ -103,7 +103,7 @@ impl Pattern {
     }
 }
 
-/// A window with a column of zeros at either side, and a row where the map ends.
+/// A window with a column of zeros on both sides, and a row of zeros where the map ends.
 pub(super) fn framed(window: Window) -> Result<Tensor> {
     let (above, below) = (usize::from(!window.above), usize::from(!window.below));
     window.rows.pad_with_zeros(0, above, below)?.pad_with_zeros(2, 1, 1)
@@ -115,7 +115,7 @@ pub(super) fn beside(taps: &[Tensor]) -> Result<Tensor> {
     Tensor::cat(taps, 2)?.reshape((rows, channels * taps.len(), columns))
 }
 
-/// The sum of the products of each kernel row, (output, taps), with what it sees, (rows, taps, columns).
+/// The sum of the products of each kernel row, (output, taps), with its input, (rows, taps, columns).
 pub(super) fn sum_of_products<'a>(
     bias: &Tensor,
     mut pairs: impl Iterator<Item = (&'a Tensor, &'a Tensor)>,
@@ -125,7 +125,7 @@ pub(super) fn sum_of_products<'a>(
     })
 }
 
-/// Entries 0, 2, 4, ... of a dimension, then 1, 3, 5, ...: every other one is a range then.
+/// Entries 0, 2, 4, ... of a dimension, then 1, 3, 5, ...: each half is then a contiguous range.
 fn evens_first(x: &Tensor, dim: usize) -> Result<Tensor> {
     let length = x.dim(dim)? as u32;
     let order: Vec<u32> = (0..length).step_by(2).chain((1..length).step_by(2)).collect();

@@ -1,4 +1,4 @@
-//! What encoder and decoder are made of: each layer takes a map and gives the next.
+//! The layers of encoder and decoder. Each turns a map into the next.
 
 mod attention;
 mod convolution;
@@ -21,7 +21,7 @@ use super::plan::{Kind, Layer};
 pub(super) struct Half {
     pub(super) plan: Vec<Layer>,
     layers: Vec<Loaded>,
-    /// Rows of the input that make one of the latent.
+    /// Rows of the input per row of the latent.
     pub(super) cell: usize,
 }
 
@@ -46,7 +46,7 @@ enum Loaded {
 }
 
 impl Loaded {
-    /// `vb`: that of the encoder or decoder.
+    /// `vb`: weights of the encoder or decoder.
     fn new(layer: &Layer, vb: &VarBuilder) -> Result<Self> {
         let (input, output) = (layer.input, layer.output);
         let own = vb.pp(&layer.name);

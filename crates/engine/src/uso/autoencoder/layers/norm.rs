@@ -1,11 +1,11 @@
-//! Group norm over a whole map that is looked at band by band.
+//! Group norm over a whole map, applied band by band.
 
 use candle_core::{Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
 use super::super::moments::{GROUPS, Moments, total};
 
-/// What is added to each group's variance.
+/// Added to each group's variance.
 const EPSILON: f64 = 1e-6;
 
 /// A group norm's weights.
@@ -24,7 +24,7 @@ impl GroupNorm {
         Ok(Self { weight: values("weight")?, bias: values("bias")?, device: vb.device().clone() })
     }
 
-    /// What it does to a map with these moments.
+    /// The norm for a map with these moments.
     pub(super) fn fit(&self, moments: &[Moments]) -> Result<Norm> {
         if moments.is_empty() {
             bail!("a map without rows cannot be normed")
@@ -43,14 +43,14 @@ impl GroupNorm {
     }
 }
 
-/// A group norm as what it does to each channel of one map.
+/// A group norm as a factor and an offset for each channel of one map.
 pub(super) struct Norm {
     factors: Tensor,
     offsets: Tensor,
 }
 
 impl Norm {
-    /// Rows of the map, (rows, channels, columns), normed.
+    /// Norms rows of the map, (rows, channels, columns).
     pub(super) fn apply(&self, mut rows: Tensor) -> Result<Tensor> {
         rows = rows.broadcast_mul(&self.factors)?;
         rows.broadcast_add(&self.offsets)

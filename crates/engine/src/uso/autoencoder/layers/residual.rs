@@ -7,11 +7,11 @@ use super::super::chunks::{Halo, Map, Window};
 use super::convolution::Convolution;
 use super::norm::GroupNorm;
 
-/// Norm, SiLU, convolution, twice, and the shortcut around them.
+/// Norm, SiLU, convolution, twice, and a residual connection.
 pub(super) struct Residual {
     norms: [GroupNorm; 2],
     convolutions: [Convolution; 2],
-    /// None where the channels stay as many as they are.
+    /// None if the number of channels stays the same.
     shortcut: Option<Convolution>,
 }
 
@@ -28,9 +28,9 @@ impl Residual {
         })
     }
 
-    /// Two maps of the output's size are whole at a time: the second norm needs all that the first
-    /// convolution gives, and the shortcut waits for it. A shortcut of its own is made together with that,
-    /// so that both take the place of the input.
+    /// Two whole maps of the output's size exist at a time: the second norm needs the complete result of the first
+    /// convolution, and the residual waits for it. A shortcut with a convolution is computed together with the first
+    /// convolution, so that both take the place of the input.
     pub(super) fn forward(&self, x: Map) -> Result<Map> {
         let norm = self.norms[0].fit(x.moments())?;
         let mut shortcut = if self.shortcut.is_none() { x.clone() } else { x.empty() };

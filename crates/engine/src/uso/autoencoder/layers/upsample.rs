@@ -6,12 +6,12 @@ use candle_nn::VarBuilder;
 use super::super::chunks::Window;
 use super::convolution::{beside, framed, sum_of_products};
 
-/// Both in one. Of the three rows that the kernel sees in the doubled map, two are the same row of the map
-/// itself: the lower two for even rows, the upper two for odd ones, and likewise for columns. With their
-/// weights added up, a 2x2 kernel for each corner of the square gives the same from the map as it is, in 16
-/// multiplications for the square where the doubled map takes 36.
+/// Both in one. Of the three rows that the kernel reads in the doubled map, two are the same row of the original map:
+/// the lower two for even rows, the upper two for odd ones, and likewise for columns. If their weights are added up, a
+/// 2x2 kernel for each corner of the square gives the same result from the original map, with 16 multiplications for
+/// the square instead of 36.
 pub(super) struct Upsample {
-    /// For each corner, by rows: its kernel's two rows, (channels, channels * 2).
+    /// For each corner, row by row: the two rows of its kernel, (channels, channels * 2).
     corners: Vec<Vec<Tensor>>,
     /// (1, channels, 1).
     bias: Tensor,
@@ -28,7 +28,7 @@ impl Upsample {
         Ok(Self { corners: (0..4).map(corner).collect::<Result<_>>()?, bias })
     }
 
-    /// The output's band, twice as high and wide. The window has the rows around it.
+    /// A band of the output, twice as high and wide. The window has the rows around it.
     pub(super) fn forward(&self, window: Window) -> Result<Tensor> {
         let framed = framed(window)?;
         let doubled = [self.every_other_row(&framed, 0)?, self.every_other_row(&framed, 1)?];
@@ -53,14 +53,14 @@ impl Upsample {
     }
 }
 
-/// A kernel of three along a dimension as two: of the first and the sum of the others, or the sum of the
+/// Turns a kernel of three along a dimension into one of two: the first and the sum of the others, or the sum of the
 /// first two and the last.
 fn merged(kernel: &Tensor, dim: usize, odd: usize) -> Result<Tensor> {
     let part = |start, length| kernel.narrow(dim, start, length)?.sum_keepdim(dim);
     Tensor::cat(&[part(0, 1 + odd)?, part(1 + odd, 2 - odd)?], dim)
 }
 
-/// Entries of two tensors in turn along a dimension.
+/// Interleaves the entries of two tensors along a dimension.
 fn interleaved(parts: &[Tensor; 2], dim: usize) -> Result<Tensor> {
     Tensor::stack(parts, dim + 1)?.flatten(dim, dim + 1)
 }

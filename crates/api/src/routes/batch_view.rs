@@ -1,0 +1,72 @@
+//! A batch as the API answers it.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use uso_queue::{BatchId, BatchView, JobId};
+
+use crate::caller::Caller;
+use crate::problem::Problem;
+use crate::shared::Shared;
+
+/// A batch that has been accepted.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct AcceptedBatch {
+    pub(super) id: BatchId,
+    pub(super) links: BatchLinks,
+    /// Its jobs, in the order of the request.
+    pub(super) jobs: Vec<JobId>,
+}
+
+/// Everything about a batch.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Batch {
+    #[serde(flatten)]
+    view: BatchView,
+    links: BatchLinks,
+}
+
+/// Links to everything about a batch.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct BatchLinks {
+    /// The batch itself.
+    #[serde(rename = "self")]
+    this: String,
+    /// The events of its jobs.
+    events: String,
+    /// Its jobs, a page at a time.
+    jobs: String,
+    /// Cancels its jobs.
+    cancel: String,
+    /// Pauses it.
+    pause: String,
+    /// Resumes it.
+    resume: String,
+    /// Retries its failed jobs.
+    retry_failed: String,
+}
+
+impl BatchLinks {
+    pub(super) fn new(id: &BatchId) -> Self {
+        let under = |name: &str| format!("/v1/batches/{id}/{name}");
+        Self {
+            this: format!("/v1/batches/{id}"),
+            events: under("events"),
+            jobs: format!("/v1/jobs?batch={id}"),
+            cancel: under("cancel"),
+            pause: under("pause"),
+            resume: under("resume"),
+            retry_failed: under("retry-failed"),
+        }
+    }
+}
+
+/// The caller's batch with this id; for another tenant's the answer is the same as for none.
+pub(super) async fn find(shared: &Shared, caller: &Caller, id: &str) -> Result<BatchView, Problem> {
+    let id: BatchId = id.parse().map_err(|_| Problem::no_such_batch())?;
+    let view = shared.queue.batch(&id).await?;
+    view.filter(|view| view.tenant == caller.tenant).ok_or_else(Problem::no_such_batch)
+}
+
+pub(super) fn describe(view: BatchView) -> Batch {
+    Batch { links: BatchLinks::new(&view.id), view }
+}

@@ -1,0 +1,13 @@
+//! The stages of a job, in the order of its journey.
+
+mod checkpoints;
+mod decode_budget;
+mod fetch;
+mod progress;
+mod sample;
+mod settle;
+mod upload;
+
+pub(crate) use checkpoints::Checkpoints;
+pub(crate) use fetch::References;
+pub(crate) use settle::Ended;
