@@ -1,20 +1,18 @@
-//! What nobody can foresee.
-
-use sha2::{Digest, Sha256};
-use uuid::Uuid;
+//! Random numbers: unforeseeable ones for secrets and names, quick ones for everything else.
 
 use crate::codec::base62;
 
 /// Characters of a [`random_name`].
 pub(crate) const NAME: usize = 8;
 
-/// 256 random bits: four UUIDs hold nearly 500 bits of the operating system's generator.
+/// 256 bits of the operating system's generator.
+///
+/// # Panics
+/// If the system has none: then no secret can be made.
 pub(crate) fn random_bytes() -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for _ in 0..4 {
-        hash.update(Uuid::new_v4().as_bytes());
-    }
-    hash.finalize().into()
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("the operating system gives no random bytes");
+    bytes
 }
 
 /// A short name that nothing else is likely to have.
@@ -22,7 +20,7 @@ pub(crate) fn random_name() -> String {
     base62(&random_bytes()[..8], NAME)
 }
 
-/// A random number from 0 to the largest there is.
+/// A random number from 0 to the largest there is. Others may foresee it.
 pub(crate) fn random_u32() -> u32 {
-    Uuid::new_v4().as_u64_pair().1 as u32
+    fastrand::u32(..)
 }
