@@ -259,7 +259,7 @@ def main():
     all_papers = [*ROOT.glob("*.md"), *ROOT.glob("ops/docs/*.md"), *ROOT.glob("crates/*/README.md")]
     papers = [Paper(path) for path in named or sorted(all_papers)]
     faults = [fault for paper in papers for fault in paper.check()]
-    print(f"{sum(len(paper.blocks) for paper in papers)} blocks in {len(papers)} papers were checked")
+    print(f"{sum(len(paper.blocks) for paper in papers)} blocks in {len(papers)} documents were checked")
     faults += run(papers)
     print(*faults, sep="\n", file=sys.stderr)
     return 1 if faults else 0
