@@ -85,11 +85,22 @@ impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
         // Candle has no error variant for this; only the driver's text tells.
         const WORDS: [&str; 3] = ["out_of_memory", "out of memory", "cublas_status_alloc_failed"];
-        let text = error.to_string().to_lowercase();
+        let text = message(&error).to_lowercase();
         if WORDS.iter().any(|words| text.contains(words)) {
             return Self::OutOfMemory { need: None, free: None };
         }
         Self::Device(error)
+    }
+}
+
+/// The message without the backtrace, whose functions may have any name.
+fn message(error: &candle_core::Error) -> String {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } | candle_core::Error::WithPath { inner, .. } => {
+            message(inner)
+        }
+        candle_core::Error::Context { inner, context } => format!("{context}\n{}", message(inner)),
+        other => other.to_string(),
     }
 }
 
