@@ -125,29 +125,3 @@ fn files_of_the_page(router: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
         .route("/page/{*name}", get(page::file))
         .route("/examples/{name}", get(examples::picture))
 }
-
-#[cfg(test)]
-mod dump {
-    #[tokio::test]
-    async fn dump() {
-        use super::*;
-        let write = async |name: &str, config: Config| {
-            let (_, files) = table(&config, 32 * 1024 * 1024);
-            let bytes = files.answer("openapi.json", &axum::http::HeaderMap::new()).unwrap().into_body();
-            let bytes = axum::body::to_bytes(bytes, usize::MAX).await.unwrap();
-            let folder = std::env::var("DUMP_TO").unwrap();
-            std::fs::write(format!("{folder}/{name}.json"), bytes).unwrap();
-        };
-        let defaults = uso_queue::Defaults {
-            width: 64,
-            height: 64,
-            content_size: 64,
-            steps: 10,
-            guidance: 4.0,
-            ..Default::default()
-        };
-        let config = Config { model: "mini".into(), defaults, ..Config::default() };
-        write("open", Config { access: crate::access::mode::Access::Open, ..config.clone() }).await;
-        write("keys", Config { access: crate::access::mode::Access::Keys, ..config }).await;
-    }
-}

@@ -57,7 +57,7 @@ fn exit_code(error: &anyhow::Error) -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
-    // Drawing one picture needs no runtime: the thread of `main` owns the device.
+    // Generating one picture needs no runtime: the thread of `main` owns the device.
     if let Command::Generate(args) = command {
         return commands::generate::run(&args);
     }

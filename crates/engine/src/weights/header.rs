@@ -93,6 +93,6 @@ mod tests {
         assert!(refused(b"<HTML><head>").contains("web page"));
         assert!(refused(b"").contains("empty"));
         assert!(refused(b"\x80\x02\x8a\nl\xfc").contains("before 1.6"));
-        assert!(refused(b"hello, this is a text").contains("none of"));
+        assert!(refused(b"hello, this is a text").contains("is not a safetensors"));
     }
 }

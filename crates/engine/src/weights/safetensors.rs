@@ -116,7 +116,7 @@ mod tests {
         let short = r#"{"x":{"dtype":"F32","shape":[5],"data_offsets":[0,16]}}"#;
         assert!(text(short, 16).contains("tensor x has 16 bytes, its shape [5] in F32 asks for 20"));
         let endless = r#"{"x":{"dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,16]}}"#;
-        assert!(text(endless, 16).contains("no whole blocks"), "more than there can be");
+        assert!(text(endless, 16).contains("not whole blocks"), "more than there can be");
     }
 
     #[test]

@@ -187,7 +187,7 @@ fn what_is_no_such_matrix_is_refused_by_what_it_is() {
     let cases = [
         (
             refused(StoredType::Q4K, (1, 128), &[0; 72], None),
-            "rows of 128 numbers are no whole blocks of q4_k, which have 256",
+            "rows of 128 numbers are not whole blocks of q4_k, which have 256",
         ),
         (
             refused(StoredType::Q8_0, (2, 32), &[0; 67], None),
@@ -195,7 +195,7 @@ fn what_is_no_such_matrix_is_refused_by_what_it_is() {
         ),
         (refused(StoredType::F32, (usize::MAX, 4), &[], None), "is too large"),
         (refused(StoredType::F32, (0, 4), &[], None), "a matrix (0, 4) has no numbers"),
-        (refused(StoredType::I8, (1, 2), &[0; 2], None), "i8 is no type for a weight matrix"),
+        (refused(StoredType::I8, (1, 2), &[0; 2], None), "i8 is not a type for a weight matrix"),
         (refused(StoredType::F16, (1, 1), &[0; 2], Some(1.0)), "a matrix of f16 has no scale of its own"),
         (refused(StoredType::F8E4M3, (1, 1), &[0], Some(f32::NAN)), "the scale of a matrix is NaN"),
         (
@@ -212,7 +212,7 @@ fn what_is_no_such_matrix_is_refused_by_what_it_is() {
     }
     let odd = random(1, (4, 48), 1.0);
     let error = Matrix::from_tensor(&odd, Tier::Q6K, DType::F32, cpu).unwrap_err().to_string();
-    assert!(error.contains("rows of 48 numbers are no whole blocks of q6_k, which have 256"), "{error}");
+    assert!(error.contains("rows of 48 numbers are not whole blocks of q6_k, which have 256"), "{error}");
     let broken = Tensor::new(&[[1f32, 2.0], [f32::INFINITY, 0.0]], cpu).unwrap();
     let error = Matrix::from_tensor(&broken, Tier::Fp8, DType::F32, cpu).unwrap_err().to_string();
     assert!(error.contains("row 1 of a matrix [2, 2] has a number that is not finite"), "{error}");

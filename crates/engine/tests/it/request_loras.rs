@@ -254,8 +254,8 @@ fn a_request_for_what_is_not_there_is_refused() {
     for (loras, says) in [
         (vec![named("../all")], "\"../all\" is not in the folder of LoRAs"),
         (vec![named("")], "is not in the folder"),
-        (vec![other], "\"all\" has other numbers here"),
-        (vec![all.clone(), all.clone()], "\"all\" is asked for twice"),
+        (vec![other], "\"all\" has another digest here"),
+        (vec![all.clone(), all.clone()], "\"all\" is given twice"),
         (vec![weighing(f64::NAN)], "NaN is not within -10 to 10"),
         (vec![weighing(10.5)], "10.5 is not within -10 to 10"),
         (five, "5 is not within 0 to 4"),

@@ -85,13 +85,13 @@ impl Renewer {
 }
 
 impl Keeper {
-    /// Tripped once another process holds the job, or it has ended. Whoever learns of it in another
+    /// Cancelled once another process holds the job, or it has ended. Whoever learns of it in another
     /// way may trip it too.
     pub fn lost(&self) -> CancellationToken {
         self.lost.clone()
     }
 
-    /// Tripped once the nightly window has closed for the job: it should go back to the queue soon.
+    /// Cancelled once the nightly window has closed for the job: it should go back to the queue soon.
     pub fn window_closed(&self) -> CancellationToken {
         self.window_closed.clone()
     }
