@@ -60,7 +60,7 @@ impl Volume {
     async fn fill(&self, fixture: &Fixture) {
         let spec = serde_json::to_string(&bulk()).unwrap();
         let tenants: Vec<String> = (1..=self.tenants).map(|number| format!("tenant-{number}")).collect();
-        for some in tenants.chunks(10) {
+        for some in tenants.chunks((1000 / self.jobs_each).max(1)) {
             let each = self.jobs_each.to_string();
             let mut words = vec!["EVAL", FILL, "1", "{uso:0}", &spec, &each];
             words.extend(some.iter().map(String::as_str));
