@@ -244,7 +244,7 @@ async fn wrong_bytes_are_refused_with_what_came_and_what_is_expected() {
     })
     .await;
     let said = Folder::new().refuses(&hub, false).await;
-    assert!(said.contains("small/config.json: git blob"), "{said}");
+    assert!(said.contains("small/config.json: the file has git blob"), "{said}");
 }
 
 #[tokio::test]
