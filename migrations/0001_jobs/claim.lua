@@ -76,17 +76,19 @@ do
   -- What a worker's last claim gave, for as long as its leases may live.
   local function claim_key(root, worker) return root .. ':claim:' .. worker end
 
-  local function remember(at, worker, token, ids, lease_ms)
-    redis.call('SET', claim_key(at.root, worker), pack({ token, ids }), 'PX', lease_ms)
+  local function remember(at, worker, token, ids, order, lease_ms)
+    redis.call('SET', claim_key(at.root, worker), pack({ token, ids, order }), 'PX', lease_ms)
   end
 
-  -- What a claim gave whose answer was lost; nil if it gave nothing, or was never carried out.
-  local function given_before(at, worker, token)
+  -- The answer to a claim that was carried out already, or that arrives after a later one of the same worker, which has
+  -- given it up by then; nil for any other.
+  local function answered_before(at, worker, token, order)
     local text = redis.call('GET', claim_key(at.root, worker))
-    local claimed = text and unpacked(text)
-    if not claimed or claimed[1] ~= token then return nil end
+    local last = text and unpacked(text)
+    if not last then return nil end
     local answer = { 0 }
-    for _, id in ipairs(claimed[2]) do
+    if last[1] ~= token then return order and last[3] and order < last[3] and answer or nil end
+    for _, id in ipairs(last[2]) do
       local lease, record = leases.of(at.root, id), records.read(at.root, id)
       if lease and record and lease.token == token then table.insert(answer, granted(at, id, record, lease)) end
     end
@@ -96,7 +98,7 @@ do
   -- ARGS: worker, token, lease_ms, retention_ms, bulk_every, capacity, count, 1 if it has other work, then words in any
   -- order: classes; LoRAs that it has, as `lora:` and the name; tenants that it wants no job of, as `without:` and the
   -- name; `stages` if it tells which stages are under way; `alone` if it holds no job; `again` if the answer to the
-  -- same claim was lost
+  -- same claim was lost; `order:` and a number that rises with each claim of the worker
   -- Gives whether it is worth asking again at once, then a `lease` for each.
   local function claim(keys, args)
     local worker, token = args[1], args[2]
@@ -104,9 +106,10 @@ do
     local bulk_every = input.number(args[5], 'bulk_every')
     local offer = { capacity = input.number(args[6], 'capacity'), loras = {}, has = {}, without = {} }
     local most, said = input.number(args[7], 'count'), {}
-    local busy = args[8] == '1'
+    local busy, order = args[8] == '1', nil
     for i = 9, #args do
       local lora, tenant = string.match(args[i], '^lora:(.+)$'), string.match(args[i], '^without:(.+)$')
+      order = order or tonumber(string.match(args[i], '^order:(%d+)$'))
       if lora then
         table.insert(offer.loras, lora)
         offer.has[lora] = true
@@ -120,7 +123,7 @@ do
     offer.alone = said.alone or not (said.stages or busy)
     local at = change.begin(keys[1])
     change.hear(at, lease_ms)
-    local answer, ids = said.again and given_before(at, worker, token), {}
+    local answer, ids = answered_before(at, worker, token, order), {}
     if answer then return answer end
     answer = { 0 }
     if not offer.alone and keep_free(at, worker, said) then most = 0 end
@@ -136,7 +139,8 @@ do
       offer.alone = false
       if suspects.is_one(record) then break end
     end
-    if #ids > 0 then remember(at, worker, token, ids, lease_ms) end
+    -- The same claim may be on its way still, and must not be carried out twice.
+    if #ids > 0 or said.again then remember(at, worker, token, ids, order, lease_ms) end
     if not busy and most > 0 then wakeups.mark_idle(at, worker, #answer == 1 and answer[1] == 0) end
     change.commit(at, retention)
     return answer

@@ -1,10 +1,12 @@
 //! The handle on the queue: its connection, its shards and their keys.
 
+use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::redis::{Connection, LAYOUT, migrate};
 use crate::{Config, Durability, Error};
@@ -20,6 +22,8 @@ pub(crate) struct Inner {
     pub(crate) roots: Vec<String>,
     /// Counts claims, so that each begins at another shard.
     pub(crate) turn: AtomicUsize,
+    /// Tokens of claims that got no answer, by worker and shard: they may have been carried out.
+    pub(crate) unanswered: Mutex<HashMap<(String, u16), Uuid>>,
 }
 
 impl Queue {
@@ -34,8 +38,8 @@ impl Queue {
         let roots: Vec<String> =
             (0..config.shards.max(1)).map(|shard| format!("{{{}:{shard}}}", config.prefix)).collect();
         migrate::check(&connection, &roots).await?;
-        let turn = AtomicUsize::new(0);
-        Ok(Self(Arc::new(Inner { connection, config, roots, turn })))
+        let (turn, unanswered) = (AtomicUsize::new(0), Mutex::default());
+        Ok(Self(Arc::new(Inner { connection, config, roots, turn, unanswered })))
     }
 
     /// Loads the function library of this version, and fixes the number of shards. Safe to repeat, also at

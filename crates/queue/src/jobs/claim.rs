@@ -1,6 +1,8 @@
 //! Work out of the queue.
 
-use std::sync::atomic::Ordering;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{MutexGuard, PoisonError};
 
 use redis::Value;
 use uuid::Uuid;
@@ -10,6 +12,9 @@ use crate::{Class, Error, Lease, Queue, WorkerId};
 
 /// Calls that one claim may need to get past jobs that ended while they waited.
 const MAX_CALLS: usize = 10_000;
+
+/// Numbers the claims of this process: one that arrives after a later one of its worker gives nothing.
+static CLAIMS: AtomicU64 = AtomicU64::new(1);
 
 /// What a worker asks for.
 #[derive(Debug, Clone)]
@@ -70,7 +75,7 @@ impl Queue {
         for class in classes {
             for i in 0..self.0.roots.len() {
                 let shard = (turn + i) % self.0.roots.len();
-                let left = claim.count - leases.len();
+                let left = claim.count.saturating_sub(leases.len());
                 let alone = claim.alone && leases.is_empty();
                 if left > 0 && !leases.iter().any(|lease: &Lease| lease.alone) {
                     match self.claim_from(shard as u16, claim, &[class], left, true, alone).await {
@@ -111,7 +116,9 @@ impl Queue {
         alone: bool,
     ) -> Result<Vec<Lease>, Error> {
         let config = &self.0.config;
-        let token = Uuid::new_v4();
+        let place = (claim.worker.as_str().to_owned(), shard);
+        let unanswered = self.unanswered().remove(&place);
+        let token = unanswered.unwrap_or_else(Uuid::new_v4);
         let mut command = self.function(shard, "claim");
         command.arg(claim.worker.as_str()).arg(token.as_bytes()).arg(config.lease.as_millis() as u64);
         command.arg(config.retention_ms()).arg(config.bulk_every);
@@ -126,12 +133,20 @@ impl Queue {
         for tenant in claim.without {
             command.arg(format!("without:{tenant}"));
         }
-        command.arg("stages");
+        command.arg("stages").arg(format!("order:{}", CLAIMS.fetch_add(1, Ordering::Relaxed)));
+        if unanswered.is_some() {
+            command.arg("again");
+        }
         if alone {
             command.arg("alone");
         }
         for _ in 0..MAX_CALLS {
-            let mut reply = Reply::list(self.claimed(&command).await?)?;
+            let answer = self.claimed(&command).await.inspect_err(|error| {
+                if matches!(error, Error::Unreachable(_)) {
+                    self.unanswered().insert(place.clone(), token);
+                }
+            });
+            let mut reply = Reply::list(answer?)?;
             let again: bool = reply.next()?;
             let mut leases = Vec::new();
             for granted in reply.rest() {
@@ -144,8 +159,8 @@ impl Queue {
         Ok(Vec::new())
     }
 
-    /// The answer to a claim. One that was lost is asked for again: the jobs may have been claimed, and would wait for
-    /// their leases to run out.
+    /// The answer to a claim. One that was lost is asked for again, at once and by the next claim: the jobs may have been
+    /// claimed, or may be when a silent link carries on, and would wait for their leases to run out.
     async fn claimed(&self, command: &redis::Cmd) -> Result<Value, Error> {
         match self.0.connection.call(command).await {
             Err(Error::Unreachable(reason)) => {
@@ -154,6 +169,10 @@ impl Queue {
             }
             answer => answer,
         }
+    }
+
+    fn unanswered(&self) -> MutexGuard<'_, HashMap<(String, u16), Uuid>> {
+        self.0.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One job of any class, or none.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use uso_queue::{Config, Lease, Queue, Renewer, State, WorkerId};
+use uso_queue::{Config, Error, Lease, Queue, Renewer, State, WorkerId};
 
 use crate::fixture::{Fixture, bulk, config, output};
 use crate::link::Link;
@@ -58,6 +58,30 @@ async fn a_silent_link_costs_no_lease() {
         let view = fixture.view(&lease.id).await;
         assert_eq!((view.state, view.attempt), (State::Succeeded, 1));
     }
+}
+
+#[tokio::test]
+async fn a_claim_that_is_carried_out_late_is_answered_to_the_next() {
+    let fixture = Fixture::start().await;
+    let link = Link::to(&fixture.redis.url()).await;
+    let timeout = Duration::from_millis(300);
+    let config = Config { url: link.url().to_owned(), timeout, ..config(&fixture.redis) };
+    let (queue, worker) = (Queue::connect(config).await.unwrap(), WorkerId::new());
+    assert!(queue.claim_one(&worker).await.unwrap().is_none());
+    let job = fixture.submit(&bulk()).await;
+    link.silence(true);
+    assert!(matches!(queue.claim_one(&worker).await, Err(Error::Unreachable(_))));
+    link.silence(false);
+    let late = async {
+        while fixture.view(&job).await.state != State::Running {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), late).await.expect("the link has lost it");
+    let lease = queue.claim_one(&worker).await.unwrap().expect("nobody knows of its lease");
+    assert_eq!((lease.id, lease.attempt), (job, 1));
+    lease.complete(&output("a")).await.unwrap();
+    assert_eq!(fixture.view(&job).await.state, State::Succeeded);
 }
 
 #[tokio::test]

@@ -33,7 +33,11 @@ async fn each_bad_reference_is_named_and_the_worker_goes_on() {
             "styles/1: s3://uso/text is not",
         ),
         (json!({ "content": "s3://uso/torn" }), "reference_not_usable", "content: image: "),
-        (json!({ "content": "s3://other/a.png" }), "reference_not_allowed", "content: bucket s3://other"),
+        (
+            json!({ "content": "s3://other/a.png" }),
+            "reference_not_allowed",
+            "content: references may not come from bucket s3://other",
+        ),
     ];
     for (body, code, message) in cases {
         let job = fixture.submit(&body).await;

@@ -107,9 +107,21 @@ pub(super) const LEASES: &[Rule] = &[
     ),
     (
         "a claim that is asked again gets what it got",
-        "said.again and given_before(at, worker, token)",
-        "nil",
+        "local answer, ids = answered_before(at, worker, token, order), {}",
+        "local answer, ids = nil, {}",
         "leases::a_claim_whose_answer_was_lost_is_answered_again",
+    ),
+    (
+        "a claim that arrives after a later one gives nothing",
+        "return order and last[3] and order < last[3] and answer or nil",
+        "return nil",
+        "leases::a_claim_that_arrives_after_a_later_one_gives_nothing",
+    ),
+    (
+        "a claim that was asked again and gave nothing is done with",
+        "if #ids > 0 or said.again then remember",
+        "if #ids > 0 then remember",
+        "leases::a_claim_that_arrives_after_a_later_one_gives_nothing",
     ),
     (
         "one process reaps",
