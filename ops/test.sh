@@ -25,8 +25,8 @@ fi
 step lints
 cargo clippy "${flags[@]}" --all-targets -- -D warnings
 
-# Another S3 server. Its test is ignored by default, as is one that takes more than a minute; where SeaweedFS cannot be installed, this prints
-# SKIPPED.
+# Another S3 server. Its test is ignored by default, as is one that takes more than a minute; where SeaweedFS cannot be
+# installed, this prints SKIPPED.
 ignored=()
 . ops/seaweedfs.sh
 [ -z "${USO_TEST_WEED:-}" ] || ignored=(--run-ignored all)
