@@ -122,7 +122,11 @@ impl Store {
     /// As [`Store::ping`], but for the missing bucket.
     pub async fn ensure_bucket(&self) -> Result<(), Error> {
         match self.ping().await {
-            Err(Error::Missing { .. } | Error::MissingBucket { .. }) => self.create_bucket().await,
+            Err(Error::Missing { .. } | Error::MissingBucket { .. }) => match self.create_bucket().await {
+                // Services say in different ways that another process has just made it.
+                Err(_) if self.ping().await.is_ok() => Ok(()),
+                created => created,
+            },
             answer => answer,
         }
     }

@@ -26,6 +26,19 @@ async fn an_extra_bucket_is_allowed() {
 }
 
 #[tokio::test]
+async fn processes_that_start_at_once_make_the_bucket_once() {
+    let folder = Folder::start().await;
+    let mut starts = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let store = Store::connect(config(folder.server.endpoint())).await.unwrap();
+        starts.spawn(async move { store.ensure_bucket().await });
+    }
+    for made in starts.join_all().await {
+        made.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_is_no_image_is_named_for_what_it_is() {
     let folder = Folder::start().await;
     let store = folder.store().await;
