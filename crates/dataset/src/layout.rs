@@ -1,0 +1,45 @@
+//! Keys of a batch's objects in our bucket.
+
+use uso_queue::BatchId;
+
+/// Rows that have been checked but not queued yet: [`rows::CHUNK_ROWS`](crate::rows::CHUNK_ROWS) lines of JSON each.
+pub fn chunk(batch: &BatchId, chunk: u64) -> String {
+    format!("{}rows/{chunk:06}.jsonl", working(batch))
+}
+
+/// Outcomes of rows, as JSON lines. The fence is part of the key, so that an archiver that lost its lease can never
+/// overwrite the segment of a later one.
+pub fn segment(batch: &BatchId, segment: u64, fence: u64) -> String {
+    format!("{}segments/{segment:06}-{fence}.jsonl", working(batch))
+}
+
+/// Prefix of what the fleet needs to make the data set.
+pub fn working(batch: &BatchId) -> String {
+    format!("batches/{batch}/")
+}
+
+/// Prefix of the data set itself.
+pub fn dataset(batch: &BatchId) -> String {
+    format!("datasets/{batch}/")
+}
+
+/// Name of a shard under [`dataset`].
+pub fn shard(number: u32) -> String {
+    format!("{number:05}.tar")
+}
+
+/// Name of a shard's row file under [`dataset`].
+pub fn row_file(number: u32) -> String {
+    format!("_meta/{number:05}.parquet")
+}
+
+/// Name of a shard's statistics under [`dataset`].
+pub fn stats(number: u32) -> String {
+    format!("_meta/{number:05}_stats.json")
+}
+
+/// Name of the list of all shards under [`dataset`].
+pub const INDEX: &str = "index.json";
+
+/// Name of the data set's card under [`dataset`].
+pub const CARD: &str = "README.md";

@@ -1,0 +1,12 @@
+#![doc = include_str!("../README.md")]
+
+mod error;
+pub mod layout;
+mod outcome;
+pub mod rows;
+mod settings;
+pub mod shards;
+
+pub use error::Error;
+pub use outcome::Outcome;
+pub use settings::{Settings, Split};

@@ -1,0 +1,1 @@
+//! Shards out: WebDataset files, what describes them, verification, export.
