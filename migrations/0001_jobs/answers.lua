@@ -8,11 +8,12 @@ do
   answers.view = {
     'state', 'tenant', 'spec', 'submitted', 'version', 'event', 'attempt', 'fence', 'step', 'of', 'started', 'due',
     'start_by', 'finish_by', 'batch', 'retry_of', 'retried_by', 'need', 'checkpoint', 'error', 'output', 'aborted',
-    'finished', 'expires', 'worker', 'best', 'lacking',
+    'finished', 'expires', 'worker', 'best', 'lacking', 'row', 'row_key',
   }
   -- A job that a worker has claimed. `alone`: nothing else may run beside it.
   answers.lease = {
     'id', 'fence', 'attempt', 'claimed', 'submitted', 'tenant', 'spec', 'checkpoint', 'finish_by', 'batch', 'alone',
+    'row',
   }
   -- A key of the API.
   answers.key = { 'prefix', 'digest', 'tenant', 'scopes', 'note', 'created', 'expires', 'revoked' }
@@ -28,6 +29,17 @@ do
   -- A batch. `counts`: what `batch_counts` names.
   answers.batch = { 'tenant', 'created', 'counts', 'paused', 'stopped', 'metadata', 'expires' }
   answers.batch_counts = { 'total', 'queued', 'running', 'succeeded', 'failed', 'canceled', 'expired' }
+  -- A data set. `sealed`: rows that may be queued; `cursor`: the next of them in this pass; `high`: rows that were queued
+  -- at least once; `archived`: outcomes in segments; `open_*`: of the shard that takes rows; `packed`: shards that are
+  -- committed, with all before them; `described`: shards that the index tells of; `spent`: device time in milliseconds;
+  -- `held`: why no rows are queued; `waiting`: outcomes in no segment yet.
+  answers.dataset = {
+    'name', 'settings', 'rows', 'sealed', 'cursor', 'high', 'pass', 'segments', 'archived', 'open_first', 'open_rows',
+    'open_bytes', 'shards', 'packed', 'described', 'spent', 'pictures', 'seconds', 'held', 'waiting',
+  }
+  -- A shard: its segments, what is in it; `intent`: digest of what is about to be committed; `committed`: a text that
+  -- describes what is.
+  answers.dataset_shard = { 'first', 'last', 'rows', 'bytes', 'intent', 'committed', 'done' }
   -- How much a tenant may use.
   answers.limits = { 'tenant', 'weight', 'max_queued', 'max_running', 'rate', 'burst', 'paused', 'max_stored' }
   -- How fast a tenant may submit: jobs a second, most at once, and how many now.

@@ -44,6 +44,15 @@ job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes
                                    has one
   <root>:parked:<class>:<b>        list: jobs of a paused batch that came up for work
   <root>:parked                    set: the names of the lists of parked jobs
+  <root>:d:<b>                     packed DATASET of a batch whose rows come out of a manifest
+  <root>:datasets                  sorted set: batches of data sets with work left, by when they were looked at
+  <root>:datasets:<t>              hash: names of the data sets of <t>, each to its <b>
+  <root>:chunks:<b>                list: chunks of rows in the object store, as callers tell of them
+  <root>:bits:<b>                  text: two bits for each row: 0 has not ended, 1 succeeded, 2 failed, 3 other ends
+  <root>:outcomes:<b>              list: jobs of rows that have ended and are in no segment yet
+  <root>:segments:<b>              list: segments of outcomes in the object store, each a packed list
+  <root>:shards:<b>                hash: numbers of shards, each to a packed list of what is in it
+  <root>:tasks:<b>                 hash: tasks of a data set that somebody does, each to a packed lease
   <root>:sweeps                    list: batches of which something is being done to every job
   <root>:workers, <root>:seen      hash and sorted set: what workers say of themselves, and when
   <root>:wake, <root>:urgent       lists: one token for each idle worker that should look for work, and for
@@ -148,7 +157,7 @@ Packed values are MessagePack maps. Times are milliseconds since 1970.
           due (not before this) start_by finish_by batch retry_of retried_by webhook (in which shape its end is
           told, and to whom) need (what a worker must have free) lacks (the LoRA that it was laid aside for)
           checkpoint settled (the last settlement taken) error output aborted finished expires letter (its entry
-          among the dead letters) marks (tokens of the leases under which a worker was lost at it) crashes (the same
+          among the dead letters) row row_key group (of a data set) marks (tokens of the leases under which a worker was lost at it) crashes (the same
           in versions before, counted)
   LEASE   fence token worker entry class tenant batch attempt claimed first (whether no attempt was before)
           loras (whether it asks for any) tells_stages (whether its worker does) started finish_by version event
@@ -169,6 +178,9 @@ Packed values are MessagePack maps. Times are milliseconds since 1970.
           job's own)
   CIRCUIT  silent (attempts in a row without any answer), until (nothing is sent to it before)
   BATCH   tenant created metadata total queued running succeeded failed canceled expired paused stopped
+          dataset (its name, for a data set)
+  DATASET settings pictures seconds (the budget) rows sealed cursor high pass segments archived open_first open_rows
+          open_bytes shards packed described spent (as the answer `dataset` tells of them)
 ]]
 
 -- What a packed text holds, or nil if it is broken. Names that this version does not know are kept.

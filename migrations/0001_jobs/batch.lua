@@ -3,6 +3,8 @@
 -- over many calls of `sweep`, which whoever asked makes, and the reaper where that process is gone.
 do
   local OPERATIONS = { pause = true, resume = true, cancel = true, retry = true }
+  -- Rows of a data set that one call looks at.
+  local ROWS = 1000
 
   -- ARGS: batch, operation
   -- Gives whether there is such a batch.
@@ -13,9 +15,11 @@ do
     if not batch then return 0 end
     batch.paused = operation == 'pause' or (operation == 'retry' and batch.paused) or nil
     batch.stopped = operation == 'cancel' or (operation ~= 'retry' and batch.stopped) or nil
-    if operation ~= 'pause' then
+    if batch.dataset and operation == 'retry' then
+      rows.begin_pass(at, id)
+    elseif operation ~= 'pause' then
       -- Jobs that a retry adds are not swept themselves.
-      local jobs = redis.call('LLEN', at.root .. ':members:' .. id)
+      local jobs = batch.dataset and rows.queued_so_far(at, id) or redis.call('LLEN', at.root .. ':members:' .. id)
       redis.call('RPUSH', at.root .. ':sweeps', pack({ id, operation, 0, jobs }))
     end
     change.commit(at)
@@ -61,6 +65,30 @@ do
     return last
   end
 
+  -- The job of a row that has not ended: of this pass, or of one before.
+  local function job_of_row(at, batch, row, pass)
+    for of = pass, 0, -1 do
+      local job = rows.id(batch, row, of)
+      local record = records.read(at.root, job)
+      if record then return job, record end
+    end
+  end
+
+  -- Cancels the next rows that have not ended; gives the new cursor.
+  local function cancel_rows(at, id, cursor, jobs, retention)
+    local last, canceled = math.min(jobs, cursor + ROWS), 0
+    local _, pass = rows.queued_so_far(at, id)
+    for _, row in ipairs(cursor < last and rows.unended(at.root, id, cursor, last) or {}) do
+      local job, record = job_of_row(at, id, row, pass)
+      if record and record.state == 'queued' then
+        if canceled == LIMITS.SWEEP then return row end
+        ending.cancel_one(at, job, record, retention)
+        canceled = canceled + 1
+      end
+    end
+    return last
+  end
+
   -- ARGS: retention_ms, new id...
   -- Does the next part of the oldest sweep; gives how many sweeps are left.
   local function sweep(keys, args)
@@ -75,7 +103,8 @@ do
     if batch and operation == 'resume' then
       done = batch.paused or unpark(at, id, LIMITS.SWEEP)
     elseif batch then
-      cursor = sweep_members(at, operation, id, cursor, jobs, retention, { unpack(args, 2) })
+      cursor = batch.dataset and cancel_rows(at, id, cursor, jobs, retention)
+        or sweep_members(at, operation, id, cursor, jobs, retention, { unpack(args, 2) })
       if cursor >= jobs then
         done = operation == 'retry'
         -- What is left in the parked lists of a canceled batch are ghosts.

@@ -36,6 +36,7 @@ do
   local function keep_batch(at, id, batch, retention)
     local key, members = at.root .. ':b:' .. id, at.root .. ':members:' .. id
     redis.call('SET', key, pack(batch))
+    if batch.dataset then return end
     if (batch.queued or 0) + (batch.running or 0) > 0 then
       redis.call('PERSIST', members)
     else

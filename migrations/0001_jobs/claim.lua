@@ -50,7 +50,7 @@ do
     return answers.build('lease', {
       id = id, fence = lease.fence, attempt = lease.attempt, claimed = lease.claimed, submitted = record.submitted,
       tenant = record.tenant, spec = record.spec, checkpoint = leases.checkpoint_of(at.root, id, record),
-      finish_by = record.finish_by, batch = record.batch, alone = suspects.is_one(record) and 1 or 0,
+      finish_by = record.finish_by, batch = record.batch, alone = suspects.is_one(record) and 1 or 0, row = record.row,
     })
   end
 
@@ -62,7 +62,7 @@ do
       class = record.class, tenant = record.tenant, batch = record.batch, attempt = (record.attempt or 0) + 1,
       claimed = at.time, first = not record.started or nil, started = record.started or at.time,
       finish_by = record.finish_by, version = record.version, loras = #loras.of(record) > 0 or nil,
-      tells_stages = tells_stages or nil,
+      tells_stages = tells_stages or nil, row = record.row,
     }
     events.emit(at, id, lease, 'started')
     redis.call('HSET', at.root .. ':leases', id, pack(lease))

@@ -50,6 +50,7 @@ do
 
   -- Makes a new job from one that has ended; gives its id. Doing it again gives the same one.
   function ending.reissue(at, id, record, new)
+    if record.row then input.invalid('a row of a data set is retried with its batch') end
     if record.retried_by then return record.retried_by end
     local batch = record.batch and change.batch_of(at, record.batch)
     submission.accept(at, new, {
@@ -110,7 +111,7 @@ do
     if fault == 'no record' then return false end
     if not record then input.invalid(fault) end
     -- Also one that failed and waits for its next attempt.
-    if record.state == 'queued' then return 0 end
+    if record.state == 'queued' or record.row then return 0 end
     redis.call('DEL', records.key(root, id), root .. ':preview:' .. id, watching.key(root, id))
     if record.letter then redis.call('XDEL', root .. ':dead', record.letter) end
     return 1

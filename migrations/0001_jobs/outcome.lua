@@ -24,8 +24,13 @@ do
     record.state, record.finished, record.expires = state, at.time, at.time + retention
     if not record.started then record.aborted = true end
     events.emit(at, id, record, state, data)
-    deliveries.notify(at, id, record)
-    redis.call('SET', records.key(at.root, id), pack(record), 'PXAT', record.expires)
+    if record.row then
+      record.expires = nil
+      rows.keep_outcome(at, id, record)
+    else
+      deliveries.notify(at, id, record)
+      redis.call('SET', records.key(at.root, id), pack(record), 'PXAT', record.expires)
+    end
     if record.start_by or record.finish_by then redis.call('ZREM', at.root .. ':deadlines', id) end
     counters.count(at, record, from, state)
   end

@@ -86,7 +86,7 @@ do
         requeue(at, id, record, 'retry')
       else
         end_running(at, id, record, 'failed', retention)
-        if args[6] == '1' then letters.add_job(at, 'attempts spent', id, record) end
+        if args[6] == '1' and not record.row then letters.add_job(at, 'attempts spent', id, record) end
       end
       change.commit(at, retention)
     end)

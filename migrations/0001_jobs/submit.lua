@@ -43,7 +43,7 @@ do
   function submission.accept(at, id, record)
     events.emit(at, id, record, 'queued')
     redis.call('SET', records.key(at.root, id), pack(record))
-    if record.batch then redis.call('RPUSH', at.root .. ':members:' .. record.batch, id) end
+    if record.batch and not record.row then redis.call('RPUSH', at.root .. ':members:' .. record.batch, id) end
     outcome.set_deadline(at, id, record)
     if record.due then
       waiting.into_delayed(at, id, record)
@@ -51,6 +51,7 @@ do
       waiting.into_backlog(at, id, record)
     end
     counters.count(at, record, nil, 'queued')
+    if record.row then return end
     at.fresh[record.tenant] = at.fresh[record.tenant] or {}
     table.insert(at.fresh[record.tenant], id)
   end

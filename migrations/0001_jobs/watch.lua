@@ -1,9 +1,6 @@
 
 -- Who watches jobs.
-local watching = {}
 do
-  function watching.key(root, id) return root .. ':watched:' .. id end
-
   local function watching_key(root, tenant) return root .. ':watching:' .. tenant end
 
   -- Whether somebody would look at a preview. Whoever follows all of a tenant's jobs looks at those that are made

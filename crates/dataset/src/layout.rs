@@ -3,8 +3,9 @@
 use uso_queue::BatchId;
 
 /// Rows that have been checked but not queued yet: [`rows::CHUNK_ROWS`](crate::rows::CHUNK_ROWS) lines of JSON each.
-pub fn chunk(batch: &BatchId, chunk: u64) -> String {
-    format!("{}rows/{chunk:06}.jsonl", working(batch))
+/// The digest is part of the key, so that of two callers that add the same chunk neither overwrites the other's.
+pub fn chunk(batch: &BatchId, chunk: u64, sha256: &str) -> String {
+    format!("{}rows/{chunk:06}-{}.jsonl", working(batch), sha256.get(..16).unwrap_or(sha256))
 }
 
 /// Outcomes of rows, as JSON lines. The fence is part of the key, so that an archiver that lost its lease can never

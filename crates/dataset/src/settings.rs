@@ -32,3 +32,16 @@ pub struct Split {
     /// Share of rows for validation, 0 to 1.
     pub val: f64,
 }
+
+impl Settings {
+    /// Reads settings as they are kept in the queue.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`](crate::Error::Unreadable).
+    pub fn read(text: &str) -> Result<Self, crate::Error> {
+        serde_json::from_str(text).map_err(|error| crate::Error::Unreadable {
+            object: "a batch's settings".into(),
+            reason: error.to_string(),
+        })
+    }
+}

@@ -42,9 +42,60 @@ impl JobId {
     }
 }
 
+/// A row of a data set, as the id of its job tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RowId {
+    /// The data set's batch.
+    pub batch: BatchId,
+    /// The row's number in it, from 0.
+    pub row: u64,
+    /// The pass in which it was queued.
+    pub pass: u8,
+}
+
+impl JobId {
+    /// The row that this job is, if it is one of a data set. A row's job has its batch's id, but for the pass in the ninth
+    /// byte and the row, from 1, in the last four; a UUID of version 8 says so.
+    pub fn row(&self) -> Option<RowId> {
+        let mut bytes = *self.bytes();
+        let row = u32::from_be_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]);
+        if self.uuid.get_version_num() != 8 || row == 0 {
+            return None;
+        }
+        let pass = bytes[8] & 0x3f;
+        bytes[8] = 0x80;
+        bytes[12..].fill(0);
+        let batch = BatchId(Self { shard: self.shard, uuid: Uuid::from_bytes(bytes) });
+        Some(RowId { batch, row: u64::from(row) - 1, pass })
+    }
+}
+
 impl BatchId {
     pub(crate) fn new(shard: u16) -> Self {
         Self(JobId::new(shard))
+    }
+
+    /// The id of a batch whose jobs are rows of a data set: they are named after it.
+    pub(crate) fn of_rows(shard: u16) -> Self {
+        let mut bytes = *JobId::new(shard).bytes();
+        bytes[6] = bytes[6] & 0x0f | 0x80;
+        bytes[8] = 0x80;
+        bytes[12..].fill(0);
+        Self(JobId { shard, uuid: Uuid::from_bytes(bytes) })
+    }
+
+    /// Whether its jobs are rows of a data set.
+    pub fn is_dataset(&self) -> bool {
+        self.0.uuid.get_version_num() == 8
+    }
+
+    /// The job that a row is in this pass; none if there cannot be such a row.
+    pub fn job_of_row(&self, row: u64, pass: u8) -> Option<JobId> {
+        let number = u32::try_from(row + 1).ok()?;
+        let mut bytes = *self.bytes();
+        bytes[8] = 0x80 | pass & 0x3f;
+        bytes[12..].copy_from_slice(&number.to_be_bytes());
+        Some(JobId { shard: self.0.shard, uuid: Uuid::from_bytes(bytes) })
     }
 
     pub(crate) fn read(shard: u16, bytes: &[u8]) -> Result<Self, NotAnId> {

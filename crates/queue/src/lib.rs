@@ -5,6 +5,7 @@ mod answers;
 mod backoff;
 mod codec;
 mod config;
+mod datasets;
 mod error;
 mod id;
 mod jobs;
@@ -26,8 +27,12 @@ pub use access::{
 };
 pub use backoff::Backoff;
 pub use config::Config;
+pub use datasets::{
+    Archived, Budget, DatasetCreated, DatasetTask, DatasetView, Fed, Intent, MAX_DATASET_NAME, MAX_FED,
+    NewDataset, RowSubmission, SegmentView, ShardView, TaskKind, TaskState, TaskWish, Wait,
+};
 pub use error::Error;
-pub use id::{BatchId, JobId, NotAnId};
+pub use id::{BatchId, JobId, NotAnId, RowId};
 pub use jobs::{
     Audit, BatchCounts, BatchOperation, BatchSubmitted, BatchView, Blocked, Canceled, Checkpoint, Claim,
     Class, DeadLetter, Defaults, Depth, EarlierJob, EventId, EventKind, EventTail, Failure, Fault,

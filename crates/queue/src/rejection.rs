@@ -1,6 +1,6 @@
 //! Why the queue does not take work, and the limits that it then names.
 
-use crate::{BatchId, JobId};
+use crate::{BatchId, JobId, MAX_DATASET_NAME};
 
 /// Most jobs of one call: bounds how long Redis is busy with it.
 pub const MAX_JOBS: usize = 1000;
@@ -18,6 +18,9 @@ pub enum Rejection {
     /// A name that cannot be a tenant's.
     #[error("a tenant's name has 1 to {MAX_TENANT} letters, digits, '.', '_' or '-', and is not '.' or '..'")]
     TenantName,
+    /// A name that cannot be a data set's.
+    #[error("a data set's name has 1 to {MAX_DATASET_NAME} bytes")]
+    DatasetName,
     /// A key that is empty or too long.
     #[error("an idempotency key has 1 to {MAX_KEY} bytes")]
     Key,

@@ -5,6 +5,7 @@ mod cache_owners;
 mod claim;
 mod condition;
 mod context;
+mod datasets;
 mod device;
 mod drain;
 mod drive;
@@ -25,6 +26,7 @@ mod worker;
 
 pub use condition::Condition;
 pub use context::Settings;
+pub use datasets::work_on_datasets;
 pub use device::{
     Activity, Clock, DeviceStatus, DeviceThread, EngineInfo, FinishedSample, PartialSample, Patience, Phase,
     Progress, Rank, RunningSample, SampleRequest, Sharing, Unfinished, Usage, Wanted,

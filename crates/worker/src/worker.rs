@@ -12,6 +12,7 @@ use uso_store::Store;
 use crate::active::{ActiveJob, ActiveJobs, Stage};
 use crate::claim::{self, Capacity, ClaimRequest};
 use crate::context::{Context, Pace, Settings};
+use crate::datasets::work_on_datasets;
 use crate::hand_back::{HandBack, Reason};
 use crate::listener::{Listen, WakeUpListener};
 use crate::stages::Ended;
@@ -76,6 +77,7 @@ impl Worker {
     pub async fn run(self, stop: CancellationToken, hurry: CancellationToken) -> Result<(), Error> {
         tracing::info!(worker.id = %self.id, model = self.context.device.model(), "worker {} is ready", self.id);
         let over = CancellationToken::new();
+        let ending = stop.child_token();
         // Lost leases are looked for, and others see this worker, also while it finishes.
         let work = async {
             let end = tokio::select! {
@@ -83,12 +85,16 @@ impl Worker {
                 never = self.watch_device() => never,
             };
             over.cancel();
+            ending.cancel();
             end
         };
         let reap = self.queue.reap_until(&self.id, over.clone());
         let look =
             self.context.store_watch.look_until(&self.context.store, self.context.device.condition(), &over);
-        let (end, (), (), ()) = tokio::join!(work, reap, self.heartbeat_until(over.clone()), look);
+        let (queue, store) = (self.queue.clone(), self.context.store.clone());
+        let datasets = work_on_datasets(queue, store, self.id.clone(), ending.clone());
+        let (end, (), (), (), ()) =
+            tokio::join!(work, reap, self.heartbeat_until(over.clone()), look, Box::pin(datasets));
         self.renewer.stop().await;
         end
     }

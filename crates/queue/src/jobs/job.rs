@@ -172,6 +172,12 @@ pub struct JobView {
     pub aborted: bool,
     /// The batch it belongs to.
     pub batch: Option<BatchId>,
+    /// The row of a data set that it is, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<u64>,
+    /// The key of that row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row_key: Option<String>,
     /// The ended job that this one repeats.
     pub retry_of: Option<JobId>,
     /// The job that repeats this one.
@@ -216,6 +222,8 @@ impl JobView {
             expires_ms: job.take("expires")?,
             aborted: job.take::<Option<bool>>("aborted")?.unwrap_or(false),
             batch: batch.map(|bytes| BatchId::read(id.shard(), &bytes)).transpose()?,
+            row: job.take("row")?,
+            row_key: job.take("row_key")?,
             retry_of: other(job.take("retry_of")?)?,
             retried_by: other(job.take("retried_by")?)?,
             blocked: Blocked::read(job.take("need")?, job.take("best")?, job.take("lacking")?),

@@ -45,6 +45,8 @@ pub struct Lease {
     pub checkpoint: Option<Checkpoint>,
     /// The batch it belongs to.
     pub batch: Option<BatchId>,
+    /// The row of a data set that it is, from 0.
+    pub row: Option<u64>,
     hold: Hold,
 }
 
@@ -87,6 +89,7 @@ impl Lease {
             // A checkpoint saves time; one that cannot be read only costs it.
             checkpoint: checkpoint.as_deref().and_then(|text| json(text).ok()),
             batch: batch.map(|bytes| BatchId::read(shard, &bytes)).transpose()?,
+            row: lease.take("row")?,
             hold,
         }))
     }

@@ -7,6 +7,7 @@ mod batches;
 mod browse;
 mod cluster;
 mod costs;
+mod datasets;
 mod durability;
 mod endings;
 mod fairness;

@@ -1,0 +1,16 @@
+//! The work that a data set needs while its rows are made: rows go from the store into the queue, outcomes from the queue
+//! into segments, closed shards into tars. Each is done under a task of the queue; whoever loses it stops, and whatever it
+//! began changes nothing.
+
+mod archive;
+mod chunks;
+mod describe;
+mod feed;
+mod pack;
+mod runner;
+mod segments;
+
+pub use chunks::{ChunkEntry, Chunks};
+pub use pack::pack;
+pub use runner::{TERM, run};
+pub use segments::{find_outcome, page_of_outcomes, OutcomeFilter, OutcomePage};

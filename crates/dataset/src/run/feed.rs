@@ -1,0 +1,112 @@
+//! Rows go from the store into the queue, as many at a time as the fleet needs.
+
+use uso_queue::{DatasetTask, DatasetView, Fed, MAX_FED, Queue, RowSubmission, Wait};
+use uso_store::Store;
+
+use super::chunks::Chunks;
+use crate::Error;
+use crate::rows::Row;
+
+/// Rows that wait at least, and at most.
+const WINDOW: (u64, u64) = (400, 10_000);
+
+/// The window covers what the fleet does in this many seconds.
+const COVERS: f64 = 8.0;
+
+/// Note of a row that ended with a picture.
+const SUCCEEDED: u8 = 1;
+
+/// Queues the rows of one data set.
+pub(super) struct Feeder {
+    chunks: Chunks,
+    /// The chunk at hand.
+    at_hand: Option<(usize, Vec<Row>)>,
+    window: u64,
+}
+
+/// What one round of feeding came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Round {
+    /// Some rows were queued, or passed over.
+    Moved,
+    /// Nothing can be queued now.
+    Waits,
+    /// The task is somebody else's.
+    Lost,
+}
+
+impl Feeder {
+    pub(super) fn new() -> Self {
+        Self { chunks: Chunks::default(), at_hand: None, window: WINDOW.0 }
+    }
+
+    /// Fits the window to what the fleet does in a second.
+    pub(super) fn pace(&mut self, rows_a_second: f64) {
+        let covered = (rows_a_second * COVERS) as u64;
+        self.window = covered.clamp(WINDOW.0, WINDOW.1);
+    }
+
+    /// Queues the next rows.
+    pub(super) async fn feed(
+        &mut self,
+        queue: &Queue,
+        store: &Store,
+        task: &DatasetTask,
+        view: &DatasetView,
+    ) -> Result<Round, Error> {
+        if view.cursor >= view.sealed || view.held.is_some() {
+            return Ok(Round::Waits);
+        }
+        if view.sealed > self.chunks.rows() {
+            self.chunks.refresh(queue, &task.batch).await?;
+        }
+        let Some(number) = self.chunks.of_row(view.cursor) else {
+            let object = format!("row {} of batch {}", view.cursor, task.batch);
+            return Err(Error::Unreadable { object, reason: "no chunk holds it".into() });
+        };
+        self.take(store, task, number).await?;
+        let first = self.chunks.get(number).map_or(0, |(first, _)| *first);
+        let Some((_, rows)) = &self.at_hand else { return Ok(Round::Waits) };
+        let to = (first + rows.len() as u64).min(view.sealed);
+        let wanted = wanted(queue, task, view, to).await?;
+        let submissions: Vec<_> = wanted
+            .iter()
+            .filter_map(|row| {
+                let Row { key, group, job, .. } = rows.get((row - first) as usize)?;
+                Some(RowSubmission { row: *row, key, group: *group, spec: job })
+            })
+            .collect();
+        // Rows behind the last of these come with the next call.
+        let to = if submissions.len() == MAX_FED { wanted.last().map_or(to, |row| row + 1) } else { to };
+        match task.feed(view.cursor, to, self.window, &submissions).await? {
+            Fed::Queued(next) if next > view.cursor => Ok(Round::Moved),
+            Fed::Moved(_) => Ok(Round::Moved),
+            Fed::Queued(_) | Fed::Waits(Wait::Window | Wait::Held(_), _) => Ok(Round::Waits),
+            Fed::Waits(Wait::Limit, _) => Ok(Round::Waits),
+            Fed::Lost => Ok(Round::Lost),
+        }
+    }
+
+    async fn take(&mut self, store: &Store, task: &DatasetTask, number: usize) -> Result<(), Error> {
+        if self.at_hand.as_ref().is_none_or(|(at_hand, _)| *at_hand != number) {
+            self.at_hand = Some((number, self.chunks.fetch(store, &task.batch, number).await?));
+        }
+        Ok(())
+    }
+}
+
+/// The next rows before `to` that are to be queued in this pass: in the first all of them, in a later one those that
+/// were never queued or have not ended well.
+async fn wanted(queue: &Queue, task: &DatasetTask, view: &DatasetView, to: u64) -> Result<Vec<u64>, Error> {
+    if view.pass == 0 {
+        return Ok((view.cursor..to).take(MAX_FED).collect());
+    }
+    let notes = queue.row_notes(&task.batch, view.cursor, to - view.cursor).await?;
+    let again = |row: u64, note: u8| match note {
+        SUCCEEDED => false,
+        0 => row >= view.queued_once,
+        _ => true,
+    };
+    let rows = (view.cursor..to).zip(notes).filter(|(row, note)| again(*row, *note)).map(|(row, _)| row);
+    Ok(rows.take(MAX_FED).collect())
+}

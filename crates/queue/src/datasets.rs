@@ -1,0 +1,11 @@
+//! Data sets: batches whose rows come out of a manifest in the object store and end in shards there.
+
+mod dataset;
+mod feed;
+mod task;
+
+pub use dataset::{
+    Budget, DatasetCreated, DatasetView, MAX_DATASET_NAME, NewDataset, SegmentView, ShardView,
+};
+pub use feed::{Fed, MAX_FED, RowSubmission, Wait};
+pub use task::{Archived, DatasetTask, Intent, TaskKind, TaskState, TaskWish};

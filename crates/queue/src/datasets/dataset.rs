@@ -1,0 +1,342 @@
+//! What is kept of a data set, and how it is made.
+
+use redis::Value;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::answers::Fields;
+use crate::reply::Reply;
+use crate::tenant::check_tenant;
+use crate::{BatchId, Error, JobId, JobView, Queue, Rejection};
+
+/// Longest name of a data set in bytes.
+pub const MAX_DATASET_NAME: usize = 200;
+
+/// What a data set may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Budget {
+    /// Pictures at most; none for no limit.
+    pub pictures: Option<u64>,
+    /// Seconds of device time at most; none for no limit.
+    pub device_seconds: Option<u64>,
+}
+
+/// A data set to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct NewDataset<'a> {
+    /// Its name among those of the tenant, 1 to [`MAX_DATASET_NAME`] bytes.
+    pub name: &'a str,
+    /// How it is to be made, as the caller writes it.
+    pub settings: &'a str,
+    /// The submitter's own; null for nothing.
+    pub metadata: &'a serde_json::Value,
+    /// What it may cost.
+    pub budget: Budget,
+}
+
+/// A data set that is there now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DatasetCreated {
+    /// Its batch.
+    pub id: BatchId,
+    /// Whether this call made it; else the tenant has had one of this name.
+    pub fresh: bool,
+}
+
+/// What is known of a data set beside its batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatasetView {
+    /// Its name.
+    pub name: String,
+    /// How it is to be made, as the caller wrote it.
+    pub settings: String,
+    /// Rows that lie in the store.
+    pub rows: u64,
+    /// Of those, from the first on, how many may be queued.
+    pub sealed: u64,
+    /// The next row to be queued in this pass.
+    pub cursor: u64,
+    /// Rows that were queued at least once.
+    pub queued_once: u64,
+    /// The pass: 0, and one more each time the failed rows are retried.
+    pub pass: u8,
+    /// Segments of outcomes in the store.
+    pub segments: u64,
+    /// Outcomes in them.
+    pub archived: u64,
+    /// Outcomes that are in no segment yet.
+    pub waiting: u64,
+    /// First segment of the shard that takes rows.
+    pub open_first: u64,
+    /// Pictures in the shard that takes rows.
+    pub open_rows: u64,
+    /// Their bytes.
+    pub open_bytes: u64,
+    /// Shards that take no more rows.
+    pub shards: u32,
+    /// Of those, from the first on, how many are committed and cleared of what was staged.
+    pub packed: u32,
+    /// Shards that the index tells of.
+    pub described: u32,
+    /// Device time in milliseconds, of outcomes in segments.
+    pub spent_ms: u64,
+    /// What it may cost.
+    pub budget: Budget,
+    /// Why no rows are queued now: `paused`, `canceled`, `budget_pictures`, `budget_seconds`; none if they are.
+    pub held: Option<String>,
+}
+
+/// A segment of outcomes in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentView {
+    /// Fence of the task under which it was written.
+    pub fence: u64,
+    /// Outcomes in it.
+    pub outcomes: u64,
+    /// Of those, pictures.
+    pub accepted: u64,
+    /// The lowest row in it.
+    pub lowest: u64,
+    /// The highest row in it.
+    pub highest: u64,
+}
+
+/// A shard that takes no more rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardView {
+    /// Its first segment.
+    pub first: u64,
+    /// Its last segment.
+    pub last: u64,
+    /// Pictures in it.
+    pub rows: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Digest of what is about to be committed.
+    pub intent: Option<String>,
+    /// What describes the committed shard, as its packer wrote it.
+    pub committed: Option<String>,
+    /// Whether it is committed and cleared of what was staged.
+    pub done: bool,
+}
+
+impl Queue {
+    /// Makes a data set without rows, or finds the tenant's of this name.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] for a name or a tenant that cannot be one; [`Error::Full`]; [`Error::Unreachable`], and
+    /// then the same call is safe.
+    pub async fn create_dataset(&self, tenant: &str, new: &NewDataset<'_>) -> Result<DatasetCreated, Error> {
+        check_tenant(tenant)?;
+        if new.name.is_empty() || new.name.len() > MAX_DATASET_NAME {
+            return Err(Rejection::DatasetName.into());
+        }
+        let id = BatchId::of_rows(self.shard_of(tenant));
+        let metadata = if new.metadata.is_null() { String::new() } else { new.metadata.to_string() };
+        let mut command = self.function(id.shard(), "dataset_create");
+        command.arg(id.bytes()).arg(tenant).arg(new.name).arg(new.settings).arg(metadata);
+        add_budget(&mut command, &new.budget);
+        let mut reply = Reply::list(self.0.connection.accept(&command).await?)?;
+        let word: String = reply.next()?;
+        let id = BatchId::read(id.shard(), &reply.next::<Vec<u8>>()?)?;
+        Ok(DatasetCreated { id, fresh: word == "created" })
+    }
+
+    /// Adds a chunk of rows that lies in the store; `chunk` tells how to find it. Gives the number of rows after it, or
+    /// as it was if there were not `before` rows; none if there is no such data set.
+    ///
+    /// # Errors
+    /// [`Error::Full`]; [`Error::Unreachable`].
+    pub async fn extend_dataset(
+        &self,
+        id: &BatchId,
+        before: u64,
+        after: u64,
+        chunk: &str,
+    ) -> Result<Option<u64>, Error> {
+        let mut command = self.function(id.shard(), "dataset_extend");
+        command.arg(id.bytes()).arg(before).arg(after).arg(chunk);
+        self.0.connection.accept(&command).await
+    }
+
+    /// Lets the first `rows` rows be queued; never fewer than before. Gives how many may be, or none if there is no such
+    /// data set.
+    ///
+    /// # Errors
+    /// [`Error::Full`]; [`Error::Unreachable`].
+    pub async fn start_dataset(&self, id: &BatchId, rows: u64) -> Result<Option<u64>, Error> {
+        self.0.connection.accept(self.function(id.shard(), "dataset_start").arg(id.bytes()).arg(rows)).await
+    }
+
+    /// Changes what a data set may cost. Gives whether there is such a data set.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn set_budget(&self, id: &BatchId, budget: &Budget) -> Result<bool, Error> {
+        let mut command = self.function(id.shard(), "dataset_budget");
+        add_budget(command.arg(id.bytes()), budget);
+        self.0.connection.accept(&command).await
+    }
+
+    /// What is known of a data set, or none if there is no such data set.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn dataset(&self, id: &BatchId) -> Result<Option<DatasetView>, Error> {
+        let value: Value =
+            self.0.connection.call(self.function(id.shard(), "dataset").arg(id.bytes())).await?;
+        Reply::of(value)?.map(|reply| DatasetView::read(Fields::of("dataset", reply)?)).transpose()
+    }
+
+    /// A tenant's data sets by name.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn datasets(&self, tenant: &str) -> Result<Vec<(String, BatchId)>, Error> {
+        let shard = self.shard_of(tenant);
+        let value: Value = self.0.connection.call(self.function(shard, "dataset_names").arg(tenant)).await?;
+        let parts: Vec<Vec<u8>> = match value {
+            Value::Map(pairs) => {
+                Reply::list(Value::Array(pairs.into_iter().flat_map(|(a, b)| [a, b]).collect()))?
+            }
+            list => Reply::list(list)?,
+        }
+        .all()?;
+        let named = parts.as_chunks::<2>().0.iter().map(|[name, id]| {
+            let name = String::from_utf8_lossy(name).into_owned();
+            Ok((name, BatchId::read(shard, id)?))
+        });
+        let mut named = named.collect::<Result<Vec<_>, Error>>()?;
+        named.sort();
+        Ok(named)
+    }
+
+    /// Chunks of rows from the `first` on, as callers told of them.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn dataset_chunks(&self, id: &BatchId, first: u64, most: u64) -> Result<Vec<String>, Error> {
+        self.0.connection.call(&self.range(id, "dataset_chunks", first, most)).await
+    }
+
+    /// Segments of outcomes from the `first` on.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn dataset_segments(
+        &self,
+        id: &BatchId,
+        first: u64,
+        most: u64,
+    ) -> Result<Vec<SegmentView>, Error> {
+        let value = self.0.connection.call(&self.range(id, "dataset_segments", first, most)).await?;
+        let segments = Reply::list(value)?.rest().map(|segment| {
+            let mut segment = Reply::list(segment)?;
+            Ok(SegmentView {
+                fence: segment.next()?,
+                outcomes: segment.next()?,
+                accepted: segment.next()?,
+                lowest: segment.next()?,
+                highest: segment.next()?,
+            })
+        });
+        segments.collect()
+    }
+
+    /// Shards that take no more rows, from the `first` on.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn dataset_shards(&self, id: &BatchId, first: u32, most: u64) -> Result<Vec<ShardView>, Error> {
+        let value = self.0.connection.call(&self.range(id, "dataset_shards", first.into(), most)).await?;
+        let shards = Reply::list(value)?.rest().map(|shard| {
+            let mut shard = Fields::read("dataset_shard", shard)?;
+            Ok(ShardView {
+                first: shard.take("first")?,
+                last: shard.take("last")?,
+                rows: shard.take("rows")?,
+                bytes: shard.take("bytes")?,
+                intent: shard.take("intent")?,
+                committed: shard.take("committed")?,
+                done: shard.take("done")?,
+            })
+        });
+        shards.collect()
+    }
+
+    /// Rows' jobs that have ended and are in no segment yet, the first `most` of them.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], or [`Error::Unreadable`] for a broken record.
+    pub async fn dataset_outcomes(&self, id: &BatchId, most: u64) -> Result<Vec<JobView>, Error> {
+        let ids: Vec<Vec<u8>> = self.0.connection.call(&self.range(id, "dataset_outcomes", 0, most)).await?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut command = self.function(id.shard(), "views");
+        for job in &ids {
+            command.arg(job.as_slice());
+        }
+        let views = Reply::list(self.0.connection.call(&command).await?)?.rest().map(|view| {
+            let mut view = Reply::list(view)?;
+            let job = JobId::read(id.shard(), &view.next::<Vec<u8>>()?)?;
+            JobView::read(job, view)
+        });
+        views.collect()
+    }
+
+    /// What became of rows, in order: 0 for one that has not ended, 1 for a picture, 2 for a failed one, 3 for another
+    /// end.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn row_notes(&self, id: &BatchId, first: u64, rows: u64) -> Result<Vec<u8>, Error> {
+        let aligned = first / 4 * 4;
+        let most = rows + (first - aligned);
+        let bits: Vec<u8> = self.0.connection.call(&self.range(id, "dataset_notes", aligned, most)).await?;
+        let note = |row: u64| {
+            let byte = bits.get(((row - aligned) / 4) as usize).copied().unwrap_or(0);
+            byte >> (6 - 2 * (row % 4)) & 3
+        };
+        Ok((first..first + rows).map(note).collect())
+    }
+
+    /// A call of a function that gives a part of a list.
+    fn range(&self, id: &BatchId, function: &str, first: u64, most: u64) -> redis::Cmd {
+        let mut command = self.function(id.shard(), function);
+        command.arg(id.bytes()).arg(first).arg(most);
+        command
+    }
+}
+
+impl DatasetView {
+    fn read(mut dataset: Fields) -> Result<Self, Error> {
+        Ok(Self {
+            name: dataset.take("name")?,
+            settings: dataset.take("settings")?,
+            rows: dataset.take("rows")?,
+            sealed: dataset.take("sealed")?,
+            cursor: dataset.take("cursor")?,
+            queued_once: dataset.take("high")?,
+            pass: dataset.take("pass")?,
+            segments: dataset.take("segments")?,
+            archived: dataset.take("archived")?,
+            waiting: dataset.take("waiting")?,
+            open_first: dataset.take("open_first")?,
+            open_rows: dataset.take("open_rows")?,
+            open_bytes: dataset.take("open_bytes")?,
+            shards: dataset.take("shards")?,
+            packed: dataset.take("packed")?,
+            described: dataset.take("described")?,
+            spent_ms: dataset.take("spent")?,
+            budget: Budget { pictures: dataset.take("pictures")?, device_seconds: dataset.take("seconds")? },
+            held: dataset.take("held")?,
+        })
+    }
+}
+
+fn add_budget(command: &mut redis::Cmd, budget: &Budget) {
+    let limit = |limit: Option<u64>| limit.map(|limit| limit.to_string()).unwrap_or_default();
+    command.arg(limit(budget.pictures)).arg(limit(budget.device_seconds));
+}
