@@ -7,6 +7,7 @@ mod parquet;
 
 use std::fs::File;
 use std::io::{BufReader, Read};
+use std::iter;
 use std::path::Path;
 use std::vec;
 
@@ -58,6 +59,8 @@ pub struct Manifest {
     input: Input,
     /// Rows of the last block that nobody has asked for.
     rows: Option<Rows>,
+    /// Why it cannot be read on, once the rows before have been given.
+    failed: Option<String>,
 }
 
 enum Input {
@@ -106,7 +109,7 @@ impl Manifest {
             Kind::Parquet => {
                 let rows = parquet::rows(file)
                     .map_err(|reason| Error::Manifest { manifest: name.clone(), reason })?;
-                Ok(Self { name, input: Input::Rows(Box::new(rows)), rows: None })
+                Ok(Self { name, input: Input::Rows(Box::new(rows)), rows: None, failed: None })
             }
             kind => Self::read(&name, kind, file),
         }
@@ -125,7 +128,7 @@ impl Manifest {
         };
         let name = name.to_owned();
         match opened {
-            Ok(input) => Ok(Self { name, input, rows: None }),
+            Ok(input) => Ok(Self { name, input, rows: None, failed: None }),
             Err(reason) => Err(Error::Manifest { manifest: name, reason }),
         }
     }
@@ -133,18 +136,41 @@ impl Manifest {
     /// The next rows, not yet parsed if they are lines; none at the end. Do not mix this with the iterator.
     ///
     /// # Errors
-    /// [`Error::Manifest`] if it cannot be read on.
+    /// [`Error::Manifest`] if it cannot be read on; after that there is nothing more.
     pub fn next_block(&mut self) -> Result<Option<Block>, Error> {
-        let block = match &mut self.input {
-            Input::Lines(lines) => lines.next_block().map(|lines| lines.map(Content::Lines)),
-            Input::Rows(rows) => rows.take(BLOCK_ROWS).collect::<Result<Vec<Raw>, String>>().map(|rows| {
-                let rows = Some(rows).filter(|rows| !rows.is_empty());
-                rows.map(|rows| Content::Rows(rows.into_iter()))
-            }),
-        };
-        let block = block.map_err(|reason| Error::Manifest { manifest: self.name.clone(), reason })?;
-        Ok(block.map(Block))
+        let mut content = None;
+        if self.failed.is_none() {
+            (content, self.failed) = match &mut self.input {
+                Input::Lines(lines) => {
+                    let (lines, failed) = lines.next_block();
+                    (lines.map(Content::Lines), failed)
+                }
+                Input::Rows(rows) => next_rows(rows),
+            };
+        }
+        // Rows that were read before it failed come first.
+        if let Some(reason) = self.failed.take_if(|_| content.is_none()) {
+            self.input = Input::Rows(Box::new(iter::empty()));
+            return Err(Error::Manifest { manifest: self.name.clone(), reason });
+        }
+        Ok(content.map(Block))
     }
+}
+
+/// Some rows, none at the end, and why there are no more.
+fn next_rows(rows: &mut dyn Iterator<Item = Result<Raw, String>>) -> (Option<Content>, Option<String>) {
+    let mut block = Vec::new();
+    let failed = loop {
+        match rows.next() {
+            Some(Ok(row)) => block.push(row),
+            Some(Err(reason)) => break Some(reason),
+            None => break None,
+        }
+        if block.len() == BLOCK_ROWS {
+            break None;
+        }
+    };
+    (Some(block).filter(|block| !block.is_empty()).map(|block| Content::Rows(block.into_iter())), failed)
 }
 
 impl Iterator for Manifest {
@@ -160,10 +186,7 @@ impl Iterator for Manifest {
             match self.next_block() {
                 Ok(Some(block)) => self.rows = Some(block.into_rows()),
                 Ok(None) => return None,
-                Err(error) => {
-                    self.input = Input::Rows(Box::new(std::iter::empty()));
-                    return Some(Err(error));
-                }
+                Err(error) => return Some(Err(error)),
             }
         }
     }
@@ -173,6 +196,6 @@ impl From<Grid> for Manifest {
     /// A grid's rows, read as a manifest's are.
     fn from(grid: Grid) -> Self {
         let rows = grid.rows().map(|row| Ok(Ok(row)));
-        Self { name: "the grid".to_owned(), input: Input::Rows(Box::new(rows)), rows: None }
+        Self { name: "the grid".to_owned(), input: Input::Rows(Box::new(rows)), rows: None, failed: None }
     }
 }

@@ -182,7 +182,7 @@ fn add_labels(fields: &mut Map<String, Value>, labels: Map<String, Value>, fault
     }
 }
 
-/// The seed of a row that asks for none; of its 53 bits the noise uses 32.
+/// The seed of a row that asks for none: 32 bits, which is all that the noise uses.
 fn seed_of(key: &str) -> u32 {
     let hash = Sha256::new().chain_update(b"seed\n").chain_update(key).finalize();
     hash[..4].iter().fold(0, |seed, byte| seed << 8 | u32::from(*byte))

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io::{self, Read};
 use std::rc::Rc;
 
-use csv::{ByteRecord, Reader, ReaderBuilder};
+use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 use serde_json::{Map, Value};
 
 use super::jsonl::MAX_LINE;
@@ -18,13 +18,26 @@ const ALLOWED: usize = MAX_LINE + (1 << 16);
 pub(super) fn rows(input: Box<dyn Read>) -> Result<Rows, String> {
     let left = Rc::new(Cell::new(ALLOWED));
     let bounded = Bounded { input, left: left.clone() };
-    let mut reader = ReaderBuilder::new().flexible(true).has_headers(false).from_reader(bounded);
-    let mut record = ByteRecord::new();
-    if !reader.read_byte_record(&mut record).map_err(|error| error.to_string())? {
+    // A line ends with its line feed, so that lines can be counted; a carriage return before it is taken off later.
+    let mut builder = ReaderBuilder::new();
+    let builder = builder.flexible(true).has_headers(false).terminator(Terminator::Any(b'\n'));
+    let mut rows = Rows {
+        reader: builder.from_reader(bounded),
+        columns: Vec::new(),
+        left,
+        line: 0,
+        record: ByteRecord::new(),
+    };
+    if !rows.read_record()? {
         return Err("it is empty; its first line must name the columns".to_owned());
     }
+    rows.columns = columns(&rows.record)?;
+    Ok(rows)
+}
+
+fn columns(record: &ByteRecord) -> Result<Vec<Column>, String> {
     let mut columns: Vec<Column> = Vec::new();
-    for name in &record {
+    for name in cells(record) {
         let name = str::from_utf8(name).map_err(|_| "a column's name is not UTF-8 text")?.trim().to_owned();
         if name.is_empty() {
             return Err(format!("column {} has no name", columns.len() + 1));
@@ -34,8 +47,7 @@ pub(super) fn rows(input: Box<dyn Read>) -> Result<Rows, String> {
         }
         columns.push(Column { holds: holds(&name).unwrap_or(Holds::Text), name });
     }
-    let line = 1 + newlines(&record);
-    Ok(Rows { reader, columns, left, line, record })
+    Ok(columns)
 }
 
 struct Column {
@@ -48,7 +60,7 @@ pub(super) struct Rows {
     reader: Reader<Bounded>,
     columns: Vec<Column>,
     left: Rc<Cell<usize>>,
-    /// Lines before the next record.
+    /// Where the last record began.
     line: u64,
     record: ByteRecord,
 }
@@ -57,26 +69,40 @@ impl Iterator for Rows {
     type Item = Result<Result<RawRow, BadRow>, String>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.left.set(ALLOWED);
-        match self.reader.read_byte_record(&mut self.record) {
+        match self.read_record() {
             Ok(false) => None,
             Ok(true) => Some(Ok(self.row())),
-            Err(error) => Some(Err(format!("after line {}: {error}", self.line))),
+            Err(reason) => Some(Err(format!("after line {}: {reason}", self.line))),
         }
     }
 }
 
 impl Rows {
+    /// Reads the next record that is not an empty line; false at the end.
+    fn read_record(&mut self) -> Result<bool, String> {
+        loop {
+            self.left.set(ALLOWED);
+            if !self.reader.read_byte_record(&mut self.record).map_err(|error| error.to_string())? {
+                return Ok(false);
+            }
+            // The reader has counted the line feed at the record's end, unless the file ended without one.
+            let ended = u64::from(!self.reader.is_done());
+            let inside = self.record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
+            self.line = self.reader.position().line() - ended - inside;
+            if cells(&self.record).any(|cell| !cell.is_empty()) || self.record.len() > 1 {
+                return Ok(true);
+            }
+        }
+    }
+
     fn row(&mut self) -> Result<RawRow, BadRow> {
-        let line = self.line + 1;
-        self.line = line + newlines(&self.record);
-        if self.record.len() != self.columns.len() {
-            let message =
-                format!("has {} cells, but there are {} columns", self.record.len(), self.columns.len());
+        let (line, width) = (self.line, self.columns.len());
+        if self.record.len() != width {
+            let message = format!("has {} cells, but there are {width} columns", self.record.len());
             return Err(BadRow::new(line, "", "wrong_length", message));
         }
         let (mut fields, mut faults) = (Map::new(), Vec::new());
-        for (column, cell) in self.columns.iter().zip(&self.record) {
+        for (column, cell) in self.columns.iter().zip(cells(&self.record)) {
             match str::from_utf8(cell) {
                 Ok("") => {}
                 Ok(cell) => {
@@ -91,6 +117,15 @@ impl Rows {
             Err(BadRow { line, faults })
         }
     }
+}
+
+/// A record's cells, the last one without the carriage return of its line.
+fn cells(record: &ByteRecord) -> impl Iterator<Item = &[u8]> {
+    let last = record.len().saturating_sub(1);
+    record.iter().enumerate().map(move |(i, cell)| match cell.strip_suffix(b"\r") {
+        Some(cell) if i == last => cell,
+        _ => cell,
+    })
 }
 
 /// A cell as what its field holds. What cannot be read so stays text, and is refused where the job is checked.
@@ -120,11 +155,6 @@ fn value(holds: Holds, cell: &str) -> Value {
         }
         Holds::Json => serde_json::from_str(cell).unwrap_or_else(|_| text()),
     }
-}
-
-/// Lines that a record takes beyond its first.
-fn newlines(record: &ByteRecord) -> u64 {
-    record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 /// A quotation mark that is never closed would read the rest of the file into memory.

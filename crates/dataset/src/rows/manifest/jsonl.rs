@@ -11,6 +11,8 @@ use crate::rows::row::{BadRow, RawRow};
 pub const MAX_LINE: usize = 1 << 20;
 /// Bytes after which a block takes no more lines.
 const BLOCK: usize = 1 << 17;
+/// Lines after which it takes no more, however short they are.
+const BLOCK_LINES: usize = 4096;
 /// Some editors begin a file with it.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
@@ -33,11 +35,17 @@ impl Lines {
         Self { input, line: 0 }
     }
 
-    /// The next lines; none at the end.
-    pub(super) fn next_block(&mut self) -> Result<Option<LineBlock>, String> {
+    /// The next lines, none at the end, and why there are no more.
+    pub(super) fn next_block(&mut self) -> (Option<LineBlock>, Option<String>) {
         let mut block = LineBlock { text: Vec::with_capacity(BLOCK + BLOCK / 8), lines: Vec::new() };
-        while block.text.len() < BLOCK && self.add_line(&mut block).map_err(|error| error.to_string())? {}
-        Ok(Some(block).filter(|block| !block.lines.is_empty()))
+        let failed = loop {
+            match self.add_line(&mut block) {
+                Ok(true) if block.text.len() < BLOCK && block.lines.len() < BLOCK_LINES => {}
+                Ok(_) => break None,
+                Err(error) => break Some(format!("after line {}: {error}", self.line)),
+            }
+        };
+        (Some(block).filter(|block| !block.lines.is_empty()), failed)
     }
 
     /// Adds a line, unless it is empty; false at the end.
@@ -50,13 +58,14 @@ impl Lines {
         }
         self.line += 1;
         let line = &block.text[start..];
-        if !line.ends_with(b"\n") && read as u64 == limit {
+        let cut = !line.ends_with(b"\n") && read as u64 == limit;
+        if cut {
             self.input.skip_until(b'\n')?;
         }
         let mark =
             if self.line == 1 && line.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         let end = line.trim_ascii_end().len();
-        if end > MAX_LINE {
+        if cut || end > MAX_LINE {
             block.text.truncate(start);
             block.lines.push((self.line, None));
         } else if !line[mark..].trim_ascii().is_empty() {

@@ -16,7 +16,7 @@ fn what_a_row_leaves_open_is_filled_in_the_same_way_each_time() {
     assert_eq!(first.job.class, Class::Bulk);
     assert_eq!(
         first,
-        check(json!({ "prompt": "a fox", "seed": -1, "styles": null, "content": "" }))
+        check(json!({ "prompt": "a fox", "seed": -1, "styles": null }))
             .unwrap_or_else(|faults| panic!("{faults:?}"))
     );
     // Never to change: who extends a batch must get the old rows again.

@@ -117,7 +117,7 @@ fn only_the_hours_of_the_window_count() {
     // It is open, and 5 seconds are gone.
     let now = time("2026-01-10T22:00:05Z");
     let plan = planner().plan(&Fleet { window: window.clone(), now, ..fleet(&by_pixels) }).unwrap();
-    assert_eq!((plan.workers_needed.unwrap().window, plan.live.unwrap().windows), (Some(3), 4));
+    assert_eq!((plan.workers_needed.unwrap().window, plan.live.unwrap().windows), (Some(3), 3));
     // What is left is too short for the longest row.
     let now = time("2026-01-10T22:00:06Z");
     let plan = planner().plan(&Fleet { window, now, ..fleet(&by_pixels) }).unwrap();

@@ -22,7 +22,7 @@ prop_compose! {
         content in of(source()),
         styles in of(vec(source(), 1..4)),
         width in of(16..2048_u32),
-        guidance in of(1.0..10.0_f64),
+        guidance in of((100..1000_u32).prop_map(|hundredths| f64::from(hundredths) / 100.0)),
         seed in of(-1..(1_i64 << 53)),
         priority in of(-100..100_i32),
         subject in of(text()),
