@@ -18,6 +18,17 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A manifest cannot be read, or not to its end; bad rows are no such error.
+    #[error("{manifest}: {reason}")]
+    Manifest {
+        /// Its name.
+        manifest: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A grid file does not say what it should.
+    #[error("the grid: {0}")]
+    Grid(String),
     /// An object that the fleet wrote itself is not what it wrote.
     #[error("{object} cannot be read: {reason}")]
     Unreadable {

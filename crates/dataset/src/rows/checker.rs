@@ -1,0 +1,55 @@
+//! Rows are checked: each by itself, then against those before it.
+
+use uso_queue::Defaults;
+
+use super::manifest::Manifest;
+use super::pipeline::in_order;
+use super::row::{BadRow, RawRow, Row};
+use super::rules::{Options, Reference, Rules};
+use super::seen::Seen;
+use crate::Error;
+
+/// Checks the rows of a batch: each by itself as [`Rules`] say, and that no two have the same key.
+pub struct Checker {
+    rules: Rules,
+    seen: Seen,
+}
+
+impl Checker {
+    /// A checker with what a row that leaves a field out gets. References are taken as they are written.
+    pub fn new(defaults: Defaults, options: Options) -> Self {
+        Self { rules: Rules::new(defaults, options), seen: Seen::default() }
+    }
+
+    /// As [`Rules::with_references`].
+    #[must_use]
+    pub fn with_references(
+        self,
+        resolve: impl Fn(&str) -> Result<Reference, String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { rules: self.rules.with_references(resolve), ..self }
+    }
+
+    /// Checks the next row. What it keeps of a row is 16 bytes.
+    ///
+    /// # Errors
+    /// All that is wrong with the row; a second row with a key names the first.
+    pub fn check(&mut self, raw: RawRow) -> Result<Row, BadRow> {
+        self.rules.read(raw).and_then(|row| self.seen.admit(row))
+    }
+
+    /// Checks all rows of a manifest, on `threads` threads beside this one, and gives them to `sink` in their order.
+    ///
+    /// # Errors
+    /// [`Error::Manifest`] if the manifest cannot be read on; what `sink` returns ends it too.
+    pub fn check_all(
+        &mut self,
+        manifest: &mut Manifest,
+        threads: usize,
+        mut sink: impl FnMut(Result<Row, BadRow>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Self { rules, seen } = self;
+        let read = |raw: Result<RawRow, BadRow>| raw.and_then(|raw| rules.read(raw));
+        in_order(manifest, threads, read, |row| sink(row.and_then(|row| seen.admit(row))))
+    }
+}

@@ -1,0 +1,178 @@
+//! Columns parted by commas.
+
+use std::cell::Cell;
+use std::io::{self, Read};
+use std::rc::Rc;
+
+use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
+use serde_json::{Map, Value};
+
+use super::jsonl::MAX_LINE;
+use crate::rows::fields::{Holds, holds};
+use crate::rows::row::{BadRow, RawRow, fault};
+
+/// Bytes that a record may ask for: the longest one and what is read ahead.
+const ALLOWED: usize = MAX_LINE + (1 << 16);
+
+/// Rows of a CSV file; an error ends them.
+pub(super) fn rows(input: Box<dyn Read>) -> Result<Rows, String> {
+    let left = Rc::new(Cell::new(ALLOWED));
+    let bounded = Bounded { input, left: left.clone() };
+    // A line ends with its line feed, so that lines can be counted; a carriage return before it is taken off later.
+    let mut builder = ReaderBuilder::new();
+    let builder = builder.flexible(true).has_headers(false).terminator(Terminator::Any(b'\n'));
+    let mut rows = Rows {
+        reader: builder.from_reader(bounded),
+        columns: Vec::new(),
+        left,
+        line: 0,
+        record: ByteRecord::new(),
+    };
+    if !rows.read_record()? {
+        return Err("it is empty; its first line must name the columns".to_owned());
+    }
+    rows.columns = columns(&rows.record)?;
+    Ok(rows)
+}
+
+fn columns(record: &ByteRecord) -> Result<Vec<Column>, String> {
+    let mut columns: Vec<Column> = Vec::new();
+    for name in cells(record) {
+        let name = str::from_utf8(name).map_err(|_| "a column's name is not UTF-8 text")?.trim().to_owned();
+        if name.is_empty() {
+            return Err(format!("column {} has no name", columns.len() + 1));
+        }
+        if columns.iter().any(|column| column.name == name) {
+            return Err(format!("two columns are called {name}"));
+        }
+        columns.push(Column { holds: holds(&name).unwrap_or(Holds::Text), name });
+    }
+    Ok(columns)
+}
+
+struct Column {
+    name: String,
+    holds: Holds,
+}
+
+/// Rows of a CSV file.
+pub(super) struct Rows {
+    reader: Reader<Bounded>,
+    columns: Vec<Column>,
+    left: Rc<Cell<usize>>,
+    /// Where the last record began.
+    line: u64,
+    record: ByteRecord,
+}
+
+impl Iterator for Rows {
+    type Item = Result<Result<RawRow, BadRow>, String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.read_record() {
+            Ok(false) => None,
+            Ok(true) => Some(Ok(self.row())),
+            Err(reason) => Some(Err(format!("after line {}: {reason}", self.line))),
+        }
+    }
+}
+
+impl Rows {
+    /// Reads the next record that is not an empty line; false at the end.
+    fn read_record(&mut self) -> Result<bool, String> {
+        loop {
+            self.left.set(ALLOWED);
+            if !self.reader.read_byte_record(&mut self.record).map_err(|error| error.to_string())? {
+                return Ok(false);
+            }
+            // The reader has counted the line feed at the record's end, unless the file ended without one.
+            let ended = u64::from(!self.reader.is_done());
+            let inside = self.record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
+            self.line = self.reader.position().line() - ended - inside;
+            if cells(&self.record).any(|cell| !cell.is_empty()) || self.record.len() > 1 {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn row(&mut self) -> Result<RawRow, BadRow> {
+        let (line, width) = (self.line, self.columns.len());
+        if self.record.len() != width {
+            let message = format!("has {} cells, but there are {width} columns", self.record.len());
+            return Err(BadRow::new(line, "", "wrong_length", message));
+        }
+        let (mut fields, mut faults) = (Map::new(), Vec::new());
+        for (column, cell) in self.columns.iter().zip(cells(&self.record)) {
+            match str::from_utf8(cell) {
+                Ok("") => {}
+                Ok(cell) => {
+                    fields.insert(column.name.clone(), value(column.holds, cell));
+                }
+                Err(_) => faults.push(fault(&format!("/{}", column.name), "not_utf8", "is not UTF-8 text")),
+            }
+        }
+        if faults.is_empty() {
+            Ok(RawRow { line, fields, labels: Map::new() })
+        } else {
+            Err(BadRow { line, faults })
+        }
+    }
+}
+
+/// A record's cells, the last one without the carriage return of its line.
+fn cells(record: &ByteRecord) -> impl Iterator<Item = &[u8]> {
+    let last = record.len().saturating_sub(1);
+    record.iter().enumerate().map(move |(i, cell)| match cell.strip_suffix(b"\r") {
+        Some(cell) if i == last => cell,
+        _ => cell,
+    })
+}
+
+/// A cell as what its field holds. What cannot be read so stays text, and is refused where the job is checked.
+fn value(holds: Holds, cell: &str) -> Value {
+    let text = || Value::from(cell);
+    match holds {
+        Holds::Text => text(),
+        Holds::Number => {
+            let cell = cell.trim();
+            let whole = cell.parse::<i64>().map(Value::from);
+            whole
+                .or_else(|_| cell.parse::<f64>().map(Value::from))
+                .ok()
+                .filter(Value::is_number)
+                .unwrap_or_else(text)
+        }
+        Holds::Flag => match cell.trim().to_ascii_lowercase().as_str() {
+            "true" | "1" => true.into(),
+            "false" | "0" => false.into(),
+            _ => text(),
+        },
+        Holds::List if cell.trim_start().starts_with('[') => {
+            serde_json::from_str(cell).unwrap_or_else(|_| text())
+        }
+        Holds::List => {
+            cell.split(';').map(str::trim).filter(|path| !path.is_empty()).map(Value::from).collect()
+        }
+        Holds::Json => serde_json::from_str(cell).unwrap_or_else(|_| text()),
+    }
+}
+
+/// A quotation mark that is never closed would read the rest of the file into memory.
+struct Bounded {
+    input: Box<dyn Read>,
+    left: Rc<Cell<usize>>,
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.left.get();
+        if left == 0 {
+            let reason = format!("a record is longer than {MAX_LINE} bytes; is a quotation mark left open?");
+            return Err(io::Error::other(reason));
+        }
+        let most = buffer.len().min(left);
+        let read = self.input.read(&mut buffer[..most])?;
+        self.left.set(left - read);
+        Ok(read)
+    }
+}

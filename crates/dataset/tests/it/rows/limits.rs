@@ -1,0 +1,70 @@
+//! What a manifest may be at most.
+
+use std::io::{self, Read};
+
+use uso_dataset::rows::{Kind, MAX_EVALUATION, MAX_LINE, Manifest};
+
+use super::fixture::{checker, manifest, raw};
+
+#[test]
+fn a_line_that_is_too_long_is_a_bad_row_and_not_the_end() {
+    let line = |length: usize| format!("{{\"prompt\":\"{}\"}}", "x".repeat(length - 13));
+    let (longest, longer) = (line(MAX_LINE), line(MAX_LINE + 1));
+    assert_eq!(longest.len(), MAX_LINE);
+    let text = format!("{longest}\n{longer}\n{longest}\r\n{}\n{{}}\n{longer}", line(5 * MAX_LINE));
+    let rows: Vec<_> = raw(Kind::Jsonl, text)
+        .into_iter()
+        .map(|row| row.map(|row| row.line).map_err(|bad| (bad.line, bad.faults[0].code)))
+        .collect();
+    let too_long = |line| Err((line, "too_long"));
+    assert_eq!(rows, [Ok(1), too_long(2), Ok(3), too_long(4), Ok(5), too_long(6)]);
+}
+
+#[test]
+fn a_quotation_mark_that_is_never_closed_is_an_error_and_not_a_full_memory() {
+    let text = format!("prompt\na\n\"{}", "open,\n".repeat(MAX_LINE));
+    let mut rows = manifest(Kind::Csv, text);
+    assert_eq!(rows.next().unwrap().unwrap().unwrap().line, 2);
+    let error = rows.next().unwrap().unwrap_err().to_string();
+    assert!(error.contains("the manifest: after line 2") && error.contains("left open"), "{error}");
+    assert!(rows.next().is_none());
+}
+
+#[test]
+fn many_short_records_are_no_long_one() {
+    let text = format!("prompt\n{}", "a fox in the snow\n".repeat(MAX_LINE / 8));
+    assert_eq!(raw(Kind::Csv, text).len(), MAX_LINE / 8);
+}
+
+#[test]
+fn an_evaluation_has_a_largest_size() {
+    let text = format!("[{}]", " ".repeat(MAX_EVALUATION - 2));
+    assert!(raw(Kind::Evaluation, text.clone()).is_empty());
+    let error = Manifest::read("m", Kind::Evaluation, io::Cursor::new(text + " ")).err().unwrap();
+    assert_eq!(error.to_string(), "m: it is longer than 16777216 bytes; write it as JSONL");
+}
+
+/// A file whose disk fails after some bytes.
+struct Failing(io::Cursor<Vec<u8>>);
+
+impl Read for Failing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer)? {
+            0 => Err(io::Error::other("the disk is gone")),
+            read => Ok(read),
+        }
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_on_is_an_error_and_not_a_short_manifest() {
+    for (kind, text) in [(Kind::Jsonl, "{}\n{}\n"), (Kind::Csv, "prompt\na\n")] {
+        let failing = || Failing(io::Cursor::new(text.as_bytes().to_vec()));
+        let rows: Vec<_> = Manifest::read("m", kind, failing()).unwrap().collect();
+        let error = rows.last().unwrap().as_ref().unwrap_err().to_string();
+        assert!(error.contains("the disk is gone"), "{error}");
+        let mut manifest = Manifest::read("m", kind, failing()).unwrap();
+        let error = checker().check_all(&mut manifest, 2, |_| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("the disk is gone"), "{error}");
+    }
+}
