@@ -4,6 +4,7 @@ mod error;
 pub mod layout;
 mod outcome;
 pub mod rows;
+pub mod run;
 mod settings;
 pub mod shards;
 

@@ -3,6 +3,7 @@
 //! The test binary runs itself, one test a rule, and tells it by the environment what to break
 //! ([`Broken::from_environment`]). A rule whose test passes all the same is not tested.
 
+mod datasets;
 mod leases;
 mod life;
 mod order;
@@ -65,6 +66,7 @@ async fn each_broken_rule_is_noticed_by_its_test() {
         life::LIFE,
         submissions::SUBMISSIONS,
         submissions::LISTS,
+        datasets::DATASETS,
     ]
     .concat()
     {

@@ -59,7 +59,7 @@ pub(super) const LIFE: &[Rule] = &[
     ),
     (
         "spent jobs go to the dead letters",
-        "if args[6] == '1' then letters.add_job(at, 'attempts spent', id, record) end",
+        "if args[6] == '1' and not record.row then letters.add_job(at, 'attempts spent', id, record) end",
         "",
         "endings::a_job_whose_attempts_are_spent_is_a_dead_letter_that_can_be_tried_again",
     ),
@@ -89,7 +89,7 @@ pub(super) const LIFE: &[Rule] = &[
     ),
     (
         "only a job that has ended is forgotten",
-        "if record.state == 'queued' then return 0 end",
+        "if record.state == 'queued' or record.row then return 0 end",
         "",
         "endings::only_a_job_that_has_ended_can_be_forgotten",
     ),
