@@ -1,5 +1,7 @@
 //! Lets the tar of a prepared shard appear, or gives it up.
 
+use std::io::Read;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uso_store::{Error as StoreError, MultipartUpload, Part, Store};
@@ -86,18 +88,18 @@ pub(super) async fn digest_of(store: &Store, key: &str) -> Result<Option<String>
         return Ok(None);
     }
     let place = Place::Store { store: store.clone(), prefix: String::new() };
-    let digest = |object: &mut dyn std::io::Read| {
-        let (mut digest, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
-        loop {
-            match object.read(&mut buffer) {
-                Ok(0) => return Ok(hex::encode(digest.finalize())),
-                Ok(size) => digest.update(&buffer[..size]),
-                Err(source) => return Err(source),
-            }
-        }
-    };
-    let digest = place.stream(key, digest).await?;
+    let digest = place.stream(key, sha256_of).await?;
     digest.map(Some).map_err(|source| Error::File { path: key.to_owned(), source })
+}
+
+fn sha256_of(object: &mut dyn Read) -> std::io::Result<String> {
+    let (mut digest, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        match object.read(&mut buffer)? {
+            0 => return Ok(hex::encode(digest.finalize())),
+            size => digest.update(&buffer[..size]),
+        }
+    }
 }
 
 /// Gives a prepared shard up. What was uploaded is gone; row file and statistics stay until another try replaces them.

@@ -20,6 +20,7 @@ pub(super) fn front_matter(name: &str, index: &Index) -> Result<String, serde_no
     let split = split_name(index);
     let tars: Vec<&str> = index.shards.iter().map(|shard| shard.file.as_str()).collect();
     let mut front = Map::new();
+    let name: String = name.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
     front.insert("pretty_name".into(), name.into());
     front.insert("task_categories".into(), json!(["text-to-image"]));
     front.insert("tags".into(), json!(["webdataset", "synthetic"]));

@@ -110,8 +110,7 @@ pub struct Scores {
 }
 
 /// What workers may have found out about a picture beside what [`Output`] always has.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, PartialEq, Default)]
 pub(super) struct Extras {
     seed: Option<u64>,
     tries: Option<u64>,
@@ -124,18 +123,21 @@ pub(super) struct Extras {
 impl Extras {
     /// Reads the fields that `output` has of these, in the output or in its receipt; one of another type counts as none.
     pub(super) fn of(output: &Output) -> Self {
-        let value = serde_json::to_value(output).unwrap_or_default();
+        Self::read(&serde_json::to_value(output).unwrap_or_default())
+    }
+
+    fn read(value: &Value) -> Self {
         fn field<T: serde::de::DeserializeOwned>(value: &Value, name: &str) -> Option<T> {
             let found = value.get(name).or_else(|| value.get("receipt")?.get(name))?;
             serde_json::from_value(found.clone()).ok()
         }
         Self {
-            seed: field(&value, "seed"),
-            tries: field(&value, "tries"),
-            scores: field(&value, "scores"),
-            phash: field(&value, "phash"),
-            weights: field(&value, "weights"),
-            thumbnail: field(&value, "thumbnail"),
+            seed: field(value, "seed"),
+            tries: field(value, "tries"),
+            scores: field(value, "scores"),
+            phash: field(value, "phash"),
+            weights: field(value, "weights"),
+            thumbnail: field(value, "thumbnail"),
         }
     }
 }
@@ -238,4 +240,63 @@ fn stem(key: &str) -> String {
         return hex::encode(Sha256::digest(key));
     }
     stem
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_later_workers_find_out_is_read() {
+        let output = json!({
+            "uri": "s3://uso/a", "tries": 3, "scores": { "dino": 1, "csd": null, "new": 0.5 }, "thumbnail": "a.webp",
+            "phash": 7, "receipt": { "weights": "w", "steps": 25 },
+        });
+        let extras = Extras::read(&output);
+        let scores = Scores { dino: Some(1.0), ..Scores::default() };
+        assert_eq!(
+            (extras.tries, extras.scores, extras.weights.as_deref()),
+            (Some(3), Some(scores), Some("w"))
+        );
+        assert_eq!((extras.thumbnail.as_deref(), extras.phash, extras.seed), (Some("a.webp"), None, None));
+        assert_eq!(Extras::read(&json!({})), Extras::default());
+    }
+
+    #[test]
+    fn the_columns_are_the_fields() {
+        use crate::shards::columns::{COLUMNS, Column, Kind};
+        let row: Row = serde_json::from_value(json!({
+            "row": 0, "key": "", "job": "", "file": "", "prompt": "", "content": null, "styles": [],
+            "loras": [{ "name": "", "weight": 1.0, "digest": null }], "width": 0, "height": 0, "keep_size": false,
+            "seed": 0, "steps": 0, "guidance": 0.0, "content_size": 0, "step_cache": 0.0, "split": null, "sha256": "",
+            "bytes": 0, "content_type": "", "model": "", "weights": null, "scripted": false, "device_ms": 0,
+            "attempts": 0, "tries": 0, "scores": {}, "phash": null, "metadata": null, "submitted_ms": 0,
+            "started_ms": null, "finished_ms": 0,
+        }))
+        .unwrap();
+        let row = serde_json::to_value(row).unwrap();
+        fn check(columns: &[Column], value: &Value) {
+            let fields = value.as_object().unwrap();
+            let mut names: Vec<&str> = columns.iter().map(|column| column.name).collect();
+            names.sort_unstable();
+            assert!(fields.keys().eq(&names), "{names:?} {value}");
+            for Column { name, kind, nullable } in columns {
+                let field = &value[name];
+                assert_eq!(field.is_null(), *nullable, "{name}");
+                match kind {
+                    _ if *nullable => {}
+                    Kind::Text => assert!(field.is_string(), "{name}"),
+                    Kind::Integer => assert!(field.is_u64(), "{name}"),
+                    Kind::Float => assert!(field.is_f64(), "{name}"),
+                    Kind::Boolean => assert!(field.is_boolean(), "{name}"),
+                    Kind::Texts => assert!(field.is_array(), "{name}"),
+                    Kind::List(fields) => check(fields, &field[0]),
+                    Kind::Group(fields) => check(fields, field),
+                }
+            }
+        }
+        check(COLUMNS, &row);
+    }
 }

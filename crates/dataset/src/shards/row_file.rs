@@ -158,9 +158,13 @@ impl<'a> Leaf<'a> {
         let values = self.values.into_iter().map(read).collect::<Result<Vec<_>>>()?;
         let missing = || ParquetError::General("the schema has fewer columns".into());
         let mut column = group.next_column()?.ok_or_else(missing)?;
+        // Of no rows there are no levels.
+        if values.is_empty() && self.definition.is_empty() {
+            return column.close();
+        }
         let levels = |levels: Vec<i16>| Some(levels).filter(|levels| !levels.is_empty());
         let (definition, repetition) = (levels(self.definition), levels(self.repetition));
-        column.typed::<D>().write_batch(&values, definition.as_deref(), repetition.as_deref())?;
+        column.typed::<D>().write_batch(values.as_slice(), definition.as_deref(), repetition.as_deref())?;
         column.close()
     }
 }

@@ -49,7 +49,8 @@ pub(super) fn each_sample(
         let mut entry = entry?;
         let name = String::from_utf8(entry.path_bytes().into_owned())
             .map_err(|_| io::Error::other("a name is no text"))?;
-        let Some((stem, _)) = name.split_once('.').filter(|_| !name.contains(['/', '\\'])) else {
+        let own = |(stem, _): &(&str, &str)| !stem.is_empty() && !name.contains(['/', '\\']);
+        let Some((stem, _)) = name.split_once('.').filter(own) else {
             return Err(io::Error::other(format!("{name:?} is no name of a sample's file")));
         };
         if entry.size() > LARGEST {

@@ -130,8 +130,8 @@ fn difference(tar: &Row, file: &Row) -> Option<String> {
     }
     let fields = |row: &Row| serde_json::to_value(row).unwrap_or_default();
     let (tar, file) = (fields(tar), fields(file));
-    let names = tar.as_object().into_iter().flat_map(|fields| fields.keys());
-    let first = names.into_iter().find(|name| tar.get(*name) != file.get(*name));
+    let mut names = tar.as_object().into_iter().flat_map(|fields| fields.keys());
+    let first = names.find(|name| tar.get(name.as_str()) != file.get(name.as_str()));
     Some(match first {
         Some(name) => format!("its {name} is {} in the tar and {} here", tar[name], file[name]),
         None => "it differs from the tar".to_owned(),

@@ -64,12 +64,13 @@ async fn what_nobody_knows_is_found_and_removed_once_it_is_old() {
         segments: BTreeSet::from([known]),
         uploads: noted.upload.iter().cloned().collect(),
     };
-    let find = || find_orphans(&bucket.store, &batch(), &queue, DAY);
+    let batch = batch();
+    let find = || find_orphans(&bucket.store, &batch, &queue, DAY);
     assert_eq!(find().await.unwrap(), Orphans::default(), "all is young");
 
     age(&bucket.data.path().join("s3"));
     let found = find().await.unwrap();
-    let of = |names: &[&str]| names.iter().map(|name| layout::dataset(&batch()) + name).collect::<Vec<_>>();
+    let of = |names: &[&str]| names.iter().map(|name| layout::dataset(&batch) + name).collect::<Vec<_>>();
     let mut expected = of(&[
         "00001.tar",
         "_meta/00001.parquet",
@@ -84,5 +85,5 @@ async fn what_nobody_knows_is_found_and_removed_once_it_is_old() {
     remove_orphans(&bucket.store, &found).await.unwrap();
     remove_orphans(&bucket.store, &found).await.unwrap();
     assert_eq!(find().await.unwrap(), Orphans::default());
-    assert!(bucket.store.head(&(layout::dataset(&batch()) + "00000.tar")).await.unwrap().is_some());
+    assert!(bucket.store.head(&(layout::dataset(&batch) + "00000.tar")).await.unwrap().is_some());
 }

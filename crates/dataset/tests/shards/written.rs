@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use uso_dataset::Split;
 use uso_dataset::shards::{Row, RowLora, Scores, ShardWriter, read_row_file, write_row_file};
 
@@ -106,16 +106,6 @@ fn a_picture_that_is_not_the_rows_is_refused() {
     picture[40] ^= 1;
     let error = ShardWriter::new(0).push(row, &picture).unwrap_err();
     assert_eq!(error.to_string(), "cup-0000.png is damaged: its sha256 is not the recorded one");
-}
-
-#[test]
-fn later_fields_of_an_output_are_read() {
-    // As a worker writes them that knows of them; what is of another type counts as none.
-    let mut value = serde_json::to_value(outcome(0, &picture(0))).unwrap();
-    value["output"]["receipt"]["steps"] = json!(25);
-    let outcome: uso_dataset::Outcome = serde_json::from_value(value).unwrap();
-    let row = Row::of(&outcome, None).unwrap();
-    assert_eq!((row.tries, row.scores, row.phash), (1, Scores::default(), None));
 }
 
 #[test]
