@@ -13,4 +13,4 @@ mod segments;
 pub use chunks::{ChunkEntry, Chunks};
 pub use pack::pack;
 pub use runner::{TERM, run};
-pub use segments::{find_outcome, page_of_outcomes, OutcomeFilter, OutcomePage};
+pub use segments::{OutcomeFilter, OutcomePage, find_outcome, page_of_outcomes};

@@ -1,5 +1,7 @@
 //! How a batch's data set is to be made.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// How a batch's data set is to be made. It is kept as JSON beside the batch in the queue.
@@ -14,11 +16,20 @@ pub struct Settings {
     pub shard_bytes: u64,
     /// How rows are split for training; none for no split.
     pub split: Option<Split>,
+    /// The models' licences as you state them, by the models' names; null where you do not know one. They go into the
+    /// data set's card.
+    pub licences: BTreeMap<String, Option<String>>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { name: String::new(), shard_rows: 10_000, shard_bytes: 2 << 30, split: None }
+        Self {
+            name: String::new(),
+            shard_rows: 10_000,
+            shard_bytes: 2 << 30,
+            split: None,
+            licences: BTreeMap::new(),
+        }
     }
 }
 

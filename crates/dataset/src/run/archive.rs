@@ -79,7 +79,8 @@ fn segment(mut outcomes: Vec<Outcome>, view: &DatasetView, settings: &Settings) 
 }
 
 fn outcome(job: JobView) -> Result<Outcome, Error> {
-    let unreadable = |reason: &str| Error::Unreadable { object: format!("job {}", job.id), reason: reason.into() };
+    let unreadable =
+        |reason: &str| Error::Unreadable { object: format!("job {}", job.id), reason: reason.into() };
     let output = job.output.filter(|_| job.state == State::Succeeded);
     Ok(Outcome {
         row: job.row.ok_or_else(|| unreadable("it is no row"))?,

@@ -39,7 +39,10 @@ async fn commit(store: &Store, task: &DatasetTask, shard: &Shard) -> Result<bool
         });
     };
     let json = |value: serde_json::Result<String>| {
-        value.map_err(|error| Error::Unreadable { object: "a shard's description".into(), reason: error.to_string() })
+        value.map_err(|error| Error::Unreadable {
+            object: "a shard's description".into(),
+            reason: error.to_string(),
+        })
     };
     let intent = json(serde_json::to_string(&prepared.intent))?;
     match task.intend(shard.number, &intent).await? {

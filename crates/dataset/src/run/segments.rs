@@ -79,7 +79,12 @@ pub async fn page_of_outcomes(
 }
 
 /// Numbers and keys of segments.
-pub(super) async fn keys(queue: &Queue, batch: &BatchId, first: u64, last: u64) -> Result<Vec<String>, Error> {
+pub(super) async fn keys(
+    queue: &Queue,
+    batch: &BatchId,
+    first: u64,
+    last: u64,
+) -> Result<Vec<String>, Error> {
     let segments = all(queue, batch, first).await?;
     let within = segments.into_iter().take_while(|(number, _)| *number <= last);
     Ok(within.map(|(number, segment)| layout::segment(batch, number, segment.fence)).collect())
@@ -98,12 +103,18 @@ async fn all(queue: &Queue, batch: &BatchId, first: u64) -> Result<Vec<(u64, Seg
     }
 }
 
-async fn read(store: &Store, batch: &BatchId, number: u64, segment: &SegmentView) -> Result<Vec<Outcome>, Error> {
+async fn read(
+    store: &Store,
+    batch: &BatchId,
+    number: u64,
+    segment: &SegmentView,
+) -> Result<Vec<Outcome>, Error> {
     let key = layout::segment(batch, number, segment.fence);
     let text = store.get(&key).await?;
     let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let outcomes = lines.map(|line| {
-        serde_json::from_slice(line).map_err(|error| Error::Unreadable { object: key.clone(), reason: error.to_string() })
+        serde_json::from_slice(line)
+            .map_err(|error| Error::Unreadable { object: key.clone(), reason: error.to_string() })
     });
     outcomes.collect()
 }
