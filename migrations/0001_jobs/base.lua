@@ -49,6 +49,9 @@ job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes
   <root>:datasets:<t>              hash: names of the data sets of <t>, each to its <b>
   <root>:chunks:<b>                list: chunks of rows in the object store, as callers tell of them
   <root>:bits:<b>                  text: two bits for each row: 0 has not ended, 1 succeeded, 2 failed, 3 other ends
+  <root>:group:<b>:<group>         list: rows of a group that wait, and some that were taken otherwise
+  <root>:groups:<b>                sorted set: groups with rows that wait, by their first row
+  <root>:at_group:<b>              hash: workers to when they took their last row of which group
   <root>:outcomes:<b>              list: jobs of rows that have ended and are in no segment yet
   <root>:segments:<b>              list: segments of outcomes in the object store, each a packed list
   <root>:shards:<b>                hash: numbers of shards, each to a packed list of what is in it

@@ -110,6 +110,10 @@ do
       return nil, true
     end
     local record, fault = records.read(at.root, id)
+    if record and record.state == 'queued' and record.group and offer.worker then
+      id = groups.prefer(at, id, record, offer.worker)
+      record, fault = records.read(at.root, id)
+    end
     if record and record.state == 'queued' then
       if suits(at, id, record, offer, retention) then return id, record end
       -- The worker that is awake now may be the only one that cannot take it.

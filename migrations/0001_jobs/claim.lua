@@ -104,7 +104,7 @@ do
     local worker, token = args[1], args[2]
     local lease_ms, retention = input.number(args[3], 'lease_ms'), input.number(args[4], 'retention_ms')
     local bulk_every = input.number(args[5], 'bulk_every')
-    local offer = { capacity = input.number(args[6], 'capacity'), loras = {}, has = {}, without = {} }
+    local offer = { capacity = input.number(args[6], 'capacity'), loras = {}, has = {}, without = {}, worker = worker }
     local most, said = input.number(args[7], 'count'), {}
     local busy, order = args[8] == '1', nil
     for i = 9, #args do

@@ -143,7 +143,7 @@ do
     submission.accept(at, rows.id(id, row, dataset.pass), {
       state = 'queued', tenant = batch.tenant, class = args[first + 3], priority = input.number(args[first + 4], 'priority'),
       spec = args[first + 5], submitted = at.time, batch = id, row = row, row_key = args[first + 1],
-      group = input.present(args[first + 2]), due = due and due > at.time and due or nil,
+      group = args[first + 2] ~= '0' and input.present(args[first + 2]) or nil, due = due and due > at.time and due or nil,
       start_by = input.optional(args[first + 7], 'start_by'), finish_by = input.optional(args[first + 8], 'finish_by'),
     })
     return args[first + 3]

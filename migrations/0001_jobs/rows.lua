@@ -23,6 +23,20 @@ do
     redis.call('BITFIELD', rows.bits_key(root, batch), 'SET', 'u2', '#' .. row, note)
   end
 
+  function rows.group_key(root, batch, group) return root .. ':group:' .. batch .. ':' .. group end
+
+  function rows.groups_key(root, batch) return root .. ':groups:' .. batch end
+
+  -- Notes that a row waits among those of its group.
+  function rows.join_group(at, id, record, returned)
+    local list, groups = rows.group_key(at.root, record.batch, record.group), rows.groups_key(at.root, record.batch)
+    redis.call(not returned and 'RPUSH' or 'LPUSH', list, id)
+    redis.call('ZADD', groups, 'NX', record.row, record.group)
+    -- Rows that are taken otherwise leave their ids there.
+    redis.call('PEXPIRE', list, LIMITS.KEY_LIFE_MS)
+    redis.call('PEXPIRE', groups, LIMITS.KEY_LIFE_MS)
+  end
+
   -- Keeps a row's job that has ended until its outcome is in a segment.
   function rows.keep_outcome(at, id, record)
     redis.call('SET', records.key(at.root, id), pack(record))

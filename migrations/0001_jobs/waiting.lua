@@ -10,6 +10,7 @@ do
   function waiting.into_backlog(at, id, record, returned)
     local class, tenant, priority = record.class, record.tenant, record.priority
     local key = waiting.backlog_key(at.root, class, tenant, priority)
+    if record.group then rows.join_group(at, id, record, returned) end
     if redis.call(returned and 'LPUSH' or 'RPUSH', key, id) == 1 then
       redis.call('ZADD', turns.levels_key(at.root, class, tenant), -priority, priority)
       -- Whoever has a backlog is in the ring already, or kept out of it.

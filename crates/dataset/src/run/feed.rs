@@ -1,6 +1,7 @@
 //! Rows go from the store into the queue, as many at a time as the fleet needs.
 
-use uso_queue::{DatasetTask, DatasetView, Fed, MAX_FED, Queue, RowSubmission, Wait};
+use sha2::{Digest as _, Sha256};
+use uso_queue::{DatasetTask, DatasetView, Fed, JobSpec, MAX_FED, Queue, RowSubmission, Wait};
 use uso_store::Store;
 
 use super::chunks::Chunks;
@@ -8,7 +9,7 @@ use crate::Error;
 use crate::rows::Row;
 
 /// Rows that wait at least, and at most.
-const WINDOW: (u64, u64) = (400, 10_000);
+const WINDOW: (u64, u64) = (1000, 10_000);
 
 /// The window covers what the fleet does in this many seconds.
 const COVERS: f64 = 8.0;
@@ -72,8 +73,8 @@ impl Feeder {
         let submissions: Vec<_> = wanted
             .iter()
             .filter_map(|row| {
-                let Row { key, group, job, .. } = rows.get((row - first) as usize)?;
-                Some(RowSubmission { row: *row, key, group: *group, spec: job })
+                let Row { key, job, .. } = rows.get((row - first) as usize)?;
+                Some(RowSubmission { row: *row, key, group: group_of(job), spec: job })
             })
             .collect();
         // Rows behind the last of these come with the next call.
@@ -93,6 +94,16 @@ impl Feeder {
         }
         Ok(())
     }
+}
+
+/// Rows with the same group go to one worker where there are enough groups for all. The content reference makes it: with
+/// w workers and rows of every content with every style and prompt, each worker then encodes its share of the contents and
+/// all of the rest, and to part the rows by anything finer would have every worker encode everything.
+fn group_of(job: &JobSpec) -> u64 {
+    let shared = job.content.as_ref().or(job.styles.first()).map(ToString::to_string);
+    let digest = Sha256::digest(shared.as_deref().unwrap_or(&job.prompt).as_bytes());
+    // Lua's numbers are exact up to 2^53, and 0 is for rows without a group.
+    digest.iter().take(6).fold(0, |number, byte| number << 8 | u64::from(*byte)).max(1)
 }
 
 /// The next rows before `to` that are to be queued in this pass: in the first all of them, in a later one those that

@@ -276,3 +276,56 @@ async fn a_data_set_with_nothing_left_to_do_asks_for_no_task() {
     let run = task(&fixture).await.unwrap();
     assert_eq!(feed(&run, &bulk(), 1, 3).await, Fed::Queued(3));
 }
+
+#[tokio::test]
+async fn rows_of_a_group_go_to_one_worker_while_there_are_others_to_begin() {
+    let fixture = Fixture::start().await;
+    dataset(&fixture, 40, Budget::default()).await;
+    let run = task(&fixture).await.unwrap();
+    let spec = bulk();
+    let row = |row| RowSubmission { row, key: "k", group: 1 + row / 10, spec: &spec };
+    let rows: Vec<_> = (0..40).map(row).collect();
+    assert_eq!(run.feed(0, 40, 100, &rows).await.unwrap(), Fed::Queued(40));
+    let workers: Vec<WorkerId> = (0..3).map(|_| WorkerId::new()).collect();
+    let mut taken = vec![Vec::new(); 3];
+    for turn in 0..30 {
+        let lease = fixture.claim_as(&workers[turn % 3]).await.unwrap();
+        taken[turn % 3].push(lease.row.unwrap());
+        lease.complete(&output("a")).await.unwrap();
+    }
+    let expected: Vec<Vec<u64>> = (0..3).map(|worker| (worker * 10..worker * 10 + 10).collect()).collect();
+    assert_eq!(taken, expected);
+    // One begins the last group; the others help it, for there is nothing else.
+    for turn in 0..10 {
+        let lease = fixture.claim_as(&workers[turn % 3]).await.unwrap();
+        assert_eq!(lease.row.map(|row| row / 10), Some(3));
+        lease.complete(&output("a")).await.unwrap();
+    }
+    assert!(fixture.claim().await.is_none());
+    assert!(fixture.queue.audit().await.unwrap().faults.is_empty());
+}
+
+#[tokio::test]
+async fn a_row_that_came_back_is_taken_with_its_group_and_none_is_taken_twice() {
+    let fixture = Fixture::start().await;
+    dataset(&fixture, 6, Budget::default()).await;
+    let run = task(&fixture).await.unwrap();
+    let spec = bulk();
+    let rows: Vec<_> =
+        (0..6).map(|row| RowSubmission { row, key: "k", group: 1 + row % 2, spec: &spec }).collect();
+    run.feed(0, 6, 100, &rows).await.unwrap();
+    let (one, two) = (WorkerId::new(), WorkerId::new());
+    let first = fixture.claim_as(&one).await.unwrap();
+    let second = fixture.claim_as(&two).await.unwrap();
+    assert_eq!((first.row, second.row), (Some(0), Some(1)));
+    first.release().await.unwrap();
+    let mut seen = vec![second.row.unwrap()];
+    for _ in 0..5 {
+        let lease = fixture.claim_as(&one).await.unwrap();
+        seen.push(lease.row.unwrap());
+        lease.complete(&output("a")).await.unwrap();
+    }
+    assert_eq!(seen, [1, 0, 2, 4, 3, 5]);
+    second.complete(&output("a")).await.unwrap();
+    assert!(fixture.claim_as(&one).await.is_none());
+}

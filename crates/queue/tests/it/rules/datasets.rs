@@ -99,4 +99,16 @@ pub(super) const DATASETS: &[Rule] = &[
         "",
         "datasets::a_data_set_with_nothing_left_to_do_asks_for_no_task",
     ),
+    (
+        "a worker stays at its group",
+        "local id = own and take_row(at, batch, own, backlog)",
+        "local id = nil",
+        "datasets::rows_of_a_group_go_to_one_worker_while_there_are_others_to_begin",
+    ),
+    (
+        "a worker begins a group that nobody is at",
+        "if group ~= own and not others[group] then",
+        "if group ~= own then",
+        "datasets::rows_of_a_group_go_to_one_worker_while_there_are_others_to_begin",
+    ),
 ];
