@@ -135,23 +135,22 @@ impl Rules {
 
 /// Moves fields that a row has not into its metadata.
 fn unknown_to_metadata(fields: &mut Map<String, Value>, faults: &mut Vec<FieldError>) {
-    let unknown: Vec<String> = fields.keys().filter(|name| holds(name).is_none()).cloned().collect();
-    for name in unknown {
-        let Some(value) = fields.remove(&name) else { continue };
-        let metadata = fields.entry(METADATA).or_insert_with(|| Map::new().into());
-        match metadata {
-            Value::Object(metadata) if metadata.contains_key(&name) => {
-                let pointer = FieldError::unknown(&name).pointer;
-                faults.push(fault(&pointer, "twice", "is a column and in metadata too"));
-            }
-            Value::Object(metadata) => {
-                metadata.insert(name, value);
-            }
-            _ => {
-                let message = "must be an object, because unknown columns are put there";
-                faults.push(fault("/metadata", "wrong_type", message));
-                return;
-            }
+    let names: Vec<String> = fields.keys().filter(|name| holds(name).is_none()).cloned().collect();
+    let unknown: Vec<(String, Value)> = names.iter().filter_map(|name| fields.remove_entry(name)).collect();
+    if unknown.is_empty() {
+        return;
+    }
+    let Value::Object(metadata) = fields.entry(METADATA).or_insert_with(|| Map::new().into()) else {
+        let message = "must be an object, because unknown columns are put there";
+        faults.push(fault("/metadata", "wrong_type", message));
+        return;
+    };
+    for (name, value) in unknown {
+        if metadata.contains_key(&name) {
+            let pointer = FieldError::unknown(&name).pointer;
+            faults.push(fault(&pointer, "twice", "is a column and in metadata too"));
+        } else {
+            metadata.insert(name, value);
         }
     }
 }

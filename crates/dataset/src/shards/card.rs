@@ -208,7 +208,7 @@ mod tests {
         let (front, body) = card.split_once("---\n").unwrap().1.split_once("\n---\n").unwrap();
         assert!(body.starts_with("\n# a: \"b\" --- \\# \\<script\\>\n"), "{card}");
         let front: serde_norway::Value = serde_norway::from_str(front).unwrap();
-        assert_eq!(front["pretty_name"], "a: \"b\" --- # <script>".into());
+        assert_eq!(front["pretty_name"].as_str(), Some("a: \"b\" --- # <script>"));
         assert!(front.get("configs").is_none(), "there is nothing to load");
     }
 

@@ -64,7 +64,7 @@ mod tests {
     fn rows_of_a_subject_lie_on_one_side() {
         let split = by("subject", 0.5);
         for subject in ["dog", "cat", "cup"] {
-            let side = |key| split_of(key, &json!({ "subject": subject }), &split);
+            let side = |key: &str| split_of(key, &json!({ "subject": subject }), &split);
             assert!((0..20).all(|i| side(&format!("row-{i}")) == side("row-0")), "{subject}");
         }
         assert_eq!(split_of("row-1", &json!({}), &split), split_of("row-1", &Value::Null, &by("key", 0.5)));

@@ -151,7 +151,7 @@ async fn a_shard_of_several_parts_is_whole() {
     let large: Vec<_> = (0..24_u64)
         .map(|row| {
             let mut file = picture(row);
-            file.extend((0..3_000_000_u64).map(|i| (i * (row + 3) >> 3) as u8));
+            file.extend((0..3_000_000_u64).map(|i| ((i * (row + 3)) >> 3) as u8));
             (outcome(row, &file), file)
         })
         .collect();

@@ -16,15 +16,15 @@ const ALLOWED: usize = MAX_LINE + (1 << 16);
 
 /// Rows of a CSV file; an error ends them.
 pub(super) fn rows(input: Box<dyn Read>) -> Result<Rows, String> {
-    let left = Rc::new(Cell::new(ALLOWED));
-    let bounded = Bounded { input, left: left.clone() };
+    let state = Rc::new(State { left: Cell::new(ALLOWED), ended: Cell::new(false) });
+    let bounded = Bounded { input, state: state.clone() };
     // A line ends with its line feed, so that lines can be counted; a carriage return before it is taken off later.
     let mut builder = ReaderBuilder::new();
     let builder = builder.flexible(true).has_headers(false).terminator(Terminator::Any(b'\n'));
     let mut rows = Rows {
         reader: builder.from_reader(bounded),
         columns: Vec::new(),
-        left,
+        state,
         line: 0,
         record: ByteRecord::new(),
     };
@@ -59,7 +59,7 @@ struct Column {
 pub(super) struct Rows {
     reader: Reader<Bounded>,
     columns: Vec<Column>,
-    left: Rc<Cell<usize>>,
+    state: Rc<State>,
     /// Where the last record began.
     line: u64,
     record: ByteRecord,
@@ -81,12 +81,12 @@ impl Rows {
     /// Reads the next record that is not an empty line; false at the end.
     fn read_record(&mut self) -> Result<bool, String> {
         loop {
-            self.left.set(ALLOWED);
+            self.state.left.set(ALLOWED);
             if !self.reader.read_byte_record(&mut self.record).map_err(|error| error.to_string())? {
                 return Ok(false);
             }
             // The reader has counted the line feed at the record's end, unless the file ended without one.
-            let ended = u64::from(!self.reader.is_done());
+            let ended = u64::from(!self.state.ended.get());
             let inside = self.record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
             self.line = self.reader.position().line() - ended - inside;
             if cells(&self.record).any(|cell| !cell.is_empty()) || self.record.len() > 1 {
@@ -157,22 +157,31 @@ fn value(holds: Holds, cell: &str) -> Value {
     }
 }
 
+/// What the reader of records and its input tell each other.
+struct State {
+    /// Bytes that the record may still ask for.
+    left: Cell<usize>,
+    /// Whether the input has ended.
+    ended: Cell<bool>,
+}
+
 /// A quotation mark that is never closed would read the rest of the file into memory.
 struct Bounded {
     input: Box<dyn Read>,
-    left: Rc<Cell<usize>>,
+    state: Rc<State>,
 }
 
 impl Read for Bounded {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.left.get();
+        let left = self.state.left.get();
         if left == 0 {
             let reason = format!("a record is longer than {MAX_LINE} bytes; is a quotation mark left open?");
             return Err(io::Error::other(reason));
         }
         let most = buffer.len().min(left);
         let read = self.input.read(&mut buffer[..most])?;
-        self.left.set(left - read);
+        self.state.left.set(left - read);
+        self.state.ended.set(read == 0);
         Ok(read)
     }
 }

@@ -53,7 +53,7 @@ fn cells_are_read_as_what_their_field_holds() {
     let text = "prompt,content,styles,width,guidance,seed,keep_size,loras,metadata,key\r\n\
                 \"a, \"\"b\"\"\nc\",s3://a/b,s3://a/c; s3://a/d,512,3.5,-1,TRUE,\"[{\"\"name\"\":\"\"ink\"\"}]\",\"{\"\"n\"\":1}\",k-1\r\n\
                 \r\n\
-                 12 ,,\"[\"\"s3://a/e;f\"\"]\", 64 ,4,,0,,plain text,\r\n";
+                \x2012 ,,\"[\"\"s3://a/e;f\"\"]\", 64 ,4,,0,,plain text,\r\n";
     let rows = raw(Kind::Csv, text);
     assert_eq!(
         Value::Object(rows[0].as_ref().unwrap().fields.clone()),
