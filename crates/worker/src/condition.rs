@@ -13,6 +13,11 @@ impl Condition {
         *self.0.borrow()
     }
 
+    /// Says that work is taken.
+    pub fn set_ready(&self) {
+        self.set(WorkerState::Ready);
+    }
+
     pub(crate) fn set(&self, state: WorkerState) {
         self.change(|_| Some(state));
     }

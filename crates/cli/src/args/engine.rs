@@ -16,7 +16,7 @@ pub(crate) struct ModelArgs {
     /// Model folder. Default: the bundled toy model.
     #[arg(long, env = "USO_MODEL", value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
-    /// Device: cpu, cuda, cuda:N or metal.
+    /// Device: cpu, cuda, cuda:N or metal. `uso work` also takes none: it then works on data sets alone.
     #[arg(long, env = "USO_DEVICE", default_value = "cpu")]
     pub(crate) device: String,
     /// Compute type: f32, bf16 or f16. Default: f32 on the CPU, bf16 elsewhere.

@@ -1,6 +1,7 @@
 use anyhow::Context as _;
 use prometheus::Registry;
-use uso_worker::{Condition, Metrics, Worker};
+use uso_queue::WorkerId;
+use uso_worker::{Condition, Metrics, Worker, work_on_datasets};
 
 use super::say;
 use crate::args::WorkArgs;
@@ -28,6 +29,9 @@ async fn work(
     registry: &Registry,
     condition: Condition,
 ) -> anyhow::Result<()> {
+    if args.model.device == "none" {
+        return without_device(args, shutdown, condition).await;
+    }
     let connect = async {
         let queue = connect::queue(args.redis.config()).await?;
         let store = connect::store(&args.s3, None).await?;
@@ -46,6 +50,27 @@ async fn work(
     tokio::select! {
         worked = worker.run(shutdown.stop.clone(), shutdown.hurry.clone()) => worked.context("the worker failed"),
         // The leases run out, and other workers take the jobs.
+        () = shutdown.abort.cancelled() => std::process::exit(130),
+    }
+}
+
+/// Works on data sets alone: queues their rows and packs their shards.
+async fn without_device(args: WorkArgs, shutdown: &Shutdown, condition: Condition) -> anyhow::Result<()> {
+    let connect = async {
+        let queue = connect::queue(args.redis.config()).await?;
+        anyhow::Ok((queue, connect::store(&args.s3, None).await?))
+    };
+    let (queue, store) = tokio::select! {
+        connected = Box::pin(connect) => connected?,
+        () = shutdown.stop.cancelled() => return Ok(()),
+    };
+    condition.set_ready();
+    say("uso: worker ready")?;
+    let worker = WorkerId::new();
+    let reap = queue.reap_until(&worker, shutdown.stop.clone());
+    let work = work_on_datasets(queue.clone(), store, worker.clone(), shutdown.stop.clone());
+    tokio::select! {
+        ((), ()) = async { tokio::join!(reap, work) } => Ok(()),
         () = shutdown.abort.cancelled() => std::process::exit(130),
     }
 }
