@@ -41,61 +41,46 @@ do
     return not apart
   end
 
-  -- A job that was too big for another worker and fits this one. It has had its turn already.
+  -- The first of these jobs, which lie aside in a sorted set and have had their turn already, that the worker may be
+  -- given and that it can take.
+  local function take_aside(at, class, set, ids, offer, retention)
+    for _, id in ipairs(ids) do
+      local record, fault = records.read(at.root, id)
+      local given = record and turns.may_be_given(at, record.tenant, offer)
+      if given or not record then redis.call('ZREM', set, id) end
+      if not record then
+        letters.add_broken(at, class, id, fault)
+      elseif given and record.need and record.need > offer.capacity then
+        waiting.into_sized(at, id, record)
+      elseif given and suits(at, id, record, offer, retention) then
+        return id, record
+      end
+    end
+  end
+
+  -- A job that was too big for another worker and fits this one.
   local function take_sized(at, class, offer, retention)
     local sized, any = at.root .. ':sized:' .. class, 'sized:' .. class
     local shard = change.shard_of(at)
     if not shard[any] then return nil end
     if redis.call('EXISTS', sized) == 0 then shard[any] = nil end
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', sized, '-inf', offer.capacity, 'LIMIT', 0, 10)) do
-      local record, fault = records.read(at.root, id)
-      if not record then
-        redis.call('ZREM', sized, id)
-        letters.add_broken(at, class, id, fault)
-      elseif turns.may_be_given(at, record.tenant, offer) then
-        redis.call('ZREM', sized, id)
-        if suits(at, id, record, offer, retention) then return id, record end
-      end
-    end
+    local ids = redis.call('ZRANGEBYSCORE', sized, '-inf', offer.capacity, 'LIMIT', 0, 10)
+    return take_aside(at, class, sized, ids, offer, retention)
   end
 
-  -- A suspect, for a worker that holds nothing else. It has had its turn already.
+  -- A suspect, for a worker that holds nothing else.
   local function take_suspect(at, class, offer, retention)
     if not offer.alone then return nil end
-    for _, id in ipairs(suspects.first(at, class, 10)) do
-      local record, fault = records.read(at.root, id)
-      if not record then
-        redis.call('ZREM', suspects.key(at.root, class), id)
-        letters.add_broken(at, class, id, fault)
-      elseif turns.may_be_given(at, record.tenant, offer) then
-        suspects.pick_up(at.root, id, record)
-        if record.need and record.need > offer.capacity then
-          waiting.into_sized(at, id, record)
-        elseif suits(at, id, record, offer, retention) then
-          return id, record
-        end
-      end
-    end
+    local ids = suspects.first(at, class, 10)
+    return take_aside(at, class, suspects.key(at.root, class), ids, offer, retention)
   end
 
-  -- A job that was laid aside for one of this worker's LoRAs. It has had its turn already.
+  -- A job that was laid aside for one of this worker's LoRAs.
   local function take_with_loras(at, class, offer, retention)
     for _, name in ipairs(loras.wanted(at, class, offer.loras)) do
       local key = loras.key(at.root, class, name)
-      for _, id in ipairs(redis.call('ZRANGE', key, 0, 9)) do
-        local record, fault = records.read(at.root, id)
-        if not record then
-          redis.call('ZREM', key, id)
-          letters.add_broken(at, class, id, fault)
-        elseif turns.may_be_given(at, record.tenant, offer) then
-          redis.call('ZREM', key, id)
-          if record.need and record.need > offer.capacity then
-            waiting.into_sized(at, id, record)
-          elseif suits(at, id, record, offer, retention) then
-            return id, record
-          end
-        end
-      end
+      local id, record = take_aside(at, class, key, redis.call('ZRANGE', key, 0, 9), offer, retention)
+      if id then return id, record end
     end
   end
 

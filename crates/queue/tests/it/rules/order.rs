@@ -58,12 +58,6 @@ pub(super) const ORDER: &[Rule] = &[
         "fairness::a_paused_tenant_or_class_waits_until_it_may_go_on",
     ),
     (
-        "a job too big for a worker is not offered to it again",
-        "'-inf', offer.capacity, 'LIMIT'",
-        "'-inf', '+inf', 'LIMIT'",
-        "fairness::a_job_too_big_for_one_worker_goes_to_a_larger_one_and_holds_up_nobody",
-    ),
-    (
         "a job too big for all is blocked",
         "record.best = fleet.best_capacity(root, heard)",
         "record.best = record.need",
@@ -95,8 +89,8 @@ pub(super) const ORDER: &[Rule] = &[
     ),
     (
         "size and LoRAs must both fit",
-        "          if record.need and record.need > offer.capacity",
-        "          if false",
+        "elseif given and record.need and record.need > offer.capacity then",
+        "elseif false then",
         "loras::size_and_loras_must_both_fit",
     ),
     (
