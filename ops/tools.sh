@@ -2,9 +2,13 @@
 
 as_root() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 
+# Several scripts may need something at once, and apt-get takes one caller.
 install_package() {
-  as_root && { apt-get update -qq -o Acquire::Retries=0 && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@"; } \
-    >/dev/null 2>&1
+  as_root || return
+  (
+    flock 9
+    apt-get update -qq -o Acquire::Retries=0 && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@"
+  ) 9>"${TMPDIR:-/tmp}/uso-apt.lock" >/dev/null 2>&1
 }
 
 # Makes a Python environment in which a line of Python holds, from packages; fails where they cannot be had.
