@@ -74,7 +74,7 @@ def with_pyarrow(folder, shards):
     assert len(files) == shards
     schemas = [pyarrow.parquet.read_schema(file) for file in files]
     assert all(schema == schemas[0] for schema in schemas)
-    rows = pyarrow.parquet.read_table(f"{folder}/_meta").to_pylist()
+    rows = pyarrow.parquet.read_table(files).to_pylist()
     for number, row in enumerate(rows):
         check_row(row, number)
     in_tars = [sample["json"] for sample in

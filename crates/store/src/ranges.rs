@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use crate::error::{Error, ObjectRef};
 use crate::list::ObjectInfo;
 use crate::store::Store;
+use crate::tag::bare_tag;
 
 impl Store {
     /// The bytes of a range of an object in our bucket, whatever the object's size: you bound the range. `info` is what
@@ -41,6 +42,10 @@ impl Store {
             Error::Refused { status: 412, .. } => changed(),
             other => other,
         })?;
+        // Some services do not look at the condition.
+        if answer.e_tag().is_some_and(|tag| bare_tag(tag) != info.tag) {
+            return Err(changed());
+        }
         let wanted = (range.end - range.start) as usize;
         // A service without ranges sends the whole object: not what was asked for.
         let starts = format!("bytes {}-", range.start);
