@@ -20,6 +20,8 @@ pub(crate) enum What {
     Everything,
     /// All in the bucket of this name.
     Bucket(&'static str),
+    /// Those that write an object whose key ends like this.
+    Object(&'static str),
 }
 
 /// What it does with them.
@@ -181,6 +183,9 @@ impl Request {
             What::Writes => !reads,
             What::Reads => reads,
             What::Everything => true,
+            What::Object(ending) => {
+                !reads && self.path.split('?').next().is_some_and(|path| path.ends_with(ending))
+            }
             What::Bucket(name) => self.path.trim_start_matches('/').split(['/', '?']).next() == Some(name),
         }
     }

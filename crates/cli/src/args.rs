@@ -2,6 +2,7 @@
 
 mod access;
 mod engine;
+mod file_format;
 mod keys;
 mod model;
 mod named_lora;
@@ -19,6 +20,7 @@ use uso_engine::PositionShift;
 
 pub(crate) use access::{AccessArgs, buckets};
 pub(crate) use engine::{Engine, EngineArgs, ModelArgs};
+pub(crate) use file_format::FormatArgs;
 pub(crate) use keys::{CreateKeyArgs, KeysArgs, KeysCommand};
 pub(crate) use model::{FetchArgs, HUGGING_FACE, InspectArgs, ModelCommand, PackArgs, PlanArgs};
 pub(crate) use named_lora::NamedLora;
@@ -168,9 +170,11 @@ pub(crate) struct GenerateArgs {
     /// First check that the model computes correct results on this device, as a worker does.
     #[arg(long)]
     pub(crate) self_test: bool,
-    /// PNG file to write.
+    /// File to write: .png, .jpg, .jpeg or .webp.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) file: FormatArgs,
     /// Safetensors file to write the final latent to, as `latent`, 1x16xHxW, float32.
     #[arg(long, value_name = "FILE")]
     pub(crate) latents: Option<PathBuf>,
@@ -192,9 +196,11 @@ pub(crate) struct SubmitArgs {
     /// Class of the job: interactive or bulk.
     #[arg(long, default_value = "interactive")]
     pub(crate) class: String,
-    /// PNG file to write. Default: a file named after the job.
+    /// File to write: .png, .jpg, .jpeg or .webp. Default: a file named after the job.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) file: FormatArgs,
     /// Print the job's id and exit without waiting for the picture.
     #[arg(long)]
     pub(crate) no_wait: bool,

@@ -1,4 +1,4 @@
-//! Decoded pictures. Input is bounded before it is decoded; output is PNG or, for previews, JPEG.
+//! Decoded pictures. Input is bounded before it is decoded; output is PNG, JPEG or WebP.
 
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
@@ -57,7 +57,7 @@ impl Image {
         Ok(bytes)
     }
 
-    /// Encodes as JPEG of a quality from 1 to 100.
+    /// Encodes as baseline JPEG of a quality from 1 to 100, with full colour resolution (4:4:4).
     ///
     /// # Errors
     /// [`Error::Image`] for an empty picture.
@@ -68,5 +68,24 @@ impl Image {
             .encode(&self.rgb, self.width, self.height, ExtendedColorType::Rgb8)
             .map_err(|error| Error::Image(error.to_string()))?;
         Ok(bytes)
+    }
+
+    /// Encodes as lossy WebP of a quality from 1 to 100.
+    ///
+    /// # Errors
+    /// [`Error::Image`] for an empty picture.
+    pub fn to_webp(&self, quality: u8) -> Result<Vec<u8>, Error> {
+        // The encoder panics for fewer bytes.
+        if self.rgb.len() as u64 != 3 * u64::from(self.width) * u64::from(self.height) {
+            return Err(Error::Image(format!(
+                "{} bytes are no {}x{} picture",
+                self.rgb.len(),
+                self.width,
+                self.height
+            )));
+        }
+        let encoder = webp::Encoder::from_rgb(&self.rgb, self.width, self.height);
+        let encoded = encoder.encode_simple(false, quality.into());
+        encoded.map(|bytes| bytes.to_vec()).map_err(|error| Error::Image(format!("WebP: {error:?}")))
     }
 }

@@ -39,8 +39,8 @@ pub use receipt::{PromptTokens, Receipt, TokenCount, UsedLora};
 pub use repeat::EarlierJob;
 pub use source::{MAX_URL, Source};
 pub use spec::{
-    Class, Defaults, FieldError, Format, GUIDANCE, JobSpec, LORA_WEIGHT, Lora, MAX_LORAS, MAX_METADATA,
-    MAX_PROMPT, MAX_SEED, MAX_STYLES, SIDE, STEP_CACHE, STEPS,
+    Class, DEFAULT_QUALITY, Defaults, FieldError, Format, GUIDANCE, JobSpec, LORA_WEIGHT, Lora, MAX_LORAS,
+    MAX_METADATA, MAX_PROMPT, MAX_SEED, MAX_STYLES, QUALITY, SIDE, STEP_CACHE, STEPS,
 };
 pub(crate) use stats::Counter;
 pub use stats::{Depth, Scope, Stats};

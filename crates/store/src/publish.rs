@@ -36,15 +36,20 @@ impl Store {
     pub async fn put(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<Stored, Error> {
         let bucket = self.0.config.bucket.as_str();
         let object = ObjectRef { bucket, key: Some(key) };
-        let sha256 = hexadecimal_sha256(&bytes);
-        let size = bytes.len() as u64;
+        let stored = self.describe(key, &bytes);
         let call = async {
             let put = self.0.client.put_object().bucket(bucket).key(key).content_type(content_type);
-            let put = put.metadata(DIGEST, &sha256).body(ByteStream::from(bytes));
+            let put = put.metadata(DIGEST, &stored.sha256).body(ByteStream::from(bytes));
             put.send().await.map_err(|error| self.classify(error, object))
         };
         self.bounded(object, Box::pin(call)).await?;
-        Ok(Stored { uri: object.to_string(), bytes: size, sha256 })
+        Ok(stored)
+    }
+
+    /// What [`Store::put`] gives for these bytes; nothing is written.
+    pub fn describe(&self, key: &str, bytes: &[u8]) -> Stored {
+        let object = ObjectRef { bucket: self.0.config.bucket.as_str(), key: Some(key) };
+        Stored { uri: object.to_string(), bytes: bytes.len() as u64, sha256: hexadecimal_sha256(bytes) }
     }
 
     /// Deletes an object of our bucket; a missing one is no error.

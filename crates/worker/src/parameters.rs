@@ -1,8 +1,8 @@
 //! What a picture was made from, as it is written into the picture and beside it.
 
 use serde::Serialize;
-use uso_engine::{Image, Request};
-use uso_queue::{PromptTokens, UsedLora};
+use uso_engine::{FileFormat, Image, PictureText, Request};
+use uso_queue::{DEFAULT_QUALITY, Format, PromptTokens, UsedLora};
 
 use crate::{loras, tokens};
 
@@ -75,10 +75,9 @@ impl Parameters {
         }
     }
 
-    /// Texts for a PNG: `uso` is all of this as JSON; `parameters` is the one-line form that image
-    /// viewers of the field show.
-    pub fn png_text(&self) -> Vec<(String, String)> {
-        let line = format!(
+    /// The text for the picture's file: all of this as JSON, and the short form that image viewers of the field show.
+    pub fn text(&self) -> PictureText {
+        let parameters = format!(
             "{}\nSteps: {}, Sampler: Euler, Guidance: {}, Seed: {}, Size: {}x{}, Model: {}, Version: {}",
             self.prompt,
             self.steps,
@@ -89,8 +88,17 @@ impl Parameters {
             self.model,
             self.software
         );
-        let json = serde_json::to_string(self).unwrap_or_default();
-        vec![("parameters".into(), line), ("uso".into(), json)]
+        PictureText { parameters, json: serde_json::to_string(self).unwrap_or_default() }
+    }
+}
+
+/// The file format that a job asks for, with its quality if it has one.
+pub fn file_format(format: Format, quality: Option<u8>) -> FileFormat {
+    let quality = quality.unwrap_or(DEFAULT_QUALITY);
+    match format {
+        Format::Png => FileFormat::Png,
+        Format::Jpeg => FileFormat::Jpeg { quality },
+        Format::WebP => FileFormat::WebP { quality },
     }
 }
 

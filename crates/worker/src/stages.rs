@@ -3,6 +3,7 @@
 mod checkpoints;
 mod decode_budget;
 mod fetch;
+mod files;
 mod progress;
 mod sample;
 mod settle;

@@ -47,8 +47,8 @@ struct Answer {
 enum Content {
     Nothing,
     Json(fn(&mut SchemaGenerator) -> Schema),
-    /// Of another media type, with its schema.
-    Other(&'static str, Value),
+    /// Of one of some other media types, with its schema.
+    Other(Vec<&'static str>, Value),
 }
 
 impl Operation {
@@ -135,7 +135,17 @@ impl Operation {
         schema: Value,
         description: &'static str,
     ) -> Self {
-        self.answers(StatusCode::OK, description, &[], Content::Other(media_type, schema))
+        self.gives_one_of(&[media_type], schema, description)
+    }
+
+    /// Answers with something else than JSON, of one of these media types.
+    pub(crate) fn gives_one_of(
+        self,
+        media_types: &[&'static str],
+        schema: Value,
+        description: &'static str,
+    ) -> Self {
+        self.answers(StatusCode::OK, description, &[], Content::Other(media_types.to_vec(), schema))
     }
 
     /// Answers without a body.
@@ -252,8 +262,10 @@ impl Answer {
             Content::Json(schema) => {
                 described["content"] = json!({ "application/json": { "schema": schema(schemas) } });
             }
-            Content::Other(media_type, schema) => {
-                described["content"] = json!({ media_type: { "schema": schema } });
+            Content::Other(media_types, schema) => {
+                for media_type in media_types {
+                    described["content"][media_type] = json!({ "schema": schema });
+                }
             }
         }
         for operation in self.links {

@@ -8,7 +8,7 @@ use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 use serde_json::{Value, json};
-use uso_queue::{EventId, EventKind, JobView, Source, State as JobState};
+use uso_queue::{EventId, EventKind, Format, JobView, Source, State as JobState};
 
 use super::predictions::{describe, on_prediction};
 use super::shape::{output_path, progress, progress_line};
@@ -25,11 +25,11 @@ use crate::shared::Shared;
 use crate::sse::{answer, retry_event};
 
 pub(crate) fn picture_operation() -> Operation {
-    let name = json!({ "type": "string", "examples": ["0.png"] });
+    let name = json!({ "type": "string", "examples": ["0.png", "0.jpg", "0.webp"] });
     on_prediction("getPredictionOutput", "Fetch the picture")
         .says("The links in predictions are signed: they need no key for an hour, or until the key that they were made for ends.")
         .parameter(parts::in_path("name", "Which picture.", name))
-        .gives_other("image/png", json!({}), "The picture.")
+        .gives_one_of(&Format::ALL.map(Format::media_type), json!({}), "The picture.")
         .refuses(StatusCode::NOT_FOUND, &["no_such_output"])
         .refuses(StatusCode::UNAUTHORIZED, &["old_link"])
         .refuses(StatusCode::SERVICE_UNAVAILABLE, &["store_unavailable"])

@@ -127,9 +127,9 @@ fn metrics(view: &JobView) -> Metrics {
     Metrics { total_time: Some(until_then(view.submitted_ms)), predict_time: view.started_ms.map(until_then) }
 }
 
-/// The path of a job's picture.
+/// The path of a job's picture. Its ending is the format's: clients name what they save after it.
 pub(super) fn output_path(view: &JobView) -> String {
-    format!("/v1/predictions/{}/output/0.png", view.id)
+    format!("/v1/predictions/{}/output/0.{}", view.id, view.spec.format.ending())
 }
 
 /// The input, without fields that were left out.

@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 use uso_queue::{
-    Class, Defaults, Durability, Format, GUIDANCE, KeyScope, LORA_WEIGHT, MAX_LORAS, MAX_METADATA,
-    MAX_PROMPT, MAX_STYLES, SIDE, STEP_CACHE, STEPS, State as JobState,
+    Class, DEFAULT_QUALITY, Defaults, Durability, Format, GUIDANCE, KeyScope, LORA_WEIGHT, MAX_LORAS,
+    MAX_METADATA, MAX_PROMPT, MAX_STYLES, QUALITY, SIDE, STEP_CACHE, STEPS, State as JobState,
 };
 use uso_store::{PictureKind, WebReferences};
 
@@ -51,7 +51,7 @@ struct Capabilities {
     /// How urgent jobs may be.
     classes: [Class; 2],
     /// File formats of pictures.
-    formats: [Format; 1],
+    formats: [Format; Format::ALL.len()],
     /// States of jobs.
     states: [JobState; 6],
     /// Names of the LoRAs that jobs may use: each is at a running worker.
@@ -73,6 +73,8 @@ struct Parameters {
     guidance: f64,
     /// Longest side of the content reference in pixels.
     content_size: u32,
+    /// Quality of a JPEG or WebP.
+    quality: u8,
 }
 
 /// Limits of parameters: pairs are the smallest and the largest value.
@@ -96,6 +98,8 @@ struct Bounds {
     lora_weight: [f64; 2],
     /// Values of the step cache; the operator sets the largest, 0 for no step cache.
     step_cache: [f64; 2],
+    /// Quality of a JPEG or WebP.
+    quality: [i64; 2],
     /// Most characters of a prompt.
     prompt_chars: usize,
     /// Most bytes of metadata as JSON.
@@ -126,7 +130,7 @@ pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> R
         auth: config.access.as_str(),
         tenant: caller.tenant,
         scopes: caller.scopes,
-        defaults: Parameters { width, height, steps, guidance, content_size },
+        defaults: Parameters { width, height, steps, guidance, content_size, quality: DEFAULT_QUALITY },
         limits: Bounds {
             width: ends(&SIDE),
             height: ends(&SIDE),
@@ -137,6 +141,7 @@ pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> R
             loras: [0, MAX_LORAS],
             lora_weight: ends(&LORA_WEIGHT),
             step_cache: [*STEP_CACHE.start(), max_step_cache],
+            quality: ends(&QUALITY),
             prompt_chars: MAX_PROMPT,
             metadata_bytes: MAX_METADATA,
             upload_bytes: shared.store.config().max_bytes,
@@ -146,7 +151,7 @@ pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> R
         upload_types: PictureKind::ALL.map(PictureKind::media_type),
         sizes: sizes(width, height),
         classes: Class::ALL,
-        formats: [Format::Png],
+        formats: Format::ALL,
         states: JobState::ALL,
         loras,
         examples: config.examples.sets.clone(),

@@ -47,6 +47,9 @@ struct Picture {
     url: String,
     /// A link to the sidecar.
     sidecar_url: String,
+    /// A link to a small WebP of the picture, at most 384 pixels a side; none where the picture itself is small.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thumbnail_url: Option<String>,
 }
 
 /// How long a job that has not ended will still take.
@@ -128,7 +131,11 @@ pub(crate) async fn describe(shared: &Shared, caller: &Caller, view: &JobView) -
     let output = match view.output.clone().filter(|_| caller.may(KeyScope::Read)) {
         Some(output) => {
             let (url, sidecar_url) = (link(shared, &output.uri).await?, link(shared, &output.sidecar).await?);
-            Some(Picture { output, url, sidecar_url })
+            let thumbnail_url = match &output.thumbnail {
+                Some(uri) => Some(link(shared, uri).await?),
+                None => None,
+            };
+            Some(Picture { output, url, sidecar_url, thumbnail_url })
         }
         None => None,
     };

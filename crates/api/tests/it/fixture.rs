@@ -135,19 +135,34 @@ impl Fixture {
         redis::cmd("DEL").arg(key).query_async(&mut connection).await.unwrap()
     }
 
-    /// Ends a job with a picture that is really there.
+    /// Ends a job with a picture that is really there, and too small for a thumbnail.
     pub(crate) async fn complete(&self, lease: &Lease) {
-        let key = |name| uso_store::output_key(&lease.id, lease.fence, name);
-        let picture = self.store.put(&key("0.png"), "image/png", "a picture".into()).await.unwrap();
+        self.complete_with(lease, None).await;
+    }
+
+    /// Ends a job with a picture and, if there is one, a thumbnail.
+    pub(crate) async fn complete_with(&self, lease: &Lease, thumbnail: Option<&'static str>) {
+        let key = |name: &str| uso_store::output_key(&lease.id, lease.fence, name);
+        let format = lease.spec.format;
+        let name = format!("0.{}", format.ending());
+        let picture = self.store.put(&key(&name), format.media_type(), "a picture".into()).await.unwrap();
+        let thumbnail = match thumbnail {
+            Some(bytes) => {
+                let key = key("0.thumb.webp");
+                Some(self.store.put(&key, "image/webp", bytes.into()).await.unwrap().uri)
+            }
+            None => None,
+        };
         let sidecar = self.store.put(&key("0.json"), "application/json", "{}".into()).await.unwrap();
         let output = Output {
             uri: picture.uri,
             sidecar: sidecar.uri,
+            thumbnail,
             width: 64,
             height: 64,
             bytes: picture.bytes,
             sha256: picture.sha256,
-            content_type: "image/png".into(),
+            content_type: format.media_type().into(),
             receipt: Receipt {
                 steps: 2,
                 device_ms: 80,

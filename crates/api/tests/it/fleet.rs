@@ -25,6 +25,8 @@ async fn capabilities_tell_what_a_client_needs_to_ask_for_a_picture() {
     assert_eq!(told["limits"]["styles"], json!([0, 4]));
     assert_eq!(told["limits"]["upload_bytes"], 32 * 1024 * 1024);
     assert_eq!(told["upload_types"], json!(["image/png", "image/jpeg", "image/webp"]));
+    assert_eq!(told["formats"], json!(["png", "jpeg", "webp"]));
+    assert_eq!((&told["limits"]["quality"], &told["defaults"]["quality"]), (&json!([1, 100]), &json!(90)));
     assert_eq!(told["sizes"][0], json!([1024, 1024]));
     assert_eq!(told["states"].as_array().unwrap().len(), 6);
     assert_eq!(told["scripted"], false);

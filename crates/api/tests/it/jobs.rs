@@ -50,6 +50,53 @@ async fn a_finished_job_gives_its_picture_to_anybody_with_the_link() {
 }
 
 #[tokio::test]
+async fn a_thumbnail_is_linked_where_there_is_one() {
+    let fixture = Fixture::start().await;
+    let view = async |thumbnail| {
+        let id = fixture.submit("a cat").await;
+        fixture.complete_with(&fixture.claim().await, thumbnail).await;
+        let view: Value = fixture.get(&format!("/v1/jobs/{id}")).await.json().await.unwrap();
+        view["output"].clone()
+    };
+    let with = view(Some("a thumbnail")).await;
+    assert!(with["thumbnail"].as_str().unwrap().ends_with("/0.thumb.webp"), "{with}");
+    let url = with["thumbnail_url"].as_str().unwrap();
+    let thumbnail = fixture.client.get(url).send().await.unwrap();
+    assert_eq!(thumbnail.headers()["content-type"], "image/webp");
+    assert_eq!(thumbnail.text().await.unwrap(), "a thumbnail");
+    let without = view(None).await;
+    assert!(without.get("thumbnail").is_none() && without.get("thumbnail_url").is_none(), "{without}");
+    // Lists have the same.
+    let listed: Value = fixture.get("/v1/jobs").await.json().await.unwrap();
+    let links: Vec<bool> = listed["jobs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|job| job["output"]["thumbnail_url"].is_string())
+        .collect();
+    assert_eq!(links, [false, true]);
+}
+
+#[tokio::test]
+async fn a_job_may_ask_for_a_format_and_its_quality() {
+    let fixture = Fixture::start().await;
+    let body = json!({ "prompt": "a cat", "format": "webp", "quality": 70 });
+    let accepted: Value = fixture.post("/v1/jobs", &body).await.json().await.unwrap();
+    assert_eq!((&accepted["spec"]["format"], &accepted["spec"]["quality"]), (&json!("webp"), &json!(70)));
+    fixture.complete(&fixture.claim().await).await;
+    let result = fixture.get(&format!("/v1/jobs/{}/result", accepted["id"].as_str().unwrap())).await;
+    let url = result.headers()["location"].to_str().unwrap();
+    assert!(url.split('?').next().unwrap().ends_with("/0.webp"), "{url}");
+    let picture = fixture.client.get(url).send().await.unwrap();
+    assert_eq!(picture.headers()["content-type"], "image/webp");
+
+    for body in [json!({ "quality": 70 }), json!({ "format": "png", "quality": 70 })] {
+        let refused = problem(fixture.post("/v1/jobs", &body).await, 422, "invalid_fields").await;
+        assert_eq!(refused["errors"][0]["pointer"], "/quality");
+    }
+}
+
+#[tokio::test]
 async fn the_newest_preview_is_fetched_as_long_as_there_is_one() {
     let fixture = Fixture::start().await;
     let id = fixture.submit("a cat").await;

@@ -42,6 +42,21 @@ pub(crate) async fn send_form(fixture: &Fixture, parts: &[(&str, &str, &[u8])]) 
 }
 
 #[tokio::test]
+async fn the_name_of_a_predictions_picture_has_the_ending_of_its_format() {
+    let fixture = start().await;
+    let prediction = predict(&fixture, &json!({ "prompt": "a cat", "format": "jpeg", "quality": 50 })).await;
+    let id = prediction["id"].as_str().unwrap();
+    assert_eq!(prediction["input"]["quality"], 50);
+    fixture.complete(&fixture.claim().await).await;
+    let done: Value = fixture.get(&format!("/v1/predictions/{id}")).await.json().await.unwrap();
+    let path = format!("/v1/predictions/{id}/output/0.jpg");
+    assert_eq!(done["output"], json!([fixture.url(&path)]));
+    let picture = fixture.get(&path).await;
+    assert_eq!(picture.headers()["content-type"], "image/jpeg");
+    problem(fixture.get(&path.replace(".jpg", ".png")).await, 404, "no_such_output").await;
+}
+
+#[tokio::test]
 async fn a_prediction_is_a_job_from_its_beginning_to_its_picture() {
     let fixture = start().await;
     let version: Value = fixture.get("/v1/models/uso/toy").await.json().await.unwrap();

@@ -19,12 +19,13 @@ async fn an_ended_job_is_deleted_with_all_that_it_left() {
     for key in [&half, &lost, &other] {
         fixture.store.put(key, "text/plain", "x".into()).await.unwrap();
     }
-    fixture.complete(&lease).await;
+    fixture.complete_with(&lease, Some("a thumbnail")).await;
 
     assert_eq!(delete(&fixture, &id).await.status(), 204);
     let picture = uso_store::output_key(&lease.id, lease.fence, "0.png");
     let sidecar = uso_store::output_key(&lease.id, lease.fence, "0.json");
-    for key in [&half, &lost, &picture, &sidecar] {
+    let thumbnail = uso_store::output_key(&lease.id, lease.fence, "0.thumb.webp");
+    for key in [&half, &lost, &picture, &sidecar, &thumbnail] {
         let gone = fixture.store.get(key).await;
         assert!(matches!(gone, Err(uso_store::Error::Missing { .. })), "{key}: {gone:?}");
     }

@@ -157,6 +157,7 @@ async fn outputs(store: &Store) -> anyhow::Result<Vec<Output>> {
             store.put(&output_key(&"bench", nth as u64, "0.png"), "image/png", (*picture).into()).await?;
         anyhow::Ok(Output {
             sidecar: stored.uri.clone(),
+            thumbnail: None,
             uri: stored.uri,
             width,
             height,

@@ -36,6 +36,7 @@ pub(super) fn output() -> Output {
     Output {
         uri: "s3://uso/jobs/0-0198a0b0-0000-7000-8000-00000000000a/1/0.png".into(),
         sidecar: "s3://uso/jobs/0-0198a0b0-0000-7000-8000-00000000000a/1/0.json".into(),
+        thumbnail: Some("s3://uso/jobs/0-0198a0b0-0000-7000-8000-00000000000a/1/0.thumb.webp".into()),
         width: 1024,
         height: 1024,
         bytes: 1_234_567,

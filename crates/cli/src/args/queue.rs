@@ -219,7 +219,7 @@ fn weight(text: &str) -> Result<f64, String> {
 }
 
 /// A parser of the words that the queue's JSON has for values.
-fn one_of<T>(words: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
+pub(super) fn one_of<T>(words: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
 where
     T: serde::de::DeserializeOwned + Clone + Send + Sync + 'static,
 {

@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use uso_engine::plan::Picture;
 use uso_engine::{DecodeLimits, Defaults, Engine as _, ModelFiles, Preparation, PromptTokens, Purpose};
 use uso_engine::{Reference, Request, Uso};
-use uso_worker::parameters::Parameters;
+use uso_worker::parameters::{Parameters, file_format};
 
 use super::{save, say};
 use crate::args::GenerateArgs;
@@ -13,6 +13,8 @@ use crate::progress;
 use crate::setup::{explained, setup};
 
 pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
+    // A wrong name is said before the picture is made.
+    let format = file_format(args.file.of(Some(&args.out))?, args.file.quality);
     let files = ModelFiles::new(args.model.model.as_deref());
     let setup = setup(&args.model, 1, |defaults| largest(args, defaults))?;
     let mut uso = explained(Uso::load_with(&files, &setup), &args.model, &setup.device)?;
@@ -46,7 +48,7 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let (content, styles) = (args.picture.content.clone(), args.picture.style.clone());
     let tokens = Some(sample.prompt_tokens());
     let parameters = Parameters::new(uso.name(), &request, &image, content, styles, tokens);
-    save(&args.out, &image.to_png(&parameters.png_text())?)?;
+    save(&args.out, &image.to_file(format, &parameters.text())?)?;
     say(&format!("{} (seed {})", args.out.display(), request.seed))
 }
 

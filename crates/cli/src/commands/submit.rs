@@ -14,7 +14,9 @@ const RETRIES: u32 = 60;
 
 pub(crate) async fn run(args: SubmitArgs) -> anyhow::Result<()> {
     let client = Client::new(&args.api, args.api_key.clone())?;
-    let job = job(&client, &args).await?;
+    let format = args.file.of(args.out.as_deref())?;
+    let mut job = job(&client, &args).await?;
+    job["format"] = format.as_str().into();
     let accepted = client.submit(&job).await?;
     let id = accepted["id"].as_str().context("the API's answer has no job id")?;
     if args.no_wait {
@@ -27,7 +29,7 @@ pub(crate) async fn run(args: SubmitArgs) -> anyhow::Result<()> {
         let reason = view["error"]["message"].as_str().unwrap_or("no reason was given");
         bail!("job {id} {}: {reason}", view["state"].as_str().unwrap_or("ended"));
     }
-    let out = args.out.unwrap_or_else(|| PathBuf::from(format!("{id}.png")));
+    let out = args.out.unwrap_or_else(|| PathBuf::from(format!("{id}.{}", format.ending())));
     save(&out, &client.result(id).await?)?;
     say(&format!("{} (job {id}, seed {})", out.display(), view["spec"]["seed"]))
 }
@@ -68,6 +70,7 @@ async fn job(client: &Client, args: &SubmitArgs) -> anyhow::Result<Value> {
         ("seed", seed.map(Value::from)),
         ("content_size", content_size.map(Value::from)),
         ("step_cache", step_cache.map(Value::from)),
+        ("quality", args.file.quality.map(Value::from)),
     ];
     job.extend(numbers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     Ok(job.into())

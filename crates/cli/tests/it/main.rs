@@ -52,6 +52,31 @@ fn a_picture_is_generated_without_a_server() {
 }
 
 #[test]
+fn the_ending_of_the_file_decides_its_format() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, begin, options) in [
+        ("a.png", b"\x89PNG".as_slice(), &[][..]),
+        ("a.jpeg", b"\xff\xd8\xff", &["--quality", "60"]),
+        ("a.webp", b"RIFF", &["--format", "webp"]),
+        ("a", b"\xff\xd8\xff", &["--format", "jpeg"]),
+    ] {
+        let out = folder.path().join(name);
+        let some = ["generate", "--prompt", "a red star", "--steps", "1", "--out", out.to_str().unwrap()];
+        let generated = uso(&[&some, options].concat());
+        assert!(generated.status.success(), "{generated:?}");
+        assert!(std::fs::read(&out).unwrap().starts_with(begin), "{name}");
+        let picture = decode(&out);
+        assert_eq!((picture.width, picture.height), (64, 64));
+    }
+    for command in ["generate", "submit"] {
+        let refused = uso(&[command, "--out", "a.gif"]);
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.contains("--out: a.gif has an unknown ending; end it with .png, .jpg"), "{said}");
+        assert_eq!(refused.status.code(), Some(1));
+    }
+}
+
+#[test]
 fn a_prompt_that_does_not_fit_gets_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("a.png");
@@ -75,7 +100,9 @@ fn an_error_is_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("a.png");
     let out = out.to_str().unwrap();
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 8] = [
+        (&["--format", "webp"], "uso: --out: "),
+        (&["--quality", "80"], "uso: --quality: png has no quality; choose jpeg or webp"),
         (&["--steps", "101"], "uso: steps: 101 is not within 1 to 100"),
         (&["--width", "15"], "uso: width: 15 is not within 16 to 2048"),
         (&["--content", "none.png"], "uso: cannot read none.png: "),

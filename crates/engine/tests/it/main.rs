@@ -18,6 +18,7 @@ mod model_folder;
 mod noise;
 mod packed;
 mod parity;
+mod picture_file;
 mod pictures;
 mod preprocess;
 mod preview;

@@ -68,6 +68,9 @@ pub struct Output {
     pub uri: String,
     /// Where the JSON sidecar with all parameters lies.
     pub sidecar: String,
+    /// Where a small WebP of the picture lies; none where the picture itself is small, or where an older worker made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thumbnail: Option<String>,
     /// Width in pixels.
     pub width: u32,
     /// Height in pixels.

@@ -1,6 +1,7 @@
 //! What a job asks for, checked once at the edge.
 
 mod fields;
+mod format;
 mod limits;
 mod loras;
 mod request;
@@ -13,7 +14,10 @@ use sha2::{Digest, Sha256};
 
 pub use self::fields::FieldError;
 use self::fields::{Fields, error};
-pub use self::limits::{GUIDANCE, MAX_METADATA, MAX_PROMPT, MAX_SEED, MAX_STYLES, SIDE, STEP_CACHE, STEPS};
+pub use self::format::{DEFAULT_QUALITY, Format};
+pub use self::limits::{
+    GUIDANCE, MAX_METADATA, MAX_PROMPT, MAX_SEED, MAX_STYLES, QUALITY, SIDE, STEP_CACHE, STEPS,
+};
 use self::limits::{PRIORITY, SEED};
 pub use self::loras::{LORA_WEIGHT, Lora, MAX_LORAS};
 use crate::random::random_u32;
@@ -41,14 +45,6 @@ impl Class {
             Self::Bulk => "bulk",
         }
     }
-}
-
-/// File format of the picture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// PNG with the parameters as text.
-    Png,
 }
 
 /// What a request that leaves a parameter out gets: the model's own opinion; and what the operator bounds.
@@ -107,6 +103,9 @@ pub struct JobSpec {
     pub seed: u64,
     /// File format of the picture.
     pub format: Format,
+    /// Quality of the file, 1 to 100; none for PNG, which loses nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<u8>,
     /// How urgent the job is.
     pub class: Class,
     /// Order within the class; higher first.
@@ -157,6 +156,7 @@ impl JobSpec {
         let mut fields = Fields::of(fields.clone());
         let side = |value: i64| value as u32 / 16 * 16;
         let seed = fields.integer("seed", &SEED, -1);
+        let format = fields.choice("format", &Format::ALL.map(|f| (f.as_str(), f)), Format::Png);
         let spec = Self {
             prompt: fields.prompt(),
             content: fields.source("content"),
@@ -171,7 +171,8 @@ impl JobSpec {
             step_cache: fields.number("step_cache", &(0.0..=defaults.max_step_cache), 0.0),
             seed: u64::try_from(seed).unwrap_or_else(|_| u64::from(random_u32())),
             seed_is_random: SeedIsRandom(seed < 0),
-            format: fields.choice("format", &[("png", Format::Png)], Format::Png),
+            format,
+            quality: fields.quality(format),
             class: fields.choice("class", &Class::ALL.map(|c| (c.as_str(), c)), Class::Interactive),
             priority: fields.integer("priority", &PRIORITY, 0) as i32,
             not_before: fields.time("not_before"),

@@ -200,6 +200,7 @@ pub(crate) fn output(name: &str) -> Output {
     Output {
         uri: format!("s3://bucket/{name}.png"),
         sidecar: format!("s3://bucket/{name}.json"),
+        thumbnail: None,
         width: 64,
         height: 64,
         bytes: 10,

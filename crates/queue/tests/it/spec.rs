@@ -1,7 +1,7 @@
 //! Requests: what is filled in, and what is refused.
 
 use serde_json::{Value, json};
-use uso_queue::{Class, Defaults, FieldError, JobSpec, Source};
+use uso_queue::{Class, DEFAULT_QUALITY, Defaults, FieldError, Format, JobSpec, Output, Source};
 
 fn parse(body: Value) -> Result<JobSpec, Vec<FieldError>> {
     JobSpec::parse(&body, &Defaults::default())
@@ -116,4 +116,55 @@ fn a_job_without_a_step_cache_is_written_as_before() {
     let with = spec(json!({ "seed": 1, "step_cache": 0.5 }));
     assert_eq!(written(&with)["step_cache"], 0.5);
     assert_eq!(serde_json::from_value::<JobSpec>(written(&with)).unwrap(), with);
+}
+
+#[test]
+fn lossy_formats_have_a_quality() {
+    for (word, format) in [("jpeg", Format::Jpeg), ("webp", Format::WebP)] {
+        let spec = parse(json!({ "format": word })).unwrap();
+        assert_eq!((spec.format, spec.quality), (format, Some(DEFAULT_QUALITY)));
+        let spec = parse(json!({ "format": word, "quality": 1, "seed": 1 })).unwrap();
+        assert_eq!(spec.quality, Some(1));
+        let written = serde_json::to_value(&spec).unwrap();
+        assert_eq!((&written["format"], &written["quality"]), (&json!(word), &json!(1)));
+        assert_eq!(serde_json::from_value::<JobSpec>(written).unwrap(), spec);
+        for beyond in [0, 101] {
+            let body = json!({ "format": word, "quality": beyond });
+            assert_eq!(faults(body), [("/quality".into(), "out_of_range")]);
+        }
+        assert_eq!(faults(json!({ "format": word, "quality": "best" })), [("/quality".into(), "wrong_type")]);
+    }
+}
+
+#[test]
+fn a_png_has_no_quality() {
+    for body in [json!({ "quality": 90 }), json!({ "format": "png", "quality": 90 })] {
+        let refused = parse(body).unwrap_err();
+        assert_eq!((refused[0].pointer.as_str(), refused[0].code), ("/quality", "out_of_range"));
+        assert!(refused[0].message.contains("png has no quality"), "{}", refused[0].message);
+    }
+    assert_eq!(parse(json!({ "format": "png", "quality": null })).unwrap().quality, None);
+    // The one fault is the format: nobody knows whether such a file has a quality.
+    assert_eq!(faults(json!({ "format": "gif", "quality": 90 })), [("/format".into(), "not_a_choice")]);
+}
+
+/// A record as a version wrote it that knew PNG alone.
+const RECORD: &str = r#"{"prompt":"a cat","content":null,"styles":[],"width":64,"height":64,"keep_size":false,"steps":5,"guidance":4.0,"content_size":512,"seed":1,"format":"png","class":"interactive","priority":0}"#;
+
+#[test]
+fn a_job_of_a_png_is_written_as_before_there_were_other_formats() {
+    let spec = parse(json!({ "prompt": "a cat", "width": 64, "height": 64, "steps": 5, "seed": 1 })).unwrap();
+    assert_eq!(serde_json::to_string(&spec).unwrap(), RECORD);
+    assert_eq!(serde_json::from_str::<JobSpec>(RECORD).unwrap(), spec);
+}
+
+#[test]
+fn an_output_without_a_thumbnail_is_read_and_written_as_before_there_were_any() {
+    let record = r#"{"uri":"s3://b/0.png","sidecar":"s3://b/0.json","width":1,"height":1,"bytes":1,"sha256":"0","content_type":"image/png"}"#;
+    let mut output: Output = serde_json::from_str(record).unwrap();
+    assert_eq!(output.thumbnail, None);
+    assert!(serde_json::to_value(&output).unwrap().get("thumbnail").is_none());
+    output.thumbnail = Some("s3://b/0.thumb.webp".into());
+    let written = serde_json::to_string(&output).unwrap();
+    assert_eq!(serde_json::from_str::<Output>(&written).unwrap(), output);
 }

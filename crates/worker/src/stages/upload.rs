@@ -1,22 +1,21 @@
-//! Upload: a finished picture and its sidecar go into the store.
+//! Upload: a finished picture, its thumbnail and its sidecar go into the store.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-use uso_engine::{Image, Request};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use uso_engine::{Image, PictureText, Request};
 use uso_queue::{Output, Receipt, Source};
 use uso_store::output_key;
 
 use super::fetch::Fetched;
+use super::files::{Files, NewFile, SIDECAR};
 use super::progress::note_stage;
 use crate::device::{FinishedSample, Usage};
 use crate::job::Job;
 use crate::parameters::{self, Parameters};
 use crate::transfers;
 use crate::{Error, loras, tokens};
-
-const PNG: &str = "image/png";
 
 impl Job<'_> {
     /// Stores the picture, and describes it.
@@ -91,8 +90,8 @@ impl Job<'_> {
         Ok(output)
     }
 
-    /// Uploads the picture, then the sidecar that describes it. Neither counts before the queue has
-    /// accepted the output: the keys carry the fence.
+    /// Uploads the picture, its thumbnail and the sidecar that describes both, at the same time. None counts before the
+    /// queue has accepted the output: the keys carry the fence.
     async fn store(
         &self,
         image: Image,
@@ -101,20 +100,76 @@ impl Job<'_> {
     ) -> Result<Output, Error> {
         let (context, lease, until) = (self.context, self.lease, &self.until());
         let (width, height) = (image.width, image.height);
-        let parameters = Arc::new(parameters);
-        let text = Arc::clone(&parameters);
-        let encode = tokio::task::spawn_blocking(move || image.to_png(&text.png_text()));
-        let png = encode.await.map_err(|error| Error::Task(error.to_string()))??;
+        let Files { picture, thumbnail } = self.encode(image, parameters.text()).await?;
+        let thumbnail_uri = thumbnail.as_ref().map(|file| file.stored.uri.clone());
+        receipt.stored_bytes = picture.stored.bytes;
+        let sidecar = self.sidecar(&parameters, &receipt, &picture, thumbnail_uri.as_deref());
 
-        let key = |name| output_key(&lease.id, lease.fence, name);
-        let begun = Instant::now();
-        let put = |name, kind, bytes| async move {
-            transfers::put(&context.store, &context.store_watch, &key(name), kind, bytes, until).await
+        let put = |key: String, media_type: &'static str, bytes: Bytes| async move {
+            transfers::put(&context.store, &context.store_watch, &key, media_type, bytes, until).await
         };
-        let picture = put("0.png", PNG, png.into()).await?;
-        receipt.upload_ms = begun.elapsed().as_millis() as u64;
-        receipt.stored_bytes = picture.bytes;
-        let sidecar = json!({
+        let begun = Instant::now();
+        let media_type = picture.media_type;
+        let picture = async {
+            let stored = put(picture.key, media_type, picture.bytes).await?;
+            Ok::<_, Error>((stored, begun.elapsed()))
+        };
+        let thumbnail = async {
+            match thumbnail {
+                Some(file) => put(file.key, file.media_type, file.bytes).await.map(drop),
+                None => Ok(()),
+            }
+        };
+        let sidecar_key = output_key(&lease.id, lease.fence, SIDECAR);
+        let sidecar = put(sidecar_key, "application/json", sidecar.to_string().into());
+        let ((picture, took), (), sidecar) = tokio::try_join!(picture, thumbnail, sidecar)?;
+        receipt.upload_ms = took.as_millis() as u64;
+        Ok(Output {
+            uri: picture.uri,
+            sidecar: sidecar.uri,
+            thumbnail: thumbnail_uri,
+            width,
+            height,
+            bytes: picture.bytes,
+            sha256: picture.sha256,
+            content_type: media_type.into(),
+            receipt,
+        })
+    }
+
+    async fn encode(&self, image: Image, text: PictureText) -> Result<Files, Error> {
+        let (store, spec) = (self.context.store.clone(), self.lease.spec.clone());
+        let (id, fence) = (self.lease.id, self.lease.fence);
+        let encode = tokio::task::spawn_blocking(move || {
+            Files::encode(&store, &image, &spec, &text, |name| output_key(&id, fence, name))
+        });
+        encode.await.map_err(|error| Error::Task(error.to_string()))?
+    }
+
+    /// What lies beside the picture. It is stored together with it, so it does not say how long that took.
+    fn sidecar(
+        &self,
+        parameters: &Parameters,
+        receipt: &Receipt,
+        picture: &NewFile,
+        thumbnail: Option<&str>,
+    ) -> Value {
+        let lease = self.lease;
+        let stored = &picture.stored;
+        let mut receipt = json!(receipt);
+        if let Some(fields) = receipt.as_object_mut() {
+            fields.remove("upload_ms");
+        }
+        let mut output = json!({
+            "uri": stored.uri,
+            "bytes": stored.bytes,
+            "sha256": stored.sha256,
+            "content_type": picture.media_type,
+        });
+        if let Some(thumbnail) = thumbnail {
+            output["thumbnail"] = thumbnail.into();
+        }
+        json!({
             "job": {
                 "id": lease.id,
                 "attempt": lease.attempt,
@@ -124,20 +179,9 @@ impl Job<'_> {
                 "started_ms": lease.claimed_ms,
                 "metadata": lease.spec.metadata,
             },
-            "parameters": &*parameters,
+            "parameters": parameters,
             "receipt": receipt,
-            "output": { "uri": picture.uri, "bytes": picture.bytes, "sha256": picture.sha256, "content_type": PNG },
-        });
-        let sidecar = put("0.json", "application/json", sidecar.to_string().into()).await?;
-        Ok(Output {
-            uri: picture.uri,
-            sidecar: sidecar.uri,
-            width,
-            height,
-            bytes: picture.bytes,
-            sha256: picture.sha256,
-            content_type: PNG.into(),
-            receipt,
+            "output": output,
         })
     }
 }

@@ -82,6 +82,7 @@ export function limitsChanged() {
     server.limits,
     server.sizes,
     server.classes,
+    server.formats,
     server.examples,
   ]);
   if (received === limits) return;

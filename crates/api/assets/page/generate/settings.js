@@ -3,6 +3,7 @@
 import { button, radio, segmented } from '../shared/controls.js';
 import { fill, h, setText } from '../shared/dom.js';
 import { NumberField, PriorityField, SeedField, TimeField } from './fields.js';
+import { formatLabel } from '../shared/format.js';
 import { server } from '../shared/server.js';
 
 const NUMBERS = {
@@ -11,6 +12,7 @@ const NUMBERS = {
   steps: { label: 'Number of steps', step: 1 },
   guidance: { label: 'Guidance', step: 0.1 },
   content_size: { label: 'Content reference size', unit: 'px', step: 16 },
+  quality: { label: 'File quality', step: 1 },
 };
 const PICTURE_COUNTS = [1, 2, 4, 8];
 const CLASS_LABELS = { interactive: 'Now', bulk: 'When idle' };
@@ -57,6 +59,8 @@ export class Settings {
     );
     this.classes = h('div', { class: 'segments', role: 'radiogroup', 'aria-labelledby': 'class-label' });
     this.pickClass = segmented(this.classes, (value) => ((this.class = value), this.changedByHand('class')));
+    this.formats = h('div', { class: 'segments', role: 'radiogroup', 'aria-labelledby': 'format-label' });
+    this.pickFormat = segmented(this.formats, (value) => ((this.format = value), this.changedByHand('format')));
     this.moreNote = h('span', { class: 'note' });
     this.hasContent = false;
     fill(element, this.layout());
@@ -64,7 +68,7 @@ export class Settings {
   }
 
   layout() {
-    const { width, height, steps, guidance, content_size: contentSize } = this.numbers;
+    const { width, height, steps, guidance, content_size: contentSize, quality } = this.numbers;
     const { seed, priority, start_by: startBy, finish_by: finishBy } = this.fields;
     const group = (label, id, control) =>
       h('div', { class: 'field' }, h('span', { class: 'label', id }, label), control);
@@ -97,6 +101,8 @@ export class Settings {
         { class: 'group' },
         h('summary', {}, 'More settings', this.moreNote),
         contentSize.element,
+        group('File format', 'format-label', this.formats),
+        quality.element,
         group('When', 'class-label', this.classes),
         priority.element,
         startBy.element,
@@ -121,12 +127,18 @@ export class Settings {
       this.classes,
       server.classes.map((name) => radio(name, CLASS_LABELS[name] ?? name)),
     );
+    fill(
+      this.formats,
+      server.formats.map((name) => radio(name, formatLabel(name))),
+    );
     for (const [name, value] of Object.entries(INITIAL)) this.fields[name].set(value);
     this.keepSize.checked = false;
     this.pickCount(1, { silent: true });
     this.pictures = 1;
     this.pickClass(server.classes[0], { silent: true });
     this.class = server.classes[0];
+    this.pickFormat(server.formats[0], { silent: true });
+    this.format = server.formats[0];
     this.updateControls();
   }
 
@@ -141,6 +153,10 @@ export class Settings {
       this.class = spec.class;
       this.pickClass(spec.class, { silent: true });
     }
+    if (server.formats.includes(spec.format)) {
+      this.format = spec.format;
+      this.pickFormat(spec.format, { silent: true });
+    }
     if (spec.pictures) {
       this.pictures = spec.pictures;
       this.pickCount(spec.pictures, { silent: true });
@@ -152,12 +168,20 @@ export class Settings {
   get() {
     const values = Object.fromEntries(Object.entries(this.fields).map(([name, field]) => [name, field.get()]));
     if (values.seed < 0) delete values.seed;
-    return { ...values, keep_size: this.keepSize.checked && this.hasContent, class: this.class };
+    if (!this.hasQuality) delete values.quality;
+    const keepSize = this.keepSize.checked && this.hasContent;
+    return { ...values, keep_size: keepSize, class: this.class, format: this.format };
+  }
+
+  /** Whether files of the chosen format have a quality. */
+  get hasQuality() {
+    return this.format !== 'png';
   }
 
   /** The values that the user changed, as entered. */
   get typed() {
-    const others = { keep_size: this.keepSize.checked, class: this.class, pictures: this.pictures };
+    const { format, pictures } = this;
+    const others = { keep_size: this.keepSize.checked, class: this.class, pictures, format };
     return Object.fromEntries([...this.byHand].map((name) => [name, others[name] ?? this.fields[name].raw]));
   }
 
@@ -190,7 +214,8 @@ export class Settings {
 
   /** Enables the controls that apply and updates the notes. */
   updateControls() {
-    const { width, height } = this.numbers;
+    const { width, height, quality } = this.numbers;
+    quality.element.hidden = !this.hasQuality;
     const keeps = this.keepSize.checked && this.hasContent;
     width.enable(!keeps);
     height.enable(!keeps);
@@ -206,6 +231,7 @@ export class Settings {
     const { priority, start_by: startBy, finish_by: finishBy } = this.fields;
     return [
       this.class !== server.classes[0] && (CLASS_LABELS[this.class] ?? this.class).toLowerCase(),
+      this.format !== server.formats[0] && formatLabel(this.format),
       priority.get() !== 0 && `priority ${priority.get()}`,
       startBy.raw && 'start by',
       finishBy.raw && 'finish by',

@@ -25,6 +25,8 @@ const SPEC_FIELDS = [
   'content_size',
   'step_cache',
   'seed',
+  'format',
+  'quality',
   'class',
   'priority',
   'metadata',
@@ -45,9 +47,9 @@ export function resultPath(job) {
   return `/v1/jobs/${encodeURIComponent(job.id)}/result`;
 }
 
-/** The URL of the picture. The one in the view saves a redirect. */
+/** The URL of the picture, or of its thumbnail if it has one. Those in the view save a redirect. */
 export function pictureUrl(job, { small } = {}) {
-  return (small && job.output?.thumb_url) || job.output?.url || resultPath(job);
+  return (small && job.output?.thumbnail_url) || job.output?.url || resultPath(job);
 }
 
 export function fileName(job) {

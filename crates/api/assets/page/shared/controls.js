@@ -28,7 +28,7 @@ export function picture(src, alt, { other, ...props } = {}) {
   const image = h('img', { alt, decoding: 'async', ...props });
   const asked = performance.now();
   image.addEventListener('load', () => {
-    image.classList.toggle('pixels', image.naturalWidth <= 192);
+    image.classList.toggle('pixels', Math.max(image.naturalWidth, image.naturalHeight) <= 192);
     image.classList.toggle('instant', performance.now() - asked < INSTANT_MS);
     image.classList.add('loaded');
   });

@@ -12,6 +12,8 @@ const STATES = {
   expired: 'Expired',
 };
 
+const FORMATS = { png: 'PNG', jpeg: 'JPEG', webp: 'WebP' };
+
 /** Whether a state is final. */
 export function ended(state) {
   return ENDED.has(state);
@@ -19,6 +21,16 @@ export function ended(state) {
 
 export function stateLabel(state) {
   return STATES[state] ?? state;
+}
+
+/** What people call a file format. */
+export function formatLabel(format) {
+  return FORMATS[format] ?? format;
+}
+
+/** The file format of a job's picture, with its quality if it has one. */
+export function fileFormat({ format = 'png', quality }) {
+  return [formatLabel(format), quality && `quality ${quality}`].filter(Boolean).join(', ');
 }
 
 export function duration(ms) {

@@ -10,13 +10,14 @@ const DEFAULTS = {
   auth: 'open',
   tenant: '',
   scopes: [],
-  defaults: { width: 1024, height: 1024, steps: 25, guidance: 4, content_size: 512 },
+  defaults: { width: 1024, height: 1024, steps: 25, guidance: 4, content_size: 512, quality: 90 },
   limits: {
     width: [512, 1536],
     height: [512, 1536],
     steps: [1, 50],
     guidance: [1, 5],
     content_size: [16, 1024],
+    quality: [1, 100],
     styles: [0, 4],
     prompt_chars: 10_000,
     upload_bytes: 32 * 1024 * 1024,
@@ -30,6 +31,7 @@ const DEFAULTS = {
     [1024, 1536],
   ],
   classes: ['interactive', 'bulk'],
+  formats: ['png', 'jpeg', 'webp'],
   examples: [],
 };
 

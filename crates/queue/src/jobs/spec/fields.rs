@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::limits::{MAX_METADATA, MAX_PROMPT, MAX_SEED, MAX_STYLES};
+use super::format::{DEFAULT_QUALITY, Format};
+use super::limits::{MAX_METADATA, MAX_PROMPT, MAX_SEED, MAX_STYLES, QUALITY};
 use crate::{MAX_URL, Source};
 
 /// One thing wrong with a request.
@@ -127,6 +128,23 @@ impl Fields {
             None => self.fault(name, "wrong_type", "must be a whole number"),
         }
         default
+    }
+
+    /// The quality of a file of a format; none if the format has none, and then it may not be asked for.
+    pub(super) fn quality(&mut self, format: Format) -> Option<u8> {
+        if format.has_quality() {
+            return u8::try_from(self.integer("quality", &QUALITY, DEFAULT_QUALITY.into())).ok();
+        }
+        // A format that was refused is taken for PNG; its quality is not wrong because of that.
+        let refused = self.errors.iter().any(|error| error.pointer == "/format");
+        if self.take("quality").is_some() && !refused {
+            self.fault(
+                "quality",
+                "out_of_range",
+                "png has no quality; set format to jpeg or webp, or leave it out",
+            );
+        }
+        None
     }
 
     pub(super) fn number(&mut self, name: &str, range: &RangeInclusive<f64>, default: f64) -> f64 {

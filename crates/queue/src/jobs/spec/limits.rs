@@ -17,6 +17,8 @@ pub const SIDE: RangeInclusive<i64> = 16..=2048;
 pub const STEPS: RangeInclusive<i64> = 1..=100;
 pub(super) const PRIORITY: RangeInclusive<i64> = -100..=100;
 pub(super) const SEED: RangeInclusive<i64> = -1..=MAX_SEED;
+/// Quality of a JPEG or WebP.
+pub const QUALITY: RangeInclusive<i64> = 1..=100;
 /// Guidance strength.
 pub const GUIDANCE: RangeInclusive<f64> = 1.0..=10.0;
 /// How much the transformer's first block may do differently for a step to be skipped, if the operator allows it.

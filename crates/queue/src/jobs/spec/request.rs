@@ -4,10 +4,10 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::limits::{
-    GUIDANCE, MAX_METADATA, MAX_PROMPT, MAX_STYLES, PRIORITY, SEED, SIDE, STEP_CACHE, STEPS,
+    GUIDANCE, MAX_METADATA, MAX_PROMPT, MAX_STYLES, PRIORITY, QUALITY, SEED, SIDE, STEP_CACHE, STEPS,
 };
 use super::loras::{LORA_WEIGHT, MAX_LORAS, NAME};
-use super::{Class, Defaults, Format, JobSpec};
+use super::{Class, DEFAULT_QUALITY, Defaults, Format, JobSpec};
 use crate::schema::Time;
 use crate::{MAX_URL, Source};
 
@@ -72,7 +72,8 @@ impl JobSpec {
                     json!(0.0),
                 ),
                 "seed": number("integer", "Seed of the start noise; -1 for a random one.", seed, json!(-1)),
-                "format": choice("File format of the picture.", json!(Format::Png), json!([Format::Png])),
+                "format": choice("File format of the picture.", json!(Format::Png), json!(Format::ALL)),
+                "quality": quality(),
                 "class": choice("How urgent it is.", json!(Class::Interactive), json!(Class::ALL)),
                 "priority": number("integer", "Order within the class; higher first.", priority, json!(0)),
                 "not_before": time(generator, "Not to be worked on before this."),
@@ -121,6 +122,18 @@ fn loras() -> Value {
         },
         "maxItems": MAX_LORAS,
         "default": [],
+    })
+}
+
+/// It has no `default`: a PNG has none.
+fn quality() -> Value {
+    json!({
+        "description": format!(
+            "Quality of a JPEG or WebP, {DEFAULT_QUALITY} if it is left out. A PNG has none: it loses nothing."
+        ),
+        "type": ["integer", "null"],
+        "minimum": QUALITY.start(),
+        "maximum": QUALITY.end(),
     })
 }
 
@@ -173,6 +186,7 @@ mod tests {
         let body = json!({
             "content": Source::EXAMPLE, "not_before": time, "start_by": time, "finish_by": time, "metadata": 1,
             "webhook": "https://example.com/hook", "loras": [{ "name": "ink" }], "step_cache": 0.1,
+            "format": "webp", "quality": 80,
         });
         let defaults = Defaults { max_step_cache: 0.2, ..Defaults::default() };
         let spec = JobSpec::parse(&body, &defaults).unwrap();
@@ -183,8 +197,14 @@ mod tests {
 
     #[test]
     fn described_ends_are_taken_and_what_lies_beyond_is_not() {
-        let fits =
-            |name: &str, value: Value| JobSpec::parse(&json!({ name: value }), &Defaults::default()).is_ok();
+        let fits = |name: &str, value: Value| {
+            let mut body = json!({ name: value });
+            if name == "quality" {
+                // Only the lossy formats have one.
+                body["format"] = json!("jpeg");
+            }
+            JobSpec::parse(&body, &Defaults::default()).is_ok()
+        };
         for (name, schema) in properties() {
             assert!(fits(&name, Value::Null), "{name}: null counts as left out");
             if let Some(default) = schema.get("default").filter(|_| name != "keep_size") {

@@ -1,0 +1,57 @@
+//! The files of a finished picture: what is stored under which name.
+
+use bytes::Bytes;
+use uso_engine::{Image, PictureText};
+use uso_queue::{Format, JobSpec};
+use uso_store::{Store, Stored};
+
+use crate::Error;
+use crate::parameters::file_format;
+
+/// Name of the sidecar.
+pub(super) const SIDECAR: &str = "0.json";
+/// Name of the thumbnail.
+const THUMBNAIL: &str = "0.thumb.webp";
+/// Longest side of a thumbnail in pixels. A picture with no more has none: it is as quick to load itself.
+const THUMBNAIL_SIDE: u32 = 384;
+const THUMBNAIL_QUALITY: u8 = 75;
+
+/// A file that is to be stored.
+pub(super) struct NewFile {
+    pub(super) key: String,
+    pub(super) media_type: &'static str,
+    pub(super) bytes: Bytes,
+    /// What the store will say of it.
+    pub(super) stored: Stored,
+}
+
+/// A picture as files.
+pub(super) struct Files {
+    pub(super) picture: NewFile,
+    /// None for a small picture.
+    pub(super) thumbnail: Option<NewFile>,
+}
+
+impl Files {
+    /// Encodes `image` as its job asks for, and its thumbnail; `key` gives the key of a name.
+    pub(super) fn encode(
+        store: &Store,
+        image: &Image,
+        spec: &JobSpec,
+        text: &PictureText,
+        key: impl Fn(&str) -> String,
+    ) -> Result<Self, Error> {
+        let file = |name: &str, format: Format, bytes: Vec<u8>| {
+            let key = key(name);
+            let stored = store.describe(&key, &bytes);
+            NewFile { key, media_type: format.media_type(), bytes: bytes.into(), stored }
+        };
+        let picture = image.to_file(file_format(spec.format, spec.quality), text)?;
+        let small = image.thumbnail(THUMBNAIL_SIDE);
+        let thumbnail = small.map(|small| small.to_webp(THUMBNAIL_QUALITY)).transpose()?;
+        Ok(Self {
+            picture: file(&format!("0.{}", spec.format.ending()), spec.format, picture),
+            thumbnail: thumbnail.map(|bytes| file(THUMBNAIL, Format::WebP, bytes)),
+        })
+    }
+}
