@@ -97,8 +97,8 @@ impl ModelFiles {
                 walk(folder, "", DEPTH, &mut listing).map_err(|error| missing(folder, error.to_string()))?;
             }
         }
-        // The record of the self-test does not influence pictures.
-        listing.paths.retain(|path| !path.starts_with("self_test/"));
+        // Neither the record of the self-test nor the scorers influence pictures, and the scorers' CLIP is not the model's.
+        listing.paths.retain(|path| !path.starts_with("self_test/") && !path.starts_with(SCORERS));
         listing.paths.sort();
         Ok(listing)
     }
@@ -119,6 +119,9 @@ impl ModelFiles {
         serde_json::from_slice(&self.read(path)?).map_err(|error| missing(path, error.to_string()))
     }
 }
+
+/// Where a model folder may have the models that score its pictures.
+const SCORERS: &str = "scorers/";
 
 /// Most nested folders: no published layout has as many, and links may form a cycle.
 const DEPTH: usize = 8;
