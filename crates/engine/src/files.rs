@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::scorers::FOLDER;
 use crate::weights::Source;
 
 macro_rules! bundled {
@@ -98,7 +99,7 @@ impl ModelFiles {
             }
         }
         // Neither the record of the self-test nor the scorers influence pictures, and the scorers' CLIP is not the model's.
-        listing.paths.retain(|path| !path.starts_with("self_test/") && !path.starts_with(SCORERS));
+        listing.paths.retain(|path| !path.starts_with("self_test/") && !path.starts_with(FOLDER));
         listing.paths.sort();
         Ok(listing)
     }
@@ -119,9 +120,6 @@ impl ModelFiles {
         serde_json::from_slice(&self.read(path)?).map_err(|error| missing(path, error.to_string()))
     }
 }
-
-/// Where a model folder may have the models that score its pictures.
-const SCORERS: &str = "scorers/";
 
 /// Most nested folders: no published layout has as many, and links may form a cycle.
 const DEPTH: usize = 8;

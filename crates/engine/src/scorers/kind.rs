@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
+/// Where a model folder has the folder of all scorers, with a slash at its end.
+pub const FOLDER: &str = "scorers/";
+
 /// A model that scores pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]

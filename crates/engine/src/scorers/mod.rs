@@ -26,7 +26,7 @@ use candle_core::Device;
 use self::clip::Clip;
 use self::feature::{Feature, Features, cosine};
 pub use self::file::{ScorerFile, inspect};
-pub use self::kind::ScorerKind;
+pub use self::kind::{FOLDER, ScorerKind};
 use self::loaded::{Encoder, Loaded};
 pub use self::picture::PictureHash;
 use self::picture::{FLATNESS, PHASH, SHARPNESS};

@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use candle_core::Device;
-use uso_engine::Error;
-use uso_engine::scorers::{ScorerKind, Scorers, inspect};
+use uso_engine::scorers::{FOLDER, ScorerKind, Scorers, inspect};
+use uso_engine::{Error, Model, ModelFiles};
 
 use crate::golden::fixture;
 use crate::listings::{Line, listed};
@@ -193,6 +193,20 @@ fn a_folder_without_the_scorer_says_what_it_looked_for() {
     let folder = tempfile::tempdir().unwrap();
     let said = said(folder.path(), ScorerKind::Dino);
     assert!(said.contains("dino-vits16") && said.contains("dino_deitsmall16_pretrain.pth"), "{said}");
+}
+
+#[test]
+fn the_clip_of_the_scorers_is_not_taken_for_the_models_own() {
+    let found = |place: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(place).join("clip-vit-b32/model.safetensors");
+        write_hole(&path, &listed(CLIP, Kind::F32));
+        let model = Model::open(&ModelFiles::Folder(folder.path().to_owned())).unwrap();
+        let parts = model.inspect().parts;
+        parts.into_iter().find(|part| part.part == "CLIP text encoder").unwrap().files
+    };
+    assert_eq!(found(FOLDER), Vec::<String>::new());
+    assert_eq!(found("text"), ["text/clip-vit-b32/model.safetensors"]);
 }
 
 #[test]

@@ -310,6 +310,13 @@ fn scores_are_cosines_of_the_features_and_name_their_profiles() {
 }
 
 #[test]
+fn scorers_may_be_moved_to_a_thread_of_their_own() {
+    let scorers = Scorers::bundled(&Device::Cpu).unwrap();
+    let memory = scorers.memory();
+    assert_eq!(std::thread::spawn(move || scorers.memory()).join().unwrap(), memory);
+}
+
+#[test]
 fn what_has_nothing_to_compare_with_is_absent() {
     let folder = folder();
     let mut scorers = Scorers::load(folder.path(), &[ScorerKind::Clip], &Device::Cpu).unwrap();

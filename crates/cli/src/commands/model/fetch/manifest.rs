@@ -74,7 +74,7 @@ impl File {
 
 #[cfg(test)]
 mod tests {
-    use uso_engine::scorers::ScorerKind;
+    use uso_engine::scorers::{FOLDER, ScorerKind};
 
     use super::*;
 
@@ -101,7 +101,7 @@ mod tests {
     fn every_scorer_has_a_file_that_the_engine_looks_for() {
         let files = scorers().unwrap();
         for kind in ScorerKind::ALL {
-            let place = format!("scorers/{}/", kind.folder());
+            let place = format!("{FOLDER}{}/", kind.folder());
             let weights = files.iter().filter_map(|file| file.to.strip_prefix(&place));
             let weights: Vec<_> = weights.filter(|name| kind.files().contains(name)).collect();
             assert_eq!(weights.len(), 1, "{kind}: {weights:?}");
