@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::scorers::FOLDER;
 use crate::weights::Source;
 
 macro_rules! bundled {
@@ -97,8 +98,8 @@ impl ModelFiles {
                 walk(folder, "", DEPTH, &mut listing).map_err(|error| missing(folder, error.to_string()))?;
             }
         }
-        // The record of the self-test does not influence pictures.
-        listing.paths.retain(|path| !path.starts_with("self_test/"));
+        // Neither the record of the self-test nor the scorers influence pictures, and the scorers' CLIP is not the model's.
+        listing.paths.retain(|path| !path.starts_with("self_test/") && !path.starts_with(FOLDER));
         listing.paths.sort();
         Ok(listing)
     }

@@ -31,6 +31,7 @@ mod reference;
 mod request;
 mod resample;
 pub mod schedule;
+pub mod scorers;
 pub mod scripted;
 mod setup;
 pub mod tokenize;

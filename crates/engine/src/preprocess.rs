@@ -95,6 +95,11 @@ impl Normalisation {
         Self { image_mean: [0.5; 3], image_std: [0.5; 3], rescale_factor: 1.0 / 255.0 }
     }
 
+    /// Bytes divided by 255, less `mean`, divided by `std`, for each of red, green and blue.
+    pub(crate) fn of(mean: [f32; 3], std: [f32; 3]) -> Self {
+        Self { image_mean: mean, image_std: std, rescale_factor: 1.0 / 255.0 }
+    }
+
     /// The value for each byte of a channel. Rounded to single precision after the rescaling, as in the processor.
     pub fn values(&self, channel: usize) -> [f32; 256] {
         let (mean, std) = (self.image_mean[channel], self.image_std[channel]);

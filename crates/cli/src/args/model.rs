@@ -34,6 +34,9 @@ pub(crate) struct FetchArgs {
     /// How to store the large matrices: bf16, fp8, q8_0, q6_k or q4_k.
     #[arg(long, default_value_t = Tier::Bf16)]
     pub(crate) tier: Tier,
+    /// Download the models that score pictures (CLIP, DINO and CSD) into `scorers/` of the folder, and no others.
+    #[arg(long, conflicts_with_all = ["tier", "manifest"])]
+    pub(crate) scorers: bool,
     /// Print what would be downloaded and from where. Needs no network.
     #[arg(long, visible_alias = "dry-run")]
     pub(crate) list: bool,

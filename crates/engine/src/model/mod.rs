@@ -26,6 +26,7 @@ pub(crate) use self::adapter::Adapter;
 use self::catalogue::Catalogue;
 pub(crate) use self::checkpoint::Checkpoint;
 pub use self::checkpoint::TensorCounts;
+pub(crate) use self::checkpoint::no_place;
 use self::expected::Expected;
 pub use self::inspect::{Inspection, PartInspection};
 pub use self::lora_folder::LoraFile;

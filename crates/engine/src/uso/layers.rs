@@ -83,7 +83,7 @@ impl Qkv {
 /// Scores and softmax are in float32 in every precision: bfloat16 has a step of 0.25 at scores of 32 to 64. Candle's
 /// product has the type of its operands, so in a lower precision this costs a copy of the keys in float32 and a product
 /// at float32 speed, until a fused kernel exists. Probabilities are rounded once, for the product with the values.
-pub(super) fn attention(query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
+pub(crate) fn attention(query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
     let (_, heads, tokens, head_dim) = query.dims4()?;
     let key = key.to_dtype(DType::F32)?.t()?;
     let row_bytes = heads * key.dim(D::Minus1)? * DType::F32.size_in_bytes();

@@ -14,7 +14,7 @@ use super::contents::{Container, Entry, Header};
 use super::source::{Reader, Source};
 
 pub(super) fn header(source: &Source, path: &Path) -> Result<Header, String> {
-    let infos = read_pth_tensor_info(path, false, None).map_err(|error| first_line(&error.to_string()))?;
+    let infos = infos(path)?;
     let mut zip = ZipArchive::new(BufReader::new(source.reader())).map_err(|error| error.to_string())?;
     let mut tensors = BTreeMap::new();
     for info in infos {
@@ -22,6 +22,21 @@ pub(super) fn header(source: &Source, path: &Path) -> Result<Header, String> {
         tensors.insert(info.name, entry);
     }
     Ok(Header { container: Container::Pickle, tensors, metadata: BTreeMap::new() })
+}
+
+/// Keys under which training checkpoints keep the model's tensors, beside those of the optimiser.
+const NESTED: [&str; 2] = ["model_state_dict", "state_dict"];
+
+/// The tensors of the pickled dictionary; if it has none itself, those of the model in a training checkpoint.
+fn infos(path: &Path) -> Result<Vec<TensorInfo>, String> {
+    let read = |key| read_pth_tensor_info(path, false, key);
+    let infos = read(None).map_err(|error| first_line(&error.to_string()))?;
+    if !infos.is_empty() {
+        return Ok(infos);
+    }
+    // A dictionary without the key is an error here.
+    let nested = NESTED.iter().find_map(|key| read(Some(key)).ok().filter(|infos| !infos.is_empty()));
+    Ok(nested.unwrap_or_default())
 }
 
 fn first_line(text: &str) -> String {

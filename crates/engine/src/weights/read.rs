@@ -37,8 +37,15 @@ impl Located {
     /// Adds enough of its bytes to a digest to tell two trained models apart: all bytes of a small tensor, and some at
     /// many places of a large one, so that 30 GB need not be read.
     pub(crate) fn probe(&self, digest: &mut Sha256) -> Result<()> {
-        let Entry { start, bytes, type_name, shape, .. } = &self.entry;
+        let Entry { bytes, type_name, shape, .. } = &self.entry;
         digest.update(format!("{type_name} {shape:?} {bytes}"));
+        self.probe_numbers(digest)?;
+        self.scale.as_ref().map_or(Ok(()), |scale| scale.probe(digest))
+    }
+
+    /// The same of its numbers alone, whatever its file calls their type.
+    pub(crate) fn probe_numbers(&self, digest: &mut Sha256) -> Result<()> {
+        let Entry { start, bytes, .. } = &self.entry;
         let step = if *bytes <= PLACES * LENGTH { LENGTH } else { bytes / PLACES };
         let mut buffer = [0; LENGTH as usize];
         for place in (0..*bytes).step_by(usize::try_from(step)?) {
@@ -46,7 +53,7 @@ impl Located {
             self.file.source.read_at(&mut buffer[..length], start + place)?;
             digest.update(&buffer[..length]);
         }
-        self.scale.as_ref().map_or(Ok(()), |scale| scale.probe(digest))
+        Ok(())
     }
 
     /// Its numbers in host memory, scaled.

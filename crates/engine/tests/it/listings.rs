@@ -107,7 +107,7 @@ const CLIP: &[Line] = &[
     Line("text_model.final_layer_norm.bias", 1, &[768]),
 ];
 
-fn listed(lines: &[Line], kind: Kind) -> Tensors {
+pub(crate) fn listed(lines: &[Line], kind: Kind) -> Tensors {
     let each = |Line(name, count, shape): &Line| {
         let raw = Raw { kind, shape: shape.to_vec(), bytes: Vec::new() };
         let named = move |i: usize| (name.replace(".N.", &format!(".{i}.")), raw.clone());

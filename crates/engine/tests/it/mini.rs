@@ -23,6 +23,16 @@ pub(crate) struct Example {
 }
 
 impl Example {
+    /// Names of its style references.
+    pub(crate) fn styles(&self) -> &[String] {
+        &self.styles
+    }
+
+    /// The name of its content reference.
+    pub(crate) fn content(&self) -> Option<&str> {
+        self.content.as_deref()
+    }
+
     pub(crate) fn request(&self, content_size: u32) -> Request {
         Request {
             prompt: self.prompt.clone(),

@@ -25,7 +25,11 @@ use crate::commands::say;
 use crate::progress;
 
 pub(super) async fn run(args: &FetchArgs) -> anyhow::Result<()> {
-    let files = manifest::read(args.manifest.as_deref(), args.tier)?;
+    let files = if args.scorers {
+        manifest::scorers()?
+    } else {
+        manifest::read(args.manifest.as_deref(), args.tier)?
+    };
     if args.list {
         return list(&args.dir, &files);
     }

@@ -1,4 +1,5 @@
-//! The files that each tier needs, where they are published and where they go. The built-in list is `files.json`.
+//! The files that each tier needs, where they are published and where they go. The built-in list is `files.json`;
+//! `scorers.json` has the models that score pictures.
 
 use std::collections::HashSet;
 use std::path::{Component, Path};
@@ -10,6 +11,7 @@ use uso_engine::Tier;
 use super::digest::Digest;
 
 const BUILT_IN: &str = include_str!("files.json");
+const SCORERS: &str = include_str!("scorers.json");
 
 /// A file at the hub and its place in the model folder.
 #[derive(Debug, Deserialize)]
@@ -40,6 +42,11 @@ pub(super) fn read(list: Option<&Path>, tier: Tier) -> anyhow::Result<Vec<File>>
         .with_context(|| format!("cannot use the list of files {}", path.display()))
 }
 
+/// The files of the models that score pictures, which have no tiers.
+pub(super) fn scorers() -> anyhow::Result<Vec<File>> {
+    parse(SCORERS, Tier::Bf16)
+}
+
 fn parse(text: &str, tier: Tier) -> anyhow::Result<Vec<File>> {
     let mut files: Vec<File> = serde_json::from_str(text)?;
     files.retain(|file| file.tiers.as_ref().is_none_or(|tiers| tiers.contains(&tier)));
@@ -67,6 +74,8 @@ impl File {
 
 #[cfg(test)]
 mod tests {
+    use uso_engine::scorers::{FOLDER, ScorerKind};
+
     use super::*;
 
     #[test]
@@ -85,6 +94,17 @@ mod tests {
             assert_eq!(counts, [1, 1, 2, 1, 1], "{tier:?}");
             assert_eq!(weights("t5-xxl/"), if tier == Tier::Bf16 { 2 } else { 1 }, "{tier:?}");
             assert!(files.iter().all(|file| !file.path.ends_with(".bin")), "{tier:?}");
+        }
+    }
+
+    #[test]
+    fn every_scorer_has_a_file_that_the_engine_looks_for() {
+        let files = scorers().unwrap();
+        for kind in ScorerKind::ALL {
+            let place = format!("{FOLDER}{}/", kind.folder());
+            let weights = files.iter().filter_map(|file| file.to.strip_prefix(&place));
+            let weights: Vec<_> = weights.filter(|name| kind.files().contains(name)).collect();
+            assert_eq!(weights.len(), 1, "{kind}: {weights:?}");
         }
     }
 
