@@ -6,6 +6,8 @@ do
   local AT_WORK_MS = 60 * 1000
   -- Groups, and rows of one, that a claim looks at.
   local GROUPS, ROWS = 50, 20
+  -- How far from its front a row is looked for in a backlog, which may hold any number of other jobs.
+  local NEAR = 3000
 
   local function workers_key(root, batch) return root .. ':at_group:' .. batch end
 
@@ -30,7 +32,7 @@ do
     for _ = 1, ROWS do
       local id = redis.call('LPOP', list)
       if not id then break end
-      if redis.call('LREM', backlog, 1, id) == 1 then return id end
+      if redis.call('LPOS', backlog, id, 'MAXLEN', NEAR) and redis.call('LREM', backlog, 1, id) == 1 then return id end
     end
     if redis.call('EXISTS', list) == 0 then redis.call('ZREM', rows.groups_key(at.root, batch), group) end
     return nil

@@ -12,6 +12,9 @@ use crate::{BatchId, Error, JobId, JobView, Queue, Rejection};
 /// Longest name of a data set in bytes.
 pub const MAX_DATASET_NAME: usize = 200;
 
+/// Jobs that one call reads: more would hold Redis up.
+const VIEWS: usize = 100;
+
 /// What a data set may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -271,19 +274,19 @@ impl Queue {
     /// [`Error::Unreachable`], or [`Error::Unreadable`] for a broken record.
     pub async fn dataset_outcomes(&self, id: &BatchId, most: u64) -> Result<Vec<JobView>, Error> {
         let ids: Vec<Vec<u8>> = self.0.connection.call(&self.range(id, "dataset_outcomes", 0, most)).await?;
-        if ids.is_empty() {
-            return Ok(Vec::new());
+        let mut jobs = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(VIEWS) {
+            let mut command = self.function(id.shard(), "views");
+            for job in ids {
+                command.arg(job.as_slice());
+            }
+            for view in Reply::list(self.0.connection.call(&command).await?)?.rest() {
+                let mut view = Reply::list(view)?;
+                let job = JobId::read(id.shard(), &view.next::<Vec<u8>>()?)?;
+                jobs.push(JobView::read(job, view)?);
+            }
         }
-        let mut command = self.function(id.shard(), "views");
-        for job in &ids {
-            command.arg(job.as_slice());
-        }
-        let views = Reply::list(self.0.connection.call(&command).await?)?.rest().map(|view| {
-            let mut view = Reply::list(view)?;
-            let job = JobId::read(id.shard(), &view.next::<Vec<u8>>()?)?;
-            JobView::read(job, view)
-        });
-        views.collect()
+        Ok(jobs)
     }
 
     /// What became of rows, in order: 0 for one that has not ended, 1 for a picture, 2 for a failed one, 3 for another
