@@ -4,6 +4,8 @@ mod listing;
 mod long_keys;
 mod objects;
 mod tidy;
+mod turns;
+mod uploads;
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};

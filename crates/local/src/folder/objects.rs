@@ -1,6 +1,6 @@
-//! The objects of a folder: what s3s-fs serves, and three things that it does not. A key that no file can be
-//! named after lies under its digest; what is deleted leaves nothing behind; and a list reads no more than the
-//! folder that its prefix names.
+//! The objects of a folder: what s3s-fs serves, and what it does not. A key that no file can be named after lies under
+//! its digest; what is deleted leaves nothing behind; a list reads no more than the folder that its prefix names; of two
+//! writes that are to happen only if there is no object one is refused; and uploads in parts are listed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,8 @@ use s3s_fs::FileSystem;
 use super::listing::{self, Entry};
 use super::long_keys::{LongKeys, UPLOAD_ROOM};
 use super::tidy::Tidy;
+use super::turns::Turns;
+use super::uploads;
 
 /// Most entries of one page of a list.
 const PAGE: i32 = 1000;
@@ -22,6 +24,7 @@ pub(super) struct Objects {
     root: PathBuf,
     long: Arc<LongKeys>,
     tidy: Arc<Tidy>,
+    turns: Turns,
 }
 
 impl Objects {
@@ -29,7 +32,8 @@ impl Objects {
     pub(super) fn new(root: &Path) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let root = root.canonicalize()?;
         let files = FileSystem::new(&root).map_err(|error| format!("{error:?}"))?;
-        Ok(Self { files, long: Arc::new(LongKeys::read(&root)?), tidy: Arc::default(), root })
+        let long = Arc::new(LongKeys::read(&root)?);
+        Ok(Self { files, long, tidy: Arc::default(), turns: Turns::default(), root })
     }
 
     /// The key under which s3s-fs has an object.
@@ -49,6 +53,11 @@ impl Objects {
             blocking(move || long.note(&bucket, &key)).await?;
         }
         Ok(place)
+    }
+
+    /// s3s-fs would say of an upload that was ended that it is somebody else's.
+    fn check_upload(&self, id: &str) -> S3Result<()> {
+        if uploads::exists(&self.root, id) { Ok(()) } else { Err(s3_error!(NoSuchUpload)) }
     }
 
     fn bucket(&self, bucket: &str) -> PathBuf {
@@ -175,6 +184,10 @@ impl S3 for Objects {
         let bucket = request.input.bucket.clone();
         request.input.key = self.new_place(&bucket, &request.input.key, 0).await?;
         let _used = self.tidy.using(&self.bucket(&bucket).join(&request.input.key));
+        let _turn = match request.input.if_none_match {
+            Some(_) => Some(self.turns.take(&bucket, &request.input.key).await),
+            None => None,
+        };
         self.files.put_object(request).await
     }
 
@@ -275,6 +288,7 @@ impl S3 for Objects {
         &self,
         mut request: S3Request<UploadPartInput>,
     ) -> S3Result<S3Response<UploadPartOutput>> {
+        self.check_upload(&request.input.upload_id)?;
         request.input.key = self.place(&request.input.bucket, &request.input.key);
         self.files.upload_part(request).await
     }
@@ -291,8 +305,10 @@ impl S3 for Objects {
         &self,
         mut request: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        self.check_upload(&request.input.upload_id)?;
         request.input.key = self.place(&request.input.bucket, &request.input.key);
         let _used = self.tidy.using(&self.bucket(&request.input.bucket).join(&request.input.key));
+        let _turn = self.turns.take(&request.input.bucket, &request.input.key).await;
         self.files.complete_multipart_upload(request).await
     }
 
@@ -300,8 +316,23 @@ impl S3 for Objects {
         &self,
         mut request: S3Request<AbortMultipartUploadInput>,
     ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        self.check_upload(&request.input.upload_id)?;
         request.input.key = self.place(&request.input.bucket, &request.input.key);
         self.files.abort_multipart_upload(request).await
+    }
+
+    /// All of them on one page.
+    async fn list_multipart_uploads(
+        &self,
+        request: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+        let ListMultipartUploadsInput { bucket, prefix, .. } = request.input;
+        if !self.bucket(&bucket).is_dir() {
+            return Err(s3_error!(NoSuchBucket));
+        }
+        let (root, long) = (self.root.clone(), Arc::clone(&self.long));
+        let listed = blocking(move || uploads::list(&root, bucket, prefix, &long)).await?;
+        Ok(S3Response::new(listed))
     }
 }
 
