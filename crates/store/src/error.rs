@@ -71,6 +71,14 @@ pub enum Error {
         /// Key of the object.
         key: String,
     },
+    /// An object with this key is there, and it was to be written only if there was none.
+    #[error("there is an object s3://{bucket}/{key} already")]
+    Exists {
+        /// Bucket of the object.
+        bucket: String,
+        /// Key of the object.
+        key: String,
+    },
     /// The service could not be reached, or the connection was lost before it answered.
     #[error("the object store at {service} cannot be reached")]
     Unreachable {
@@ -199,6 +207,7 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::NotAnImage { .. }
             | Self::Changed { .. }
+            | Self::Exists { .. }
             | Self::Request { .. }
             | Self::Web(_) => true,
             Self::MissingBucket { .. }
@@ -291,6 +300,18 @@ fn announced(size: Option<u64>) -> String {
 
 fn looks_like(found: Option<&str>) -> String {
     found.map_or_else(String::new, |found| format!(": it looks like {found}"))
+}
+
+/// The same answer to a write that was to happen only if there is no such object. A conflict with another such write
+/// that is still under way is decided by a second try.
+pub(crate) fn conditional(error: Error, object: ObjectRef<'_>) -> Error {
+    match error {
+        Error::Refused { status: 412, .. } => {
+            Error::Exists { bucket: object.bucket.into(), key: object.key.unwrap_or_default().into() }
+        }
+        Error::Refused { object, code, status: status @ 409 } => Error::Busy { object, code, status },
+        other => other,
+    }
 }
 
 /// The object or the bucket that a call is about; shown as an S3 URI.

@@ -24,6 +24,7 @@ pub(crate) async fn conforms(endpoint: String) {
     what_is_old_is_deleted(&store).await;
     what_is_kept_is_young_and_the_same(&store).await;
     a_probe_tells_that_it_can_be_written_and_read(&store).await;
+    crate::large::conforms(&store).await;
     missing_things_are_named(&store).await;
     other_keys_are_denied(endpoint).await;
 }

@@ -5,6 +5,7 @@
 mod bounds;
 mod conformance;
 mod fixture;
+mod large;
 mod seaweed;
 mod sweep;
 mod web;
