@@ -26,6 +26,18 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A picture is not the one that was made: its size or its SHA-256 differs.
+    #[error("{object} is damaged: its sha256 is not the recorded one")]
+    Damaged {
+        /// Its key, or its name in a shard.
+        object: String,
+    },
+    /// Another object is where this one was to be.
+    #[error("there is another {object} already")]
+    Taken {
+        /// Its key.
+        object: String,
+    },
     /// A blocking task ended early.
     #[error("a task ended early: {0}")]
     Task(String),

@@ -1,0 +1,36 @@
+//! What is in a data set.
+
+use serde::{Deserialize, Serialize};
+
+use super::stats::{Counts, Stats};
+
+/// What is in a data set: `index.json`. What it does not list is no part of the data set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Index {
+    /// The batch that it was made from.
+    pub batch: String,
+    /// Rows of all shards.
+    pub rows: u64,
+    /// Size of all tars in bytes.
+    pub bytes: u64,
+    /// What is counted over all rows.
+    pub total: Counts,
+    /// The shards by number.
+    pub shards: Vec<Stats>,
+}
+
+impl Index {
+    /// The index of these shards.
+    pub fn of(batch: impl ToString, mut shards: Vec<Stats>) -> Self {
+        shards.sort_by_key(|shard| shard.shard);
+        let mut total = Counts::default();
+        shards.iter().for_each(|shard| total.merge(&shard.counts));
+        Self {
+            batch: batch.to_string(),
+            rows: shards.iter().map(|shard| shard.rows).sum(),
+            bytes: shards.iter().map(|shard| shard.bytes).sum(),
+            total,
+            shards,
+        }
+    }
+}

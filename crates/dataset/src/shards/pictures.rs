@@ -1,0 +1,74 @@
+//! Fetches the pictures of a shard: in order, several at once, within a bound of memory.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uso_queue::Output;
+use uso_store::Store;
+
+use crate::{Error, Outcome};
+
+/// Bytes of pictures that are fetched or wait to be written.
+const IN_FLIGHT: usize = 64 << 20;
+/// Pictures that are fetched at once.
+const AT_ONCE: usize = 16;
+/// What the bound is counted in: permits are few, pictures may be large.
+const UNIT: usize = 1024;
+
+/// A picture, and its share of the memory for as long as it is held.
+pub(super) struct Picture {
+    pub(super) outcome: Outcome,
+    pub(super) bytes: Bytes,
+    _share: OwnedSemaphorePermit,
+}
+
+/// The pictures of these outcomes, in their order.
+pub(super) fn pictures<'a>(
+    store: &'a Store,
+    outcomes: Vec<Outcome>,
+) -> impl Stream<Item = Result<Picture, Error>> + 'a {
+    let memory = Arc::new(Semaphore::new(IN_FLIGHT / UNIT));
+    // Shares are taken in the order of the pictures, before their fetches begin: the next one to be written always has
+    // its share, so they cannot wait for each other.
+    let shared = futures::stream::iter(outcomes).then(move |outcome| {
+        let memory = Arc::clone(&memory);
+        async move {
+            let bytes = outcome.output.as_ref().map_or(0, |output| output.bytes) as usize;
+            let share = bytes.div_ceil(UNIT).clamp(1, IN_FLIGHT / UNIT) as u32;
+            let share = memory.acquire_many_owned(share).await;
+            share.map(|share| (outcome, share)).map_err(|error| Error::Task(error.to_string()))
+        }
+    });
+    shared
+        .map(move |shared| async move {
+            let (outcome, share) = shared?;
+            let bytes = fetch(store, &outcome).await?;
+            Ok(Picture { outcome, bytes, _share: share })
+        })
+        .buffered(AT_ONCE)
+}
+
+async fn fetch(store: &Store, outcome: &Outcome) -> Result<Bytes, Error> {
+    let unreadable = |reason: &str| Error::Unreadable {
+        object: format!("the outcome of row {}", outcome.row),
+        reason: reason.to_owned(),
+    };
+    let output = outcome.output.as_ref().ok_or_else(|| unreadable("it has no picture"))?;
+    let key = key_of(store, &output.uri).ok_or_else(|| unreadable("its picture is not in our bucket"))?;
+    Ok(store.get(key).await?)
+}
+
+/// The key of an object of our bucket.
+pub(super) fn key_of<'a>(store: &Store, uri: &'a str) -> Option<&'a str> {
+    uri.strip_prefix("s3://")?.strip_prefix(store.config().bucket.as_str())?.strip_prefix('/')
+}
+
+/// All objects that a worker wrote for a picture.
+pub(super) fn objects_of<'a>(
+    output: &'a Output,
+    thumbnail: Option<&'a str>,
+) -> impl Iterator<Item = &'a str> {
+    [output.uri.as_str(), output.sidecar.as_str()].into_iter().chain(thumbnail)
+}

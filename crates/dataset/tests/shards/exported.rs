@@ -1,0 +1,65 @@
+//! Other layouts.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use uso_dataset::shards::{ExportLayout, export};
+use uso_dataset::{Error, Split};
+
+use crate::fixture::{dataset, json_at, picture, rows};
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn files(folder: &Path) -> usize {
+    std::fs::read_dir(folder).unwrap().count()
+}
+
+#[tokio::test]
+async fn an_image_folder_has_pictures_and_a_list() {
+    let (from, to) = (dataset(None), tempfile::tempdir().unwrap());
+    let rows = export(from.path(), to.path(), ExportLayout::ImageFolder).await.unwrap();
+    assert_eq!((rows, files(to.path())), (8, 9));
+    let list = lines(&to.path().join("metadata.jsonl"));
+    assert_eq!((&list[3]["file_name"], &list[3]["row"]), (&json!("cup-0003.png"), &json!(3)));
+    assert!(std::fs::read(to.path().join("cup-0003.png")).unwrap() == picture(3));
+}
+
+#[tokio::test]
+async fn each_side_of_a_split_is_a_folder() {
+    let split = Split { by: "key".into(), val: 0.5 };
+    let (from, to) = (dataset(Some(&split)), tempfile::tempdir().unwrap());
+    export(from.path(), to.path(), ExportLayout::ImageFolder).await.unwrap();
+    for side in ["train", "validation"] {
+        let list = lines(&to.path().join(side).join("metadata.jsonl"));
+        let count =
+            rows(0..8, Some(&split)).iter().filter(|row| row.0.split.as_deref() == Some(side)).count();
+        assert_eq!((list.len(), files(&to.path().join(side))), (count, count + 1));
+        assert!(list.iter().all(|row| row["split"] == side) && count > 0);
+    }
+}
+
+#[tokio::test]
+async fn plain_files_have_prompt_and_row_beside_them() {
+    let (from, to) = (dataset(None), tempfile::tempdir().unwrap());
+    let to = to.path().join("new");
+    assert_eq!(export(from.path(), &to, ExportLayout::Files).await.unwrap(), 8);
+    assert_eq!(files(&to), 24);
+    assert_eq!(std::fs::read_to_string(to.join("cup-0005.txt")).unwrap(), "a cup, number 5");
+    assert_eq!(json_at(&to.join("cup-0005.json")), serde_json::to_value(&rows(5..6, None)[0].0).unwrap());
+    let again = export(from.path(), &to, ExportLayout::Files).await.unwrap_err();
+    assert!(matches!(again, Error::File { .. }), "{again}");
+}
+
+#[tokio::test]
+async fn a_damaged_picture_is_not_exported() {
+    let (from, to) = (dataset(None), tempfile::tempdir().unwrap());
+    let tar = from.path().join("00000.tar");
+    let mut bytes = std::fs::read(&tar).unwrap();
+    bytes[512 + 60] ^= 1;
+    std::fs::write(tar, bytes).unwrap();
+    let error = export(from.path(), to.path(), ExportLayout::Files).await.unwrap_err();
+    assert!(error.to_string().starts_with("00000.tar: cup-0000.png is damaged"), "{error}");
+}
