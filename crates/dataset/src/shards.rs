@@ -17,6 +17,7 @@ mod export;
 mod finding;
 mod front_matter;
 mod index;
+mod list;
 mod orphans;
 mod pack;
 mod pictures;

@@ -78,3 +78,6 @@ pub(super) const COLUMNS: &[Column] = &[
     maybe("started_ms", Kind::Integer),
     always("finished_ms", Kind::Integer),
 ];
+
+/// Where a row's picture lies, for readers of ImageFolder.
+pub(super) static FILE_NAME: Column = always("file_name", Kind::Text);

@@ -1,8 +1,9 @@
 //! Writes a downloaded data set in other layouts.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
-use std::io::{BufWriter, Write as _};
+use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::index::Index;
+use super::list::List;
 use super::place::{Place, blocking};
 use super::row::Row;
 use super::samples::{Sample, each_sample};
@@ -19,7 +21,8 @@ use crate::{Error, layout};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExportLayout {
     /// ImageFolder of Hugging Face: pictures, and a `metadata.jsonl` with a row each. With a split, each side is a folder of
-    /// its own: `train` and `validation`.
+    /// its own, `train` and `validation`, with a `metadata.parquet`: readers refuse two lists whose types seem to differ
+    /// because a column is null in one of them.
     ImageFolder,
     /// Pictures, each with its prompt and its row beside it: `key.png`, `key.txt`, `key.json`.
     Files,
@@ -55,8 +58,8 @@ pub async fn export(from: &Path, to: &Path, layout: ExportLayout) -> Result<u64,
 struct Output {
     folder: PathBuf,
     layout: ExportLayout,
-    /// `metadata.jsonl` of each folder.
-    lists: BTreeMap<PathBuf, BufWriter<File>>,
+    /// The list of each folder.
+    lists: BTreeMap<PathBuf, List>,
     rows: u64,
 }
 
@@ -131,25 +134,26 @@ impl Output {
     }
 
     fn list(&mut self, folder: PathBuf, name: &str, row: &Row) -> Result<(), Error> {
-        let path = folder.join("metadata.jsonl");
-        let failed = |source| Error::File { path: path.display().to_string(), source };
+        let typed = folder != self.folder;
+        let failed = |path: &Path, source| Error::File { path: path.display().to_string(), source };
         let mut line = Map::from_iter([("file_name".to_owned(), Value::from(name))]);
         if let Ok(Value::Object(fields)) = serde_json::to_value(row) {
             line.extend(fields);
         }
         let list = match self.lists.entry(folder) {
-            std::collections::btree_map::Entry::Occupied(list) => list.into_mut(),
-            std::collections::btree_map::Entry::Vacant(place) => {
-                place.insert(BufWriter::new(File::create_new(&path).map_err(failed)?))
+            Entry::Occupied(list) => list.into_mut(),
+            Entry::Vacant(place) => {
+                let list = List::new(place.key(), typed).map_err(|error| failed(place.key(), error))?;
+                place.insert(list)
             }
         };
-        writeln!(list, "{}", Value::Object(line)).map_err(failed)
+        list.add(line.into()).map_err(|error| failed(&self.folder, error))
     }
 
     fn finish(self) -> Result<u64, Error> {
-        for (folder, mut list) in self.lists {
+        for (folder, list) in self.lists {
             let failed = |source| Error::File { path: folder.display().to_string(), source };
-            list.flush().map_err(failed)?;
+            list.finish().map_err(failed)?;
         }
         Ok(self.rows)
     }

@@ -35,27 +35,49 @@ pub fn write_row_file(rows: &[Row]) -> std::result::Result<Vec<u8>, Error> {
 }
 
 fn write(rows: &[Value]) -> Result<Vec<u8>> {
-    let properties = WriterProperties::builder()
-        // Not the library's version: the same rows are to give the same bytes for long.
-        .set_created_by("uso-fleet".into())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
-        .build();
     let mut file = Vec::new();
-    let schema = Arc::new(parse_message_type(&schema())?);
-    let mut writer = SerializedFileWriter::new(&mut file, schema, Arc::new(properties))?;
-    let mut group = writer.next_row_group()?;
-    for column in COLUMNS {
-        write_column(&mut group, rows, column)?;
-    }
-    group.close()?;
+    let mut writer = RowWriter::new(&mut file, COLUMNS.iter().collect())?;
+    writer.group(rows)?;
     writer.close()?;
     Ok(file)
 }
 
+/// Writes rows as Parquet, group by group.
+pub(super) struct RowWriter<W: Write + Send> {
+    columns: Vec<&'static Column>,
+    writer: SerializedFileWriter<W>,
+}
+
+impl<W: Write + Send> RowWriter<W> {
+    pub(super) fn new(file: W, columns: Vec<&'static Column>) -> Result<Self> {
+        let properties = WriterProperties::builder()
+            // Not the library's version: the same rows are to give the same bytes for long.
+            .set_created_by("uso-fleet".into())
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+            .build();
+        let schema = Arc::new(parse_message_type(&schema(&columns))?);
+        Ok(Self { columns, writer: SerializedFileWriter::new(file, schema, Arc::new(properties))? })
+    }
+
+    /// Writes some rows.
+    pub(super) fn group(&mut self, rows: &[Value]) -> Result<()> {
+        let mut group = self.writer.next_row_group()?;
+        for column in &self.columns {
+            write_column(&mut group, rows, column)?;
+        }
+        group.close().map(drop)
+    }
+
+    /// Ends the file.
+    pub(super) fn close(self) -> Result<()> {
+        self.writer.close().map(drop)
+    }
+}
+
 /// The columns in Parquet's own words.
-fn schema() -> String {
+fn schema(columns: &[&Column]) -> String {
     let mut text = "message row {".to_owned();
-    COLUMNS.iter().for_each(|column| declare(&mut text, column));
+    columns.iter().for_each(|column| declare(&mut text, column));
     text + "}"
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use parquet::file::reader::FileReader as _;
+use parquet::file::serialized_reader::SerializedFileReader;
 use serde_json::{Value, json};
 use uso_dataset::shards::{ExportLayout, export};
 use uso_dataset::{Error, Split};
@@ -33,11 +35,17 @@ async fn each_side_of_a_split_is_a_folder() {
     let (from, to) = (dataset(Some(&split)), tempfile::tempdir().unwrap());
     export(from.path(), to.path(), ExportLayout::ImageFolder).await.unwrap();
     for side in ["train", "validation"] {
-        let list = lines(&to.path().join(side).join("metadata.jsonl"));
-        let count =
-            rows(0..8, Some(&split)).iter().filter(|row| row.0.split.as_deref() == Some(side)).count();
-        assert_eq!((list.len(), files(&to.path().join(side))), (count, count + 1));
-        assert!(list.iter().all(|row| row["split"] == side) && count > 0);
+        let list = std::fs::File::open(to.path().join(side).join("metadata.parquet")).unwrap();
+        let list = SerializedFileReader::new(list).unwrap();
+        let keys: Vec<String> = list
+            .get_row_iter(None)
+            .unwrap()
+            .map(|row| row.unwrap().into_columns().remove(0).1.to_string())
+            .collect();
+        let own = rows(0..8, Some(&split)).into_iter().filter(|row| row.0.split.as_deref() == Some(side));
+        let own: Vec<String> = own.map(|row| format!("{:?}", row.0.file)).collect();
+        assert_eq!(keys, own);
+        assert!(files(&to.path().join(side)) == own.len() + 1 && !own.is_empty());
     }
 }
 
