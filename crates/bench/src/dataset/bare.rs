@@ -95,7 +95,7 @@ async fn pack_all(
         let row = made.recv().await;
         rows.extend(row);
         let is_full = rows.len() >= shard || (row.is_none() && !rows.is_empty());
-        if rows.len() % SEGMENT == 0 || is_full {
+        if is_full || (!rows.is_empty() && rows.len().is_multiple_of(SEGMENT)) {
             let outcomes = (rows.len() - 1) % SEGMENT + 1;
             let key = segment(number, (rows.len() - 1) / SEGMENT);
             store.put(&key, BINARY, noise(outcomes * OUTCOME)).await?;
