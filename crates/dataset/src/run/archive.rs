@@ -11,8 +11,9 @@ use crate::{Error, Outcome, Settings, layout};
 /// Outcomes of a segment.
 pub(super) const MOST: u64 = 500;
 
-/// For how long outcomes wait for others.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// For how long outcomes wait for others: a segment is written once and read twice, which a slow fleet would pay for each
+/// few rows.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const JSON_LINES: &str = "application/x-ndjson";
 

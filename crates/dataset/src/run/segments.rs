@@ -85,9 +85,16 @@ pub(super) async fn keys(
     first: u64,
     last: u64,
 ) -> Result<Vec<String>, Error> {
-    let segments = all(queue, batch, first).await?;
-    let within = segments.into_iter().take_while(|(number, _)| *number <= last);
-    Ok(within.map(|(number, segment)| layout::segment(batch, number, segment.fence)).collect())
+    let mut keys = Vec::new();
+    while first + (keys.len() as u64) <= last {
+        let from = first + keys.len() as u64;
+        let page = queue.dataset_segments(batch, from, PAGE.min(last - from + 1)).await?;
+        if page.is_empty() {
+            break;
+        }
+        keys.extend((from..).zip(page).map(|(number, one)| layout::segment(batch, number, one.fence)));
+    }
+    Ok(keys)
 }
 
 async fn all(queue: &Queue, batch: &BatchId, first: u64) -> Result<Vec<(u64, SegmentView)>, Error> {

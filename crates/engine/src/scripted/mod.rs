@@ -15,9 +15,8 @@ use crate::{CacheCounts, Engine, Error, Footprint, Image, LoraFile, Request, Ste
 /// Side of a preview in pixels.
 const PREVIEW_SIDE: u32 = 8;
 
-/// Bytes that a feature counts as, and how many features of prompts and references are remembered.
+/// Bytes that a feature counts as.
 const FEATURE_BYTES: u64 = 1 << 20;
-const FEATURES: u64 = 512;
 
 /// An engine without a model. Its pictures are noise, but they are a function of the request and of each step done once
 /// and in order, so that tests can check the result.
@@ -74,7 +73,7 @@ impl Scripted {
     pub fn new(script: Script) -> Self {
         let mut loras: Vec<LoraFile> = script.loras.iter().map(|name| lora(name)).collect();
         loras.sort_by(|a, b| a.name.cmp(&b.name));
-        let seen = Cache::new(FEATURES * FEATURE_BYTES);
+        let seen = Cache::new(script.cache);
         Self { script, begun: 0, alive: Arc::default(), seen, loras }
     }
 

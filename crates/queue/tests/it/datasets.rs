@@ -329,3 +329,31 @@ async fn a_row_that_came_back_is_taken_with_its_group_and_none_is_taken_twice() 
     second.complete(&output("a")).await.unwrap();
     assert!(fixture.claim_as(&one).await.is_none());
 }
+
+#[tokio::test]
+async fn an_index_that_a_late_process_may_have_written_is_written_again() {
+    let fixture = Fixture::start().await;
+    let id = dataset(&fixture, 1, Budget::default()).await;
+    let late = task(&fixture).await.unwrap();
+    feed(&late, &bulk(), 0, 1).await;
+    work(&fixture, true).await;
+    let closed = Archived { outcomes: 1, accepted: 1, closes: true, ..Archived::default() };
+    assert!(late.archived(0, &closed).await.unwrap());
+    let pack = task(&fixture).await.unwrap();
+    pack.intend(0, "digest").await.unwrap();
+    pack.commit(0, "digest", "{}").await.unwrap();
+    pack.cleared(0).await.unwrap();
+    fixture.set_clock(TERM * 2).await;
+    let next = task(&fixture).await.unwrap();
+    assert_eq!(next.kind, TaskKind::Run);
+    assert!(next.described(1).await.unwrap());
+    next.release().await.unwrap();
+    assert!(task(&fixture).await.is_none(), "it is finished");
+    assert!(!late.described(1).await.unwrap());
+    let again = task(&fixture).await.unwrap();
+    assert_eq!((again.batch, again.kind), (id, TaskKind::Run));
+    assert!(again.renew(TERM).await.unwrap().wanted);
+    assert!(again.described(1).await.unwrap());
+    again.release().await.unwrap();
+    assert!(task(&fixture).await.is_none());
+}
