@@ -28,8 +28,8 @@ pub use access::{
 pub use backoff::Backoff;
 pub use config::Config;
 pub use datasets::{
-    Archived, Budget, DatasetCreated, DatasetTask, DatasetView, Fed, Intent, MAX_DATASET_NAME, MAX_FED,
-    NewDataset, RowSubmission, SegmentView, ShardView, TaskKind, TaskState, TaskWish, Wait,
+    Archived, Budget, DatasetCreated, DatasetTask, DatasetView, Fed, Intent, MAX_FED, NewDataset,
+    RowSubmission, SegmentView, ShardView, TaskKind, TaskState, TaskWish, Wait,
 };
 pub use error::Error;
 pub use id::{BatchId, JobId, NotAnId, RowId};
@@ -45,7 +45,7 @@ pub use jobs::{
 };
 pub use limits::{EVENTS_KEPT, IDLE_FOR, KEY_LIFE, MAX_SESSIONS};
 pub use queue::Queue;
-pub use rejection::{MAX_JOBS, MAX_KEY, Rejection};
+pub use rejection::{MAX_DATASET_NAME, MAX_JOBS, MAX_KEY, Rejection};
 pub use schema::Time;
 pub use webhooks::{
     Attempt, ClaimedDelivery, DEFAULT_WEBHOOK, Delivery, Next, Webhook, WebhookSecret, WebhookShape,

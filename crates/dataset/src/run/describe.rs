@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use uso_queue::{DatasetTask, DatasetView, Queue};
 use uso_store::Store;
 
+use super::term::TERM;
+
 use crate::shards::{self, About, Licence};
 use crate::{Error, Settings};
 
@@ -41,7 +43,7 @@ pub(super) async fn describe(
         split: settings.split.clone(),
     };
     // Another process may have taken over while this one was stopped.
-    if !task.renew(super::runner::TERM).await?.held {
+    if !task.renew(TERM).await?.held {
         return Ok(());
     }
     shards::describe(store, &task.batch, &committed, &about).await?;

@@ -8,10 +8,8 @@ use uso_store::Store;
 use super::archive::{self, Archiver};
 use super::describe;
 use super::feed::{Feeder, Round};
+use super::term::TERM;
 use crate::{Error, Settings};
-
-/// How long the task is kept without being renewed.
-pub const TERM: Duration = Duration::from_secs(10);
 
 /// Pause of a round in which nothing could be done.
 const PAUSE: Duration = Duration::from_millis(100);
