@@ -102,7 +102,7 @@ pub(crate) async fn device(
         }
         Engine::Scripted(script) => {
             tracing::warn!(?script, "the scripted engine makes noise instead of pictures");
-            let script = script.clone();
+            let script = script.as_ref().clone();
             Ok(DeviceThread::start(move || Ok(Scripted::new(script.clone())), pace.sharing(), condition)
                 .await?)
         }

@@ -132,8 +132,8 @@ async fn chunks_of_rows_are_added_once_and_in_order() {
         let moved = problem(put_rows(&fixture, &id, from, &some).await, 409, "rows_moved").await;
         assert_eq!(moved["rows"], 4, "from {from}");
     }
-    let (one, two) =
-        tokio::join!(put_rows(&fixture, &id, 4, &rows(4, 6)), put_rows(&fixture, &id, 4, &rows(6, 8)));
+    let (some, others) = (rows(4, 6), rows(6, 8));
+    let (one, two) = tokio::join!(put_rows(&fixture, &id, 4, &some), put_rows(&fixture, &id, 4, &others));
     let mut statuses = [one.status().as_u16(), two.status().as_u16()];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 409]);

@@ -64,6 +64,7 @@ async fn stage(store: &Store, batch: &BatchId, rows: u64) -> anyhow::Result<Vec<
             let job = batch.job_of_row(row, 0).context("no such row")?;
             let stored = store.put(&output_key(&job, 1, "0.png"), "image/png", picture).await?;
             let output = Output {
+                thumbnail: None,
                 sidecar: stored.uri.clone(),
                 uri: stored.uri,
                 width: 64,

@@ -63,7 +63,7 @@ pub(crate) struct EngineArgs {
 #[derive(Clone)]
 pub(crate) enum Engine {
     Uso,
-    Scripted(Script),
+    Scripted(Box<Script>),
 }
 
 impl FromStr for Engine {
@@ -73,7 +73,10 @@ impl FromStr for Engine {
         let (name, script) = text.split_once(':').unwrap_or((text, ""));
         match name {
             "uso" if script.is_empty() => Ok(Self::Uso),
-            "scripted" => script.parse().map(Self::Scripted).map_err(|error: NotAScript| error.to_string()),
+            "scripted" => {
+                let script = script.parse().map_err(|error: NotAScript| error.to_string())?;
+                Ok(Self::Scripted(Box::new(script)))
+            }
             _ => Err("must be uso or scripted:...".into()),
         }
     }

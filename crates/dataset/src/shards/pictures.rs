@@ -6,7 +6,6 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
-use uso_queue::Output;
 use uso_store::Store;
 
 use crate::{Error, Outcome};
@@ -69,12 +68,4 @@ async fn fetch(store: &Store, outcome: &Outcome) -> Result<Bytes, Error> {
 /// The key of an object of our bucket.
 pub(super) fn key_of<'a>(store: &Store, uri: &'a str) -> Option<&'a str> {
     uri.strip_prefix("s3://")?.strip_prefix(store.config().bucket.as_str())?.strip_prefix('/')
-}
-
-/// All objects that a worker wrote for a picture.
-pub(super) fn objects_of<'a>(
-    output: &'a Output,
-    thumbnail: Option<&'a str>,
-) -> impl Iterator<Item = &'a str> {
-    [output.uri.as_str(), output.sidecar.as_str()].into_iter().chain(thumbnail)
 }

@@ -139,9 +139,9 @@ impl Job<'_> {
 
     async fn encode(&self, image: Image, text: PictureText) -> Result<Files, Error> {
         let (store, spec) = (self.context.store.clone(), self.lease.spec.clone());
-        let (id, fence) = (self.lease.id, self.lease.fence);
+        let (id, fence, of_row) = (self.lease.id, self.lease.fence, self.lease.row.is_some());
         let encode = tokio::task::spawn_blocking(move || {
-            Files::encode(&store, &image, &spec, &text, |name| output_key(&id, fence, name))
+            Files::encode(&store, &image, &spec, &text, of_row, |name| output_key(&id, fence, name))
         });
         encode.await.map_err(|error| Error::Task(error.to_string()))?
     }
