@@ -49,7 +49,8 @@ impl Maker {
     }
 
     async fn worker(&self, engine: &str) -> Process {
-        self.fleet.worker_with(&["--allow-test-engine", "--engine", engine], &[("USO_LOG", "error")]).await
+        let log = std::env::var("USO_CHAOS_LOG").unwrap_or_else(|_| "off".into());
+        self.fleet.worker_with(&["--allow-test-engine", "--engine", engine], &[("USO_LOG", &log)]).await
     }
 
     /// Kills a worker; another takes its place.
