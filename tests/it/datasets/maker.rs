@@ -8,7 +8,7 @@ use uso_dataset::rows::{Checker, Chunk, Options, RawRow, Row};
 use uso_dataset::run::ChunkEntry;
 use uso_dataset::shards::{Expected, Known, Place, find_orphans, verify};
 use uso_dataset::{Settings, layout};
-use uso_queue::{BatchId, Budget, DatasetView, Defaults, NewDataset, Queue};
+use uso_queue::{BatchCounts, BatchId, Budget, DatasetView, Defaults, NewDataset, Queue};
 use uso_store::hexadecimal_sha256;
 
 use crate::fleet::Fleet;
@@ -49,7 +49,8 @@ impl Maker {
     }
 
     async fn worker(&self, engine: &str) -> Process {
-        self.fleet.worker_with(&["--allow-test-engine", "--engine", engine], &[("USO_LOG", "error")]).await
+        let log = std::env::var("USO_CHAOS_LOG").unwrap_or_else(|_| "off".into());
+        self.fleet.worker_with(&["--allow-test-engine", "--engine", engine], &[("USO_LOG", &log)]).await
     }
 
     /// Kills a worker; another takes its place.
@@ -96,13 +97,14 @@ impl Maker {
     }
 
     pub(crate) async fn until_settled(&self, batch: &BatchId, rows: u64) {
-        self.until(batch, |view| view.archived + view.waiting >= rows).await;
+        self.until(batch, |view, _| view.archived + view.waiting >= rows).await;
     }
 
     /// Waits until nothing is left to do.
     pub(crate) async fn until_made(&self, batch: &BatchId) {
-        self.until(batch, |view| {
-            view.cursor >= view.sealed
+        self.until(batch, |view, counts| {
+            counts.queued + counts.running == 0
+                && view.cursor >= view.sealed
                 && view.waiting == 0
                 && view.open_rows == 0
                 && view.packed == view.shards
@@ -111,13 +113,13 @@ impl Maker {
         .await;
     }
 
-    async fn until(&self, batch: &BatchId, reached: impl Fn(&DatasetView) -> bool) {
+    async fn until(&self, batch: &BatchId, reached: impl Fn(&DatasetView, &BatchCounts) -> bool) {
         let began = Instant::now();
         loop {
-            let now = tokio::join!(self.queue.dataset(batch), self.queue.batch(batch));
-            if let (Ok(Some(view)), Ok(Some(of))) = now {
-                let at_rest = of.counts.queued + of.counts.running == 0;
-                if reached(&view) && (view.archived < view.rows || at_rest) {
+            // In this order: what ends in between waits in the view.
+            let now = (self.queue.batch(batch).await, self.queue.dataset(batch).await);
+            if let (Ok(Some(of)), Ok(Some(view))) = now {
+                if reached(&view, &of.counts) {
                     return;
                 }
                 assert!(began.elapsed() < 2 * PATIENCE, "it does not get there: {view:?} {:?}", of.counts);

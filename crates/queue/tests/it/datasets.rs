@@ -79,6 +79,9 @@ async fn a_row_goes_from_the_store_to_a_segment_and_leaves_nothing_but_two_bits(
     assert!(fixture.queue.view(&lease.id).await.unwrap().is_none());
     assert!(fixture.queue.dataset_outcomes(&id, 10).await.unwrap().is_empty());
     assert_eq!(fixture.queue.row_notes(&id, 0, 5).await.unwrap(), [1, 2, 0, 0, 0]);
+    for rows in 1..5 {
+        assert_eq!(fixture.queue.row_notes(&id, 1, rows).await.unwrap()[0], 2, "{rows} rows");
+    }
     let kept: Vec<String> = fixture.raw(&["KEYS", "{uso:0}:j:*"]).await.unwrap_or_default();
     assert!(kept.len() <= 1, "only the third row's job is left: {kept:?}");
 
