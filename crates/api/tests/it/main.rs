@@ -13,6 +13,7 @@ mod estimate;
 mod events;
 mod fixture;
 mod fleet;
+mod gate;
 mod health;
 mod idempotency;
 mod jobs;

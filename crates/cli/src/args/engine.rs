@@ -57,6 +57,10 @@ pub(crate) struct EngineArgs {
     /// Folder of LoRAs for FLUX that jobs may ask for, by file name without .safetensors.
     #[arg(long, env = "USO_LORA_FOLDER", value_name = "DIR")]
     pub(crate) lora_folder: Option<PathBuf>,
+    /// Folder of scorers that jobs may ask for, as `uso model fetch --scorers` makes it, or `bundled` for the bundled
+    /// model's own. They stay in host memory.
+    #[arg(long, env = "USO_SCORERS", value_name = "DIR")]
+    pub(crate) scorers: Option<PathBuf>,
 }
 
 /// The engine that generates pictures.

@@ -69,6 +69,8 @@ fn segment(mut outcomes: Vec<Outcome>, view: &DatasetView, settings: &Settings) 
             archived.bytes += output.bytes;
             archived.device_ms += output.receipt.device_ms;
         }
+        // Pictures that were not good enough have cost the device, too.
+        archived.device_ms += outcome.error.as_ref().and_then(|error| error.device_ms).unwrap_or_default();
         archived.closes = view.open_rows + archived.accepted >= u64::from(settings.shard_rows.max(1))
             || view.open_bytes + archived.bytes >= settings.shard_bytes;
         if archived.closes {

@@ -45,6 +45,8 @@ pub struct Script {
     pub selftest_fails: bool,
     /// Names of the LoRAs that requests may ask for.
     pub loras: Vec<String>,
+    /// Names of the scorers that jobs may ask for; their scores are made up, see [`score`](super::score).
+    pub scorers: Vec<String>,
 }
 
 impl Default for Script {
@@ -70,6 +72,7 @@ impl Default for Script {
             crowd: None,
             selftest_fails: false,
             loras: Vec::new(),
+            scorers: Vec::new(),
         }
     }
 }
@@ -79,7 +82,7 @@ impl Default for Script {
 #[error(
     "{0:?} is not one of encode=, step=, decode=, preview= with a time like 40ms; fail=, panic=, nan=, flat=, oom=, \
      hang= with a share like 0.1; memory=, kept=, working=, cache= with bytes like 512M; crowd=, seed=, size= with a number; \
-     loras= with names like a+b; selftest=fail"
+     loras=, scorers= with names like a+b; selftest=fail"
 )]
 pub struct NotAScript(String);
 
@@ -118,6 +121,7 @@ impl Script {
             "cache" => self.cache = bytes(value)?,
             "crowd" => self.crowd = Some(value.parse().ok()?),
             "loras" => self.loras = value.split('+').map(str::to_owned).collect(),
+            "scorers" => self.scorers = value.split('+').map(str::to_owned).collect(),
             "selftest" if value == "fail" => self.selftest_fails = true,
             _ => return None,
         }

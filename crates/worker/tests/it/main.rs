@@ -4,6 +4,7 @@
 
 mod files;
 mod fixture;
+mod gate;
 mod hand_back;
 mod heartbeat;
 mod life;
