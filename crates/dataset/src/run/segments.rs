@@ -23,6 +23,8 @@ pub struct OutcomeFilter {
 pub struct OutcomePage {
     /// The outcomes, the newest last.
     pub outcomes: Vec<Outcome>,
+    /// The segment that each of them is in.
+    pub segments: Vec<u64>,
     /// From where the next page goes on; none if this is the last for now.
     pub next: Option<(u64, u64)>,
 }
@@ -72,6 +74,7 @@ pub async fn page_of_outcomes(
             }
             if filter.state.is_none_or(|state| state == outcome.state) {
                 page.outcomes.push(outcome);
+                page.segments.push(number);
             }
         }
     }
