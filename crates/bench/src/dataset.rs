@@ -13,6 +13,7 @@ mod plan;
 mod requests;
 mod road;
 mod sizes;
+mod task;
 
 use clap::Args;
 

@@ -9,6 +9,7 @@ mod feed;
 mod pack;
 mod runner;
 mod segments;
+mod sweep;
 mod term;
 
 pub use chunks::{ChunkEntry, Chunks};

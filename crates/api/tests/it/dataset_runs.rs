@@ -80,7 +80,8 @@ async fn rows_are_queued_once_started_and_end_in_files() {
     fixture.complete(&first).await;
     fixture.complete(&second).await;
     let failed = next_job(&fixture).await;
-    let failure = Failure { code: "broke".into(), message: "it broke".into(), retryable: false };
+    let failure =
+        Failure { code: "broke".into(), message: "it broke".into(), retryable: false, device_ms: None };
     failed.fail(&failure).await.unwrap();
     let is_described = async || {
         let index = fixture.store.head(&format!("datasets/{id}/index.json")).await.unwrap();

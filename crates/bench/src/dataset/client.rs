@@ -1,20 +1,10 @@
 //! One process of a measurement.
 
-use std::path::PathBuf;
-
 use clap::Args;
-use serde::{Deserialize, Serialize};
 
 use super::plan;
+use super::task::Task;
 use crate::client::tell;
-
-/// A task, as one process tells it to another.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Task {
-    /// Plans a manifest.
-    Plan { file: PathBuf },
-}
 
 #[derive(Args)]
 pub(crate) struct ClientArgs {

@@ -65,6 +65,7 @@ async fn stage(store: &Store, batch: &BatchId, rows: u64) -> anyhow::Result<Vec<
             let stored = store.put(&output_key(&job, 1, "0.png"), "image/png", picture).await?;
             let output = Output {
                 thumbnail: None,
+                scores: None,
                 sidecar: stored.uri.clone(),
                 uri: stored.uri,
                 width: 64,

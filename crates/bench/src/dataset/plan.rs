@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use uso_dataset::rows::{Checker, Fleet, Kind, Manifest, Options, Planner, REQUESTS_PER_PICTURE};
 use uso_queue::Defaults;
 
-use super::client::Task;
 use super::sizes::Sizes;
+use super::task::Task;
 use crate::client;
 use crate::cores::Cores;
 use crate::figure::{Figure, Findings, Goal, Row, written};

@@ -5,8 +5,8 @@ use uso_queue::{DatasetTask, DatasetView, Fed, JobSpec, MAX_FED, Queue, RowSubmi
 use uso_store::Store;
 
 use super::chunks::Chunks;
-use crate::Error;
 use crate::rows::Row;
+use crate::{Error, Settings};
 
 /// Rows that wait at least, and at most.
 const WINDOW: (u64, u64) = (1000, 10_000);
@@ -54,6 +54,7 @@ impl Feeder {
         store: &Store,
         task: &DatasetTask,
         view: &DatasetView,
+        settings: &Settings,
         queued: u64,
     ) -> Result<Round, Error> {
         // Rows for which there is no room are not even sent.
@@ -73,12 +74,18 @@ impl Feeder {
         let Some((_, rows)) = &self.at_hand else { return Ok(Round::Waits) };
         let to = (first + rows.len() as u64).min(view.sealed);
         let wanted = wanted(queue, task, view, to, room).await?;
-        let submissions: Vec<_> = wanted
+        let rows: Vec<_> = wanted
             .iter()
             .filter_map(|row| {
                 let Row { key, job, .. } = rows.get((row - first) as usize)?;
-                Some(RowSubmission { row: *row, key, group: group_of(job), spec: job })
+                let mut job = job.clone();
+                settings.complete(&mut job);
+                Some((*row, key, job))
             })
+            .collect();
+        let submissions: Vec<_> = rows
+            .iter()
+            .map(|(row, key, spec)| RowSubmission { row: *row, key, group: group_of(spec), spec })
             .collect();
         // Rows behind the last of these come with the next call.
         let to = if submissions.len() == room { wanted.last().map_or(to, |row| row + 1) } else { to };

@@ -3,7 +3,7 @@
 use uso_queue::{DatasetTask, Intent, Queue};
 use uso_store::Store;
 
-use super::segments;
+use super::{segments, sweep};
 use crate::shards::{self, Shard};
 use crate::{Error, Settings};
 
@@ -20,6 +20,7 @@ pub async fn pack(queue: &Queue, store: &Store, task: &DatasetTask, number: u32)
     let settings = Settings::read(&view.settings)?;
     let segments = segments::keys(queue, &task.batch, shard.first, shard.last).await?;
     if shard.committed.is_none() {
+        sweep::end_uploads(store, &task.batch, number).await?;
         let made = Shard { batch: task.batch, number, segments: segments.clone(), split: settings.split };
         if !commit(store, task, &made).await? {
             return Ok(());

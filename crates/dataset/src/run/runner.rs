@@ -8,6 +8,7 @@ use uso_store::Store;
 use super::archive::{self, Archiver};
 use super::describe;
 use super::feed::{Feeder, Round};
+use super::sweep;
 use super::term::TERM;
 use crate::{Error, Settings};
 
@@ -36,7 +37,7 @@ pub async fn run(queue: &Queue, store: &Store, task: &DatasetTask) -> Result<(),
         let Some((view, counts)) = look(queue, task).await? else { return Ok(task.release().await?) };
         let settings = Settings::read(&view.settings)?;
         feeder.pace(pace.rows_a_second(view.archived + view.waiting));
-        let fed = feeder.feed(queue, store, task, &view, counts.queued).await?;
+        let fed = feeder.feed(queue, store, task, &view, &settings, counts.queued).await?;
         let is_last = counts.queued + counts.running == 0 && !is_feedable(&view);
         let archived = archiver.archive(queue, store, task, &view, &settings, is_last).await?;
         if fed == Round::Lost || archived.is_none() {
@@ -53,6 +54,9 @@ pub async fn run(queue: &Queue, store: &Store, task: &DatasetTask) -> Result<(),
         let is_packed = view.packed == view.shards && is_last;
         if view.packed > view.described && (is_packed || described.elapsed() > DESCRIBE_EVERY) {
             describe::describe(queue, store, task, &view, &settings).await?;
+            if is_packed {
+                sweep::sweep(queue, store, task, &view).await?;
+            }
             described = Instant::now();
             continue;
         }
