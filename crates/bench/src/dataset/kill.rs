@@ -147,7 +147,7 @@ async fn holder_now(fleet: &Fleet, workers: &[Child], task: &str) -> anyhow::Res
     for (id, _, report) in fleet.queue.workers().await? {
         let name = id.as_bytes();
         let holds = |lease: &&Vec<u8>| lease.windows(name.len()).any(|part| part == name);
-        if leases.iter().any(|lease| holds(lease)) {
+        if leases.iter().any(holds) {
             return Ok(workers.iter().position(|worker| worker.id() == Some(report.pid)));
         }
     }
