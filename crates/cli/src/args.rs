@@ -1,6 +1,7 @@
 //! The commands and options of the command line.
 
 mod access;
+mod batch;
 mod engine;
 mod file_format;
 mod keys;
@@ -19,6 +20,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use uso_engine::PositionShift;
 
 pub(crate) use access::{AccessArgs, buckets};
+pub(crate) use batch::*;
 pub(crate) use engine::{Engine, EngineArgs, ModelArgs};
 pub(crate) use file_format::FormatArgs;
 pub(crate) use keys::{CreateKeyArgs, KeysArgs, KeysCommand};
@@ -61,6 +63,8 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// Submit a job to a running fleet and save its picture.
     Submit(SubmitArgs),
+    /// Overnight data sets: create them from a manifest or a grid, watch, download and verify them.
+    Batch(BatchArgs),
     /// Load the queue's functions into Redis.
     Migrate(MigrateArgs),
     /// Inspect and control the queue. Connects to Redis directly, so it works while the API is down.

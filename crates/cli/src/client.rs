@@ -1,13 +1,20 @@
 //! A client of the fleet's API.
 
+mod batches;
+mod refused;
+
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use futures::StreamExt as _;
-use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use uso_store::PictureKind;
+
+pub(crate) use self::batches::{RowId, Sent};
+pub(crate) use self::refused::{BadLine, Refused};
+use crate::patience::{Failure, Patience};
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -37,6 +44,11 @@ impl Client {
     /// Uploads a file; gives the source that names it in a job.
     pub(crate) async fn upload(&self, path: &Path) -> anyhow::Result<String> {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        self.upload_bytes(path, bytes).await
+    }
+
+    /// Uploads what a file holds; gives the source that names it in a job.
+    pub(crate) async fn upload_bytes(&self, path: &Path, bytes: Vec<u8>) -> anyhow::Result<String> {
         let kind = PictureKind::of_bytes(&bytes)
             .with_context(|| format!("{} is not a png, jpeg or webp image", path.display()))?;
         let asked = json!({ "content_type": kind.media_type(), "bytes": bytes.len() });
@@ -48,10 +60,10 @@ impl Client {
         for (name, value) in upload["headers"].as_object().into_iter().flatten() {
             put = put.header(name, value.as_str().unwrap_or_default());
         }
-        let put = put.body(bytes).send().await.context("the upload failed")?;
-        if !put.status().is_success() {
-            bail!("the upload of {} was refused: {}", path.display(), put.status());
-        }
+        let put = put.body(bytes).send().await.and_then(Response::error_for_status);
+        // The link is signed, so the error must not show it.
+        put.map_err(reqwest::Error::without_url)
+            .with_context(|| format!("the upload of {} failed", path.display()))?;
         Ok(source.to_owned())
     }
 
@@ -99,9 +111,51 @@ impl Client {
         Ok(())
     }
 
-    async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+    /// Posts what may take up to `most` to be answered.
+    pub(crate) async fn post_slowly(
+        &self,
+        path: &str,
+        body: &Value,
+        most: Duration,
+    ) -> anyhow::Result<Value> {
+        // The usual client gives up on silence.
+        let patient = reqwest::Client::builder().connect_timeout(CONNECT).timeout(most).build()?;
+        let slow = Self { http: patient, base: self.base.clone(), key: self.key.clone() };
+        slow.post(path, body).await
+    }
+
+    /// A request for a presigned link, which gets no key.
+    pub(crate) fn link(&self, url: &str) -> RequestBuilder {
+        self.http.get(url)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let answer = self.request(Method::GET, path).send().await;
+        Ok(self.accepted(answer).await?.json().await?)
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let answer = self.request(Method::POST, path).json(body).send().await;
         Ok(self.accepted(answer).await?.json().await?)
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let answer = self.request(Method::PUT, path).json(body).send().await;
+        Ok(self.accepted(answer).await?.json().await?)
+    }
+
+    /// Asks again after a pause if it fails for now, up to seven times in a row. Only for what is safe to repeat.
+    pub(crate) async fn patiently<T>(
+        &self,
+        mut ask: impl AsyncFnMut() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let mut patience = Patience::default();
+        loop {
+            match ask().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => patience.wait(failure(error)).await?,
+            }
+        }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -121,32 +175,23 @@ impl Client {
         if answer.status().is_success() {
             return Ok(answer);
         }
-        let status = answer.status();
-        let is_problem = answer
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|media_type| media_type.as_bytes().starts_with(b"application/problem+json"));
-        let problem: Value = if is_problem { answer.json().await? } else { json!({}) };
-        bail!("{}", explain(status, &problem))
+        Err(anyhow!(Refused::read(answer).await))
     }
 }
 
-/// A problem document as text, with one line for each bad field.
-fn explain(status: StatusCode, problem: &Value) -> String {
-    let fields = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
-    match (fields, problem["detail"].as_str()) {
-        ([], Some(detail)) if status == StatusCode::UNAUTHORIZED => {
-            format!("{detail}; give a key with --api-key or USO_API_KEY ({status})")
-        }
-        ([], Some(detail)) => format!("{detail} ({status})"),
-        ([], None) => format!("the API answered {status}"),
-        (fields, _) => {
-            let line = |error: &Value| {
-                let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
-                format!("\n  {}: {}", text("pointer").trim_start_matches('/'), text("message"))
-            };
-            format!("the request was refused:{}", fields.iter().map(line).collect::<String>())
-        }
+/// Whether the same request may succeed after a pause.
+fn failure(error: anyhow::Error) -> Failure {
+    if let Some(refused) = error.downcast_ref::<Refused>() {
+        return match refused.is_passing() {
+            true => Failure::Passing { pause: refused.pause, error },
+            false => Failure::Final(error),
+        };
+    }
+    let may_pass = |status: StatusCode| status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+    let of_http = error.chain().find_map(|cause| cause.downcast_ref::<reqwest::Error>());
+    match of_http.is_some_and(|error| !error.is_builder() && error.status().is_none_or(may_pass)) {
+        true => Failure::passing(error),
+        false => Failure::Final(error),
     }
 }
 
@@ -174,19 +219,5 @@ mod tests {
             ("5-0", "progress", &3.into())
         );
         assert!(Event::parse(":\n\n").is_none());
-    }
-
-    #[test]
-    fn each_bad_field_has_a_line() {
-        let problem = json!({ "detail": "2 fields are not as they must be", "errors": [
-            { "pointer": "/steps", "message": "101 is not within 1 to 100" },
-            { "pointer": "/styles/0", "message": "must be a string" },
-        ]});
-        let text = explain(StatusCode::UNPROCESSABLE_ENTITY, &problem);
-        assert_eq!(
-            text,
-            "the request was refused:\n  steps: 101 is not within 1 to 100\n  styles/0: must be a string"
-        );
-        assert_eq!(explain(StatusCode::BAD_GATEWAY, &json!({})), "the API answered 502 Bad Gateway");
     }
 }

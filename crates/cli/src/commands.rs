@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod batch;
 pub(crate) mod generate;
 pub(crate) mod keys;
 pub(crate) mod migrate;

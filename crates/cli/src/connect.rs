@@ -64,6 +64,13 @@ pub(crate) async fn api(
 
 /// Connects to the store and makes its bucket if it is missing.
 pub(crate) async fn store(args: &S3Args, credentials: Option<Credentials>) -> anyhow::Result<Store> {
+    let store = existing_store(args, credentials).await?;
+    store.ensure_bucket().await?;
+    Ok(store)
+}
+
+/// Connects to the store, and makes nothing there.
+pub(crate) async fn existing_store(args: &S3Args, credentials: Option<Credentials>) -> anyhow::Result<Store> {
     let config = uso_store::Config {
         endpoint: args.endpoint(),
         public_endpoint: args.s3_public_endpoint.clone(),
@@ -74,9 +81,7 @@ pub(crate) async fn store(args: &S3Args, credentials: Option<Credentials>) -> an
         credentials,
         ..uso_store::Config::default()
     };
-    let store = Store::connect(config).await?;
-    store.ensure_bucket().await?;
-    Ok(store)
+    Ok(Store::connect(config).await?)
 }
 
 /// Starts an engine on its own thread and loads its model.

@@ -6,6 +6,7 @@ mod commands;
 mod connect;
 mod environment;
 mod health;
+mod patience;
 mod progress;
 mod setup;
 mod shutdown;
@@ -68,6 +69,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Serve(args) => commands::serve::run(args).await,
             Command::Work(args) => commands::work::run(args).await,
             Command::Submit(args) => commands::submit::run(args).await,
+            Command::Batch(args) => Box::pin(commands::batch::run(args)).await,
             Command::Migrate(args) => commands::migrate::run(args).await,
             Command::Queue(args) => commands::queue::run(args).await,
             Command::Keys(args) => commands::keys::run(args).await,

@@ -196,7 +196,7 @@ pub(crate) enum DeadCommand {
 #[derive(Clone, Copy)]
 pub(crate) struct Limit<T>(pub(crate) Option<T>);
 
-fn limit<T: FromStr>(text: &str) -> Result<Limit<T>, String> {
+pub(super) fn limit<T: FromStr>(text: &str) -> Result<Limit<T>, String> {
     if text == "none" {
         return Ok(Limit(None));
     }

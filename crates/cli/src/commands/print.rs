@@ -12,6 +12,11 @@ pub(super) fn safe(text: &str) -> String {
     text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'")
 }
 
+/// The text with everything escaped that is not a visible character, line by line.
+pub(super) fn safe_lines(text: &str) -> String {
+    text.lines().map(safe).collect::<Vec<_>>().join("\n")
+}
+
 /// A JSON document in which everything that is not a visible character is escaped the JSON way.
 pub(super) fn json(document: &impl Serialize) -> anyhow::Result<String> {
     let mut text = String::new();

@@ -72,6 +72,9 @@ impl Rules {
     /// Checks a row. Fills in what it leaves open: class `bulk`, a key from a hash of what it asks for, a seed from a
     /// hash of its key; so the same row always gives the same job.
     ///
+    /// A row may bring its `digest`, unless unknown fields go into its metadata: whoever has uploaded a row's pictures knows
+    /// what they hold, while each upload of a picture has another name.
+    ///
     /// # Errors
     /// All that is wrong with the row.
     pub fn read(&self, raw: RawRow) -> Result<Row, BadRow> {
@@ -82,6 +85,7 @@ impl Rules {
             unknown_to_metadata(&mut fields, &mut faults);
         }
         let given = take_key(&mut fields, &mut faults);
+        let brought = take_digest(&mut fields, &mut faults);
         let mut asked = Vec::with_capacity(256);
         write_asked(&fields, &mut asked);
         let content_hash: [u8; 32] = Sha256::digest(&asked).into();
@@ -99,7 +103,9 @@ impl Rules {
         }
         add_labels(&mut fields, labels, &mut faults);
         match JobSpec::parse(&Value::Object(fields), &self.defaults) {
-            Ok(job) if faults.is_empty() => Ok(Row { line, key, digest, group, job }),
+            Ok(job) if faults.is_empty() => {
+                Ok(Row { line, key, digest: brought.unwrap_or(digest), group, job })
+            }
             Ok(_) => Err(BadRow { line, faults }),
             Err(others) => {
                 faults.extend(others);
@@ -169,6 +175,12 @@ fn take_key(fields: &mut Map<String, Value>, faults: &mut Vec<FieldError>) -> Op
             None
         }
     }
+}
+
+/// The digest that the row brings, if it brings one.
+fn take_digest(fields: &mut Map<String, Value>, faults: &mut Vec<FieldError>) -> Option<Digest> {
+    let digest = serde_json::from_value(fields.remove("digest")?);
+    digest.map_err(|error| faults.push(fault("/digest", "invalid_digest", error.to_string()))).ok()
 }
 
 fn add_labels(fields: &mut Map<String, Value>, labels: Map<String, Value>, faults: &mut Vec<FieldError>) {

@@ -6,7 +6,6 @@ mod download;
 mod hub;
 mod manifest;
 mod part;
-mod patience;
 mod token;
 
 use std::path::Path;

@@ -29,6 +29,17 @@ fn what_a_row_leaves_open_is_filled_in_the_same_way_each_time() {
 }
 
 #[test]
+fn a_row_may_bring_its_digest() {
+    let digest = "000102030405060708090a0b0c0d0e0f";
+    let plain = check(json!({ "prompt": "a fox" })).unwrap();
+    let brought = check(json!({ "prompt": "a fox", "digest": digest })).unwrap();
+    assert_eq!(brought.digest.to_string(), digest);
+    assert_eq!(Row { digest: plain.digest, ..brought }, plain);
+    let bad = check(json!({ "prompt": "a fox", "digest": "12" })).unwrap_err();
+    assert_eq!(bad, [("/digest".to_owned(), "invalid_digest")]);
+}
+
+#[test]
 fn all_faults_of_a_row_are_named() {
     let bad = check(json!({
         "key": "a.b", "prompt": 7, "content": "fox.png", "styles": ["s3://a/b", 5], "width": 8, "colour": "red",

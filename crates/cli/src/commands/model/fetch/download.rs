@@ -8,7 +8,7 @@ use indicatif::{DecimalBytes, ProgressBar};
 use super::hub::{Hub, Remote};
 use super::manifest::File;
 use super::part::Part;
-use super::patience::{Failure, Patience};
+use crate::patience::{Failure, Patience};
 use crate::progress;
 
 /// Downloads a file into its place.

@@ -12,8 +12,8 @@ use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url};
 
 use super::digest::Digest;
 use super::manifest::File;
-use super::patience::{Failure, Patience};
 use super::token::Token;
+use crate::patience::{Failure, Patience};
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);

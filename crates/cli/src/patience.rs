@@ -12,7 +12,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const MOST_FAILURES: u32 = 8;
 
 /// Why a request failed.
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The same request may succeed after a pause, which the server may have named.
     Passing { error: Error, pause: Option<Duration> },
     /// The same request would fail again.
@@ -20,7 +20,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn passing(error: Error) -> Self {
+    pub(crate) fn passing(error: Error) -> Self {
         Self::Passing { error, pause: None }
     }
 }
@@ -48,13 +48,13 @@ impl From<reqwest::Error> for Failure {
 
 /// Counts failures in a row.
 #[derive(Default)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     failures: u32,
 }
 
 impl Patience {
     /// Waits until the next try is due, or gives the failure back as an error.
-    pub(super) async fn wait(&mut self, failure: Failure) -> anyhow::Result<()> {
+    pub(crate) async fn wait(&mut self, failure: Failure) -> anyhow::Result<()> {
         let (error, pause) = match failure {
             Failure::Passing { error, pause } => (error, pause),
             Failure::Final(error) => return Err(error),
@@ -70,7 +70,7 @@ impl Patience {
     }
 
     /// Forgets earlier failures after progress was made.
-    pub(super) fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         self.failures = 0;
     }
 }

@@ -1,0 +1,56 @@
+//! `uso batch pause`, `resume`, `cancel`, `retry-failed` and `budget`.
+
+use serde_json::{Value, json};
+
+use super::Batches;
+use super::list::describe;
+use crate::args::{BudgetArgs, Limit};
+
+impl Batches {
+    /// Asks for something that changes the whole batch, and prints the batch.
+    pub(super) async fn control(&self, batch: &str, operation: &str) -> anyhow::Result<()> {
+        let id = self.id(batch).await?;
+        self.client.post(&format!("/v1/batches/{id}/{operation}"), &json!({})).await?;
+        self.print(&id).await
+    }
+
+    pub(super) async fn budget(&self, args: BudgetArgs) -> anyhow::Result<()> {
+        let id = self.id(&args.which.batch).await?;
+        if args.max_pictures.is_some() || args.max_device_seconds.is_some() {
+            let view = self.view(&id).await?;
+            let budget = changed(&view["dataset"]["budget"], args.max_pictures, args.max_device_seconds);
+            self.client.put(&format!("/v1/batches/{id}/budget"), &budget).await?;
+        }
+        self.print(&id).await
+    }
+
+    async fn print(&self, id: &str) -> anyhow::Result<()> {
+        let view = self.view(id).await?;
+        self.answer(&view, &describe(&view)?)
+    }
+}
+
+/// A budget with the limits that were given; the others stay.
+fn changed(budget: &Value, pictures: Option<Limit<u64>>, seconds: Option<Limit<u64>>) -> Value {
+    let limit =
+        |given: Option<Limit<u64>>, name: &str| given.map_or(budget[name].clone(), |limit| json!(limit.0));
+    json!({ "pictures": limit(pictures, "pictures"), "device_seconds": limit(seconds, "device_seconds") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_are_not_given_stay() {
+        let budget = json!({ "pictures": 5, "device_seconds": 60 });
+        assert_eq!(
+            changed(&budget, Some(Limit(None)), None),
+            json!({ "pictures": null, "device_seconds": 60 })
+        );
+        assert_eq!(
+            changed(&budget, None, Some(Limit(Some(9)))),
+            json!({ "pictures": 5, "device_seconds": 9 })
+        );
+    }
+}

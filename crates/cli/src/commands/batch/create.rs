@@ -1,0 +1,173 @@
+//! `uso batch create`: rows are checked here, their pictures uploaded once each, and what is there already is passed
+//! over, so that the same command again goes on where it ended.
+
+mod bad_rows;
+mod compare;
+mod fleet;
+mod input;
+mod local;
+mod new_rows;
+mod plan;
+mod remote;
+mod send;
+mod uploads;
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::{Value, json};
+use uso_dataset::Error;
+
+use self::bad_rows::BadRows;
+use self::compare::{Comparison, compare};
+use self::fleet::FleetFacts;
+use self::input::Input;
+use self::send::{Ended, Sender};
+use super::{Batches, print};
+use crate::args::{CreateBatchArgs, OnBad};
+
+/// How often it compares anew because somebody else adds other rows at the same time.
+const MOST_COMPARISONS: u32 = 5;
+
+/// What became of the rows.
+#[derive(Default)]
+struct Added {
+    /// Rows that the batch had already.
+    same: u64,
+    /// Rows that were added.
+    new: u64,
+    /// Rows of the batch that the manifest does not name.
+    missing: u64,
+    /// Keys of the first of them.
+    named: Vec<String>,
+    /// Rows of the batch now.
+    rows: u64,
+}
+
+impl Batches {
+    pub(super) async fn create(&self, args: CreateBatchArgs) -> anyhow::Result<()> {
+        ensure!(!args.replace, "--replace is not there yet: give the data set another --name");
+        let name = match &args.name {
+            Some(name) => name.clone(),
+            None => stem(&args.manifest)?,
+        };
+        if args.manifest.starts_with("s3://") || args.manifest.starts_with("upload:") {
+            ensure!(!args.plan, "the fleet reads this manifest itself; only a local one can be planned");
+            return self.create_remotely(&args, &name).await;
+        }
+        let fleet = match self.facts().await {
+            Ok(fleet) => fleet,
+            // A plan needs no fleet.
+            Err(error) if args.plan => FleetFacts::unknown(&format!("{error:#}")),
+            Err(error) => return Err(error),
+        };
+        let input = Arc::new(Input::open(&args, &fleet)?);
+        if args.plan {
+            return self.plan(&args, input, &fleet).await;
+        }
+        let bad = check(&input).await?;
+        if args.on_bad == OnBad::Fail && bad.count > 0 {
+            bail!("{bad}nothing was started; --on-bad skip leaves bad rows out");
+        }
+        let batch = self.client.post("/v1/batches", &request(&args, &name)).await?;
+        let id = batch["id"].as_str().context("the API's answer has no id")?.to_owned();
+        let mut sender = Sender::new(&self.client, &id, args.on_bad == OnBad::Skip, bad);
+        let added = self.add(&mut sender, &id, &input).await?;
+        let bad = std::mem::take(&mut sender.bad);
+        self.client.patiently(async || self.client.start_batch(&id, added.rows).await).await?;
+        self.tell(&args, &batch, &id, &added, &bad)
+    }
+
+    /// Adds the rows that the batch does not have.
+    async fn add(&self, sender: &mut Sender<'_>, id: &str, input: &Arc<Input>) -> anyhow::Result<Added> {
+        for _ in 0..MOST_COMPARISONS {
+            let compared = compare(&self.client, id, input).await?;
+            let Comparison { rows, chunks, same, missing, new, changed, named } = compared;
+            ensure!(
+                changed.count == 0,
+                "{changed}{} rows ask for something else than before; nothing was added. Give them other keys, or the \
+                 data set another --name",
+                changed.count
+            );
+            sender.begin(rows, chunks);
+            if sender.send(input, new).await? == Ended::AllThere {
+                let new = sender.rows - rows - sender.passed;
+                return Ok(Added { same: same + sender.passed, new, missing, named, rows: sender.rows });
+            }
+        }
+        bail!("somebody else adds other rows to this data set at the same time; try again when that is over")
+    }
+
+    fn tell(
+        &self,
+        args: &CreateBatchArgs,
+        batch: &Value,
+        id: &str,
+        added: &Added,
+        bad: &BadRows,
+    ) -> anyhow::Result<()> {
+        let Added { same, new, missing, named, rows } = added;
+        let mut text = format!("{id}: {rows} rows are started; {new} are new, {same} were there\n");
+        for key in named {
+            text.push_str(&format!("row {key} is no longer in the manifest; it stays in the data set\n"));
+        }
+        if *missing > named.len() as u64 {
+            text.push_str(&format!("{missing} rows in all are no longer in the manifest\n"));
+        }
+        if bad.count > 0 {
+            text.push_str(&format!("{bad}{} bad rows are left out\n", bad.count));
+        }
+        let budget = args.max_pictures.or(args.max_device_seconds);
+        if batch["fresh"] == false && budget.is_some() {
+            text.push_str("the budget stays as it was; `uso batch budget` changes it\n");
+        }
+        let document = json!({
+            "id": id, "fresh": batch["fresh"], "rows": rows, "new": new, "same": same, "missing": missing, "missing_rows": named,
+            "bad": bad.count, "bad_rows": bad.first,
+        });
+        self.answer(&document, &print::safe_lines(&text))
+    }
+}
+
+/// Reads all rows, and gives those that are bad.
+async fn check(input: &Arc<Input>) -> anyhow::Result<BadRows> {
+    let input = input.clone();
+    let check = move || {
+        let mut bad = BadRows::new(input.place());
+        input.each_row(|row| {
+            if let Err(row) = row {
+                bad.add(row);
+            }
+            Ok::<(), Error>(())
+        })?;
+        anyhow::Ok(bad)
+    };
+    tokio::task::spawn_blocking(check).await?
+}
+
+/// The request that makes the data set.
+fn request(args: &CreateBatchArgs, name: &str) -> Value {
+    let mut dataset = json!({ "name": name });
+    if let Some(rows) = args.shard_rows {
+        dataset["shard_rows"] = rows.into();
+    }
+    if let Some(bytes) = args.shard_bytes {
+        dataset["shard_bytes"] = bytes.into();
+    }
+    if let (Some(by), Some(val)) = (&args.split_by, args.split_val) {
+        dataset["split"] = json!({ "by": by, "val": val });
+    }
+    let budget = json!({ "pictures": args.max_pictures, "device_seconds": args.max_device_seconds });
+    json!({ "dataset": dataset, "budget": budget })
+}
+
+/// A file's name without its folder and its ending.
+fn stem(manifest: &str) -> anyhow::Result<String> {
+    let file = manifest.rsplit(['/', ':']).next().unwrap_or_default();
+    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+    ensure!(!stem.is_empty(), "the manifest's name gives no name for the data set; use --name");
+    Ok(print::safe(stem))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! The rows of a local manifest or grid.
+
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::Context as _;
+use uso_dataset::Error;
+use uso_dataset::rows::{BadRow, Checker, Grid, Kind, MAX_GRID, Manifest, Options, Row};
+use uso_queue::Defaults;
+
+use super::fleet::FleetFacts;
+use super::local::LocalPictures;
+use crate::args::{CreateBatchArgs, ManifestKind, Unknown};
+
+/// The rows of a local manifest or grid. They are read anew each time, and never held all at once.
+pub(super) struct Input {
+    path: PathBuf,
+    kind: ManifestKind,
+    options: Options,
+    defaults: Defaults,
+    pictures: Arc<LocalPictures>,
+}
+
+impl Input {
+    pub(super) fn open(args: &CreateBatchArgs, fleet: &FleetFacts) -> anyhow::Result<Self> {
+        let path = PathBuf::from(&args.manifest);
+        let kind = args.kind.or_else(|| kind_of(&path)).with_context(|| {
+            format!(
+                "{}: say what it is with --kind, or name it .jsonl, .ndjson, .csv, .parquet, .json (USO's evaluation), \
+                 .yaml or .yml (a grid)",
+                path.display()
+            )
+        })?;
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        Ok(Self {
+            path,
+            kind,
+            options: Options { unknown_to_metadata: args.unknown == Unknown::Metadata },
+            defaults: fleet.defaults.clone(),
+            pictures: Arc::new(LocalPictures::new(folder, fleet.max_bytes)),
+        })
+    }
+
+    /// What a row's number counts.
+    pub(super) fn place(&self) -> &'static str {
+        match self.kind {
+            ManifestKind::Jsonl | ManifestKind::Csv => "line",
+            ManifestKind::Parquet | ManifestKind::Evaluation | ManifestKind::Grid => "row",
+        }
+    }
+
+    pub(super) fn pictures(&self) -> &LocalPictures {
+        &self.pictures
+    }
+
+    /// Reads and checks all rows from the first on. Blocks.
+    ///
+    /// # Errors
+    /// If it cannot be read to its end; what `sink` returns ends it too.
+    pub(super) fn each_row(
+        &self,
+        sink: impl FnMut(Result<Row, BadRow>) -> Result<(), Error>,
+    ) -> anyhow::Result<()> {
+        let pictures = self.pictures.clone();
+        let mut checker = Checker::new(self.defaults.clone(), self.options)
+            .with_references(move |text| pictures.resolve(text));
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        checker.check_all(&mut self.manifest()?, threads, sink)?;
+        Ok(())
+    }
+
+    fn manifest(&self) -> anyhow::Result<Manifest> {
+        let kind = match self.kind {
+            ManifestKind::Jsonl => Kind::Jsonl,
+            ManifestKind::Csv => Kind::Csv,
+            ManifestKind::Parquet => Kind::Parquet,
+            ManifestKind::Evaluation => Kind::Evaluation,
+            ManifestKind::Grid => return Ok(self.grid()?.into()),
+        };
+        Ok(Manifest::open(&self.path, Some(kind))?)
+    }
+
+    fn grid(&self) -> anyhow::Result<Grid> {
+        let path = self.path.display();
+        let size = std::fs::metadata(&self.path).with_context(|| format!("cannot read {path}"))?.len();
+        anyhow::ensure!(size <= MAX_GRID as u64, "{path} is longer than {MAX_GRID} bytes");
+        let text = std::fs::read_to_string(&self.path).with_context(|| format!("cannot read {path}"))?;
+        Grid::parse(&text).with_context(|| path.to_string())
+    }
+}
+
+fn kind_of(path: &Path) -> Option<ManifestKind> {
+    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        "yaml" | "yml" => return Some(ManifestKind::Grid),
+        _ => {}
+    }
+    Some(match Kind::of(path)? {
+        Kind::Jsonl => ManifestKind::Jsonl,
+        Kind::Csv => ManifestKind::Csv,
+        Kind::Parquet => ManifestKind::Parquet,
+        Kind::Evaluation => ManifestKind::Evaluation,
+    })
+}

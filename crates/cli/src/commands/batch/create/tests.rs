@@ -1,0 +1,266 @@
+//! Creating data sets against a small API that keeps rows as the real one does.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path as At, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use clap::Parser as _;
+use serde_json::{Map, Value, json};
+use uso_dataset::rows::{Checker, Options, RawRow, Row};
+use uso_queue::Defaults;
+
+use super::*;
+use crate::args::{BatchCommand, Cli, Command};
+use crate::client::Client;
+
+/// What the API keeps.
+#[derive(Default)]
+struct Kept {
+    chunks: Vec<Vec<Row>>,
+    started: u64,
+    uploads: u64,
+    address: String,
+}
+
+type Shared = State<Arc<Mutex<Kept>>>;
+
+fn body(value: Value) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], value.to_string()).into_response()
+}
+
+fn refusal(status: StatusCode, value: Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], value.to_string()).into_response()
+}
+
+impl Kept {
+    fn rows(&self) -> u64 {
+        self.chunks.iter().map(|chunk| chunk.len() as u64).sum()
+    }
+
+    fn keys(&self) -> Vec<String> {
+        self.chunks.iter().flatten().map(|row| row.key.clone()).collect()
+    }
+}
+
+async fn capabilities() -> Response {
+    body(json!({
+        "defaults": { "width": 64, "height": 64, "steps": 8, "guidance": 4.0, "content_size": 64 },
+        "limits": { "step_cache": [0.0, 0.0], "upload_bytes": 1000 },
+    }))
+}
+
+async fn add(State(kept): Shared, Query(query): Query<Map<String, Value>>, rows: Bytes) -> Response {
+    let mut checker = Checker::new(Defaults::default(), Options::default());
+    let lines = rows.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let rows: Vec<Row> = (1..)
+        .zip(lines)
+        .map(|(line, text)| {
+            let fields = serde_json::from_slice(text).unwrap();
+            checker.check(RawRow { line, fields, labels: Map::new() }).unwrap()
+        })
+        .collect();
+    assert!((1..=1000).contains(&rows.len()), "{}", rows.len());
+    if let Some(row) = rows.iter().find(|row| row.job.prompt == "forbidden") {
+        let pointer = format!("/{}/prompt", row.line);
+        let errors = json!([{ "pointer": pointer, "code": "c", "message": "is forbidden here" }]);
+        return refusal(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            json!({ "code": "invalid_fields", "errors": errors }),
+        );
+    }
+    let mut kept = kept.lock().unwrap();
+    if query["from"].as_str().unwrap().parse() != Ok(kept.rows()) {
+        return refusal(StatusCode::CONFLICT, json!({ "code": "rows_moved", "rows": kept.rows() }));
+    }
+    kept.chunks.push(rows);
+    body(json!({ "rows": kept.rows() }))
+}
+
+async fn chunk(State(kept): Shared, At(number): At<usize>) -> Response {
+    let kept = kept.lock().unwrap();
+    let Some(rows) = kept.chunks.get(number) else { return refusal(StatusCode::NOT_FOUND, json!({})) };
+    let line = |row: &Row| json!({ "key": row.key, "digest": row.digest }).to_string() + "\n";
+    rows.iter().map(line).collect::<String>().into_response()
+}
+
+async fn start(State(kept): Shared, bytes: Bytes) -> Response {
+    let asked: Value = serde_json::from_slice(&bytes).unwrap();
+    kept.lock().unwrap().started = asked["rows"].as_u64().unwrap();
+    body(json!({}))
+}
+
+async fn upload(State(kept): Shared) -> Response {
+    let mut kept = kept.lock().unwrap();
+    kept.uploads += 1;
+    let id = format!("01890a5d-ac96-774b-bcce-{:012}", kept.uploads);
+    body(json!({ "url": format!("{}/put", kept.address), "source": format!("upload:{id}"), "headers": {} }))
+}
+
+/// Serves the API; gives its address and what it keeps.
+async fn api() -> (String, Arc<Mutex<Kept>>) {
+    let kept = Arc::<Mutex<Kept>>::default();
+    let routes = Router::new()
+        .route("/v1/capabilities", get(capabilities))
+        .route("/v1/batches", post(|| async { body(json!({ "id": "0-a", "fresh": true, "rows": 0 })) }))
+        .route("/v1/batches/0-a/rows", put(add))
+        .route("/v1/batches/0-a/chunks/{number}", get(chunk))
+        .route("/v1/batches/0-a/start", post(start))
+        .route("/v1/uploads", post(upload))
+        .route("/put", put(|| async {}))
+        .with_state(kept.clone());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    kept.lock().unwrap().address = address.clone();
+    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    (address, kept)
+}
+
+async fn create(address: &str, manifest: &Path, more: &[&str]) -> anyhow::Result<()> {
+    let said = ["uso", "batch", "create", manifest.to_str().unwrap(), "--api", address];
+    let cli = Cli::parse_from(said.iter().chain(more));
+    let Command::Batch(args) = cli.command else { panic!("another command") };
+    let BatchCommand::Create(create) = args.command else { panic!("another command") };
+    let batches = Batches { client: Client::new(address, None)?, json: true };
+    batches.create(*create).await
+}
+
+fn manifest(folder: &Path, rows: impl Iterator<Item = Value>) -> std::path::PathBuf {
+    let path = folder.join("foxes.jsonl");
+    std::fs::write(&path, rows.map(|row| row.to_string() + "\n").collect::<String>()).unwrap();
+    path
+}
+
+fn prompts(count: u64) -> impl Iterator<Item = Value> {
+    (0..count).map(|number| json!({ "prompt": format!("fox {number}"), "key": format!("fox-{number}") }))
+}
+
+#[tokio::test]
+async fn rows_are_sent_once_and_new_ones_are_added() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, kept) = api().await;
+    create(&address, &manifest(folder.path(), prompts(2500)), &[]).await.unwrap();
+    let sizes = |kept: &Kept| kept.chunks.iter().map(Vec::len).collect::<Vec<_>>();
+    assert_eq!(sizes(&kept.lock().unwrap()), [1000, 1000, 500]);
+    create(&address, &manifest(folder.path(), prompts(2500)), &[]).await.unwrap();
+    assert_eq!((kept.lock().unwrap().rows(), kept.lock().unwrap().started), (2500, 2500));
+
+    let more = json!({ "prompt": "first", "key": "first" });
+    create(&address, &manifest(folder.path(), std::iter::once(more).chain(prompts(2501))), &[])
+        .await
+        .unwrap();
+    let kept = kept.lock().unwrap();
+    assert_eq!((sizes(&kept), kept.started), (vec![1000, 1000, 500, 2], 2502));
+    assert_eq!(kept.keys()[2500..], ["first", "fox-2500"]);
+}
+
+#[tokio::test]
+async fn what_was_interrupted_goes_on_where_it_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, kept) = api().await;
+    let manifest = manifest(folder.path(), prompts(2500));
+    create(&address, &manifest, &[]).await.unwrap();
+    let expected = kept.lock().unwrap().keys();
+    kept.lock().unwrap().chunks.truncate(1);
+    kept.lock().unwrap().started = 0;
+    create(&address, &manifest, &[]).await.unwrap();
+    assert_eq!((kept.lock().unwrap().keys(), kept.lock().unwrap().started), (expected, 2500));
+}
+
+#[tokio::test]
+async fn changed_rows_are_refused_and_nothing_is_added() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, kept) = api().await;
+    create(&address, &manifest(folder.path(), prompts(3)), &[]).await.unwrap();
+    let changed = json!({ "prompt": "another fox", "key": "fox-1" });
+    let rows = std::iter::once(changed).chain(prompts(5).skip(2));
+    let refused = create(&address, &manifest(folder.path(), rows), &[]).await.unwrap_err().to_string();
+    assert!(
+        refused.starts_with("line 1: row fox-1 asks for something else than before\n1 rows"),
+        "{refused}"
+    );
+    assert_eq!(kept.lock().unwrap().rows(), 3);
+}
+
+#[tokio::test]
+async fn a_bad_row_starts_nothing_unless_bad_rows_are_skipped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, kept) = api().await;
+    let bad = [json!({ "prompt": "a", "steps": 0 }), json!({ "prompt": "forbidden" })];
+    let refused = create(&address, &manifest(folder.path(), prompts(2).chain(bad.clone())), &[]).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.starts_with("line 3: steps: 0 is not within 1 to 100\nnothing was started"), "{refused}");
+    let refused = create(&address, &manifest(folder.path(), prompts(2).chain(bad[1..].to_vec())), &[]).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.starts_with("line 3: prompt: is forbidden here\nnothing was started"), "{refused}");
+    assert_eq!((kept.lock().unwrap().rows(), kept.lock().unwrap().started), (0, 0));
+
+    let manifest = manifest(folder.path(), bad.into_iter().chain(prompts(2)));
+    create(&address, &manifest, &["--on-bad", "skip"]).await.unwrap();
+    assert_eq!(
+        (kept.lock().unwrap().keys(), kept.lock().unwrap().started),
+        (vec!["fox-0".to_owned(), "fox-1".to_owned()], 2)
+    );
+}
+
+#[tokio::test]
+async fn two_at_once_make_the_same_data_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, kept) = api().await;
+    let manifest = manifest(folder.path(), prompts(4500));
+    let (one, other) = tokio::join!(create(&address, &manifest, &[]), create(&address, &manifest, &[]));
+    one.and(other).unwrap();
+    let kept = kept.lock().unwrap();
+    let expected: Vec<String> = (0..4500).map(|number| format!("fox-{number}")).collect();
+    assert_eq!((kept.keys(), kept.started), (expected, 4500));
+}
+
+#[tokio::test]
+async fn a_picture_is_uploaded_once_and_its_content_is_what_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, kept) = api().await;
+    let picture = |name: &str, more: &[u8]| {
+        std::fs::write(folder.path().join(name), [b"\x89PNG\r\n\x1a\n", more].concat()).unwrap();
+    };
+    picture("fox.png", b"fox");
+    picture("copy.png", b"fox");
+    let rows = || {
+        let row = |seed: u64, name: &str| json!({ "content": name, "seed": seed, "key": format!("{name}-{seed}").replace('.', "_") });
+        (0..1000).map(move |seed| row(seed, "fox.png")).chain([row(0, "copy.png")])
+    };
+    create(&address, &manifest(folder.path(), rows()), &[]).await.unwrap();
+    assert_eq!((kept.lock().unwrap().rows(), kept.lock().unwrap().uploads), (1001, 1));
+    let first = kept.lock().unwrap().chunks.concat();
+    assert!(first.iter().all(|row| row.job.content == first[0].job.content));
+
+    // Without what was uploaded before, the rows are the same.
+    create(&address, &manifest(folder.path(), rows()), &[]).await.unwrap();
+    assert_eq!((kept.lock().unwrap().rows(), kept.lock().unwrap().uploads), (1001, 1));
+    kept.lock().unwrap().chunks.clear();
+    create(&address, &manifest(folder.path(), rows()), &[]).await.unwrap();
+    let again = kept.lock().unwrap().chunks.concat();
+    let ids = |rows: &[Row]| rows.iter().map(|row| (row.key.clone(), row.digest)).collect::<Vec<_>>();
+    assert_eq!(ids(&again), ids(&first));
+    assert_ne!(again[0].job.content, first[0].job.content, "it is another upload");
+
+    picture("fox.png", b"another fox");
+    let refused = create(&address, &manifest(folder.path(), rows()), &[]).await.unwrap_err().to_string();
+    assert!(refused.contains("and 900 more changed rows\n1000 rows ask for something else"), "{refused}");
+}
+
+#[test]
+fn a_data_set_is_called_as_its_manifest() {
+    for (manifest, name) in [
+        ("foxes.jsonl", "foxes"),
+        ("a/b/foxes.v2.csv", "foxes.v2"),
+        ("s3://bucket/sets/foxes.parquet", "foxes"),
+        ("foxes", "foxes"),
+    ] {
+        assert_eq!(stem(manifest).unwrap(), name);
+    }
+    assert!(stem("folder/").is_err());
+}

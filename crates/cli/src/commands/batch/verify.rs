@@ -1,0 +1,85 @@
+//! `uso batch verify` and `export`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use indicatif::DecimalBytes;
+use serde_json::json;
+use uso_dataset::shards::{self, Expected, ExportLayout, Finding, Place, Progress};
+use uso_queue::{BatchId, Queue};
+
+use crate::args::{ExportArgs, LayoutName, VerifyBatchArgs};
+use crate::commands::{print, say};
+use crate::{connect, progress};
+
+/// Rows that one call to the queue asks for.
+const PAGE: u64 = 100_000;
+/// What the queue notes of a row that became a picture.
+const PICTURE: u8 = 1;
+
+/// Reads a data set back and prints what is wrong with it.
+pub(super) async fn verify(args: VerifyBatchArgs, as_json: bool) -> anyhow::Result<()> {
+    let folder = Path::new(&args.target);
+    let (place, expected) = match args.target.parse::<BatchId>() {
+        _ if folder.is_dir() => (Place::Folder(folder.to_owned()), Expected::Unknown),
+        Ok(id) => in_fleet(&args, &id).await?,
+        Err(_) => bail!("there is no folder {}, and it is no id of a data set", args.target),
+    };
+    let (bar, mut last) = (progress::bar(0), None);
+    let seen = |now: Progress| {
+        bar.set_length(now.of);
+        bar.set_position(now.shards);
+        last = Some(now);
+    };
+    let findings = shards::verify(&place, &expected, seen).await?;
+    bar.finish_and_clear();
+    report(&findings, last, as_json)
+}
+
+/// Where a data set lies in the store, and which rows it should have.
+async fn in_fleet(args: &VerifyBatchArgs, id: &BatchId) -> anyhow::Result<(Place, Expected)> {
+    let url = args.redis.as_ref().context("no Redis is given: use --redis or set USO_REDIS")?;
+    let queue = Queue::connect(args.options.config(url)).await?;
+    let rows = queue.dataset(id).await?.with_context(|| format!("there is no data set {id}"))?.rows;
+    let mut expected = BTreeSet::new();
+    for first in (0..rows).step_by(PAGE as usize) {
+        let notes = queue.row_notes(id, first, PAGE.min(rows - first)).await?;
+        expected.extend((first..).zip(notes).filter(|(_, note)| *note == PICTURE).map(|(row, _)| row));
+    }
+    let store = connect::existing_store(&args.s3, None).await?;
+    Ok((Place::of_batch(store, id), Expected::Rows(expected)))
+}
+
+fn report(findings: &[Finding], read: Option<Progress>, as_json: bool) -> anyhow::Result<()> {
+    let Progress { shards, rows, bytes, .. } =
+        read.unwrap_or(Progress { shards: 0, of: 0, rows: 0, bytes: 0 });
+    let texts: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    let what = format!("{shards} shards, {rows} rows, {}", DecimalBytes(bytes));
+    if as_json {
+        let document = json!({ "shards": shards, "rows": rows, "bytes": bytes, "findings": texts });
+        say(&print::json(&document)?)?;
+    } else if findings.is_empty() {
+        say(&format!("{what}: nothing is wrong"))?;
+    } else {
+        say(&print::safe_lines(&texts.join("\n")))?;
+    }
+    match findings.len() {
+        0 => Ok(()),
+        1 => bail!("{what}: 1 thing is wrong"),
+        many => bail!("{what}: {many} things are wrong"),
+    }
+}
+
+/// Writes a pulled data set in another layout.
+pub(super) async fn export(args: &ExportArgs, as_json: bool) -> anyhow::Result<()> {
+    let layout = match args.layout {
+        LayoutName::Imagefolder => ExportLayout::ImageFolder,
+        LayoutName::Files => ExportLayout::Files,
+    };
+    let rows = shards::export(&args.dir, &args.out, layout).await?;
+    if as_json {
+        return say(&print::json(&json!({ "rows": rows, "folder": args.out }))?);
+    }
+    say(&format!("{}: {rows} rows", args.out.display()))
+}
