@@ -4,6 +4,7 @@
 
 mod chaos;
 mod datasets;
+mod evaluate;
 mod faults;
 mod fleet;
 mod hub;

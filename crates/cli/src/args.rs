@@ -3,6 +3,7 @@
 mod access;
 mod batch;
 mod engine;
+mod evaluate;
 mod file_format;
 mod keys;
 mod model;
@@ -22,6 +23,7 @@ use uso_engine::PositionShift;
 pub(crate) use access::{AccessArgs, buckets};
 pub(crate) use batch::*;
 pub(crate) use engine::{Engine, EngineArgs, ModelArgs};
+pub(crate) use evaluate::{EvaluateArgs, ScorersFrom, SuitePictureArgs};
 pub(crate) use file_format::FormatArgs;
 pub(crate) use keys::{CreateKeyArgs, KeysArgs, KeysCommand};
 pub(crate) use model::{FetchArgs, HUGGING_FACE, InspectArgs, ModelCommand, PackArgs, PlanArgs};
@@ -65,6 +67,8 @@ pub(crate) enum Command {
     Submit(SubmitArgs),
     /// Overnight data sets: create them from a manifest or a grid, watch, download and verify them.
     Batch(BatchArgs),
+    /// Have a fleet make the pictures of an evaluation suite, score them, and compare with the published figures.
+    Evaluate(EvaluateArgs),
     /// Load the queue's functions into Redis.
     Migrate(MigrateArgs),
     /// Inspect and control the queue. Connects to Redis directly, so it works while the API is down.

@@ -1,6 +1,7 @@
 //! A client of the fleet's API.
 
 mod batches;
+mod jobs;
 mod refused;
 
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod batch;
+pub(crate) mod evaluate;
 pub(crate) mod generate;
 pub(crate) mod keys;
 pub(crate) mod migrate;

@@ -70,6 +70,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Command::Work(args) => commands::work::run(args).await,
             Command::Submit(args) => commands::submit::run(args).await,
             Command::Batch(args) => Box::pin(commands::batch::run(args)).await,
+            Command::Evaluate(args) => Box::pin(commands::evaluate::run(args)).await,
             Command::Migrate(args) => commands::migrate::run(args).await,
             Command::Queue(args) => commands::queue::run(args).await,
             Command::Keys(args) => commands::keys::run(args).await,

@@ -50,7 +50,7 @@ pub(crate) struct FetchArgs {
     #[arg(long, default_value = "main")]
     pub(crate) revision: String,
     /// List of files to use instead of the built-in one: a JSON array of objects with `repo`, `path` and `to`, and
-    /// optionally `bytes`, `sha256`, `revision` and `tiers`.
+    /// optionally `bytes`, `sha256`, `revision`, `licence` and `tiers`.
     #[arg(long, value_name = "FILE")]
     pub(crate) manifest: Option<PathBuf>,
 }

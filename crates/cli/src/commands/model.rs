@@ -5,6 +5,7 @@ mod inspect;
 mod pack;
 mod plan;
 
+pub(super) use self::fetch::published_scorer;
 use crate::args::ModelCommand;
 
 pub(crate) async fn run(command: ModelCommand) -> anyhow::Result<()> {

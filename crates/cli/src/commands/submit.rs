@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
 
 use super::{save, say};
@@ -22,7 +23,8 @@ pub(crate) async fn run(args: SubmitArgs) -> anyhow::Result<()> {
     if args.no_wait {
         return say(id);
     }
-    wait(&client, id, accepted["spec"]["steps"].as_u64().unwrap_or_default()).await?;
+    let bar = progress::bar(accepted["spec"]["steps"].as_u64().unwrap_or_default());
+    wait(&client, id, &bar).await?;
 
     let view = client.view(id).await?;
     if view["state"] != "succeeded" {
@@ -84,9 +86,8 @@ async fn source(client: &Client, name: &str) -> anyhow::Result<String> {
     client.upload(Path::new(name)).await
 }
 
-/// Follows a job to its end. Reconnects if the event stream breaks off.
-async fn wait(client: &Client, id: &str, steps: u64) -> anyhow::Result<()> {
-    let bar = progress::bar(steps);
+/// Follows a job to its end, and shows its steps. Reconnects if the event stream breaks off.
+pub(super) async fn wait(client: &Client, id: &str, bar: &ProgressBar) -> anyhow::Result<()> {
     bar.set_message("queued");
     let (mut after, mut over, mut failures) = (None, false, 0);
     while !over {

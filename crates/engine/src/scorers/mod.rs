@@ -115,6 +115,15 @@ impl Scorers {
         Ok(features.transpose()?.and_then(|features| Some(features.first()?.to_vec())))
     }
 
+    /// The features of subject and style by the bundled model's encoder, vectors of length 1, if it is loaded.
+    ///
+    /// # Errors
+    /// As [`Scorers::score`].
+    pub fn bundled_features(&self, picture: &Image) -> Result<Option<Vec<Vec<f32>>>, Error> {
+        let features = self.siglip.as_ref().map(|scorer| scorer.encode(picture)).transpose()?;
+        Ok(features.map(|features| features.iter().map(|feature| feature.to_vec()).collect()))
+    }
+
     /// CLIP's feature of a text, a vector of length 1, if CLIP is loaded.
     ///
     /// # Errors

@@ -38,6 +38,11 @@ pub(super) async fn run(args: &FetchArgs) -> anyhow::Result<()> {
     }
 }
 
+/// SHA-256 in hexadecimal of the published weight file of a scorer, by its folder's name; none if it is not known.
+pub(in crate::commands) fn published_scorer(folder: &str) -> Option<String> {
+    manifest::scorer_sha256(folder)
+}
+
 /// Prints what would be downloaded, as far as is known without asking the hub.
 fn list(dir: &Path, files: &[File]) -> anyhow::Result<()> {
     let missing: Vec<&File> = files.iter().filter(|file| !is_known_here(dir, file)).collect();
@@ -52,7 +57,18 @@ fn list(dir: &Path, files: &[File]) -> anyhow::Result<()> {
         "{table}{} files: {}, and {unknown} whose size only the hub knows",
         missing.len(),
         DecimalBytes(total)
-    ))
+    ))?;
+    say_licences(files)
+}
+
+/// Prints the licences that the list states.
+fn say_licences(files: &[File]) -> anyhow::Result<()> {
+    for file in files {
+        if let Some(licence) = &file.licence {
+            say(&format!("{}: licence {licence}", file.repo))?;
+        }
+    }
+    Ok(())
 }
 
 async fn fetch(args: &FetchArgs, files: &[File]) -> anyhow::Result<()> {
@@ -65,6 +81,7 @@ async fn fetch(args: &FetchArgs, files: &[File]) -> anyhow::Result<()> {
         }
     }
     check_space(&args.dir, &missing)?;
+    say_licences(files)?;
     for (file, remote) in &missing {
         let place = args.dir.join(&file.to);
         download(&hub, file, remote, &place).await.with_context(|| file.to.clone())?;

@@ -38,6 +38,13 @@ impl Digest {
     }
 }
 
+impl Digest {
+    /// Its hexadecimal digits.
+    pub(super) fn hexadecimal(&self) -> &str {
+        &self.hexadecimal
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {

@@ -7,6 +7,7 @@ use std::path::{Component, Path};
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use uso_engine::Tier;
+use uso_engine::scorers::FOLDER;
 
 use super::digest::Digest;
 
@@ -29,6 +30,8 @@ pub(super) struct File {
     pub(super) sha256: Option<Digest>,
     /// Branch, tag or commit, if it differs from the other files'.
     pub(super) revision: Option<String>,
+    /// Its licence, if it is to be said.
+    pub(super) licence: Option<String>,
     /// Tiers that need the file; without it, all of them.
     tiers: Option<Vec<Tier>>,
 }
@@ -45,6 +48,15 @@ pub(super) fn read(list: Option<&Path>, tier: Tier) -> anyhow::Result<Vec<File>>
 /// The files of the models that score pictures, which have no tiers.
 pub(super) fn scorers() -> anyhow::Result<Vec<File>> {
     parse(SCORERS, Tier::Bf16)
+}
+
+/// SHA-256 in hexadecimal of the published weight file in a scorer's folder, if the list states it.
+pub(super) fn scorer_sha256(folder: &str) -> Option<String> {
+    let place = format!("{FOLDER}{folder}/");
+    let files = scorers().ok()?;
+    let digest =
+        files.iter().filter(|file| file.to.starts_with(&place)).find_map(|file| file.sha256.as_ref());
+    digest.map(|digest| digest.hexadecimal().to_owned())
 }
 
 fn parse(text: &str, tier: Tier) -> anyhow::Result<Vec<File>> {
@@ -74,7 +86,7 @@ impl File {
 
 #[cfg(test)]
 mod tests {
-    use uso_engine::scorers::{FOLDER, ScorerKind};
+    use uso_engine::scorers::ScorerKind;
 
     use super::*;
 
@@ -105,6 +117,8 @@ mod tests {
             let weights = files.iter().filter_map(|file| file.to.strip_prefix(&place));
             let weights: Vec<_> = weights.filter(|name| kind.files().contains(name)).collect();
             assert_eq!(weights.len(), 1, "{kind}: {weights:?}");
+            let said = |file: &&File| file.to.starts_with(&place) && file.licence.is_some();
+            assert_eq!(files.iter().filter(said).count(), 1, "the licence of {kind}");
         }
     }
 
