@@ -119,7 +119,7 @@ local LIMITS = {
   -- Arguments of a job that asks for nothing special, and of one that does.
   PLAIN = 4, SPECIAL = 13,
   -- Bytes of a preview, and of what is noted of a checkpoint.
-  MAX_PREVIEW = 256 * 1024, MAX_CHECKPOINT = 1024,
+  MAX_PREVIEW = 256 * 1024, MAX_CHECKPOINT = 8192,
   -- How many marks a job ends with.
   POISON = 2,
   -- Sessions that a key may have at once.

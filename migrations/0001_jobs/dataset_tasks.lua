@@ -255,14 +255,16 @@ do
   end
 
   -- ARGS: batch, token, shards
-  -- The index and the card tell of so many shards.
+  -- The index and the card tell of so many shards. Whoever has lost the task may have written old ones over newer ones:
+  -- they are written once more.
   local function note_described(keys, args)
     local at, id = change.begin(keys[1]), args[1]
-    local dataset = datasets.read(at, id)
-    if not dataset or not holds_task(at, id, 'run', args[2]) then return 0 end
-    dataset.described = input.number(args[3], 'shards')
+    local dataset, held = datasets.read(at, id), holds_task(at, id, 'run', args[2])
+    if not dataset then return 0 end
+    dataset.described = held and input.number(args[3], 'shards') or 0
     datasets.write(at, id, dataset)
-    return 1
+    if not held then redis.call('ZADD', datasets.active_key(at.root), 'NX', at.time, id) end
+    return held and 1 or 0
   end
 
   register('dataset_task', claim_task, ALWAYS)

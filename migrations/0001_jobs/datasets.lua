@@ -162,9 +162,8 @@ do
   -- Gives two bits for each of them, as they are packed: the first row is a multiple of four.
   local function row_notes(keys, args)
     local first = input.number(args[2], 'first')
-    return redis.call(
-      'GETRANGE', rows.bits_key(keys[1], args[1]), first / 4, (first + input.number(args[3], 'rows') - 1) / 4
-    )
+    local last = first + input.number(args[3], 'rows') - 1
+    return redis.call('GETRANGE', rows.bits_key(keys[1], args[1]), math.floor(first / 4), math.floor(last / 4))
   end
 
   -- Begins a pass over all rows that queues those that have not ended well. Used by `steer`.

@@ -47,22 +47,30 @@ do
     return heard.best
   end
 
-  -- For each LoRA the sets of LoRAs that workers have and that hold it: a fleet has few, and each is there once.
+  -- A list in a report, as text.
+  local function list_in(says, field)
+    local _, first = string.find(says, '"' .. field .. '":[', 1, true)
+    return first and string.sub(says, first, string.find(says, ']', first, true)) or ''
+  end
+
+  -- For each LoRA the sets of LoRAs that workers have and that hold it: a fleet has few, and each is there once. Scorers
+  -- count as in `loras.of`.
   local function sets_by_lora(root, heard)
     if heard.sets then return heard.sets end
     heard.sets = {}
     local known = {}
     for _, says in ipairs(reports(root, heard)) do
-      local _, first = string.find(says, '"loras":[', 1, true)
-      local list = first and string.sub(says, first, string.find(says, ']', first, true)) or ''
-      if not known[list] then
+      local files, scorers = list_in(says, 'loras'), list_in(says, 'scorers')
+      if not known[files .. scorers] then
         local set = {}
-        known[list] = set
-        for name in string.gmatch(list, '"name":"([^"]*)"') do
+        known[files .. scorers] = set
+        local function add(name)
           set[name] = true
           heard.sets[name] = heard.sets[name] or {}
           table.insert(heard.sets[name], set)
         end
+        for name in string.gmatch(files, '"name":"([^"]*)"') do add(name) end
+        for name in string.gmatch(scorers, '"([^"]*)"') do add('scorer:' .. name) end
       end
     end
     return heard.sets

@@ -1,6 +1,7 @@
 
--- Jobs with LoRAs, which only workers that have them take. One that came up for another worker is laid aside under the
--- LoRA that was missing there.
+-- Jobs with LoRAs or a quality gate, which only workers that have the LoRAs and the scorers take. A scorer counts as a LoRA
+-- whose name is `scorer:` and its own: no LoRA's name has a colon. A job that came up for another worker is laid aside
+-- under the LoRA that was missing there.
 -- PRIORITY_MS: how much a job's age has to grow to make up for one step of priority, more than it ever does.
 local loras = { PRIORITY_MS = 1e13 }
 do
@@ -8,10 +9,13 @@ do
   -- it inside a text of the spec has its quotation marks escaped.
   function loras.of(record)
     local names = {}
-    if not string.find(record.spec, '"loras":[', 1, true) then return names end
-    local ok, spec = pcall(cjson.decode, record.spec)
-    local asked = ok and type(spec) == 'table' and spec.loras
-    for _, lora in ipairs(type(asked) == 'table' and asked or {}) do table.insert(names, lora.name) end
+    local text = record.spec
+    if not string.find(text, '"loras":[', 1, true) and not string.find(text, '"gate":{', 1, true) then return names end
+    local ok, spec = pcall(cjson.decode, text)
+    spec = ok and type(spec) == 'table' and spec or {}
+    for _, lora in ipairs(type(spec.loras) == 'table' and spec.loras or {}) do table.insert(names, lora.name) end
+    local scorers = type(spec.gate) == 'table' and spec.gate.scorers
+    for _, name in ipairs(type(scorers) == 'table' and scorers or {}) do table.insert(names, 'scorer:' .. name) end
     return names
   end
 

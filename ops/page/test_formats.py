@@ -22,7 +22,7 @@ def test_a_job_has_a_format_and_a_quality(page):
     assert (body["format"], body["quality"]) == ("webp", 60)
     expect(done(card)).to_have_attribute("src", re.compile(r"/0\.webp"))
     card.locator(".open").click()
-    expect(page.locator(".facts")).to_contain_text("WebP, quality 60")
+    expect(page.locator(".facts").first).to_contain_text("WebP, quality 60")
 
 
 def test_a_png_is_asked_for_without_a_quality(page):

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod chaos;
+mod datasets;
 mod evaluate;
 mod faults;
 mod fleet;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// Which requests a service refuses.
@@ -18,6 +19,8 @@ pub(crate) enum What {
     Reads,
     /// All.
     Everything,
+    /// Those that let an upload in parts appear.
+    Completions,
     /// All in the bucket of this name.
     Bucket(&'static str),
     /// Those that write an object whose key ends like this.
@@ -31,6 +34,8 @@ pub(crate) enum How {
     Status(u16),
     /// It takes them and says nothing.
     Silence,
+    /// The first is under way until it is let go; the others are passed on.
+    HoldFirst,
 }
 
 /// What is refused now, and how often something was.
@@ -38,6 +43,20 @@ pub(crate) enum How {
 struct Rule {
     refuses: Mutex<Option<(What, How)>>,
     refused: AtomicUsize,
+    let_go: Notify,
+}
+
+impl Rule {
+    /// What is done with a request, if it is not just passed on.
+    fn applies(&self, request: &Request) -> Option<How> {
+        let mut refuses = self.refuses.lock().unwrap();
+        let (_, how) = refuses.filter(|(what, _)| request.is(*what))?;
+        if how == How::HoldFirst {
+            *refuses = None;
+        }
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        Some(how)
+    }
 }
 
 /// A server on 127.0.0.1 that ends with this value.
@@ -83,7 +102,12 @@ impl StoreProxy {
         *self.rule.refuses.lock().unwrap() = None;
     }
 
-    /// Waits until it has refused this many more requests.
+    /// What is held arrives now.
+    pub(crate) fn let_go(&self) {
+        self.rule.let_go.notify_one();
+    }
+
+    /// Waits until it has refused or held this many more requests.
     pub(crate) async fn refuses_again(&self, count: usize) {
         let goal = self.rule.refused.load(Ordering::Relaxed) + count;
         let refused = async {
@@ -111,10 +135,12 @@ async fn pass_on(client: TcpStream, target: SocketAddr, rule: &Rule) -> std::io:
     let (reader, mut writer) = client.into_split();
     let mut reader = BufReader::new(reader);
     let Some(request) = Request::read(&mut reader).await? else { return Ok(()) };
-    let refuses = rule.refuses.lock().unwrap().filter(|(what, _)| request.is(*what));
-    rule.refused.fetch_add(usize::from(refuses.is_some()), Ordering::Relaxed);
+    let refuses = rule.applies(&request);
+    if refuses == Some(How::HoldFirst) {
+        rule.let_go.notified().await;
+    }
     match refuses {
-        Some((_, How::Status(status))) => {
+        Some(How::Status(status)) => {
             if request.expects {
                 writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
             }
@@ -122,11 +148,11 @@ async fn pass_on(client: TcpStream, target: SocketAddr, rule: &Rule) -> std::io:
             let answer = format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             writer.write_all(answer.as_bytes()).await
         }
-        Some((_, How::Silence)) => {
+        Some(How::Silence) => {
             tokio::io::copy(&mut reader, &mut tokio::io::sink()).await?;
             Ok(())
         }
-        None => {
+        None | Some(How::HoldFirst) => {
             let (mut from_server, mut to_server) = TcpStream::connect(target).await?.into_split();
             to_server.write_all(&request.head).await?;
             let up = async { tokio::io::copy(&mut (&mut reader).take(request.length), &mut to_server).await };
@@ -185,6 +211,9 @@ impl Request {
             What::Everything => true,
             What::Object(ending) => {
                 !reads && self.path.split('?').next().is_some_and(|path| path.ends_with(ending))
+            }
+            What::Completions => {
+                self.method == "POST" && self.path.to_ascii_lowercase().contains("uploadid=")
             }
             What::Bucket(name) => self.path.trim_start_matches('/').split(['/', '?']).next() == Some(name),
         }

@@ -1,6 +1,7 @@
 //! Bodies of requests: bounded in size, in time, and in the memory that their values take.
 
 pub(crate) mod form;
+pub(crate) mod lines;
 pub(crate) mod memory;
 mod refused;
 pub(crate) mod text;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use uso_queue::JobSpec;
+use uso_queue::{FieldError, JobSpec};
 use uso_store::FileInfo;
 use uuid::Uuid;
 
@@ -33,7 +33,22 @@ pub(crate) async fn check_with(
     prefix: impl Fn(usize) -> String,
     at_hand: &BTreeMap<Uuid, FileInfo>,
 ) -> Result<(), Problem> {
+    let errors = faults(shared, caller, specs, prefix, at_hand).await?;
+    if errors.is_empty() { Ok(()) } else { Err(Problem::fields(errors)) }
+}
+
+/// Everything that is wrong with what jobs point to; jobs without a fault are pinned.
+///
+/// # Errors
+/// That it cannot be found out now.
+pub(crate) async fn faults(
+    shared: &Shared,
+    caller: &Caller,
+    specs: &mut [JobSpec],
+    prefix: impl Fn(usize) -> String,
+    at_hand: &BTreeMap<Uuid, FileInfo>,
+) -> Result<Vec<FieldError>, Problem> {
     let mut errors = references::faults(shared, caller, specs, &prefix, at_hand).await?;
     errors.extend(notify::faults(specs, shared.config.private_webhooks, &prefix));
-    if errors.is_empty() { Ok(()) } else { Err(Problem::fields(errors)) }
+    Ok(errors)
 }

@@ -56,6 +56,7 @@ use notify::payload::Payloads;
 use page::Page;
 use rate_limit::RateLimits;
 use replicate::shape::Shape;
+use routes::datasets::known::KnownDatasets;
 use shared::Shared;
 use watch::Watch;
 
@@ -120,6 +121,7 @@ impl Api {
             shape,
             begun_ms: since.as_millis() as u64,
             memory: Memory::new(),
+            datasets: KnownDatasets::new(),
             notifier,
             page,
             examples,

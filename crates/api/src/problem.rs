@@ -25,6 +25,9 @@ pub struct Problem {
     /// What is wrong with each field, for a body that was understood.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// For `rows_moved`: the rows that the data set has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
     /// When to try again.
     #[serde(skip)]
     pub retry_after: Option<Duration>,
@@ -40,6 +43,7 @@ impl Problem {
             detail: detail.into(),
             retryable: false,
             errors: Vec::new(),
+            rows: None,
             retry_after: None,
         }
     }
@@ -64,6 +68,16 @@ impl Problem {
     pub(crate) fn no_such_batch() -> Self {
         let detail = "there is no such batch, or its record has expired";
         Self::new(StatusCode::NOT_FOUND, "no_such_batch", detail)
+    }
+
+    pub(crate) fn no_such_dataset() -> Self {
+        let detail = "there is no such batch, or it is no data set";
+        Self::new(StatusCode::NOT_FOUND, "no_such_batch", detail)
+    }
+
+    /// A data set has another number of rows than its caller believes.
+    pub(crate) fn rows_moved(rows: u64, detail: impl Into<String>) -> Self {
+        Self { rows: Some(rows), ..Self::new(StatusCode::CONFLICT, "rows_moved", detail) }
     }
 
     pub(crate) fn stopping() -> Self {
@@ -170,6 +184,17 @@ impl From<uso_store::Error> for Problem {
             "the object store does not answer now",
         )
         .later(Duration::from_secs(2))
+    }
+}
+
+impl From<uso_dataset::Error> for Problem {
+    fn from(error: uso_dataset::Error) -> Self {
+        match error {
+            uso_dataset::Error::Store(error) => error.into(),
+            uso_dataset::Error::Queue(error) => error.into(),
+            // The fleet wrote it, so it is the fleet's fault.
+            other => Self::internal(&other),
+        }
     }
 }
 

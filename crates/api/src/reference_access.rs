@@ -1,5 +1,7 @@
 //! Whether a tenant may use the objects that its jobs name.
 
+use std::collections::BTreeSet;
+
 use uso_queue::{FieldError, JobId, Source};
 
 use crate::access::mode::Access;
@@ -32,7 +34,9 @@ pub(crate) async fn faults<'a>(
         }
     }
     if !outputs.is_empty() {
-        let jobs: Vec<JobId> = outputs.iter().map(|(_, job)| *job).collect();
+        // Many jobs of one request name the same few.
+        let jobs: BTreeSet<JobId> = outputs.iter().map(|(_, job)| *job).collect();
+        let jobs: Vec<JobId> = jobs.into_iter().collect();
         let owned = shared.queue.owned(tenant, &jobs).await?;
         let others = outputs.into_iter().filter(|(_, job)| !owned.contains(job));
         faults.extend(others.map(|(pointer, job)| not_allowed(pointer, not_yours(&job))));
@@ -52,7 +56,9 @@ fn check(shared: &Shared, tenant: &str, bucket: &str, key: &str) -> Finding {
         (Some("jobs"), Some(job)) if own => {
             job.parse().map_or_else(|_| Finding::Refused(elsewhere(bucket, key)), Finding::OutputOf)
         }
-        (Some("uploads" | "jobs" | "checkpoints"), _) if own => Finding::Refused(elsewhere(bucket, key)),
+        (Some("uploads" | "jobs" | "checkpoints" | "batches" | "datasets"), _) if own => {
+            Finding::Refused(elsewhere(bucket, key))
+        }
         _ => by_policy(&shared.config.references, tenant, bucket, key),
     }
 }

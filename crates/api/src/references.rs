@@ -14,7 +14,7 @@ use crate::problem::Problem;
 use crate::reference_access;
 use crate::shared::Shared;
 
-/// Uploads of one request that are inspected at once.
+/// Objects of one request that are inspected or kept at once.
 const AT_ONCE: usize = 16;
 
 /// What is wrong with the references of some jobs: where they are, and what their uploads hold. Pins each job to
@@ -77,8 +77,11 @@ async fn keep(store: &Store, tenant: &str, specs: &mut [JobSpec]) -> Result<(), 
     let sources = specs.iter_mut().flat_map(JobSpec::sources_mut).map(|(_, source)| source);
     let placed = sources.filter(|source| matches!(source, Source::S3 { .. }));
     let keys = placed.filter_map(|source| swept_key(source, tenant, &store.config().bucket));
-    for key in keys.collect::<BTreeSet<String>>() {
-        store.keep(&key, YOUNG).await?;
+    let keys: BTreeSet<String> = keys.collect();
+    let kept = stream::iter(keys).map(|key| async move { store.keep(&key, YOUNG).await });
+    let mut kept = std::pin::pin!(kept.buffer_unordered(AT_ONCE));
+    while let Some(kept) = kept.next().await {
+        kept?;
     }
     Ok(())
 }

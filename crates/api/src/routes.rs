@@ -8,6 +8,7 @@ mod batch_view;
 mod batches;
 mod capabilities;
 mod control;
+pub(crate) mod datasets;
 mod document;
 mod estimate;
 mod events;
@@ -16,6 +17,7 @@ mod health;
 pub(crate) mod job_view;
 mod jobs;
 mod list;
+mod on_batch;
 mod page;
 mod queue;
 mod remove;
@@ -63,6 +65,14 @@ pub(crate) fn table(config: &Config, max_upload: u64) -> (Router<Arc<Shared>>, F
         .post("/v1/batches/{id}/pause", batches::pause, batches::pause_operation())
         .post("/v1/batches/{id}/resume", batches::resume, batches::resume_operation())
         .post("/v1/batches/{id}/retry-failed", batches::retry_failed, batches::retry_failed_operation())
+        .tag("Data sets", "Batches of any number of rows that end in shards.")
+        .get("/v1/batches", datasets::list::list, datasets::list::list_operation())
+        .put("/v1/batches/{id}/rows", datasets::rows::put, datasets::rows::put_operation())
+        .get("/v1/batches/{id}/rows", datasets::outcomes::list, datasets::outcomes::list_operation())
+        .post("/v1/batches/{id}/start", datasets::start::start, datasets::start::start_operation())
+        .put("/v1/batches/{id}/budget", datasets::budget::set, datasets::budget::set_operation())
+        .get("/v1/batches/{id}/files", datasets::files::list, datasets::files::list_operation())
+        .get("/v1/batches/{id}/chunks/{number}", datasets::chunks::show, datasets::chunks::show_operation())
         .tag("Uploads", "Reference images of your own.")
         .post("/v1/uploads", uploads::create, uploads::create_operation(max_upload))
         .tag("Webhooks", "Endpoints that are called when jobs end, as Standard Webhooks says.")

@@ -15,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::page::Page;
 use crate::replicate::shape::Shape;
+use crate::routes::datasets::known::KnownDatasets;
 use crate::watch::Watch;
 
 /// What handlers and middleware share.
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     /// When this process began, in milliseconds since 1970.
     pub(crate) begun_ms: u64,
     pub(crate) memory: Memory,
+    pub(crate) datasets: KnownDatasets,
     pub(crate) page: Page,
     /// Pictures of the examples.
     pub(crate) examples: Files,

@@ -7,7 +7,6 @@ mod client;
 mod cold;
 mod folder;
 mod listings;
-mod memory;
 mod outliers;
 mod packing;
 mod planned;

@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use uso_engine::{Observed, Script, Scripted};
+use uso_engine::{Observed, Observer, Script, Scripted};
 use uso_queue::{Config, Defaults, JobId, JobSpec, JobView, Queue};
 use uso_store::Store;
 use uso_worker::{Clock, Condition, DeviceThread, Metrics, Settings, Sharing, Worker};
@@ -40,6 +40,8 @@ pub(crate) struct Fleet {
 pub(crate) struct Running {
     /// Its steps.
     pub(crate) log: StepLog,
+    /// What its device counts.
+    pub(crate) registry: Registry,
     pub(crate) clock: Arc<Clock>,
     stop: CancellationToken,
     hurry: CancellationToken,
@@ -166,14 +168,30 @@ pub(crate) async fn worker(
     script: &str,
     settings: Settings,
 ) -> anyhow::Result<Running> {
-    let script: Script = script.parse()?;
     let log = StepLog::default();
-    let its_log = log.clone();
-    let load = move || Ok(Observed::new(Scripted::new(script.clone()), its_log.clone()));
+    worker_watched(queue, store, script, settings, log.clone(), log).await
+}
+
+/// The same, with somebody else who watches; `log` is empty then.
+pub(crate) async fn worker_watched<O>(
+    queue: Queue,
+    store: Store,
+    script: &str,
+    settings: Settings,
+    observer: O,
+    log: StepLog,
+) -> anyhow::Result<Running>
+where
+    O: Observer + Clone + Send + 'static,
+{
+    let script: Script = script.parse()?;
+    let load = move || Ok(Observed::new(Scripted::new(script.clone()), observer.clone()));
     let device = DeviceThread::start(load, Sharing::default(), Condition::default()).await?;
-    let clock = Arc::clone(device.clock());
-    let worker = Worker::new(queue, store, device, Metrics::new(&Registry::new())?, settings);
+    let (clock, registry) = (Arc::clone(device.clock()), Registry::new());
+    let metrics = Metrics::new(&registry)?;
+    metrics.observe(&device)?;
+    let worker = Worker::new(queue, store, device, metrics, settings);
     let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
     let task = tokio::spawn(worker.run(stop.clone(), hurry.clone()));
-    Ok(Running { log, clock, stop, hurry, task })
+    Ok(Running { log, registry, clock, stop, hurry, task })
 }

@@ -3,14 +3,17 @@
 mod api;
 mod client;
 mod cores;
+mod dataset;
 mod engine;
 mod figure;
 mod fleet;
 mod machine;
+mod memory;
 mod options;
 mod queue;
 mod report;
 mod resp;
+mod s3;
 mod servers;
 mod sides;
 mod steps;
@@ -42,12 +45,17 @@ enum Command {
     Api(api::ApiArgs),
     /// Measure what the engine takes of memory and time.
     Engine(engine::EngineArgs),
+    /// Measure how data sets are made.
+    Dataset(dataset::DatasetArgs),
     /// One side of a measurement, in a process of its own.
     #[command(hide = true)]
     Client(queue::ClientArgs),
     /// One measurement of the engine, in a process of its own.
     #[command(hide = true)]
     EngineClient(engine::ClientArgs),
+    /// One measurement of data sets, in a process of its own.
+    #[command(hide = true)]
+    DatasetClient(dataset::ClientArgs),
 }
 
 fn main() -> ExitCode {
@@ -73,6 +81,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::EngineClient(args) => engine::client(&args),
         // As a worker has them.
         Command::Worker(args) => Runtime::new()?.block_on(worker::run(&args)),
+        Command::Dataset(args) => Runtime::new()?.block_on(dataset::run(&args)),
+        Command::DatasetClient(args) => dataset::client(&args),
         Command::Api(args) => Runtime::new()?.block_on(api::run(&args)),
     }
 }

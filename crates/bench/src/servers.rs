@@ -69,6 +69,11 @@ impl RedisServer {
         Ok(self.redis.kill().await?)
     }
 
+    /// Starts it again with what it has on disk.
+    pub(crate) async fn restart(&mut self) -> anyhow::Result<()> {
+        Ok(self.redis.restart().await?)
+    }
+
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         Ok(self.redis.stop().await?)
     }

@@ -6,7 +6,6 @@ mod cost;
 mod crowd;
 mod idle;
 mod recovery;
-mod s3;
 mod sizes;
 
 use clap::Args;

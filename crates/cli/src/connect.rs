@@ -1,5 +1,6 @@
 //! Makes queue, store, model and API settings from the options of the command line.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -8,9 +9,9 @@ use uso_api::{Access, Config, Example, Examples};
 use uso_engine::plan::Picture;
 use uso_engine::weights::bytes_read;
 use uso_engine::{DecodeLimits, EXAMPLE_PICTURES, ModelConfig, ModelFiles, Scripted, Setup, Uso};
-use uso_queue::{Defaults, Durability, Queue, WorkerReport};
+use uso_queue::{Defaults, Durability, Queue, Scorer, WorkerReport};
 use uso_store::{Credentials, Store};
-use uso_worker::{Condition, DeviceThread, Loading};
+use uso_worker::{Condition, DeviceThread, Loading, Scoring};
 
 use crate::args::{AccessArgs, Engine, EngineArgs, ModelArgs, PaceArgs, S3Args, buckets};
 use crate::setup::{explained, setup};
@@ -102,11 +103,30 @@ pub(crate) async fn device(
         }
         Engine::Scripted(script) => {
             tracing::warn!(?script, "the scripted engine makes noise instead of pictures");
-            let script = script.clone();
+            let script = script.as_ref().clone();
             Ok(DeviceThread::start(move || Ok(Scripted::new(script.clone())), pace.sharing(), condition)
                 .await?)
         }
     }
+}
+
+/// Loads the scorers that the options name, and logs what they take.
+pub(crate) async fn scoring(engine: &EngineArgs) -> anyhow::Result<Option<Scoring>> {
+    if let Engine::Scripted(script) = &engine.engine {
+        let names: HashSet<&str> = script.scorers.iter().map(String::as_str).collect();
+        let scorers = Scorer::ALL.into_iter().filter(|scorer| names.contains(scorer.as_str()));
+        return Ok((!names.is_empty()).then(|| Scoring::scripted(&scorers.collect::<Vec<_>>())));
+    }
+    let Some(folder) = engine.scorers.clone() else { return Ok(None) };
+    let shown = folder.display().to_string();
+    let load = move || {
+        if folder.as_os_str() == "bundled" { Scoring::bundled() } else { Scoring::load(&folder) }
+    };
+    let loaded = tokio::task::spawn_blocking(load).await?;
+    let scoring = loaded.with_context(|| format!("cannot load the scorers in {shown}"))?;
+    let (profiles, mebibytes) = (scoring.profiles().join(", "), scoring.memory().div_ceil(1 << 20));
+    tracing::info!(mebibytes, "scorers {profiles} take {mebibytes} MiB of host memory");
+    Ok(Some(scoring))
 }
 
 async fn load(

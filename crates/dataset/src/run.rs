@@ -9,8 +9,10 @@ mod feed;
 mod pack;
 mod runner;
 mod segments;
+mod term;
 
 pub use chunks::{ChunkEntry, Chunks};
 pub use pack::pack;
-pub use runner::{TERM, run};
+pub use runner::run;
 pub use segments::{OutcomeFilter, OutcomePage, find_outcome, page_of_outcomes};
+pub use term::TERM;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use uso_queue::{Gate, JobSpec};
 
 /// How a batch's data set is to be made. It is kept as JSON beside the batch in the queue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +21,9 @@ pub struct Settings {
     /// The models' licences as you state them, by the models' names; null where you do not know one. They go into the
     /// data set's card.
     pub licences: BTreeMap<String, Option<String>>,
+    /// The quality gate of each row that has none of its own.
+    #[serde(deserialize_with = "checked_gate", skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
 }
 
 impl Default for Settings {
@@ -29,6 +34,7 @@ impl Default for Settings {
             shard_bytes: 2 << 30,
             split: None,
             licences: BTreeMap::new(),
+            gate: None,
         }
     }
 }
@@ -45,6 +51,13 @@ pub struct Split {
 }
 
 impl Settings {
+    /// Gives a row's job what it has not of its own: the gate, with those of its thresholds that the job can have.
+    pub fn complete(&self, spec: &mut JobSpec) {
+        if spec.gate.is_none() {
+            spec.gate = self.gate.as_ref().map(|gate| gate.fitting(spec));
+        }
+    }
+
     /// Reads settings as they are kept in the queue.
     ///
     /// # Errors
@@ -54,5 +67,55 @@ impl Settings {
             object: "a batch's settings".into(),
             reason: error.to_string(),
         })
+    }
+}
+
+/// A gate within the limits of a job's; a fault says where in it.
+fn checked_gate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Gate>, D::Error> {
+    let Some(value) = Option::<serde_json::Value>::deserialize(deserializer)? else { return Ok(None) };
+    Gate::parse(&value).map(Some).map_err(|errors| {
+        let faults = errors.into_iter().map(|error| format!("/gate{}: {}", error.pointer, error.message));
+        D::Error::custom(faults.collect::<Vec<_>>().join("; "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use uso_queue::{Defaults, Measure};
+
+    use super::*;
+
+    fn spec(body: Value) -> JobSpec {
+        JobSpec::parse(&body, &Defaults::default()).unwrap()
+    }
+
+    #[test]
+    fn the_gate_is_put_into_rows_that_have_none() {
+        let settings = json!({
+            "gate": { "scorers": ["clip", "dino"], "min": { "clip_t": 0.2, "dino": 0.5 }, "tries": 4 },
+        });
+        let settings = Settings::read(&settings.to_string()).unwrap();
+        assert_eq!(Settings::read(&json!(settings).to_string()).unwrap(), settings);
+        let mut row = spec(json!({ "prompt": "a cat", "seed": 1 }));
+        settings.complete(&mut row);
+        let gate = row.gate.clone().unwrap();
+        assert_eq!((gate.tries, gate.min.into_keys().collect::<Vec<_>>()), (4, vec![Measure::ClipT]));
+        let own = spec(json!({ "prompt": "a cat", "seed": 1, "gate": { "scorers": ["csd"] } }));
+        let mut row = own.clone();
+        settings.complete(&mut row);
+        assert_eq!(row, own);
+        let mut row = spec(json!({ "seed": 1 }));
+        Settings::default().complete(&mut row);
+        assert_eq!(row.gate, None);
+    }
+
+    #[test]
+    fn a_gate_beyond_the_limits_is_refused_and_the_fault_named() {
+        let gate = json!({ "gate": { "scorers": ["clip"], "tries": 17, "min": { "dino": 0.5 } } });
+        let refused = Settings::read(&gate.to_string()).unwrap_err().to_string();
+        assert!(refused.contains("/gate/tries: 17 is not within 1 to 16"), "{refused}");
+        assert!(refused.contains("/gate/min/dino: dino needs the scorer dino"), "{refused}");
+        assert_eq!(Settings::read(r#"{ "gate": null }"#).unwrap(), Settings::default());
     }
 }

@@ -126,6 +126,14 @@ pub trait Engine {
     /// [`Error::Checkpoint`] if the checkpoint does not fit the request; else as [`Engine::encode`].
     fn resume(&mut self, request: &Request, checkpoint: &[u8]) -> Result<Self::Sample, Error>;
 
+    /// The picture that the sample would become if its last step's prediction held from here on, in full size. None
+    /// before its first step, and after [`Engine::resume`] until its next step. It takes as long as [`Engine::decode`].
+    /// Does not change the sample.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn decode_predicted(&mut self, sample: &Self::Sample) -> Result<Option<Image>, Error>;
+
     /// The picture of a sample, finished or not.
     ///
     /// # Errors

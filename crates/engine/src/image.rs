@@ -30,6 +30,16 @@ impl Image {
         Ok(Self { width, height, rgb })
     }
 
+    /// Bytes that [`Image::decode`] takes at most besides the file, by its header alone.
+    ///
+    /// # Errors
+    /// As [`Image::decode`], where the header tells.
+    pub fn decoding_bytes(bytes: &[u8], limits: &DecodeLimits) -> Result<u64, Error> {
+        let picture = Picture::open(bytes, limits)?;
+        let (width, height) = picture.size();
+        Ok(picture.memory() + 3 * u64::from(width) * u64::from(height))
+    }
+
     /// Whether all pixels are the same, which is what broken weights give.
     pub fn is_flat(&self) -> bool {
         let mut pixels = self.rgb.chunks_exact(3);

@@ -144,6 +144,10 @@ impl<E: Engine, O: Observer> Engine for Observed<E, O> {
         Ok(ObservedSample { sample, seen: self.observer.begun(request) })
     }
 
+    fn decode_predicted(&mut self, sample: &Self::Sample) -> Result<Option<Image>, Error> {
+        self.engine.decode_predicted(&sample.sample)
+    }
+
     fn decode(&mut self, sample: &Self::Sample) -> Result<Image, Error> {
         self.engine.decode(&sample.sample)
     }

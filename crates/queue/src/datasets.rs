@@ -4,8 +4,6 @@ mod dataset;
 mod feed;
 mod task;
 
-pub use dataset::{
-    Budget, DatasetCreated, DatasetView, MAX_DATASET_NAME, NewDataset, SegmentView, ShardView,
-};
+pub use dataset::{Budget, DatasetCreated, DatasetView, NewDataset, SegmentView, ShardView};
 pub use feed::{Fed, MAX_FED, RowSubmission, Wait};
 pub use task::{Archived, DatasetTask, Intent, TaskKind, TaskState, TaskWish};

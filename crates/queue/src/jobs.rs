@@ -15,6 +15,7 @@ mod position;
 mod reap;
 mod receipt;
 mod repeat;
+mod scores;
 mod source;
 mod spec;
 mod stats;
@@ -37,10 +38,12 @@ pub use position::QueuePosition;
 pub use reap::Reaped;
 pub use receipt::{PromptTokens, Receipt, TokenCount, UsedLora};
 pub use repeat::EarlierJob;
+pub use scores::{Scores, Try};
 pub use source::{MAX_URL, Source};
 pub use spec::{
-    Class, DEFAULT_QUALITY, Defaults, FieldError, Format, GUIDANCE, JobSpec, LORA_WEIGHT, Lora, MAX_LORAS,
-    MAX_METADATA, MAX_PROMPT, MAX_SEED, MAX_STYLES, QUALITY, SIDE, STEP_CACHE, STEPS,
+    Class, DEFAULT_QUALITY, Defaults, EarlyGate, FieldError, Format, GUIDANCE, Gate, JobSpec, LORA_WEIGHT,
+    Lora, MAX_LORAS, MAX_METADATA, MAX_PROMPT, MAX_SEED, MAX_STYLES, Measure, QUALITY, SIDE, STEP_CACHE,
+    STEPS, Scorer, TRIES, Thresholds, smallest_margin,
 };
 pub(crate) use stats::Counter;
 pub use stats::{Depth, Scope, Stats};

@@ -28,24 +28,24 @@ pub use access::{
 pub use backoff::Backoff;
 pub use config::Config;
 pub use datasets::{
-    Archived, Budget, DatasetCreated, DatasetTask, DatasetView, Fed, Intent, MAX_DATASET_NAME, MAX_FED,
-    NewDataset, RowSubmission, SegmentView, ShardView, TaskKind, TaskState, TaskWish, Wait,
+    Archived, Budget, DatasetCreated, DatasetTask, DatasetView, Fed, Intent, MAX_FED, NewDataset,
+    RowSubmission, SegmentView, ShardView, TaskKind, TaskState, TaskWish, Wait,
 };
 pub use error::Error;
 pub use id::{BatchId, JobId, NotAnId, RowId};
 pub use jobs::{
     Audit, BatchCounts, BatchOperation, BatchSubmitted, BatchView, Blocked, Canceled, Checkpoint, Claim,
-    Class, DEFAULT_QUALITY, DeadLetter, Defaults, Depth, EarlierJob, EventId, EventKind, EventTail, Failure,
-    Fault, FieldError, Format, GUIDANCE, History, JobEvent, JobPage, JobSpec, JobView, Keeper, LORA_WEIGHT,
-    Lease, LetterId, ListCursor, ListFilter, Lora, MAX_CHECKPOINT, MAX_LORAS, MAX_METADATA, MAX_PREVIEW,
-    MAX_PROMPT, MAX_SEED, MAX_STYLES, MAX_URL, NewBatch, Output, PromptTokens, QUALITY, QueuePosition,
-    Reaped, Receipt, Removed, Renewer, Retried, SIDE, STEP_CACHE, STEPS, Scope, Source, State, Stats,
-    Submission, Submitted, TokenCount, UsedLora, Window, WindowView, WorkerId, WorkerLora, WorkerReport,
-    WorkerState,
+    Class, DEFAULT_QUALITY, DeadLetter, Defaults, Depth, EarlierJob, EarlyGate, EventId, EventKind,
+    EventTail, Failure, Fault, FieldError, Format, GUIDANCE, Gate, History, JobEvent, JobPage, JobSpec,
+    JobView, Keeper, LORA_WEIGHT, Lease, LetterId, ListCursor, ListFilter, Lora, MAX_CHECKPOINT, MAX_LORAS,
+    MAX_METADATA, MAX_PREVIEW, MAX_PROMPT, MAX_SEED, MAX_STYLES, MAX_URL, Measure, NewBatch, Output,
+    PromptTokens, QUALITY, QueuePosition, Reaped, Receipt, Removed, Renewer, Retried, SIDE, STEP_CACHE,
+    STEPS, Scope, Scorer, Scores, Source, State, Stats, Submission, Submitted, TRIES, Thresholds, TokenCount,
+    Try, UsedLora, Window, WindowView, WorkerId, WorkerLora, WorkerReport, WorkerState, smallest_margin,
 };
 pub use limits::{EVENTS_KEPT, IDLE_FOR, KEY_LIFE, MAX_SESSIONS};
 pub use queue::Queue;
-pub use rejection::{MAX_JOBS, MAX_KEY, Rejection};
+pub use rejection::{MAX_DATASET_NAME, MAX_JOBS, MAX_KEY, Rejection};
 pub use schema::Time;
 pub use webhooks::{
     Attempt, ClaimedDelivery, DEFAULT_WEBHOOK, Delivery, Next, Webhook, WebhookSecret, WebhookShape,

@@ -1,12 +1,15 @@
 //! Why the queue does not take work, and the limits that it then names.
 
-use crate::{BatchId, JobId, MAX_DATASET_NAME};
+use crate::{BatchId, JobId};
 
 /// Most jobs of one call: bounds how long Redis is busy with it.
 pub const MAX_JOBS: usize = 1000;
 
 /// Longest idempotency key in bytes.
 pub const MAX_KEY: usize = 255;
+
+/// Longest name of a data set in bytes.
+pub const MAX_DATASET_NAME: usize = 200;
 
 /// Longest name of a tenant in bytes.
 pub(crate) const MAX_TENANT: usize = 64;

@@ -48,7 +48,8 @@ impl FileInfo {
 }
 
 impl Store {
-    /// A request with which anyone can upload one file of this kind and exactly this size to our bucket, for `lifetime`.
+    /// A request with which anyone can upload one file of this media type and exactly this size to our bucket, for
+    /// `lifetime`.
     /// Both are signed, so the service refuses any other file.
     ///
     /// # Errors
@@ -56,18 +57,17 @@ impl Store {
     pub async fn presign_put(
         &self,
         key: &str,
-        kind: PictureKind,
+        media_type: &str,
         bytes: u64,
         lifetime: Duration,
     ) -> Result<PresignedPut, Error> {
         let bucket = self.0.config.bucket.as_str();
         let object = ObjectRef { bucket, key: Some(key) };
         let put = self.0.public.put_object().bucket(bucket).key(key);
-        let put = put.content_type(kind.media_type()).content_length(bytes as i64);
+        let put = put.content_type(media_type).content_length(bytes as i64);
         let call = async { self.link(put.presigned(life(lifetime)?).await, object) };
         let url = self.bounded(object, Box::pin(call)).await?;
-        let headers =
-            vec![("content-type", kind.media_type().to_owned()), ("content-length", bytes.to_string())];
+        let headers = vec![("content-type", media_type.to_owned()), ("content-length", bytes.to_string())];
         Ok(PresignedPut { url, headers })
     }
 

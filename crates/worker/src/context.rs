@@ -8,7 +8,7 @@ use uso_queue::Class;
 use uso_store::Store;
 
 use crate::store_watch::StoreWatch;
-use crate::{DeviceThread, Metrics};
+use crate::{DeviceThread, Metrics, Scoring};
 
 /// How a worker works.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct Settings {
     pub preview_every: Duration,
     /// How long a worker that is to stop may go on with what it has begun.
     pub grace: Duration,
+    /// Who scores pictures here; none if jobs that ask for scores are left to others.
+    pub scoring: Option<Scoring>,
 }
 
 impl Default for Settings {
@@ -36,6 +38,7 @@ impl Default for Settings {
             checkpoint_every: Duration::from_secs(5),
             preview_every: Duration::from_secs(1),
             grace: Duration::from_secs(20),
+            scoring: None,
         }
     }
 }
@@ -72,4 +75,11 @@ pub(crate) struct Context {
     pub(crate) pace: Pace,
     /// Cancelled when nothing is waited for any more: the process is about to end.
     pub(crate) leave: CancellationToken,
+}
+
+impl Context {
+    /// Who scores pictures here.
+    pub(crate) fn scoring(&self) -> Option<&Scoring> {
+        self.settings.scoring.as_ref()
+    }
 }

@@ -1,8 +1,9 @@
 //! Work on data sets: any process takes tasks, also one without a device.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use uso_dataset::run;
 use uso_queue::{DatasetTask, Queue, TaskKind, TaskWish, WorkerId};
@@ -20,44 +21,34 @@ const MOST: (usize, usize) = (8, 1);
 /// Takes tasks of data sets until `stop`: a run is given up then, so that another process goes on at once; a shard that is
 /// being packed is left as it is, and packed again by whoever takes it next.
 pub async fn work_on_datasets(queue: Queue, store: Store, worker: WorkerId, stop: CancellationToken) {
-    let mut tasks: JoinSet<TaskKind> = JoinSet::new();
-    let (mut runs, mut packs) = (0, 0);
+    let mut tasks = JoinSet::new();
+    let mut kinds: HashMap<Id, TaskKind> = HashMap::new();
     while !stop.is_cancelled() {
-        let wish = TaskWish { run: runs < MOST.0, pack: packs < MOST.1 };
+        let runs = kinds.values().filter(|kind| matches!(kind, TaskKind::Run)).count();
+        let wish = TaskWish { run: runs < MOST.0, pack: kinds.len() - runs < MOST.1 };
         let found = queue.claim_task(&worker, run::TERM, wish).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "cannot look for work on data sets now");
             None
         });
         if let Some(task) = found {
-            *count(task.kind, &mut runs, &mut packs) += 1;
-            let (queue, store, stop) = (queue.clone(), store.clone(), stop.clone());
-            tasks.spawn(async move {
-                let kind = task.kind;
-                work_on(&queue, &store, &task, &stop).await;
-                kind
-            });
+            let (queue, store, stop, kind) = (queue.clone(), store.clone(), stop.clone(), task.kind);
+            let spawned = tasks.spawn(async move { work_on(&queue, &store, &task, &stop).await });
+            kinds.insert(spawned.id(), kind);
             continue;
         }
         tokio::select! {
             () = stop.cancelled() => {}
-            Some(joined) = tasks.join_next() => match joined {
-                Ok(kind) => *count(kind, &mut runs, &mut packs) -= 1,
-                Err(error) => {
+            Some(joined) = tasks.join_next_with_id() => {
+                let id = joined.as_ref().map_or_else(|error| error.id(), |(id, ())| *id);
+                kinds.remove(&id);
+                if let Err(error) = joined {
                     tracing::error!(%error, "work on a data set ended early");
-                    (runs, packs) = (tasks.len(), 0);
                 }
-            },
+            }
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
     while tasks.join_next().await.is_some() {}
-}
-
-fn count<'a>(kind: TaskKind, runs: &'a mut usize, packs: &'a mut usize) -> &'a mut usize {
-    match kind {
-        TaskKind::Run => runs,
-        TaskKind::Pack(_) => packs,
-    }
 }
 
 async fn work_on(queue: &Queue, store: &Store, task: &DatasetTask, stop: &CancellationToken) {

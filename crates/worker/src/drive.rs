@@ -1,6 +1,6 @@
 //! The journey of one job through a worker: fetch, sample, upload, settle.
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use uso_engine::{PositionShift, Request, RequestLora};
@@ -30,8 +30,15 @@ impl Context {
         active: ActiveJobGuard,
     ) -> Result<Ended, Error> {
         let checkpoints = Checkpoints::new(self, &lease);
-        let job =
-            Job { context: self, lease: &lease, keeper: &keeper, active: &active, checkpoints: &checkpoints };
+        let scored_ms = AtomicU64::new(0);
+        let job = Job {
+            context: self,
+            lease: &lease,
+            keeper: &keeper,
+            active: &active,
+            checkpoints: &checkpoints,
+            scored_ms: &scored_ms,
+        };
         let ended = tokio::select! {
             ended = job.run() => ended,
             never = job.ask_for_hand_back() => never,
@@ -57,18 +64,19 @@ impl Job<'_> {
             Err(Unfinished::HandedBack(partial)) => self.give_back(partial).await,
             Err(Unfinished::TooBig { need, memory }) => self.give_back_too_big(need, memory).await,
             Err(Unfinished::Failed(error)) => self.give_up(error).await,
+            // Only a gate drops samples, and it goes on with others.
+            Err(Unfinished::Dropped(_)) => self.give_back(None).await,
         }
     }
 
     async fn make_output(&self) -> Result<Output, Unfinished> {
         let loras = loras::requested(&self.lease.spec.loras, &self.context.device.engine().loras)?;
         let (references, fetched) = self.fetch_references().await?;
-        let request = Arc::new(request(&self.lease.spec, references, loras));
-        let fingerprint = format!("{} {}", self.context.device.engine().fingerprint, request.digest());
-        let resume = self.unless_handed_back(self.checkpoints.fetch(fingerprint)).await?;
-        let finished = self.sample(&request, resume).await?;
+        let (references, files) = references.apart();
+        let request = request(&self.lease.spec, references, loras);
+        let taken = self.sample_job(request, files).await?;
         self.active.stage(Stage::Leaving);
-        Ok(self.upload(&request, finished, fetched).await?)
+        Ok(self.upload(taken, fetched).await?)
     }
 
     /// Asks for the job to be handed back when the queue says so.

@@ -23,6 +23,12 @@ pub enum Error {
     /// A LoRA of the job is not here; another worker may have it.
     #[error("loras: this worker has no LoRA {0:?}")]
     NoLora(String),
+    /// A scorer of the job is not here; another worker may have it.
+    #[error("gate: this worker has no scorer {0:?}")]
+    NoScorer(&'static str),
+    /// No picture reached the thresholds of the job's gate; says what each scored.
+    #[error("{0}")]
+    BelowThreshold(String),
     /// The engine refused the request, or failed.
     #[error(transparent)]
     Engine(#[from] EngineError),

@@ -35,6 +35,7 @@ pub(crate) fn report(context: &Context, held: &[ActiveJob]) -> WorkerReport {
         classes: context.settings.classes.clone(),
         capacity: engine.memory,
         loras: loras::report(&engine.loras),
+        scorers: context.scoring().map(|scoring| scoring.scorers().to_vec()).unwrap_or_default(),
         free_memory: free,
         step_ms: context.device.clock().step().map(|step| step.as_secs_f64() * 1e3),
         job_steps: context.pace.mean().map(|(steps, _)| steps),

@@ -1,5 +1,7 @@
 //! One job that this worker holds a lease of: what each of its stages works with.
 
+use std::sync::atomic::AtomicU64;
+
 use uso_queue::{Class, Keeper, Lease};
 
 use crate::Error;
@@ -17,6 +19,8 @@ pub(crate) struct Job<'a> {
     pub(crate) keeper: &'a Keeper,
     pub(crate) active: &'a ActiveJobGuard,
     pub(crate) checkpoints: &'a Checkpoints<'a>,
+    /// What the device did for pictures that were sampled for it and scored, in milliseconds.
+    pub(crate) scored_ms: &'a AtomicU64,
 }
 
 impl Job<'_> {

@@ -17,6 +17,7 @@ mod listener;
 mod loras;
 mod metrics;
 pub mod parameters;
+mod scoring;
 mod stages;
 mod store_watch;
 mod tokens;
@@ -34,4 +35,5 @@ pub use device::{
 pub use error::Error;
 pub use heartbeat::Loading;
 pub use metrics::Metrics;
+pub use scoring::Scoring;
 pub use worker::Worker;

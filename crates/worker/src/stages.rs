@@ -6,7 +6,9 @@ mod fetch;
 mod files;
 mod progress;
 mod sample;
+mod score;
 mod settle;
+mod tries;
 mod upload;
 
 pub(crate) use checkpoints::Checkpoints;

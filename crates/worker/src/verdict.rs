@@ -23,14 +23,27 @@ pub(crate) enum Verdict {
     Abandon,
 }
 
+impl Verdict {
+    /// The same, with what the device did for pictures that were scored, in milliseconds, if it did anything.
+    pub(crate) fn with_device_time(mut self, milliseconds: u64) -> Self {
+        if let Self::Fail(failure) | Self::FailAndStop(failure) = &mut self {
+            failure.device_ms = (milliseconds > 0).then_some(milliseconds);
+        }
+        self
+    }
+}
+
 pub(crate) fn verdict(error: &Error) -> Verdict {
     let fail = |code: &str, retryable| {
-        Verdict::Fail(Failure { code: code.into(), message: error.to_string(), retryable })
+        Verdict::Fail(Failure { code: code.into(), message: error.to_string(), retryable, device_ms: None })
     };
     match error {
         Error::Fetch { source, .. } => fail(reference_code(source), source.retryable()),
         Error::Reference { source, .. } | Error::Engine(source) => engine(source, &fail),
         Error::NoLora(_) => fail("lora_missing", true),
+        Error::NoScorer(_) => fail("scorer_missing", true),
+        // The same seeds would give the same pictures.
+        Error::BelowThreshold(_) => fail("below_threshold", false),
         Error::Flat => fail("flat_picture", true),
         Error::Panicked(_) => fail("engine_panicked", true),
         Error::DeviceLost(_) => match fail("device_lost", true) {

@@ -17,7 +17,7 @@ use crate::hand_back::{HandBack, Reason};
 use crate::listener::{Listen, WakeUpListener};
 use crate::stages::Ended;
 use crate::store_watch::StoreWatch;
-use crate::{DeviceThread, Error, Metrics, drain, heartbeat, job};
+use crate::{DeviceThread, Error, Metrics, Scoring, drain, heartbeat, job};
 
 /// How long a worker that has given a job away leaves bulk work that it could not begin to others.
 const LEAVE: Duration = Duration::from_secs(5);
@@ -181,7 +181,9 @@ impl Worker {
     /// Claims jobs and has them driven; gives how many.
     async fn claim(&self, request: &ClaimRequest, idle: bool, state: &mut Loop) -> usize {
         let engine = self.context.device.engine();
-        let loras: Vec<String> = engine.loras.iter().map(|file| file.name.clone()).collect();
+        let scorers = self.context.scoring().map_or(&[][..], Scoring::scorers);
+        let loras = engine.loras.iter().map(|file| file.name.clone());
+        let loras: Vec<String> = loras.chain(scorers.iter().map(|scorer| scorer.claim_name())).collect();
         let claim = Claim {
             worker: &self.id,
             classes: &request.classes,

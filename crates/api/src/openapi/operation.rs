@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::parts::{self, Header};
 use super::schema::{define, reference};
 use crate::access::need::Need;
+use crate::body::lines::JSON_LINES;
 use crate::problem::Problem;
 
 /// What an operation takes and answers.
@@ -28,8 +29,14 @@ pub(crate) struct Operation {
 
 /// What a request must carry.
 enum Body {
-    Json { name: &'static str, schema: MakeSchema, examples: Map<String, Value> },
+    Json {
+        name: &'static str,
+        schema: MakeSchema,
+        examples: Map<String, Value>,
+    },
     Form(Value),
+    /// A JSON value a line.
+    Lines(Value),
 }
 
 type MakeSchema = Box<dyn FnOnce(&mut SchemaGenerator) -> Value>;
@@ -106,6 +113,16 @@ impl Operation {
             .refuses(StatusCode::PAYLOAD_TOO_LARGE, &["body_too_large"])
             .refuses(StatusCode::UNSUPPORTED_MEDIA_TYPE, &["not_json"])
             .refuses(StatusCode::UNPROCESSABLE_ENTITY, &["invalid_fields"])
+    }
+
+    /// Takes a JSON value a line; the schema is that of the whole text.
+    pub(crate) fn takes_lines(mut self, schema: Value) -> Self {
+        self.body = Some(Body::Lines(schema));
+        self.refuses(StatusCode::REQUEST_TIMEOUT, &["body_too_slow"])
+            .refuses(StatusCode::PAYLOAD_TOO_LARGE, &["body_too_large"])
+            .refuses(StatusCode::UNSUPPORTED_MEDIA_TYPE, &["not_json_lines"])
+            .refuses(StatusCode::UNPROCESSABLE_ENTITY, &["invalid_fields"])
+            .refuses(StatusCode::SERVICE_UNAVAILABLE, &["no_room"])
     }
 
     /// Takes a form with a file.
@@ -250,6 +267,7 @@ impl Body {
                 json!({ "application/json": { "schema": schema, "examples": examples } })
             }
             Self::Form(schema) => json!({ "multipart/form-data": { "schema": schema } }),
+            Self::Lines(schema) => json!({ JSON_LINES: { "schema": schema } }),
         }
     }
 }

@@ -66,6 +66,14 @@ impl Routes {
         self.add(&Method::POST, path, axum::routing::post(handler), operation)
     }
 
+    pub(crate) fn put<H, T>(self, path: &str, handler: H, operation: Operation) -> Self
+    where
+        H: Handler<T, Arc<Shared>>,
+        T: 'static,
+    {
+        self.add(&Method::PUT, path, axum::routing::put(handler), operation)
+    }
+
     pub(crate) fn delete<H, T>(self, path: &str, handler: H, operation: Operation) -> Self
     where
         H: Handler<T, Arc<Shared>>,

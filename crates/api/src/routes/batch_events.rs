@@ -11,7 +11,7 @@ use futures::stream;
 use uso_queue::{BatchId, BatchView, EventId};
 
 use super::batch_view::{Batch, describe, find};
-use super::batches::on_batch;
+use super::on_batch::on_batch;
 use crate::caller::Caller;
 use crate::follow::{TopicFollower, TopicUpdate};
 use crate::openapi::operation::Operation;
@@ -67,7 +67,11 @@ pub(crate) async fn follow(
 }
 
 fn has_ended(view: &BatchView) -> bool {
-    view.counts.queued + view.counts.running == 0
+    let counts = &view.counts;
+    let ended = counts.succeeded + counts.failed + counts.canceled + counts.expired;
+    // Of a data set, rows may wait that are not queued yet.
+    let waits = view.id.is_dataset() && !view.canceled && ended < counts.total;
+    counts.queued + counts.running == 0 && !waits
 }
 
 /// The updates of one batch, for one client.
@@ -88,7 +92,7 @@ impl BatchStream {
             if let Some(last) = self.ends_at.filter(|_| self.follower.is_idle()) {
                 if self.follower.has_read(last) {
                     self.ended = true;
-                    return snapshot(self.view().await?, last);
+                    return snapshot(&self.shared, self.view().await?, last).await;
                 }
                 tokio::time::sleep(CATCH_UP).await;
                 continue;
@@ -97,7 +101,7 @@ impl BatchStream {
                 TopicUpdate::Reload(at) => {
                     let view = self.view().await?;
                     self.ended = has_ended(&view);
-                    return snapshot(view, at);
+                    return snapshot(&self.shared, view, at).await;
                 }
                 TopicUpdate::Event(event) => {
                     self.ends_at = None;
@@ -116,7 +120,7 @@ impl BatchStream {
     }
 }
 
-fn snapshot(view: BatchView, at: EventId) -> Option<Event> {
-    let data = serde_json::to_string(&describe(view)).ok()?;
+async fn snapshot(shared: &Shared, view: BatchView, at: EventId) -> Option<Event> {
+    let data = serde_json::to_string(&describe(shared, view).await.ok()?).ok()?;
     Some(Event::default().id(at.to_string()).event("snapshot").data(data))
 }

@@ -4,13 +4,14 @@ use schemars::SchemaGenerator;
 use serde_json::{Value, json};
 use uso_queue::{FieldError, JobSpec, MAX_JOBS, MAX_METADATA};
 
+use super::datasets::request;
 use crate::openapi::schema::named;
 use crate::shared::Shared;
 
 /// The schema of such a body.
-pub(super) fn schema(_: &mut SchemaGenerator) -> Value {
-    json!({
-        "description": "Jobs that are accepted together or not at all.",
+pub(super) fn schema(schemas: &mut SchemaGenerator) -> Value {
+    let mut schema = json!({
+        "description": "Jobs that are accepted together or not at all, or a data set.",
         "type": "object",
         "additionalProperties": false,
         "properties": {
@@ -21,8 +22,16 @@ pub(super) fn schema(_: &mut SchemaGenerator) -> Value {
                 ),
             },
         },
-        "required": ["jobs"],
-    })
+        "oneOf": [{ "required": ["jobs"] }, { "required": ["dataset"] }],
+        "dependentRequired": {
+            "budget": ["dataset"], "manifest": ["dataset"],
+            "kind": ["manifest"], "on_bad": ["manifest"], "unknown": ["manifest"],
+        },
+    });
+    if let Some(properties) = schema["properties"].as_object_mut() {
+        properties.extend(request::properties(schemas));
+    }
+    schema
 }
 
 /// The jobs and the metadata of a body, or everything that is wrong with it.

@@ -2,8 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use uso_queue::{BatchId, BatchView, JobId};
+use uso_queue::{BatchId, BatchView, DatasetView, JobId};
 
+use super::datasets::view::Dataset;
 use crate::caller::Caller;
 use crate::problem::Problem;
 use crate::shared::Shared;
@@ -22,6 +23,8 @@ pub(crate) struct AcceptedBatch {
 pub(crate) struct Batch {
     #[serde(flatten)]
     view: BatchView,
+    /// What a data set has beside; null for other batches.
+    dataset: Option<Dataset>,
     links: BatchLinks,
 }
 
@@ -67,6 +70,19 @@ pub(super) async fn find(shared: &Shared, caller: &Caller, id: &str) -> Result<B
     view.filter(|view| view.tenant == caller.tenant).ok_or_else(Problem::no_such_batch)
 }
 
-pub(super) fn describe(view: BatchView) -> Batch {
-    Batch { links: BatchLinks::new(&view.id), view }
+/// The caller's data set with this id.
+pub(super) async fn find_dataset(
+    shared: &Shared,
+    caller: &Caller,
+    id: &str,
+) -> Result<(BatchView, DatasetView), Problem> {
+    let view = find(shared, caller, id).await?;
+    let dataset = if view.id.is_dataset() { shared.queue.dataset(&view.id).await? } else { None };
+    Ok((view, dataset.ok_or_else(Problem::no_such_dataset)?))
+}
+
+/// The batch as clients see it.
+pub(super) async fn describe(shared: &Shared, view: BatchView) -> Result<Batch, uso_queue::Error> {
+    let dataset = if view.id.is_dataset() { shared.queue.dataset(&view.id).await? } else { None };
+    Ok(Batch { links: BatchLinks::new(&view.id), dataset: dataset.map(Dataset::from), view })
 }

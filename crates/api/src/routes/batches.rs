@@ -12,6 +12,8 @@ use uso_queue::{BatchOperation, BatchSubmitted, NewBatch};
 
 use super::batch_request;
 use super::batch_view::{AcceptedBatch, Batch, BatchLinks, describe, find};
+use super::datasets::create::{AcceptedDataset, create};
+use super::on_batch::on_batch;
 use crate::body::{MAX_LARGE_BODY, read_json};
 use crate::caller::Caller;
 use crate::idempotency::RequestKey;
@@ -26,12 +28,8 @@ use crate::shared::Shared;
 const ON_BATCH: [&str; 6] =
     ["getBatch", "followBatch", "cancelBatch", "pauseBatch", "resumeBatch", "retryFailedJobs"];
 
-/// An operation on one batch.
-pub(super) fn on_batch(id: &'static str, summary: &'static str) -> Operation {
-    Operation::new(id, summary)
-        .parameter(parts::batch_id())
-        .refuses(StatusCode::NOT_FOUND, &["no_such_batch"])
-}
+/// What can be done to a data set alone.
+const ON_DATASET: [&str; 6] = ["getBatch", "addRows", "listRows", "startDataset", "setBudget", "listFiles"];
 
 /// An operation on all jobs of a batch.
 fn on_its_jobs(id: &'static str, summary: &'static str) -> Operation {
@@ -41,20 +39,33 @@ fn on_its_jobs(id: &'static str, summary: &'static str) -> Operation {
 pub(crate) fn submit_operation() -> Operation {
     let job = |seed| json!({ "prompt": "a fox", "class": "bulk", "seed": seed });
     let seeds = json!({ "jobs": [job(1), job(2)], "metadata": { "of": "foxes" } });
+    let dataset = json!({
+        "dataset": { "name": "foxes-1", "shard_rows": 10_000, "split": { "by": "subject", "val": 0.05 } },
+        "budget": { "pictures": 100_000, "device_seconds": null },
+    });
     Operation::new("submitBatch", "Submit a batch")
-        .says("All of its jobs are accepted, or none.")
+        .says(
+            "All of its jobs are accepted, or none. With `dataset` in place of `jobs` it makes a data set: send its rows \
+             next, then start it. With a `manifest` the rows are read from there, which may take minutes, and it is started; repeating the request \
+             goes on where it ended.",
+        )
         .parameter(parts::idempotency_key())
-        .takes("BatchRequest", batch_request::schema, [("Two seeds", seeds)])
+        .takes("BatchRequest", batch_request::schema, [("Two seeds", seeds), ("A data set", dataset)])
         .gives::<AcceptedBatch>(
             StatusCode::ACCEPTED,
             "The batch is accepted.",
             &[LOCATION, RATE_LIMIT, RATE_LIMIT_POLICY],
         )
         .leads_to(&ON_BATCH)
+        .gives::<AcceptedDataset>(StatusCode::CREATED, "The data set is made.", &[LOCATION])
+        .leads_to(&ON_DATASET)
+        .gives::<AcceptedDataset>(StatusCode::OK, "There is a data set of this name.", &[LOCATION])
+        .leads_to(&ON_DATASET)
+        .refuses(StatusCode::CONFLICT, &["rows_moved"])
         .refuses(StatusCode::BAD_REQUEST, &["invalid_idempotency_key"])
         .refuses(StatusCode::UNPROCESSABLE_ENTITY, &["idempotency_key_reused"])
         .refuses(StatusCode::TOO_MANY_REQUESTS, &["too_many_queued", "too_fast"])
-        .refuses(StatusCode::SERVICE_UNAVAILABLE, &["store_unavailable"])
+        .refuses(StatusCode::SERVICE_UNAVAILABLE, &["store_unavailable", "no_room"])
 }
 
 /// Accepts all jobs, or none.
@@ -73,6 +84,9 @@ pub(crate) async fn submit(
         if let Some(earlier) = earlier {
             return Ok(accepted(earlier));
         }
+    }
+    if body.get("dataset").is_some() {
+        return Box::pin(create(&shared, &caller, &body)).await;
     }
     let (mut jobs, metadata) = batch_request::read(&shared, &body).map_err(Problem::fields)?;
     intake::check(&shared, &caller, &mut jobs, |index| format!("/jobs/{index}")).await?;
@@ -97,7 +111,7 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let view = find(&shared, &caller, &id).await?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(describe(view))).into_response())
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(describe(&shared, view).await?)).into_response())
 }
 
 pub(crate) fn cancel_operation() -> Operation {
@@ -162,5 +176,5 @@ async fn control(
     let view = find(&shared, &caller, &id).await?;
     shared.queue.control_batch(&view.id, operation).await?;
     let view = find(&shared, &caller, &id).await?;
-    Ok((StatusCode::ACCEPTED, Json(describe(view))).into_response())
+    Ok((StatusCode::ACCEPTED, Json(describe(&shared, view).await?)).into_response())
 }

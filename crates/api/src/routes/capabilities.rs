@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uso_queue::{
     Class, DEFAULT_QUALITY, Defaults, Durability, Format, GUIDANCE, KeyScope, LORA_WEIGHT, MAX_LORAS,
-    MAX_METADATA, MAX_PROMPT, MAX_STYLES, QUALITY, SIDE, STEP_CACHE, STEPS, State as JobState,
+    MAX_METADATA, MAX_PROMPT, MAX_STYLES, QUALITY, SIDE, STEP_CACHE, STEPS, Scorer, State as JobState, TRIES,
 };
 use uso_store::{PictureKind, WebReferences};
 
@@ -56,6 +56,8 @@ struct Capabilities {
     states: [JobState; 6],
     /// Names of the LoRAs that jobs may use: each is at a running worker.
     loras: BTreeSet<String>,
+    /// Scorers that jobs may ask for: each is at a running worker.
+    scorers: BTreeSet<Scorer>,
     /// Examples to begin with.
     examples: Vec<Example>,
 }
@@ -94,6 +96,8 @@ struct Bounds {
     styles: [usize; 2],
     /// LoRAs.
     loras: [usize; 2],
+    /// Pictures that are sampled for a job with a quality gate.
+    tries: [i64; 2],
     /// The weight of a LoRA.
     lora_weight: [f64; 2],
     /// Values of the step cache; the operator sets the largest, 0 for no step cache.
@@ -121,6 +125,7 @@ pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> R
     // Workers report whether they run a test engine.
     let workers = shared.queue.workers().await?;
     let scripted = config.scripted || workers.iter().any(|(_, _, report)| report.scripted);
+    let scorers = workers.iter().flat_map(|(_, _, report)| report.scorers.iter().copied()).collect();
     let loras = workers.into_iter().flat_map(|(_, _, report)| report.loras).map(|lora| lora.name).collect();
     let body = Capabilities {
         version: env!("CARGO_PKG_VERSION"),
@@ -139,6 +144,7 @@ pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> R
             content_size: ends(&SIDE),
             styles: [0, MAX_STYLES],
             loras: [0, MAX_LORAS],
+            tries: ends(&TRIES),
             lora_weight: ends(&LORA_WEIGHT),
             step_cache: [*STEP_CACHE.start(), max_step_cache],
             quality: ends(&QUALITY),
@@ -154,6 +160,7 @@ pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> R
         formats: Format::ALL,
         states: JobState::ALL,
         loras,
+        scorers,
         examples: config.examples.sets.clone(),
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use uso_queue::{JobId, JobSpec, JobView, KeyScope, Output, Source, State as JobState};
 
+use super::datasets::archived;
 use crate::caller::Caller;
 use crate::job_links::JobLinks;
 use crate::problem::Problem;
@@ -40,13 +41,13 @@ pub(crate) struct Job {
 
 /// The picture of a job, with temporary links to it.
 #[derive(Serialize, JsonSchema)]
-struct Picture {
+pub(super) struct Picture {
     #[serde(flatten)]
     output: Output,
-    /// A link to the picture: secret while it is valid.
-    url: String,
-    /// A link to the sidecar.
-    sidecar_url: String,
+    /// A link to the picture: secret while it is valid. Null once the picture of a row lies in a shard of its data set.
+    url: Option<String>,
+    /// A link to the sidecar; null likewise.
+    sidecar_url: Option<String>,
     /// A link to a small WebP of the picture, at most 384 pixels a side; none where the picture itself is small.
     #[serde(skip_serializing_if = "Option::is_none")]
     thumbnail_url: Option<String>,
@@ -126,17 +127,61 @@ pub(crate) async fn find(shared: &Shared, caller: &Caller, id: &str) -> Result<J
     view.filter(|view| view.tenant == caller.tenant).ok_or_else(Problem::no_such_job)
 }
 
+/// A job that may have left the queue.
+pub(super) struct FoundJob {
+    pub(super) view: JobView,
+    /// Whether its picture lies in a shard alone.
+    pub(super) is_packed: bool,
+}
+
+/// As [`find`]; also a row of a data set whose job has left the queue.
+pub(super) async fn find_anywhere(shared: &Shared, caller: &Caller, id: &str) -> Result<FoundJob, Problem> {
+    let id = job_id(id)?;
+    if let Some(view) = shared.queue.view(&id).await? {
+        let view = Some(view).filter(|view| view.tenant == caller.tenant).ok_or_else(Problem::no_such_job)?;
+        return Ok(FoundJob { view, is_packed: false });
+    }
+    let found = archived::find(shared, caller, &id).await?.ok_or_else(Problem::no_such_job)?;
+    Ok(FoundJob { view: found.view, is_packed: found.is_packed })
+}
+
+/// A row of a data set is neither retried nor deleted by itself.
+pub(super) fn refuse_row(view: &JobView) -> Result<(), Problem> {
+    let Some(row) = view.id.row() else { return Ok(()) };
+    let detail = format!(
+        "the job is a row of the data set {}: retry its failed rows, or cancel it, with the batch",
+        row.batch
+    );
+    Err(Problem::new(StatusCode::CONFLICT, "row_of_dataset", detail))
+}
+
+/// A picture with fresh links.
+pub(super) async fn picture(shared: &Shared, output: Output, is_packed: bool) -> Result<Picture, Problem> {
+    let thumbnail_url = match &output.thumbnail {
+        Some(uri) => Some(link(shared, uri).await?),
+        None => None,
+    };
+    if is_packed {
+        return Ok(Picture { output, url: None, sidecar_url: None, thumbnail_url });
+    }
+    let (url, sidecar_url) = (link(shared, &output.uri).await?, link(shared, &output.sidecar).await?);
+    Ok(Picture { output, url: Some(url), sidecar_url: Some(sidecar_url), thumbnail_url })
+}
+
 /// The view with its links and, for a caller who may read, with fresh URLs of its output.
 pub(crate) async fn describe(shared: &Shared, caller: &Caller, view: &JobView) -> Result<Job, Problem> {
+    describe_with(shared, caller, view, false).await
+}
+
+/// The same of a job whose picture may lie in a shard alone.
+pub(super) async fn describe_with(
+    shared: &Shared,
+    caller: &Caller,
+    view: &JobView,
+    is_packed: bool,
+) -> Result<Job, Problem> {
     let output = match view.output.clone().filter(|_| caller.may(KeyScope::Read)) {
-        Some(output) => {
-            let (url, sidecar_url) = (link(shared, &output.uri).await?, link(shared, &output.sidecar).await?);
-            let thumbnail_url = match &output.thumbnail {
-                Some(uri) => Some(link(shared, uri).await?),
-                None => None,
-            };
-            Some(Picture { output, url, sidecar_url, thumbnail_url })
-        }
+        Some(output) => Some(picture(shared, output, is_packed).await?),
         None => None,
     };
     let view = JobView { spec: view.spec.unpinned(), ..view.clone() };

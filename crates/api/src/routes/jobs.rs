@@ -12,7 +12,9 @@ use schemars::SchemaGenerator;
 use serde_json::{Value, json};
 use uso_queue::{Defaults, JobId, JobSpec, State as JobState, Submission};
 
-use super::job_view::{AcceptedJob, Job, Remaining, accepted, deleted, describe, find, link, word};
+use super::job_view::{
+    AcceptedJob, FoundJob, Job, Remaining, accepted, deleted, describe_with, find, find_anywhere, link, word,
+};
 use super::wait::{self, Wait};
 use crate::body::{MAX_BODY, read_json};
 use crate::caller::Caller;
@@ -125,7 +127,9 @@ async fn answer(
 }
 
 pub(crate) fn show_operation() -> Operation {
-    on_job("getJob", "Get a job").gives::<Job>(StatusCode::OK, "The job.", &[])
+    on_job("getJob", "Get a job")
+        .gives::<Job>(StatusCode::OK, "The job.", &[])
+        .refuses(StatusCode::SERVICE_UNAVAILABLE, &["store_unavailable"])
 }
 
 pub(crate) async fn show(
@@ -133,8 +137,8 @@ pub(crate) async fn show(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let view = find(&shared, &caller, &id).await?;
-    let mut body = describe(&shared, &caller, &view).await?;
+    let FoundJob { view, is_packed } = find_anywhere(&shared, &caller, &id).await?;
+    let mut body = describe_with(&shared, &caller, &view, is_packed).await?;
     if !view.state.is_terminal() {
         let estimate = shared.paces.of_job(&shared.queue, &view).await?;
         body.remaining =
@@ -160,9 +164,14 @@ pub(crate) async fn result(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let view = find(&shared, &caller, &id).await?;
+    let FoundJob { view, is_packed } = find_anywhere(&shared, &caller, &id).await?;
     let conflict = |code, detail: String| Problem::new(StatusCode::CONFLICT, code, detail);
     match (&view.output, view.error) {
+        (Some(_), _) if is_packed => {
+            let files = view.batch.map(|batch| format!("/v1/batches/{batch}/files")).unwrap_or_default();
+            let detail = format!("the picture lies in a shard of its data set, which {files} lists");
+            Err(conflict("no_result", detail))
+        }
         (Some(output), _) => {
             let url = link(&shared, &output.uri).await?;
             let headers = [(header::LOCATION, url), (header::CACHE_CONTROL, "no-store".to_owned())];

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use uso_queue::Removed;
 use uso_store::{checkpoint_prefix, output_prefix};
 
-use super::job_view::{find, word};
+use super::job_view::{find_anywhere, refuse_row, word};
 use super::jobs::on_job;
 use crate::caller::Caller;
 use crate::openapi::operation::Operation;
@@ -21,7 +21,7 @@ pub(crate) fn remove_operation() -> Operation {
             "Its record, its picture and all that belongs to it. References stay: other jobs may name them.",
         )
         .gives_nothing(StatusCode::NO_CONTENT, "The job is deleted.", &[])
-        .refuses(StatusCode::CONFLICT, &["not_finished"])
+        .refuses(StatusCode::CONFLICT, &["not_finished", "row_of_dataset"])
         .refuses(StatusCode::SERVICE_UNAVAILABLE, &["store_unavailable"])
 }
 
@@ -33,7 +33,8 @@ pub(crate) async fn remove(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let view = find(&shared, &caller, &id).await?;
+    let view = find_anywhere(&shared, &caller, &id).await?.view;
+    refuse_row(&view)?;
     if !view.state.is_terminal() {
         let detail = format!("the job is {}; only one that has ended can be deleted", word(view.state));
         return Err(Problem::new(StatusCode::CONFLICT, "not_finished", detail));

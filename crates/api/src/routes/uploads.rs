@@ -21,6 +21,15 @@ use crate::openapi::operation::Operation;
 use crate::problem::Problem;
 use crate::shared::Shared;
 
+/// Media types of manifests.
+const MANIFESTS: [&str; 4] =
+    ["application/x-ndjson", "text/csv", "application/vnd.apache.parquet", "application/json"];
+
+/// Media types of all files that may be uploaded.
+fn media_types() -> impl Iterator<Item = &'static str> {
+    PictureKind::ALL.map(PictureKind::media_type).into_iter().chain(MANIFESTS)
+}
+
 /// The request that uploads a file.
 #[derive(Serialize, JsonSchema)]
 struct Upload {
@@ -49,7 +58,7 @@ fn request_schema(max_bytes: u64) -> impl FnOnce(&mut SchemaGenerator) -> Value 
             "type": "object",
             "additionalProperties": false,
             "properties": {
-                "content_type": { "type": "string", "enum": PictureKind::ALL.map(PictureKind::media_type) },
+                "content_type": { "type": "string", "enum": media_types().collect::<Vec<_>>() },
                 "bytes": { "description": "Its size in bytes.", "type": "integer", "minimum": 1, "maximum": max_bytes },
             },
             "required": ["content_type", "bytes"],
@@ -60,9 +69,10 @@ fn request_schema(max_bytes: u64) -> impl FnOnce(&mut SchemaGenerator) -> Value 
 /// `max_bytes` is the largest file that may be uploaded.
 pub(crate) fn create_operation(max_bytes: u64) -> Operation {
     let example = json!({ "content_type": "image/png", "bytes": 1000 });
-    Operation::new("createUpload", "Create an upload for a reference image")
+    Operation::new("createUpload", "Create an upload for a reference image or a manifest")
         .says(
-            "The answer is a request that uploads this one file to S3; a job then names it by its `source`.",
+            "The answer is a request that uploads this one file to S3; a job, or for a manifest a data set, then names it by \
+             its `source`.",
         )
         .takes("UploadRequest", request_schema(max_bytes), [("A picture", example)])
         .gives::<Upload>(StatusCode::CREATED, "The request that uploads the file.", &[])
@@ -79,11 +89,11 @@ pub(crate) async fn create(
 ) -> Result<Response, Problem> {
     let max_bytes = shared.store.config().max_bytes;
     let body = read_json(&headers, body, MAX_BODY).await?;
-    let (kind, bytes) = read(&body, max_bytes).map_err(Problem::fields)?;
+    let (media_type, bytes) = read(&body, max_bytes).map_err(Problem::fields)?;
     let id = Uuid::new_v4();
     shared.queue.count_upload(&caller.tenant, NewFile { id, bytes }).await?;
     let lifetime = shared.config.link_lifetime;
-    let put = shared.store.presign_put(&upload_key(&caller.tenant, &id), kind, bytes, lifetime).await?;
+    let put = shared.store.presign_put(&upload_key(&caller.tenant, &id), media_type, bytes, lifetime).await?;
     let body = Upload {
         id,
         source: Source::upload(id),
@@ -96,16 +106,17 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
 
-/// The file's kind and size, or everything that is wrong with the body.
-fn read(body: &Value, max_bytes: u64) -> Result<(PictureKind, u64), Vec<FieldError>> {
+/// The file's media type and size, or everything that is wrong with the body.
+fn read(body: &Value, max_bytes: u64) -> Result<(&'static str, u64), Vec<FieldError>> {
     let fault = |pointer: &str, code, message: String| FieldError { pointer: pointer.into(), code, message };
     let Value::Object(fields) = body else {
         return Err(vec![fault("", "wrong_type", "the body must be a JSON object".into())]);
     };
     let mut errors = Vec::new();
-    let kind = fields.get("content_type").and_then(Value::as_str).and_then(PictureKind::of_media_type);
-    if kind.is_none() {
-        let kinds = PictureKind::ALL.map(PictureKind::media_type).join(", ");
+    let declared = fields.get("content_type").and_then(Value::as_str);
+    let media_type = media_types().find(|media_type| declared == Some(media_type));
+    if media_type.is_none() {
+        let kinds = media_types().collect::<Vec<_>>().join(", ");
         errors.push(fault("/content_type", "not_a_choice", format!("must be one of: {kinds}")));
     }
     let bytes = fields.get("bytes").and_then(whole).filter(|bytes| (1..=max_bytes).contains(bytes));
@@ -116,8 +127,8 @@ fn read(body: &Value, max_bytes: u64) -> Result<(PictureKind, u64), Vec<FieldErr
     for name in fields.keys().filter(|name| !matches!(name.as_str(), "content_type" | "bytes")) {
         errors.push(FieldError::unknown(name));
     }
-    match (kind, bytes) {
-        (Some(kind), Some(bytes)) if errors.is_empty() => Ok((kind, bytes)),
+    match (media_type, bytes) {
+        (Some(media_type), Some(bytes)) if errors.is_empty() => Ok((media_type, bytes)),
         _ => Err(errors),
     }
 }

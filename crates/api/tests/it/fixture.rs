@@ -173,6 +173,7 @@ impl Fixture {
                 }),
                 ..Receipt::default()
             },
+            scores: None,
         };
         lease.complete(&output).await.unwrap();
     }

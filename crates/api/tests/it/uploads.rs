@@ -103,7 +103,16 @@ async fn what_a_waiting_job_names_is_kept_however_long_it_waits() {
     let half = "checkpoints/half";
     fixture.store.put(half, "application/octet-stream", "half".into()).await.unwrap();
     let (key, sha256) = (half.to_owned(), String::new());
-    lease.record_checkpoint(&Checkpoint { step: 1, key, sha256, fingerprint: String::new() }).await.unwrap();
+    lease
+        .record_checkpoint(&Checkpoint {
+            step: 1,
+            key,
+            sha256,
+            fingerprint: String::new(),
+            tries: Vec::new(),
+        })
+        .await
+        .unwrap();
     for key in [&place(&waits), &place(&running), &place(&unnamed), half] {
         fixture.age(key);
     }

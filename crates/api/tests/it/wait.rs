@@ -31,7 +31,8 @@ async fn a_job_that_ends_in_time_is_the_answer() {
     let fixture = Fixture::start().await;
     let works = async {
         fixture.complete(&claim(&fixture).await).await;
-        let failure = Failure { code: "broke".into(), message: "it broke".into(), retryable: false };
+        let failure =
+            Failure { code: "broke".into(), message: "it broke".into(), retryable: false, device_ms: None };
         claim(&fixture).await.fail(&failure).await.unwrap();
     };
     let waits = async {

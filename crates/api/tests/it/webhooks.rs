@@ -204,7 +204,8 @@ async fn only_what_is_asked_for_is_told() {
     fixture.submit("a cat").await;
     fixture.complete(&fixture.claim().await).await;
     let id = fixture.submit("a dog").await;
-    let failure = Failure { code: "broke".into(), message: "it broke".into(), retryable: false };
+    let failure =
+        Failure { code: "broke".into(), message: "it broke".into(), retryable: false, device_ms: None };
     fixture.claim().await.fail(&failure).await.unwrap();
     let messages = endpoint.messages(1).await;
     assert_eq!(messages.len(), 1);

@@ -165,6 +165,7 @@ async fn outputs(store: &Store) -> anyhow::Result<Vec<Output>> {
             sha256: stored.sha256,
             content_type: "image/png".into(),
             receipt: Receipt::default(),
+            scores: None,
         })
     };
     try_join_all((0..PICTURES).map(output)).await

@@ -11,10 +11,10 @@ use uso_engine::weights::{Placed, StoredType};
 use uso_engine::{Model, ModelFiles};
 
 use super::folder::{hole, placed};
-use super::memory;
 use super::sizes::Sizes;
 use super::task::{Task, ask};
 use crate::figure::{Figure, Findings, Goal, Row};
+use crate::memory;
 
 /// Memory of cards in GiB, with 64 GiB of the host's.
 const CARDS: [u64; 4] = [24, 16, 12, 8];

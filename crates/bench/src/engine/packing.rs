@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use uso_engine::{Model, ModelFiles, Tier};
 
 use super::folder::{self, even};
-use super::memory;
 use super::sizes::Sizes;
 use super::task::{Task, ask};
 use crate::figure::{Figure, Findings, Goal, Row};
+use crate::memory;
 
 const GIB: f64 = (1u64 << 30) as f64;
 

@@ -7,10 +7,11 @@ use uso_engine::plan::{Hardware, Outline, Picture, Plan, PlanOptions, T5Place, T
 use uso_engine::{Model, ModelFiles, Setup, Tier, Uso, device};
 
 use super::folder::{self, even};
+use super::request;
 use super::sizes::Sizes;
 use super::task::{Pictures, Task, ask};
-use super::{memory, request};
 use crate::figure::{Figure, Findings, Goal, Row};
+use crate::memory;
 
 /// What one picture took.
 #[derive(Serialize, Deserialize)]

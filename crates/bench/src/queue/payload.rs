@@ -43,6 +43,7 @@ pub(super) fn output() -> Output {
         sha256: "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9".into(),
         content_type: "image/png".into(),
         receipt: Receipt::default(),
+        scores: None,
     }
 }
 

@@ -8,10 +8,10 @@ use serde_json::Value;
 use uso_queue::EventKind;
 use uso_worker::Settings;
 
-use super::s3;
 use super::sizes::Sizes;
 use crate::figure::{Figure, Findings, Goal, Row, written};
 use crate::fleet::{self, Fleet};
+use crate::s3;
 
 const STEPS: u32 = 100;
 /// Four steps a second.

@@ -6,10 +6,10 @@ use anyhow::Context as _;
 use serde_json::json;
 use uso_engine::Image;
 
-use super::s3;
 use super::sizes::Sizes;
 use crate::figure::{Figure, Findings, Goal, Row, written};
 use crate::fleet::Fleet;
+use crate::s3;
 
 const STEPS: u32 = 25;
 /// Of the reference.

@@ -90,6 +90,20 @@ async fn a_benchmark_of_the_worker_writes_each_figure_beside_its_goal() {
 }
 
 #[tokio::test]
+async fn a_benchmark_of_data_sets_writes_each_figure_beside_its_goal() {
+    let (report, table) = run(&["dataset"]).await;
+    let rows = rows(&report, "dataset", &table);
+    assert_eq!(rows.len(), 11, "{report}");
+    for row in &rows {
+        // So few rows may be over before anybody looks.
+        let may_be_null = row["figure"].as_str().unwrap().starts_with("Redis while");
+        assert!(row["value"].is_number() || may_be_null, "{row}");
+    }
+    let killed = rows.iter().find(|row| row["unit"] == "faults").unwrap();
+    assert_eq!(killed["value"], 0.0, "{killed}");
+}
+
+#[tokio::test]
 async fn a_benchmark_of_the_engine_writes_each_figure_beside_its_goal() {
     let (report, table) = run(&["engine"]).await;
     let rows = rows(&report, "engine", &table);

@@ -57,13 +57,17 @@ pub(crate) struct EngineArgs {
     /// Folder of LoRAs for FLUX that jobs may ask for, by file name without .safetensors.
     #[arg(long, env = "USO_LORA_FOLDER", value_name = "DIR")]
     pub(crate) lora_folder: Option<PathBuf>,
+    /// Folder of scorers that jobs may ask for, as `uso model fetch --scorers` makes it, or `bundled` for the bundled
+    /// model's own. They stay in host memory.
+    #[arg(long, env = "USO_SCORERS", value_name = "DIR")]
+    pub(crate) scorers: Option<PathBuf>,
 }
 
 /// The engine that generates pictures.
 #[derive(Clone)]
 pub(crate) enum Engine {
     Uso,
-    Scripted(Script),
+    Scripted(Box<Script>),
 }
 
 impl FromStr for Engine {
@@ -73,7 +77,10 @@ impl FromStr for Engine {
         let (name, script) = text.split_once(':').unwrap_or((text, ""));
         match name {
             "uso" if script.is_empty() => Ok(Self::Uso),
-            "scripted" => script.parse().map(Self::Scripted).map_err(|error: NotAScript| error.to_string()),
+            "scripted" => {
+                let script = script.parse().map_err(|error: NotAScript| error.to_string())?;
+                Ok(Self::Scripted(Box::new(script)))
+            }
             _ => Err("must be uso or scripted:...".into()),
         }
     }

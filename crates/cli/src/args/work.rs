@@ -84,6 +84,7 @@ impl PaceArgs {
             checkpoint_every: self.checkpoint_every,
             preview_every: self.preview_every,
             grace: self.grace,
+            ..Settings::default()
         }
     }
 

@@ -93,6 +93,7 @@ async fn run_fleet(
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
     let settings = endpoints.queue(args)?;
+    let scoring = connect::scoring(&args.engine).await?;
     let device = connect::device(&args.model, &args.engine, &args.pace, None, Condition::default()).await?;
     let queue = connect::queue(settings.clone()).await?;
     let for_api = Queue::connect(uso_queue::Config { timeout: QUEUE_TIMEOUT, ..settings }).await?;
@@ -101,7 +102,8 @@ async fn run_fleet(
 
     let (registry, address, model) = (Registry::new(), listener.local_addr()?, device.model().to_owned());
     let api = api(args, for_api.clone(), store.clone(), registry.clone(), address).await?;
-    let worker = worker(args, queue, store.clone(), device, &registry)?;
+    let settings = uso_worker::Settings { scoring, ..args.pace.settings() };
+    let worker = worker(queue, store.clone(), device, &registry, settings)?;
     say(&format!("uso: ready on http://{address} (model {model}, data in {})", args.data.display()))?;
 
     let stop = &shutdown.stop;
@@ -133,15 +135,15 @@ async fn api(
 }
 
 fn worker(
-    args: &UpArgs,
     queue: Queue,
     store: Store,
     device: DeviceThread,
     registry: &Registry,
+    settings: uso_worker::Settings,
 ) -> anyhow::Result<Worker> {
     let metrics = Metrics::new(registry)?;
     metrics.observe(&device)?;
-    Ok(Worker::new(queue, store, device, metrics, args.pace.settings()))
+    Ok(Worker::new(queue, store, device, metrics, settings))
 }
 
 /// Whichever ends first takes the others along.

@@ -1,7 +1,7 @@
 use anyhow::Context as _;
 use prometheus::Registry;
 use uso_queue::WorkerId;
-use uso_worker::{Condition, Metrics, Worker, work_on_datasets};
+use uso_worker::{Condition, Metrics, Settings, Worker, work_on_datasets};
 
 use super::say;
 use crate::args::WorkArgs;
@@ -35,17 +35,19 @@ async fn work(
     let connect = async {
         let queue = connect::queue(args.redis.config()).await?;
         let store = connect::store(&args.s3, None).await?;
+        let scoring = connect::scoring(&args.engine).await?;
         let device = connect::device(&args.model, &args.engine, &args.pace, Some(&queue), condition).await?;
-        anyhow::Ok((queue, store, device))
+        anyhow::Ok((queue, store, device, scoring))
     };
-    let (queue, store, device) = tokio::select! {
+    let (queue, store, device, scoring) = tokio::select! {
         connected = Box::pin(connect) => connected?,
         // Nothing has begun yet.
         () = shutdown.stop.cancelled() => return Ok(()),
     };
     let metrics = Metrics::new(registry)?;
     metrics.observe(&device)?;
-    let worker = Worker::new(queue, store, device, metrics, args.pace.settings());
+    let settings = Settings { scoring, ..args.pace.settings() };
+    let worker = Worker::new(queue, store, device, metrics, settings);
     say("uso: worker ready")?;
     tokio::select! {
         worked = worker.run(shutdown.stop.clone(), shutdown.hurry.clone()) => worked.context("the worker failed"),

@@ -16,7 +16,7 @@ pub(super) enum Holds {
 }
 
 /// All fields of a row: those of a job, and its key.
-pub(super) const FIELDS: [(&str, Holds); 20] = [
+pub(super) const FIELDS: [(&str, Holds); 21] = [
     ("key", Holds::Text),
     ("prompt", Holds::Text),
     ("content", Holds::Text),
@@ -29,6 +29,7 @@ pub(super) const FIELDS: [(&str, Holds); 20] = [
     ("guidance", Holds::Number),
     ("content_size", Holds::Number),
     ("step_cache", Holds::Number),
+    ("gate", Holds::Json),
     ("seed", Holds::Number),
     ("format", Holds::Text),
     ("class", Holds::Text),
@@ -73,6 +74,7 @@ mod tests {
         let body = json!({
             "content": "s3://a/b", "not_before": time, "start_by": time, "finish_by": time, "metadata": 1,
             "webhook": "https://example.com/hook", "loras": [{ "name": "ink" }], "step_cache": 0.1,
+            "gate": { "scorers": ["clip"] },
         });
         let defaults = Defaults { max_step_cache: 1.0, ..Defaults::default() };
         let job = serde_json::to_value(JobSpec::parse(&body, &defaults).unwrap()).unwrap();

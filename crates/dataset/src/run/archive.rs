@@ -11,8 +11,9 @@ use crate::{Error, Outcome, Settings, layout};
 /// Outcomes of a segment.
 pub(super) const MOST: u64 = 500;
 
-/// For how long outcomes wait for others.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// For how long outcomes wait for others: a segment is written once and read twice, which a slow fleet would pay for each
+/// few rows.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const JSON_LINES: &str = "application/x-ndjson";
 
@@ -68,6 +69,8 @@ fn segment(mut outcomes: Vec<Outcome>, view: &DatasetView, settings: &Settings) 
             archived.bytes += output.bytes;
             archived.device_ms += output.receipt.device_ms;
         }
+        // Pictures that were not good enough have cost the device, too.
+        archived.device_ms += outcome.error.as_ref().and_then(|error| error.device_ms).unwrap_or_default();
         archived.closes = view.open_rows + archived.accepted >= u64::from(settings.shard_rows.max(1))
             || view.open_bytes + archived.bytes >= settings.shard_bytes;
         if archived.closes {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use uso_queue::{DatasetTask, DatasetView, Queue};
+use uso_queue::{DatasetTask, DatasetView, Gate, Measure, Queue};
 use uso_store::Store;
 
-use crate::shards::{self, About, Licence};
+use super::term::TERM;
+use crate::shards::{self, About, Licence, Scorer};
 use crate::{Error, Settings};
 
 /// Shards that one call to the queue asks for.
@@ -36,15 +37,28 @@ pub(super) async fn describe(
         licences: licences
             .map(|(name, licence)| Licence { name: name.clone(), licence: licence.clone() })
             .collect(),
-        scorers: Vec::new(),
+        scorers: settings.gate.as_ref().map(scorers).unwrap_or_default(),
         asked: Some(view.sealed),
         split: settings.split.clone(),
     };
     // Another process may have taken over while this one was stopped.
-    if !task.renew(super::runner::TERM).await?.held {
+    if !task.renew(TERM).await?.held {
         return Ok(());
     }
     shards::describe(store, &task.batch, &committed, &about).await?;
     task.described(view.packed).await?;
     Ok(())
+}
+
+/// The measures of a gate's scorers, each with its threshold. Rows with a gate of their own may differ.
+fn scorers(gate: &Gate) -> Vec<Scorer> {
+    let measures = Measure::THRESHOLDS.into_iter();
+    let given =
+        measures.filter(|measure| measure.scorer().is_none_or(|scorer| gate.scorers.contains(&scorer)));
+    let scorer = |measure: Measure| Scorer {
+        name: measure.as_str().to_owned(),
+        least: gate.min.get(&measure).copied(),
+        rejected: None,
+    };
+    given.map(scorer).collect()
 }

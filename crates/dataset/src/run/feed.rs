@@ -47,15 +47,18 @@ impl Feeder {
         self.window = covered.clamp(WINDOW.0, WINDOW.1);
     }
 
-    /// Queues the next rows.
+    /// Queues the next rows, where so many are `queued` already.
     pub(super) async fn feed(
         &mut self,
         queue: &Queue,
         store: &Store,
         task: &DatasetTask,
         view: &DatasetView,
+        queued: u64,
     ) -> Result<Round, Error> {
-        if view.cursor >= view.sealed || view.held.is_some() {
+        // Rows for which there is no room are not even sent.
+        let room = MAX_FED.min(self.window.saturating_sub(queued) as usize);
+        if view.cursor >= view.sealed || view.held.is_some() || room == 0 {
             return Ok(Round::Waits);
         }
         if view.sealed > self.chunks.rows() {
@@ -69,7 +72,7 @@ impl Feeder {
         let first = self.chunks.get(number).map_or(0, |(first, _)| *first);
         let Some((_, rows)) = &self.at_hand else { return Ok(Round::Waits) };
         let to = (first + rows.len() as u64).min(view.sealed);
-        let wanted = wanted(queue, task, view, to).await?;
+        let wanted = wanted(queue, task, view, to, room).await?;
         let submissions: Vec<_> = wanted
             .iter()
             .filter_map(|row| {
@@ -78,7 +81,7 @@ impl Feeder {
             })
             .collect();
         // Rows behind the last of these come with the next call.
-        let to = if submissions.len() == MAX_FED { wanted.last().map_or(to, |row| row + 1) } else { to };
+        let to = if submissions.len() == room { wanted.last().map_or(to, |row| row + 1) } else { to };
         match task.feed(view.cursor, to, self.window, &submissions).await? {
             Fed::Queued(next) if next > view.cursor => Ok(Round::Moved),
             Fed::Moved(_) => Ok(Round::Moved),
@@ -106,11 +109,17 @@ fn group_of(job: &JobSpec) -> u64 {
     digest.iter().take(6).fold(0, |number, byte| number << 8 | u64::from(*byte)).max(1)
 }
 
-/// The next rows before `to` that are to be queued in this pass: in the first all of them, in a later one those that
-/// were never queued or have not ended well.
-async fn wanted(queue: &Queue, task: &DatasetTask, view: &DatasetView, to: u64) -> Result<Vec<u64>, Error> {
+/// The next rows before `to` that are to be queued in this pass, `most` of them: in the first all, in a later one those
+/// that were never queued or have not ended well.
+async fn wanted(
+    queue: &Queue,
+    task: &DatasetTask,
+    view: &DatasetView,
+    to: u64,
+    most: usize,
+) -> Result<Vec<u64>, Error> {
     if view.pass == 0 {
-        return Ok((view.cursor..to).take(MAX_FED).collect());
+        return Ok((view.cursor..to).take(most).collect());
     }
     let notes = queue.row_notes(&task.batch, view.cursor, to - view.cursor).await?;
     let again = |row: u64, note: u8| match note {
@@ -119,5 +128,5 @@ async fn wanted(queue: &Queue, task: &DatasetTask, view: &DatasetView, to: u64) 
         _ => true,
     };
     let rows = (view.cursor..to).zip(notes).filter(|(row, note)| again(*row, *note)).map(|(row, _)| row);
-    Ok(rows.take(MAX_FED).collect())
+    Ok(rows.take(most).collect())
 }

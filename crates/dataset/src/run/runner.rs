@@ -8,10 +8,8 @@ use uso_store::Store;
 use super::archive::{self, Archiver};
 use super::describe;
 use super::feed::{Feeder, Round};
+use super::term::TERM;
 use crate::{Error, Settings};
-
-/// How long the task is kept without being renewed.
-pub const TERM: Duration = Duration::from_secs(10);
 
 /// Pause of a round in which nothing could be done.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -38,7 +36,7 @@ pub async fn run(queue: &Queue, store: &Store, task: &DatasetTask) -> Result<(),
         let Some((view, counts)) = look(queue, task).await? else { return Ok(task.release().await?) };
         let settings = Settings::read(&view.settings)?;
         feeder.pace(pace.rows_a_second(view.archived + view.waiting));
-        let fed = feeder.feed(queue, store, task, &view).await?;
+        let fed = feeder.feed(queue, store, task, &view, counts.queued).await?;
         let is_last = counts.queued + counts.running == 0 && !is_feedable(&view);
         let archived = archiver.archive(queue, store, task, &view, &settings, is_last).await?;
         if fed == Round::Lost || archived.is_none() {
@@ -69,7 +67,8 @@ fn is_feedable(view: &DatasetView) -> bool {
 }
 
 async fn look(queue: &Queue, task: &DatasetTask) -> Result<Option<(DatasetView, BatchCounts)>, Error> {
-    let (view, batch) = (queue.dataset(&task.batch).await?, queue.batch(&task.batch).await?);
+    // In this order: a row that ends in between waits in the view, and no shard is closed without it.
+    let (batch, view) = (queue.batch(&task.batch).await?, queue.dataset(&task.batch).await?);
     Ok(view.zip(batch.map(|batch| batch.counts)))
 }
 

@@ -23,6 +23,8 @@ pub struct OutcomeFilter {
 pub struct OutcomePage {
     /// The outcomes, the newest last.
     pub outcomes: Vec<Outcome>,
+    /// The segment that each of them is in.
+    pub segments: Vec<u64>,
     /// From where the next page goes on; none if this is the last for now.
     pub next: Option<(u64, u64)>,
 }
@@ -72,6 +74,7 @@ pub async fn page_of_outcomes(
             }
             if filter.state.is_none_or(|state| state == outcome.state) {
                 page.outcomes.push(outcome);
+                page.segments.push(number);
             }
         }
     }
@@ -85,9 +88,16 @@ pub(super) async fn keys(
     first: u64,
     last: u64,
 ) -> Result<Vec<String>, Error> {
-    let segments = all(queue, batch, first).await?;
-    let within = segments.into_iter().take_while(|(number, _)| *number <= last);
-    Ok(within.map(|(number, segment)| layout::segment(batch, number, segment.fence)).collect())
+    let mut keys = Vec::new();
+    while first + (keys.len() as u64) <= last {
+        let from = first + keys.len() as u64;
+        let page = queue.dataset_segments(batch, from, PAGE.min(last - from + 1)).await?;
+        if page.is_empty() {
+            break;
+        }
+        keys.extend((from..).zip(page).map(|(number, one)| layout::segment(batch, number, one.fence)));
+    }
+    Ok(keys)
 }
 
 async fn all(queue: &Queue, batch: &BatchId, first: u64) -> Result<Vec<(u64, SegmentView)>, Error> {

@@ -39,8 +39,8 @@ pub struct Scorer {
     pub name: String,
     /// The least score that was accepted; none if it only scored.
     pub least: Option<f64>,
-    /// Pictures that it rejected.
-    pub rejected: u64,
+    /// Pictures that it rejected; none if they were not counted.
+    pub rejected: Option<u64>,
 }
 
 /// The card: Markdown with a front matter for readers. `sample` tells whether there is a picture of some samples.
@@ -163,11 +163,12 @@ fn write_selection(text: &mut String, total: &Counts, about: &About) -> std::fmt
         return writeln!(text, "No scorer selected these rows.");
     }
     for Scorer { name, least, rejected } in &about.scorers {
-        match least {
-            Some(least) => {
-                writeln!(text, "- {}: at least {least}; {rejected} pictures rejected", code(name))?
+        match (least, rejected) {
+            (Some(least), Some(rejected)) => {
+                writeln!(text, "- {}: at least {least}; {rejected} pictures rejected", code(name))?;
             }
-            None => writeln!(text, "- {}: scored only", code(name))?,
+            (Some(least), None) => writeln!(text, "- {}: at least {least}", code(name))?,
+            (None, _) => writeln!(text, "- {}: scored only", code(name))?,
         }
     }
     writeln!(text, "\n{} pictures were sampled for these rows.", total.tries)

@@ -39,6 +39,8 @@ const SCORES: &[Column] = &[
     maybe("dino", Kind::Float),
     maybe("csd", Kind::Float),
     maybe("clip_t", Kind::Float),
+    maybe("siglip_subject", Kind::Float),
+    maybe("siglip_style", Kind::Float),
     maybe("sharpness", Kind::Float),
     maybe("flatness", Kind::Float),
 ];

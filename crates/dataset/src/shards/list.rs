@@ -17,7 +17,7 @@ pub(super) enum List {
     /// `metadata.jsonl`.
     Lines(BufWriter<File>),
     /// `metadata.parquet`, and the rows that are not in it yet.
-    Typed(RowWriter<File>, Vec<Value>),
+    Typed(Box<RowWriter<File>>, Vec<Value>),
 }
 
 impl List {
@@ -28,7 +28,8 @@ impl List {
         }
         let file = File::create_new(folder.join("metadata.parquet"))?;
         let columns = std::iter::once(&FILE_NAME).chain(COLUMNS).collect();
-        Ok(Self::Typed(RowWriter::new(file, columns).map_err(io::Error::other)?, Vec::new()))
+        let writer = RowWriter::new(file, columns).map_err(io::Error::other)?;
+        Ok(Self::Typed(Box::new(writer), Vec::new()))
     }
 
     /// Takes a row.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use uso_queue::Output;
+use tokio_util::task::AbortOnDropHandle;
 use uso_store::Store;
 
 use crate::{Error, Outcome};
@@ -13,7 +13,7 @@ use crate::{Error, Outcome};
 /// Bytes of pictures that are fetched or wait to be written.
 const IN_FLIGHT: usize = 64 << 20;
 /// Pictures that are fetched at once.
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
 /// What the bound is counted in: permits are few, pictures may be large.
 const UNIT: usize = 1024;
 
@@ -42,10 +42,15 @@ pub(super) fn pictures<'a>(
         }
     });
     shared
-        .map(move |shared| async move {
-            let (outcome, share) = shared?;
-            let bytes = fetch(store, &outcome).await?;
-            Ok(Picture { outcome, bytes, _share: share })
+        .map(move |shared| {
+            let store = store.clone();
+            // Each goes on while nobody looks at the stream.
+            let fetched = AbortOnDropHandle::new(tokio::spawn(async move {
+                let (outcome, share) = shared?;
+                let bytes = fetch(&store, &outcome).await?;
+                Ok(Picture { outcome, bytes, _share: share })
+            }));
+            async move { fetched.await.map_err(|error| Error::Task(error.to_string()))? }
         })
         .buffered(AT_ONCE)
 }
@@ -63,12 +68,4 @@ async fn fetch(store: &Store, outcome: &Outcome) -> Result<Bytes, Error> {
 /// The key of an object of our bucket.
 pub(super) fn key_of<'a>(store: &Store, uri: &'a str) -> Option<&'a str> {
     uri.strip_prefix("s3://")?.strip_prefix(store.config().bucket.as_str())?.strip_prefix('/')
-}
-
-/// All objects that a worker wrote for a picture.
-pub(super) fn objects_of<'a>(
-    output: &'a Output,
-    thumbnail: Option<&'a str>,
-) -> impl Iterator<Item = &'a str> {
-    [output.uri.as_str(), output.sidecar.as_str()].into_iter().chain(thumbnail)
 }

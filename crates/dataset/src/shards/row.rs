@@ -1,9 +1,11 @@
 //! A row of a data set: what `key.json` and the row file hold.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use uso_queue::Output;
+use uso_queue::{Measure, Output};
 
 use super::split::split_of;
 use crate::{Error, Outcome, Split};
@@ -103,19 +105,36 @@ pub struct Scores {
     pub csd: Option<f64>,
     /// How well it shows the prompt, by CLIP.
     pub clip_t: Option<f64>,
+    /// Likeness of the subject, by the bundled model's own encoder.
+    pub siglip_subject: Option<f64>,
+    /// Likeness of the style, by that encoder.
+    pub siglip_style: Option<f64>,
     /// How sharp it is.
     pub sharpness: Option<f64>,
     /// How flat it is: a picture of one colour is the flattest.
     pub flatness: Option<f64>,
 }
 
-/// What workers may have found out about a picture beside what [`Output`] always has.
+impl Scores {
+    /// Those of a picture.
+    fn of(scores: &BTreeMap<Measure, f64>) -> Self {
+        let of = |measure| scores.get(&measure).copied();
+        Self {
+            clip_i: of(Measure::ClipI),
+            dino: of(Measure::Dino),
+            csd: of(Measure::Csd),
+            clip_t: of(Measure::ClipT),
+            siglip_subject: of(Measure::SiglipSubject),
+            siglip_style: of(Measure::SiglipStyle),
+            sharpness: of(Measure::Sharpness),
+            flatness: of(Measure::Flatness),
+        }
+    }
+}
+
+/// What later workers may have found out about a picture beside what [`Output`] has.
 #[derive(Debug, PartialEq, Default)]
 pub(super) struct Extras {
-    seed: Option<u64>,
-    tries: Option<u64>,
-    scores: Option<Scores>,
-    phash: Option<String>,
     weights: Option<String>,
     pub(super) thumbnail: Option<String>,
 }
@@ -131,14 +150,7 @@ impl Extras {
             let found = value.get(name).or_else(|| value.get("receipt")?.get(name))?;
             serde_json::from_value(found.clone()).ok()
         }
-        Self {
-            seed: field(value, "seed"),
-            tries: field(value, "tries"),
-            scores: field(value, "scores"),
-            phash: field(value, "phash"),
-            weights: field(value, "weights"),
-            thumbnail: field(value, "thumbnail"),
-        }
+        Self { weights: field(value, "weights"), thumbnail: field(value, "thumbnail") }
     }
 }
 
@@ -156,6 +168,7 @@ impl Row {
         let extension = extension(&output.content_type)
             .ok_or_else(|| unreadable(format!("{} is no kind of picture", output.content_type)))?;
         let (spec, receipt, extras) = (&outcome.spec, &output.receipt, Extras::of(output));
+        let taken = output.scores.as_ref().and_then(uso_queue::Scores::taken);
         let digest_of = |name: &str| {
             let used = receipt.loras.iter().find(|used| used.name == name)?;
             Some(used.digest.clone())
@@ -177,7 +190,7 @@ impl Row {
             width: output.width.into(),
             height: output.height.into(),
             keep_size: spec.keep_size,
-            seed: extras.seed.unwrap_or(spec.seed),
+            seed: taken.map_or(spec.seed, |taken| taken.seed),
             steps: spec.steps.into(),
             guidance: spec.guidance,
             content_size: spec.content_size.into(),
@@ -191,9 +204,9 @@ impl Row {
             scripted: receipt.scripted,
             device_ms: receipt.device_ms,
             attempts: outcome.attempt.into(),
-            tries: extras.tries.unwrap_or(1),
-            scores: extras.scores.unwrap_or_default(),
-            phash: extras.phash,
+            tries: receipt.tries.unwrap_or(1).into(),
+            scores: taken.map(|taken| Scores::of(&taken.scores)).unwrap_or_default(),
+            phash: output.scores.as_ref().and_then(|scores| scores.phash.clone()),
             metadata: Some(&spec.metadata).filter(|value| !value.is_null()).map(Value::to_string),
             submitted_ms: outcome.submitted_ms,
             started_ms: outcome.started_ms,
@@ -251,17 +264,11 @@ mod tests {
     #[test]
     fn what_later_workers_find_out_is_read() {
         let output = json!({
-            "uri": "s3://uso/a", "tries": 3, "scores": { "dino": 1, "csd": null, "new": 0.5 }, "thumbnail": "a.webp",
-            "phash": 7, "receipt": { "weights": "w", "steps": 25 },
+            "uri": "s3://uso/a", "thumbnail": "a.webp", "receipt": { "weights": "w", "steps": 25 },
         });
         let extras = Extras::read(&output);
-        let scores = Scores { dino: Some(1.0), ..Scores::default() };
-        assert_eq!(
-            (extras.tries, extras.scores, extras.weights.as_deref()),
-            (Some(3), Some(scores), Some("w"))
-        );
-        assert_eq!((extras.thumbnail.as_deref(), extras.phash, extras.seed), (Some("a.webp"), None, None));
-        assert_eq!(Extras::read(&json!({})), Extras::default());
+        assert_eq!((extras.weights.as_deref(), extras.thumbnail.as_deref()), (Some("w"), Some("a.webp")));
+        assert_eq!(Extras::read(&json!({ "thumbnail": 7 })), Extras::default());
     }
 
     #[test]

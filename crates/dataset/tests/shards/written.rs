@@ -130,3 +130,23 @@ fn a_row_file_gives_the_rows_back() {
     assert_eq!(read_row_file(file.into()).unwrap(), all);
     assert!(read_row_file("no parquet".into()).is_err());
 }
+
+#[test]
+fn a_row_has_the_scores_and_the_seed_of_the_picture_that_was_taken() {
+    let picture = picture(0);
+    let mut outcome = outcome(0, &picture);
+    assert_eq!(Row::of(&outcome, None).unwrap().scores, Scores::default());
+    let scores = serde_json::json!({
+        "accepted": true, "taken": 1, "phash": "8f00ff00ff00ff00", "profiles": { "dino": "dino-vits16@0123456789ab" },
+        "tries": [
+            { "seed": 0, "scores": { "dino": 0.25 }, "device_ms": 600 },
+            { "seed": 77, "scores": { "dino": 0.75, "sharpness": 12.5 }, "device_ms": 600 },
+        ],
+    });
+    let output = outcome.output.as_mut().unwrap();
+    output.scores = Some(serde_json::from_value(scores).unwrap());
+    output.receipt.tries = Some(2);
+    let row = Row::of(&outcome, None).unwrap();
+    assert_eq!((row.seed, row.tries, row.phash.as_deref()), (77, 2, Some("8f00ff00ff00ff00")));
+    assert_eq!(row.scores, Scores { dino: Some(0.75), sharpness: Some(12.5), ..Scores::default() });
+}

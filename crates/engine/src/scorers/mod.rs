@@ -146,8 +146,26 @@ impl Scorers {
         styles: &[Image],
         prompt: &str,
     ) -> Result<Scores, Error> {
+        self.score_by(&ScorerKind::ALL, picture, content, styles, prompt)
+    }
+
+    /// The same by some of the loaded scorers; the bundled model's own is always among them.
+    ///
+    /// # Errors
+    /// As [`Scorers::score`].
+    pub fn score_by(
+        &mut self,
+        kinds: &[ScorerKind],
+        picture: &Image,
+        content: Option<&Image>,
+        styles: &[Image],
+        prompt: &str,
+    ) -> Result<Scores, Error> {
         let mut scores = measured(picture, self.profiles().map(|profile| profile.name.clone()).collect())?;
         let Self { clip, dino, csd, siglip, kept } = self;
+        let clip = clip.as_mut().filter(|_| kinds.contains(&ScorerKind::Clip));
+        let dino = dino.as_mut().filter(|_| kinds.contains(&ScorerKind::Dino));
+        let csd = csd.as_mut().filter(|_| kinds.contains(&ScorerKind::Csd));
         let content = content.map(std::slice::from_ref);
         if let Some(clip) = clip {
             score_clip(clip, kept, &mut scores, picture, content, prompt)?;

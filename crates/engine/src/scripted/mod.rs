@@ -15,9 +15,8 @@ use crate::{CacheCounts, Engine, Error, Footprint, Image, LoraFile, Request, Ste
 /// Side of a preview in pixels.
 const PREVIEW_SIDE: u32 = 8;
 
-/// Bytes that a feature counts as, and how many features of prompts and references are remembered.
+/// Bytes that a feature counts as.
 const FEATURE_BYTES: u64 = 1 << 20;
-const FEATURES: u64 = 512;
 
 /// An engine without a model. Its pictures are noise, but they are a function of the request and of each step done once
 /// and in order, so that tests can check the result.
@@ -74,7 +73,7 @@ impl Scripted {
     pub fn new(script: Script) -> Self {
         let mut loras: Vec<LoraFile> = script.loras.iter().map(|name| lora(name)).collect();
         loras.sort_by(|a, b| a.name.cmp(&b.name));
-        let seen = Cache::new(FEATURES * FEATURE_BYTES);
+        let seen = Cache::new(script.cache);
         Self { script, begun: 0, alive: Arc::default(), seen, loras }
     }
 
@@ -244,6 +243,14 @@ impl Engine for Scripted {
         Ok(sample)
     }
 
+    fn decode_predicted(&mut self, sample: &ScriptedSample) -> Result<Option<Image>, Error> {
+        if sample.steps.done == 0 {
+            return Ok(None);
+        }
+        thread::sleep(self.script.decode);
+        Ok(Some(noise(sample.state, self.script.size)))
+    }
+
     fn decode(&mut self, sample: &ScriptedSample) -> Result<Image, Error> {
         thread::sleep(self.script.decode);
         let mut image = noise(sample.state, self.script.size);
@@ -265,6 +272,12 @@ fn noise(state: u64, side: u32) -> Image {
     let values = 3 * side as usize * side as usize;
     let words = (0..).flat_map(|i: u64| mix(state ^ mix(i)).to_le_bytes());
     Image { width: side, height: side, rgb: words.take(values).collect() }
+}
+
+/// A made-up score of the picture of a seed, 0 to 1, by the measure of this name: tests know it beforehand.
+pub fn score(seed: u64, measure: &str) -> f64 {
+    let measure = measure.bytes().fold(0, |state, byte| mix(state ^ u64::from(byte)));
+    (mix(seed ^ measure) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// SplitMix64: turns a number into an unrelated one (Steele, Lea and Flood, 2014).

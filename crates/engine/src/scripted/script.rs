@@ -35,6 +35,8 @@ pub struct Script {
     pub kept: u64,
     /// Additional bytes while the engine works on it.
     pub working: u64,
+    /// Bytes of features of prompts and references that are remembered; each counts as one MiB.
+    pub cache: u64,
     /// Most samples that may exist at once; with more, steps run out of memory.
     pub crowd: Option<u64>,
     /// Share of requests for which the device hangs for ever, at one of their steps after the first.
@@ -43,6 +45,8 @@ pub struct Script {
     pub selftest_fails: bool,
     /// Names of the LoRAs that requests may ask for.
     pub loras: Vec<String>,
+    /// Names of the scorers that jobs may ask for; their scores are made up, see [`score`](super::score).
+    pub scorers: Vec<String>,
 }
 
 impl Default for Script {
@@ -64,9 +68,11 @@ impl Default for Script {
             memory: None,
             kept: 0,
             working: 0,
+            cache: 512 << 20,
             crowd: None,
             selftest_fails: false,
             loras: Vec::new(),
+            scorers: Vec::new(),
         }
     }
 }
@@ -75,8 +81,8 @@ impl Default for Script {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{0:?} is not one of encode=, step=, decode=, preview= with a time like 40ms; fail=, panic=, nan=, flat=, oom=, \
-     hang= with a share like 0.1; memory=, kept=, working= with bytes like 512M; crowd=, seed=, size= with a number; \
-     loras= with names like a+b; selftest=fail"
+     hang= with a share like 0.1; memory=, kept=, working=, cache= with bytes like 512M; crowd=, seed=, size= with a number; \
+     loras=, scorers= with names like a+b; selftest=fail"
 )]
 pub struct NotAScript(String);
 
@@ -112,8 +118,10 @@ impl Script {
             "memory" => self.memory = Some(bytes(value)?),
             "kept" => self.kept = bytes(value)?,
             "working" => self.working = bytes(value)?,
+            "cache" => self.cache = bytes(value)?,
             "crowd" => self.crowd = Some(value.parse().ok()?),
             "loras" => self.loras = value.split('+').map(str::to_owned).collect(),
+            "scorers" => self.scorers = value.split('+').map(str::to_owned).collect(),
             "selftest" if value == "fail" => self.selftest_fails = true,
             _ => return None,
         }

@@ -131,10 +131,24 @@ impl Engine for Uso {
         Ok(sample)
     }
 
+    fn decode_predicted(&mut self, sample: &Sample) -> Result<Option<Image>, Error> {
+        match sample.predicted()? {
+            Some(latent) => self.decode_latent(&latent, sample.footprint).map(Some),
+            None => Ok(None),
+        }
+    }
+
     fn decode(&mut self, sample: &Sample) -> Result<Image, Error> {
+        self.decode_latent(&sample.latent()?, sample.footprint)
+    }
+}
+
+impl Uso {
+    /// The picture of a latent (1, 16, h, w).
+    fn decode_latent(&self, latent: &Tensor, footprint: Footprint) -> Result<Image, Error> {
         pool::give_back(&self.device)?;
-        let image = self.pixels(sample).and_then(|pixels| Ok(autoencoder::to_image(&pixels)?));
+        let decoded = self.autoencoder.decode(latent).and_then(|pixels| autoencoder::to_image(&pixels));
         pool::give_back(&self.device)?;
-        image.map_err(|error| self.with_numbers(error, sample.footprint))
+        decoded.map_err(|error| self.with_numbers(error.into(), footprint))
     }
 }

@@ -160,3 +160,19 @@ fn a_sides_preview_is_an_eighth_of_it() {
     let preview = uso.preview(&sample).unwrap().unwrap();
     assert_eq!((preview.width, preview.height), (uso_engine::PREVIEW_SIDE, 2));
 }
+
+#[test]
+fn the_predicted_picture_comes_with_the_first_step_and_is_the_picture_after_the_last() {
+    let mut engine = mini();
+    let mut sample = engine.encode(&request()).unwrap();
+    assert_eq!(engine.decode_predicted(&sample).unwrap(), None);
+    engine.step(&mut sample).unwrap();
+    let early = engine.decode_predicted(&sample).unwrap().unwrap();
+    while !engine.steps(&sample).is_done() {
+        engine.step(&mut sample).unwrap();
+    }
+    let picture = engine.decode(&sample).unwrap();
+    assert_eq!((early.width, early.height), (picture.width, picture.height));
+    assert_ne!(early, picture);
+    assert_eq!(engine.decode_predicted(&sample).unwrap(), Some(picture));
+}

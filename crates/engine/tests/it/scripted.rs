@@ -143,6 +143,12 @@ fn prompts_and_references_seen_before_are_counted() {
     assert_eq!(seen(&Request { seed: 1, ..request() }), (3, 3));
     assert_eq!(seen(&Request { content_size: 48, ..request() }), (5, 4), "the content reference is another");
     assert_eq!(seen(&Request { prompt: "another".into(), ..request() }), (7, 5));
+
+    let mut engine = scripted("cache=2M");
+    engine.encode(&request()).unwrap();
+    engine.encode(&request()).unwrap();
+    let CacheCounts { hits, misses, bytes } = engine.cache();
+    assert_eq!((hits, misses, bytes), (0, 6, 2 << 20), "the third pushes the first out");
 }
 
 #[test]

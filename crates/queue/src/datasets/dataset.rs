@@ -7,10 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::answers::Fields;
 use crate::reply::Reply;
 use crate::tenant::check_tenant;
-use crate::{BatchId, Error, JobId, JobView, Queue, Rejection};
-
-/// Longest name of a data set in bytes.
-pub const MAX_DATASET_NAME: usize = 200;
+use crate::{BatchId, Error, JobId, JobView, MAX_DATASET_NAME, Queue, Rejection};
 
 /// Jobs that one call reads: more would hold Redis up.
 const VIEWS: usize = 100;

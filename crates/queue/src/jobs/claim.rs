@@ -31,7 +31,8 @@ pub struct Claim<'a> {
     pub alone: bool,
     /// Bytes of memory that the worker has free for one job; none if any job fits.
     pub capacity: Option<u64>,
-    /// Names of the LoRAs that the worker has; jobs that ask for others are left to others.
+    /// Names of the LoRAs that the worker has, and [of its scorers](crate::Scorer::claim_name); jobs that ask for others
+    /// are left to others.
     pub loras: &'a [String],
     /// Tenants whose jobs are left to others or to later.
     pub without: &'a [String],

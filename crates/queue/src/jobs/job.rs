@@ -6,11 +6,12 @@ use redis::Value;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::spec::PREFIX;
 use crate::answers::Fields;
 use crate::codec::json;
 use crate::reply::Reply;
 use crate::tenant::check_tenant;
-use crate::{BatchId, Class, Error, EventId, JobId, JobSpec, Queue, Receipt};
+use crate::{BatchId, Class, Error, EventId, JobId, JobSpec, Queue, Receipt, Scores, Try};
 
 /// How long a job counts as watched.
 const WATCHED_FOR: Duration = Duration::from_secs(30);
@@ -84,6 +85,9 @@ pub struct Output {
     /// What it took.
     #[serde(default)]
     pub receipt: Receipt,
+    /// What scorers said of it; none if nobody was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<Scores>,
 }
 
 /// Why a job, or an attempt at it, failed.
@@ -95,12 +99,15 @@ pub struct Failure {
     pub message: String,
     /// Whether another attempt may succeed.
     pub retryable: bool,
+    /// What the device did for pictures that were sampled and not accepted, in milliseconds; none if there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_ms: Option<u64>,
 }
 
 /// A partial sample that a job can be resumed from: its bytes are in the object store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Checkpoint {
-    /// Steps done.
+    /// Steps done; 0 if only `tries` is known, and there is no object.
     pub step: u32,
     /// Key of the object.
     pub key: String,
@@ -108,6 +115,9 @@ pub struct Checkpoint {
     pub sha256: String,
     /// What it was made with: weights, precision, build and parameters.
     pub fingerprint: String,
+    /// The pictures that were sampled before this one and not accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tries: Vec<Try>,
 }
 
 /// Why a waiting job waits for other workers than those there are.
@@ -121,6 +131,14 @@ pub enum Blocked {
         /// The most bytes that a live worker has free for one job.
         best: u64,
     },
+    /// None has all of its scorers, or all of its LoRAs.
+    Scorers {
+        /// The names of the scorers that are missing where the fewest are.
+        scorers: Vec<String>,
+        /// The names of the LoRAs that are missing there.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        loras: Vec<String>,
+    },
     /// None has all of its LoRAs.
     Loras {
         /// The names of those that are missing where the fewest are.
@@ -129,12 +147,24 @@ pub enum Blocked {
 }
 
 impl Blocked {
-    /// Reads what the job needs and the most there is, and the names of its missing LoRAs.
+    /// Reads what the job needs and the most there is, and the names of its missing LoRAs and scorers.
     fn read(need: Option<u64>, best: Option<u64>, lacking: Option<String>) -> Option<Self> {
         match lacking {
-            Some(names) => Some(Self::Loras { loras: names.split(' ').map(str::to_owned).collect() }),
+            Some(names) => Some(Self::lacking(&names)),
             None => need.zip(best).map(|(need, best)| Self::Memory { need, best }),
         }
+    }
+
+    /// Names with spaces between; those of scorers begin with [`PREFIX`].
+    fn lacking(names: &str) -> Self {
+        let (mut scorers, mut loras) = (Vec::new(), Vec::new());
+        for name in names.split(' ') {
+            match name.strip_prefix(PREFIX) {
+                Some(scorer) => scorers.push(scorer.to_owned()),
+                None => loras.push(name.to_owned()),
+            }
+        }
+        if scorers.is_empty() { Self::Loras { loras } } else { Self::Scorers { scorers, loras } }
     }
 }
 
@@ -185,7 +215,7 @@ pub struct JobView {
     pub retry_of: Option<JobId>,
     /// The job that repeats this one.
     pub retried_by: Option<JobId>,
-    /// Set while no live worker is large enough, or has its LoRAs.
+    /// Set while no live worker is large enough, or has its LoRAs and scorers.
     pub blocked: Option<Blocked>,
     /// The newest checkpoint.
     pub checkpoint: Option<Checkpoint>,

@@ -11,7 +11,7 @@ use crate::codec::{json, to_json};
 use crate::{BatchId, Checkpoint, Class, Error, Failure, JobId, JobSpec, Output, Queue};
 
 /// Largest record of a checkpoint in bytes of JSON.
-pub const MAX_CHECKPOINT: usize = 1024;
+pub const MAX_CHECKPOINT: usize = 8192;
 
 /// Largest preview in bytes.
 pub const MAX_PREVIEW: usize = 256 * 1024;
@@ -66,7 +66,8 @@ impl Lease {
             Ok(spec) => spec,
             Err(error) => {
                 let message = format!("the job's parameters cannot be read: {error}");
-                let failure = Failure { code: "unreadable_spec".into(), message, retryable: false };
+                let failure =
+                    Failure { code: "unreadable_spec".into(), message, retryable: false, device_ms: None };
                 // If this does not get through, the lease runs out and the next claim fails it.
                 if let Err(error) = hold.fail(&failure).await {
                     tracing::warn!(job.id = %id, %error, "could not fail a job whose parameters are unreadable");

@@ -50,6 +50,10 @@ pub struct Receipt {
     /// Steps of this attempt that were skipped by it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped_steps: Option<u32>,
+    /// Pictures that were sampled for the job, in earlier attempts too; none if nobody scored them. `device_ms` has the
+    /// time of all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tries: Option<u32>,
     /// Whether the engine was a scripted one, which generates nothing real.
     pub scripted: bool,
 }

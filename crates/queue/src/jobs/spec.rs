@@ -1,9 +1,12 @@
 //! What a job asks for, checked once at the edge.
 
 mod fields;
+mod fitting;
 mod format;
+mod gate;
 mod limits;
 mod loras;
+mod number;
 mod request;
 
 use jiff::Timestamp;
@@ -15,6 +18,8 @@ use sha2::{Digest, Sha256};
 pub use self::fields::FieldError;
 use self::fields::{Fields, error};
 pub use self::format::{DEFAULT_QUALITY, Format};
+pub(crate) use self::gate::PREFIX;
+pub use self::gate::{EarlyGate, Gate, Measure, Scorer, TRIES, Thresholds, smallest_margin};
 pub use self::limits::{
     GUIDANCE, MAX_METADATA, MAX_PROMPT, MAX_SEED, MAX_STYLES, QUALITY, SIDE, STEP_CACHE, STEPS,
 };
@@ -99,6 +104,9 @@ pub struct JobSpec {
     /// none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub step_cache: f64,
+    /// Who scores the picture, what it must reach, and how often it is sampled for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
     /// Seed of the start noise.
     pub seed: u64,
     /// File format of the picture.
@@ -169,6 +177,7 @@ impl JobSpec {
             guidance: fields.number("guidance", &GUIDANCE, defaults.guidance),
             content_size: fields.integer("content_size", &SIDE, defaults.content_size.into()) as u32,
             step_cache: fields.number("step_cache", &(0.0..=defaults.max_step_cache), 0.0),
+            gate: fields.gate(),
             seed: u64::try_from(seed).unwrap_or_else(|_| u64::from(random_u32())),
             seed_is_random: SeedIsRandom(seed < 0),
             format,
@@ -184,6 +193,7 @@ impl JobSpec {
         fields.in_order(("not_before", spec.not_before), ("start_by", spec.start_by));
         fields.in_order(("not_before", spec.not_before), ("finish_by", spec.finish_by));
         fields.in_order(("start_by", spec.start_by), ("finish_by", spec.finish_by));
+        fields.gate_fits(&spec);
         if spec.keep_size && spec.content.is_none() && !fields.errors.iter().any(|e| e.pointer == "/content")
         {
             fields.fault("keep_size", "out_of_range", "keep_size needs a content reference");

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::codec::{json, to_json};
 use crate::limits::SILENT_LEASES;
 use crate::reply::Reply;
-use crate::{Class, Error, JobId, Queue};
+use crate::{Class, Error, JobId, Queue, Scorer};
 
 /// A process that takes part in the queue: one consumer of every stream.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -88,6 +88,9 @@ pub struct WorkerReport {
     pub plan: Option<String>,
     /// The LoRAs that jobs may ask it for.
     pub loras: Vec<WorkerLora>,
+    /// The scorers that jobs may ask it for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scorers: Vec<Scorer>,
     /// The share of prompts and references whose features were there from earlier jobs, from 0 to 1.
     pub cache_hit_rate: Option<f64>,
 }

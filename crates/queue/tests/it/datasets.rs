@@ -79,6 +79,9 @@ async fn a_row_goes_from_the_store_to_a_segment_and_leaves_nothing_but_two_bits(
     assert!(fixture.queue.view(&lease.id).await.unwrap().is_none());
     assert!(fixture.queue.dataset_outcomes(&id, 10).await.unwrap().is_empty());
     assert_eq!(fixture.queue.row_notes(&id, 0, 5).await.unwrap(), [1, 2, 0, 0, 0]);
+    for rows in 1..5 {
+        assert_eq!(fixture.queue.row_notes(&id, 1, rows).await.unwrap()[0], 2, "{rows} rows");
+    }
     let kept: Vec<String> = fixture.raw(&["KEYS", "{uso:0}:j:*"]).await.unwrap_or_default();
     assert!(kept.len() <= 1, "only the third row's job is left: {kept:?}");
 
@@ -328,4 +331,32 @@ async fn a_row_that_came_back_is_taken_with_its_group_and_none_is_taken_twice() 
     assert_eq!(seen, [1, 0, 2, 4, 3, 5]);
     second.complete(&output("a")).await.unwrap();
     assert!(fixture.claim_as(&one).await.is_none());
+}
+
+#[tokio::test]
+async fn an_index_that_a_late_process_may_have_written_is_written_again() {
+    let fixture = Fixture::start().await;
+    let id = dataset(&fixture, 1, Budget::default()).await;
+    let late = task(&fixture).await.unwrap();
+    feed(&late, &bulk(), 0, 1).await;
+    work(&fixture, true).await;
+    let closed = Archived { outcomes: 1, accepted: 1, closes: true, ..Archived::default() };
+    assert!(late.archived(0, &closed).await.unwrap());
+    let pack = task(&fixture).await.unwrap();
+    pack.intend(0, "digest").await.unwrap();
+    pack.commit(0, "digest", "{}").await.unwrap();
+    pack.cleared(0).await.unwrap();
+    fixture.set_clock(TERM * 2).await;
+    let next = task(&fixture).await.unwrap();
+    assert_eq!(next.kind, TaskKind::Run);
+    assert!(next.described(1).await.unwrap());
+    next.release().await.unwrap();
+    assert!(task(&fixture).await.is_none(), "it is finished");
+    assert!(!late.described(1).await.unwrap());
+    let again = task(&fixture).await.unwrap();
+    assert_eq!((again.batch, again.kind), (id, TaskKind::Run));
+    assert!(again.renew(TERM).await.unwrap().wanted);
+    assert!(again.described(1).await.unwrap());
+    again.release().await.unwrap();
+    assert!(task(&fixture).await.is_none());
 }

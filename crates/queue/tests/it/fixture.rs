@@ -170,7 +170,7 @@ pub(crate) fn job_key(id: &JobId) -> Vec<u8> {
 }
 
 pub(crate) fn failure(retryable: bool) -> Failure {
-    Failure { code: "broke".into(), message: "it broke".into(), retryable }
+    Failure { code: "broke".into(), message: "it broke".into(), retryable, device_ms: None }
 }
 
 pub(crate) fn spec(class: Class, priority: i32) -> JobSpec {
@@ -193,6 +193,7 @@ pub(crate) fn checkpoint(step: u32) -> Checkpoint {
             "11".repeat(32),
             "22".repeat(24)
         ),
+        tries: Vec::new(),
     }
 }
 
@@ -207,6 +208,7 @@ pub(crate) fn output(name: &str) -> Output {
         sha256: "00".into(),
         content_type: "image/png".into(),
         receipt: Receipt { steps: 2, device_ms: 80, worker: "cuda:0".into(), ..Receipt::default() },
+        scores: None,
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use uso_queue::{
-    Checkpoint, Claim, Class, Config, Error, EventKind, Lease, MAX_PREVIEW, Queue, Renewer, State, WorkerId,
+    Checkpoint, Claim, Class, Config, Error, EventKind, Lease, MAX_CHECKPOINT, MAX_PREVIEW, Queue, Renewer,
+    State, WorkerId,
 };
 
 use crate::fixture::{Fixture, bulk, bytes, checkpoint, config, events, failure, output};
@@ -260,7 +261,7 @@ async fn whoever_gets_a_job_next_gets_its_newest_checkpoint() {
     second.release().await.unwrap();
     let third = fixture.claim().await.unwrap();
     assert_eq!(third.checkpoint, Some(checkpoint(10)), "a hand-back keeps it");
-    let long = Checkpoint { key: "k".repeat(1024), ..checkpoint(20) };
+    let long = Checkpoint { key: "k".repeat(MAX_CHECKPOINT), ..checkpoint(20) };
     assert!(third.record_checkpoint(&long).await.is_err());
 }
 

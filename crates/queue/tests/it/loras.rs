@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use uso_queue::{
-    Blocked, Claim, Class, Defaults, JobId, JobSpec, Lease, Limits, State, WorkerId, WorkerLora, WorkerReport,
+    Blocked, Claim, Class, Defaults, Gate, JobId, JobSpec, Lease, Limits, Scorer, State, WorkerId,
+    WorkerLora, WorkerReport,
 };
 
 use crate::fixture::{Fixture, bulk, output};
@@ -56,7 +57,7 @@ impl<'a> Worker<'a> {
 async fn blocked(fixture: &Fixture, id: &JobId) -> Option<Vec<String>> {
     match fixture.view(id).await.blocked? {
         Blocked::Loras { loras } => Some(loras),
-        other @ Blocked::Memory { .. } => panic!("{other:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -221,4 +222,56 @@ async fn the_worker_that_has_them_is_woken_by_the_one_that_has_not() {
     fixture.raw::<redis::Value>(&["DEL", "{uso:0}:wake"]).await.unwrap();
     assert!(fixture.claim().await.is_none());
     assert_eq!(tokens().await, 0, "it wakes others without end");
+}
+
+/// A job whose picture these score, with a LoRA.
+fn scored_by(scorers: &[Scorer], loras: &[&str]) -> JobSpec {
+    let mut spec = with(loras);
+    spec.gate = Some(Gate::parse(&json!({ "scorers": scorers })).unwrap());
+    spec
+}
+
+#[tokio::test]
+async fn a_job_with_a_gate_goes_to_a_worker_that_has_its_scorers() {
+    let fixture = Fixture::start().await;
+    let names = [Scorer::Clip, Scorer::Csd].map(Scorer::claim_name);
+    let (plain, half) = (Worker::new(&fixture, &["ink"]), Worker::new(&fixture, &["ink", &names[0]]));
+    let id = fixture.submit(&scored_by(&[Scorer::Clip, Scorer::Csd], &["ink"])).await;
+    let next = fixture.submit(&bulk()).await;
+    assert_eq!(plain.claimed().await, Some(next), "it was held up");
+    assert_eq!((plain.claimed().await, half.claimed().await), (None, None));
+    assert_sound(&fixture).await;
+    let able = Worker::new(&fixture, &["ink", &names[1], &names[0]]);
+    assert_eq!(able.claimed().await, Some(id));
+    assert_sound(&fixture).await;
+}
+
+#[tokio::test]
+async fn a_job_whose_scorers_no_live_worker_has_is_blocked_and_names_them() {
+    let fixture = Fixture::start().await;
+    let id = fixture.submit(&scored_by(&[Scorer::Clip, Scorer::Csd], &[])).await;
+    let both = fixture.submit(&scored_by(&[Scorer::Dino], &["ink"])).await;
+    let report = |scorers: &[Scorer]| WorkerReport { scorers: scorers.to_vec(), ..WorkerReport::default() };
+    let lacking = |scorers: &[&str], loras: &[&str]| {
+        Some(Blocked::Scorers { scorers: owned(scorers), loras: owned(loras) })
+    };
+    assert_eq!(fixture.view(&id).await.blocked, lacking(&["clip", "csd"], &[]));
+    assert_eq!(fixture.view(&both).await.blocked, lacking(&["dino"], &["ink"]));
+    fixture.queue.register(&WorkerId::new(), &report(&[Scorer::Clip, Scorer::Dino])).await.unwrap();
+    assert_eq!(fixture.view(&id).await.blocked, lacking(&["csd"], &[]));
+    assert_eq!(fixture.view(&both).await.blocked, Some(Blocked::Loras { loras: owned(&["ink"]) }));
+    fixture.queue.register(&WorkerId::new(), &report(&[Scorer::Csd, Scorer::Clip])).await.unwrap();
+    assert_eq!(fixture.view(&id).await.blocked, None);
+}
+
+#[test]
+fn what_blocks_a_job_is_read_as_it_was_written() {
+    for blocked in [
+        Blocked::Memory { need: 2, best: 1 },
+        Blocked::Loras { loras: owned(&["ink"]) },
+        Blocked::Scorers { scorers: owned(&["clip"]), loras: owned(&["ink"]) },
+        Blocked::Scorers { scorers: owned(&["clip"]), loras: Vec::new() },
+    ] {
+        assert_eq!(serde_json::from_value::<Blocked>(json!(blocked)).unwrap(), blocked);
+    }
 }

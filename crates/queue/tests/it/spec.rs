@@ -168,3 +168,123 @@ fn an_output_without_a_thumbnail_is_read_and_written_as_before_there_were_any() 
     let written = serde_json::to_string(&output).unwrap();
     assert_eq!(serde_json::from_str::<Output>(&written).unwrap(), output);
 }
+
+fn subject(gate: Value) -> Value {
+    json!({ "prompt": "a cat", "content": "s3://b/k", "styles": ["s3://b/k"], "seed": 1, "steps": 10, "gate": gate })
+}
+
+#[test]
+fn a_job_without_a_gate_is_written_as_before() {
+    let spec = parse(json!({ "seed": 1 })).unwrap();
+    let written = serde_json::to_value(&spec).unwrap();
+    assert!(written.get("gate").is_none());
+    assert_eq!(serde_json::from_value::<JobSpec>(written).unwrap(), spec);
+}
+
+#[test]
+fn a_gate_is_read_with_its_defaults_and_written_short() {
+    let spec = parse(subject(json!({ "scorers": ["clip"] }))).unwrap();
+    let gate = spec.gate.clone().unwrap();
+    assert_eq!((gate.tries, gate.keep_best, gate.min.len(), &gate.early), (1, false, 0, &None));
+    let written = serde_json::to_value(&spec).unwrap();
+    assert_eq!(written["gate"], json!({ "scorers": ["clip"], "tries": 1 }));
+    assert_eq!(serde_json::from_value::<JobSpec>(written).unwrap(), spec);
+    let all = json!({
+        "scorers": ["clip", "dino", "csd"],
+        "min": { "clip_i": 0.6, "clip_t": 0.2, "dino": 0.5, "csd": -1.0, "sharpness": 40.0 },
+        "tries": 16, "keep_best": true, "early": { "step": 9, "min": { "dino": 0.1 } },
+    });
+    let spec = parse(subject(all.clone())).unwrap();
+    assert_eq!(serde_json::to_value(&spec.gate).unwrap(), all);
+    parse(subject(json!({ "scorers": ["bundled"], "min": { "siglip_subject": 0.6, "siglip_style": 1 } })))
+        .unwrap();
+}
+
+#[test]
+fn every_fault_of_a_gate_is_named() {
+    for (gate, expected) in [
+        (json!(["clip"]), vec![("/gate", "wrong_type")]),
+        (json!({}), vec![("/gate/scorers", "out_of_range")]),
+        (json!({ "scorers": [] }), vec![("/gate/scorers", "out_of_range")]),
+        (json!({ "scorers": "clip" }), vec![("/gate/scorers", "wrong_type")]),
+        (json!({ "scorers": ["clip", "clip"] }), vec![("/gate/scorers/1", "twice")]),
+        (
+            json!({ "scorers": ["clip", "siglip", 3] }),
+            vec![("/gate/scorers/1", "not_a_choice"), ("/gate/scorers/2", "not_a_choice")],
+        ),
+        (json!({ "scorers": ["bundled", "clip"] }), vec![("/gate/scorers", "out_of_range")]),
+        (json!({ "scorers": ["clip"], "min": [0.5] }), vec![("/gate/min", "wrong_type")]),
+        (
+            json!({ "scorers": ["clip"], "min": { "clip_i": 1.1, "clip_t": "high", "flatness": 0.5 } }),
+            vec![
+                ("/gate/min/clip_i", "out_of_range"),
+                ("/gate/min/clip_t", "wrong_type"),
+                ("/gate/min/flatness", "unknown_field"),
+            ],
+        ),
+        (json!({ "scorers": ["clip"], "min": { "dino": 0.5 } }), vec![("/gate/min/dino", "out_of_range")]),
+        (
+            json!({ "scorers": ["clip"], "tries": 0, "keep_best": 1, "max": {} }),
+            vec![
+                ("/gate/keep_best", "wrong_type"),
+                ("/gate/max", "unknown_field"),
+                ("/gate/tries", "out_of_range"),
+            ],
+        ),
+        (json!({ "scorers": ["clip"], "tries": 17 }), vec![("/gate/tries", "out_of_range")]),
+        (json!({ "scorers": ["clip"], "early": 3 }), vec![("/gate/early", "wrong_type")]),
+        (
+            json!({ "scorers": ["clip"], "early": { "min": { "clip_i": 0 } } }),
+            vec![("/gate/early/step", "out_of_range")],
+        ),
+        (json!({ "scorers": ["clip"], "early": { "step": 3 } }), vec![("/gate/early/min", "out_of_range")]),
+        (
+            json!({ "scorers": ["clip"], "early": { "step": 10, "min": { "clip_i": 0 } } }),
+            vec![("/gate/early/step", "out_of_range")],
+        ),
+    ] {
+        let mut found = faults(subject(gate.clone()));
+        found.sort();
+        let expected: Vec<_> =
+            expected.into_iter().map(|(pointer, code)| (pointer.to_owned(), code)).collect();
+        assert_eq!(found, expected, "{gate}");
+    }
+}
+
+#[test]
+fn a_threshold_needs_what_its_score_compares_with() {
+    let gate = json!({
+        "scorers": ["clip", "dino", "csd"], "min": { "clip_i": 0.6, "clip_t": 0.2, "dino": 0.5, "csd": 0.1, "sharpness": 1 },
+        "early": { "step": 3, "min": { "dino": 0.1 } },
+    });
+    let mut found = faults(json!({ "gate": gate }));
+    found.sort();
+    let pointers: Vec<&str> = found.iter().map(|(pointer, _)| pointer.as_str()).collect();
+    assert_eq!(
+        pointers,
+        ["/gate/early/min/dino", "/gate/min/clip_i", "/gate/min/clip_t", "/gate/min/csd", "/gate/min/dino",]
+    );
+    let message =
+        &parse(json!({ "gate": { "scorers": ["dino"], "min": { "dino": 0.5 } } })).unwrap_err()[0].message;
+    assert_eq!(message, "dino needs a content reference");
+    assert_eq!(
+        faults(json!({ "content": 3, "gate": { "scorers": ["dino"], "min": { "dino": 0.5 } } })),
+        [("/content".to_owned(), "wrong_type")]
+    );
+}
+
+#[test]
+fn results_of_jobs_without_a_gate_are_written_as_before() {
+    let output: Output = serde_json::from_value(json!({
+        "uri": "a", "sidecar": "b", "width": 1, "height": 1, "bytes": 1, "sha256": "c", "content_type": "image/png",
+    }))
+    .unwrap();
+    let written = serde_json::to_value(&output).unwrap();
+    assert!(written.get("scores").is_none() && written["receipt"].get("tries").is_none(), "{written}");
+    let old = json!({ "code": "broke", "message": "it broke", "retryable": false });
+    let failure: uso_queue::Failure = serde_json::from_value(old.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&failure).unwrap(), old);
+    let old = json!({ "step": 3, "key": "a", "sha256": "b", "fingerprint": "c" });
+    let checkpoint: uso_queue::Checkpoint = serde_json::from_value(old.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&checkpoint).unwrap(), old);
+}

@@ -55,7 +55,7 @@ async fn what_was_deleted_is_gone(store: &Store) {
 async fn links_work_for_anybody(store: &Store) {
     let key = upload_key("tenant", &Uuid::new_v4());
     let client = reqwest::Client::new();
-    let put = store.presign_put(&key, PictureKind::Png, PNG.len() as u64, MINUTE).await.unwrap();
+    let put = store.presign_put(&key, PictureKind::Png.media_type(), PNG.len() as u64, MINUTE).await.unwrap();
     let signed = put.url.split('&').find(|part| part.starts_with("X-Amz-SignedHeaders=")).unwrap();
     for header in ["content-length", "content-type"] {
         assert!(signed.contains(header), "{signed}");
@@ -186,7 +186,7 @@ async fn a_link_lives_from_a_second_to_a_week() {
     let folder = Folder::start().await;
     let store = folder.store().await;
     for lifetime in [Duration::ZERO, Duration::from_secs(8 * 24 * 60 * 60)] {
-        let error = store.presign_put("a", PictureKind::Png, 9, lifetime).await.unwrap_err();
+        let error = store.presign_put("a", PictureKind::Png.media_type(), 9, lifetime).await.unwrap_err();
         assert!(matches!(error, Error::BadLifetime { .. }), "{error}");
     }
 }
@@ -205,7 +205,7 @@ async fn links_are_made_for_the_public_address() {
 async fn links_to_aws_need_nothing_but_what_was_agreed_on() {
     let config = Config { endpoint: None, region: "eu-west-3".into(), ..config(String::new()) };
     let store = Store::connect(config).await.unwrap();
-    let put = store.presign_put("uploads/a", PictureKind::WebP, 9, MINUTE).await.unwrap();
+    let put = store.presign_put("uploads/a", PictureKind::WebP.media_type(), 9, MINUTE).await.unwrap();
     assert!(put.url.starts_with(&format!("{}/uploads/a?", store.public_origin())), "{}", put.url);
     assert!(put.url.contains("X-Amz-SignedHeaders=content-length%3Bcontent-type%3Bhost&"), "{}", put.url);
     // A checksum of the SDK's own would be that of no bytes at all.

@@ -34,6 +34,8 @@ pub(super) struct ActiveSample {
     progress_sender: watch::Sender<Progress>,
     copies: watch::Sender<Option<PartialSample>>,
     previews: watch::Sender<Option<Image>>,
+    /// None once the predicted picture was given out.
+    predictions: Option<oneshot::Sender<Image>>,
     end: oneshot::Sender<Result<FinishedSample, Unfinished>>,
 }
 
@@ -42,6 +44,7 @@ impl ActiveSample {
         let (progress_sender, progress) = watch::channel(Progress::default());
         let (copies, copy) = watch::channel(None);
         let (previews, preview) = watch::channel(None);
+        let (predictions, predicted) = oneshot::channel();
         let (end, ended) = oneshot::channel();
         let active = Self {
             request,
@@ -54,14 +57,20 @@ impl ActiveSample {
             progress_sender,
             copies,
             previews,
+            predictions: Some(predictions),
             end,
         };
-        (active, RunningSample { progress, copy, preview, end: ended })
+        (active, RunningSample { progress, copy, preview, predicted, end: ended })
     }
 
     /// Whether nobody wants the picture any more.
     pub(super) fn is_given_up(&self) -> bool {
         self.request.give_up.is_cancelled() || self.end.is_closed()
+    }
+
+    /// Whether it is to stop between two steps: to be handed back, or dropped.
+    pub(super) fn is_to_stop(&self) -> bool {
+        self.request.hand_back.is_cancelled() || self.request.drop.is_cancelled()
     }
 
     pub(super) fn end(self, end: Result<FinishedSample, Unfinished>) {
@@ -131,6 +140,17 @@ impl ActiveSample {
             self.unseen = Duration::ZERO;
         }
         owed
+    }
+
+    /// Whether the picture that is predicted now is wanted.
+    pub(super) fn owes_prediction(&self) -> bool {
+        self.predictions.is_some() && self.request.predict_after == Some(self.progress.step)
+    }
+
+    pub(super) fn predicted(&mut self, image: Image) {
+        if let Some(predictions) = self.predictions.take() {
+            let _ = predictions.send(image);
+        }
     }
 
     pub(super) fn previewed(&self, image: Image) {
@@ -203,6 +223,8 @@ mod tests {
             give_up: CancellationToken::new(),
             hand_back: CancellationToken::new(),
             stuck: CancellationToken::new(),
+            drop: CancellationToken::new(),
+            predict_after: None,
             wanted: Arc::default(),
         })
     }

@@ -26,6 +26,10 @@ pub struct SampleRequest {
     pub hand_back: CancellationToken,
     /// Cancelled by the device's watchdog when the device hangs at this sample.
     pub stuck: CancellationToken,
+    /// Cancelled when the picture is not worth its other steps; checked between steps.
+    pub drop: CancellationToken,
+    /// After so many steps the picture that is predicted by then is given out, while sampling goes on; none for never.
+    pub predict_after: Option<u32>,
     /// What else is wanted of it.
     pub wanted: Arc<Wanted>,
 }
@@ -67,6 +71,8 @@ pub struct RunningSample {
     pub copy: watch::Receiver<Option<PartialSample>>,
     /// The newest preview that was asked for.
     pub preview: watch::Receiver<Option<Image>>,
+    /// The predicted picture that was asked for; closed if there is none.
+    pub predicted: oneshot::Receiver<Image>,
     /// Its end.
     pub end: oneshot::Receiver<Result<FinishedSample, Unfinished>>,
 }
@@ -107,6 +113,9 @@ pub enum Unfinished {
     /// It was asked to stop, and is to go on elsewhere; with what there is of it, none if no step was done.
     #[error("the sample was handed back")]
     HandedBack(Option<PartialSample>),
+    /// It was dropped unfinished, because it is not worth its other steps; with what it took.
+    #[error("the sample was dropped unfinished")]
+    Dropped(Box<Usage>),
     /// It can never fit this device.
     #[error("it needs {need} bytes on the device; there are {memory}")]
     TooBig {
@@ -158,4 +167,19 @@ pub struct Usage {
     pub set_aside: u32,
     /// How much of the prompt was used; none if the engine does not read prompts.
     pub prompt_tokens: Option<PromptTokens>,
+}
+
+impl Usage {
+    /// Adds what a later sample of the same job took.
+    pub(crate) fn add(&mut self, later: &Self) {
+        self.encode += later.encode;
+        self.sample += later.sample;
+        self.decode += later.decode;
+        self.device += later.device;
+        self.steps += later.steps;
+        self.skipped_steps += later.skipped_steps;
+        self.set_aside += later.set_aside;
+        // What the job's first sample found was there from other jobs; what later ones find is its own.
+        self.prompt_tokens = self.prompt_tokens.or(later.prompt_tokens);
+    }
 }

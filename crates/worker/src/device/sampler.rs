@@ -132,11 +132,16 @@ impl<'a, E: Engine> Sampler<'a, E> {
     fn sweep(&mut self) {
         let (ending, staying) = std::mem::take(&mut self.entries)
             .into_iter()
-            .partition(|entry| entry.active.is_given_up() || entry.active.request.hand_back.is_cancelled());
+            .partition(|entry| entry.active.is_given_up() || entry.active.is_to_stop());
         self.entries = staying;
         for mut entry in ending {
             if entry.active.is_given_up() {
                 entry.active.end(Err(Error::Abandoned.into()));
+                continue;
+            }
+            if entry.active.request.drop.is_cancelled() {
+                let usage = entry.active.usage;
+                entry.active.end(Err(Unfinished::Dropped(Box::new(usage))));
                 continue;
             }
             self.lift(&mut entry);
@@ -254,6 +259,19 @@ impl<'a, E: Engine> Sampler<'a, E> {
         entry.active.stepped(done, took, expected);
         let bulk_waits = self.entries.iter().any(|other| !other.active.request.rank.interactive);
         self.policy.stepped(entry.active.request.rank.interactive, bulk_waits);
+        self.predict(entry)
+    }
+
+    /// Gives out the picture that a sample is predicted to become, if it is wanted now.
+    fn predict(&mut self, entry: &mut Entry<E::Sample>) -> Result<(), Fault> {
+        if !entry.active.owes_prediction() {
+            return Ok(());
+        }
+        let predict = |engine: &mut E, sample: &mut Option<E::Sample>| {
+            sample.as_ref().map_or(Ok(None), |sample| engine.decode_predicted(sample))
+        };
+        let (image, _) = self.work(entry, Activity::Decode, predict)?;
+        image.into_iter().for_each(|image| entry.active.predicted(image));
         Ok(())
     }
 

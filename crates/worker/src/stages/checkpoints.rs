@@ -2,13 +2,13 @@
 //!
 //! A checkpoint only saves time. One that cannot be used costs some, never the job.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
-use uso_queue::{Checkpoint, Lease};
+use uso_queue::{Checkpoint, Lease, Try};
 use uso_store::{checkpoint_key, hexadecimal_sha256};
 
 use crate::Error;
@@ -22,27 +22,47 @@ const BYTES: &str = "application/octet-stream";
 pub(crate) struct Checkpoints<'a> {
     context: &'a Context,
     lease: &'a Lease,
-    /// What this attempt's samples depend on; only what has the same may go on with them.
-    fingerprint: OnceLock<String>,
+    /// The sample under way.
+    sampled: Mutex<Sampled>,
     /// What the queue knows of; no other is of use.
     newest: Mutex<Option<Checkpoint>>,
 }
 
+/// What checkpoints say of the sample under way.
+#[derive(Debug, Clone, Default)]
+struct Sampled {
+    /// What it depends on; only a sample with the same may go on with it.
+    fingerprint: String,
+    /// Those that were sampled before it and not accepted.
+    tries: Vec<Try>,
+}
+
 impl<'a> Checkpoints<'a> {
     pub(crate) fn new(context: &'a Context, lease: &'a Lease) -> Self {
-        Self { context, lease, fingerprint: OnceLock::new(), newest: Mutex::new(lease.checkpoint.clone()) }
+        let newest = Mutex::new(lease.checkpoint.clone());
+        Self { context, lease, sampled: Mutex::default(), newest }
     }
 
-    /// The bytes of the checkpoint that an earlier attempt left, if it was made with what
-    /// `fingerprint` stands for.
+    /// Says what the checkpoints from now on are of: what the sample depends on, and the tries before it.
+    pub(crate) fn begin(&self, fingerprint: String, tries: Vec<Try>) {
+        *self.sampled.lock().unwrap_or_else(PoisonError::into_inner) = Sampled { fingerprint, tries };
+    }
+
+    fn sampled(&self) -> Sampled {
+        self.sampled.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The bytes of the checkpoint that an earlier attempt left, if it is one of the sample under way.
     ///
     /// # Errors
     /// [`Error::StoreAway`]: steps that were done are not done again because of a store that gives nothing now.
-    pub(crate) async fn fetch(&self, fingerprint: String) -> Result<Option<Bytes>, Error> {
+    pub(crate) async fn fetch(&self) -> Result<Option<Bytes>, Error> {
         let (store, lease) = (&self.context.store, self.lease);
-        let fingerprint = self.fingerprint.get_or_init(|| fingerprint);
-        let Some(checkpoint) = &lease.checkpoint else { return Ok(None) };
-        let read = async || match checkpoint.fingerprint == *fingerprint {
+        let fingerprint = self.sampled().fingerprint;
+        let Some(checkpoint) = lease.checkpoint.as_ref().filter(|checkpoint| has_object(checkpoint)) else {
+            return Ok(None);
+        };
+        let read = async || match checkpoint.fingerprint == fingerprint {
             true => transfers::read(store, true, || store.get(&checkpoint.key)).await.map(Some),
             false => Ok(None),
         };
@@ -65,7 +85,8 @@ impl<'a> Checkpoints<'a> {
         let (key, step) = (checkpoint_key(&self.lease.id, self.lease.fence, partial.step), partial.step);
         let (store, watch) = (&self.context.store, &self.context.store_watch);
         let stored = transfers::put(store, watch, &key, BYTES, partial.bytes, until).await?;
-        Ok(Checkpoint { step, key, sha256: stored.sha256, fingerprint: self.fingerprint() })
+        let Sampled { fingerprint, tries } = self.sampled();
+        Ok(Checkpoint { step, key, sha256: stored.sha256, fingerprint, tries })
     }
 
     /// The queue knows of this one now: deletes the one before, unless both lie in the same place.
@@ -123,15 +144,22 @@ impl<'a> Checkpoints<'a> {
             self.context.store_watch.refused();
             Error::Upload(error)
         })?;
-        let (sha256, fingerprint) = (stored.sha256, self.fingerprint());
-        let checkpoint = Checkpoint { step, key, sha256, fingerprint };
+        let Sampled { fingerprint, tries } = self.sampled();
+        let checkpoint = Checkpoint { step, key, sha256: stored.sha256, fingerprint, tries };
         self.lease.record_checkpoint(&checkpoint).await.map_err(Error::Record)?;
         self.recorded(checkpoint).await;
         Ok(())
     }
 
-    fn fingerprint(&self) -> String {
-        self.fingerprint.get().cloned().unwrap_or_default()
+    /// Has the queue know of the tries before the sample under way, of which there is nothing yet.
+    pub(crate) async fn record_tries(&self) {
+        let Sampled { fingerprint, tries } = self.sampled();
+        let checkpoint =
+            Checkpoint { step: 0, key: String::new(), sha256: String::new(), fingerprint, tries };
+        match self.lease.record_checkpoint(&checkpoint).await {
+            Ok(()) => self.recorded(checkpoint).await,
+            Err(error) => tracing::warn!(job.id = %self.lease.id, %error, "tries were not recorded"),
+        }
     }
 
     fn replace(&self, newest: Option<Checkpoint>) -> Option<Checkpoint> {
@@ -139,7 +167,7 @@ impl<'a> Checkpoints<'a> {
     }
 
     async fn delete(&self, checkpoint: Option<Checkpoint>) {
-        let Some(checkpoint) = checkpoint else { return };
+        let Some(checkpoint) = checkpoint.filter(has_object) else { return };
         tokio::select! {
             deleted = self.context.store.delete(&checkpoint.key) => if let Err(error) = deleted {
                 tracing::warn!(job.id = %self.lease.id, %error, "a checkpoint is left behind");
@@ -148,4 +176,9 @@ impl<'a> Checkpoints<'a> {
             () = self.context.leave.cancelled() => {}
         }
     }
+}
+
+/// Whether anything of the sample is in the store.
+fn has_object(checkpoint: &Checkpoint) -> bool {
+    !checkpoint.key.is_empty()
 }

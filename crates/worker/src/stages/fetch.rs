@@ -9,6 +9,7 @@ use uso_store::{Store, upload_key};
 
 use super::decode_budget::DECODING;
 use super::progress::note_stage;
+use super::score::ReferenceFiles;
 use crate::Error;
 use crate::active::Stage;
 use crate::device::Unfinished;
@@ -24,6 +25,16 @@ pub(crate) struct References {
     pub(crate) styles: Vec<Reference>,
     /// Bytes that were fetched.
     pub(crate) bytes: u64,
+    /// Their files, if the picture is to be scored against them.
+    files: ReferenceFiles,
+}
+
+impl References {
+    /// What the model is shown, and what scorers are.
+    pub(crate) fn apart(mut self) -> (Self, ReferenceFiles) {
+        let files = std::mem::take(&mut self.files);
+        (self, files)
+    }
 }
 
 /// What fetching took.
@@ -59,12 +70,15 @@ impl Job<'_> {
 }
 
 /// Fetches and prepares all references of a job, one after another: of a job, no more than one file is in memory at a
-/// time. Styles become squares of `style_side` pixels.
+/// time, unless its picture is to be scored. Styles become squares of `style_side` pixels.
 async fn fetch(store: &Store, lease: &Lease, style_side: u32) -> Result<References, Error> {
-    let mut references = References { content: None, styles: Vec::new(), bytes: 0 };
+    let mut references =
+        References { content: None, styles: Vec::new(), bytes: 0, files: ReferenceFiles::default() };
+    let scored = lease.spec.gate.is_some();
     if let Some(source) = &lease.spec.content {
         let bytes = file(store, lease, "content", source).await?;
         references.bytes += bytes.len() as u64;
+        references.files.content = scored.then(|| bytes.clone());
         let purpose = Purpose::Content { content_size: lease.spec.content_size };
         references.content = Some(prepare(lease, bytes, purpose, "content").await?);
     }
@@ -72,6 +86,7 @@ async fn fetch(store: &Store, lease: &Lease, style_side: u32) -> Result<Referenc
         let field = format!("styles/{i}");
         let bytes = file(store, lease, &field, source).await?;
         references.bytes += bytes.len() as u64;
+        references.files.styles.extend(scored.then(|| bytes.clone()));
         references.styles.push(prepare(lease, bytes, Purpose::Style { side: style_side }, &field).await?);
     }
     Ok(references)

@@ -33,12 +33,14 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Encodes `image` as its job asks for, and its thumbnail; `key` gives the key of a name.
+    /// Encodes `image` as its job asks for, and its thumbnail, which a row of a data set has whatever its size; `key` gives
+    /// the key of a name.
     pub(super) fn encode(
         store: &Store,
         image: &Image,
         spec: &JobSpec,
         text: &PictureText,
+        of_row: bool,
         key: impl Fn(&str) -> String,
     ) -> Result<Self, Error> {
         let file = |name: &str, format: Format, bytes: Vec<u8>| {
@@ -47,7 +49,8 @@ impl Files {
             NewFile { key, media_type: format.media_type(), bytes: bytes.into(), stored }
         };
         let picture = image.to_file(file_format(spec.format, spec.quality), text)?;
-        let small = image.thumbnail(THUMBNAIL_SIDE);
+        // The picture of a row moves into a shard; its thumbnail is what stays to look at.
+        let small = image.thumbnail(THUMBNAIL_SIDE).or_else(|| of_row.then(|| image.clone()));
         let thumbnail = small.map(|small| small.to_webp(THUMBNAIL_QUALITY)).transpose()?;
         Ok(Self {
             picture: file(&format!("0.{}", spec.format.ending()), spec.format, picture),

@@ -1,5 +1,6 @@
 //! Settlement: the queue is told how an attempt ended.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use uso_queue::{Error as QueueError, Output};
@@ -89,7 +90,7 @@ impl Job<'_> {
     pub(crate) async fn give_up(&self, error: Error) -> Ended {
         let lease = self.lease;
         tracing::warn!(job.id = %lease.id, fence = lease.fence, attempt = lease.attempt, %error, "attempt failed");
-        match verdict(&error) {
+        match verdict(&error).with_device_time(self.scored_ms.load(Ordering::Relaxed)) {
             Verdict::Fail(failure) => match self.settle(|| lease.fail(&failure)).await {
                 Ok(()) => {
                     let for_good = !failure.retryable || lease.attempt >= self.context.attempts;

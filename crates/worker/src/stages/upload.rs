@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use uso_engine::{Image, PictureText, Request};
-use uso_queue::{Output, Receipt, Source};
+use uso_engine::{Image, PictureText};
+use uso_queue::{Output, Receipt, Scores, Source};
 use uso_store::output_key;
 
 use super::fetch::Fetched;
 use super::files::{Files, NewFile, SIDECAR};
 use super::progress::note_stage;
+use super::tries::Taken;
 use crate::device::{FinishedSample, Usage};
 use crate::job::Job;
 use crate::parameters::{self, Parameters};
@@ -19,22 +20,18 @@ use crate::{Error, loras, tokens};
 
 impl Job<'_> {
     /// Stores the picture, and describes it.
-    pub(crate) async fn upload(
-        &self,
-        request: &Request,
-        finished: FinishedSample,
-        fetched: Fetched,
-    ) -> Result<Output, Error> {
-        let receipt = self.receipt(&finished.usage, request, fetched);
+    pub(crate) async fn upload(&self, taken: Taken, fetched: Fetched) -> Result<Output, Error> {
+        let receipt = self.receipt(&taken, fetched);
         if let Some(counted) = receipt.prompt_tokens {
             tokens::log(&self.lease.id, counted);
         }
-        let (_, output) =
-            tokio::join!(note_stage(self.lease, None), self.publish(request, finished, receipt));
+        let (_, output) = tokio::join!(note_stage(self.lease, None), self.publish(taken, receipt));
         output
     }
 
-    fn receipt(&self, usage: &Usage, request: &Request, fetched: Fetched) -> Receipt {
+    fn receipt(&self, taken: &Taken, fetched: Fetched) -> Receipt {
+        let Taken { request, finished: FinishedSample { usage, .. }, scores } = taken;
+        let tries = scores.as_ref().map(|scores| &scores.tries);
         let milliseconds = |duration: Duration| duration.as_millis() as u64;
         let (lease, device) = (self.lease, &self.context.device);
         let engine = device.engine();
@@ -43,7 +40,9 @@ impl Job<'_> {
             wait_ms: lease.claimed_ms.saturating_sub(lease.submitted_ms),
             fetch_ms: milliseconds(fetched.time),
             encode_ms: milliseconds(usage.encode),
-            device_ms: milliseconds(usage.device),
+            // Earlier attempts sampled some of the tries.
+            device_ms: tries
+                .map_or(milliseconds(usage.device), |tries| tries.iter().map(|each| each.device_ms).sum()),
             sample_ms: milliseconds(usage.sample),
             steps: usage.steps,
             resumed_from: usage.resumed_from,
@@ -58,17 +57,14 @@ impl Job<'_> {
             loras: loras::used(request),
             step_cache,
             skipped_steps: step_cache.map(|_| usage.skipped_steps),
+            tries: tries.map(|tries| tries.len() as u32),
             scripted: engine.scripted,
             ..Receipt::default()
         }
     }
 
-    async fn publish(
-        &self,
-        request: &Request,
-        finished: FinishedSample,
-        receipt: Receipt,
-    ) -> Result<Output, Error> {
+    async fn publish(&self, taken: Taken, receipt: Receipt) -> Result<Output, Error> {
+        let Taken { request, finished, scores } = taken;
         let Usage { encode, sample, decode, steps, .. } = finished.usage;
         for (stage, spent) in [("encode", encode), ("sample", sample), ("decode", decode)] {
             self.context.metrics.stage(stage, spent);
@@ -76,14 +72,14 @@ impl Job<'_> {
         let spec = &self.lease.spec;
         let parameters = Parameters::new(
             self.context.device.model(),
-            request,
+            &request,
             &finished.image,
             spec.content.as_ref().map(Source::shown),
             spec.styles.iter().map(Source::shown).collect(),
             finished.usage.prompt_tokens,
         );
         let begun = Instant::now();
-        let output = self.store(finished.image, parameters, receipt).await?;
+        let output = self.store(finished.image, parameters, receipt, scores).await?;
         self.context.metrics.stage("upload", begun.elapsed());
         let fetch = Duration::from_millis(output.receipt.fetch_ms);
         self.context.pace.note(steps, fetch + encode + decode + begun.elapsed());
@@ -97,13 +93,17 @@ impl Job<'_> {
         image: Image,
         parameters: Parameters,
         mut receipt: Receipt,
+        scores: Option<Scores>,
     ) -> Result<Output, Error> {
         let (context, lease, until) = (self.context, self.lease, &self.until());
         let (width, height) = (image.width, image.height);
         let Files { picture, thumbnail } = self.encode(image, parameters.text()).await?;
         let thumbnail_uri = thumbnail.as_ref().map(|file| file.stored.uri.clone());
         receipt.stored_bytes = picture.stored.bytes;
-        let sidecar = self.sidecar(&parameters, &receipt, &picture, thumbnail_uri.as_deref());
+        let mut sidecar = self.sidecar(&parameters, &receipt, &picture, thumbnail_uri.as_deref());
+        if let Some(scores) = &scores {
+            sidecar["scores"] = json!(scores);
+        }
 
         let put = |key: String, media_type: &'static str, bytes: Bytes| async move {
             transfers::put(&context.store, &context.store_watch, &key, media_type, bytes, until).await
@@ -134,14 +134,15 @@ impl Job<'_> {
             sha256: picture.sha256,
             content_type: media_type.into(),
             receipt,
+            scores,
         })
     }
 
     async fn encode(&self, image: Image, text: PictureText) -> Result<Files, Error> {
         let (store, spec) = (self.context.store.clone(), self.lease.spec.clone());
-        let (id, fence) = (self.lease.id, self.lease.fence);
+        let (id, fence, of_row) = (self.lease.id, self.lease.fence, self.lease.row.is_some());
         let encode = tokio::task::spawn_blocking(move || {
-            Files::encode(&store, &image, &spec, &text, |name| output_key(&id, fence, name))
+            Files::encode(&store, &image, &spec, &text, of_row, |name| output_key(&id, fence, name))
         });
         encode.await.map_err(|error| Error::Task(error.to_string()))?
     }

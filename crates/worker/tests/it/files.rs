@@ -1,6 +1,5 @@
 //! The files of a job: its picture in each format, its thumbnail and its sidecar.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -78,9 +77,9 @@ async fn a_large_picture_has_a_thumbnail_beside_it() {
     worker.stop().await;
 }
 
-/// Where a file of a job's first attempt lies on the disk.
-fn path(fixture: &Fixture, job: &JobId, name: &str) -> PathBuf {
-    fixture.data.path().join(format!("s3/uso/jobs/{job}/1/{name}"))
+/// Whether a file of a job's attempt lies on the disk.
+fn is_stored(fixture: &Fixture, job: &JobId, fence: u64, name: &str) -> bool {
+    fixture.data.path().join(format!("s3/uso/jobs/{job}/{fence}/{name}")).exists()
 }
 
 #[tokio::test]
@@ -92,8 +91,9 @@ async fn no_file_waits_for_another_and_the_job_waits_for_all() {
         fixture.proxy.refuse(What::Object(refused), How::Status(503));
         let job = fixture.submit(&json!({ "steps": 1 })).await;
         fixture.proxy.refuses_again(1).await;
+        let fence = fixture.view(&job).await.fence;
         let others = async {
-            while !ALL.iter().all(|name| (*name == refused) != path(&fixture, &job, name).exists()) {
+            while !ALL.iter().all(|name| (*name == refused) != is_stored(&fixture, &job, fence, name)) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
@@ -103,7 +103,7 @@ async fn no_file_waits_for_another_and_the_job_waits_for_all() {
         fixture.proxy.relent();
         let view = fixture.ended(&job).await;
         assert_eq!((view.state, view.attempt), (State::Succeeded, 1), "{refused}: {:?}", view.error);
-        assert!(path(&fixture, &job, refused).exists());
+        assert!(is_stored(&fixture, &job, fence, refused));
     }
     worker.stop().await;
 }

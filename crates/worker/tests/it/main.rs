@@ -4,6 +4,7 @@
 
 mod files;
 mod fixture;
+mod gate;
 mod hand_back;
 mod heartbeat;
 mod life;
@@ -15,6 +16,7 @@ mod references;
 mod scheduler;
 mod step_cache;
 mod store;
+#[expect(dead_code, reason = "the tests of the fleet share it, and hold requests too")]
 #[path = "../../../../tests/it/store_proxy.rs"]
 mod store_proxy;
 mod stuck;

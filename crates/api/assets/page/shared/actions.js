@@ -24,6 +24,7 @@ const SPEC_FIELDS = [
   'guidance',
   'content_size',
   'step_cache',
+  'gate',
   'seed',
   'format',
   'quality',

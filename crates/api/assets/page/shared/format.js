@@ -122,6 +122,7 @@ export function statusText(job) {
 }
 
 function queuedText(job) {
+  if (job.blocked?.scorers) return `No running worker has the scorer ${job.blocked.scorers.join(' and ')}`;
   if (job.blocked?.loras) return `No running worker has the LoRA ${job.blocked.loras.join(' and ')}`;
   if (job.blocked) return 'No running worker has enough memory for this size';
   const parts = [];

@@ -3,10 +3,12 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
+use super::gate;
 use super::limits::{
     GUIDANCE, MAX_METADATA, MAX_PROMPT, MAX_STYLES, PRIORITY, QUALITY, SEED, SIDE, STEP_CACHE, STEPS,
 };
 use super::loras::{LORA_WEIGHT, MAX_LORAS, NAME};
+use super::number::number;
 use super::{Class, DEFAULT_QUALITY, Defaults, Format, JobSpec};
 use crate::schema::Time;
 use crate::{MAX_URL, Source};
@@ -71,6 +73,7 @@ impl JobSpec {
                     step_cache,
                     json!(0.0),
                 ),
+                "gate": gate::schema(),
                 "seed": number("integer", "Seed of the start noise; -1 for a random one.", seed, json!(-1)),
                 "format": choice("File format of the picture.", json!(Format::Png), json!(Format::ALL)),
                 "quality": quality(),
@@ -137,16 +140,6 @@ fn quality() -> Value {
     })
 }
 
-fn number(kind: &str, description: &str, ends: Value, default: Value) -> Value {
-    json!({
-        "description": description,
-        "type": [kind, "null"],
-        "minimum": ends[0],
-        "maximum": ends[1],
-        "default": default,
-    })
-}
-
 fn choice(description: &str, default: Value, words: Value) -> Value {
     let mut words = words;
     if let Value::Array(words) = &mut words {
@@ -186,7 +179,7 @@ mod tests {
         let body = json!({
             "content": Source::EXAMPLE, "not_before": time, "start_by": time, "finish_by": time, "metadata": 1,
             "webhook": "https://example.com/hook", "loras": [{ "name": "ink" }], "step_cache": 0.1,
-            "format": "webp", "quality": 80,
+            "format": "webp", "quality": 80, "gate": { "scorers": ["clip"] },
         });
         let defaults = Defaults { max_step_cache: 0.2, ..Defaults::default() };
         let spec = JobSpec::parse(&body, &defaults).unwrap();

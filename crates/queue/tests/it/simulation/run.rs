@@ -264,7 +264,13 @@ impl Run<'_> {
             }
             Operation::Checkpoint { .. } => {
                 let text = String::from("x");
-                let made = Checkpoint { step, key: text.clone(), sha256: text.clone(), fingerprint: text };
+                let made = Checkpoint {
+                    step,
+                    key: text.clone(),
+                    sha256: text.clone(),
+                    fingerprint: text,
+                    tries: Vec::new(),
+                };
                 (held(lease.record_checkpoint(&made).await), self.model.checkpoint(number, step))
             }
             Operation::Complete { .. } => {

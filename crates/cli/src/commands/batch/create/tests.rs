@@ -47,6 +47,11 @@ impl Kept {
     }
 }
 
+/// A second lock in one statement would wait for the first for ever.
+fn look<T>(kept: &Mutex<Kept>, at: impl FnOnce(&Kept) -> T) -> T {
+    at(&kept.lock().unwrap())
+}
+
 async fn capabilities() -> Response {
     body(json!({
         "defaults": { "width": 64, "height": 64, "steps": 8, "guidance": 4.0, "content_size": 64 },
@@ -145,9 +150,9 @@ async fn rows_are_sent_once_and_new_ones_are_added() {
     let (address, kept) = api().await;
     create(&address, &manifest(folder.path(), prompts(2500)), &[]).await.unwrap();
     let sizes = |kept: &Kept| kept.chunks.iter().map(Vec::len).collect::<Vec<_>>();
-    assert_eq!(sizes(&kept.lock().unwrap()), [1000, 1000, 500]);
+    assert_eq!(look(&kept, sizes), [1000, 1000, 500]);
     create(&address, &manifest(folder.path(), prompts(2500)), &[]).await.unwrap();
-    assert_eq!((kept.lock().unwrap().rows(), kept.lock().unwrap().started), (2500, 2500));
+    assert_eq!(look(&kept, |kept| (kept.rows(), kept.started)), (2500, 2500));
 
     let more = json!({ "prompt": "first", "key": "first" });
     create(&address, &manifest(folder.path(), std::iter::once(more).chain(prompts(2501))), &[])
@@ -168,7 +173,7 @@ async fn what_was_interrupted_goes_on_where_it_ended() {
     kept.lock().unwrap().chunks.truncate(1);
     kept.lock().unwrap().started = 0;
     create(&address, &manifest, &[]).await.unwrap();
-    assert_eq!((kept.lock().unwrap().keys(), kept.lock().unwrap().started), (expected, 2500));
+    assert_eq!(look(&kept, |kept| (kept.keys(), kept.started)), (expected, 2500));
 }
 
 #[tokio::test]
@@ -197,12 +202,12 @@ async fn a_bad_row_starts_nothing_unless_bad_rows_are_skipped() {
     let refused = create(&address, &manifest(folder.path(), prompts(2).chain(bad[1..].to_vec())), &[]).await;
     let refused = refused.unwrap_err().to_string();
     assert!(refused.starts_with("line 3: prompt: is forbidden here\nnothing was started"), "{refused}");
-    assert_eq!((kept.lock().unwrap().rows(), kept.lock().unwrap().started), (0, 0));
+    assert_eq!(look(&kept, |kept| (kept.rows(), kept.started)), (0, 0));
 
     let manifest = manifest(folder.path(), bad.into_iter().chain(prompts(2)));
     create(&address, &manifest, &["--on-bad", "skip"]).await.unwrap();
     assert_eq!(
-        (kept.lock().unwrap().keys(), kept.lock().unwrap().started),
+        look(&kept, |kept| (kept.keys(), kept.started)),
         (vec!["fox-0".to_owned(), "fox-1".to_owned()], 2)
     );
 }
@@ -233,13 +238,13 @@ async fn a_picture_is_uploaded_once_and_its_content_is_what_counts() {
         (0..1000).map(move |seed| row(seed, "fox.png")).chain([row(0, "copy.png")])
     };
     create(&address, &manifest(folder.path(), rows()), &[]).await.unwrap();
-    assert_eq!((kept.lock().unwrap().rows(), kept.lock().unwrap().uploads), (1001, 1));
+    assert_eq!(look(&kept, |kept| (kept.rows(), kept.uploads)), (1001, 1));
     let first = kept.lock().unwrap().chunks.concat();
     assert!(first.iter().all(|row| row.job.content == first[0].job.content));
 
     // Without what was uploaded before, the rows are the same.
     create(&address, &manifest(folder.path(), rows()), &[]).await.unwrap();
-    assert_eq!((kept.lock().unwrap().rows(), kept.lock().unwrap().uploads), (1001, 1));
+    assert_eq!(look(&kept, |kept| (kept.rows(), kept.uploads)), (1001, 1));
     kept.lock().unwrap().chunks.clear();
     create(&address, &manifest(folder.path(), rows()), &[]).await.unwrap();
     let again = kept.lock().unwrap().chunks.concat();

@@ -1,6 +1,8 @@
-//! S3 as it is elsewhere: slow, or without a floor.
+//! S3 as it is elsewhere: slow, or without a floor; and S3 that is counted.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -8,14 +10,17 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrit
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+/// How requests begin.
+const METHODS: [&[u8]; 5] = [b"GET ", b"PUT ", b"POST ", b"HEAD ", b"DELETE "];
+
 /// A server on 127.0.0.1 that ends with this value.
-pub(super) struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    pub(super) fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
@@ -47,7 +52,7 @@ impl Drop for Server {
 }
 
 /// Passes everything on to `endpoint`, requests to read after `get` and requests to write after `put`.
-pub(super) async fn slow(endpoint: &str, get: Duration, put: Duration) -> anyhow::Result<Server> {
+pub(crate) async fn slow(endpoint: &str, get: Duration, put: Duration) -> anyhow::Result<Server> {
     let target: SocketAddr = endpoint.trim_start_matches("http://").parse().context("not an endpoint")?;
     Server::start(move |stream| pass_on(stream, target, get, put)).await
 }
@@ -79,8 +84,41 @@ async fn pass_on(client: TcpStream, target: SocketAddr, get: Duration, put: Dura
     Ok(())
 }
 
+/// Passes everything on to `endpoint`, and counts requests.
+pub(crate) async fn counted(endpoint: &str) -> anyhow::Result<(Server, Arc<AtomicU64>)> {
+    let target: SocketAddr = endpoint.trim_start_matches("http://").parse().context("not an endpoint")?;
+    let requests = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&requests);
+    let server = Server::start(move |stream| count(stream, target, Arc::clone(&counter))).await?;
+    Ok((server, requests))
+}
+
+async fn count(client: TcpStream, target: SocketAddr, requests: Arc<AtomicU64>) -> anyhow::Result<()> {
+    let server = TcpStream::connect(target).await?;
+    server.set_nodelay(true)?;
+    client.set_nodelay(true)?;
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let up = async move {
+        let mut bytes = vec![0; 1 << 16];
+        loop {
+            let read = from_client.read(&mut bytes).await?;
+            if read == 0 {
+                return to_server.shutdown().await;
+            }
+            // As above: a request begins a read.
+            let begins = METHODS.iter().any(|method| bytes.starts_with(method));
+            requests.fetch_add(u64::from(begins), Ordering::Relaxed);
+            to_server.write_all(&bytes[..read]).await?;
+        }
+    };
+    let down = tokio::io::copy(&mut from_server, &mut to_client);
+    tokio::try_join!(up, down)?;
+    Ok(())
+}
+
 /// Takes everything and keeps nothing.
-pub(super) async fn bottomless() -> anyhow::Result<Server> {
+pub(crate) async fn bottomless() -> anyhow::Result<Server> {
     Server::start(swallow).await
 }
 

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Does some work; gives back the most bytes of anonymous memory that were seen in it.
-pub(super) fn peak<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(T, u64)> {
+pub(crate) fn peak<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<(T, u64)> {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watch = scope.spawn(|| {
@@ -28,12 +28,12 @@ pub(super) fn peak<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Resul
 }
 
 /// Bytes of anonymous memory now.
-pub(super) fn anonymous() -> anyhow::Result<u64> {
+pub(crate) fn anonymous() -> anyhow::Result<u64> {
     field("RssAnon:")
 }
 
 /// Bytes of weight files that lie in memory because this process uses them where they are.
-pub(super) fn mapped() -> anyhow::Result<u64> {
+pub(crate) fn mapped() -> anyhow::Result<u64> {
     let all = std::fs::read_to_string("/proc/self/smaps").context("the system does not tell")?;
     let (mut is_weights, mut kib) = (false, 0);
     for line in all.lines() {
@@ -49,7 +49,7 @@ pub(super) fn mapped() -> anyhow::Result<u64> {
 }
 
 /// The most bytes of memory so far, pages of files among them.
-pub(super) fn most_resident() -> anyhow::Result<u64> {
+pub(crate) fn most_resident() -> anyhow::Result<u64> {
     field("VmHWM:")
 }
 

@@ -1,0 +1,18 @@
+//! Data sets: batches whose rows come out of a manifest and end in shards.
+
+mod add;
+pub(super) mod archived;
+pub(crate) mod budget;
+pub(crate) mod chunks;
+pub(super) mod create;
+mod fields;
+pub(crate) mod files;
+pub(crate) mod known;
+pub(crate) mod list;
+mod manifest;
+pub(crate) mod outcomes;
+mod packed;
+pub(super) mod request;
+pub(crate) mod rows;
+pub(crate) mod start;
+pub(super) mod view;

@@ -1,0 +1,136 @@
+//! Which rows a data set has, as far as this process knows: so that a chunk finds its place and no key comes twice.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use lru::LruCache;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use uso_dataset::Error;
+use uso_dataset::rows::Row;
+use uso_dataset::run::Chunks;
+use uso_queue::{BatchId, Queue};
+use uso_store::Store;
+
+/// Data sets that this process remembers: those that get rows now. A million rows take some 20 MB.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
+
+/// Manifests that are read at once.
+const MANIFESTS: usize = 2;
+
+/// Chunks that are fetched at once.
+const AT_ONCE: usize = 8;
+
+/// The rows of the data sets that get rows now.
+pub(crate) struct KnownDatasets {
+    known: Mutex<LruCache<BatchId, Arc<tokio::sync::Mutex<KnownRows>>>>,
+    /// For those who read a manifest.
+    manifests: Semaphore,
+}
+
+/// The rows of one data set. Rows are only ever added, so what is known stays true.
+#[derive(Default)]
+pub(crate) struct KnownRows {
+    chunks: Chunks,
+    /// Chunks whose keys are known.
+    read: usize,
+    hasher: RandomState,
+    /// Hashes of the keys. That two of a million different keys have the same one happens once in 37 million data sets;
+    /// then a row is refused wrongly.
+    keys: HashSet<u64>,
+}
+
+impl KnownDatasets {
+    pub(crate) fn new() -> Self {
+        Self { known: Mutex::new(LruCache::new(REMEMBERED)), manifests: Semaphore::new(MANIFESTS) }
+    }
+
+    /// What is known of a data set; locked by whoever adds rows to it here.
+    pub(crate) fn of(&self, batch: &BatchId) -> Arc<tokio::sync::Mutex<KnownRows>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.get_or_insert(*batch, Arc::default))
+    }
+
+    /// The right to read a manifest, which takes memory for each of its rows; none if others have it.
+    pub(crate) fn may_read(&self) -> Option<SemaphorePermit<'_>> {
+        self.manifests.try_acquire().ok()
+    }
+}
+
+impl KnownRows {
+    /// Learns of chunks that came since the last time. `rows` is how many rows there are at least.
+    pub(crate) async fn refresh(
+        &mut self,
+        queue: &Queue,
+        store: &Store,
+        batch: &BatchId,
+        rows: u64,
+    ) -> Result<(), Error> {
+        if self.chunks.rows() > rows {
+            // A Redis that took over lost the newest ones.
+            *self = Self::default();
+        }
+        self.chunks.refresh(queue, batch).await?;
+        let (chunks, new) = (&self.chunks, self.read..self.chunks.len());
+        let mut fetched =
+            stream::iter(new).map(|number| chunks.fetch(store, batch, number)).buffered(AT_ONCE);
+        while let Some(rows) = fetched.try_next().await? {
+            self.keys.extend(rows.iter().map(|row| self.hasher.hash_one(&row.key)));
+            self.read += 1;
+        }
+        Ok(())
+    }
+
+    /// Learns of a chunk whose rows are at hand, if it is the next one; gives whether it is.
+    pub(crate) async fn learn(
+        &mut self,
+        queue: &Queue,
+        batch: &BatchId,
+        sha256: &str,
+        rows: &[Row],
+    ) -> Result<bool, Error> {
+        let number = self.chunks.len();
+        self.chunks.refresh(queue, batch).await?;
+        if self.chunks.get(number).is_none_or(|(_, entry)| entry.sha256 != sha256) {
+            return Ok(false);
+        }
+        if self.read == number {
+            self.keys.extend(rows.iter().map(|row| self.hasher.hash_one(&row.key)));
+            self.read += 1;
+        }
+        Ok(true)
+    }
+
+    /// How many rows there are.
+    pub(crate) fn rows(&self) -> u64 {
+        self.chunks.rows()
+    }
+
+    /// How many chunks there are.
+    pub(crate) fn chunks(&self) -> u64 {
+        self.chunks.len() as u64
+    }
+
+    /// Whether the chunk that begins with this row has this digest.
+    pub(crate) fn has(&self, first: u64, sha256: &str) -> bool {
+        let found = self.chunks.of_row(first).and_then(|number| self.chunks.get(number));
+        found.is_some_and(|(begins, entry)| *begins == first && entry.sha256 == sha256)
+    }
+
+    /// Whether a row has this key.
+    pub(crate) fn has_key(&self, key: &str) -> bool {
+        self.keys.contains(&self.hasher.hash_one(key))
+    }
+
+    /// The rows of a chunk; none behind the last.
+    pub(crate) async fn fetch(
+        &self,
+        store: &Store,
+        batch: &BatchId,
+        number: usize,
+    ) -> Result<Vec<Row>, Error> {
+        self.chunks.fetch(store, batch, number).await
+    }
+}

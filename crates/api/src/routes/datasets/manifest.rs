@@ -1,0 +1,100 @@
+//! The rows of a manifest that lies in the fleet's bucket go into a data set.
+
+mod bad_rows;
+mod object;
+mod rows;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use tokio::sync::mpsc;
+use uso_dataset::rows::{BadRow, Checker, Options, Row};
+use uso_queue::BatchId;
+
+use super::request::WantedRows;
+use crate::caller::Caller;
+use crate::problem::Problem;
+use crate::shared::Shared;
+use bad_rows::fault;
+pub(super) use bad_rows::{BadRows, ListedRow};
+use object::FoundManifest;
+pub(super) use object::find;
+use rows::Rows;
+
+/// Most rows of a manifest: what is kept of each takes memory while it is read.
+const MAX_ROWS: u64 = 5_000_000;
+/// Rows that go from the reading thread at once.
+const BLOCK: usize = 500;
+/// Such blocks that wait.
+const BLOCKS: usize = 2;
+
+/// Puts the rows of a manifest into a data set, behind those of it that are there, and starts it once all are there. Gives
+/// the rows that were left out. Whoever waits no longer loses nothing: the same request goes on from there.
+pub(super) async fn read(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    batch: &BatchId,
+    wanted: &WantedRows,
+    found: FoundManifest,
+) -> Result<BadRows, Problem> {
+    let Some(_permit) = shared.datasets.may_read() else {
+        let problem =
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_room", "other manifests are being read here");
+        return Err(problem.later(Duration::from_secs(5)));
+    };
+    let options = Options { unknown_to_metadata: wanted.unknown_to_metadata };
+    let checker = Checker::new(shared.config.defaults.clone(), options);
+    let (sender, mut blocks) = mpsc::channel(BLOCKS);
+    let (store, kind) = (shared.store.clone(), wanted.kind);
+    let reading = tokio::task::spawn_blocking(move || read_blocks(&store, found, kind, checker, &sender));
+    let mut rows = Rows::new(shared, caller, batch, wanted.skips_bad).await?;
+    while let Some(block) = blocks.recv().await {
+        for row in block {
+            rows.take(row).await?;
+        }
+    }
+    reading.await.map_err(|error| Problem::internal(&error))?.map_err(unreadable)?;
+    let (bad, sealed) = rows.finish().await?;
+    shared.queue.start_dataset(batch, sealed).await?.ok_or_else(Problem::no_such_dataset)?;
+    Ok(bad)
+}
+
+/// Reads and checks all rows; ends early if nobody takes them.
+fn read_blocks(
+    store: &uso_store::Store,
+    found: FoundManifest,
+    kind: uso_dataset::rows::Kind,
+    mut checker: Checker,
+    sender: &mpsc::Sender<Vec<Result<Row, BadRow>>>,
+) -> Result<(), uso_dataset::Error> {
+    let name = found.name();
+    let manifest = found.open(store, kind)?;
+    let (mut block, mut count) = (Vec::with_capacity(BLOCK), 0);
+    for row in manifest.rows {
+        count += 1;
+        if count > MAX_ROWS {
+            let reason = format!("it has more than {MAX_ROWS} rows; send them in parts");
+            return Err(uso_dataset::Error::Manifest { manifest: name, reason });
+        }
+        let row = row.map_err(|error| manifest.fault.or(error))?;
+        block.push(row.and_then(|row| checker.check(row)));
+        if block.len() == BLOCK && sender.blocking_send(std::mem::take(&mut block)).is_err() {
+            return Ok(());
+        }
+    }
+    // Nobody may wait for the last ones.
+    let _ = sender.blocking_send(block);
+    Ok(())
+}
+
+/// A manifest that cannot be read is its owner's fault, an object store that does not answer is not.
+fn unreadable(error: uso_dataset::Error) -> Problem {
+    match error {
+        uso_dataset::Error::Manifest { reason, .. } => fault("unreadable", reason),
+        uso_dataset::Error::Store(error) if error.is_the_objects_own() => {
+            fault("unreadable", error.to_string())
+        }
+        other => other.into(),
+    }
+}

@@ -1,0 +1,179 @@
+//! A manifest's rows find their places behind the rows that are there.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use uso_dataset::rows::{BadRow, CHUNK_ROWS, Digest, Row};
+use uso_queue::{BatchId, FieldError};
+
+use super::bad_rows::BadRows;
+use crate::caller::Caller;
+use crate::problem::Problem;
+use crate::routes::datasets::add::{Added, add};
+use crate::shared::Shared;
+
+/// Characters of prompts after which a chunk takes no more rows: a chunk is read whole.
+const MOST_TEXT: usize = 4 << 20;
+
+/// Rows on their way into a data set.
+pub(super) struct Rows<'a> {
+    shared: &'a Shared,
+    caller: &'a Caller,
+    batch: &'a BatchId,
+    skips_bad: bool,
+    /// Rows that are there.
+    there: u64,
+    /// Rows of those that are not found in the manifest yet, of the chunks before `next_chunk`.
+    unmatched: VecDeque<(String, Digest)>,
+    next_chunk: u32,
+    matched: u64,
+    /// Rows that are to be added next, and the length of their prompts.
+    pending: Vec<Row>,
+    text: usize,
+    bad: BadRows,
+}
+
+impl<'a> Rows<'a> {
+    pub(super) async fn new(
+        shared: &'a Shared,
+        caller: &'a Caller,
+        batch: &'a BatchId,
+        skips_bad: bool,
+    ) -> Result<Self, Problem> {
+        let there = shared.queue.dataset(batch).await?.ok_or_else(Problem::no_such_dataset)?.rows;
+        Ok(Self {
+            shared,
+            caller,
+            batch,
+            skips_bad,
+            there,
+            unmatched: VecDeque::new(),
+            next_chunk: 0,
+            matched: 0,
+            pending: Vec::new(),
+            text: 0,
+            bad: BadRows::default(),
+        })
+    }
+
+    /// Takes the next row of the manifest.
+    pub(super) async fn take(&mut self, row: Result<Row, BadRow>) -> Result<(), Problem> {
+        let row = match row {
+            Ok(row) => row,
+            Err(BadRow { line, faults }) => {
+                self.bad.add(line, faults);
+                return Ok(());
+            }
+        };
+        if self.matched < self.there {
+            return self.compare(&row).await;
+        }
+        // Of a manifest with bad rows only those before the first are added.
+        if self.bad.count > 0 && !self.skips_bad {
+            return Ok(());
+        }
+        self.text += row.job.prompt.len();
+        self.pending.push(row);
+        if self.pending.len() == CHUNK_ROWS || self.text >= MOST_TEXT {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Compares a row with the next one that is there.
+    async fn compare(&mut self, row: &Row) -> Result<(), Problem> {
+        while self.unmatched.is_empty() {
+            let known = self.shared.datasets.of(self.batch);
+            let mut known = known.lock().await;
+            known.refresh(&self.shared.queue, &self.shared.store, self.batch, self.there).await?;
+            let rows = known.fetch(&self.shared.store, self.batch, self.next_chunk as usize).await?;
+            if rows.is_empty() {
+                return Err(Problem::internal(&"a data set has fewer rows in chunks than it should"));
+            }
+            self.unmatched.extend(rows.into_iter().map(|row| (row.key, row.digest)));
+            self.next_chunk += 1;
+        }
+        let is_next =
+            self.unmatched.front().is_some_and(|(key, digest)| *key == row.key && *digest == row.digest);
+        if is_next {
+            self.unmatched.pop_front();
+            self.matched += 1;
+        } else if self.skips_bad {
+            // It was left out for what it points to.
+            self.bad.add(row.line, Vec::new());
+        } else {
+            let detail = format!(
+                "row {} of the data set is another one than row {} of the manifest",
+                self.matched, row.line
+            );
+            return Err(Problem::rows_moved(self.there, detail));
+        }
+        Ok(())
+    }
+
+    /// Adds what is pending.
+    async fn flush(&mut self) -> Result<(), Problem> {
+        let rows = std::mem::take(&mut self.pending);
+        self.text = 0;
+        let lines: Vec<u64> = rows.iter().map(|row| row.line).collect();
+        let again = if self.skips_bad { rows.clone() } else { Vec::new() };
+        let faults = match self.add(rows).await? {
+            None => return Ok(()),
+            Some(faults) => by_line(faults),
+        };
+        for line in lines {
+            if let Some(faults) = faults.get(&line) {
+                self.bad.add(line, faults.clone());
+            }
+        }
+        let good: Vec<Row> = again.into_iter().filter(|row| !faults.contains_key(&row.line)).collect();
+        match if good.is_empty() { None } else { self.add(good).await? } {
+            None => Ok(()),
+            // An upload expired this moment.
+            Some(faults) => Err(Problem::fields(faults)),
+        }
+    }
+
+    /// Adds rows behind all others; gives what is wrong with them.
+    async fn add(&mut self, rows: Vec<Row>) -> Result<Option<Vec<FieldError>>, Problem> {
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        match add(self.shared, self.caller, self.batch, self.there, rows).await? {
+            Added::Rows(rows) => {
+                (self.there, self.matched) = (rows, rows);
+                Ok(None)
+            }
+            Added::Bad(faults) => Ok(Some(faults)),
+            Added::Moved(rows) => {
+                Err(Problem::rows_moved(rows, "others add rows to this data set at the same time"))
+            }
+        }
+    }
+
+    /// Adds the last rows. Gives the bad rows and how many others are there.
+    pub(super) async fn finish(mut self) -> Result<(BadRows, u64), Problem> {
+        if self.bad.count == 0 || self.skips_bad {
+            self.flush().await?;
+        }
+        if self.bad.count > 0 && !self.skips_bad {
+            return Err(self.bad.refuse());
+        }
+        if self.matched < self.there {
+            let detail = format!("the data set has {} rows, the manifest has fewer", self.there);
+            return Err(Problem::rows_moved(self.there, detail));
+        }
+        Ok((self.bad, self.there))
+    }
+}
+
+/// Faults by the lines that their pointers begin with.
+fn by_line(faults: Vec<FieldError>) -> BTreeMap<u64, Vec<FieldError>> {
+    let mut lines: BTreeMap<u64, Vec<FieldError>> = BTreeMap::new();
+    for fault in faults {
+        let named = fault.pointer.trim_start_matches('/');
+        let (line, rest) = named.split_once('/').unwrap_or((named, ""));
+        let (line, pointer) = (line.parse().unwrap_or(0), format!("/{rest}"));
+        lines.entry(line).or_default().push(FieldError { pointer, ..fault });
+    }
+    lines
+}

@@ -1,0 +1,61 @@
+//! A data set as the API answers it.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use uso_queue::{Budget, DatasetView};
+
+/// What a batch that is a data set has beside its counts.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Dataset {
+    /// Its name among yours.
+    name: String,
+    /// Rows that were added.
+    rows: u64,
+    /// Of those, from the first on, how many may be queued.
+    started: u64,
+    /// The next row to be queued in this pass.
+    next_row: u64,
+    /// Rows that were queued at least once.
+    queued_once: u64,
+    /// The pass over the rows: 0, and one more each time the failed ones are retried.
+    pass: u8,
+    /// Why no rows are queued now: `paused`, `canceled`, `budget_pictures` or `budget_seconds`.
+    held: Option<String>,
+    /// Rows that have ended and are listed under `rows`.
+    archived: u64,
+    /// Rows that have ended and are about to be.
+    waiting: u64,
+    /// Shards that take no more rows.
+    shards: u32,
+    /// Of those, how many are ready.
+    packed: u32,
+    /// Shards that the index tells of.
+    described: u32,
+    /// Pictures in the shard that takes rows.
+    open_rows: u64,
+    /// Device time of the archived rows in milliseconds.
+    spent_ms: u64,
+    budget: Budget,
+}
+
+impl From<DatasetView> for Dataset {
+    fn from(view: DatasetView) -> Self {
+        Self {
+            name: view.name,
+            rows: view.rows,
+            started: view.sealed,
+            next_row: view.cursor,
+            queued_once: view.queued_once,
+            pass: view.pass,
+            held: view.held,
+            archived: view.archived,
+            waiting: view.waiting,
+            shards: view.shards,
+            packed: view.packed,
+            described: view.described,
+            open_rows: view.open_rows,
+            spent_ms: view.spent_ms,
+            budget: view.budget,
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What operations on a batch have in common.
+
+use axum::http::StatusCode;
+
+use crate::openapi::operation::Operation;
+use crate::openapi::parts;
+
+/// An operation on one batch.
+pub(super) fn on_batch(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new(id, summary)
+        .parameter(parts::batch_id())
+        .refuses(StatusCode::NOT_FOUND, &["no_such_batch"])
+}
