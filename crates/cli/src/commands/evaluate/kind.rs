@@ -17,8 +17,6 @@ pub(super) enum TaskKind {
 }
 
 impl TaskKind {
-    pub(super) const ALL: [Self; 3] = [Self::Subject, Self::Style, Self::Combined];
-
     /// The kind of an item with these references; none for an item without any.
     pub(super) fn of(has_content: bool, has_styles: bool) -> Option<Self> {
         match (has_content, has_styles) {

@@ -230,7 +230,7 @@ mod tests {
         let settings = json!({ "steps": 2 }).as_object().unwrap().clone();
         let items = read(&folder.path().join("b.json"), &settings, None).unwrap();
         let kinds: Vec<_> = items.iter().map(|item| item.kind).collect();
-        assert_eq!(kinds, TaskKind::ALL);
+        assert_eq!(kinds, [TaskKind::Subject, TaskKind::Style, TaskKind::Combined]);
         let stems: Vec<_> = items.iter().map(|item| item.stem.as_str()).collect();
         assert_eq!(stems, ["star_1_x", "neon", "item-3"]);
         let steps: Vec<_> = items.iter().map(|item| item.fields["steps"].as_u64()).collect();
