@@ -149,7 +149,7 @@ async fn a_call_with_wrong_arguments_writes_nothing() {
         vec![b"release", &job, b"1", b"t", b"large"],
         vec![b"progress", &job, b"1", b"t", b"one", b"2", b"1000"],
         vec![b"checkpoint", &job, b"1", b"t"],
-        vec![b"checkpoint", &job, b"1", b"t", &[b'x'; 1025]],
+        vec![b"checkpoint", &job, b"1", b"t", &[b'x'; 8 * 1024 + 1]],
         vec![b"renew", &job, b"one", b"t", b"1000"],
         vec![b"cancel", &job, b"long"],
         vec![b"retry", &job, b"short"],
