@@ -64,13 +64,13 @@ def opened(browser, request):
     """Opens pages. At the end, none may have thrown, broken its policy or sent requests elsewhere."""
     contexts, faults = [], []
 
-    def open_page(path="/", **options):
+    def open_page(path="/", base=BASE, **options):
         options = {"viewport": {"width": 1360, "height": 860}, "color_scheme": "light", **options}
         context = browser.new_context(**options)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         if PAGE:
-            context.route(f"{BASE}/", from_folder)
-            context.route(f"{BASE}/page/**", from_folder)
+            context.route(f"{base}/", from_folder)
+            context.route(f"{base}/page/**", from_folder)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
@@ -86,7 +86,7 @@ def opened(browser, request):
             if urlsplit(asked.url).scheme in ("http", "https") and urlsplit(asked.url).hostname != here
             else None,
         )
-        page.goto(BASE + path)
+        page.goto(base + path)
         # Shown once the page has read the capabilities and applied them.
         page.locator("#about span").first.wait_for()
         return page

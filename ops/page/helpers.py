@@ -7,7 +7,7 @@ from conftest import EXAMPLES, PATIENCE_MS
 from playwright.sync_api import expect
 
 BLUE_SQUARE = "a blue square in the centre on a sandy beach"
-VIEWS = ["/", "/#queue", "/#gallery"]
+VIEWS = ["/", "/#queue", "/#gallery", "/#batch"]
 
 
 def generate(page, prompt=BLUE_SQUARE, **settings):
@@ -54,6 +54,8 @@ def settled(page, view):
     elif view == "/#gallery":
         expect(page.locator(".tile, #gallery-empty:not([hidden])").first).to_be_visible()
         expect(page.locator("#view-gallery")).not_to_have_attribute("aria-busy", "true")
+    elif view == "/#batch":
+        expect(page.locator("#batch-list .row, #batch-note:not([hidden])").first).to_be_visible()
     else:
         expect(page.locator(".example:visible, .card").first).to_be_visible()
 

@@ -8,7 +8,7 @@ from conftest import EXAMPLES
 
 ASSETS = EXAMPLES.parents[3] / "api/assets/page"
 INDEX = (ASSETS / "index.html").read_text()
-VIEWS = {"generate", "queue", "gallery", "viewer"}
+VIEWS = {"batch", "generate", "queue", "gallery", "viewer"}
 
 
 def files(ending):

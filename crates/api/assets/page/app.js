@@ -1,6 +1,7 @@
 // Starts every part of the page and handles navigation, the keyboard, the theme and the connection.
 
 import { connection } from './shared/api.js';
+import { enterBatch, startBatch } from './batch/batch.js';
 import { fill, h, setText, isTextInput } from './shared/dom.js';
 import { startFeed } from './shared/feed.js';
 import { enterGallery, focusSearch, startGallery } from './gallery/gallery.js';
@@ -13,7 +14,7 @@ import { readServer, server } from './shared/server.js';
 import { showSession, startSession } from './shared/session.js';
 import { close, open, startViewer } from './viewer/viewer.js';
 
-const VIEWS = { generate: enterGenerate, queue: enterQueue, gallery: enterGallery };
+const VIEWS = { generate: enterGenerate, queue: enterQueue, gallery: enterGallery, batch: enterBatch };
 const THEME_LABELS = { auto: 'system', light: 'light', dark: 'dark' };
 
 const byId = (id) => document.getElementById(id);
@@ -25,6 +26,7 @@ startViewer();
 startGenerate();
 startQueue();
 startGallery();
+startBatch();
 startFeed();
 startConnection();
 startTheme();
@@ -160,6 +162,7 @@ function startKeys() {
       g: () => goTo(''),
       q: () => goTo('queue'),
       l: () => goTo('gallery'),
+      d: () => goTo('batch'),
     }[event.key];
     if (!action) return;
     event.preventDefault();

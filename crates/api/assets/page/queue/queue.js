@@ -7,7 +7,7 @@ import { fill, h, setText } from '../shared/dom.js';
 import { cancelJob, jobs, retryJob } from '../shared/jobs.js';
 import { loadItem, saveItem } from '../shared/storage.js';
 import { showError, showNotice } from '../shared/notices.js';
-import { plot } from './plot.js';
+import { plot } from '../shared/plot.js';
 import { server } from '../shared/server.js';
 import { ago, bytes, count, duration, jobTitle, statusText } from '../shared/format.js';
 
@@ -74,7 +74,7 @@ async function readDepth() {
     byId('depth-legend'),
     names.map((name) => h('span', {}, h('i', { class: `dot plot-${name}`, 'aria-hidden': 'true' }), name)),
   );
-  plot(byId('depth-plot'), points, names);
+  plot(byId('depth-plot'), points, names, { title: 'Waiting jobs' });
 }
 
 function figure(name, numbers) {

@@ -1,0 +1,148 @@
+// The view of data sets: all of them, or one with its progress and its rows. Polled while it is visible.
+
+import { call, connection, Problem } from '../shared/api.js';
+import { showError } from '../shared/notices.js';
+import { setText } from '../shared/dom.js';
+import { showControls, startControls } from './controls.js';
+import { Failures } from './failures.js';
+import { showList } from './list.js';
+import { Pace } from './pace.js';
+import { Scores } from './scores.js';
+import { activity, endedRows, showSummary, wantedRows } from './summary.js';
+import { Wall } from './wall.js';
+
+const POLL_MS = 2_000;
+const LISTED = 20;
+const MAX_LISTED = 100;
+
+const byId = (id) => document.getElementById(id);
+const paces = new Map();
+
+/** The data set that is shown; null for the list of all. */
+let one = null;
+let listed = LISTED;
+let refreshing = null;
+
+export function startBatch() {
+  startControls(() => refresh());
+  byId('batch-older').addEventListener('click', () => {
+    listed = MAX_LISTED;
+    refresh();
+  });
+  byId('batch-state').addEventListener('change', () => one?.showRows());
+  addEventListener('hashchange', () => {
+    if (!byId('view-batch').hidden) enterBatch();
+  });
+  setInterval(() => {
+    if (!byId('view-batch').hidden && !document.hidden && !connection.lost) refresh();
+  }, POLL_MS);
+}
+
+/** Shows what the address names: `#batch` all data sets, `#batch/ID` one. */
+export function enterBatch() {
+  const [name, id] = location.hash.slice(1).split('/');
+  if (name === 'batch') show(id ? decodeURIComponent(id) : null);
+  refresh();
+}
+
+function show(id) {
+  if ((one?.id ?? null) === id) return;
+  const wasOpen = one !== null;
+  one?.close();
+  one = id ? new One(id) : null;
+  byId('batch-one').hidden = true;
+  byId('batch-all').hidden = id !== null;
+  if (wasOpen && !id) byId('view-batch').querySelector('h1').focus({ preventScroll: true });
+}
+
+/** Reads and shows the state of now. A call during another is followed by one more: what is shown may have changed. */
+async function refresh() {
+  if (refreshing) {
+    refreshing.again = true;
+    return;
+  }
+  do {
+    refreshing = { again: false };
+    try {
+      await (one ? one.refresh() : refreshList());
+    } catch (error) {
+      refused(error);
+    }
+  } while (refreshing.again && !connection.lost);
+  refreshing = null;
+}
+
+function refused(error) {
+  if (connection.lost) return;
+  if (one && error instanceof Problem && error.status === 404) {
+    showError(error, 'This data set cannot be shown');
+    location.hash = 'batch';
+  } else if (!byId('batch-note').textContent) {
+    setText(byId('batch-note'), `The data sets could not be read: ${error.message}`);
+    byId('batch-note').hidden = false;
+  }
+}
+
+async function refreshList() {
+  const { batches, next } = await call('GET', `/v1/batches?limit=${listed}`);
+  const sets = batches.filter((batch) => batch.dataset);
+  for (const batch of sets) paceOf(batch);
+  if (!one) showList(sets, paces, next && listed < MAX_LISTED);
+}
+
+/** How fast the rows of a data set end, as of this answer. */
+function paceOf(batch) {
+  if (!paces.has(batch.id)) paces.set(batch.id, new Pace());
+  const pace = paces.get(batch.id);
+  pace.add(Date.now(), endedRows(batch), wantedRows(batch));
+  return pace;
+}
+
+/** One data set. */
+class One {
+  #batch = null;
+  #wall = null;
+  #scores = new Scores();
+  #failures;
+
+  constructor(id) {
+    this.id = id;
+    this.#failures = new Failures(id);
+    byId('batch-scores').hidden = true;
+    byId('batch-state').value = 'succeeded';
+  }
+
+  close() {
+    this.#failures.close();
+    this.#wall?.close();
+  }
+
+  async refresh() {
+    const batch = await call('GET', `/v1/batches/${encodeURIComponent(this.id)}`);
+    if (one !== this) return;
+    if (!batch.dataset) throw new Problem(404, { detail: 'this batch is not a data set' });
+    const opens = this.#batch === null;
+    this.#batch = batch;
+    byId('batch-one').hidden = false;
+    setText(byId('batch-name'), batch.dataset.name);
+    setText(byId('batch-status'), activity(batch).text);
+    showSummary(batch, paceOf(batch));
+    showControls(batch);
+    if (opens) {
+      byId('batch-name').focus({ preventScroll: true });
+      this.showRows();
+    } else this.#wall.update(batch);
+    this.#scores.show();
+    // Not awaited: it may read many pages.
+    this.#failures.update(batch);
+  }
+
+  /** Shows the rows in the state that you chose. */
+  showRows() {
+    if (!this.#batch) return;
+    this.#wall?.close();
+    this.#scores = new Scores();
+    this.#wall = new Wall(this.id, byId('batch-state').value, (rows) => this.#scores.add(rows));
+    this.#wall.update(this.#batch);
+  }
+}
