@@ -136,7 +136,7 @@ def made_up(number):
             "url": "/never",
             "width": 1024,
             "height": 1024,
-            "scores": {"clip_t": number % 1000 / 1000, "dino": None},
+            "scores": {"taken": 0, "tries": [{"seed": 1, "scores": {"clip_t": number % 1000 / 1000, "dino": None}}]},
         },
         "finished_ms": 1,
     }

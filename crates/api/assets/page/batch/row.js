@@ -4,6 +4,7 @@ import { call } from '../shared/api.js';
 import { button } from '../shared/controls.js';
 import { fill, h } from '../shared/dom.js';
 import { count, dateTime, jobTitle, stateLabel } from '../shared/format.js';
+import { scoresOf } from './scores.js';
 
 const dialog = () => document.getElementById('batch-row');
 let opened = null;
@@ -20,7 +21,7 @@ export function openRow(row) {
 
 function show(row, spec, note) {
   const { output, error } = row;
-  const scores = Object.entries(output?.scores ?? {}).filter(([, value]) => Number.isFinite(value));
+  const scores = scoresOf(output);
   const close = button('close', 'Close', () => dialog().close());
   const hadFocus = dialog().contains(document.activeElement);
   fill(

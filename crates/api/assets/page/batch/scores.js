@@ -9,6 +9,12 @@ const HEIGHT = 70;
 
 const byId = (id) => document.getElementById(id);
 
+/** Names and scores of the try that became the picture. */
+export function scoresOf(output) {
+  const taken = output?.scores?.tries?.[output.scores.taken];
+  return Object.entries(taken?.scores ?? {}).filter(([, value]) => Number.isFinite(value));
+}
+
 /** The scores of the rows that were read. */
 export class Scores {
   #values = new Map();
@@ -18,7 +24,7 @@ export class Scores {
   /** Adds the scores of rows. */
   add(rows) {
     for (const { output } of rows) {
-      const scores = Object.entries(output?.scores ?? {}).filter(([, value]) => Number.isFinite(value));
+      const scores = scoresOf(output);
       if (scores.length > 0) this.#rows += 1;
       for (const [name, value] of scores) {
         if (!this.#values.has(name)) this.#values.set(name, []);
