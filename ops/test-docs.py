@@ -21,7 +21,7 @@ TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 USO = Path(os.environ.get("USO_BIN", TARGET / "release/uso")).resolve()
 BINARIES = {"uso": USO, "uso-bench": USO.with_name("uso-bench")}
 # What is there on any machine, or is somebody else's.
-OTHERS = {"cargo", "cat", "curl", "docker", "export", "git", "sed", "wc"}
+OTHERS = {"cargo", "cat", "curl", "docker", "export", "git", "printf", "sed", "wc"}
 LANGUAGES = {"text", "json", "js", "python", "yaml", "toml"}
 # Where the fleet of the examples listens.
 ADDRESS = "127.0.0.1:8080"

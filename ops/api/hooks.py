@@ -1,5 +1,7 @@
 """The document as its server is held to it: stricter than clients are asked to be."""
 
+import json
+
 import schemathesis
 
 
@@ -14,4 +16,5 @@ def before_load_schema(context, document):
 @schemathesis.serializer("application/x-ndjson")
 def json_lines(context, value):
     """Text as it is: no row of it is made from a schema."""
-    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.encode("utf-8", "surrogatepass")

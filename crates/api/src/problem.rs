@@ -71,8 +71,8 @@ impl Problem {
     }
 
     pub(crate) fn no_such_dataset() -> Self {
-        let detail = "there is no such batch, or it is no data set";
-        Self::new(StatusCode::NOT_FOUND, "no_such_batch", detail)
+        let detail = "the batch is no data set: its jobs came with it, and it has no rows";
+        Self::new(StatusCode::CONFLICT, "not_a_dataset", detail)
     }
 
     /// A data set has another number of rows than its caller believes.

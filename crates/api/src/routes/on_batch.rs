@@ -11,3 +11,8 @@ pub(super) fn on_batch(id: &'static str, summary: &'static str) -> Operation {
         .parameter(parts::batch_id())
         .refuses(StatusCode::NOT_FOUND, &["no_such_batch"])
 }
+
+/// An operation on one batch that must be a data set.
+pub(super) fn on_dataset(id: &'static str, summary: &'static str) -> Operation {
+    on_batch(id, summary).refuses(StatusCode::CONFLICT, &["not_a_dataset"])
+}

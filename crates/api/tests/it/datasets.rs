@@ -88,7 +88,7 @@ async fn a_name_is_made_once_and_is_listed() {
         fixture.get(&format!("/v1/batches/{plain}")).await.json::<Value>().await.unwrap()["dataset"],
         Value::Null
     );
-    problem(put_rows(&fixture, plain, 0, &rows(0, 1)).await, 404, "no_such_batch").await;
+    problem(put_rows(&fixture, plain, 0, &rows(0, 1)).await, 409, "not_a_dataset").await;
 }
 
 #[tokio::test]

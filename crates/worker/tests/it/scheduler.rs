@@ -268,7 +268,10 @@ async fn a_receipt_says_what_a_picture_took() {
     let sidecar: Value = serde_json::from_slice(&fixture.object(&output.sidecar)).unwrap();
     let mut stored = json!(receipt);
     let upload = stored.as_object_mut().and_then(|fields| fields.remove("upload_ms"));
-    assert!(upload.is_some(), "the sidecar is stored beside the picture, so it cannot tell how long that takes");
+    assert!(
+        upload.is_some(),
+        "the sidecar is stored beside the picture, so it cannot tell how long that takes"
+    );
     assert_eq!(sidecar["receipt"], stored);
     worker.stop().await;
 }

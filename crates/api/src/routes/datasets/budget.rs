@@ -15,11 +15,11 @@ use crate::openapi::operation::Operation;
 use crate::path::Path;
 use crate::problem::Problem;
 use crate::routes::batch_view::{Batch, describe, find, find_dataset};
-use crate::routes::on_batch::on_batch;
+use crate::routes::on_batch::on_dataset;
 use crate::shared::Shared;
 
 pub(crate) fn set_operation() -> Operation {
-    on_batch("setBudget", "Change what a data set may cost")
+    on_dataset("setBudget", "Change what a data set may cost")
         .says("A limit that is left out is lifted.")
         .takes("BudgetRequest", budget_schema, [])
         .gives::<Batch>(StatusCode::OK, "The batch as it is now.", &[])

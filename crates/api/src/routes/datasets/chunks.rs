@@ -17,12 +17,12 @@ use crate::openapi::parts;
 use crate::path::Path;
 use crate::problem::Problem;
 use crate::routes::batch_view::find_dataset;
-use crate::routes::on_batch::on_batch;
+use crate::routes::on_batch::on_dataset;
 use crate::shared::Shared;
 
 pub(crate) fn show_operation() -> Operation {
     let number = json!({ "type": "integer", "minimum": 0 });
-    on_batch("getChunk", "See which rows a chunk has")
+    on_dataset("getChunk", "See which rows a chunk has")
         .says("For each row its key and a digest of what it asks for, in order: `{\"key\", \"digest\"}`, a JSON object a line.")
         .parameter(parts::in_path("number", "The chunk, from 0, in the order in which rows were added.", number))
         .gives_other(JSON_LINES, json!({ "type": "string" }), "The rows.")

@@ -4,9 +4,12 @@ use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 use uso_queue::{Budget, FieldError};
 
+/// The largest number that JSON keeps everywhere.
+pub(super) const MOST: u64 = (1 << 53) - 1;
+
 /// The schema of a budget in a request.
 pub(super) fn budget_schema(_: &mut SchemaGenerator) -> Value {
-    let limit = |of: &str| json!({ "description": format!("{of} at most; null for no limit."), "type": ["integer", "null"], "minimum": 0 });
+    let limit = |of: &str| json!({ "description": format!("{of} at most; null for no limit."), "type": ["integer", "null"], "minimum": 0, "maximum": MOST });
     json!({
         "description": "What a data set may cost: at its budget it queues no more rows.",
         "type": "object",
@@ -28,7 +31,7 @@ pub(super) fn read_budget(body: &Value, pointer: &str, errors: &mut Vec<FieldErr
                 found.push(fault(
                     format!("/{name}"),
                     "out_of_range",
-                    "must be a whole number, or null".into(),
+                    "must be a whole number of at most 2^53 - 1, or null".into(),
                 ));
             }
             limit
@@ -59,7 +62,6 @@ pub(super) fn object<'a>(
 
 /// A whole number; to JSON, 64.0 is one. Larger ones are not exact.
 pub(super) fn whole(value: &Value) -> Option<u64> {
-    const MOST: u64 = (1 << 53) - 1;
     let exact = |number: &f64| number.fract() == 0.0 && (0.0..=MOST as f64).contains(number);
     let number = value.as_u64().or_else(|| value.as_f64().filter(exact).map(|number| number as u64));
     number.filter(|number| *number <= MOST)

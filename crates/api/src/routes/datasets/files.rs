@@ -22,7 +22,7 @@ use crate::path::Path;
 use crate::problem::Problem;
 use crate::query::Params;
 use crate::routes::batch_view::find_dataset;
-use crate::routes::on_batch::on_batch;
+use crate::routes::on_batch::on_dataset;
 use crate::shared::Shared;
 
 /// Most files of a page, and how many it has by default.
@@ -71,7 +71,7 @@ struct FilesPage {
 
 pub(crate) fn list_operation() -> Operation {
     let cursor = json!({ "type": "string", "pattern": NAME });
-    on_batch("listFiles", "List the files of a data set")
+    on_dataset("listFiles", "List the files of a data set")
         .says(
             "Shards that are ready, what describes them, the index and the card, each with a temporary link.",
         )

@@ -25,7 +25,7 @@ use crate::problem::Problem;
 use crate::query::Params;
 use crate::routes::batch_view::find_dataset;
 use crate::routes::job_view::{Picture, picture};
-use crate::routes::on_batch::on_batch;
+use crate::routes::on_batch::on_dataset;
 use crate::shared::Shared;
 
 /// Most rows of a page, and how many it has by default.
@@ -89,7 +89,7 @@ pub(crate) fn list_operation() -> Operation {
     let states: Vec<&str> = ends.map(JobState::as_str).collect();
     let states = json!({ "type": "string", "enum": states });
     let cursor = json!({ "type": "string", "pattern": CURSOR });
-    on_batch("listRows", "List the rows of a data set that have ended")
+    on_dataset("listRows", "List the rows of a data set that have ended")
         .says("In the order in which they ended, some seconds after. A row that was retried is listed once for each time.")
         .parameter(parts::in_query("state", "Only those in this state.", states))
         .parameter(parts::limit(MOST, USUAL))

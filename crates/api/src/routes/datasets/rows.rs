@@ -24,7 +24,7 @@ use crate::path::Path;
 use crate::problem::Problem;
 use crate::query::Params;
 use crate::routes::batch_view::find_dataset;
-use crate::routes::on_batch::on_batch;
+use crate::routes::on_batch::on_dataset;
 use crate::shared::Shared;
 
 /// Largest body with rows, in bytes.
@@ -50,7 +50,7 @@ pub(crate) fn put_operation() -> Operation {
     );
     let from = json!({ "type": "integer", "minimum": 0, "maximum": MOST_ROWS, "default": 0 });
     let text = json!({ "type": "string", "description": "A JSON object a line.", "minLength": 2 });
-    on_batch("addRows", "Add rows to a data set")
+    on_dataset("addRows", "Add rows to a data set")
         .says(says)
         .parameter(parts::in_query("from", "The rows that the data set has before these.", from))
         .takes_lines(text)

@@ -11,14 +11,14 @@ use schemars::SchemaGenerator;
 use serde_json::{Value, json};
 use uso_queue::FieldError;
 
-use super::fields::{fault, object, whole};
+use super::fields::{MOST, fault, object, whole};
 use crate::body::{MAX_BODY, read_json};
 use crate::caller::Caller;
 use crate::openapi::operation::Operation;
 use crate::path::Path;
 use crate::problem::Problem;
 use crate::routes::batch_view::{Batch, describe, find, find_dataset};
-use crate::routes::on_batch::on_batch;
+use crate::routes::on_batch::on_dataset;
 use crate::shared::Shared;
 
 fn schema(_: &mut SchemaGenerator) -> Value {
@@ -26,15 +26,16 @@ fn schema(_: &mut SchemaGenerator) -> Value {
         "description": "How many rows may be queued, from the first on.",
         "type": "object",
         "additionalProperties": false,
-        "properties": { "rows": { "type": "integer", "minimum": 0 } },
+        "properties": { "rows": { "type": "integer", "minimum": 0, "maximum": MOST } },
         "required": ["rows"],
     })
 }
 
 pub(crate) fn start_operation() -> Operation {
-    on_batch("startDataset", "Start a data set")
+    on_dataset("startDataset", "Start a data set")
         .says("Its first rows may be queued, never fewer than before. Before the first start nothing is.")
         .takes("StartRequest", schema, [])
+        .refuses(StatusCode::CONFLICT, &["rows_moved"])
         .gives::<Batch>(StatusCode::ACCEPTED, "The batch as it is now.", &[])
 }
 
@@ -48,21 +49,25 @@ pub(crate) async fn start(
 ) -> Result<Response, Problem> {
     let (view, dataset) = find_dataset(&shared, &caller, &id).await?;
     let body = read_json(&headers, body, MAX_BODY).await?;
-    let rows = read(&body, dataset.rows).map_err(Problem::fields)?;
+    let rows = read(&body).map_err(Problem::fields)?;
+    if rows > dataset.rows {
+        let detail = format!("{rows} rows cannot be started: the data set has {}", dataset.rows);
+        return Err(Problem::rows_moved(dataset.rows, detail));
+    }
     shared.queue.start_dataset(&view.id, rows).await?.ok_or_else(Problem::no_such_dataset)?;
     let view = find(&shared, &caller, &id).await?;
     Ok((StatusCode::ACCEPTED, Json(describe(&shared, view).await?)).into_response())
 }
 
-fn read(body: &Value, most: u64) -> Result<u64, Vec<FieldError>> {
+fn read(body: &Value) -> Result<u64, Vec<FieldError>> {
     let mut errors = Vec::new();
     let fields = object(body, &["rows"], &mut errors);
-    let rows = fields.and_then(|fields| fields.get("rows")).and_then(whole).filter(|rows| *rows <= most);
+    let rows = fields.and_then(|fields| fields.get("rows")).and_then(whole);
     if rows.is_none() {
         errors.push(fault(
             "/rows".into(),
             "out_of_range",
-            format!("must be within 0 to {most}, the rows that it has"),
+            format!("must be a whole number within 0 to {MOST}"),
         ));
     }
     rows.filter(|_| errors.is_empty()).ok_or(errors)
