@@ -15,6 +15,6 @@ def before_load_schema(context, document):
 
 @schemathesis.serializer("application/x-ndjson")
 def json_lines(context, value):
-    """Text as it is: no row of it is made from a schema."""
-    text = value if isinstance(value, str) else json.dumps(value)
+    """Text as it is: no row of it is made from a schema. What is no text is sent as a line that is no row."""
+    text = value if isinstance(value, str) else json.dumps([value])
     return text.encode("utf-8", "surrogatepass")

@@ -69,7 +69,7 @@ async fn rows_are_queued_once_started_and_end_in_files() {
             .unwrap()
             .is_none()
     );
-    problem(start(&fixture, &id, 5).await, 422, "invalid_fields").await;
+    problem(start(&fixture, &id, 5).await, 409, "rows_moved").await;
     let started = start(&fixture, &id, 3).await;
     assert_eq!(started.status(), 202);
     let started: Value = started.json().await.unwrap();
