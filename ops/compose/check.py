@@ -16,7 +16,8 @@ API = os.environ["USO_API"]
 PROJECT, WHAT, *SERVICES = sys.argv[1:]
 PATIENCE_S = 300
 # Far larger than the bundled model was made for: long enough to stop its worker in the middle.
-SLOW = {"prompt": "a blue square in the centre on a sandy beach", "width": 448, "height": 448, "seed": 102}
+# So large that a worker cannot end a job of the most steps within its grace, on whatever machine.
+SLOW = {"prompt": "a blue square in the centre on a sandy beach", "width": 640, "height": 640, "seed": 102}
 
 
 def ask(path, body=None, **headers):
