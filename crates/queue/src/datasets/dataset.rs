@@ -268,7 +268,7 @@ impl Queue {
     /// Rows' jobs that have ended and are in no segment yet, the first `most` of them.
     ///
     /// # Errors
-    /// [`Error::Unreachable`], or [`Error::Unreadable`] for a broken record.
+    /// [`Error::Unreachable`], or [`Error::Unreadable`] for a broken or a missing record.
     pub async fn dataset_outcomes(&self, id: &BatchId, most: u64) -> Result<Vec<JobView>, Error> {
         let ids: Vec<Vec<u8>> = self.0.connection.call(&self.range(id, "dataset_outcomes", 0, most)).await?;
         let mut jobs = Vec::with_capacity(ids.len());
@@ -282,6 +282,11 @@ impl Queue {
                 let job = JobId::read(id.shard(), &view.next::<Vec<u8>>()?)?;
                 jobs.push(JobView::read(job, view)?);
             }
+        }
+        // Outcomes are archived by their number: with one left out, the others would be taken for their neighbours.
+        if jobs.len() != ids.len() {
+            let missing = ids.len() - jobs.len();
+            return Err(Error::Unreadable(format!("{missing} ended rows of data set {id} have no record")));
         }
         Ok(jobs)
     }

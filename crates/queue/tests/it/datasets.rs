@@ -8,7 +8,7 @@ use uso_queue::{
     NewDataset, RowSubmission, State, TaskKind, TaskWish, Wait, WorkerId,
 };
 
-use crate::fixture::{Fixture, bulk, failure, output};
+use crate::fixture::{Fixture, bulk, failure, job_key, output};
 
 const TERM: Duration = Duration::from_secs(10);
 
@@ -359,4 +359,17 @@ async fn an_index_that_a_late_process_may_have_written_is_written_again() {
     assert!(again.described(1).await.unwrap());
     again.release().await.unwrap();
     assert!(task(&fixture).await.is_none());
+}
+
+#[tokio::test]
+async fn an_outcome_without_a_record_is_named_and_shifts_no_other() {
+    let fixture = Fixture::start().await;
+    let id = dataset(&fixture, 2, Budget::default()).await;
+    let run = task(&fixture).await.unwrap();
+    feed(&run, &bulk(), 0, 2).await;
+    let lost = work(&fixture, true).await;
+    work(&fixture, true).await;
+    fixture.raw_bytes::<u64>(&[b"DEL", &job_key(&lost)]).await.unwrap();
+    let error = fixture.queue.dataset_outcomes(&id, 10).await.unwrap_err();
+    assert!(error.to_string().contains("1 ended rows"), "{error}");
 }
