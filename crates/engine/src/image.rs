@@ -57,6 +57,8 @@ impl Image {
         let mut encoder = png::Encoder::new(&mut bytes, self.width, self.height);
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_depth(png::BitDepth::Eight);
+        // Two dozen times as fast as the default, and files as large within a few percent.
+        encoder.set_compression(png::Compression::Fast);
         for (keyword, value) in text {
             // International text: prompts are not Latin-1.
             encoder.add_itxt_chunk(keyword.clone(), value.clone()).map_err(refused)?;
@@ -85,6 +87,18 @@ impl Image {
     /// # Errors
     /// [`Error::Image`] for an empty picture.
     pub fn to_webp(&self, quality: u8) -> Result<Vec<u8>, Error> {
+        self.encode_webp(quality, Effort::Normal)
+    }
+
+    /// The same, sooner and in a few percent more bytes.
+    ///
+    /// # Errors
+    /// [`Error::Image`] for an empty picture.
+    pub fn to_webp_quickly(&self, quality: u8) -> Result<Vec<u8>, Error> {
+        self.encode_webp(quality, Effort::Least)
+    }
+
+    fn encode_webp(&self, quality: u8, effort: Effort) -> Result<Vec<u8>, Error> {
         // The encoder panics for fewer bytes.
         if self.rgb.len() as u64 != 3 * u64::from(self.width) * u64::from(self.height) {
             return Err(Error::Image(format!(
@@ -94,8 +108,19 @@ impl Image {
                 self.height
             )));
         }
+        let refused = |reason: String| Error::Image(format!("WebP: {reason}"));
+        let mut config = webp::WebPConfig::new().map_err(|()| refused("no settings".into()))?;
+        config.quality = quality.into();
+        config.method = effort as i32;
         let encoder = webp::Encoder::from_rgb(&self.rgb, self.width, self.height);
-        let encoded = encoder.encode_simple(false, quality.into());
-        encoded.map(|bytes| bytes.to_vec()).map_err(|error| Error::Image(format!("WebP: {error:?}")))
+        let encoded = encoder.encode_advanced(&config);
+        encoded.map(|bytes| bytes.to_vec()).map_err(|error| refused(format!("{error:?}")))
     }
+}
+
+/// How hard libwebp tries to make a file smaller, as its `method`.
+#[derive(Clone, Copy)]
+enum Effort {
+    Least = 0,
+    Normal = 4,
 }

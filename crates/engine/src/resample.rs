@@ -8,6 +8,8 @@ use crate::Image;
 
 /// Fractional bits of a weight: 32 less 8 for the byte and 2 for sums over 1.
 const PRECISION_BITS: u32 = 22;
+/// One half, so that cutting the fractional bits off rounds.
+const ROUNDING: i32 = 1 << (PRECISION_BITS - 1);
 
 /// A resampling filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,24 +112,37 @@ impl Resizing {
 fn resize_down(image: &Image, height: u32, filter: Filter) -> Image {
     let stride = 3 * image.width as usize;
     let mut rgb = Vec::with_capacity(stride * height as usize);
+    let mut sums = vec![0; stride];
     for window in windows(image.height, height, filter) {
-        let rows = &image.rgb[stride * window.start..];
-        for column in (0..stride).step_by(3) {
-            let pixels = rows[column..].chunks(stride).map(|row| &row[..3]);
-            rgb.extend(weighted_sum(pixels, &window.weights));
+        // Row by row, so that the compiler adds many bytes at once.
+        sums.fill(ROUNDING);
+        for (row, weight) in image.rgb[stride * window.start..].chunks_exact(stride).zip(&window.weights) {
+            add_weighted(&mut sums, row, *weight);
         }
+        rgb.extend(sums.iter().map(|sum| byte(*sum)));
     }
     Image { width: image.width, height, rgb }
 }
 
 fn weighted_sum<'a>(pixels: impl Iterator<Item = &'a [u8]>, weights: &[i32]) -> [u8; 3] {
-    let mut sums = [1 << (PRECISION_BITS - 1); 3];
+    let mut sums = [ROUNDING; 3];
     for (pixel, weight) in pixels.zip(weights) {
-        for (sum, byte) in sums.iter_mut().zip(pixel) {
-            *sum += i32::from(*byte) * weight;
-        }
+        add_weighted(&mut sums, pixel, *weight);
     }
-    sums.map(|sum| (sum >> PRECISION_BITS).clamp(0, 255) as u8)
+    sums.map(byte)
+}
+
+/// Sums stay within 32 bits, see [`PRECISION_BITS`]: they need no check, which would keep them from being added many at
+/// once.
+#[inline]
+fn add_weighted(sums: &mut [i32], bytes: &[u8], weight: i32) {
+    for (sum, byte) in sums.iter_mut().zip(bytes) {
+        *sum = sum.wrapping_add(i32::from(*byte).wrapping_mul(weight));
+    }
+}
+
+fn byte(sum: i32) -> u8 {
+    (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
 
 /// The source pixels of one target pixel.

@@ -1,5 +1,6 @@
 //! A folder served over the S3 protocol: the object store of a single machine.
 
+mod bodies;
 mod listing;
 mod long_keys;
 mod objects;

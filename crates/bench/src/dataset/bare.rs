@@ -8,14 +8,16 @@ use anyhow::Context as _;
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 use uso_store::{MultipartUpload, Part, Store};
 
 /// Pictures that a worker stores at once, pictures that are fetched at once for a shard, bytes of a part, rows of a
 /// segment: as in the product.
 const LEAVING: usize = 8;
 pub(super) const FETCHED: usize = 16;
-const PART: usize = 16 << 20;
+const PART: usize = 8 << 20;
+const PARTS_AT_ONCE: usize = 4;
 const SEGMENT: usize = 500;
 
 /// Bytes of a sidecar, of an outcome in a segment, and of a row in a row file, about.
@@ -31,6 +33,8 @@ pub(super) struct Load {
     pub(super) rows: u64,
     /// Bytes of a picture.
     pub(super) bytes: u64,
+    /// Bytes of its thumbnail.
+    pub(super) thumbnail: u64,
     /// Rows of a shard.
     pub(super) shard: usize,
 }
@@ -43,7 +47,7 @@ pub(super) async fn run(stores: &[Store], load: Load) -> anyhow::Result<f64> {
     let picture = noise(load.bytes as usize);
     let mut makers = JoinSet::new();
     for store in stores.iter().flat_map(|store| std::iter::repeat_n(store, LEAVING)) {
-        makers.spawn(make(store.clone(), Arc::clone(&next), load.rows, picture.clone(), sender.clone()));
+        makers.spawn(make(store.clone(), Arc::clone(&next), load, picture.clone(), sender.clone()));
     }
     drop(sender);
     pack_all(stores, load.shard, receiver).await?;
@@ -57,27 +61,31 @@ pub(super) fn noise(bytes: usize) -> Bytes {
     std::iter::repeat_with(|| fastrand::u8(..)).take(bytes).collect::<Vec<_>>().into()
 }
 
-fn keys(row: u64) -> [String; 2] {
-    [format!("bare/{row:08}/1/0.png"), format!("bare/{row:08}/1/0.json")]
+/// Keys of a row's picture, sidecar and thumbnail.
+fn keys(row: u64) -> [String; 3] {
+    ["png", "json", "webp"].map(|ending| format!("bare/{row:08}/1/0.{ending}"))
 }
 
-/// A worker: picture, then sidecar.
+/// A worker: picture, sidecar and thumbnail, at the same time.
 async fn make(
     store: Store,
     next: Arc<AtomicU64>,
-    rows: u64,
+    load: Load,
     picture: Bytes,
     made: mpsc::UnboundedSender<u64>,
 ) -> anyhow::Result<()> {
-    let sidecar = noise(SIDECAR);
+    let (sidecar, thumbnail) = (noise(SIDECAR), noise(load.thumbnail as usize));
     loop {
         let row = next.fetch_add(1, Ordering::Relaxed);
-        if row >= rows {
+        if row >= load.rows {
             return Ok(());
         }
-        let [picture_key, sidecar_key] = keys(row);
-        store.put(&picture_key, "image/png", picture.clone()).await?;
-        store.put(&sidecar_key, "application/json", sidecar.clone()).await?;
+        let [picture_key, sidecar_key, thumbnail_key] = keys(row);
+        tokio::try_join!(
+            store.put(&picture_key, "image/png", picture.clone()),
+            store.put(&sidecar_key, "application/json", sidecar.clone()),
+            store.put(&thumbnail_key, "image/webp", thumbnail.clone()),
+        )?;
         made.send(row).context("nobody packs")?;
     }
 }
@@ -129,19 +137,9 @@ async fn pack(store: &Store, number: usize, rows: &[u64]) -> anyhow::Result<()> 
         store.get(&segment(number, part)).await?;
     }
     let upload = store.begin_upload(&format!("bare/{number:05}.tar"), "application/x-tar").await?;
-    let fetched =
-        futures::stream::iter(rows.to_vec()).map(|row| async move { store.get(&keys(row)[0]).await });
-    let mut fetched = std::pin::pin!(fetched.buffered(FETCHED));
-    let (mut tar, mut parts, mut under_way) = (BytesMut::new(), Vec::new(), None);
-    while let Some(picture) = fetched.try_next().await? {
-        tar.extend_from_slice(&picture);
-        while tar.len() >= PART {
-            let part = tar.split_to(PART).freeze();
-            under_way = Some(next_part(store, &upload, &mut parts, under_way, part).await?);
-        }
-    }
-    let last = next_part(store, &upload, &mut parts, under_way, tar.freeze()).await?;
-    parts.push(last.await??);
+    let (sender, receiver) = mpsc::channel(1);
+    let ((), parts) =
+        tokio::try_join!(fetch_all(store, rows, sender), upload_parts(store, &upload, receiver))?;
     store.complete_upload(&upload, &parts).await?;
     // Row file and statistics are written before and after the tar appears.
     for _ in 0..2 {
@@ -151,23 +149,42 @@ async fn pack(store: &Store, number: usize, rows: &[u64]) -> anyhow::Result<()> 
     for part in segments {
         store.get(&segment(number, part)).await?;
     }
-    let keys: Vec<String> = rows.iter().flat_map(|row| keys(*row)).collect();
+    let keys: Vec<String> = rows.iter().flat_map(|row| keys(*row)[..2].to_vec()).collect();
     Ok(store.delete_many(&keys).await?)
 }
 
-type UnderWay = JoinHandle<Result<Part, uso_store::Error>>;
+async fn fetch_all(store: &Store, rows: &[u64], parts: mpsc::Sender<Bytes>) -> anyhow::Result<()> {
+    let fetched = futures::stream::iter(rows.to_vec()).map(|row| {
+        let store = store.clone();
+        let fetched = AbortOnDropHandle::new(tokio::spawn(async move { store.get(&keys(row)[0]).await }));
+        async move { anyhow::Ok(fetched.await??) }
+    });
+    let mut fetched = std::pin::pin!(fetched.buffered(FETCHED));
+    let mut tar = BytesMut::new();
+    while let Some(picture) = fetched.try_next().await? {
+        tar.extend_from_slice(&picture);
+        while tar.len() >= PART {
+            parts.send(tar.split_to(PART).freeze()).await?;
+        }
+    }
+    Ok(parts.send(tar.freeze()).await?)
+}
 
-/// Uploads a part while the next one is made.
-async fn next_part(
+async fn upload_parts(
     store: &Store,
     upload: &MultipartUpload,
-    parts: &mut Vec<Part>,
-    under_way: Option<UnderWay>,
-    bytes: Bytes,
-) -> anyhow::Result<UnderWay> {
-    if let Some(under_way) = under_way {
-        parts.push(under_way.await??);
-    }
-    let (store, upload, number) = (store.clone(), upload.clone(), parts.len() as u32 + 1);
-    Ok(tokio::spawn(async move { store.upload_part(&upload, number, bytes).await }))
+    receiver: mpsc::Receiver<Bytes>,
+) -> anyhow::Result<Vec<Part>> {
+    let parts = futures::stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|bytes| (bytes, receiver))
+    });
+    let uploaded = parts.zip(futures::stream::iter(1..)).map(|(bytes, number)| {
+        let (store, upload) = (store.clone(), upload.clone());
+        let uploaded =
+            AbortOnDropHandle::new(tokio::spawn(
+                async move { store.upload_part(&upload, number, bytes).await },
+            ));
+        async move { anyhow::Ok(uploaded.await??) }
+    });
+    uploaded.buffered(PARTS_AT_ONCE).try_collect().await
 }

@@ -2,12 +2,15 @@
 
 use std::time::Instant;
 
+use anyhow::Context as _;
+use uso_store::output_prefix;
+use uso_worker::Settings;
+
 use super::bare::{self, Load};
 use super::batch;
 use super::sizes::Sizes;
 use crate::figure::{Figure, Findings, Goal, Row, written};
 use crate::fleet::{self, Fleet, Running};
-use uso_worker::Settings;
 
 /// Workers in this process.
 pub(super) const WORKERS: usize = 2;
@@ -66,8 +69,8 @@ pub(super) async fn stop(workers: Vec<Running>) -> anyhow::Result<()> {
 }
 
 async fn measure(sizes: &Sizes, rows: u64, side: u32) -> anyhow::Result<Findings> {
-    let (seconds, bytes) = make(sizes, rows, side).await?;
-    let bare = bare_requests(Load { rows, bytes, shard: sizes.shard as usize }).await?;
+    let (seconds, bytes, thumbnail) = make(sizes, rows, side).await?;
+    let bare = bare_requests(Load { rows, bytes, thumbnail, shard: sizes.shard as usize }).await?;
     let rate = |seconds: f64| written(rows as f64 / seconds);
     let note = format!(
         "{rows} rows of {} KiB, rows/s: {} from end to end, {} bare",
@@ -78,8 +81,8 @@ async fn measure(sizes: &Sizes, rows: u64, side: u32) -> anyhow::Result<Findings
     Ok(Findings::of([bare / seconds]).note(note))
 }
 
-/// Makes a data set; gives the seconds that it took, and the mean bytes of a picture.
-async fn make(sizes: &Sizes, rows: u64, side: u32) -> anyhow::Result<(f64, u64)> {
+/// Makes a data set; gives the seconds that it took, the mean bytes of a picture, and those of the first row's thumbnail.
+async fn make(sizes: &Sizes, rows: u64, side: u32) -> anyhow::Result<(f64, u64, u64)> {
     let fleet = Fleet::start().await?;
     let store = fleet.store(&fleet.endpoint()).await?;
     let workers = workers(&fleet, &fleet.endpoint(), &script(side)).await?;
@@ -89,9 +92,12 @@ async fn make(sizes: &Sizes, rows: u64, side: u32) -> anyhow::Result<(f64, u64)>
     let seconds = begun.elapsed().as_secs_f64();
     let shards = fleet.queue.dataset_shards(&batch, 0, 1000).await?;
     let bytes = shards.iter().map(|shard| shard.bytes).sum::<u64>() / rows;
+    // Nothing else stays of a row.
+    let first = batch.job_of_row(0, 0).context("no such row")?;
+    let thumbnail = store.list(&output_prefix(&first)).await?.first().context("no thumbnail")?.bytes;
     stop(workers).await?;
     fleet.stop().await?;
-    Ok((seconds, bytes))
+    Ok((seconds, bytes, thumbnail))
 }
 
 async fn bare_requests(load: Load) -> anyhow::Result<f64> {

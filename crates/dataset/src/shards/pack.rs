@@ -1,8 +1,9 @@
 //! Makes a shard of outcomes, up to the last call that lets it appear.
 
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 use uso_queue::BatchId;
 use uso_store::{MultipartUpload, Part, Store};
 
@@ -16,7 +17,10 @@ use super::writer::{ShardWriter, Written};
 use crate::{Error, Outcome, Split, layout};
 
 /// Size of a part in bytes: equal for all but the last, as some services want it.
-const PART: usize = 16 << 20;
+const PART: usize = 8 << 20;
+
+/// Parts that are uploaded at once: one stream alone fills neither a network nor a server.
+const PARTS_AT_ONCE: usize = 4;
 
 /// Bytes that a row takes in a tar beside its picture, about.
 const OVERHEAD: usize = 4096;
@@ -146,19 +150,28 @@ async fn send(sender: &mpsc::Sender<Bytes>, part: Bytes) -> Result<(), Error> {
     sender.send(part).await.map_err(|_| Error::Task("the upload of a shard".into()))
 }
 
-/// Uploads what comes, or drops it where there is no upload.
+/// Uploads what comes, several parts at once, or drops it where there is no upload.
 async fn upload_parts(
     store: &Store,
     upload: Option<&MultipartUpload>,
-    mut receiver: mpsc::Receiver<Bytes>,
+    receiver: mpsc::Receiver<Bytes>,
 ) -> Result<Vec<Part>, Error> {
-    let mut parts = Vec::new();
-    while let Some(bytes) = receiver.recv().await {
-        if let Some(upload) = upload {
-            parts.push(store.upload_part(upload, parts.len() as u32 + 1, bytes).await?);
-        }
-    }
-    Ok(parts)
+    let parts = futures::stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|bytes| (bytes, receiver))
+    });
+    let uploaded = parts.zip(futures::stream::iter(1..)).map(|(bytes, number)| {
+        let (store, upload) = (store.clone(), upload.cloned());
+        // On a task of its own, which goes on while the next picture is waited for.
+        let uploaded = AbortOnDropHandle::new(tokio::spawn(async move {
+            match upload {
+                Some(upload) => store.upload_part(&upload, number, bytes).await.map(Some),
+                None => Ok(None),
+            }
+        }));
+        async move { Ok::<_, Error>(uploaded.await.map_err(|error| Error::Task(error.to_string()))??) }
+    });
+    let uploaded: Vec<_> = uploaded.buffered(PARTS_AT_ONCE).try_collect().await?;
+    Ok(uploaded.into_iter().flatten().collect())
 }
 
 /// Writes row file and statistics. Another process that lost its lease may write others over them until the tar appears, so

@@ -10,6 +10,7 @@ use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
 
+use super::bodies::{self, Gathered};
 use super::listing::{self, Entry};
 use super::long_keys::{LongKeys, UPLOAD_ROOM};
 use super::tidy::Tidy;
@@ -166,7 +167,11 @@ impl S3 for Objects {
         mut request: S3Request<GetObjectInput>,
     ) -> S3Result<S3Response<GetObjectOutput>> {
         request.input.key = self.place(&request.input.bucket, &request.input.key);
-        self.files.get_object(request).await
+        let path = self.bucket(&request.input.bucket).join(&request.input.key);
+        let file = bodies::open(&path).await;
+        let mut answer = self.files.get_object(request).await?;
+        bodies::read_from(file, &path, &mut answer.output).await;
+        Ok(answer)
     }
 
     async fn head_object(
@@ -188,6 +193,7 @@ impl S3 for Objects {
             Some(_) => Some(self.turns.take(&bucket, &request.input.key).await),
             None => None,
         };
+        request.input.body = request.input.body.map(Gathered::of);
         self.files.put_object(request).await
     }
 
@@ -290,6 +296,7 @@ impl S3 for Objects {
     ) -> S3Result<S3Response<UploadPartOutput>> {
         self.check_upload(&request.input.upload_id)?;
         request.input.key = self.place(&request.input.bucket, &request.input.key);
+        request.input.body = request.input.body.map(Gathered::of);
         self.files.upload_part(request).await
     }
 

@@ -51,7 +51,7 @@ impl Files {
         let picture = image.to_file(file_format(spec.format, spec.quality), text)?;
         // The picture of a row moves into a shard; its thumbnail is what stays to look at.
         let small = image.thumbnail(THUMBNAIL_SIDE).or_else(|| of_row.then(|| image.clone()));
-        let thumbnail = small.map(|small| small.to_webp(THUMBNAIL_QUALITY)).transpose()?;
+        let thumbnail = small.map(|small| small.to_webp_quickly(THUMBNAIL_QUALITY)).transpose()?;
         Ok(Self {
             picture: file(&format!("0.{}", spec.format.ending()), spec.format, picture),
             thumbnail: thumbnail.map(|bytes| file(THUMBNAIL, Format::WebP, bytes)),
