@@ -117,7 +117,7 @@ fn resize_down(image: &Image, height: u32, filter: Filter) -> Image {
         // Row by row, so that the compiler adds many bytes at once.
         sums.fill(ROUNDING);
         for (row, weight) in image.rgb[stride * window.start..].chunks_exact(stride).zip(&window.weights) {
-            add_weighted(&mut sums, row, *weight);
+            sums.iter_mut().zip(row).for_each(|(sum, byte)| add_weighted(sum, *byte, *weight));
         }
         rgb.extend(sums.iter().map(|sum| byte(*sum)));
     }
@@ -127,7 +127,12 @@ fn resize_down(image: &Image, height: u32, filter: Filter) -> Image {
 fn weighted_sum<'a>(pixels: impl Iterator<Item = &'a [u8]>, weights: &[i32]) -> [u8; 3] {
     let mut sums = [ROUNDING; 3];
     for (pixel, weight) in pixels.zip(weights) {
-        add_weighted(&mut sums, pixel, *weight);
+        if let [red, green, blue] = pixel {
+            let [r, g, b] = &mut sums;
+            add_weighted(r, *red, *weight);
+            add_weighted(g, *green, *weight);
+            add_weighted(b, *blue, *weight);
+        }
     }
     sums.map(byte)
 }
@@ -135,10 +140,8 @@ fn weighted_sum<'a>(pixels: impl Iterator<Item = &'a [u8]>, weights: &[i32]) -> 
 /// Sums stay within 32 bits, see [`PRECISION_BITS`]: they need no check, which would keep them from being added many at
 /// once.
 #[inline]
-fn add_weighted(sums: &mut [i32], bytes: &[u8], weight: i32) {
-    for (sum, byte) in sums.iter_mut().zip(bytes) {
-        *sum = sum.wrapping_add(i32::from(*byte).wrapping_mul(weight));
-    }
+fn add_weighted(sum: &mut i32, byte: u8, weight: i32) {
+    *sum = sum.wrapping_add(i32::from(byte).wrapping_mul(weight));
 }
 
 fn byte(sum: i32) -> u8 {

@@ -26,7 +26,7 @@ pub use key::{
 };
 pub use list::{Listed, ObjectInfo};
 pub use multipart::{LEAST_PART, MultipartUpload, Part, UnfinishedUpload};
-pub use publish::{LONGEST_LINK, Stored, hexadecimal_sha256};
+pub use publish::{LONGEST_LINK, NewObject, Stored, hexadecimal_sha256};
 pub use store::Store;
 pub use upload::{FileInfo, PresignedPut};
 pub use uso_picture::PictureKind;

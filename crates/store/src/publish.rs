@@ -27,6 +27,33 @@ pub struct Stored {
     pub sha256: String,
 }
 
+/// An object that is to be written, and what it will be then: its digest is computed once, however often the write is
+/// tried.
+#[derive(Debug, Clone)]
+pub struct NewObject {
+    key: String,
+    content_type: String,
+    bytes: Bytes,
+    stored: Stored,
+}
+
+impl NewObject {
+    /// Its key in our bucket.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Its media type.
+    pub fn content_type(&self) -> &str {
+        &self.content_type
+    }
+
+    /// What it is once it is written.
+    pub fn stored(&self) -> &Stored {
+        &self.stored
+    }
+}
+
 impl Store {
     /// Writes an object into our bucket, with its digest beside it.
     ///
@@ -34,22 +61,32 @@ impl Store {
     /// [`Error::MissingBucket`], [`Error::Denied`], [`Error::Unreachable`], [`Error::TimedOut`],
     /// [`Error::Busy`] or [`Error::Refused`].
     pub async fn put(&self, key: &str, content_type: &str, bytes: Bytes) -> Result<Stored, Error> {
-        let bucket = self.0.config.bucket.as_str();
-        let object = ObjectRef { bucket, key: Some(key) };
-        let stored = self.describe(key, &bytes);
-        let call = async {
-            let put = self.0.client.put_object().bucket(bucket).key(key).content_type(content_type);
-            let put = put.metadata(DIGEST, &stored.sha256).body(ByteStream::from(bytes));
-            put.send().await.map_err(|error| self.classify(error, object))
-        };
-        self.bounded(object, Box::pin(call)).await?;
-        Ok(stored)
+        let new = self.new_object(key, content_type, bytes);
+        self.put_object(&new).await?;
+        Ok(new.stored)
     }
 
-    /// What [`Store::put`] gives for these bytes; nothing is written.
-    pub fn describe(&self, key: &str, bytes: &[u8]) -> Stored {
+    /// An object for our bucket. Nothing is written yet.
+    pub fn new_object(&self, key: &str, content_type: &str, bytes: Bytes) -> NewObject {
         let object = ObjectRef { bucket: self.0.config.bucket.as_str(), key: Some(key) };
-        Stored { uri: object.to_string(), bytes: bytes.len() as u64, sha256: hexadecimal_sha256(bytes) }
+        let (size, sha256) = (bytes.len() as u64, hexadecimal_sha256(&bytes));
+        let stored = Stored { uri: object.to_string(), bytes: size, sha256 };
+        NewObject { key: key.to_owned(), content_type: content_type.to_owned(), bytes, stored }
+    }
+
+    /// Writes an object into our bucket, with its digest beside it. You can repeat the call.
+    ///
+    /// # Errors
+    /// As [`Store::put`].
+    pub async fn put_object(&self, new: &NewObject) -> Result<(), Error> {
+        let bucket = self.0.config.bucket.as_str();
+        let object = ObjectRef { bucket, key: Some(&new.key) };
+        let call = async {
+            let put = self.0.client.put_object().bucket(bucket).key(&new.key).content_type(&new.content_type);
+            let put = put.metadata(DIGEST, &new.stored.sha256).body(ByteStream::from(new.bytes.clone()));
+            put.send().await.map(|_| ()).map_err(|error| self.classify(error, object))
+        };
+        self.bounded(object, Box::pin(call)).await
     }
 
     /// Deletes an object of our bucket; a missing one is no error.

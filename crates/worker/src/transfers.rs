@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
-use uso_store::{Error as StoreError, Store, Stored};
+use uso_store::{Error as StoreError, NewObject, Store};
 
 use crate::Error;
 use crate::store_watch::{AGAIN, StoreWatch};
@@ -70,19 +69,17 @@ pub(crate) struct Until {
 pub(crate) async fn put(
     store: &Store,
     watch: &StoreWatch,
-    key: &str,
-    content_type: &str,
-    bytes: Bytes,
+    new: &NewObject,
     until: &Until,
-) -> Result<Stored, Error> {
+) -> Result<(), Error> {
     let mut refusals = 0;
     let wait = async {
         loop {
-            let error = match store.put(key, content_type, bytes.clone()).await {
-                Ok(stored) => return Ok(stored),
+            let error = match store.put_object(new).await {
+                Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            tracing::warn!(%error, key, "a file waits for the store");
+            tracing::warn!(%error, key = new.key(), "a file waits for the store");
             // Said of a single file only by what a service refuses for good.
             if error.is_the_objects_own() || matches!(error, StoreError::Refused { .. }) {
                 refusals += 1;

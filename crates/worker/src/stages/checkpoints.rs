@@ -84,9 +84,10 @@ impl<'a> Checkpoints<'a> {
     pub(crate) async fn put(&self, partial: PartialSample, until: &Until) -> Result<Checkpoint, Error> {
         let (key, step) = (checkpoint_key(&self.lease.id, self.lease.fence, partial.step), partial.step);
         let (store, watch) = (&self.context.store, &self.context.store_watch);
-        let stored = transfers::put(store, watch, &key, BYTES, partial.bytes, until).await?;
+        let new = store.new_object(&key, BYTES, partial.bytes);
+        transfers::put(store, watch, &new, until).await?;
         let Sampled { fingerprint, tries } = self.sampled();
-        Ok(Checkpoint { step, key, sha256: stored.sha256, fingerprint, tries })
+        Ok(Checkpoint { step, key, sha256: new.stored().sha256.clone(), fingerprint, tries })
     }
 
     /// The queue knows of this one now: deletes the one before, unless both lie in the same place.

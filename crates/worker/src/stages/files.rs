@@ -1,9 +1,8 @@
 //! The files of a finished picture: what is stored under which name.
 
-use bytes::Bytes;
 use uso_engine::{Image, PictureText};
 use uso_queue::{Format, JobSpec};
-use uso_store::{Store, Stored};
+use uso_store::{NewObject, Store};
 
 use crate::Error;
 use crate::parameters::file_format;
@@ -16,20 +15,11 @@ const THUMBNAIL: &str = "0.thumb.webp";
 const THUMBNAIL_SIDE: u32 = 384;
 const THUMBNAIL_QUALITY: u8 = 75;
 
-/// A file that is to be stored.
-pub(super) struct NewFile {
-    pub(super) key: String,
-    pub(super) media_type: &'static str,
-    pub(super) bytes: Bytes,
-    /// What the store will say of it.
-    pub(super) stored: Stored,
-}
-
 /// A picture as files.
 pub(super) struct Files {
-    pub(super) picture: NewFile,
+    pub(super) picture: NewObject,
     /// None for a small picture.
-    pub(super) thumbnail: Option<NewFile>,
+    pub(super) thumbnail: Option<NewObject>,
 }
 
 impl Files {
@@ -44,9 +34,7 @@ impl Files {
         key: impl Fn(&str) -> String,
     ) -> Result<Self, Error> {
         let file = |name: &str, format: Format, bytes: Vec<u8>| {
-            let key = key(name);
-            let stored = store.describe(&key, &bytes);
-            NewFile { key, media_type: format.media_type(), bytes: bytes.into(), stored }
+            store.new_object(&key(name), format.media_type(), bytes.into())
         };
         let picture = image.to_file(file_format(spec.format, spec.quality), text)?;
         // The picture of a row moves into a shard; its thumbnail is what stays to look at.

@@ -2,14 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 use uso_engine::{Image, PictureText};
 use uso_queue::{Output, Receipt, Scores, Source};
-use uso_store::output_key;
+use uso_store::{NewObject, output_key};
 
 use super::fetch::Fetched;
-use super::files::{Files, NewFile, SIDECAR};
+use super::files::{Files, SIDECAR};
 use super::progress::note_stage;
 use super::tries::Taken;
 use crate::device::{FinishedSample, Usage};
@@ -98,41 +97,39 @@ impl Job<'_> {
         let (context, lease, until) = (self.context, self.lease, &self.until());
         let (width, height) = (image.width, image.height);
         let Files { picture, thumbnail } = self.encode(image, parameters.text()).await?;
-        let thumbnail_uri = thumbnail.as_ref().map(|file| file.stored.uri.clone());
-        receipt.stored_bytes = picture.stored.bytes;
+        let thumbnail_uri = thumbnail.as_ref().map(|file| file.stored().uri.clone());
+        receipt.stored_bytes = picture.stored().bytes;
         let mut sidecar = self.sidecar(&parameters, &receipt, &picture, thumbnail_uri.as_deref());
         if let Some(scores) = &scores {
             sidecar["scores"] = json!(scores);
         }
 
-        let put = |key: String, media_type: &'static str, bytes: Bytes| async move {
-            transfers::put(&context.store, &context.store_watch, &key, media_type, bytes, until).await
-        };
+        let sidecar_key = output_key(&lease.id, lease.fence, SIDECAR);
+        let sidecar = context.store.new_object(&sidecar_key, "application/json", sidecar.to_string().into());
+        let put = |new| transfers::put(&context.store, &context.store_watch, new, until);
         let begun = Instant::now();
-        let media_type = picture.media_type;
-        let picture = async {
-            let stored = put(picture.key, media_type, picture.bytes).await?;
-            Ok::<_, Error>((stored, begun.elapsed()))
+        let put_picture = async {
+            put(&picture).await?;
+            Ok::<_, Error>(begun.elapsed())
         };
-        let thumbnail = async {
-            match thumbnail {
-                Some(file) => put(file.key, file.media_type, file.bytes).await.map(drop),
+        let put_thumbnail = async {
+            match &thumbnail {
+                Some(thumbnail) => put(thumbnail).await,
                 None => Ok(()),
             }
         };
-        let sidecar_key = output_key(&lease.id, lease.fence, SIDECAR);
-        let sidecar = put(sidecar_key, "application/json", sidecar.to_string().into());
-        let ((picture, took), (), sidecar) = tokio::try_join!(picture, thumbnail, sidecar)?;
+        let (took, (), ()) = tokio::try_join!(put_picture, put_thumbnail, put(&sidecar))?;
+        let stored = picture.stored().clone();
         receipt.upload_ms = took.as_millis() as u64;
         Ok(Output {
-            uri: picture.uri,
-            sidecar: sidecar.uri,
+            uri: stored.uri,
+            sidecar: sidecar.stored().uri.clone(),
             thumbnail: thumbnail_uri,
             width,
             height,
-            bytes: picture.bytes,
-            sha256: picture.sha256,
-            content_type: media_type.into(),
+            bytes: stored.bytes,
+            sha256: stored.sha256,
+            content_type: picture.content_type().to_owned(),
             receipt,
             scores,
         })
@@ -152,11 +149,11 @@ impl Job<'_> {
         &self,
         parameters: &Parameters,
         receipt: &Receipt,
-        picture: &NewFile,
+        picture: &NewObject,
         thumbnail: Option<&str>,
     ) -> Value {
         let lease = self.lease;
-        let stored = &picture.stored;
+        let stored = picture.stored();
         let mut receipt = json!(receipt);
         if let Some(fields) = receipt.as_object_mut() {
             fields.remove("upload_ms");
@@ -165,7 +162,7 @@ impl Job<'_> {
             "uri": stored.uri,
             "bytes": stored.bytes,
             "sha256": stored.sha256,
-            "content_type": picture.media_type,
+            "content_type": picture.content_type(),
         });
         if let Some(thumbnail) = thumbnail {
             output["thumbnail"] = thumbnail.into();
