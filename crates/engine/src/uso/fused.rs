@@ -1,12 +1,16 @@
 //! The operations between the matrix products of a step and of the autoencoder: one function each, so that a device can
 //! compute it in one pass. For one sample at a time (batch 1).
+//!
+//! Each begins with a kernel of ours where the device has one, and goes on with candle's operations, which are the
+//! reference that kernels are compared with.
 
 use candle_core::{D, DType, IndexOp, Result, Tensor};
 
 use super::positions::Rotary;
+use crate::kernels::{Kernel, calls, on_device};
 
 /// Epsilon of every norm in FLUX.
-const EPSILON: f32 = 1e-6;
+pub(super) const EPSILON: f32 = 1e-6;
 
 /// Most bytes of one slice of attention scores. Rows are independent, so slicing does not change values. All scores of
 /// 24 heads and 6,000 tokens would take 3.4 GB in float32.
@@ -18,7 +22,12 @@ pub(crate) const SCORE_BYTES: usize = 256 << 20;
 /// # Errors
 /// If a shape does not fit or the device fails.
 pub(super) fn modulated_norm(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    candle_nn::ops::layer_norm(&x.contiguous()?, weight, bias, EPSILON)
+    let x = &x.contiguous()?;
+    let work = || calls::modulated_norm(x, weight, bias, EPSILON);
+    if let Some(normed) = on_device(x, Kernel::ModulatedNorm, work)? {
+        return Ok(normed);
+    }
+    candle_nn::ops::layer_norm(x, weight, bias, EPSILON)
 }
 
 /// `x + gate * y`, where `x` and `y` are (.., hidden) and `gate` is (hidden).
@@ -26,6 +35,9 @@ pub(super) fn modulated_norm(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Resu
 /// # Errors
 /// If a shape does not fit or the device fails.
 pub(super) fn gated_add(x: &Tensor, gate: &Tensor, y: &Tensor) -> Result<Tensor> {
+    if let Some(sum) = on_device(x, Kernel::GatedAdd, || calls::gated_add(x, gate, y))? {
+        return Ok(sum);
+    }
     x + y.broadcast_mul(gate)?
 }
 
@@ -40,9 +52,9 @@ pub(super) struct Projected<'a> {
 
 /// Queries and keys, normed and rotated, and values of all tokens: each (1, heads, tokens, head_dim).
 pub(super) struct Qkv {
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
+    pub(super) query: Tensor,
+    pub(super) key: Tensor,
+    pub(super) value: Tensor,
 }
 
 /// Splits the projections of streams, norms the queries and keys of each, joins the streams' tokens in their order, and
@@ -51,6 +63,9 @@ pub(super) struct Qkv {
 /// # Errors
 /// If there is no stream, a shape does not fit or the device fails.
 pub(super) fn split_norm_rotate(streams: Vec<Projected<'_>>, heads: usize, rotary: &Rotary) -> Result<Qkv> {
+    if let Some(qkv) = split_by_kernel(&streams, heads, rotary)? {
+        return Ok(qkv);
+    }
     let split = streams.into_iter().map(|stream| stream.split(heads)).collect::<Result<Vec<_>>>()?;
     let join = |part: fn(&Qkv) -> &Tensor| match split.as_slice() {
         [alone] => Ok(part(alone).clone()),
@@ -58,6 +73,18 @@ pub(super) fn split_norm_rotate(streams: Vec<Projected<'_>>, heads: usize, rotar
     };
     let (query, key, value) = (join(|qkv| &qkv.query)?, join(|qkv| &qkv.key)?, join(|qkv| &qkv.value)?);
     Ok(Qkv { query: rotary.rotate(&query)?, key: rotary.rotate(&key)?, value })
+}
+
+/// None if the device has no kernel for it.
+fn split_by_kernel(streams: &[Projected<'_>], heads: usize, rotary: &Rotary) -> Result<Option<Qkv>> {
+    let Some(near) = streams.first() else { return Ok(None) };
+    let work = || {
+        let parts = streams.iter().map(|stream| [&stream.qkv, stream.query_scale, stream.key_scale]);
+        calls::split_norm_rotate(&parts.collect::<Vec<_>>(), heads, [&rotary.cos, &rotary.sin], EPSILON)
+    };
+    let Some(all) = on_device(&near.qkv, Kernel::SplitNormRotate, work)? else { return Ok(None) };
+    let part = |i| all.narrow(0, i, 1);
+    Ok(Some(Qkv { query: part(0)?, key: part(1)?, value: part(2)? }))
 }
 
 impl Projected<'_> {
@@ -79,7 +106,11 @@ impl Projected<'_> {
 /// # Errors
 /// If the device fails.
 pub(super) fn attend(qkv: &Qkv) -> Result<Tensor> {
-    attention(&qkv.query, &qkv.key, &qkv.value)?.transpose(1, 2)?.flatten_from(D::Minus2)
+    let Qkv { query, key, value } = qkv;
+    if let Some(attended) = on_device(query, Kernel::Attend, || calls::attend(query, key, value))? {
+        return Ok(attended);
+    }
+    attention(query, key, value)?.transpose(1, 2)?.flatten_from(D::Minus2)
 }
 
 /// Softmax attention without a mask, in slices of queries whose scores fit [`SCORE_BYTES`].
@@ -117,6 +148,9 @@ fn probabilities(query: &Tensor, transposed_key: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the channels do not make `groups`, or the device fails.
 pub(super) fn group_moments(rows: &Tensor, groups: usize) -> Result<(Tensor, Tensor)> {
+    if let Some(moments) = on_device(rows, Kernel::GroupMoments, || calls::group_moments(rows, groups))? {
+        return Ok((moments.get(0)?, moments.get(1)?));
+    }
     let (count, channels, columns) = rows.dims3()?;
     let values = rows.reshape((count, groups, channels / groups * columns))?;
     let means = values.mean_keepdim(2)?;
@@ -136,6 +170,10 @@ pub(super) fn group_norm(
     offsets: &Tensor,
     activate: bool,
 ) -> Result<Tensor> {
+    let work = || calls::group_norm(&rows, factors, offsets, activate);
+    if let Some(normed) = on_device(&rows, Kernel::GroupNorm, work)? {
+        return Ok(normed);
+    }
     rows = rows.broadcast_mul(factors)?;
     rows = rows.broadcast_add(offsets)?;
     if activate { rows.silu() } else { Ok(rows) }

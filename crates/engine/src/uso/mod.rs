@@ -9,6 +9,7 @@ mod engine;
 pub mod flux;
 mod footprint;
 pub(crate) mod fused;
+pub mod kernel_check;
 pub mod latents;
 mod layers;
 mod load;
@@ -104,6 +105,7 @@ impl Uso {
         let model = Model::open(files)?;
         model.check()?;
         device::set_products(dtype);
+        kernel_check::adopt(device, dtype);
         let (t5_tokenizer, clip_tokenizer) = model.tokenizers()?;
         let normalisation = model.normalisation()?;
         let changes = model.changes(loras)?;
