@@ -9,11 +9,13 @@
 pub mod calls;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod on_device;
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Tensor};
 
 #[cfg(feature = "cuda")]
 pub(crate) use self::cuda::{compute, trust};
+pub(crate) use self::on_device::on_device;
 
 /// The source of all kernels.
 pub const SOURCE: &str = concat!(
@@ -101,27 +103,4 @@ pub enum Argument {
     Integer(i32),
     /// A `float`.
     Float(f32),
-}
-
-/// Computes an operation by its kernel if `near`, one of its tensors, lies on a device where this kernel is trusted and
-/// `work` has one for these shapes. None if it has to be computed otherwise.
-///
-/// # Errors
-/// If the device fails.
-#[cfg_attr(not(feature = "cuda"), expect(clippy::unnecessary_wraps, reason = "as with CUDA"))]
-pub(crate) fn on_device(
-    near: &Tensor,
-    kernel: Kernel,
-    work: impl FnOnce() -> Option<Work>,
-) -> Result<Option<Tensor>> {
-    #[cfg(feature = "cuda")]
-    if let candle_core::Device::Cuda(device) = near.device()
-        && cuda::is_trusted(device, kernel, near.dtype())
-        && let Some(work) = work()
-    {
-        return cuda::compute(&work, device).map(Some);
-    }
-    #[cfg(not(feature = "cuda"))]
-    let _ = (near, kernel, work);
-    Ok(None)
 }
