@@ -15,7 +15,7 @@ as_root() {
 
 install_packages() {
   command -v apt-get >/dev/null 2>&1 \
-    || die "cannot install $*: no apt-get here; install by hand: a C compiler, redis-server $need_redis or newer"
+    || die "cannot install $*: no apt-get here; install by hand: a C and a C++ compiler, redis-server $need_redis or newer"
   say "setup: installing $*"
   as_root apt-get update -qq
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null \
@@ -39,7 +39,8 @@ check_redis() {
 }
 
 packages=()
-command -v cc >/dev/null 2>&1 || packages+=(build-essential)
+# The C++ compiler is for the host twins of the CUDA kernels, which tests compile.
+{ command -v cc && command -v "${CXX:-c++}"; } >/dev/null 2>&1 || packages+=(build-essential)
 [ ${#packages[@]} -eq 0 ] || install_packages "${packages[@]}"
 command -v redis-server >/dev/null 2>&1 || install_redis
 check_redis

@@ -51,6 +51,9 @@ trap 'kill "$api" 2>/dev/null || true; rm -f "$said"' EXIT
 step "other people's clients"
 ops/test-clients.sh
 
+step "CUDA kernels, compiled for every architecture"
+ops/check-kernels.sh
+
 step "data sets, with other people's readers"
 ops/test-dataset.sh
 

@@ -11,6 +11,7 @@ mod files;
 mod fingerprint;
 mod guard;
 mod image;
+pub mod kernels;
 pub mod matrix;
 mod memory;
 mod metadata;

@@ -7,7 +7,7 @@ use candle_nn::{
 
 use super::sizes::Sizes;
 use crate::model::expected::Expected;
-use crate::uso::layers::attention;
+use crate::uso::fused::attention;
 
 /// How a file names the parts of a tower, and what differs between towers besides.
 pub(super) struct Layout {

@@ -11,6 +11,7 @@ use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::blocks::{Blocks, Layer, Source};
 use super::builder::Builder;
+use super::fused::{attend, split_norm_rotate};
 pub use super::layers::Probe;
 use super::layers::{FeedForward, QkNorm, StreamAttention};
 use super::modulation::{DoubleModulation, Modulated, Modulations, StepModulation};
@@ -232,6 +233,7 @@ impl Streams {
 struct DoubleBlock {
     image: Stream,
     text: Stream,
+    heads: usize,
 }
 
 struct Stream {
@@ -278,11 +280,12 @@ impl Layer for DoubleBlock {
     type Config = FluxConfig;
 
     fn new(config: &FluxConfig, builder: &Builder) -> Result<Self> {
-        Ok(Self { image: Stream::new(config, builder, "img")?, text: Stream::new(config, builder, "txt")? })
+        let stream = |name| Stream::new(config, builder, name);
+        Ok(Self { image: stream("img")?, text: stream("txt")?, heads: config.num_heads })
     }
 
     fn to_device(&self, device: &Device) -> Result<Self> {
-        Ok(Self { image: self.image.to_device(device)?, text: self.text.to_device(device)? })
+        Ok(Self { image: self.image.to_device(device)?, text: self.text.to_device(device)?, ..*self })
     }
 
     fn linears(&self) -> Vec<&Linear> {
@@ -300,7 +303,7 @@ impl DoubleBlock {
     ) -> Result<(Tensor, Tensor)> {
         let image_qkv = self.image.attention.project(&modulation.image[0].norm.forward(image)?, branches)?;
         let text_qkv = self.text.attention.project(&modulation.text[0].norm.forward(text)?, branches)?;
-        let attended = text_qkv.join(&image_qkv)?.attend(rotary)?;
+        let attended = attend(&split_norm_rotate(vec![text_qkv, image_qkv], self.heads, rotary)?)?;
         let (text_tokens, image_tokens) = (text.dim(1)?, image.dim(1)?);
         let text_attended = attended.narrow(1, 0, text_tokens)?;
         let image_attended = attended.narrow(1, text_tokens, image_tokens)?;
@@ -361,7 +364,7 @@ impl SingleBlock {
         let qkv = projected.narrow(D::Minus1, 0, 3 * self.hidden)?;
         let expanded =
             projected.narrow(D::Minus1, 3 * self.hidden, projected.dim(D::Minus1)? - 3 * self.hidden)?;
-        let attended = self.norm.split(&qkv, self.heads)?.attend(rotary)?;
+        let attended = attend(&split_norm_rotate(vec![self.norm.of(qkv)], self.heads, rotary)?)?;
         let joined = Tensor::cat(&[attended, expanded.gelu()?], D::Minus1)?;
         modulated.gated(x, &branches.forward(&self.linear2, &joined)?)
     }

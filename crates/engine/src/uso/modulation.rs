@@ -8,7 +8,8 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::blocks::{Blocks, Layer, Source};
 use super::builder::{self, Builder};
-use super::layers::{Probe, norm};
+use super::fused::{gated_add, modulated_norm};
+use super::layers::Probe;
 use super::side_branches::SideBranches;
 use crate::config::FluxConfig;
 use crate::matrix::{Linear, Tier};
@@ -225,7 +226,7 @@ impl ModulatedNorm {
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        norm(x, &self.weight, &self.shift)
+        modulated_norm(x, &self.weight, &self.shift)
     }
 }
 
@@ -242,7 +243,7 @@ impl Modulated {
 
     /// `x + gate * y`.
     pub(super) fn gated(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
-        x + y.broadcast_mul(&self.gate)?
+        gated_add(x, &self.gate, y)
     }
 }
 

@@ -5,7 +5,7 @@ use candle_nn::{
     Activation, Conv2d, Conv2dConfig, LayerNorm, Linear, Module, VarBuilder, conv2d, layer_norm, linear,
 };
 
-use super::layers::attention;
+use super::fused::attention;
 use crate::config::SiglipConfig;
 
 /// The three hidden states of a style image, each (1, tokens, width).

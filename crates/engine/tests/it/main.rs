@@ -10,6 +10,7 @@ mod formats;
 mod golden;
 mod hostile;
 mod image;
+mod kernels;
 mod listings;
 mod loras;
 mod matrix;

@@ -6,7 +6,7 @@ use super::tape::{Op, Tape, Values};
 use crate::matrix::rule::{Activations, Product};
 use crate::plan::Backend;
 use crate::plan::outline::Layer;
-use crate::uso::layers::SCORE_BYTES;
+use crate::uso::fused::SCORE_BYTES;
 
 /// Bytes of a float32 number.
 pub(crate) const F32: u64 = 4;
@@ -87,7 +87,7 @@ impl<'t> Recorder<'t> {
         self.tape.make(op, count, x.size, 0)
     }
 
-    /// Softmax attention as in `layers::attention`: in slices of queries, with scores in float32. `width` is the width
+    /// Softmax attention as in `fused::attention`: in slices of queries, with scores in float32. `width` is the width
     /// of all heads.
     pub(crate) fn attention(
         &self,

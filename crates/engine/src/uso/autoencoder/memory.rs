@@ -4,7 +4,7 @@
 use super::chunks::{Chunks, Maps};
 use super::plan::{self, Kind, Layer};
 use crate::config::AutoencoderConfig;
-use crate::uso::layers::SCORE_BYTES;
+use crate::uso::fused::SCORE_BYTES;
 
 /// Bytes of a value. The sizes below are in values, up to the end.
 const VALUE: usize = size_of::<f32>();

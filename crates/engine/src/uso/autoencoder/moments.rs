@@ -2,6 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
+use crate::uso::fused::group_moments;
+
 /// Number of channel groups in every norm of the autoencoder.
 pub(super) const GROUPS: usize = 32;
 
@@ -15,12 +17,8 @@ pub(super) struct Moments {
 impl Moments {
     /// `band`: (rows, channels, columns).
     pub(super) fn of(band: &Tensor) -> Result<Self> {
-        let (rows, channels, columns) = band.dims3()?;
-        let values = band.reshape((rows, GROUPS, channels / GROUPS * columns))?;
-        let means = values.mean_keepdim(2)?;
-        let mut squares = values.broadcast_sub(&means)?;
-        squares = squares.sqr()?;
-        Ok(Self { means: means.squeeze(2)?, variances: squares.mean(2)? })
+        let (means, variances) = group_moments(band, GROUPS)?;
+        Ok(Self { means, variances })
     }
 }
 

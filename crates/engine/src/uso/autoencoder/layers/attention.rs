@@ -6,7 +6,7 @@ use candle_nn::VarBuilder;
 use super::super::chunks::{Halo, Map, Window};
 use super::convolution::Convolution;
 use super::norm::{GroupNorm, Norm};
-use crate::uso::layers::attention;
+use crate::uso::fused::attention;
 
 /// Attention with one head, and a residual connection.
 pub(super) struct Attention {

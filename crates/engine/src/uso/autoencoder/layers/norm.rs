@@ -4,6 +4,7 @@ use candle_core::{Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
 use super::super::moments::{GROUPS, Moments, total};
+use crate::uso::fused::group_norm;
 
 /// Added to each group's variance.
 const EPSILON: f64 = 1e-6;
@@ -51,13 +52,12 @@ pub(super) struct Norm {
 
 impl Norm {
     /// Norms rows of the map, (rows, channels, columns).
-    pub(super) fn apply(&self, mut rows: Tensor) -> Result<Tensor> {
-        rows = rows.broadcast_mul(&self.factors)?;
-        rows.broadcast_add(&self.offsets)
+    pub(super) fn apply(&self, rows: Tensor) -> Result<Tensor> {
+        group_norm(rows, &self.factors, &self.offsets, false)
     }
 
     /// Norm and SiLU.
     pub(super) fn activate(&self, rows: Tensor) -> Result<Tensor> {
-        self.apply(rows)?.silu()
+        group_norm(rows, &self.factors, &self.offsets, true)
     }
 }
