@@ -7,7 +7,8 @@ use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::product::{band_rows, multiply_few_tokens, multiply_in_bands};
-use super::rule::{Activations, Product, repacked_bytes};
+use super::rule::{Activations, FEW_TOKENS, Product, repacked_bytes};
+use crate::cpu::short;
 use crate::weights::StoredType;
 
 /// A matrix (out, in) of ggml's blocks.
@@ -105,8 +106,9 @@ impl Quantised {
         if !product.dequantise_first() {
             return x.apply_op1_no_bwd(self.blocks.as_ref());
         }
-        /// Up to this number of tokens, converting a band costs more than multiplying by it.
-        const FEW_TOKENS: usize = 128;
+        if product.is_short() {
+            return short::linear(&x, self.shape.0, |start, count| self.rows(start, count));
+        }
         if x.device().is_cpu() && product.tokens <= FEW_TOKENS {
             return multiply_few_tokens(&x, self.shape, |start, count| self.rows(start, count));
         }

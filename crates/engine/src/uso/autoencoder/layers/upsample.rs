@@ -4,7 +4,9 @@ use candle_core::{IndexOp, Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::super::chunks::Window;
-use super::convolution::{beside, framed, sum_of_products};
+use super::convolution::{around, beside, framed, sum_of_products};
+use crate::cpu::convolution::Taps;
+use crate::cpu::{are_here, tensors as here};
 
 /// Both in one. Of the three rows that the kernel reads in the doubled map, two are the same row of the original map:
 /// the lower two for even rows, the upper two for odd ones, and likewise for columns. If their weights are added up, a
@@ -13,6 +15,8 @@ use super::convolution::{beside, framed, sum_of_products};
 pub(super) struct Upsample {
     /// For each corner, row by row: the two rows of its kernel, (channels, channels * 2).
     corners: Vec<Vec<Tensor>>,
+    /// The same in host memory instead.
+    here: Option<[Taps; 4]>,
     /// (1, channels, 1).
     bias: Tensor,
 }
@@ -20,16 +24,30 @@ pub(super) struct Upsample {
 impl Upsample {
     pub(super) fn new(channels: usize, vb: &VarBuilder) -> Result<Self> {
         let kernel = vb.get((channels, channels, 3, 3), "weight")?;
-        let corner = |corner: usize| {
-            let kernel = merged(&merged(&kernel, 2, corner / 2)?, 3, corner % 2)?;
-            (0..2).map(|y| kernel.i((.., .., y))?.reshape((channels, channels * 2))).collect()
+        let corner = |corner: usize| merged(&merged(&kernel, 2, corner / 2)?, 3, corner % 2);
+        let rows = |kernel: Tensor| {
+            (0..2).map(|y| kernel.i((.., .., y))?.reshape((channels, channels * 2))).collect::<Result<_>>()
         };
         let bias = vb.get(channels, "bias")?.reshape((1, channels, 1))?;
-        Ok(Self { corners: (0..4).map(corner).collect::<Result<_>>()?, bias })
+        if are_here([&kernel]) {
+            let taps = |i| here::taps(&corner(i)?);
+            return Ok(Self {
+                corners: Vec::new(),
+                here: Some([taps(0)?, taps(1)?, taps(2)?, taps(3)?]),
+                bias,
+            });
+        }
+        let corners = (0..4).map(|i| rows(corner(i)?)).collect::<Result<_>>()?;
+        Ok(Self { corners, here: None, bias })
     }
 
     /// A band of the output, twice as high and wide. The window has the rows around it.
     pub(super) fn forward(&self, window: Window) -> Result<Tensor> {
+        if let Some(corners) = &self.here {
+            let (rows, _, columns) = window.band.dims3()?;
+            let framed = here::framed(&window.rows, around(&window))?;
+            return here::double(corners, &framed, (rows, columns), &self.bias);
+        }
         let framed = framed(window)?;
         let doubled = [self.every_other_row(&framed, 0)?, self.every_other_row(&framed, 1)?];
         interleaved(&doubled, 0)

@@ -1,0 +1,84 @@
+//! Queries, keys and values of several streams from their projections, in one pass: split by heads, normed, rotated.
+
+use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
+use rayon::slice::ParallelSliceMut as _;
+
+use super::norm::rms_norm_row;
+use super::vector::widest;
+
+/// A stream's projection.
+pub(crate) struct Stream<'a> {
+    /// Rows of queries, keys and values, each head by head.
+    pub(crate) projected: &'a [f32],
+    /// Distance between rows.
+    pub(crate) step: usize,
+    pub(crate) tokens: usize,
+    pub(crate) query_scale: &'a [f32],
+    pub(crate) key_scale: &'a [f32],
+}
+
+/// Sizes and rotary tables of all tokens.
+pub(crate) struct Heads<'a> {
+    pub(crate) heads: usize,
+    pub(crate) width: usize,
+    /// (tokens, width / 2) each.
+    pub(crate) cos: &'a [f32],
+    pub(crate) sin: &'a [f32],
+    pub(crate) epsilon: f32,
+}
+
+/// Queries, keys and values of the streams' tokens in their order: (heads, tokens, width) each.
+pub(crate) fn split(streams: &[Stream<'_>], sizes: &Heads<'_>) -> [Vec<f32>; 3] {
+    let Heads { heads, width, .. } = *sizes;
+    let tokens: usize = streams.iter().map(|stream| stream.tokens).sum();
+    assert!(sizes.cos.len() == tokens * width / 2 && sizes.sin.len() == tokens * width / 2);
+    let room = || vec![0f32; heads * tokens * width];
+    let [mut query, mut key, mut value] = [room(), room(), room()];
+    let head = (tokens * width).max(1);
+    let parts = query.par_chunks_mut(head).zip(key.par_chunks_mut(head)).zip(value.par_chunks_mut(head));
+    parts.enumerate().for_each(|(head, ((query, key), value))| {
+        widest(
+            #[inline(always)]
+            || {
+                let mut first = 0;
+                for stream in streams {
+                    let end = first + stream.tokens;
+                    let own = first * width..end * width;
+                    let part = [&mut query[own.clone()], &mut key[own.clone()], &mut value[own]];
+                    sizes.one_head(stream, head, first, part);
+                    first = end;
+                }
+            },
+        );
+    });
+    [query, key, value]
+}
+
+impl Heads<'_> {
+    /// One head of a stream whose first token is the `first` of all.
+    #[inline(always)]
+    fn one_head(&self, stream: &Stream<'_>, head: usize, first: usize, [query, key, value]: [&mut [f32]; 3]) {
+        let (width, hidden) = (self.width, self.heads * self.width);
+        let rows = query.chunks_exact_mut(width).zip(key.chunks_exact_mut(width));
+        for (i, ((query, key), value)) in rows.zip(value.chunks_exact_mut(width)).enumerate() {
+            let row = &stream.projected[i * stream.step..][..3 * hidden];
+            let part = |part: usize| &row[part * hidden + head * width..][..width];
+            let angles = (first + i) * width / 2..(first + i + 1) * width / 2;
+            let (cos, sin) = (&self.cos[angles.clone()], &self.sin[angles]);
+            rms_norm_row(part(0), query, stream.query_scale, self.epsilon);
+            rms_norm_row(part(1), key, stream.key_scale, self.epsilon);
+            rotate(query, cos, sin);
+            rotate(key, cos, sin);
+            value.copy_from_slice(part(2));
+        }
+    }
+}
+
+/// Rotates every pair of numbers by its angle.
+#[inline(always)]
+fn rotate(row: &mut [f32], cos: &[f32], sin: &[f32]) {
+    for (pair, (cos, sin)) in row.as_chunks_mut::<2>().0.iter_mut().zip(cos.iter().zip(sin)) {
+        let [x, y] = *pair;
+        *pair = [x * cos - y * sin, x * sin + y * cos];
+    }
+}
