@@ -1,13 +1,14 @@
 //! Activations in place.
 
 use candle_core::{Result, Tensor};
-use rayon::iter::ParallelIterator as _;
-use rayon::slice::ParallelSliceMut as _;
 
+use super::tasks::each_part;
 use super::vector::{sigmoid, widest};
 
 /// Numbers that one task changes: as many as fit into a processor's own cache.
 const TASK: usize = 1 << 15;
+/// See [`each_part`].
+const COST: usize = 32;
 
 /// GELU in its tanh form (arXiv 1606.08415): `0.5 (1 + tanh u) = sigmoid(2 u)`.
 #[inline(always)]
@@ -23,7 +24,7 @@ fn gelu_of(x: f32) -> f32 {
 /// If they are elsewhere or of another type.
 pub(crate) fn gelu(x: &Tensor) -> Result<()> {
     super::change(x, |values| {
-        values.par_chunks_mut(TASK).for_each(|part| {
+        each_part(values, TASK, COST, |_, part| {
             widest(
                 #[inline(always)]
                 || part.iter_mut().for_each(|value| *value = gelu_of(*value)),
@@ -43,12 +44,8 @@ pub(crate) fn gelu_times(x: &Tensor, factor: &Tensor) -> Result<()> {
         candle_core::bail!("{} factors for {} numbers", factor.len(), x.elem_count());
     }
     super::change(x, |values| {
-        let parts = values.par_chunks_mut(TASK);
-        rayon::iter::IndexedParallelIterator::zip(
-            parts,
-            rayon::slice::ParallelSlice::par_chunks(factor, TASK),
-        )
-        .for_each(|(part, factor)| {
+        each_part(values, TASK, COST, |i, part| {
+            let factor = &factor[i * TASK..];
             widest(
                 #[inline(always)]
                 || part.iter_mut().zip(factor).for_each(|(value, by)| *value = gelu_of(*value) * by),

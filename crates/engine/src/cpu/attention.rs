@@ -108,11 +108,11 @@ impl Tiles<'_> {
     fn attend(&self) -> Vec<f32> {
         let hidden = self.heads * self.width;
         let mut out = vec![0f32; self.queries * hidden];
-        // Fewer queries a task if there are not enough tasks for all threads.
-        let share = (self.queries * self.heads).div_ceil(4 * rayon::current_num_threads());
-        let lanes = share.min(self.queries).next_multiple_of(LANES).min(QUERIES);
+        // Not by the number of threads: products of few rows round differently.
+        let lanes = self.queries.next_multiple_of(LANES).min(QUERIES);
         let room = || Tile::new(lanes, self.keys.min(KEYS), self.width);
-        by_tiles(&mut out, hidden, (lanes, self.width), room, |tile, out| self.tile(tile, out));
+        let cost = 2 * self.queries * self.keys * (hidden + 16 * self.heads);
+        by_tiles(&mut out, hidden, (lanes, self.width), cost, room, |tile, out| self.tile(tile, out));
         out
     }
 

@@ -1,10 +1,8 @@
 //! Convolutions of rows of a map, (rows, channels, columns), as sums of matrix products: one for each tap of the kernel,
 //! read from where the input lies, so that nothing is laid out several times.
 
-use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
-use rayon::slice::ParallelSliceMut as _;
-
 use super::product::{Old, Shape, View, multiply};
+use super::tasks::{each_part, each_part_with};
 
 /// A kernel: for each row, for each column, a matrix (output, input).
 pub(crate) struct Taps {
@@ -37,7 +35,7 @@ impl Taps {
     pub(crate) fn slide(&self, seen: Seen<'_>, rows: usize, columns: usize, added: Added<'_>) -> Vec<f32> {
         let row = self.output * columns;
         let mut out = vec![0f32; rows * row];
-        out.par_chunks_mut(row.max(1)).enumerate().for_each(|(y, out)| {
+        each_part(&mut out, row, self.cost(), |y, out| {
             let added = Added { map: added.map.map(|map| &map[y * row..][..row]), ..added };
             self.row(seen, y, columns, added, out);
         });
@@ -57,7 +55,7 @@ impl Taps {
         let row = output * columns;
         let mut out = vec![0f32; 4 * rows * row];
         let room = || [vec![0f32; row], vec![0f32; row]];
-        out.par_chunks_mut((2 * row).max(1)).enumerate().for_each_init(room, |halves, (y, out)| {
+        each_part_with(&mut out, 2 * row, corners[0].cost(), room, |halves, y, out| {
             for (x, half) in halves.iter_mut().enumerate() {
                 let values = &seen.values[(y % 2) * input * seen.columns + x..];
                 corners[2 * (y % 2) + x].row(Seen { values, ..seen }, y / 2, columns, added, half);
@@ -68,6 +66,11 @@ impl Taps {
             }
         });
         out
+    }
+
+    /// Multiplications for a number of the result.
+    fn cost(&self) -> usize {
+        self.input * self.taps.iter().map(Vec::len).sum::<usize>()
     }
 
     /// One row of the result.

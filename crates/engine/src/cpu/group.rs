@@ -1,8 +1,9 @@
 //! Group norm of rows of a map, (rows, channels, columns).
 
 use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
-use rayon::slice::{ParallelSlice as _, ParallelSliceMut as _};
+use rayon::slice::ParallelSlice as _;
 
+use super::tasks::{each_part, is_much};
 use super::vector::{sigmoid, sum_of, widest};
 
 /// Mean and variance of each `group` neighbouring numbers.
@@ -16,7 +17,11 @@ pub(crate) fn moments(x: &[f32], group: usize) -> (Vec<f32>, Vec<f32>) {
             },
         )
     };
-    x.par_chunks_exact(group.max(1)).map(of).unzip()
+    if is_much(8 * x.len()) {
+        x.par_chunks_exact(group.max(1)).map(of).unzip()
+    } else {
+        x.chunks_exact(group.max(1)).map(of).unzip()
+    }
 }
 
 /// Rows and columns of zeros around a map.
@@ -35,15 +40,15 @@ impl Frame {
         x: &[f32],
         columns: usize,
         channels: &[V],
-        of: impl Fn(f32, V) -> f32 + Sync,
+        of: impl Fn(f32, V) -> f32 + Sync + Send,
     ) -> Vec<f32> {
         let (framed, count) = (self.left + columns + self.right, channels.len());
         let row = count * framed;
         let rows = x.len() / (count * columns).max(1);
         let mut out = vec![0f32; (self.above + rows + self.below) * row];
         let inner = &mut out[self.above * row..(self.above + rows) * row];
-        let tasks = inner.par_chunks_mut(row.max(1)).zip(x.par_chunks((count * columns).max(1)));
-        tasks.for_each(|(out, x)| {
+        each_part(inner, row, 32, |i, out| {
+            let x = &x[i * count * columns..];
             widest(
                 #[inline(always)]
                 || {

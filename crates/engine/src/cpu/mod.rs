@@ -12,6 +12,7 @@ pub(crate) mod product;
 pub(crate) mod short;
 mod short_kernel;
 pub(crate) mod split;
+mod tasks;
 pub(crate) mod tensors;
 pub(crate) mod vector;
 

@@ -1,12 +1,12 @@
 //! Norms of rows, and gates.
 
-use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
-use rayon::slice::{ParallelSlice as _, ParallelSliceMut as _};
-
+use super::tasks::each_part;
 use super::vector::{sum_of, widest};
 
 /// Rows that one task norms.
 const ROWS: usize = 16;
+/// See [`each_part`].
+const COST: usize = 8;
 
 /// Layer norm of rows of the length of `weight`, with a weight and a bias.
 pub(crate) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32) -> Vec<f32> {
@@ -50,8 +50,8 @@ pub(super) fn rms_norm_row(row: &[f32], out: &mut [f32], weight: &[f32], epsilon
 pub(crate) fn gated_add(x: &[f32], gate: &[f32], y: &[f32]) -> Vec<f32> {
     let mut out = vec![0f32; x.len()];
     let task = (ROWS * gate.len()).max(1);
-    let tasks = out.par_chunks_mut(task).zip(x.par_chunks(task).zip(y.par_chunks(task)));
-    tasks.for_each(|(out, (x, y))| {
+    each_part(&mut out, task, COST, |i, out| {
+        let (x, y) = (&x[i * task..], &y[i * task..]);
         widest(
             #[inline(always)]
             || {
@@ -69,7 +69,7 @@ pub(crate) fn gated_add(x: &[f32], gate: &[f32], y: &[f32]) -> Vec<f32> {
 
 /// Adds a bias to rows of its length.
 pub(crate) fn add_bias(x: &mut [f32], bias: &[f32]) {
-    x.par_chunks_mut((ROWS * bias.len()).max(1)).for_each(|x| {
+    each_part(x, ROWS * bias.len(), COST, |_, x| {
         for row in x.chunks_exact_mut(bias.len()) {
             row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
         }
@@ -78,10 +78,11 @@ pub(crate) fn add_bias(x: &mut [f32], bias: &[f32]) {
 
 /// Makes each row of the result from a row of `x`.
 #[inline(always)]
-fn rows(x: &[f32], width: usize, row: impl Fn(&[f32], &mut [f32]) + Sync) -> Vec<f32> {
+fn rows(x: &[f32], width: usize, row: impl Fn(&[f32], &mut [f32]) + Sync + Send) -> Vec<f32> {
     let mut out = vec![0f32; x.len()];
     let task = (ROWS * width).max(1);
-    out.par_chunks_mut(task).zip(x.par_chunks(task)).for_each(|(out, x)| {
+    each_part(&mut out, task, COST, |i, out| {
+        let x = &x[i * task..];
         widest(
             #[inline(always)]
             || {

@@ -7,6 +7,8 @@ use std::ops::Range;
 use gemm::{Parallelism, gemm};
 use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
+use super::tasks::is_much;
+
 /// A matrix in memory.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
@@ -96,7 +98,8 @@ pub(crate) fn linear(x: View<'_>, weight: View<'_>, out: &mut [f32], start: Star
         assert_eq!(bias.len(), columns);
     }
     let old = if matches!(start, Start::Nothing) { Old::Replaced } else { Old::Kept };
-    by_columns(out, columns, strip(columns), |own| {
+    let cost = tokens * columns * x.shape.columns;
+    by_columns(out, columns, strip(columns), cost, |own| {
         if let Start::Bias(bias) = start {
             for token in 0..tokens {
                 let (first, width) = (own.first, own.width);
@@ -107,24 +110,25 @@ pub(crate) fn linear(x: View<'_>, weight: View<'_>, out: &mut [f32], start: Star
     });
 }
 
-/// Columns of a task: enough tasks for all threads, each wide enough for its weights to be laid out once.
+/// Columns of a task: several tasks for each thread, each wide enough for its weights to be laid out once. Not by the
+/// number of threads: products of few columns round differently.
 fn strip(columns: usize) -> usize {
     const MOST: usize = 512;
-    const TASKS_A_THREAD: usize = 4;
-    let tasks = TASKS_A_THREAD * rayon::current_num_threads();
-    (columns / tasks).next_multiple_of(64).clamp(64, MOST)
+    const TASKS: usize = 16;
+    (columns / TASKS).next_multiple_of(64).clamp(64, MOST)
 }
 
 /// Splits a matrix whose rows lie beside one another into strips of `width` columns, and has tasks fill them on all
-/// threads.
+/// threads, if `cost` multiplications are worth it.
 pub(crate) fn by_columns(
     out: &mut [f32],
     columns: usize,
     width: usize,
-    fill: impl Fn(&mut Columns<'_>) + Sync,
+    cost: usize,
+    fill: impl Fn(&mut Columns<'_>) + Sync + Send,
 ) {
     let rows = out.len() / columns.max(1);
-    by_tiles(out, columns, (rows, width), || (), |(), own| fill(own));
+    by_tiles(out, columns, (rows, width), cost, || (), |(), own| fill(own));
 }
 
 /// The same with tiles of so many rows and columns. Tasks on one thread share what `room` makes.
@@ -132,18 +136,25 @@ pub(crate) fn by_tiles<R>(
     out: &mut [f32],
     columns: usize,
     (height, width): (usize, usize),
+    cost: usize,
     room: impl Fn() -> R + Sync + Send,
-    fill: impl Fn(&mut R, &mut Columns<'_>) + Sync,
+    fill: impl Fn(&mut R, &mut Columns<'_>) + Sync + Send,
 ) {
     let rows = out.len() / columns.max(1);
     let target = Target(out.as_mut_ptr());
     let down = rows.div_ceil(height.max(1));
-    (0..down * columns.div_ceil(width.max(1))).into_par_iter().for_each_init(room, |room, i| {
+    let one = |room: &mut R, i: usize| {
         let (first_row, first) = (i % down * height, i / down * width);
         let (rows, width) = (height.min(rows - first_row), width.min(columns - first));
-        let mut own = Columns { target, step: columns, first_row, rows, first, width, lives: PhantomData };
-        fill(room, &mut own);
-    });
+        fill(room, &mut Columns { target, step: columns, first_row, rows, first, width, lives: PhantomData });
+    };
+    let tiles = 0..down * columns.div_ceil(width.max(1));
+    if is_much(cost) {
+        tiles.into_par_iter().for_each_init(room, one);
+    } else {
+        let mut room = room();
+        tiles.for_each(|i| one(&mut room, i));
+    }
 }
 
 /// Columns of a matrix, in all or some of its rows, that one task writes.

@@ -44,7 +44,7 @@ pub(crate) fn linear(
     let groups = grouped(numbers(&x).in_order()?, columns);
     let mut out = vec![0f32; tokens * rows];
     let failed = OnceLock::new();
-    by_columns(&mut out, rows, BAND, |own| {
+    by_columns(&mut out, rows, BAND, tokens * rows * columns, |own| {
         let panels = band(own.first, own.width).and_then(|weight| panels(&weight, (own.width, columns)));
         match panels {
             Ok(panels) => multiply(&groups, &panels, columns / 2, tokens, own),

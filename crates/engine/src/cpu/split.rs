@@ -4,6 +4,7 @@ use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
 use rayon::slice::ParallelSliceMut as _;
 
 use super::norm::rms_norm_row;
+use super::tasks::is_much;
 use super::vector::widest;
 
 /// A stream's projection.
@@ -35,8 +36,7 @@ pub(crate) fn split(streams: &[Stream<'_>], sizes: &Heads<'_>) -> [Vec<f32>; 3] 
     let room = || vec![0f32; heads * tokens * width];
     let [mut query, mut key, mut value] = [room(), room(), room()];
     let head = (tokens * width).max(1);
-    let parts = query.par_chunks_mut(head).zip(key.par_chunks_mut(head)).zip(value.par_chunks_mut(head));
-    parts.enumerate().for_each(|(head, ((query, key), value))| {
+    let one = |(head, ((query, key), value)): (usize, ((&mut [f32], &mut [f32]), &mut [f32]))| {
         widest(
             #[inline(always)]
             || {
@@ -50,7 +50,14 @@ pub(crate) fn split(streams: &[Stream<'_>], sizes: &Heads<'_>) -> [Vec<f32>; 3] 
                 }
             },
         );
-    });
+    };
+    if is_much(32 * heads * tokens * width) {
+        let parts = query.par_chunks_mut(head).zip(key.par_chunks_mut(head));
+        parts.zip(value.par_chunks_mut(head)).enumerate().for_each(one);
+    } else {
+        let parts = query.chunks_mut(head).zip(key.chunks_mut(head));
+        parts.zip(value.chunks_mut(head)).enumerate().for_each(one);
+    }
     [query, key, value]
 }
 
