@@ -1,6 +1,6 @@
 //! Group norm of rows of a map, (rows, channels, columns).
 
-use rayon::iter::{IndexedParallelIterator as _, ParallelIterator as _};
+use rayon::iter::ParallelIterator as _;
 use rayon::slice::ParallelSlice as _;
 
 use super::tasks::{each_part, is_much};
