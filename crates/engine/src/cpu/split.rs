@@ -36,7 +36,7 @@ pub(crate) fn split(streams: &[Stream<'_>], sizes: &Heads<'_>) -> [Vec<f32>; 3] 
     let room = || vec![0f32; heads * tokens * width];
     let [mut query, mut key, mut value] = [room(), room(), room()];
     let head = (tokens * width).max(1);
-    let one = |(head, ((query, key), value)): (usize, ((&mut [f32], &mut [f32]), &mut [f32]))| {
+    let one = |head: usize, [query, key, value]: [&mut [f32]; 3]| {
         widest(
             #[inline(always)]
             || {
@@ -53,10 +53,12 @@ pub(crate) fn split(streams: &[Stream<'_>], sizes: &Heads<'_>) -> [Vec<f32>; 3] 
     };
     if is_much(32 * heads * tokens * width) {
         let parts = query.par_chunks_mut(head).zip(key.par_chunks_mut(head));
-        parts.zip(value.par_chunks_mut(head)).enumerate().for_each(one);
+        let parts = parts.zip(value.par_chunks_mut(head)).enumerate();
+        parts.for_each(|(head, ((query, key), value))| one(head, [query, key, value]));
     } else {
         let parts = query.chunks_mut(head).zip(key.chunks_mut(head));
-        parts.zip(value.chunks_mut(head)).enumerate().for_each(one);
+        let parts = parts.zip(value.chunks_mut(head)).enumerate();
+        parts.for_each(|(head, ((query, key), value))| one(head, [query, key, value]));
     }
     [query, key, value]
 }
