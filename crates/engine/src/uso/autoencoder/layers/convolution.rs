@@ -53,13 +53,9 @@ impl Convolution {
 
     fn new(pattern: Pattern, size: usize, (input, output): (usize, usize), vb: &VarBuilder) -> Result<Self> {
         let kernel = vb.get((output, input, size, size), "weight")?;
-        let row = |y| kernel.i((.., .., y))?.reshape((output, input * size));
-        let kernel = if are_here([&kernel]) {
-            Kernel::Taps(here::taps(&kernel)?)
-        } else {
-            Kernel::Rows((0..size).map(row).collect::<Result<_>>()?)
-        };
-        Ok(Self { kernel, bias: vb.get(output, "bias")?.reshape((1, output, 1))?, pattern })
+        let bias = vb.get(output, "bias")?.reshape((1, output, 1))?;
+        let kernel = if are_here([&kernel]) { Kernel::here(&kernel) } else { Kernel::elsewhere(&kernel) };
+        Ok(Self { kernel: kernel?, bias, pattern })
     }
 
     /// Rows that it reads around a band.
@@ -115,6 +111,19 @@ impl Convolution {
     fn taps(&self, window: Window) -> Result<Tensor> {
         let rows = self.pattern.framed(window)?;
         beside(&self.pattern.slide(&rows, 2)?)
+    }
+}
+
+impl Kernel {
+    /// A kernel (output, input, rows, columns) in host memory.
+    fn here(kernel: &Tensor) -> Result<Self> {
+        Ok(Self::Taps(here::taps(kernel)?))
+    }
+
+    fn elsewhere(kernel: &Tensor) -> Result<Self> {
+        let (output, input, rows, columns) = kernel.dims4()?;
+        let row = |y| kernel.i((.., .., y))?.reshape((output, input * columns));
+        Ok(Self::Rows((0..rows).map(row).collect::<Result<_>>()?))
     }
 }
 
@@ -202,4 +211,45 @@ fn evens_first(x: &Tensor, dim: usize) -> Result<Tensor> {
     let length = x.dim(dim)? as u32;
     let order: Vec<u32> = (0..length).step_by(2).chain((1..length).step_by(2)).collect();
     x.index_select(&Tensor::new(order, x.device())?, dim)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::noise::normal;
+
+    fn random(seed: u64, shape: &[usize]) -> Tensor {
+        Tensor::from_vec(normal(seed, shape.iter().product()), shape, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn every_device_computes_the_same() {
+        let (input, output) = (5, 7);
+        for (pattern, size) in [(Pattern::Pointwise, 1), (Pattern::Around, 3), (Pattern::Halving, 3)] {
+            let (kernel, bias) = (random(1, &[output, input, size, size]), random(2, &[1, output, 1]));
+            let both = [Kernel::here(&kernel), Kernel::elsewhere(&kernel)].map(|kernel| Convolution {
+                kernel: kernel.unwrap(),
+                bias: bias.clone(),
+                pattern,
+            });
+            for (rows, columns) in [(2, 4), (4, 7), (5, 6)] {
+                for (above, below) in [(false, false), (true, false), (false, true), (true, true)] {
+                    let count = |there: bool| usize::from(there);
+                    let all = random(3, &[count(above) + rows + count(below), input, columns]);
+                    let band = all.narrow(0, count(above), rows).unwrap();
+                    let window = match both[0].halo() {
+                        Halo::None => Window::alone(band),
+                        Halo::Below if above => continue,
+                        _ => Window { band, rows: all, above, below },
+                    };
+                    let [ours, theirs] = both.each_ref().map(|layer| layer.forward(window.clone()).unwrap());
+                    assert_eq!(ours.dims(), theirs.dims());
+                    let apart = (ours - theirs).unwrap().abs().unwrap().max_all().unwrap();
+                    assert!(apart.to_scalar::<f32>().unwrap() < 1e-4, "{rows}, {columns}, {above}, {below}");
+                }
+            }
+        }
+    }
 }

@@ -24,20 +24,22 @@ pub(super) struct Upsample {
 impl Upsample {
     pub(super) fn new(channels: usize, vb: &VarBuilder) -> Result<Self> {
         let kernel = vb.get((channels, channels, 3, 3), "weight")?;
-        let corner = |corner: usize| merged(&merged(&kernel, 2, corner / 2)?, 3, corner % 2);
+        let bias = vb.get(channels, "bias")?.reshape((1, channels, 1))?;
+        if are_here([&kernel]) { Self::here(&kernel, bias) } else { Self::elsewhere(&kernel, bias) }
+    }
+
+    /// With the kernel of three in host memory.
+    fn here(kernel: &Tensor, bias: Tensor) -> Result<Self> {
+        let taps = |i| here::taps(&corner(kernel, i)?);
+        Ok(Self { corners: Vec::new(), here: Some([taps(0)?, taps(1)?, taps(2)?, taps(3)?]), bias })
+    }
+
+    fn elsewhere(kernel: &Tensor, bias: Tensor) -> Result<Self> {
+        let channels = kernel.dim(0)?;
         let rows = |kernel: Tensor| {
             (0..2).map(|y| kernel.i((.., .., y))?.reshape((channels, channels * 2))).collect::<Result<_>>()
         };
-        let bias = vb.get(channels, "bias")?.reshape((1, channels, 1))?;
-        if are_here([&kernel]) {
-            let taps = |i| here::taps(&corner(i)?);
-            return Ok(Self {
-                corners: Vec::new(),
-                here: Some([taps(0)?, taps(1)?, taps(2)?, taps(3)?]),
-                bias,
-            });
-        }
-        let corners = (0..4).map(|i| rows(corner(i)?)).collect::<Result<_>>()?;
+        let corners = (0..4).map(|i| rows(corner(kernel, i)?)).collect::<Result<_>>()?;
         Ok(Self { corners, here: None, bias })
     }
 
@@ -71,6 +73,11 @@ impl Upsample {
     }
 }
 
+/// The kernel of a corner of the square.
+fn corner(kernel: &Tensor, corner: usize) -> Result<Tensor> {
+    merged(&merged(kernel, 2, corner / 2)?, 3, corner % 2)
+}
+
 /// Turns a kernel of three along a dimension into one of two: the first and the sum of the others, or the sum of the
 /// first two and the last.
 fn merged(kernel: &Tensor, dim: usize, odd: usize) -> Result<Tensor> {
@@ -81,4 +88,31 @@ fn merged(kernel: &Tensor, dim: usize, odd: usize) -> Result<Tensor> {
 /// Interleaves the entries of two tensors along a dimension.
 fn interleaved(parts: &[Tensor; 2], dim: usize) -> Result<Tensor> {
     Tensor::stack(parts, dim + 1)?.flatten(dim, dim + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::noise::normal;
+
+    #[test]
+    fn every_device_computes_the_same() {
+        let random = |seed, shape: &[usize]| {
+            Tensor::from_vec(normal(seed, shape.iter().product()), shape, &Device::Cpu).unwrap()
+        };
+        let (kernel, bias) = (random(1, &[6, 6, 3, 3]), random(2, &[1, 6, 1]));
+        let both = [Upsample::here(&kernel, bias.clone()), Upsample::elsewhere(&kernel, bias)];
+        let both = both.map(Result::unwrap);
+        for (rows, columns) in [(1, 1), (3, 5)] {
+            let all = random(3, &[rows + 1, 6, columns]);
+            let band = all.narrow(0, 1, rows).unwrap();
+            let window = Window { band, rows: all, above: true, below: false };
+            let [ours, theirs] = both.each_ref().map(|layer| layer.forward(window.clone()).unwrap());
+            assert_eq!(ours.dims(), [2 * rows, 6, 2 * columns]);
+            let apart = (ours - theirs).unwrap().abs().unwrap().max_all().unwrap();
+            assert!(apart.to_scalar::<f32>().unwrap() < 1e-4);
+        }
+    }
 }
