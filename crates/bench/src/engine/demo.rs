@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
-use uso_engine::ModelFiles;
+use uso_engine::EXAMPLE_PICTURES;
 
 use super::folder::save;
 use super::sizes::Sizes;
@@ -39,8 +39,9 @@ async fn measure(sizes: &Sizes) -> anyhow::Result<Findings> {
     let folder = tempfile::tempdir()?;
     let references = ["content_heart.png", "style_sketch.png"].map(|name| folder.path().join(name));
     for path in &references {
-        let name = path.file_name().and_then(|name| name.to_str()).context("a picture has no name")?;
-        save(path, &ModelFiles::Bundled.read(&format!("examples/{name}"))?)?;
+        let picture = EXAMPLE_PICTURES.iter().find(|(name, _)| path.ends_with(name));
+        let (_, bytes) = picture.context("the bundled model has no such picture")?;
+        save(path, bytes)?;
     }
     let mut sides = Sides::default();
     for _ in 0..2 * sizes.rounds {
