@@ -182,6 +182,22 @@ mod tests {
     }
 
     #[test]
+    fn rounding_to_bfloat16_costs_little_whatever_the_spread() {
+        // More tokens than are few; one channel is much larger than the others.
+        let (tokens, shape) = (FEW_TOKENS + 3, (70, 512));
+        let weight = Tensor::from_vec(normal(5, shape.0 * shape.1), shape, &Device::Cpu).unwrap();
+        let blocks = Quantised::from_tensor(&weight, StoredType::Q8_0, &Device::Cpu).unwrap();
+        let mut x = normal(6, tokens * shape.1);
+        x.chunks_mut(shape.1).for_each(|row| row[7] *= 100.0);
+        let x = Tensor::from_vec(x, (tokens, shape.1), &Device::Cpu).unwrap();
+        let exact = blocks.multiply(&x).unwrap();
+        let short = blocks.with_activations(Activations::Short).multiply(&x).unwrap();
+        let norm = |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+        let apart = norm(&(&exact - &short).unwrap()) / norm(&exact);
+        assert!(apart < 2.4e-3, "{apart}");
+    }
+
+    #[test]
     fn few_tokens_are_multiplied_as_many_are() {
         // More rows than a short band has, and not a multiple of it.
         let shape = (2500, 256);

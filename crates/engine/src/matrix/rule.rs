@@ -15,8 +15,8 @@ pub enum Activations {
     #[default]
     Exact,
     /// Round them to bfloat16, and the blocks too, where the processor multiplies such numbers; else nothing. Measured
-    /// with AVX-512, this takes half the time of float32. The relative L2 error is 2.4e-3 at most, whatever the spread of
-    /// the activations, because each number keeps its own exponent.
+    /// with AVX-512, a product of 2,752 tokens then takes three fifths of the time of float32. Its relative L2 error is
+    /// below 2.4e-3, whatever the spread of the activations, because each number keeps its own exponent.
     Short,
     /// Round them to eight bits, with one scale for 256 numbers: faster where candle has a packed kernel.
     /// Measured, the relative L2 error of a product is 7e-3 on normal activations, and 3.2e-2 where one
