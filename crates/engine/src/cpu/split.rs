@@ -91,3 +91,47 @@ fn rotate(row: &mut [f32], cos: &[f32], sin: &[f32]) {
         *pair = [x * cos - y * sin, x * sin + y * cos];
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, IndexOp as _, Tensor};
+
+    use crate::cpu::tensors::split_norm_rotate;
+    use crate::noise::normal;
+
+    #[test]
+    fn it_is_candles() {
+        for (heads, width, tokens) in [(1, 4, [1, 1]), (3, 20, [5, 9]), (2, 128, [33, 18])] {
+            let random = |seed, shape: &[usize]| {
+                Tensor::from_vec(normal(seed, shape.iter().product()), shape, &Device::Cpu).unwrap()
+            };
+            let all = tokens.iter().sum::<usize>();
+            let (cos, sin) = (random(1, &[all, width / 2]), random(2, &[all, width / 2]));
+            let scales = [3, 4, 5, 6].map(|seed| random(seed, &[width]));
+            // The first columns of wider rows.
+            let rows = |seed, count| random(seed, &[1, count, 3 * heads * width + 7]);
+            let projected = [rows(7, tokens[0]), rows(8, tokens[1])];
+            let projected = projected.map(|rows| rows.narrow(2, 0, 3 * heads * width).unwrap());
+            let streams = [(&projected[0], &scales[0], &scales[1]), (&projected[1], &scales[2], &scales[3])];
+            let ours = split_norm_rotate(&streams, heads, [&cos, &sin], 1e-6).unwrap();
+            let part = |i: usize| {
+                let parts = streams.map(|(rows, query, key)| {
+                    let count = rows.dim(1).unwrap();
+                    let rows = rows.contiguous().unwrap().reshape((1, count, 3, heads, width)).unwrap();
+                    let part = rows.i((.., .., i)).unwrap().transpose(1, 2).unwrap().contiguous().unwrap();
+                    match i {
+                        2 => part,
+                        _ => candle_nn::ops::rms_norm(&part, [query, key][i], 1e-6).unwrap(),
+                    }
+                });
+                let joined = Tensor::cat(&parts, 2).unwrap();
+                if i == 2 { joined } else { candle_nn::rotary_emb::rope_i(&joined, &cos, &sin).unwrap() }
+            };
+            for (i, ours) in ours.iter().enumerate() {
+                let apart = (ours - part(i)).unwrap().abs().unwrap().max_all().unwrap();
+                let apart = apart.to_scalar::<f32>().unwrap();
+                assert!(apart < 1e-5, "{apart} in part {i} of {heads} heads of {width}");
+            }
+        }
+    }
+}
