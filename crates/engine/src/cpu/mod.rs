@@ -91,3 +91,45 @@ impl<F: Fn(&mut [f32])> candle_core::InplaceOp1 for Change<F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::attention::Attention;
+    use super::*;
+    use crate::noise::normal;
+
+    #[test]
+    fn results_do_not_depend_on_the_number_of_threads() {
+        let random = |seed, shape: &[usize]| {
+            Tensor::from_vec(normal(seed, shape.iter().product()), shape, &Device::Cpu).unwrap()
+        };
+        // Large enough for several threads, with tails of every kind.
+        let (x, weight, bias) = (random(1, &[129, 300]), random(2, &[321, 300]), random(3, &[321]));
+        let query = random(4, &[1, 3, 129, 40]);
+        let (key, value) = (random(5, &[1, 3, 513, 40]), random(6, &[1, 3, 513, 40]));
+        let (map, kernel) = (random(7, &[20, 16, 65]), random(8, &[33, 16, 3, 3]));
+        let (channel, taps) = (random(9, &[1, 33, 1]), tensors::taps(&kernel).unwrap());
+        let compute = || {
+            let attention = Attention { query: &query, key: &key, value: &value, scale: 0.2, bias: None };
+            let results = [
+                tensors::linear(&x, &weight, Some(&bias)).unwrap(),
+                attention.attend().unwrap(),
+                tensors::slide(&taps, &map, (18, 63), 1, &channel, None).unwrap(),
+                tensors::group_moments(&map, 8).unwrap().1,
+            ];
+            results.map(|x| {
+                x.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
+            })
+        };
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(compute)
+        };
+        let alone: [Vec<u32>; 4] = on(1);
+        for threads in [2, 3, 7] {
+            assert!(on(threads) == alone, "{threads} threads");
+        }
+    }
+}
