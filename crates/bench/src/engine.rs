@@ -5,16 +5,22 @@
 
 mod client;
 mod cold;
+mod counts;
+mod demo;
 mod folder;
 mod listings;
 mod outliers;
 mod packing;
+mod part;
 mod planned;
 mod request;
 mod sizes;
+mod speed;
 mod step_bytes;
 mod task;
 mod text;
+mod torch;
+mod turns;
 
 use clap::Args;
 
@@ -35,6 +41,9 @@ const FIGURES: &[Figure<Sizes>] = &[
     packing::FIGURE,
     cold::FIGURE,
     listings::FIGURE,
+    counts::FIGURE,
+    speed::FIGURE,
+    demo::FIGURE,
 ];
 
 #[derive(Args)]
@@ -47,11 +56,21 @@ pub(crate) struct EngineArgs {
     /// The part of the large models that is written to the disk: all of it takes 25 GB for a while.
     #[arg(long, default_value_t = 1.0, value_name = "PART")]
     scale: f64,
+    /// A build of `uso` from before, for `demo`.
+    #[arg(long, value_name = "BINARY")]
+    before: Option<std::path::PathBuf>,
+    /// Threads that each side computes on. Default: as many as this process may run at once.
+    #[arg(long, value_name = "N")]
+    threads: Option<std::num::NonZeroUsize>,
 }
 
 pub(crate) async fn run(args: &EngineArgs) -> anyhow::Result<()> {
+    if let Some(threads) = args.threads {
+        task::use_threads(threads.get());
+    }
     let machine = Machine::look(Cores::unpinned()).await;
     let sizes = if args.options.quick { Sizes::quick() } else { Sizes::full(args.scale) };
+    let sizes = Sizes { before: args.before.clone(), ..sizes };
     let report = Report::new("engine", machine);
     report.measure(FIGURES, &args.only, &sizes).await?.publish(args.options.json.as_deref())
 }

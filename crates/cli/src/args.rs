@@ -15,6 +15,7 @@ mod size;
 mod work;
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -78,6 +79,18 @@ pub(crate) enum Command {
     /// Download, inspect, plan and pack model weights.
     #[command(subcommand)]
     Model(ModelCommand),
+}
+
+impl Command {
+    /// Threads that it was told to compute on.
+    pub(crate) fn threads(&self) -> Option<NonZeroUsize> {
+        match self {
+            Self::Up(args) => args.model.threads,
+            Self::Work(args) => args.model.threads,
+            Self::Generate(args) => args.model.threads,
+            _ => None,
+        }
+    }
 }
 
 #[derive(Args)]

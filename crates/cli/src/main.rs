@@ -27,8 +27,8 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "uso: cannot restart with a cleaned-up environment: {error}");
         return ExitCode::FAILURE;
     }
-    threads::use_all_available();
     let cli = Cli::parse();
+    threads::set(cli.command.threads());
     telemetry::start(cli.log_format);
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,

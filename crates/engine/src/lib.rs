@@ -3,6 +3,7 @@
 mod cache;
 mod checkpoint;
 mod config;
+mod cpu;
 pub mod device;
 mod engine;
 mod error;
@@ -65,8 +66,5 @@ pub use scripted::{Script, Scripted};
 pub use setup::{ExtraLora, Planned, Setup};
 pub use tokenize::{PromptTokens, TokenCount};
 pub use uso::positions::PositionShift;
-pub use uso::{Place, Sample, Uso};
+pub use uso::{Calls, Place, Sample, Uso};
 pub use uso_picture::DecodeLimits;
-
-// Only for its feature, which gives candle's matrix products AVX-512 kernels; nothing here calls it.
-use gemm as _;

@@ -1,5 +1,7 @@
 //! How much is measured.
 
+use std::path::PathBuf;
+
 use uso_engine::Tier;
 use uso_engine::plan::Picture;
 
@@ -7,6 +9,10 @@ use super::folder::Shape;
 
 /// How much makes a figure.
 pub(super) struct Sizes {
+    /// Another build of `uso` to compare with.
+    pub(super) before: Option<PathBuf>,
+    /// Whether widths are FLUX.1-dev's.
+    pub(super) is_full: bool,
     /// The transformer whose numbers are looked at.
     pub(super) shape: Shape,
     /// Pictures that are generated for the plan's sake, the smallest first, and how the matrices are kept.
@@ -35,6 +41,8 @@ impl Sizes {
             steps: 1,
         };
         Self {
+            before: None,
+            is_full: true,
             shape: Shape { hidden: Shape::REAL, double: 1, single: 2, text: 512 },
             pictures: vec![
                 picture(128, 128, None, 0),
@@ -57,6 +65,8 @@ impl Sizes {
         let narrow = Shape { hidden: NARROW, double: 1, single: 1, text: 32 };
         let picture = Picture { width: 64, height: 64, content: None, styles: 0, steps: 1 };
         Self {
+            before: None,
+            is_full: false,
             shape: narrow,
             pictures: vec![picture],
             tiers: vec![Tier::Q8_0],

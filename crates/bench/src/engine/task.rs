@@ -1,11 +1,14 @@
 //! What one process of a measurement is to do.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::process::Command;
 
+use super::part::Part;
 use crate::client;
 use crate::cores::Cores;
 
@@ -33,6 +36,10 @@ pub(super) enum Task {
     Inspect { folder: PathBuf },
     /// Plans for some cards.
     Plan { folder: PathBuf },
+    /// Computes a part whenever it is asked to.
+    Serve { part: Part, folder: PathBuf },
+    /// Counts what a job does once.
+    Count { folder: PathBuf },
 }
 
 /// Pictures of one model in one tier, or as it is stored.
@@ -52,12 +59,30 @@ pub(super) struct Start {
     pub(super) asked: Duration,
 }
 
+/// The number of threads that was asked for.
+static THREADS: OnceLock<usize> = OnceLock::new();
+
+/// Sets the number of threads of all processes that are started from now on.
+pub(super) fn use_threads(count: usize) {
+    THREADS.get_or_init(|| count);
+}
+
+/// How many threads a process computes on.
+pub(super) fn threads() -> usize {
+    let available = || std::thread::available_parallelism().map_or(1, usize::from);
+    THREADS.get().copied().unwrap_or_else(available)
+}
+
+/// A process for a task.
+pub(super) fn command(task: &Task) -> anyhow::Result<Command> {
+    let mut command = client::command(Cores::unpinned(), &["engine-client", &serde_json::to_string(task)?])?;
+    for pool in POOLS.into_iter().filter(|name| THREADS.get().is_some() || std::env::var_os(name).is_none()) {
+        command.env(pool, threads().to_string());
+    }
+    Ok(command)
+}
+
 /// Has a task done in a process of its own.
 pub(super) async fn ask<T: DeserializeOwned>(task: &Task) -> anyhow::Result<T> {
-    let mut command = client::command(Cores::unpinned(), &["engine-client", &serde_json::to_string(task)?])?;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).to_string();
-    for pool in POOLS.into_iter().filter(|name| std::env::var_os(name).is_none()) {
-        command.env(pool, &threads);
-    }
-    client::answer(command, PATIENCE).await
+    client::answer(command(task)?, PATIENCE).await
 }

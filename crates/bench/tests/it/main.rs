@@ -107,16 +107,31 @@ async fn a_benchmark_of_data_sets_writes_each_figure_beside_its_goal() {
 async fn a_benchmark_of_the_engine_writes_each_figure_beside_its_goal() {
     let (report, table) = run(&["engine"]).await;
     let rows = rows(&report, "engine", &table);
-    assert_eq!(rows.len(), 10, "{report}");
+    assert_eq!(rows.len(), 22, "{report}");
+    // Products in eight bits need a kind of processor; PyTorch is of use only at its width; nobody names a build.
+    let absent = [
+        "T5",
+        "transformer of",
+        "autoencoder,",
+        "SigLIP",
+        "job of 25 steps",
+        "the same, extrapolated",
+        "peak memory of a step",
+        "demo picture",
+    ];
     for row in &rows {
-        // Products in eight bits need a kind of processor.
-        let may_be_null = row["figure"].as_str().unwrap().starts_with("T5");
+        let figure = row["figure"].as_str().unwrap();
+        let may_be_null = absent.iter().any(|begin| figure.starts_with(begin));
         assert!(row["value"].is_number() || may_be_null, "{row}");
     }
     // What depends on headers alone.
-    for figure in
-        ["bytes of weights that a step", "published layouts that inspect", "with the plan that they"]
-    {
+    for figure in [
+        "bytes of weights that a step",
+        "published layouts that inspect",
+        "with the plan that they",
+        "style encoder calls",
+        "modulation passes",
+    ] {
         let row = rows.iter().find(|row| row["figure"].as_str().unwrap().contains(figure)).unwrap();
         assert_eq!(row["met"], true, "{row}");
     }

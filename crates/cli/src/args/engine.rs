@@ -1,5 +1,6 @@
 //! Options for the model and the engine.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -41,6 +42,9 @@ pub(crate) struct ModelArgs {
     /// A LoRA for FLUX to apply besides USO's, with its weight; may be repeated.
     #[arg(long, env = "USO_LORAS", value_delimiter = ',', value_name = "FILE[:WEIGHT]")]
     pub(crate) lora: Vec<ExtraLora>,
+    /// Threads that computation on the CPU uses. Default: as many as this process may run at once, also in a container.
+    #[arg(long, env = "USO_THREADS", value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
     /// Check a packed file against the digest that it states. This reads the whole file.
     #[arg(long, env = "USO_VERIFY", value_parser = BoolishValueParser::new())]
     pub(crate) verify: bool,

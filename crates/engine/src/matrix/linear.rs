@@ -1,8 +1,11 @@
 //! Linear layers over matrices in any tier, with the low-rank side branches of LoRAs.
 
+use std::ops::Range;
+
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 
 use super::Matrix;
+use crate::cpu;
 
 /// `y = x W^T + b`, plus what its side branches add.
 #[derive(Debug, Clone)]
@@ -72,14 +75,72 @@ impl Linear {
     /// # Errors
     /// If a shape does not fit or the device fails.
     pub fn forward_with(&self, x: &Tensor, more: &[Branch]) -> Result<Tensor> {
-        let mut y = self.matrix.forward(x)?;
-        if let Some(bias) = &self.bias {
-            y = y.broadcast_add(&bias.to_dtype(y.dtype())?)?;
-        }
+        let mut y = match self.here(x) {
+            Some(weight) => {
+                let flat = x.reshape(((), weight.dim(1)?))?;
+                with_last(&cpu::tensors::linear(&flat, weight, self.bias.as_ref())?, x)?
+            }
+            None => {
+                let y = self.matrix.forward(x)?;
+                match &self.bias {
+                    Some(bias) if cpu::are_here([&y, bias]) => cpu::tensors::add_bias(y, bias)?,
+                    Some(bias) => y.broadcast_add(&bias.to_dtype(y.dtype())?)?,
+                    None => y,
+                }
+            }
+        };
         for branch in self.branches.iter().chain(more) {
             y = branch.add_to(y, x)?;
         }
         Ok(y)
+    }
+
+    /// Whether computing some of its outputs for `x` takes the part of the time that they are of all.
+    pub fn is_divisible(&self, x: &Tensor) -> bool {
+        self.here(x).is_some()
+    }
+
+    /// Some of the outputs of [`Linear::forward_with`].
+    ///
+    /// # Errors
+    /// If a shape does not fit or the device fails.
+    pub fn forward_rows(&self, x: &Tensor, rows: Range<usize>, more: &[Branch]) -> Result<Tensor> {
+        let Some(weight) = self.here(x) else {
+            return self.forward_with(x, more)?.narrow(D::Minus1, rows.start, rows.len());
+        };
+        let bias = self.bias.as_ref().map(|bias| bias.narrow(0, rows.start, rows.len())).transpose()?;
+        let weight = weight.narrow(0, rows.start, rows.len())?;
+        let flat = x.reshape(((), weight.dim(1)?))?;
+        let mut y = with_last(&cpu::tensors::linear(&flat, &weight, bias.as_ref())?, x)?;
+        for branch in self.branches.iter().chain(more) {
+            if let Some(branch) = branch.within(&rows)? {
+                y = branch.add_to(y, x)?;
+            }
+        }
+        Ok(y)
+    }
+
+    /// As [`Linear::forward_with`] for an input whose columns are in several parts (1, tokens, ..).
+    ///
+    /// # Errors
+    /// If a shape does not fit or the device fails.
+    pub fn forward_parts(&self, parts: &[Tensor], more: &[Branch]) -> Result<Tensor> {
+        let has_branches = !self.branches.is_empty() || !more.is_empty();
+        match parts.first().and_then(|part| self.here(part)) {
+            Some(weight) if !has_branches => {
+                let flat = parts.iter().map(|part| part.squeeze(0)).collect::<Result<Vec<_>>>()?;
+                cpu::tensors::linear_of_parts(&flat, weight, self.bias.as_ref())?.unsqueeze(0)
+            }
+            _ => self.forward_with(&Tensor::cat(parts, D::Minus1)?, more),
+        }
+    }
+
+    /// The weights, if all of the product is in host memory in float32.
+    fn here(&self, x: &Tensor) -> Option<&Tensor> {
+        match &self.matrix {
+            Matrix::Dense(weight) if cpu::are_here([x, weight].into_iter().chain(&self.bias)) => Some(weight),
+            _ => None,
+        }
     }
 
     /// The same layer on another device.
@@ -166,6 +227,17 @@ impl Branch {
         Ok(())
     }
 
+    /// What it adds to these rows of the matrix, as a branch of a matrix that has them alone.
+    fn within(&self, rows: &Range<usize>) -> Result<Option<Self>> {
+        let own = self.start..self.start + self.up.dim(0)?;
+        let common = own.start.max(rows.start)..own.end.min(rows.end);
+        if common.is_empty() {
+            return Ok(None);
+        }
+        let up = self.up.narrow(0, common.start - own.start, common.len())?;
+        Ok(Some(Self { down: self.down.clone(), up, start: common.start - rows.start }))
+    }
+
     /// Adds it to `y` (.., out) for the layer's input `x` (.., in). Nobody else may hold `y`.
     fn add_to(&self, y: Tensor, x: &Tensor) -> Result<Tensor> {
         let flat = x.reshape(((), x.dim(D::Minus1)?))?.to_dtype(self.down.dtype())?;
@@ -184,6 +256,15 @@ impl Branch {
     }
 }
 
+/// `y` (tokens, out) in the shape of `x` (.., in) but for its last dimension.
+fn with_last(y: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let mut shape = x.dims().to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = y.dim(1)?;
+    }
+    y.reshape(shape)
+}
+
 fn bytes(tensor: &Tensor) -> u64 {
     (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
 }
@@ -191,6 +272,39 @@ fn bytes(tensor: &Tensor) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::noise::normal;
+
+    #[test]
+    fn outputs_and_inputs_in_parts_are_those_of_the_whole() {
+        let tensor = |seed, shape: (usize, usize)| {
+            Tensor::from_vec(normal(seed, shape.0 * shape.1), shape, &Device::Cpu).unwrap()
+        };
+        let (tokens, into, out) = (5, 33, 70);
+        let bias = tensor(1, (1, out)).squeeze(0).unwrap();
+        let plain = Linear::new(Matrix::Dense(tensor(2, (out, into))), Some(bias)).unwrap();
+        let branch = Branch::new(&tensor(3, (2, into)), &tensor(4, (40, 2)), 0.5, 20, DType::F32).unwrap();
+        let numbers = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let near = |ours: &Tensor, theirs: &Tensor| {
+            assert_eq!(ours.dims(), theirs.dims());
+            assert!(
+                numbers(ours).iter().zip(numbers(theirs)).all(|(ours, theirs)| (ours - theirs).abs() < 1e-4)
+            );
+        };
+        let x = tensor(5, (tokens, into)).unsqueeze(0).unwrap();
+        let wide = x.broadcast_matmul(&tensor(2, (out, into)).t().unwrap()).unwrap();
+        let wide = wide.broadcast_add(&tensor(1, (1, out)).squeeze(0).unwrap()).unwrap();
+        near(&plain.forward(&x).unwrap(), &wide);
+        for more in [&[][..], &[branch]] {
+            let whole = plain.forward_with(&x, more).unwrap();
+            for rows in [0..10, 10..25, 25..50, 55..70, 0..70] {
+                let theirs = whole.narrow(D::Minus1, rows.start, rows.len()).unwrap();
+                near(&plain.forward_rows(&x, rows, more).unwrap(), &theirs);
+            }
+            let parts = [0..3, 3..20, 20..33].map(|own| x.narrow(2, own.start, own.len()).unwrap());
+            near(&plain.forward_parts(&parts, more).unwrap(), &whole);
+        }
+        assert!(plain.forward_parts(&[x.narrow(2, 0, 20).unwrap()], &[]).is_err());
+    }
 
     #[test]
     fn a_copy_is_the_same_layer() {

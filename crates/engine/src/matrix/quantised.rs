@@ -7,7 +7,8 @@ use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::product::{band_rows, multiply_few_tokens, multiply_in_bands};
-use super::rule::{Activations, Product, repacked_bytes};
+use super::rule::{Activations, FEW_TOKENS, Product, repacked_bytes};
+use crate::cpu::short;
 use crate::weights::StoredType;
 
 /// A matrix (out, in) of ggml's blocks.
@@ -105,8 +106,9 @@ impl Quantised {
         if !product.dequantise_first() {
             return x.apply_op1_no_bwd(self.blocks.as_ref());
         }
-        /// Up to this number of tokens, converting a band costs more than multiplying by it.
-        const FEW_TOKENS: usize = 128;
+        if product.is_short() {
+            return short::linear(&x, self.shape.0, |start, count| self.rows(start, count));
+        }
         if x.device().is_cpu() && product.tokens <= FEW_TOKENS {
             return multiply_few_tokens(&x, self.shape, |start, count| self.rows(start, count));
         }
@@ -177,6 +179,22 @@ mod tests {
         for at_once in [16, 32, 48] {
             same(blocks.multiply_in_bands(&x, at_once).unwrap(), &format!("bands of {at_once}"));
         }
+    }
+
+    #[test]
+    fn rounding_to_bfloat16_costs_little_whatever_the_spread() {
+        // More tokens than are few; one channel is much larger than the others.
+        let (tokens, shape) = (FEW_TOKENS + 3, (70, 512));
+        let weight = Tensor::from_vec(normal(5, shape.0 * shape.1), shape, &Device::Cpu).unwrap();
+        let blocks = Quantised::from_tensor(&weight, StoredType::Q8_0, &Device::Cpu).unwrap();
+        let mut x = normal(6, tokens * shape.1);
+        x.chunks_mut(shape.1).for_each(|row| row[7] *= 100.0);
+        let x = Tensor::from_vec(x, (tokens, shape.1), &Device::Cpu).unwrap();
+        let exact = blocks.multiply(&x).unwrap();
+        let short = blocks.with_activations(Activations::Short).multiply(&x).unwrap();
+        let norm = |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+        let apart = norm(&(&exact - &short).unwrap()) / norm(&exact);
+        assert!(apart < 2.4e-3, "{apart}");
     }
 
     #[test]

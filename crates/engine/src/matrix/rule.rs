@@ -5,6 +5,7 @@
 use candle_core::{DType, DeviceLocation};
 
 use super::product::band_rows;
+use crate::cpu::short;
 use crate::weights::StoredType;
 
 /// What a product with blocks on the CPU may do to the activations.
@@ -13,11 +14,18 @@ pub enum Activations {
     /// Nothing: the blocks are converted to float32 first.
     #[default]
     Exact,
+    /// Round them to bfloat16, and the blocks too, where the processor multiplies such numbers; else nothing. Measured
+    /// with AVX-512, a product of 2,752 tokens then takes three fifths of the time of float32. Its relative L2 error is
+    /// below 2.4e-3, whatever the spread of the activations, because each number keeps its own exponent.
+    Short,
     /// Round them to eight bits, with one scale for 256 numbers: faster where candle has a packed kernel.
     /// Measured, the relative L2 error of a product is 7e-3 on normal activations, and 3.2e-2 where one
     /// channel in 200 is 30 times as large.
     Rounded,
 }
+
+/// Up to this number of tokens on the CPU, converting blocks costs more than multiplying by them.
+pub(super) const FEW_TOKENS: usize = 128;
 
 /// A product with a matrix, described by shapes and types.
 #[derive(Debug, Clone, Copy)]
@@ -64,16 +72,22 @@ impl Product {
     ///
     /// Never on Metal, where candle would dequantise on the CPU.
     pub fn dequantise_first(&self) -> bool {
-        const FEW_TOKENS: usize = 32;
+        const FEW: usize = 32;
         let (tokens, out, into) = (self.tokens as u128, self.shape.0 as u128, self.shape.1 as u128);
         match self.place {
             DeviceLocation::Cuda { .. } => 8 * out * into <= tokens * (10 * into + 8 * out),
             DeviceLocation::Metal { .. } => false,
             DeviceLocation::Cpu => {
                 let packed = repacked_bytes(self.stored, self.shape) > 0;
-                self.activations == Activations::Exact || (!packed && self.tokens >= FEW_TOKENS)
+                self.activations != Activations::Rounded || (!packed && self.tokens >= FEW)
             }
         }
+    }
+
+    /// Whether blocks and activations are converted to bfloat16.
+    pub(super) fn is_short(&self) -> bool {
+        let is_asked = self.activations == Activations::Short && self.place == DeviceLocation::Cpu;
+        is_asked && self.tokens > FEW_TOKENS && short::is_possible(self.shape.1)
     }
 
     /// Most bytes that it takes besides matrix, input and output.
@@ -93,6 +107,9 @@ impl Product {
         if !self.dequantise_first() {
             // Eight-bit blocks of the input take at most 8/7 of a byte per number.
             return widened + tokens * columns * 8 / 7;
+        }
+        if self.is_short() {
+            return short::scratch_bytes(self.tokens, self.shape) + widened;
         }
         match (self.place, band < rows) {
             (DeviceLocation::Cpu, _) => 4 * (band * columns + apart) + widened,

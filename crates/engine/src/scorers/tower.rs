@@ -1,13 +1,13 @@
 //! The vision transformer of DINO and CSD under the names of their files (Dosovitskiy et al., arXiv 2010.11929).
 
-use candle_core::{D, IndexOp, Result, Tensor};
+use candle_core::{IndexOp, Result, Tensor};
 use candle_nn::{
     Conv2d, Conv2dConfig, LayerNorm, Linear, Module, VarBuilder, conv2d, conv2d_no_bias, layer_norm,
 };
 
 use super::sizes::Sizes;
 use crate::model::expected::Expected;
-use crate::uso::fused::attention;
+use crate::uso::fused::attend_between;
 
 /// How a file names the parts of a tower, and what differs between towers besides.
 pub(super) struct Layout {
@@ -217,8 +217,7 @@ impl Block {
     fn attend(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, tokens, width) = x.dims3()?;
         let qkv = self.qkv.forward(x)?.reshape((batch, tokens, 3, self.heads, width / self.heads))?;
-        let part = |i: usize| qkv.i((.., .., i))?.transpose(1, 2)?.contiguous();
-        let attended = attention(&part(0)?, &part(1)?, &part(2)?)?;
-        self.out.forward(&attended.transpose(1, 2)?.flatten_from(D::Minus2)?)
+        let part = |i: usize| qkv.i((.., .., i))?.transpose(1, 2);
+        self.out.forward(&attend_between(&part(0)?, &part(1)?, &part(2)?)?)
     }
 }

@@ -11,7 +11,7 @@ use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::blocks::{Blocks, Layer, Source};
 use super::builder::Builder;
-use super::fused::{attend, split_norm_rotate};
+use super::fused::{attend, gelu, split_norm_rotate};
 pub use super::layers::Probe;
 use super::layers::{FeedForward, QkNorm, StreamAttention};
 use super::modulation::{DoubleModulation, Modulated, Modulations, StepModulation};
@@ -360,12 +360,21 @@ impl SingleBlock {
         modulated: &Modulated,
         Conditioning { rotary, branches, .. }: &Conditioning,
     ) -> Result<Tensor> {
-        let projected = branches.forward(&self.linear1, &modulated.norm.forward(x)?)?;
-        let qkv = projected.narrow(D::Minus1, 0, 3 * self.hidden)?;
-        let expanded =
-            projected.narrow(D::Minus1, 3 * self.hidden, projected.dim(D::Minus1)? - 3 * self.hidden)?;
+        let (normed, split) = (modulated.norm.forward(x)?, 3 * self.hidden);
+        if !self.linear1.is_divisible(&normed) {
+            let projected = branches.forward(&self.linear1, &normed)?;
+            let qkv = projected.narrow(D::Minus1, 0, split)?;
+            let expanded = projected.narrow(D::Minus1, split, projected.dim(D::Minus1)? - split)?;
+            let attended = attend(&split_norm_rotate(vec![self.norm.of(qkv)], self.heads, rotary)?)?;
+            let joined = Tensor::cat(&[attended, gelu(expanded)?], D::Minus1)?;
+            return modulated.gated(x, &branches.forward(&self.linear2, &joined)?);
+        }
+        // In two parts, so that neither their results nor what attention makes of them exist at once.
+        let (rows, _) = self.linear1.matrix().shape();
+        let qkv = branches.forward_rows(&self.linear1, &normed, 0..split)?;
         let attended = attend(&split_norm_rotate(vec![self.norm.of(qkv)], self.heads, rotary)?)?;
-        let joined = Tensor::cat(&[attended, expanded.gelu()?], D::Minus1)?;
-        modulated.gated(x, &branches.forward(&self.linear2, &joined)?)
+        let expanded = gelu(branches.forward_rows(&self.linear1, &normed, split..rows)?)?;
+        drop(normed);
+        modulated.gated(x, &branches.forward_parts(&self.linear2, &[attended, expanded])?)
     }
 }

@@ -5,8 +5,12 @@
 //! reference that kernels are compared with.
 
 use candle_core::{D, DType, IndexOp, Result, Tensor};
+use candle_nn::{Activation, LayerNorm, Module as _};
 
 use super::positions::Rotary;
+use crate::cpu::attention::Attention;
+use crate::cpu::group::Frame;
+use crate::cpu::{are_here, tensors as here};
 use crate::kernels::{Kernel, calls, on_device};
 
 /// Epsilon of every norm in FLUX.
@@ -22,6 +26,9 @@ pub(crate) const SCORE_BYTES: usize = 256 << 20;
 /// # Errors
 /// If a shape does not fit or the device fails.
 pub(super) fn modulated_norm(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    if are_here([x, weight, bias]) {
+        return here::layer_norm(x, weight, bias, EPSILON);
+    }
     let x = &x.contiguous()?;
     let work = || calls::modulated_norm(x, weight, bias, EPSILON);
     if let Some(normed) = on_device(x, Kernel::ModulatedNorm, work)? {
@@ -30,15 +37,58 @@ pub(super) fn modulated_norm(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Resu
     candle_nn::ops::layer_norm(x, weight, bias, EPSILON)
 }
 
+/// Layer norm of each row of `x` (.., width) by a layer of its own epsilon.
+///
+/// # Errors
+/// If a shape does not fit or the device fails.
+pub(crate) fn layer_norm(x: &Tensor, norm: &LayerNorm) -> Result<Tensor> {
+    match norm.bias() {
+        Some(bias) if are_here([x, norm.weight(), bias]) => {
+            here::layer_norm(x, norm.weight(), bias, norm.eps() as f32)
+        }
+        _ => norm.forward(&x.contiguous()?),
+    }
+}
+
+/// An activation. Nobody else may hold `x`.
+///
+/// # Errors
+/// If the device fails.
+pub(crate) fn activate(x: Tensor, activation: Activation) -> Result<Tensor> {
+    match activation {
+        Activation::GeluPytorchTanh | Activation::NewGelu => gelu(x),
+        other => other.forward(&x),
+    }
+}
+
 /// `x + gate * y`, where `x` and `y` are (.., hidden) and `gate` is (hidden).
 ///
 /// # Errors
 /// If a shape does not fit or the device fails.
 pub(super) fn gated_add(x: &Tensor, gate: &Tensor, y: &Tensor) -> Result<Tensor> {
+    if are_here([x, gate, y]) {
+        return here::gated_add(x, gate, y);
+    }
     if let Some(sum) = on_device(x, Kernel::GatedAdd, || calls::gated_add(x, gate, y))? {
         return Ok(sum);
     }
     x + y.broadcast_mul(gate)?
+}
+
+/// GELU in its tanh form. Nobody else may hold `x`.
+///
+/// # Errors
+/// If the device fails.
+pub(super) fn gelu(x: Tensor) -> Result<Tensor> {
+    if are_here([&x]) { here::gelu(x) } else { x.gelu() }
+}
+
+/// `gelu(x) * factor`. Nobody else may hold `x`.
+///
+/// # Errors
+/// If a shape does not fit or the device fails.
+pub(super) fn gelu_times(x: Tensor, factor: &Tensor) -> Result<Tensor> {
+    if are_here([&x, factor]) { here::gelu_times(x, factor) } else { x.gelu()? * factor }
 }
 
 /// The projection that a stream's attention starts from.
@@ -63,6 +113,13 @@ pub(super) struct Qkv {
 /// # Errors
 /// If there is no stream, a shape does not fit or the device fails.
 pub(super) fn split_norm_rotate(streams: Vec<Projected<'_>>, heads: usize, rotary: &Rotary) -> Result<Qkv> {
+    if streams.iter().all(|stream| are_here([&stream.qkv, stream.query_scale, stream.key_scale])) {
+        let parts: Vec<_> =
+            streams.iter().map(|stream| (&stream.qkv, stream.query_scale, stream.key_scale)).collect();
+        let tables = [&rotary.cos, &rotary.sin];
+        let [query, key, value] = here::split_norm_rotate(&parts, heads, tables, EPSILON)?;
+        return Ok(Qkv { query, key, value });
+    }
     if let Some(qkv) = split_by_kernel(&streams, heads, rotary)? {
         return Ok(qkv);
     }
@@ -110,7 +167,41 @@ pub(super) fn attend(qkv: &Qkv) -> Result<Tensor> {
     if let Some(attended) = on_device(query, Kernel::Attend, || calls::attend(query, key, value))? {
         return Ok(attended);
     }
-    attention(query, key, value)?.transpose(1, 2)?.flatten_from(D::Minus2)
+    attend_between(query, key, value)
+}
+
+/// [`attention`] with the heads of a token beside one another: (1, tokens, heads * head_dim).
+///
+/// # Errors
+/// If a shape does not fit or the device fails.
+pub(crate) fn attend_between(query: &Tensor, key: &Tensor, value: &Tensor) -> Result<Tensor> {
+    let scale = 1.0 / (query.dim(D::Minus1)? as f32).sqrt();
+    let here = Attention { query, key, value, scale, bias: None };
+    if here.is_here() {
+        return here.attend();
+    }
+    let [query, key, value] = [query, key, value].map(Tensor::contiguous);
+    attention(&query?, &key?, &value?)?.transpose(1, 2)?.flatten_from(D::Minus2)
+}
+
+/// As [`attend_between`] without a scale, with a bias (1, heads, keys, queries) that is added to the scores.
+///
+/// # Errors
+/// If a shape does not fit or the device fails.
+pub(super) fn attend_with_bias(
+    query: &Tensor,
+    key: &Tensor,
+    value: &Tensor,
+    bias: &Tensor,
+) -> Result<Tensor> {
+    let here = Attention { query, key, value, scale: 1.0, bias: Some(bias) };
+    if here.is_here() {
+        return here.attend();
+    }
+    let [query, key, value] = [query, key, value].map(Tensor::contiguous);
+    let scores = query?.matmul(&key?.t()?)?.broadcast_add(&bias.t()?)?;
+    let attended = candle_nn::ops::softmax_last_dim(&scores)?.matmul(&value?)?;
+    attended.transpose(1, 2)?.flatten_from(D::Minus2)
 }
 
 /// Softmax attention without a mask, in slices of queries whose scores fit [`SCORE_BYTES`].
@@ -148,6 +239,9 @@ fn probabilities(query: &Tensor, transposed_key: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// If the channels do not make `groups`, or the device fails.
 pub(super) fn group_moments(rows: &Tensor, groups: usize) -> Result<(Tensor, Tensor)> {
+    if are_here([rows]) {
+        return here::group_moments(rows, groups);
+    }
     if let Some(moments) = on_device(rows, Kernel::GroupMoments, || calls::group_moments(rows, groups))? {
         return Ok((moments.get(0)?, moments.get(1)?));
     }
@@ -170,6 +264,9 @@ pub(super) fn group_norm(
     offsets: &Tensor,
     activate: bool,
 ) -> Result<Tensor> {
+    if are_here([&rows, factors, offsets]) {
+        return here::group_norm(&rows, [factors, offsets], activate, Frame::default());
+    }
     let work = || calls::group_norm(&rows, factors, offsets, activate);
     if let Some(normed) = on_device(&rows, Kernel::GroupNorm, work)? {
         return Ok(normed);

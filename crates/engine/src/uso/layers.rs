@@ -3,7 +3,7 @@
 use candle_core::{Device, Result, Tensor};
 
 use super::builder::Builder;
-use super::fused::Projected;
+use super::fused::{Projected, gelu};
 use super::side_branches::SideBranches;
 use crate::matrix::Linear;
 
@@ -55,7 +55,7 @@ impl FeedForward {
     }
 
     pub(super) fn forward(&self, x: &Tensor, branches: &SideBranches) -> Result<Tensor> {
-        branches.forward(&self.contract, &branches.forward(&self.expand, x)?.gelu()?)
+        branches.forward(&self.contract, &gelu(branches.forward(&self.expand, x)?)?)
     }
 }
 

@@ -17,6 +17,7 @@ use super::t5::T5;
 use crate::Error;
 use crate::config::LoraConfig;
 use crate::files::missing;
+use crate::matrix::Activations;
 use crate::model::{Adapter, Model, Origin, PACKED_LORA, Part};
 use crate::placement::{self, Placement};
 use crate::preprocess::Normalisation;
@@ -80,7 +81,7 @@ impl Model {
     /// [`Error::Weights`] for a tensor that is missing or misshapen.
     pub fn flux_with(&self, changes: Changes, place: &Place, placement: &Placement) -> Result<Flux, Error> {
         let weights = self.weights(Part::Transformer)?;
-        let place = Place { keep: placement.keep, ..place.clone() };
+        let place = Place { keep: placement.keep, activations: Activations::Short, ..place.clone() };
         let source = Source { config: self.config().flux, weights: weights.clone(), changes, place };
         Flux::new(&source, placement).map_err(|error| weights.fault(&error))
     }

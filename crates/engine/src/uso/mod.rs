@@ -3,6 +3,7 @@
 pub mod autoencoder;
 mod blocks;
 mod builder;
+mod calls;
 pub mod clip;
 mod encode;
 mod engine;
@@ -34,6 +35,7 @@ use std::time::Instant;
 
 use self::autoencoder::{Autoencoder, Maps};
 pub use self::builder::Place;
+pub use self::calls::Calls;
 use self::clip::Clip;
 use self::flux::Flux;
 use self::loaded_part::LoadedPart;

@@ -8,11 +8,12 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use super::blocks::{Blocks, Layer, Source};
 use super::builder::{self, Builder};
+use super::calls::MODULATIONS;
 use super::fused::{gated_add, modulated_norm};
 use super::layers::Probe;
 use super::side_branches::SideBranches;
 use crate::config::FluxConfig;
-use crate::matrix::{Linear, Tier};
+use crate::matrix::{Activations, Linear, Tier};
 use crate::placement::{Keep, Place};
 
 /// Rows of a table for a stream of a double block (shift, scale and gate of two parts), for a single block
@@ -52,7 +53,8 @@ impl Modulations {
             // Never rounded to a tier: a job reads them once.
             _ => Keep::AsStored,
         };
-        let place_of = builder::Place { keep, ..source.place.clone() };
+        let activations = Activations::Exact;
+        let place_of = builder::Place { keep, activations, ..source.place.clone() };
         let source = Source { changes: source.changes.only(&names), place: place_of, ..source.clone() };
         Ok(Self {
             time_in: embedder(2 * FREQUENCIES, "time_in")?,
@@ -87,6 +89,7 @@ impl Modulations {
         branches: &SideBranches,
         probe: Probe<'_>,
     ) -> Result<ModulationTables> {
+        MODULATIONS.add();
         let vectors = self.vectors(timesteps, guidance, pooled, branches, probe)?.silu()?;
         let steps = timesteps.len();
         let rows = Tensor::zeros((steps, self.rows, self.hidden), DType::F32, &self.device)?;

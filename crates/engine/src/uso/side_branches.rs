@@ -2,6 +2,7 @@
 //! stay as they are.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
@@ -31,7 +32,27 @@ impl SideBranches {
     /// # Errors
     /// If a shape does not fit or the device fails.
     pub fn forward(&self, layer: &Linear, x: &Tensor) -> Result<Tensor> {
-        layer.forward_with(x, self.0.get(layer.name()).map_or(&[], Vec::as_slice))
+        layer.forward_with(x, self.of(layer))
+    }
+
+    /// As [`SideBranches::forward`] for some of the layer's outputs.
+    ///
+    /// # Errors
+    /// As [`SideBranches::forward`].
+    pub(super) fn forward_rows(&self, layer: &Linear, x: &Tensor, rows: Range<usize>) -> Result<Tensor> {
+        layer.forward_rows(x, rows, self.of(layer))
+    }
+
+    /// As [`SideBranches::forward`] for an input whose columns are in several parts.
+    ///
+    /// # Errors
+    /// As [`SideBranches::forward`].
+    pub(super) fn forward_parts(&self, layer: &Linear, parts: &[Tensor]) -> Result<Tensor> {
+        layer.forward_parts(parts, self.of(layer))
+    }
+
+    fn of(&self, layer: &Linear) -> &[Branch] {
+        self.0.get(layer.name()).map_or(&[], Vec::as_slice)
     }
 
     /// The same branches on a device, without a copy if they are already there.

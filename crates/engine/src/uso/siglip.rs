@@ -1,12 +1,12 @@
 //! The SigLIP vision encoder, as far as USO reads it: three of its hidden states.
 
-use candle_core::{D, Device, Result, Tensor};
-use candle_nn::{
-    Activation, Conv2d, Conv2dConfig, LayerNorm, Linear, Module, VarBuilder, conv2d, layer_norm, linear,
-};
+use candle_core::{Device, Result, Tensor};
+use candle_nn::{Activation, Conv2d, Conv2dConfig, LayerNorm, Module, VarBuilder, conv2d, layer_norm};
 
-use super::fused::attention;
+use super::calls::STYLE_ENCODER;
+use super::fused::{activate, attend_between, layer_norm as normed};
 use crate::config::SiglipConfig;
+use crate::matrix::{Linear, Matrix};
 
 /// The three hidden states of a style image, each (1, tokens, width).
 pub struct HiddenStates {
@@ -63,6 +63,7 @@ impl Siglip {
     /// # Errors
     /// If there are not 3 * side * side pixels, or the device fails.
     pub fn encode(&self, pixels: &[f32]) -> Result<HiddenStates> {
+        STYLE_ENCODER.add();
         let (channels, side) = (self.config.num_channels, self.config.image_size);
         let pixels = Tensor::from_slice(pixels, (1, channels, side, side), &self.device)?
             .to_dtype(self.position_embedding.dtype())?;
@@ -97,6 +98,9 @@ impl Layer {
     fn new(config: &SiglipConfig, vb: VarBuilder) -> Result<Self> {
         let (width, expanded) = (config.hidden_size, config.intermediate_size);
         let norm = |name: &str| layer_norm(width, config.layer_norm_eps, vb.pp(name));
+        let linear = |input: usize, output: usize, vb: VarBuilder| {
+            Linear::new(Matrix::Dense(vb.get((output, input), "weight")?), Some(vb.get(output, "bias")?))
+        };
         let projection = |name: &str| linear(width, width, vb.pp("self_attn").pp(name));
         Ok(Self {
             norm1: norm("layer_norm1")?,
@@ -113,19 +117,18 @@ impl Layer {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let normed = self.norm1.forward(&x.contiguous()?)?;
+        let inner = normed(x, &self.norm1)?;
         let (batch, tokens, width) = x.dims3()?;
         let heads = |projected: Tensor| {
-            projected.reshape((batch, tokens, self.heads, width / self.heads))?.transpose(1, 2)?.contiguous()
+            projected.reshape((batch, tokens, self.heads, width / self.heads))?.transpose(1, 2)
         };
-        let attended = attention(
-            &heads(self.query.forward(&normed)?)?,
-            &heads(self.key.forward(&normed)?)?,
-            &heads(self.value.forward(&normed)?)?,
+        let attended = attend_between(
+            &heads(self.query.forward(&inner)?)?,
+            &heads(self.key.forward(&inner)?)?,
+            &heads(self.value.forward(&inner)?)?,
         )?;
-        let attended = attended.transpose(1, 2)?.flatten_from(D::Minus2)?;
         let x = (x + self.out.forward(&attended)?)?;
-        let expanded = self.expand.forward(&self.norm2.forward(&x)?)?;
-        x + self.contract.forward(&self.activation.forward(&expanded)?)?
+        let expanded = self.expand.forward(&normed(&x, &self.norm2)?)?;
+        x + self.contract.forward(&activate(expanded, self.activation)?)?
     }
 }

@@ -5,7 +5,9 @@ use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::blocks::{Blocks, Layer, Source};
 use super::builder::Builder;
+use super::fused::{attend_with_bias, gelu_times};
 use crate::config::T5Config;
+use crate::cpu::{are_here, tensors as here};
 use crate::matrix::Linear;
 use crate::placement;
 use crate::weights::Table;
@@ -66,10 +68,10 @@ impl T5 {
         self.norm.forward(&states)
     }
 
-    /// What is added to the scores of each head: (1, heads, tokens, tokens).
+    /// What is added to the scores of each head: (1, heads, keys, queries).
     fn position_bias(&self, tokens: usize) -> Result<Tensor> {
         let ranges: Vec<u32> = (0..tokens)
-            .flat_map(|query| (0..tokens).map(move |key| key as i64 - query as i64))
+            .flat_map(|key| (0..tokens).map(move |query| key as i64 - query as i64))
             .map(|distance| range_of(distance, &self.config))
             .collect();
         let ranges = Tensor::from_vec(ranges, tokens * tokens, &self.device)?;
@@ -152,20 +154,16 @@ impl Block {
     fn forward(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let x = (x + self.attend(&self.norm1.forward(x)?, bias)?)?;
         let normed = self.norm2.forward(&x)?;
-        let gated = (self.gate.forward(&normed)?.gelu()? * self.expand.forward(&normed)?)?;
+        let gated = gelu_times(self.gate.forward(&normed)?, &self.expand.forward(&normed)?)?;
         x + self.contract.forward(&gated)?
     }
 
     /// T5 does not scale its scores: that is part of its trained weights.
     fn attend(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let (batch, tokens, _) = x.dims3()?;
-        let heads = |projected: Tensor| {
-            projected.reshape((batch, tokens, self.heads, ()))?.transpose(1, 2)?.contiguous()
-        };
+        let heads = |projected: Tensor| projected.reshape((batch, tokens, self.heads, ()))?.transpose(1, 2);
         let (query, key) = (heads(self.query.forward(x)?)?, heads(self.key.forward(x)?)?);
-        let scores = query.matmul(&key.t()?)?.broadcast_add(bias)?;
-        let attended = candle_nn::ops::softmax_last_dim(&scores)?.matmul(&heads(self.value.forward(x)?)?)?;
-        self.out.forward(&attended.transpose(1, 2)?.flatten_from(D::Minus2)?)
+        self.out.forward(&attend_with_bias(&query, &key, &heads(self.value.forward(x)?)?, bias)?)
     }
 }
 
@@ -185,6 +183,9 @@ impl RmsNorm {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if are_here([x, &self.weight]) {
+            return here::rms_norm(x, &self.weight, self.epsilon as f32);
+        }
         let wide = x.to_dtype(DType::F32)?;
         let variance = wide.sqr()?.mean_keepdim(D::Minus1)?;
         let normed = wide.broadcast_div(&(variance + self.epsilon)?.sqrt()?)?;

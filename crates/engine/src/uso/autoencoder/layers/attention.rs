@@ -6,7 +6,7 @@ use candle_nn::VarBuilder;
 use super::super::chunks::{Halo, Map, Window};
 use super::convolution::Convolution;
 use super::norm::{GroupNorm, Norm};
-use crate::uso::fused::attention;
+use crate::uso::fused::attend_between;
 
 /// Attention with one head, and a residual connection.
 pub(super) struct Attention {
@@ -36,7 +36,7 @@ impl Attention {
             let band = window.band.clone();
             let query = tokens(&self.query.forward(window.map(|rows| norm.apply(rows))?)?)?;
             let (rows, channels, columns) = band.dims3()?;
-            let attended = attention(&query, &keys, &values)?.reshape((rows, columns, channels))?;
+            let attended = attend_between(&query, &keys, &values)?.reshape((rows, columns, channels))?;
             let attended = Window::alone(attended.transpose(1, 2)?.contiguous()?);
             band + self.projection.forward(attended)?
         })

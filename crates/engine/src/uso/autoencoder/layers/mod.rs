@@ -73,7 +73,7 @@ impl Loaded {
                 let norm = norm.fit(x.moments())?;
                 let mut output = x.empty();
                 for window in x.windows(Halo::Around) {
-                    output.push(&layer.forward(window?.map(|rows| norm.activate(rows))?)?)?;
+                    output.push(&layer.activated(window?, &norm, None)?)?;
                 }
                 Ok(output)
             }

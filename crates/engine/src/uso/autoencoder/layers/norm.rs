@@ -4,6 +4,8 @@ use candle_core::{Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
 use super::super::moments::{GROUPS, Moments, total};
+use crate::cpu::group::Frame;
+use crate::cpu::tensors as here;
 use crate::uso::fused::group_norm;
 
 /// Added to each group's variance.
@@ -59,5 +61,10 @@ impl Norm {
     /// Norm and SiLU.
     pub(super) fn activate(&self, rows: Tensor) -> Result<Tensor> {
         group_norm(rows, &self.factors, &self.offsets, true)
+    }
+
+    /// Norm and SiLU of rows in host memory, within a frame.
+    pub(super) fn activate_framed(&self, rows: &Tensor, frame: Frame) -> Result<Tensor> {
+        here::group_norm(rows, [&self.factors, &self.offsets], true, frame)
     }
 }

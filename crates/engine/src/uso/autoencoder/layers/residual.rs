@@ -40,8 +40,7 @@ impl Residual {
             if let Some(convolution) = &self.shortcut {
                 shortcut.push(&convolution.forward(Window::alone(window.band.clone()))?)?;
             }
-            let window = window.map(|rows| norm.activate(rows))?;
-            inner.push_measured(&self.convolutions[0].forward(window)?)?;
+            inner.push_measured(&self.convolutions[0].activated(window, &norm, None)?)?;
         }
         self.add(inner, shortcut)
     }
@@ -50,8 +49,8 @@ impl Residual {
         let norm = self.norms[1].fit(inner.moments())?;
         let mut output = inner.empty();
         for (window, shortcut) in inner.windows(Halo::Around).zip(shortcut.windows(Halo::None)) {
-            let window = window?.map(|rows| norm.activate(rows))?;
-            output.push_measured(&(self.convolutions[1].forward(window)? + shortcut?.band)?)?;
+            let shortcut = shortcut?.band;
+            output.push_measured(&self.convolutions[1].activated(window?, &norm, Some(&shortcut))?)?;
         }
         Ok(output)
     }
