@@ -1,6 +1,8 @@
 //! Convolutions of rows of a map, (rows, channels, columns), as sums of matrix products: one for each tap of the kernel,
 //! read from where the input lies, so that nothing is laid out several times.
 
+use std::ops::Range;
+
 use super::product::{Old, Shape, View, multiply};
 use super::tasks::{each_part, each_part_with};
 
@@ -33,11 +35,13 @@ pub(crate) struct Added<'a> {
 impl Taps {
     /// The convolution, (rows, output, columns), added to something.
     pub(crate) fn slide(&self, seen: Seen<'_>, rows: usize, columns: usize, added: Added<'_>) -> Vec<f32> {
-        let row = self.output * columns;
+        let (row, parts) = (self.output * columns, parts(rows, self.output));
+        let channels = self.output / parts;
         let mut out = vec![0f32; rows * row];
-        each_part(&mut out, row, self.cost(), |y, out| {
-            let added = Added { map: added.map.map(|map| &map[y * row..][..row]), ..added };
-            self.row(seen, y, columns, added, out);
+        each_part(&mut out, channels * columns, self.cost(), |i, out| {
+            let (y, first) = (i / parts, i % parts * channels);
+            let map = added.map.map(|map| &map[i * channels * columns..][..channels * columns]);
+            self.row(seen, y, columns, first..first + channels, Added { map, ..added }, out);
         });
         out
     }
@@ -52,13 +56,17 @@ impl Taps {
         added: Added<'_>,
     ) -> Vec<f32> {
         let (input, output) = (corners[0].input, corners[0].output);
-        let row = output * columns;
-        let mut out = vec![0f32; 4 * rows * row];
-        let room = || [vec![0f32; row], vec![0f32; row]];
-        each_part_with(&mut out, 2 * row, corners[0].cost(), room, |halves, y, out| {
+        let parts = parts(2 * rows, output);
+        let channels = output / parts;
+        let part = channels * columns;
+        let mut out = vec![0f32; 4 * rows * output * columns];
+        let room = || [vec![0f32; part], vec![0f32; part]];
+        each_part_with(&mut out, 2 * part, corners[0].cost(), room, |halves, i, out| {
+            let (y, first) = (i / parts, i % parts * channels);
             for (x, half) in halves.iter_mut().enumerate() {
                 let values = &seen.values[(y % 2) * input * seen.columns + x..];
-                corners[2 * (y % 2) + x].row(Seen { values, ..seen }, y / 2, columns, added, half);
+                let (seen, own) = (Seen { values, ..seen }, first..first + channels);
+                corners[2 * (y % 2) + x].row(seen, y / 2, columns, own, added, half);
             }
             let (pairs, _) = out.as_chunks_mut::<2>();
             for (pair, (even, odd)) in pairs.iter_mut().zip(halves[0].iter().zip(&halves[1])) {
@@ -73,17 +81,26 @@ impl Taps {
         self.input * self.taps.iter().map(Vec::len).sum::<usize>()
     }
 
-    /// One row of the result.
-    fn row(&self, seen: Seen<'_>, y: usize, columns: usize, added: Added<'_>, out: &mut [f32]) {
+    /// Some channels of one row of the result.
+    fn row(
+        &self,
+        seen: Seen<'_>,
+        y: usize,
+        columns: usize,
+        channels: Range<usize>,
+        added: Added<'_>,
+        out: &mut [f32],
+    ) {
+        let bias = &added.bias[channels.clone()];
         match added.map {
             Some(map) => {
-                let channels = out.chunks_exact_mut(columns).zip(map.chunks_exact(columns));
-                for ((out, map), bias) in channels.zip(added.bias) {
+                let both = out.chunks_exact_mut(columns).zip(map.chunks_exact(columns));
+                for ((out, map), bias) in both.zip(bias) {
                     out.iter_mut().zip(map).for_each(|(out, map)| *out = map + bias);
                 }
             }
             None => {
-                for (out, bias) in out.chunks_exact_mut(columns).zip(added.bias) {
+                for (out, bias) in out.chunks_exact_mut(columns).zip(bias) {
                     out.fill(*bias);
                 }
             }
@@ -93,12 +110,21 @@ impl Taps {
             for (dx, tap) in taps.iter().enumerate() {
                 let input =
                     Shape { rows: self.input, columns, row_step: seen.columns, column_step: seen.stride };
-                let tap = View::new(tap, Shape::dense(self.output, self.input));
-                let shape = Shape::dense(self.output, columns);
+                let tap = &tap[channels.start * self.input..];
+                let tap = View::new(tap, Shape::dense(channels.len(), self.input));
+                let shape = Shape::dense(channels.len(), columns);
                 multiply(tap, View::new(&row[dx..], input), out, shape, Old::Kept);
             }
         }
     }
+}
+
+/// Parts of the output channels that are tasks of their own, so that few rows occupy several threads.
+fn parts(rows: usize, output: usize) -> usize {
+    const TASKS: usize = 8;
+    const LEAST: usize = 64;
+    let most = TASKS.div_ceil(rows.max(1)).min(output / LEAST).max(1);
+    (1..=most).rev().find(|parts| output.is_multiple_of(*parts)).unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -111,7 +137,7 @@ mod tests {
     #[test]
     fn it_is_candles() {
         for (input, output, rows, columns, stride) in
-            [(3, 5, 4, 7, 1), (16, 3, 2, 65, 1), (4, 6, 5, 9, 2), (7, 70, 1, 1, 1)]
+            [(3, 5, 4, 7, 1), (16, 256, 2, 65, 1), (4, 6, 5, 9, 2), (7, 70, 1, 1, 1), (5, 192, 1, 9, 2)]
         {
             let size = |count: usize| (count - 1) * stride + 3;
             let (height, width) = (size(rows), size(columns));
