@@ -1,6 +1,6 @@
 //! Rows of data sets that ask for something else, that are retried for one reason, and that are found among many.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use reqwest::Response;
@@ -28,6 +28,16 @@ async fn replaced(answer: Response) -> (u64, Vec<(String, String)>) {
 
 fn cat(row: u64) -> Value {
     json!({ "key": format!("r{row}"), "prompt": "a cat", "steps": 2 })
+}
+
+/// The digests of a chunk's rows, by their keys.
+async fn digests(fixture: &Fixture, id: &str, chunk: u64) -> BTreeMap<String, String> {
+    let chunk = fixture.get(&format!("/v1/batches/{id}/chunks/{chunk}")).await.text().await.unwrap();
+    let row = |line: &str| {
+        let row: Value = serde_json::from_str(line).unwrap();
+        (row["key"].as_str().unwrap().to_owned(), row["digest"].as_str().unwrap().to_owned())
+    };
+    chunk.lines().map(row).collect()
 }
 
 async fn fail(fixture: &Fixture, code: &str) -> JobId {
@@ -61,9 +71,8 @@ async fn rows_are_replaced_unless_they_are_made() {
     let (count, mut again) = replaced(replace(&fixture, &id, 0, &all).await).await;
     again.sort();
     assert_eq!((count, again), (4, expected), "it is safe to repeat");
-    let chunk = fixture.get(&format!("/v1/batches/{id}/chunks/0")).await.text().await.unwrap();
-    let digests: BTreeSet<&str> = chunk.lines().filter_map(|line| line.split("digest").nth(1)).collect();
-    assert_eq!(digests.len(), 2, "foxes and cats: {chunk}");
+    let kinds: BTreeSet<String> = digests(&fixture, &id, 0).await.into_values().collect();
+    assert_eq!(kinds.len(), 2, "foxes and cats");
     fixture.complete(&running).await;
 
     // Those that wait and the failed one are made anew with the next start, and no other.
@@ -149,9 +158,8 @@ async fn a_manifest_replaces_rows_if_it_is_asked_to() {
     put(changed).await;
     let again: Value = read(true).await.json().await.unwrap();
     assert_eq!((&again["rows"], &again["bad_row_count"]), (&json!(2501), &json!(0)), "{again}");
-    let chunk = fixture.get(&format!("/v1/batches/{id}/chunks/2")).await.text().await.unwrap();
-    let line = |row: u64| chunk.lines().find(|line| line.contains(&format!("\"r{row}\""))).unwrap();
-    assert_ne!(line(other).split("key").next(), line(other - 1).split("key").next(), "another digest");
+    let digests = digests(&fixture, &id, 2).await;
+    assert_ne!(digests[&format!("r{other}")], digests[&format!("r{}", other - 1)]);
     tending.abort();
 }
 
