@@ -20,7 +20,7 @@ fn manifest(folder: &Path, prompt: impl Fn(u64) -> String) -> String {
 
 async fn batch(fleet: &Process, words: &[&str]) -> (bool, String) {
     let mut batch = Command::new(binary());
-    batch.args(["batch", "--json", "--api", fleet.address()]).args(words);
+    batch.args(["batch", "--json", "--api", &fleet.address()]).args(words);
     let done = batch.output().await.unwrap();
     let said = [done.stdout, done.stderr].concat();
     (done.status.success(), String::from_utf8_lossy(&said).into_owned())
