@@ -32,10 +32,14 @@ do
   -- A data set. `sealed`: rows that may be queued; `cursor`: the next of them in this pass; `high`: rows that were queued
   -- at least once; `archived`: outcomes in segments; `open_*`: of the shard that takes rows; `packed`: shards that are
   -- committed, with all before them; `described`: shards that the index tells of; `spent`: device time in milliseconds;
-  -- `held`: why no rows are queued; `waiting`: outcomes in no segment yet.
+  -- `held`: why no rows are queued; `waiting`: outcomes in no segment yet; `selective`: whether this pass queues marked rows
+  -- alone; `changes`: how often chunks were replaced; `discards`: how often rows were dropped; `retries`: the code with which rows have failed that are to be made
+  -- again, and are looked for; `indexed`: segments of which there is an index; `rejected`: pictures that measures rejected,
+  -- as JSON, in `counted` outcomes.
   answers.dataset = {
     'name', 'settings', 'rows', 'sealed', 'cursor', 'high', 'pass', 'segments', 'archived', 'open_first', 'open_rows',
     'open_bytes', 'shards', 'packed', 'described', 'spent', 'pictures', 'seconds', 'held', 'waiting',
+    'selective', 'changes', 'discards', 'retries', 'indexed', 'rejected', 'counted',
   }
   -- A shard: its segments, what is in it; `intent`: digest of what is about to be committed; `committed`: a text that
   -- describes what is.

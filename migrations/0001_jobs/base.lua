@@ -49,11 +49,13 @@ job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes
   <root>:datasets:<t>              hash: names of the data sets of <t>, each to its <b>
   <root>:chunks:<b>                list: chunks of rows in the object store, as callers tell of them
   <root>:bits:<b>                  text: two bits for each row: 0 has not ended, 1 succeeded, 2 failed, 3 other ends
+  <root>:marks:<b>                 text: a bit for each row that a pass over some rows queues; not there without one
   <root>:group:<b>:<group>         list: rows of a group that wait, and some that were taken otherwise
   <root>:groups:<b>                sorted set: groups with rows that wait, by their first row
   <root>:at_group:<b>              hash: workers to when they took their last row of which group
   <root>:outcomes:<b>              list: jobs of rows that have ended and are in no segment yet
   <root>:segments:<b>              list: segments of outcomes in the object store, each a packed list
+  <root>:index:<b>                 hash: buckets of rows, each to the name of its index of segments in the object store
   <root>:shards:<b>                hash: numbers of shards, each to a packed list of what is in it
   <root>:tasks:<b>                 hash: tasks of a data set that somebody does, each to a packed lease
   <root>:sweeps                    list: batches of which something is being done to every job
@@ -183,7 +185,8 @@ Packed values are MessagePack maps. Times are milliseconds since 1970.
   BATCH   tenant created metadata total queued running succeeded failed canceled expired paused stopped
           dataset (its name, for a data set)
   DATASET settings pictures seconds (the budget) rows sealed cursor high pass segments archived open_first open_rows
-          open_bytes shards packed described spent (as the answer `dataset` tells of them)
+          open_bytes shards packed described spent selective changes discards retries indexed rejected counted (as the answer
+          `dataset` tells of them) marked (whether rows are marked for a pass that has not begun)
 ]]
 
 -- What a packed text holds, or nil if it is broken. Names that this version does not know are kept.

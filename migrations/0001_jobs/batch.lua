@@ -26,6 +26,32 @@ do
     return 1
   end
 
+  -- ARGS: batch, code
+  -- Jobs of a batch that have failed with this code are made again. Of a data set that takes a while: the codes lie in
+  -- the object store. Gives whether there is such a batch.
+  local function retry_reason(keys, args)
+    local at, id, code = change.begin(keys[1]), args[1], input.present(args[2])
+    if not code then input.invalid('no code') end
+    local batch = change.batch_of(at, id)
+    if not batch then return 0 end
+    if batch.dataset then
+      rows.retry_code(at, id, code)
+    else
+      redis.call('RPUSH', at.root .. ':sweeps', pack({ id, 'retry', 0, redis.call('LLEN', at.root .. ':members:' .. id), code }))
+    end
+    batch.stopped = nil
+    change.commit(at)
+    return 1
+  end
+
+  -- Whether a job has failed, and with this code if one is given.
+  local function has_failed(record, code)
+    if record.state ~= 'failed' then return false end
+    if not code then return true end
+    local ok, failure = pcall(cjson.decode, record.error or '')
+    return ok and type(failure) == 'table' and failure.code == code
+  end
+
   -- Parked jobs go back before the others of their priority, in their old order.
   local function unpark(at, id, most)
     local left = most
@@ -51,27 +77,18 @@ do
   end
 
   -- Cancels or retries the next members; gives the new cursor.
-  local function sweep_members(at, operation, id, cursor, jobs, retention, new)
+  local function sweep_members(at, operation, id, cursor, jobs, retention, new, code)
     local most = operation == 'retry' and #new or LIMITS.SWEEP
     local last = math.min(jobs, cursor + most)
     for i, job in ipairs(redis.call('LRANGE', at.root .. ':members:' .. id, cursor, last - 1)) do
       local record = records.read(at.root, job)
       if record and operation == 'cancel' and record.state == 'queued' then
         ending.cancel_one(at, job, record, retention)
-      elseif record and operation == 'retry' and record.state == 'failed' then
+      elseif record and operation == 'retry' and has_failed(record, code) then
         ending.reissue(at, job, record, new[i])
       end
     end
     return last
-  end
-
-  -- The job of a row that has not ended: of this pass, or of one before.
-  local function job_of_row(at, batch, row, pass)
-    for of = pass, 0, -1 do
-      local job = rows.id(batch, row, of)
-      local record = records.read(at.root, job)
-      if record then return job, record end
-    end
   end
 
   -- Cancels the next rows that have not ended; gives the new cursor.
@@ -79,7 +96,7 @@ do
     local last, canceled = math.min(jobs, cursor + ROWS), 0
     local _, pass = rows.queued_so_far(at, id)
     for _, row in ipairs(cursor < last and rows.unended(at.root, id, cursor, last) or {}) do
-      local job, record = job_of_row(at, id, row, pass)
+      local job, record = rows.job_of_row(at.root, id, row, pass)
       if record and record.state == 'queued' then
         if canceled == LIMITS.SWEEP then return row end
         ending.cancel_one(at, job, record, retention)
@@ -97,14 +114,14 @@ do
     local text = redis.call('LINDEX', sweeps, 0)
     if not text then return 0 end
     local at = change.begin(root)
-    local id, operation, cursor, jobs = unpack(cmsgpack.unpack(text))
+    local id, operation, cursor, jobs, code = unpack(cmsgpack.unpack(text))
     local batch = change.batch_of(at, id)
     local done = not batch
     if batch and operation == 'resume' then
       done = batch.paused or unpark(at, id, LIMITS.SWEEP)
     elseif batch then
       cursor = batch.dataset and cancel_rows(at, id, cursor, jobs, retention)
-        or sweep_members(at, operation, id, cursor, jobs, retention, { unpack(args, 2) })
+        or sweep_members(at, operation, id, cursor, jobs, retention, { unpack(args, 2) }, code)
       if cursor >= jobs then
         done = operation == 'retry'
         -- What is left in the parked lists of a canceled batch are ghosts.
@@ -114,7 +131,7 @@ do
     if done then
       redis.call('LPOP', sweeps)
     else
-      redis.call('LSET', sweeps, 0, pack({ id, operation, cursor, jobs }))
+      redis.call('LSET', sweeps, 0, pack({ id, operation, cursor, jobs, code }))
     end
     change.commit(at, retention)
     return redis.call('LLEN', sweeps)
@@ -135,6 +152,7 @@ do
   end
 
   register('steer', steer, ALWAYS)
+  register('retry_reason', retry_reason, ALWAYS)
   register('sweep', sweep, ALWAYS)
   register('batch', batch_view, READ)
 end

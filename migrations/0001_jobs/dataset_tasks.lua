@@ -4,6 +4,8 @@
 do
   -- Data sets that one call looks at, and shards of one.
   local DATASETS, SHARDS = 20, 50
+  -- Segments that may be in no index while nothing else is to be done; whoever runs a data set knows it too.
+  local UNINDEXED = 16
 
   local function task_lease(at, id, task)
     local text = redis.call('HGET', datasets.tasks_key(at.root, id), task)
@@ -18,7 +20,9 @@ do
 
   -- Whether the task `run` has anything to do.
   local function needs_run(at, id, batch, dataset)
+    if dataset.retries and not batch.stopped then return true end
     if datasets.has_rows(batch, dataset) or redis.call('LLEN', rows.outcomes_key(at.root, id)) > 0 then return true end
+    if dataset.segments - (dataset.indexed or 0) >= UNINDEXED then return true end
     if datasets.in_flight(batch) > 0 then return false end
     if batch.paused and dataset.cursor < dataset.sealed and not batch.stopped then
       return dataset.described ~= dataset.packed
@@ -123,13 +127,15 @@ do
     if note == 3 then from = (batch.canceled or 0) > 0 and 'canceled' or 'expired' end
     counters.add(batch, from, -1)
     rows.set_note(at.root, id, row, 0)
+    rows.unmark(at.root, id, row)
   end
 
   -- Whether a row is to be queued: nobody else has queued it, and it has not ended well.
   local function is_wanted(at, id, dataset, row)
     local note = rows.note(at.root, id, row)
     if note == 1 then return false end
-    return note ~= 0 or row >= dataset.high
+    if row >= dataset.high then return true end
+    return note ~= 0 and (not dataset.selective or rows.is_marked(at.root, id, row))
   end
 
   local WIDTH = 9
@@ -168,6 +174,11 @@ do
       if class then counters.add(fresh, class, 1) end
     end
     dataset.cursor = free < asked and input.number(args[6 + free * WIDTH], 'row') or math.min(to, dataset.sealed)
+    if dataset.selective and dataset.cursor >= dataset.high then
+      dataset.selective = nil
+      -- Rows that were marked meanwhile are queued in the next pass.
+      if not dataset.marked then redis.call('DEL', rows.marks_key(at.root, id)) end
+    end
     dataset.high = math.max(dataset.high, dataset.cursor)
     -- New rows are among the total already.
     batch.total = dataset.sealed
@@ -177,7 +188,45 @@ do
     return { 'queued', dataset.cursor }
   end
 
-  -- ARGS: batch, token, outcomes, segment, fence, accepted, bytes, device_ms, lowest row, highest row, 1 to close the shard
+  -- ARGS: batch, token, rows...
+  -- Marks those of them that have failed. Gives whether the caller has the task.
+  local function mark_rows(keys, args)
+    local at, id = change.begin(keys[1]), args[1]
+    if not holds_task(at, id, 'run', args[2]) then return 0 end
+    for i = 3, #args do
+      local row = input.number(args[i], 'row')
+      if rows.note(at.root, id, row) == 2 then rows.mark(at.root, id, row) end
+    end
+    return 1
+  end
+
+  -- ARGS: batch, token, code, segments
+  -- The rows that have failed with this code are marked, as so many segments tell. Begins a pass over them, unless more has
+  -- been asked for or there are more segments meanwhile. Gives whether it did.
+  local function retry_marked(keys, args)
+    local at, id = change.begin(keys[1]), args[1]
+    local dataset = datasets.read(at, id)
+    if not dataset or not holds_task(at, id, 'run', args[2]) then return 0 end
+    if dataset.retries ~= args[3] or dataset.segments ~= input.number(args[4], 'segments') then return 0 end
+    if datasets.may_pass(dataset) then
+      rows.begin_pass(at, id, true)
+      return 1
+    end
+    dataset.retries = nil
+    datasets.write(at, id, dataset)
+    return 0
+  end
+
+  -- Adds up the pictures that measures rejected: a name and a number each, from `first` on.
+  local function count_rejected(dataset, count, args, first)
+    dataset.counted, dataset.rejected = (dataset.counted or 0) + count, dataset.rejected or {}
+    for i = first, #args, 2 do
+      counters.add(dataset.rejected, args[i], input.number(args[i + 1], 'rejected'))
+    end
+  end
+
+  -- ARGS: batch, token, outcomes, segment, fence, accepted, bytes, device_ms, lowest row, highest row, 1 to close the
+  -- shard, then, of callers that count them, 1 and for each measure that rejected pictures its name and how many
   -- The first outcomes are in this segment now; with none, only the shard is closed. Gives whether that was taken.
   local function note_archived(keys, args)
     local at, id, count = change.begin(keys[1]), args[1], input.number(args[3], 'outcomes')
@@ -199,6 +248,7 @@ do
       dataset.open_rows = dataset.open_rows + accepted
       dataset.open_bytes = dataset.open_bytes + input.number(args[7], 'bytes')
       dataset.spent = dataset.spent + input.number(args[8], 'device_ms')
+      if args[12] == '1' then count_rejected(dataset, count, args, 13) end
     end
     if args[11] == '1' and dataset.open_rows > 0 then
       datasets.write_shard(at.root, id, dataset.shards, {
@@ -208,6 +258,20 @@ do
       dataset.open_rows, dataset.open_bytes = 0, 0
     end
     datasets.write(at, id, dataset)
+    return 1
+  end
+
+  -- ARGS: batch, token, segments before, segments after, then for each bucket of rows with a new index its number and the
+  -- index's name
+  -- There is an index of so many segments. Gives whether that was taken.
+  local function note_indexed(keys, args)
+    local at, id = change.begin(keys[1]), args[1]
+    local dataset, after = datasets.read(at, id), input.number(args[4], 'after')
+    if not dataset or not holds_task(at, id, 'run', args[2]) then return 0 end
+    if (dataset.indexed or 0) ~= input.number(args[3], 'before') or after > dataset.segments then return 0 end
+    dataset.indexed = after
+    datasets.write(at, id, dataset)
+    for i = 5, #args, 2 do redis.call('HSET', datasets.index_key(at.root, id), args[i], args[i + 1]) end
     return 1
   end
 
@@ -271,7 +335,10 @@ do
   register('dataset_renew', renew_task, ALWAYS)
   register('dataset_release', release_task, ALWAYS)
   register('dataset_feed', feed_rows, NEW_WORK)
+  register('dataset_mark', mark_rows, ALWAYS)
+  register('dataset_retry', retry_marked, ALWAYS)
   register('dataset_archived', note_archived, ALWAYS)
+  register('dataset_indexed', note_indexed, ALWAYS)
   register('dataset_pack_intent', pack_intent, ALWAYS)
   register('dataset_pack_commit', pack_commit, ALWAYS)
   register('dataset_pack_done', pack_done, ALWAYS)

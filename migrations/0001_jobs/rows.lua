@@ -44,6 +44,27 @@ do
     rows.set_note(at.root, record.batch, record.row, NOTES[record.state])
   end
 
+  -- A bit for each row: whether it is among those that a pass over some rows queues.
+  function rows.marks_key(root, batch) return root .. ':marks:' .. batch end
+
+  function rows.is_marked(root, batch, row) return redis.call('GETBIT', rows.marks_key(root, batch), row) == 1 end
+
+  function rows.mark(root, batch, row) redis.call('SETBIT', rows.marks_key(root, batch), row, 1) end
+
+  -- Without marks this makes no key.
+  function rows.unmark(root, batch, row)
+    if rows.is_marked(root, batch, row) then redis.call('SETBIT', rows.marks_key(root, batch), row, 0) end
+  end
+
+  -- The job of a row that has not ended: of this pass, or of one before; and its record.
+  function rows.job_of_row(root, batch, row, pass)
+    for of = pass, 0, -1 do
+      local job = rows.id(batch, row, of)
+      local record = records.read(root, job)
+      if record then return job, record end
+    end
+  end
+
   -- Rows within `from` to `to` (not included) that have not ended.
   function rows.unended(root, batch, from, to)
     local found, first = {}, math.floor(from / 4)

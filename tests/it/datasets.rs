@@ -7,7 +7,7 @@ mod maker;
 
 use std::time::Duration;
 
-use uso_dataset::run;
+use uso_dataset::{layout, run};
 use uso_queue::{BatchOperation, State};
 
 use self::maker::{Maker, rows};
@@ -89,6 +89,33 @@ async fn a_packer_that_stood_still_changes_nothing() {
     assert!(maker.workers[0].ended().await, "the late packer did not end in order");
     assert_eq!(maker.files(&batch).await, made);
     maker.is_sound(&batch, 0..40).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_packer_whose_store_is_full_waits_and_goes_on() {
+    let mut maker = Maker::start().await;
+    maker.fleet.proxy.refuse(What::Parts, How::Status(507));
+    let batch = maker.create("full", 20, &rows(40, |_| false)).await;
+    maker.add_worker(ENGINE).await;
+    maker.fleet.proxy.refuses_again(1).await;
+    for how in [
+        How::Status(500),
+        How::Code(400, "EntityTooLarge"),
+        How::Code(507, "InsufficientStorage"),
+        How::Reset,
+    ] {
+        maker.fleet.proxy.refuse(What::Parts, how);
+        maker.fleet.proxy.refuses_again(1).await;
+    }
+    // Its other work goes on meanwhile.
+    maker.until_settled(&batch, 40).await;
+    let view = maker.queue.dataset(&batch).await.unwrap().unwrap();
+    assert_eq!((view.archived + view.waiting, view.packed), (40, 0));
+    maker.fleet.proxy.relent();
+    maker.until_made(&batch).await;
+    maker.is_sound(&batch, 0..40).await;
+    let left = maker.fleet.store.unfinished_uploads(&layout::dataset(&batch)).await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

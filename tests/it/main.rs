@@ -20,3 +20,4 @@ mod stalls;
 mod store_proxy;
 mod up;
 mod upgrade;
+mod upgraded_dataset;

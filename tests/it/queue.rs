@@ -118,7 +118,7 @@ fn spec(fields: Value) -> JobSpec {
 }
 
 fn failure(message: &str, retryable: bool) -> Failure {
-    Failure { code: "broke".into(), message: message.into(), retryable, device_ms: None }
+    Failure { code: "broke".into(), message: message.into(), retryable, ..Failure::default() }
 }
 
 /// The words of the line that begins with a word.

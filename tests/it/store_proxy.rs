@@ -21,6 +21,8 @@ pub(crate) enum What {
     Everything,
     /// Those that let an upload in parts appear.
     Completions,
+    /// Those that write a part of an upload.
+    Parts,
     /// All in the bucket of this name.
     Bucket(&'static str),
     /// Those that write an object whose key ends like this.
@@ -32,6 +34,10 @@ pub(crate) enum What {
 pub(crate) enum How {
     /// It answers with this status.
     Status(u16),
+    /// It answers with this status and this code of S3.
+    Code(u16, &'static str),
+    /// It closes the connection in the middle of them.
+    Reset,
     /// It takes them and says nothing.
     Silence,
     /// The first is under way until it is let go; the others are passed on.
@@ -148,6 +154,19 @@ async fn pass_on(client: TcpStream, target: SocketAddr, rule: &Rule) -> std::io:
             let answer = format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             writer.write_all(answer.as_bytes()).await
         }
+        Some(How::Code(status, code)) => {
+            tokio::io::copy(&mut (&mut reader).take(request.length), &mut tokio::io::sink()).await?;
+            let body = format!("<Error><Code>{code}</Code><Message>no</Message></Error>");
+            let head = format!(
+                "HTTP/1.1 {status} No\r\nContent-Type: application/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            writer.write_all((head + &body).as_bytes()).await
+        }
+        Some(How::Reset) => {
+            tokio::io::copy(&mut (&mut reader).take(request.length / 2), &mut tokio::io::sink()).await?;
+            Ok(())
+        }
         Some(How::Silence) => {
             tokio::io::copy(&mut reader, &mut tokio::io::sink()).await?;
             Ok(())
@@ -215,6 +234,7 @@ impl Request {
             What::Completions => {
                 self.method == "POST" && self.path.to_ascii_lowercase().contains("uploadid=")
             }
+            What::Parts => self.method == "PUT" && self.path.to_ascii_lowercase().contains("partnumber="),
             What::Bucket(name) => self.path.trim_start_matches('/').split(['/', '?']).next() == Some(name),
         }
     }

@@ -11,6 +11,7 @@ mod named_lora;
 mod queue;
 mod redis;
 mod s3;
+mod sampling;
 mod size;
 mod work;
 
@@ -24,7 +25,7 @@ use uso_engine::PositionShift;
 pub(crate) use access::{AccessArgs, buckets};
 pub(crate) use batch::*;
 pub(crate) use engine::{Engine, EngineArgs, ModelArgs};
-pub(crate) use evaluate::{EvaluateArgs, ScorersFrom, SuitePictureArgs};
+pub(crate) use evaluate::{EvaluateArgs, ScorersFrom};
 pub(crate) use file_format::FormatArgs;
 pub(crate) use keys::{CreateKeyArgs, KeysArgs, KeysCommand};
 pub(crate) use model::{FetchArgs, HUGGING_FACE, InspectArgs, ModelCommand, PackArgs, PlanArgs};
@@ -32,6 +33,7 @@ pub(crate) use named_lora::NamedLora;
 pub(crate) use queue::*;
 pub(crate) use redis::{RedisArgs, RedisOptions};
 pub(crate) use s3::S3Args;
+pub(crate) use sampling::SamplingArgs;
 pub(crate) use work::{PaceArgs, WorkArgs};
 
 /// Generates pictures of any subject in any scene and style: USO on FLUX, run by a fleet of queue workers.
@@ -152,24 +154,11 @@ pub(crate) struct PictureArgs {
     /// Style reference: a picture whose style to use; may be repeated.
     #[arg(long, value_name = "FILE")]
     pub(crate) style: Vec<String>,
-    /// Width in pixels, 16 to 2048, rounded down to a multiple of 16.
-    #[arg(long)]
-    pub(crate) width: Option<u32>,
-    /// Height in pixels, 16 to 2048, rounded down to a multiple of 16.
-    #[arg(long)]
-    pub(crate) height: Option<u32>,
-    /// Sampling steps, 1 to 100.
-    #[arg(long)]
-    pub(crate) steps: Option<u32>,
-    /// Guidance strength, 1 to 10.
-    #[arg(long)]
-    pub(crate) guidance: Option<f64>,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
     /// Seed of the initial noise. Default: a random one.
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    /// Longest side of the content reference in pixels, 16 to 2048.
-    #[arg(long)]
-    pub(crate) content_size: Option<u32>,
     /// Use the proportions of the content reference instead of width and height.
     #[arg(long)]
     pub(crate) keep_size: bool,

@@ -13,7 +13,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use uso_store::PictureKind;
 
-pub(crate) use self::batches::{RowId, Sent};
+pub(crate) use self::batches::{Replaced, RowId, Sent};
 pub(crate) use self::refused::{BadLine, Refused};
 use crate::patience::{Failure, Patience};
 

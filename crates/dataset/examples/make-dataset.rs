@@ -11,7 +11,7 @@ use std::path::Path;
 use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::json;
 use uso_dataset::shards::{
-    About, ExportLayout, Licence, Row, Scores, Shard, ShardWriter, describe, export, prepare,
+    About, ExportLayout, Hashes, Licence, Row, Scores, Shard, ShardWriter, describe, export, prepare,
 };
 use uso_dataset::{Outcome, Split, layout};
 use uso_local::{FolderConfig, FolderServer, S3Keys};
@@ -50,7 +50,7 @@ async fn main() -> Done<()> {
     }
     let licences = vec![Licence { name: "FLUX.1-dev".into(), licence: None }];
     let about = About { name: "cups".into(), licences, split, ..About::default() };
-    describe(&store, &batch, &(0..shards).collect::<BTreeSet<_>>(), &about).await?;
+    describe(&store, &batch, &(0..shards).collect::<BTreeSet<_>>(), &about, &mut Hashes::default()).await?;
 
     let folder = Path::new(&folder);
     download(&store, &layout::dataset(&batch), &folder.join("shards")).await?;

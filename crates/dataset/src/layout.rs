@@ -14,6 +14,17 @@ pub fn segment(batch: &BatchId, segment: u64, fence: u64) -> String {
     format!("{}segments/{segment:06}-{fence}.jsonl", working(batch))
 }
 
+/// In which segments the outcomes of a bucket of rows are. The name is another one each time, so that a process that lost
+/// its task overwrites nothing.
+pub fn row_index(batch: &BatchId, bucket: u64, name: &str) -> String {
+    format!("{}{bucket:06}-{name}.json", row_indexes(batch))
+}
+
+/// Prefix of all [`row_index`]es.
+pub fn row_indexes(batch: &BatchId) -> String {
+    format!("{}index/", working(batch))
+}
+
 /// Prefix of what the fleet needs to make the data set.
 pub fn working(batch: &BatchId) -> String {
     format!("batches/{batch}/")

@@ -51,7 +51,7 @@ mod tests {
         assert!(waits.iter().all(|wait| *wait <= Duration::from_secs(8)));
         for quarter in 0..4 {
             let within = Duration::from_secs(2 * quarter)..Duration::from_secs(2 * quarter + 2);
-            let count = waits.iter().filter(|wait| within.contains(wait)).count();
+            let count = waits.iter().filter(|wait| within.contains(*wait)).count();
             assert!((50..150).contains(&count), "{count} of 400 in {within:?}");
         }
     }

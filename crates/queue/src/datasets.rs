@@ -2,8 +2,13 @@
 
 mod dataset;
 mod feed;
+mod notes;
+mod replace;
 mod task;
+mod view;
 
-pub use dataset::{Budget, DatasetCreated, DatasetView, NewDataset, SegmentView, ShardView};
+pub use dataset::{DatasetCreated, NewDataset};
 pub use feed::{Fed, MAX_FED, RowSubmission, Wait};
-pub use task::{Archived, DatasetTask, Intent, TaskKind, TaskState, TaskWish};
+pub use replace::{Kept, Replaced};
+pub use task::{Archived, DatasetTask, Intent, MAX_MARKED, TaskKind, TaskState, TaskWish};
+pub use view::{Budget, DatasetView, SegmentView, ShardView};

@@ -50,4 +50,4 @@ pub use stats::{Depth, Scope, Stats};
 pub use submit::{Submission, Submitted};
 pub use tail::EventTail;
 pub use window::{Window, WindowView};
-pub use workers::{WorkerId, WorkerLora, WorkerReport, WorkerState};
+pub use workers::{MAX_STEP_PACES, StepPace, WorkerId, WorkerLora, WorkerReport, WorkerState};

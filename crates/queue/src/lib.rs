@@ -28,8 +28,8 @@ pub use access::{
 pub use backoff::Backoff;
 pub use config::Config;
 pub use datasets::{
-    Archived, Budget, DatasetCreated, DatasetTask, DatasetView, Fed, Intent, MAX_FED, NewDataset,
-    RowSubmission, SegmentView, ShardView, TaskKind, TaskState, TaskWish, Wait,
+    Archived, Budget, DatasetCreated, DatasetTask, DatasetView, Fed, Intent, Kept, MAX_FED, MAX_MARKED,
+    NewDataset, Replaced, RowSubmission, SegmentView, ShardView, TaskKind, TaskState, TaskWish, Wait,
 };
 pub use error::Error;
 pub use id::{BatchId, JobId, NotAnId, RowId};
@@ -38,10 +38,11 @@ pub use jobs::{
     Class, DEFAULT_QUALITY, DeadLetter, Defaults, Depth, EarlierJob, EarlyGate, EventId, EventKind,
     EventTail, Failure, Fault, FieldError, Format, GUIDANCE, Gate, History, JobEvent, JobPage, JobSpec,
     JobView, Keeper, LORA_WEIGHT, Lease, LetterId, ListCursor, ListFilter, Lora, MAX_CHECKPOINT, MAX_LORAS,
-    MAX_METADATA, MAX_PREVIEW, MAX_PROMPT, MAX_SEED, MAX_STYLES, MAX_URL, Measure, NewBatch, Output,
-    PromptTokens, QUALITY, QueuePosition, Reaped, Receipt, Removed, Renewer, Retried, SIDE, STEP_CACHE,
-    STEPS, Scope, Scorer, Scores, Source, State, Stats, Submission, Submitted, TRIES, Thresholds, TokenCount,
-    Try, UsedLora, Window, WindowView, WorkerId, WorkerLora, WorkerReport, WorkerState, smallest_margin,
+    MAX_METADATA, MAX_PREVIEW, MAX_PROMPT, MAX_SEED, MAX_STEP_PACES, MAX_STYLES, MAX_URL, Measure, NewBatch,
+    Output, PromptTokens, QUALITY, QueuePosition, Reaped, Receipt, Removed, Renewer, Retried, SIDE,
+    STEP_CACHE, STEPS, Scope, Scorer, Scores, Source, State, Stats, StepPace, Submission, Submitted, TRIES,
+    Thresholds, TokenCount, Try, UsedLora, Window, WindowView, WorkerId, WorkerLora, WorkerReport,
+    WorkerState, smallest_margin,
 };
 pub use limits::{EVENTS_KEPT, IDLE_FOR, KEY_LIFE, MAX_SESSIONS};
 pub use queue::Queue;

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use uso_queue::Class;
 use uso_store::Store;
 
+use crate::step_paces::StepPaces;
 use crate::store_watch::StoreWatch;
 use crate::{DeviceThread, Metrics, Scoring};
 
@@ -73,6 +74,7 @@ pub(crate) struct Context {
     pub(crate) attempts: u32,
     pub(crate) settings: Settings,
     pub(crate) pace: Pace,
+    pub(crate) step_paces: StepPaces,
     /// Cancelled when nothing is waited for any more: the process is about to end.
     pub(crate) leave: CancellationToken,
 }

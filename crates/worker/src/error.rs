@@ -1,4 +1,7 @@
+use std::collections::BTreeMap;
+
 use uso_engine::Error as EngineError;
+use uso_queue::Measure;
 use uso_store::Error as StoreError;
 
 /// Everything that can go wrong on the way from a lease to its picture.
@@ -27,8 +30,13 @@ pub enum Error {
     #[error("gate: this worker has no scorer {0:?}")]
     NoScorer(&'static str),
     /// No picture reached the thresholds of the job's gate; says what each scored.
-    #[error("{0}")]
-    BelowThreshold(String),
+    #[error("{scores}")]
+    BelowThreshold {
+        /// What each picture scored.
+        scores: String,
+        /// How many pictures did not reach each measure's threshold.
+        rejected: BTreeMap<Measure, u64>,
+    },
     /// The engine refused the request, or failed.
     #[error(transparent)]
     Engine(#[from] EngineError),

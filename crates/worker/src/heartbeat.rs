@@ -38,6 +38,7 @@ pub(crate) fn report(context: &Context, held: &[ActiveJob]) -> WorkerReport {
         scorers: context.scoring().map(|scoring| scoring.scorers().to_vec()).unwrap_or_default(),
         free_memory: free,
         step_ms: context.device.clock().step().map(|step| step.as_secs_f64() * 1e3),
+        step_paces: context.step_paces.all(),
         job_steps: context.pace.mean().map(|(steps, _)| steps),
         beside_ms: context.pace.mean().map(|(_, beside)| beside * 1e3),
         loading: None,

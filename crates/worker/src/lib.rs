@@ -19,6 +19,7 @@ mod metrics;
 pub mod parameters;
 mod scoring;
 mod stages;
+mod step_paces;
 mod store_watch;
 mod tokens;
 mod transfers;

@@ -35,7 +35,12 @@ impl Verdict {
 
 pub(crate) fn verdict(error: &Error) -> Verdict {
     let fail = |code: &str, retryable| {
-        Verdict::Fail(Failure { code: code.into(), message: error.to_string(), retryable, device_ms: None })
+        Verdict::Fail(Failure {
+            code: code.into(),
+            message: error.to_string(),
+            retryable,
+            ..Failure::default()
+        })
     };
     match error {
         Error::Fetch { source, .. } => fail(reference_code(source), source.retryable()),
@@ -43,7 +48,10 @@ pub(crate) fn verdict(error: &Error) -> Verdict {
         Error::NoLora(_) => fail("lora_missing", true),
         Error::NoScorer(_) => fail("scorer_missing", true),
         // The same seeds would give the same pictures.
-        Error::BelowThreshold(_) => fail("below_threshold", false),
+        Error::BelowThreshold { rejected, .. } => match fail("below_threshold", false) {
+            Verdict::Fail(failure) => Verdict::Fail(Failure { rejected: rejected.clone(), ..failure }),
+            other => other,
+        },
         Error::Flat => fail("flat_picture", true),
         Error::Panicked(_) => fail("engine_panicked", true),
         Error::DeviceLost(_) => match fail("device_lost", true) {

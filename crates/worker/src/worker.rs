@@ -16,6 +16,7 @@ use crate::datasets::work_on_datasets;
 use crate::hand_back::{HandBack, Reason};
 use crate::listener::{Listen, WakeUpListener};
 use crate::stages::Ended;
+use crate::step_paces::StepPaces;
 use crate::store_watch::StoreWatch;
 use crate::{DeviceThread, Error, Metrics, Scoring, drain, heartbeat, job};
 
@@ -55,9 +56,18 @@ impl Worker {
     ) -> Self {
         let attempts = queue.config().attempts;
         let leave = CancellationToken::new();
-        let (pace, store_watch) = (Pace::default(), StoreWatch::default());
-        let context =
-            Arc::new(Context { store, store_watch, device, metrics, attempts, settings, pace, leave });
+        let (pace, step_paces, store_watch) = (Pace::default(), StepPaces::default(), StoreWatch::default());
+        let context = Arc::new(Context {
+            store,
+            store_watch,
+            device,
+            metrics,
+            attempts,
+            settings,
+            pace,
+            step_paces,
+            leave,
+        });
         let (id, active) = (WorkerId::new(), Arc::default());
         let renewer = Renewer::start(&queue);
         Self { queue, renewer, context, id, active, numbers: AtomicU64::new(0) }

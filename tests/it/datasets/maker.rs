@@ -185,7 +185,7 @@ impl Maker {
         let known = Known {
             shards: (0..shards.len() as u32).collect(),
             segments: keys.collect::<BTreeSet<_>>(),
-            uploads: BTreeSet::new(),
+            ..Known::default()
         };
         // What a lost process leaves beside them is swept some day; no file of a shard is among it.
         let orphans = find_orphans(store, batch, &known, Duration::ZERO).await.unwrap();

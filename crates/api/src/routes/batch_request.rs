@@ -25,7 +25,7 @@ pub(super) fn schema(schemas: &mut SchemaGenerator) -> Value {
         "oneOf": [{ "required": ["jobs"] }, { "required": ["dataset"] }],
         "dependentRequired": {
             "budget": ["dataset"], "manifest": ["dataset"],
-            "kind": ["manifest"], "on_bad": ["manifest"], "unknown": ["manifest"],
+            "kind": ["manifest"], "on_bad": ["manifest"], "unknown": ["manifest"], "replace": ["manifest"],
         },
     });
     if let Some(properties) = schema["properties"].as_object_mut() {

@@ -1,5 +1,6 @@
 //! `POST /v1/batches`, `GET /v1/batches/{id}` and what is under it: many jobs as one.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -22,6 +23,7 @@ use crate::openapi::operation::Operation;
 use crate::openapi::parts::{self, LOCATION, RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::path::Path;
 use crate::problem::Problem;
+use crate::query::Params;
 use crate::shared::Shared;
 
 /// What can be done to a batch.
@@ -154,16 +156,42 @@ pub(crate) async fn resume(
 }
 
 pub(crate) fn retry_failed_operation() -> Operation {
+    let reason = json!({ "type": "string", "pattern": "^[a-z0-9_]{1,64}$" });
     on_its_jobs("retryFailedJobs", "Retry the failed jobs of a batch")
+        .says("With a `reason`, rows of a data set are looked for first: `retrying` tells of that.")
+        .parameter(parts::in_query("reason", "Only those whose `error` has this `code`.", reason))
 }
 
-/// Retries the failed jobs of a batch.
+/// The code of a failure.
+struct Reason(String);
+
+impl FromStr for Reason {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let is_of_code = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let is_code = (1..=64).contains(&text.len()) && text.bytes().all(is_of_code);
+        is_code.then(|| Self(text.to_owned())).ok_or(())
+    }
+}
+
+/// Retries the failed jobs of a batch, or those that have failed for one reason.
 pub(crate) async fn retry_failed(
     shared: State<Arc<Shared>>,
     caller: Caller,
     id: Path<String>,
+    mut params: Params,
 ) -> Result<Response, Problem> {
-    control(shared, caller, id, BatchOperation::RetryFailed).await
+    let reason: Option<Reason> = params.given("reason", "must be the code of a failure");
+    params.finish()?;
+    let Some(Reason(code)) = reason else {
+        return control(shared, caller, id, BatchOperation::RetryFailed).await;
+    };
+    let (State(shared), Path(id)) = (shared, id);
+    let view = find(&shared, &caller, &id).await?;
+    shared.queue.retry_failed_with(&view.id, &code).await?;
+    let view = find(&shared, &caller, &id).await?;
+    Ok((StatusCode::ACCEPTED, Json(describe(&shared, view).await?)).into_response())
 }
 
 /// Does something to all jobs of a batch; repeating it changes nothing.

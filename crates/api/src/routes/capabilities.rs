@@ -13,6 +13,7 @@ use serde::Serialize;
 use uso_queue::{
     Class, DEFAULT_QUALITY, Defaults, Durability, Format, GUIDANCE, KeyScope, LORA_WEIGHT, MAX_LORAS,
     MAX_METADATA, MAX_PROMPT, MAX_STYLES, QUALITY, SIDE, STEP_CACHE, STEPS, Scorer, State as JobState, TRIES,
+    Window,
 };
 use uso_store::{PictureKind, WebReferences};
 
@@ -58,8 +59,30 @@ struct Capabilities {
     loras: BTreeSet<String>,
     /// Scorers that jobs may ask for: each is at a running worker.
     scorers: BTreeSet<Scorer>,
+    /// When jobs of the class `bulk` run; null at all times.
+    bulk_window: Option<BulkWindow>,
     /// Examples to begin with.
     examples: Vec<Example>,
+}
+
+/// A part of each day, by the clocks of a place.
+#[derive(Serialize, JsonSchema)]
+struct BulkWindow {
+    /// From this time on, for example `22:00:00`.
+    opens: String,
+    /// Until this time; on the next day, if it is before the opening.
+    closes: String,
+    /// The place's name in the IANA database.
+    zone: String,
+    /// Whether they run outside too, as long as no interactive work waits.
+    fill: bool,
+}
+
+impl From<Window> for BulkWindow {
+    fn from(window: Window) -> Self {
+        let Window { opens, closes, zone, fill } = window;
+        Self { opens: opens.to_string(), closes: closes.to_string(), zone, fill }
+    }
 }
 
 /// Values of parameters that a request leaves out.
@@ -161,6 +184,7 @@ pub(crate) async fn show(State(shared): State<Arc<Shared>>, caller: Caller) -> R
         states: JobState::ALL,
         loras,
         scorers,
+        bulk_window: shared.queue.window().await?.map(|view| view.window.into()),
         examples: config.examples.sets.clone(),
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())

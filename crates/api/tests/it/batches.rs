@@ -82,7 +82,7 @@ async fn a_batch_is_paused_resumed_canceled_and_repeated() {
     let resumed: Value = post(&fixture, id, "resume").await.json().await.unwrap();
     assert_eq!(resumed["paused"], false);
     let failure =
-        Failure { code: "broke".into(), message: "it broke".into(), retryable: false, device_ms: None };
+        Failure { code: "broke".into(), message: "it broke".into(), retryable: false, ..Failure::default() };
     fixture.claim().await.fail(&failure).await.unwrap();
     let canceled: Value = post(&fixture, id, "cancel").await.json().await.unwrap();
     assert_eq!((&canceled["canceled"], &canceled["counts"]["canceled"]), (&json!(true), &json!(2)));
@@ -113,7 +113,7 @@ async fn the_stream_of_a_batch_ends_with_its_last_job() {
     // Another's events are not this client's business.
     fixture.submit("a dog").await;
     let failure =
-        Failure { code: "broke".into(), message: "it broke".into(), retryable: false, device_ms: None };
+        Failure { code: "broke".into(), message: "it broke".into(), retryable: false, ..Failure::default() };
     let (other, lease) = (fixture.claim().await, fixture.claim().await);
     other.fail(&failure).await.unwrap();
     lease.fail(&failure).await.unwrap();

@@ -53,7 +53,7 @@ async fn an_ended_job_is_repeated_as_a_new_one() {
     let path = format!("/v1/jobs/{id}/retry");
     problem(fixture.post(&path, &json!({})).await, 409, "not_finished").await;
     let failure =
-        Failure { code: "broke".into(), message: "it broke".into(), retryable: false, device_ms: None };
+        Failure { code: "broke".into(), message: "it broke".into(), retryable: false, ..Failure::default() };
     fixture.claim().await.fail(&failure).await.unwrap();
     let answer = fixture.post(&path, &json!({})).await;
     assert_eq!(answer.status(), 202);

@@ -10,7 +10,7 @@ use crate::fixture::{Fixture, problem, until};
 use crate::uploads::{png, upload};
 
 /// Does what workers do for data sets beside their jobs.
-fn tend(fixture: &Fixture) -> JoinHandle<()> {
+pub(crate) fn tend(fixture: &Fixture) -> JoinHandle<()> {
     let (queue, store, worker) = (fixture.queue.clone(), fixture.store.clone(), WorkerId::new());
     tokio::spawn(async move {
         loop {
@@ -30,7 +30,7 @@ fn tend(fixture: &Fixture) -> JoinHandle<()> {
     })
 }
 
-async fn next_job(fixture: &Fixture) -> Lease {
+pub(crate) async fn next_job(fixture: &Fixture) -> Lease {
     let worker = WorkerId::new();
     loop {
         if let Some(lease) = fixture.queue.claim_one(&worker).await.unwrap() {
@@ -81,7 +81,7 @@ async fn rows_are_queued_once_started_and_end_in_files() {
     fixture.complete(&second).await;
     let failed = next_job(&fixture).await;
     let failure =
-        Failure { code: "broke".into(), message: "it broke".into(), retryable: false, device_ms: None };
+        Failure { code: "broke".into(), message: "it broke".into(), retryable: false, ..Failure::default() };
     failed.fail(&failure).await.unwrap();
     let is_described = async || {
         let index = fixture.store.head(&format!("datasets/{id}/index.json")).await.unwrap();

@@ -83,7 +83,7 @@ async fn dead_letters_say_what_went_wrong_a_page_at_a_time() {
     for number in 0..3 {
         ids.insert(0, fixture.submit("a cat").await);
         let message = format!("fault {number}");
-        let failure = Failure { code: "broke".into(), message, retryable: true, device_ms: None };
+        let failure = Failure { code: "broke".into(), message, retryable: true, ..Failure::default() };
         for _ in 0..3 {
             fixture.claim().await.fail(&failure).await.unwrap();
         }

@@ -125,8 +125,12 @@ async fn there_is_no_result_before_the_end_and_none_of_a_failed_job() {
 
     let lease = fixture.claim().await;
     let message = "content: there is no object s3://uso/a.png".to_owned();
-    let failure =
-        uso_queue::Failure { code: "reference_missing".into(), message, retryable: false, device_ms: None };
+    let failure = uso_queue::Failure {
+        code: "reference_missing".into(),
+        message,
+        retryable: false,
+        ..uso_queue::Failure::default()
+    };
     lease.fail(&failure).await.unwrap();
     let body = problem(fixture.get(&path).await, 409, "no_result").await;
     assert_eq!(body["retryable"], false);

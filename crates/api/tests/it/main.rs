@@ -7,6 +7,7 @@ mod batches;
 mod connections;
 mod control;
 mod cors;
+mod dataset_changes;
 mod dataset_runs;
 mod datasets;
 mod estimate;

@@ -130,7 +130,7 @@ async fn an_end_without_a_picture_is_told_in_words_that_clients_know() {
     }
     let failed = predict(&fixture, &json!({})).await["id"].as_str().unwrap().to_owned();
     let failure =
-        Failure { code: "broke".into(), message: "it broke".into(), retryable: false, device_ms: None };
+        Failure { code: "broke".into(), message: "it broke".into(), retryable: false, ..Failure::default() };
     fixture.claim().await.fail(&failure).await.unwrap();
     let view: Value = fixture.get(&format!("/v1/predictions/{failed}")).await.json().await.unwrap();
     assert_eq!((&view["status"], &view["error"]), (&json!("failed"), &json!("it broke")));

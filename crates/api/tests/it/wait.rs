@@ -31,8 +31,12 @@ async fn a_job_that_ends_in_time_is_the_answer() {
     let fixture = Fixture::start().await;
     let works = async {
         fixture.complete(&claim(&fixture).await).await;
-        let failure =
-            Failure { code: "broke".into(), message: "it broke".into(), retryable: false, device_ms: None };
+        let failure = Failure {
+            code: "broke".into(),
+            message: "it broke".into(),
+            retryable: false,
+            ..Failure::default()
+        };
         claim(&fixture).await.fail(&failure).await.unwrap();
     };
     let waits = async {

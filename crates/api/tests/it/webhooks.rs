@@ -205,7 +205,7 @@ async fn only_what_is_asked_for_is_told() {
     fixture.complete(&fixture.claim().await).await;
     let id = fixture.submit("a dog").await;
     let failure =
-        Failure { code: "broke".into(), message: "it broke".into(), retryable: false, device_ms: None };
+        Failure { code: "broke".into(), message: "it broke".into(), retryable: false, ..Failure::default() };
     fixture.claim().await.fail(&failure).await.unwrap();
     let messages = endpoint.messages(1).await;
     assert_eq!(messages.len(), 1);

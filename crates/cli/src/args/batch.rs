@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use jiff::civil::Time;
 use jiff::{SignedDuration, Timestamp};
 
 use super::queue::{Limit, limit};
@@ -41,8 +42,8 @@ pub(crate) enum BatchCommand {
     Resume(WhichBatchArgs),
     /// Cancel all rows that have not ended.
     Cancel(WhichBatchArgs),
-    /// Make the pictures of all failed rows again.
-    RetryFailed(WhichBatchArgs),
+    /// Make the pictures of failed rows again.
+    RetryFailed(RetryFailedArgs),
     /// Show what a data set may cost, or change it.
     Budget(BudgetArgs),
     /// Read a data set back and compare it with its checksums; fails if anything is wrong.
@@ -107,9 +108,28 @@ pub(crate) struct CreateBatchArgs {
     /// Also plan for this many workers.
     #[arg(long, value_name = "N", requires = "plan")]
     pub(crate) workers: Option<u32>,
-    /// Replace rows that ask for something else than before. This is not possible yet.
-    #[arg(long)]
+    /// Plan as if bulk work ran from this time of day on, for example 22:00. Default: as the fleet's window says.
+    #[arg(long, value_name = "TIME", requires = "plan", requires = "closes", requires = "zone")]
+    pub(crate) opens: Option<Time>,
+    /// Until this time of day.
+    #[arg(long, value_name = "TIME", requires = "opens")]
+    pub(crate) closes: Option<Time>,
+    /// Time zone of both, for example Europe/Berlin.
+    #[arg(long, value_name = "ZONE", requires = "opens")]
+    pub(crate) zone: Option<String>,
+    /// Replace rows that ask for something else than before, and make them anew. Rows that are being made or have a
+    /// picture stay as they are, and are named.
+    #[arg(long, conflicts_with = "plan")]
     pub(crate) replace: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct RetryFailedArgs {
+    #[command(flatten)]
+    pub(crate) which: WhichBatchArgs,
+    /// Only rows that have failed for this reason: the code of their error, such as below_threshold.
+    #[arg(long, value_name = "CODE")]
+    pub(crate) reason: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use clap::Args;
 
+use super::SamplingArgs;
+
 #[derive(Args)]
 pub(crate) struct EvaluateArgs {
     /// Address of the fleet's API.
@@ -39,27 +41,7 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) in_flight: u16,
     #[command(flatten)]
-    pub(crate) pictures: SuitePictureArgs,
-}
-
-/// How pictures are made where an item does not say it. What is left out gets the fleet's defaults.
-#[derive(Args)]
-pub(crate) struct SuitePictureArgs {
-    /// Width in pixels, 16 to 2048, rounded down to a multiple of 16.
-    #[arg(long)]
-    pub(crate) width: Option<u32>,
-    /// Height in pixels, 16 to 2048, rounded down to a multiple of 16.
-    #[arg(long)]
-    pub(crate) height: Option<u32>,
-    /// Sampling steps, 1 to 100.
-    #[arg(long)]
-    pub(crate) steps: Option<u32>,
-    /// Guidance strength, 1 to 10.
-    #[arg(long)]
-    pub(crate) guidance: Option<f64>,
-    /// Longest side of the content reference in pixels, 16 to 2048.
-    #[arg(long)]
-    pub(crate) content_size: Option<u32>,
+    pub(crate) sampling: SamplingArgs,
 }
 
 /// Where the scorers come from.

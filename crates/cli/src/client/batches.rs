@@ -19,6 +19,15 @@ pub(crate) enum Sent {
     Bad(Vec<BadLine>),
 }
 
+/// What became of rows that were to be replaced.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Replaced {
+    /// All but these, each a key and why it stays.
+    Done(Vec<(String, String)>),
+    /// Nothing was replaced: the fleet does not take some of the rows.
+    Bad(Vec<BadLine>),
+}
+
 /// A row that the batch has.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(crate) struct RowId {
@@ -48,6 +57,29 @@ impl Client {
                 None => Err(error),
             },
         }
+    }
+
+    /// Has rows of a chunk ask for something else: a line of JSON each.
+    pub(crate) async fn replace_rows(&self, id: &str, chunk: u64, rows: &[u8]) -> anyhow::Result<Replaced> {
+        let path = format!("/v1/batches/{id}/chunks/{chunk}");
+        let request = self.request(Method::PUT, &path).header("content-type", "application/x-ndjson");
+        let answer = match self.accepted(request.body(rows.to_vec()).send().await).await {
+            Ok(answer) => answer.json::<Value>().await?,
+            Err(error) => match error.downcast_ref::<Refused>().and_then(Refused::bad_lines) {
+                Some(bad) => return Ok(Replaced::Bad(bad)),
+                None => return Err(error),
+            },
+        };
+        let word = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        let kept = answer["kept"].as_array().context("the API's answer has no kept rows")?.iter();
+        Ok(Replaced::Done(kept.map(|row| (word(row, "key"), word(row, "message"))).collect()))
+    }
+
+    /// Drops the rows behind the first `from` ones, none of which is started.
+    pub(crate) async fn discard_rows(&self, id: &str, from: u64) -> anyhow::Result<()> {
+        let path = format!("/v1/batches/{id}/rows?from={from}");
+        let answer = self.request(Method::DELETE, &path).send().await;
+        self.accepted(answer).await.map(drop)
     }
 
     /// Lets the first rows of a batch be queued.

@@ -40,7 +40,7 @@ async fn operate(args: BatchArgs) -> anyhow::Result<()> {
         BatchCommand::Pause(which) => batches.control(&which.batch, "pause").await,
         BatchCommand::Resume(which) => batches.control(&which.batch, "resume").await,
         BatchCommand::Cancel(which) => batches.control(&which.batch, "cancel").await,
-        BatchCommand::RetryFailed(which) => batches.control(&which.batch, "retry-failed").await,
+        BatchCommand::RetryFailed(args) => batches.retry_failed(&args).await,
         BatchCommand::Budget(args) => batches.budget(args).await,
         BatchCommand::Verify(args) => verify::verify(*args, batches.json).await,
         BatchCommand::Export(args) => verify::export(&args, batches.json).await,

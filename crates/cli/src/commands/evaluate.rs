@@ -19,7 +19,7 @@ mod warnings;
 use std::collections::BTreeMap;
 
 use anyhow::bail;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use self::compare::{Comparison, Finished};
 use self::make::Maker;
@@ -31,7 +31,7 @@ use self::suite::Item;
 use self::wanted::Wanted;
 use self::warnings::Facts;
 use super::say;
-use crate::args::{EvaluateArgs, SuitePictureArgs};
+use crate::args::EvaluateArgs;
 use crate::client::Client;
 use crate::progress;
 
@@ -39,7 +39,8 @@ use crate::progress;
 const SHOWN: usize = 5;
 
 pub(crate) async fn run(args: EvaluateArgs) -> anyhow::Result<()> {
-    let settings = settings(&args.pictures);
+    // Parameters of items that do not say them.
+    let settings = args.sampling.fields();
     let (path, limit, seed) = (args.suite.clone(), args.limit, args.seed);
     let (out, from, device) = (args.out.clone(), args.scorers.clone(), args.device.clone());
     // Whatever is wrong here is said before the fleet has any work.
@@ -55,19 +56,6 @@ pub(crate) async fn run(args: EvaluateArgs) -> anyhow::Result<()> {
     let settings = Value::Object(settings);
     let finish = move || finish(&args, &settings, &items, &available, &wanted, &state);
     tokio::task::spawn_blocking(finish).await?
-}
-
-/// Parameters of items that do not say them.
-fn settings(args: &SuitePictureArgs) -> Map<String, Value> {
-    let SuitePictureArgs { width, height, steps, guidance, content_size } = args;
-    let numbers = [
-        ("width", width.map(Value::from)),
-        ("height", height.map(Value::from)),
-        ("steps", steps.map(Value::from)),
-        ("guidance", guidance.map(Value::from)),
-        ("content_size", content_size.map(Value::from)),
-    ];
-    numbers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 /// Has the fleet make the pictures that are not there.

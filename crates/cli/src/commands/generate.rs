@@ -61,13 +61,13 @@ fn lap(begun: &mut Instant) -> u64 {
 fn largest(args: &GenerateArgs, defaults: &Defaults) -> Picture {
     let picture = &args.picture;
     let usual = Picture::of(defaults);
-    let side = picture.content_size.unwrap_or(defaults.content_size);
+    let side = picture.sampling.content_size.unwrap_or(defaults.content_size);
     Picture {
-        width: picture.width.unwrap_or(usual.width),
-        height: picture.height.unwrap_or(usual.height),
+        width: picture.sampling.width.unwrap_or(usual.width),
+        height: picture.sampling.height.unwrap_or(usual.height),
         content: picture.content.as_ref().map(|_| (side, side)),
         styles: picture.style.len() as u32,
-        steps: picture.steps.unwrap_or(usual.steps),
+        steps: picture.sampling.steps.unwrap_or(usual.steps),
     }
 }
 
@@ -87,19 +87,19 @@ fn warn_of_cut(PromptTokens { t5, clip }: PromptTokens) {
 
 fn request(args: &GenerateArgs, defaults: &Defaults, side: u32) -> anyhow::Result<Request> {
     let picture = &args.picture;
-    let content_size = picture.content_size.unwrap_or(defaults.content_size);
+    let content_size = picture.sampling.content_size.unwrap_or(defaults.content_size);
     let content = |path: &str| read(path, Purpose::Content { content_size });
     let style = |path: &String| read(path, Purpose::Style { side });
     Ok(Request {
         prompt: picture.prompt.clone(),
         content: picture.content.as_deref().map(content).transpose()?,
         styles: picture.style.iter().map(style).collect::<anyhow::Result<_>>()?,
-        width: picture.width.unwrap_or(defaults.width),
-        height: picture.height.unwrap_or(defaults.height),
+        width: picture.sampling.width.unwrap_or(defaults.width),
+        height: picture.sampling.height.unwrap_or(defaults.height),
         keep_size: picture.keep_size,
         content_size,
-        steps: picture.steps.unwrap_or(defaults.steps),
-        guidance: picture.guidance.unwrap_or(defaults.guidance),
+        steps: picture.sampling.steps.unwrap_or(defaults.steps),
+        guidance: picture.sampling.guidance.unwrap_or(defaults.guidance),
         seed: picture.seed.unwrap_or_else(|| u64::from(fastrand::u32(..))),
         position_shift: args.pe,
         loras: Vec::new(),

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use indicatif::ProgressBar;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{save, say};
 use crate::args::{PictureArgs, SubmitArgs};
@@ -38,24 +38,12 @@ pub(crate) async fn run(args: SubmitArgs) -> anyhow::Result<()> {
 
 /// The request body. What was left out gets the fleet's defaults.
 async fn job(client: &Client, args: &SubmitArgs) -> anyhow::Result<Value> {
-    let PictureArgs {
-        prompt,
-        content,
-        style,
-        width,
-        height,
-        steps,
-        guidance,
-        seed,
-        content_size,
-        keep_size,
-        step_cache,
-    } = &args.picture;
+    let PictureArgs { prompt, content, style, sampling, seed, keep_size, step_cache } = &args.picture;
     let mut styles = Vec::new();
     for name in style {
         styles.push(source(client, name).await?);
     }
-    let mut job = Map::new();
+    let mut job = sampling.fields();
     job.insert("prompt".into(), json!(prompt));
     job.insert("styles".into(), json!(styles));
     job.insert("loras".into(), json!(args.lora));
@@ -65,12 +53,7 @@ async fn job(client: &Client, args: &SubmitArgs) -> anyhow::Result<Value> {
         job.insert("content".into(), json!(source(client, name).await?));
     }
     let numbers = [
-        ("width", width.map(Value::from)),
-        ("height", height.map(Value::from)),
-        ("steps", steps.map(Value::from)),
-        ("guidance", guidance.map(Value::from)),
         ("seed", seed.map(Value::from)),
-        ("content_size", content_size.map(Value::from)),
         ("step_cache", step_cache.map(Value::from)),
         ("quality", args.file.quality.map(Value::from)),
     ];

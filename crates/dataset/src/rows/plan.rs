@@ -5,6 +5,7 @@ mod times;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, Hash, RandomState};
 
+use jiff::Timestamp;
 use serde::Serialize;
 use uso_queue::Rejection;
 
@@ -37,6 +38,20 @@ pub struct Planner {
     named: u64,
     from_reference: u64,
     sizes: BTreeMap<Size, Load>,
+    finish_by: Option<FinishBy>,
+}
+
+/// Rows that must be done by a time: they end without a picture if they are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct FinishBy {
+    /// How many there are.
+    pub rows: u64,
+    /// The first of their times.
+    pub first: Timestamp,
+    /// The last of their times.
+    pub last: Timestamp,
+    /// Whether the workers there are finish all rows before the first of these times; null if nobody knows.
+    pub in_time: Option<bool>,
 }
 
 /// What rows will cost.
@@ -82,6 +97,8 @@ pub struct Plan {
     pub asked: Option<Wall>,
     /// Workers that end it in time; null if a time is not known.
     pub workers_needed: Option<WorkersNeeded>,
+    /// Rows with a `finish_by` of their own; null without any.
+    pub finish_by: Option<FinishBy>,
 }
 
 impl Planner {
@@ -104,6 +121,12 @@ impl Planner {
         let size =
             Size { width: job.width, height: job.height, content_size, styles: job.styles.len() as u32 };
         self.sizes.entry(size).or_default().add(job.steps);
+        if let Some(time) = job.finish_by {
+            let before =
+                self.finish_by.unwrap_or(FinishBy { rows: 0, first: time, last: time, in_time: None });
+            let (first, last) = (before.first.min(time), before.last.max(time));
+            self.finish_by = Some(FinishBy { rows: before.rows + 1, first, last, in_time: None });
+        }
     }
 
     /// Counts a row that cannot be queued.
@@ -119,6 +142,7 @@ impl Planner {
         let per_pixel = fleet.bytes_per_pixel.unwrap_or(BYTES_PER_PIXEL);
         let bytes = |pixels: u64| (pixels as f64 * per_pixel).ceil() as u64;
         let times = times::of(&self.sizes, fleet)?;
+        let finish_by = self.finish_by.map(|by| FinishBy { in_time: times.by(by.first), ..by });
         let (per_row, named) = (self.per_row(fleet), self.named as f64);
         let staged = fleet.staged_rows.min(self.rows);
         Ok(Plan {
@@ -139,6 +163,7 @@ impl Planner {
             device_seconds: times.device_seconds,
             gpu_hours: times.device_seconds.map(|seconds| seconds / 3600.0),
             sizes_without_time: times.unknown.into_iter().take(LISTED).collect(),
+            finish_by,
             live: times.live,
             asked: times.asked,
             workers_needed: times.needed,

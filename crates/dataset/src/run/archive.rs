@@ -1,9 +1,10 @@
 //! Outcomes go from the queue into segments, and shards are closed.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use uso_queue::{Archived, DatasetTask, DatasetView, JobView, Queue, State};
+use uso_queue::{Archived, DatasetTask, DatasetView, JobView, Measure, Queue, State};
 use uso_store::Store;
 
 use crate::{Error, Outcome, Settings, layout};
@@ -71,6 +72,9 @@ fn segment(mut outcomes: Vec<Outcome>, view: &DatasetView, settings: &Settings) 
         }
         // Pictures that were not good enough have cost the device, too.
         archived.device_ms += outcome.error.as_ref().and_then(|error| error.device_ms).unwrap_or_default();
+        for (measure, pictures) in rejected(outcome) {
+            *archived.rejected.entry(measure.as_str().to_owned()).or_default() += pictures;
+        }
         archived.closes = view.open_rows + archived.accepted >= u64::from(settings.shard_rows.max(1))
             || view.open_bytes + archived.bytes >= settings.shard_bytes;
         if archived.closes {
@@ -79,6 +83,16 @@ fn segment(mut outcomes: Vec<Outcome>, view: &DatasetView, settings: &Settings) 
     }
     outcomes.truncate(archived.outcomes as usize);
     (outcomes, archived)
+}
+
+/// How many pictures that were sampled for a row did not reach each measure's threshold.
+fn rejected(outcome: &Outcome) -> BTreeMap<Measure, u64> {
+    let scores = outcome.output.as_ref().and_then(|output| output.scores.as_ref());
+    match (scores, &outcome.spec.gate, &outcome.error) {
+        (Some(scores), Some(gate), _) => gate.rejections(&scores.tries, Some(scores.taken)),
+        (_, _, Some(error)) => error.rejected.clone(),
+        _ => BTreeMap::new(),
+    }
 }
 
 fn outcome(job: JobView) -> Result<Outcome, Error> {

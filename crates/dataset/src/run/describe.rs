@@ -6,7 +6,7 @@ use uso_queue::{DatasetTask, DatasetView, Gate, Measure, Queue};
 use uso_store::Store;
 
 use super::term::TERM;
-use crate::shards::{self, About, Licence, Scorer};
+use crate::shards::{self, About, Hashes, Licence, Scorer};
 use crate::{Error, Settings};
 
 /// Shards that one call to the queue asks for.
@@ -19,6 +19,7 @@ pub(super) async fn describe(
     task: &DatasetTask,
     view: &DatasetView,
     settings: &Settings,
+    hashes: &mut Hashes,
 ) -> Result<(), Error> {
     let mut committed = BTreeSet::new();
     let mut first = 0;
@@ -37,7 +38,7 @@ pub(super) async fn describe(
         licences: licences
             .map(|(name, licence)| Licence { name: name.clone(), licence: licence.clone() })
             .collect(),
-        scorers: settings.gate.as_ref().map(scorers).unwrap_or_default(),
+        scorers: scorers(settings.gate.as_ref(), view),
         asked: Some(view.sealed),
         split: settings.split.clone(),
     };
@@ -45,20 +46,28 @@ pub(super) async fn describe(
     if !task.renew(TERM).await?.held {
         return Ok(());
     }
-    shards::describe(store, &task.batch, &committed, &about).await?;
+    shards::describe(store, &task.batch, &committed, &about, hashes).await?;
     task.described(view.packed).await?;
     Ok(())
 }
 
-/// The measures of a gate's scorers, each with its threshold. Rows with a gate of their own may differ.
-fn scorers(gate: &Gate) -> Vec<Scorer> {
-    let measures = Measure::THRESHOLDS.into_iter();
-    let given =
-        measures.filter(|measure| measure.scorer().is_none_or(|scorer| gate.scorers.contains(&scorer)));
-    let scorer = |measure: Measure| Scorer {
-        name: measure.as_str().to_owned(),
-        least: gate.min.get(&measure).copied(),
-        rejected: None,
+/// The measures of the gate's scorers, each with its threshold; and those by which gates of single rows rejected pictures.
+fn scorers(gate: Option<&Gate>, view: &DatasetView) -> Vec<Scorer> {
+    let is_asked = |measure: Measure| {
+        gate.is_some_and(|gate| measure.scorer().is_none_or(|scorer| gate.scorers.contains(&scorer)))
     };
-    given.map(scorer).collect()
+    // Without the outcomes that a version before has archived, it would be too few.
+    let is_counted = view.counted == view.archived;
+    let scorer = |measure: Measure| {
+        let least = gate.and_then(|gate| gate.min.get(&measure).copied());
+        let rejected = view.rejected.get(measure.as_str()).copied();
+        let is_told = is_counted && (least.is_some() || rejected.is_some());
+        let rejected = is_told.then(|| rejected.unwrap_or_default());
+        (is_asked(measure) || rejected.is_some()).then(|| Scorer {
+            name: measure.as_str().to_owned(),
+            least,
+            rejected,
+        })
+    };
+    Measure::THRESHOLDS.into_iter().filter_map(scorer).collect()
 }

@@ -69,11 +69,15 @@ impl Feeder {
             let object = format!("row {} of batch {}", view.cursor, task.batch);
             return Err(Error::Unreadable { object, reason: "no chunk holds it".into() });
         };
-        self.take(store, task, number).await?;
-        let first = self.chunks.get(number).map_or(0, |(first, _)| *first);
-        let Some((_, rows)) = &self.at_hand else { return Ok(Round::Waits) };
-        let to = (first + rows.len() as u64).min(view.sealed);
+        let (first, after) =
+            self.chunks.get(number).map_or((0, 0), |(first, entry)| (*first, first + entry.rows));
+        let to = after.min(view.sealed);
         let wanted = wanted(queue, task, view, to, room).await?;
+        // Of many chunks nothing is wanted in a pass over few rows.
+        if !wanted.is_empty() {
+            self.take(store, task, number).await?;
+        }
+        let rows = self.at_hand.as_ref().map_or(&[][..], |(_, rows)| rows);
         let rows: Vec<_> = wanted
             .iter()
             .filter_map(|row| {
@@ -117,7 +121,7 @@ fn group_of(job: &JobSpec) -> u64 {
 }
 
 /// The next rows before `to` that are to be queued in this pass, `most` of them: in the first all, in a later one those
-/// that were never queued or have not ended well.
+/// that were never queued or have not ended well, and of the latter perhaps the marked ones alone.
 async fn wanted(
     queue: &Queue,
     task: &DatasetTask,
@@ -129,11 +133,14 @@ async fn wanted(
         return Ok((view.cursor..to).take(most).collect());
     }
     let notes = queue.row_notes(&task.batch, view.cursor, to - view.cursor).await?;
-    let again = |row: u64, note: u8| match note {
-        SUCCEEDED => false,
-        0 => row >= view.queued_once,
-        _ => true,
+    let marks = match view.is_selective {
+        true => queue.row_marks(&task.batch, view.cursor, to - view.cursor).await?,
+        false => vec![true; notes.len()],
     };
-    let rows = (view.cursor..to).zip(notes).filter(|(row, note)| again(*row, *note)).map(|(row, _)| row);
-    Ok(rows.take(most).collect())
+    let again = |(row, (note, is_marked)): (u64, (u8, bool))| match note {
+        SUCCEEDED => None,
+        0 => (row >= view.queued_once).then_some(row),
+        _ => is_marked.then_some(row),
+    };
+    Ok((view.cursor..to).zip(notes.into_iter().zip(marks)).filter_map(again).take(most).collect())
 }

@@ -8,8 +8,11 @@ use uso_store::Store;
 use super::archive::{self, Archiver};
 use super::describe;
 use super::feed::{Feeder, Round};
+use super::index;
+use super::retries::Search;
 use super::sweep;
 use super::term::TERM;
+use crate::shards::Hashes;
 use crate::{Error, Settings};
 
 /// Pause of a round in which nothing could be done.
@@ -25,7 +28,7 @@ const DESCRIBE_EVERY: Duration = Duration::from_secs(60);
 /// [`Error::Queue`] and [`Error::Store`]; whoever takes the task next goes on.
 pub async fn run(queue: &Queue, store: &Store, task: &DatasetTask) -> Result<(), Error> {
     let (mut feeder, mut archiver, mut pace) = (Feeder::new(), Archiver::new(), Pace::new());
-    let mut described = Instant::now();
+    let (mut described, mut search, mut hashes) = (Instant::now(), None, Hashes::default());
     loop {
         let state = task.renew(TERM).await?;
         if !state.held {
@@ -36,11 +39,19 @@ pub async fn run(queue: &Queue, store: &Store, task: &DatasetTask) -> Result<(),
         }
         let Some((view, counts)) = look(queue, task).await? else { return Ok(task.release().await?) };
         let settings = Settings::read(&view.settings)?;
+        search = Search::of(search, &view);
+        let searched = match &mut search {
+            Some(search) => search.go_on(queue, store, task, &view).await?,
+            None => Some(false),
+        };
         feeder.pace(pace.rows_a_second(view.archived + view.waiting));
         let fed = feeder.feed(queue, store, task, &view, &settings, counts.queued).await?;
         let is_last = counts.queued + counts.running == 0 && !is_feedable(&view);
-        let archived = archiver.archive(queue, store, task, &view, &settings, is_last).await?;
-        if fed == Round::Lost || archived.is_none() {
+        let hurries = is_last || search.is_some();
+        let archived = archiver.archive(queue, store, task, &view, &settings, hurries).await?;
+        let (Some(archived), Some(searched)) = (archived, searched) else { return Ok(()) };
+        let segments = view.segments + u64::from(archived);
+        if fed == Round::Lost || !index::keep_up(queue, store, task, &view, segments, is_last).await? {
             return Ok(());
         }
         // A paused data set goes on filling its shard.
@@ -53,14 +64,14 @@ pub async fn run(queue: &Queue, store: &Store, task: &DatasetTask) -> Result<(),
         }
         let is_packed = view.packed == view.shards && is_last;
         if view.packed > view.described && (is_packed || described.elapsed() > DESCRIBE_EVERY) {
-            describe::describe(queue, store, task, &view, &settings).await?;
+            describe::describe(queue, store, task, &view, &settings, &mut hashes).await?;
             if is_packed {
                 sweep::sweep(queue, store, task, &view).await?;
             }
             described = Instant::now();
             continue;
         }
-        if fed == Round::Waits && archived == Some(false) {
+        if fed == Round::Waits && !archived && !searched {
             tokio::time::sleep(PAUSE).await;
         }
     }

@@ -1,6 +1,6 @@
 //! Outcomes that have left the queue, out of their segments.
 
-use uso_queue::{BatchId, Queue, RowId, SegmentView, State};
+use uso_queue::{BatchId, Queue, SegmentView, State};
 use uso_store::Store;
 
 use crate::{Error, Outcome, layout};
@@ -29,28 +29,10 @@ pub struct OutcomePage {
     pub next: Option<(u64, u64)>,
 }
 
-/// The outcome of a row's job, if it is in a segment.
-///
-/// # Errors
-/// [`Error::Queue`], [`Error::Store`], or [`Error::Unreadable`].
-pub async fn find_outcome(queue: &Queue, store: &Store, row: &RowId) -> Result<Option<Outcome>, Error> {
-    let Some(job) = row.batch.job_of_row(row.row, row.pass) else { return Ok(None) };
-    for (number, segment) in all(queue, &row.batch, 0).await? {
-        if !(segment.lowest..=segment.highest).contains(&row.row) {
-            continue;
-        }
-        let outcomes = read(store, &row.batch, number, &segment).await?;
-        if let Some(found) = outcomes.into_iter().find(|outcome| outcome.job == job) {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
-}
-
 /// Up to `most` outcomes from a segment and a line in it on.
 ///
 /// # Errors
-/// As [`find_outcome`].
+/// [`Error::Queue`], [`Error::Store`], or [`Error::Unreadable`].
 pub async fn page_of_outcomes(
     queue: &Queue,
     store: &Store,
@@ -60,7 +42,9 @@ pub async fn page_of_outcomes(
     filter: &OutcomeFilter,
 ) -> Result<OutcomePage, Error> {
     let mut page = OutcomePage::default();
-    for (read_before, (number, segment)) in all(queue, batch, from.0).await?.into_iter().enumerate() {
+    // One more than it reads, to know whether there are more.
+    let found = queue.dataset_segments(batch, from.0, MOST_READ as u64 + 1).await?;
+    for (read_before, (number, segment)) in (from.0..).zip(found).enumerate() {
         if page.outcomes.len() == most || read_before == MOST_READ {
             page.next = Some((number, 0));
             return Ok(page);
@@ -100,7 +84,11 @@ pub(super) async fn keys(
     Ok(keys)
 }
 
-async fn all(queue: &Queue, batch: &BatchId, first: u64) -> Result<Vec<(u64, SegmentView)>, Error> {
+pub(super) async fn all(
+    queue: &Queue,
+    batch: &BatchId,
+    first: u64,
+) -> Result<Vec<(u64, SegmentView)>, Error> {
     let mut segments: Vec<(u64, SegmentView)> = Vec::new();
     loop {
         let from = first + segments.len() as u64;
@@ -113,7 +101,7 @@ async fn all(queue: &Queue, batch: &BatchId, first: u64) -> Result<Vec<(u64, Seg
     }
 }
 
-async fn read(
+pub(super) async fn read(
     store: &Store,
     batch: &BatchId,
     number: u64,

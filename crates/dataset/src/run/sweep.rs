@@ -5,8 +5,8 @@ use std::time::Duration;
 use uso_queue::{BatchId, DatasetTask, DatasetView, Queue};
 use uso_store::Store;
 
-use super::segments;
 use super::term::TERM;
+use super::{index, segments};
 use crate::shards::{self, Known};
 use crate::{Error, layout};
 
@@ -27,6 +27,7 @@ pub(super) async fn sweep(
     let known = Known {
         shards: (0..view.shards).collect(),
         segments: segments.into_iter().collect(),
+        indexes: index::keys(queue, &task.batch, view.rows).await?.into_iter().collect(),
         ..Known::default()
     };
     let orphans = shards::find_orphans(store, &task.batch, &known, AGE).await?;

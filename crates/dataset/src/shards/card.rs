@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::doubles::{NEAR, NearDoubles};
 use super::front_matter::{front_matter, split_name};
 use super::index::Index;
 use super::stats::{Counts, Extent};
@@ -37,7 +38,7 @@ pub struct Licence {
 pub struct Scorer {
     /// What it is called, for example `dino`.
     pub name: String,
-    /// The least score that was accepted; none if it only scored.
+    /// The least score that was accepted; none if the data set has none for it.
     pub least: Option<f64>,
     /// Pictures that it rejected; none if they were not counted.
     pub rejected: Option<u64>,
@@ -84,7 +85,8 @@ fn write_body(text: &mut String, index: &Index, about: &About, sample: bool) -> 
     write_split(text, total, about)?;
     write_parameters(text, &total.parameters)?;
     write_models(text, total, about)?;
-    write_selection(text, total, about)
+    write_selection(text, total, about)?;
+    write_doubles(text, index.near_doubles.as_ref())
 }
 
 fn write_reading(text: &mut String, index: &Index) -> std::fmt::Result {
@@ -168,10 +170,43 @@ fn write_selection(text: &mut String, total: &Counts, about: &About) -> std::fmt
                 writeln!(text, "- {}: at least {least}; {rejected} pictures rejected", code(name))?;
             }
             (Some(least), None) => writeln!(text, "- {}: at least {least}", code(name))?,
-            (None, _) => writeln!(text, "- {}: scored only", code(name))?,
+            (None, Some(rejected)) => {
+                writeln!(
+                    text,
+                    "- {}: by the rows' own thresholds; {rejected} pictures rejected",
+                    code(name)
+                )?;
+            }
+            (None, None) => writeln!(text, "- {}: scored only", code(name))?,
         }
     }
     writeln!(text, "\n{} pictures were sampled for these rows.", total.tries)
+}
+
+fn write_doubles(text: &mut String, doubles: Option<&NearDoubles>) -> std::fmt::Result {
+    let Some(doubles) = doubles else { return Ok(()) };
+    writeln!(text, "\n## Near-doubles\n")?;
+    if doubles.hashed == 0 {
+        return writeln!(text, "Pictures were not compared with each other: they have no perceptual hash.");
+    }
+    writeln!(
+        text,
+        "{} of {} pictures look like another one: their perceptual hashes differ in at most {NEAR} of 64 bits.",
+        doubles.rows, doubles.hashed
+    )?;
+    if !doubles.pairs.is_empty() {
+        writeln!(text, "\n| bits that differ | pairs |\n|---|---|")?;
+    }
+    for (distance, pairs) in &doubles.pairs {
+        writeln!(text, "| {distance} | {pairs} |")?;
+    }
+    if doubles.incomplete {
+        writeln!(text, "\nToo many pictures look alike to compare all of them: there may be more pairs.")?;
+    }
+    if !doubles.closest.is_empty() {
+        writeln!(text, "\n`index.json` lists the closest pairs by their keys.")?;
+    }
+    Ok(())
 }
 
 /// What a user named, as text that is no Markdown, HTML or line of its own.

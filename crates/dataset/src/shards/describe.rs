@@ -7,6 +7,7 @@ use uso_queue::BatchId;
 use uso_store::Store;
 
 use super::card::{About, card};
+use super::hashes::Hashes;
 use super::index::Index;
 use super::place::{Place, blocking};
 use super::sample::{SAMPLES, sample_grid};
@@ -18,7 +19,7 @@ use crate::{Error, layout};
 const SAMPLE: &str = "sample.webp";
 
 /// Writes index, card and the picture of the first samples of a batch's data set, for its committed shards. Call it after
-/// each commit, by one process at a time.
+/// each commit, by one process at a time, and with the same `hashes` again: it reads less then.
 ///
 /// # Errors
 /// [`Error::Unreadable`] for a committed shard without statistics, [`Error::Store`].
@@ -27,10 +28,12 @@ pub async fn describe(
     batch: &BatchId,
     committed: &BTreeSet<u32>,
     about: &About,
+    hashes: &mut Hashes,
 ) -> Result<Index, Error> {
     let place = Place::of_batch(store.clone(), batch);
     let prefix = layout::dataset(batch);
-    let index = Index::of(batch, stats_of(&place, committed).await?);
+    let mut index = Index::of(batch, stats_of(&place, committed).await?);
+    index.near_doubles = Some(hashes.near_doubles(&place, &index.shards).await?);
     let sample = sample(store, &place, &prefix, &index).await?;
     let card = card(&index, about, sample)?;
     let json = serde_json::to_vec_pretty(&index)

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::doubles::NearDoubles;
 use super::stats::{Counts, Stats};
 
 /// What is in a data set: `index.json`. What it does not list is no part of the data set.
@@ -15,6 +16,9 @@ pub struct Index {
     pub bytes: u64,
     /// What is counted over all rows.
     pub total: Counts,
+    /// Rows whose pictures look alike, within and across shards; none if nobody has compared them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub near_doubles: Option<NearDoubles>,
     /// The shards by number.
     pub shards: Vec<Stats>,
 }
@@ -30,6 +34,7 @@ impl Index {
             rows: shards.iter().map(|shard| shard.rows).sum(),
             bytes: shards.iter().map(|shard| shard.bytes).sum(),
             total,
+            near_doubles: None,
             shards,
         }
     }

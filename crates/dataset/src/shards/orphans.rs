@@ -15,6 +15,8 @@ pub struct Known {
     pub shards: BTreeSet<u32>,
     /// Keys of the segments.
     pub segments: BTreeSet<String>,
+    /// Keys of the parts of the index of rows.
+    pub indexes: BTreeSet<String>,
     /// Uploads in parts that are about to be completed.
     pub uploads: BTreeSet<String>,
 }
@@ -28,7 +30,7 @@ pub struct Orphans {
     pub uploads: Vec<MultipartUpload>,
 }
 
-/// Finds shards, row files, statistics, segments and uploads in parts that the queue does not know and that are older than
+/// Finds shards, row files, statistics, segments, indexes and uploads in parts that the queue does not know and that are older than
 /// `age`. Choose an age that no shard takes to be made.
 ///
 /// # Errors
@@ -52,10 +54,11 @@ pub async fn find_orphans(
             orphans.objects.push(object.key);
         }
     }
-    for object in store.list(&(layout::working(batch) + "segments/")).await? {
-        if !known.segments.contains(&object.key) && old(object.written) {
-            orphans.objects.push(object.key);
-        }
+    let segments = layout::working(batch) + "segments/";
+    for (prefix, known) in [(segments, &known.segments), (layout::row_indexes(batch), &known.indexes)] {
+        let listed = store.list(&prefix).await?.into_iter();
+        let unknown = listed.filter(|object| !known.contains(&object.key) && old(object.written));
+        orphans.objects.extend(unknown.map(|object| object.key));
     }
     for found in store.unfinished_uploads(&prefix).await? {
         if !known.uploads.contains(&found.upload.id) && old(found.begun) {

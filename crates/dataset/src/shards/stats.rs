@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::doubles::NearDoubles;
 use super::row::Row;
 
 /// What is in a shard: `_meta/{n}_stats.json`.
@@ -25,6 +26,9 @@ pub struct Stats {
     pub row_file_bytes: u64,
     /// SHA-256 of that file in hexadecimal.
     pub row_file_sha256: String,
+    /// Rows of it whose pictures look alike; none if a version before made it, which did not compare them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub near_doubles: Option<NearDoubles>,
     /// What is counted over its rows.
     #[serde(flatten)]
     pub counts: Counts,

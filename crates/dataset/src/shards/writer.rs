@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::hashes::near_doubles_of;
 use super::row::Row;
 use super::row_file::write_row_file;
 use super::stats::{Counts, Stats};
@@ -83,6 +84,7 @@ impl ShardWriter {
             row_file: layout::row_file(self.shard),
             row_file_bytes: row_file.len() as u64,
             row_file_sha256: hex::encode(Sha256::digest(&row_file)),
+            near_doubles: Some(near_doubles_of(&self.rows, self.shard)),
             counts: self.counts,
         };
         Ok(Written { last, row_file, stats })

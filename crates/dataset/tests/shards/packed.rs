@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 use uso_dataset::shards::{
-    About, Expected, Intent, Place, Prepared, Shard, abandon, commit, describe, prepare, verify,
+    About, Expected, Hashes, Intent, Place, Prepared, Shard, abandon, commit, describe, prepare, verify,
 };
 use uso_dataset::{Error, Split, layout};
 use uso_queue::State;
@@ -49,7 +49,9 @@ async fn a_shard_appears_when_it_is_complete() {
     commit(&bucket.store, &noted).await.expect("it is complete already");
     assert_eq!(bucket.store.unfinished_uploads("").await.unwrap(), []);
 
-    describe(&bucket.store, &batch(), &BTreeSet::from([0]), &About::default()).await.unwrap();
+    describe(&bucket.store, &batch(), &BTreeSet::from([0]), &About::default(), &mut Hashes::default())
+        .await
+        .unwrap();
     let place = Place::of_batch(bucket.store.clone(), &batch());
     let mut seen = Vec::new();
     let findings =
@@ -92,7 +94,9 @@ async fn another_shard_with_its_number_is_refused() {
     let refused = prepare(&bucket.store, &shard(vec![other])).await.unwrap_err();
     assert_eq!(refused.to_string(), format!("there is another {} already", tar()));
     // Nothing of the loser is left.
-    describe(&bucket.store, &batch(), &BTreeSet::from([0]), &About::default()).await.unwrap();
+    describe(&bucket.store, &batch(), &BTreeSet::from([0]), &About::default(), &mut Hashes::default())
+        .await
+        .unwrap();
     let place = Place::of_batch(bucket.store.clone(), &batch());
     assert_eq!(verify(&place, &Expected::Rows((0..3).collect()), |_| {}).await.unwrap(), []);
     assert_eq!(bucket.store.unfinished_uploads("").await.unwrap(), []);
@@ -159,7 +163,10 @@ async fn a_shard_of_several_parts_is_whole() {
     let prepared = prepared(&bucket, &segments).await;
     assert_eq!(prepared.intent.parts.len(), 5);
     prepared.complete(&bucket.store).await.unwrap();
-    let index = describe(&bucket.store, &batch(), &BTreeSet::from([0]), &About::default()).await.unwrap();
+    let index =
+        describe(&bucket.store, &batch(), &BTreeSet::from([0]), &About::default(), &mut Hashes::default())
+            .await
+            .unwrap();
     assert_eq!((index.rows, index.bytes), (24, prepared.stats.bytes));
     let place = Place::of_batch(bucket.store.clone(), &batch());
     assert_eq!(verify(&place, &Expected::Rows((0..24).collect()), |_| {}).await.unwrap(), []);
@@ -176,7 +183,7 @@ async fn index_and_card_grow_with_the_data_set() {
         prepare(&bucket.store, &shard).await.unwrap().unwrap().complete(&bucket.store).await.unwrap();
         committed.insert(number);
         let about = About { name: "cups".into(), split: shard.split, asked: Some(9), ..About::default() };
-        describe(&bucket.store, &batch(), &committed, &about).await.unwrap();
+        describe(&bucket.store, &batch(), &committed, &about, &mut Hashes::default()).await.unwrap();
     }
     let read = async |name: &str| bucket.store.get(&(layout::dataset(&batch()) + name)).await.unwrap();
     let index: serde_json::Value = serde_json::from_slice(&read("index.json").await).unwrap();

@@ -63,6 +63,7 @@ async fn what_nobody_knows_is_found_and_removed_once_it_is_old() {
         shards: BTreeSet::from([0, 2]),
         segments: BTreeSet::from([known]),
         uploads: noted.upload.iter().cloned().collect(),
+        ..Known::default()
     };
     let batch = batch();
     let find = || find_orphans(&bucket.store, &batch, &queue, DAY);

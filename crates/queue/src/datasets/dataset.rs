@@ -1,9 +1,8 @@
 //! What is kept of a data set, and how it is made.
 
 use redis::Value;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
+use super::view::{Budget, DatasetView, SegmentView, ShardView};
 use crate::answers::Fields;
 use crate::reply::Reply;
 use crate::tenant::check_tenant;
@@ -11,16 +10,6 @@ use crate::{BatchId, Error, JobId, JobView, MAX_DATASET_NAME, Queue, Rejection};
 
 /// Jobs that one call reads: more would hold Redis up.
 const VIEWS: usize = 100;
-
-/// What a data set may cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Budget {
-    /// Pictures at most; none for no limit.
-    pub pictures: Option<u64>,
-    /// Seconds of device time at most; none for no limit.
-    pub device_seconds: Option<u64>,
-}
 
 /// A data set to be made.
 #[derive(Debug, Clone, Copy)]
@@ -42,83 +31,6 @@ pub struct DatasetCreated {
     pub id: BatchId,
     /// Whether this call made it; else the tenant has had one of this name.
     pub fresh: bool,
-}
-
-/// What is known of a data set beside its batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DatasetView {
-    /// Its name.
-    pub name: String,
-    /// How it is to be made, as the caller wrote it.
-    pub settings: String,
-    /// Rows that lie in the store.
-    pub rows: u64,
-    /// Of those, from the first on, how many may be queued.
-    pub sealed: u64,
-    /// The next row to be queued in this pass.
-    pub cursor: u64,
-    /// Rows that were queued at least once.
-    pub queued_once: u64,
-    /// The pass: 0, and one more each time the failed rows are retried.
-    pub pass: u8,
-    /// Segments of outcomes in the store.
-    pub segments: u64,
-    /// Outcomes in them.
-    pub archived: u64,
-    /// Outcomes that are in no segment yet.
-    pub waiting: u64,
-    /// First segment of the shard that takes rows.
-    pub open_first: u64,
-    /// Pictures in the shard that takes rows.
-    pub open_rows: u64,
-    /// Their bytes.
-    pub open_bytes: u64,
-    /// Shards that take no more rows.
-    pub shards: u32,
-    /// Of those, from the first on, how many are committed and cleared of what was staged.
-    pub packed: u32,
-    /// Shards that the index tells of.
-    pub described: u32,
-    /// Device time in milliseconds, of outcomes in segments.
-    pub spent_ms: u64,
-    /// What it may cost.
-    pub budget: Budget,
-    /// Why no rows are queued now: `paused`, `canceled`, `budget_pictures`, `budget_seconds`; none if they are.
-    pub held: Option<String>,
-}
-
-/// A segment of outcomes in the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SegmentView {
-    /// Fence of the task under which it was written.
-    pub fence: u64,
-    /// Outcomes in it.
-    pub outcomes: u64,
-    /// Of those, pictures.
-    pub accepted: u64,
-    /// The lowest row in it.
-    pub lowest: u64,
-    /// The highest row in it.
-    pub highest: u64,
-}
-
-/// A shard that takes no more rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShardView {
-    /// Its first segment.
-    pub first: u64,
-    /// Its last segment.
-    pub last: u64,
-    /// Pictures in it.
-    pub rows: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Digest of what is about to be committed.
-    pub intent: Option<String>,
-    /// What describes the committed shard, as its packer wrote it.
-    pub committed: Option<String>,
-    /// Whether it is committed and cleared of what was staged.
-    pub done: bool,
 }
 
 impl Queue {
@@ -158,6 +70,15 @@ impl Queue {
         let mut command = self.function(id.shard(), "dataset_extend");
         command.arg(id.bytes()).arg(before).arg(after).arg(chunk);
         self.0.connection.accept(&command).await
+    }
+
+    /// Drops rows behind the first `rows`, as far as none of their chunk may be queued yet. Gives how many rows are left, or
+    /// none if there is no such data set.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn discard_rows(&self, id: &BatchId, rows: u64) -> Result<Option<u64>, Error> {
+        self.0.connection.call(self.function(id.shard(), "dataset_discard").arg(id.bytes()).arg(rows)).await
     }
 
     /// Lets the first `rows` rows be queued; never fewer than before. Gives how many may be, or none if there is no such
@@ -291,53 +212,11 @@ impl Queue {
         Ok(jobs)
     }
 
-    /// What became of rows, in order: 0 for one that has not ended, 1 for a picture, 2 for a failed one, 3 for another
-    /// end.
-    ///
-    /// # Errors
-    /// [`Error::Unreachable`].
-    pub async fn row_notes(&self, id: &BatchId, first: u64, rows: u64) -> Result<Vec<u8>, Error> {
-        let aligned = first / 4 * 4;
-        let most = rows + (first - aligned);
-        let bits: Vec<u8> = self.0.connection.call(&self.range(id, "dataset_notes", aligned, most)).await?;
-        let note = |row: u64| {
-            let byte = bits.get(((row - aligned) / 4) as usize).copied().unwrap_or(0);
-            byte >> (6 - 2 * (row % 4)) & 3
-        };
-        Ok((first..first + rows).map(note).collect())
-    }
-
     /// A call of a function that gives a part of a list.
-    fn range(&self, id: &BatchId, function: &str, first: u64, most: u64) -> redis::Cmd {
+    pub(super) fn range(&self, id: &BatchId, function: &str, first: u64, most: u64) -> redis::Cmd {
         let mut command = self.function(id.shard(), function);
         command.arg(id.bytes()).arg(first).arg(most);
         command
-    }
-}
-
-impl DatasetView {
-    fn read(mut dataset: Fields) -> Result<Self, Error> {
-        Ok(Self {
-            name: dataset.take("name")?,
-            settings: dataset.take("settings")?,
-            rows: dataset.take("rows")?,
-            sealed: dataset.take("sealed")?,
-            cursor: dataset.take("cursor")?,
-            queued_once: dataset.take("high")?,
-            pass: dataset.take("pass")?,
-            segments: dataset.take("segments")?,
-            archived: dataset.take("archived")?,
-            waiting: dataset.take("waiting")?,
-            open_first: dataset.take("open_first")?,
-            open_rows: dataset.take("open_rows")?,
-            open_bytes: dataset.take("open_bytes")?,
-            shards: dataset.take("shards")?,
-            packed: dataset.take("packed")?,
-            described: dataset.take("described")?,
-            spent_ms: dataset.take("spent")?,
-            budget: Budget { pictures: dataset.take("pictures")?, device_seconds: dataset.take("seconds")? },
-            held: dataset.take("held")?,
-        })
     }
 }
 

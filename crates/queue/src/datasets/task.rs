@@ -1,5 +1,6 @@
 //! Tasks: work on a data set that one process at a time does under a lease.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use redis::Value;
@@ -7,6 +8,9 @@ use uuid::Uuid;
 
 use crate::reply::Reply;
 use crate::{BatchId, Error, Queue, WorkerId};
+
+/// Rows that one call marks at most.
+pub const MAX_MARKED: usize = 1000;
 
 /// What is to be done for a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,7 +53,7 @@ pub struct TaskState {
 }
 
 /// A segment that was put into the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Archived {
     /// Its outcomes: the first of those that wait.
     pub outcomes: u64,
@@ -65,6 +69,8 @@ pub struct Archived {
     pub highest: u64,
     /// Whether the shard takes no more rows after it.
     pub closes: bool,
+    /// Pictures that each measure rejected.
+    pub rejected: BTreeMap<String, u64>,
 }
 
 /// Whether a shard may be committed.
@@ -185,7 +191,45 @@ impl DatasetTask {
         let mut command = self.function("dataset_archived");
         command.arg(self.token()).arg(archived.outcomes).arg(segment).arg(self.fence).arg(archived.accepted);
         command.arg(archived.bytes).arg(archived.device_ms).arg(archived.lowest).arg(archived.highest);
-        command.arg(u8::from(archived.closes));
+        command.arg(u8::from(archived.closes)).arg(1);
+        for (measure, pictures) in &archived.rejected {
+            command.arg(measure).arg(*pictures);
+        }
+        self.queue.0.connection.call(&command).await
+    }
+
+    /// Says that there is an index of the first `after` segments, where there was one of `before`; `buckets` are those parts
+    /// of it that are new, each with its name. Gives whether that was taken.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn indexed(&self, before: u64, after: u64, buckets: &[(u64, String)]) -> Result<bool, Error> {
+        let mut command = self.function("dataset_indexed");
+        command.arg(self.token()).arg(before).arg(after);
+        for (bucket, name) in buckets {
+            command.arg(*bucket).arg(name);
+        }
+        self.queue.0.connection.call(&command).await
+    }
+
+    /// Marks those of these rows that have failed, at most [`MAX_MARKED`]. Gives whether this process has the task.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`]; the same call is safe.
+    pub async fn mark(&self, rows: &[u64]) -> Result<bool, Error> {
+        let mut command = self.function("dataset_mark");
+        command.arg(self.token()).arg(rows);
+        self.queue.0.connection.call(&command).await
+    }
+
+    /// Begins a pass over the marked rows: those that have failed with this code, as so many segments tell. Gives whether it
+    /// did: not if there are more segments now, or something else was asked for.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn retry_marked(&self, code: &str, segments: u64) -> Result<bool, Error> {
+        let mut command = self.function("dataset_retry");
+        command.arg(self.token()).arg(code).arg(segments);
         self.queue.0.connection.call(&command).await
     }
 

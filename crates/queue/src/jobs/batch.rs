@@ -197,6 +197,20 @@ impl Queue {
         Ok(found)
     }
 
+    /// Makes the jobs of a batch anew that have failed with this code, see [`Failure::code`](crate::Failure::code). Of a
+    /// data set they are looked for in its segments first, which takes a while after this has returned. Gives whether there
+    /// is such a batch.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`]; it is safe to ask again.
+    pub async fn retry_failed_with(&self, id: &BatchId, code: &str) -> Result<bool, Error> {
+        let mut command = self.function(id.shard(), "retry_reason");
+        command.arg(id.bytes()).arg(code);
+        let found: bool = self.0.connection.accept(&command).await?;
+        while found && self.sweep(id.shard()).await? {}
+        Ok(found)
+    }
+
     /// Does the next part of what is being done to a shard's batches; gives whether more is left.
     pub(crate) async fn sweep(&self, shard: u16) -> Result<bool, Error> {
         let mut command = self.function(shard, "sweep");

@@ -1,5 +1,6 @@
 //! What a job is: its state, what ends it and what others see of it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use redis::Value;
@@ -11,7 +12,7 @@ use crate::answers::Fields;
 use crate::codec::json;
 use crate::reply::Reply;
 use crate::tenant::check_tenant;
-use crate::{BatchId, Class, Error, EventId, JobId, JobSpec, Queue, Receipt, Scores, Try};
+use crate::{BatchId, Class, Error, EventId, JobId, JobSpec, Measure, Queue, Receipt, Scores, Try};
 
 /// How long a job counts as watched.
 const WATCHED_FOR: Duration = Duration::from_secs(30);
@@ -91,7 +92,7 @@ pub struct Output {
 }
 
 /// Why a job, or an attempt at it, failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// A word for programs, for example `reference_missing`.
     pub code: String,
@@ -102,6 +103,9 @@ pub struct Failure {
     /// What the device did for pictures that were sampled and not accepted, in milliseconds; none if there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_ms: Option<u64>,
+    /// How many of these pictures did not reach each measure's threshold.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected: BTreeMap<Measure, u64>,
 }
 
 /// A partial sample that a job can be resumed from: its bytes are in the object store.

@@ -66,8 +66,12 @@ impl Lease {
             Ok(spec) => spec,
             Err(error) => {
                 let message = format!("the job's parameters cannot be read: {error}");
-                let failure =
-                    Failure { code: "unreadable_spec".into(), message, retryable: false, device_ms: None };
+                let failure = Failure {
+                    code: "unreadable_spec".into(),
+                    message,
+                    retryable: false,
+                    ..Failure::default()
+                };
                 // If this does not get through, the lease runs out and the next claim fails it.
                 if let Err(error) = hold.fail(&failure).await {
                     tracing::warn!(job.id = %id, %error, "could not fail a job whose parameters are unreadable");

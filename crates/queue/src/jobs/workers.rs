@@ -74,6 +74,9 @@ pub struct WorkerReport {
     pub capacity: Option<u64>,
     /// How long a step takes of late, on average, in milliseconds.
     pub step_ms: Option<f64>,
+    /// The same for each size of which it has made pictures, the newest first; at most [`MAX_STEP_PACES`] of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub step_paces: Vec<StepPace>,
     /// How many steps a job has of late, on average.
     pub job_steps: Option<f64>,
     /// What a job takes of late beside its steps, from its claim to its result, on average, in milliseconds.
@@ -93,6 +96,24 @@ pub struct WorkerReport {
     pub scorers: Vec<Scorer>,
     /// The share of prompts and references whose features were there from earlier jobs, from 0 to 1.
     pub cache_hit_rate: Option<f64>,
+}
+
+/// Sizes whose steps a worker reports at most.
+pub const MAX_STEP_PACES: usize = 16;
+
+/// How long steps of one size take.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StepPace {
+    /// Width of the picture in pixels.
+    pub width: u32,
+    /// Height of the picture in pixels.
+    pub height: u32,
+    /// Longest side of the content reference in pixels; 0 without one.
+    pub content_size: u32,
+    /// Style references.
+    pub styles: u32,
+    /// How long a step takes of late, on average, in milliseconds.
+    pub step_ms: f64,
 }
 
 /// A LoRA that a worker has.

@@ -22,24 +22,24 @@ async fn dataset(fixture: &Fixture, rows: u64, budget: Budget) -> BatchId {
     created.id
 }
 
-async fn task(fixture: &Fixture) -> Option<DatasetTask> {
+pub(crate) async fn task(fixture: &Fixture) -> Option<DatasetTask> {
     fixture.queue.claim_task(&WorkerId::new(), TERM, TaskWish { run: true, pack: true }).await.unwrap()
 }
 
 /// Queues rows from `from` to `to`.
-async fn feed(task: &DatasetTask, spec: &JobSpec, from: u64, to: u64) -> Fed {
+pub(crate) async fn feed(task: &DatasetTask, spec: &JobSpec, from: u64, to: u64) -> Fed {
     let keys: Vec<String> = (from..to).map(|row| format!("row-{row}")).collect();
     let rows: Vec<_> =
         (from..to).zip(&keys).map(|(row, key)| RowSubmission { row, key, group: 0, spec }).collect();
     task.feed(from, to, 100, &rows).await.unwrap()
 }
 
-async fn counts(fixture: &Fixture, id: &BatchId) -> BatchCounts {
+pub(crate) async fn counts(fixture: &Fixture, id: &BatchId) -> BatchCounts {
     fixture.queue.batch(id).await.unwrap().unwrap().counts
 }
 
 /// Claims the next job, and completes it or has it fail for good.
-async fn work(fixture: &Fixture, succeeds: bool) -> JobId {
+pub(crate) async fn work(fixture: &Fixture, succeeds: bool) -> JobId {
     let lease = fixture.claim().await.unwrap();
     if succeeds {
         lease.complete(&output("a")).await.unwrap();
@@ -71,8 +71,16 @@ async fn a_row_goes_from_the_store_to_a_segment_and_leaves_nothing_but_two_bits(
     let outcomes = fixture.queue.dataset_outcomes(&id, 10).await.unwrap();
     let states: Vec<_> = outcomes.iter().map(|job| (job.row.unwrap(), job.state)).collect();
     assert_eq!(states, [(0, State::Succeeded), (1, State::Failed)]);
-    let archived =
-        Archived { outcomes: 2, accepted: 1, bytes: 10, device_ms: 80, lowest: 0, highest: 1, closes: true };
+    let archived = Archived {
+        outcomes: 2,
+        accepted: 1,
+        bytes: 10,
+        device_ms: 80,
+        lowest: 0,
+        highest: 1,
+        closes: true,
+        ..Archived::default()
+    };
     assert!(!run.archived(1, &archived).await.unwrap(), "another segment is next");
     assert!(run.archived(0, &archived).await.unwrap());
     assert!(!run.archived(0, &archived).await.unwrap(), "that one is there");

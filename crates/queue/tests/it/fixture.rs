@@ -170,7 +170,7 @@ pub(crate) fn job_key(id: &JobId) -> Vec<u8> {
 }
 
 pub(crate) fn failure(retryable: bool) -> Failure {
-    Failure { code: "broke".into(), message: "it broke".into(), retryable, device_ms: None }
+    Failure { code: "broke".into(), message: "it broke".into(), retryable, ..Failure::default() }
 }
 
 pub(crate) fn spec(class: Class, priority: i32) -> JobSpec {

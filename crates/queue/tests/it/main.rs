@@ -7,6 +7,7 @@ mod batches;
 mod browse;
 mod cluster;
 mod costs;
+mod dataset_passes;
 mod datasets;
 mod durability;
 mod endings;

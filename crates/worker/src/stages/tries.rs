@@ -256,7 +256,10 @@ impl<'a> Tries<'a> {
         });
         let tries = tries.collect::<Vec<_>>().join("; ");
         let (count, least) = (self.tries.len(), list(&self.gate.min, &self.gate.min));
-        Error::BelowThreshold(format!("none of {count} pictures reaches {least}: {tries}"))
+        Error::BelowThreshold {
+            scores: format!("none of {count} pictures reaches {least}: {tries}"),
+            rejected: self.gate.rejections(&self.tries, None),
+        }
     }
 
     fn scorers(&self) -> (&Scoring, &[Scorer]) {

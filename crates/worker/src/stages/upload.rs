@@ -82,6 +82,7 @@ impl Job<'_> {
         self.context.metrics.stage("upload", begun.elapsed());
         let fetch = Duration::from_millis(output.receipt.fetch_ms);
         self.context.pace.note(steps, fetch + encode + decode + begun.elapsed());
+        self.context.step_paces.note(spec, steps, sample.as_secs_f64() * 1e3);
         Ok(output)
     }
 

@@ -41,15 +41,14 @@ pub(super) async fn add(
     from: u64,
     mut rows: Vec<Row>,
 ) -> Result<Added, Problem> {
-    let mut faults = unusable_here(&rows);
-    faults.extend(check_references(shared, caller, &mut rows).await?);
+    let faults = check(shared, caller, &mut rows).await?;
     if !faults.is_empty() {
         return Ok(Added::Bad(faults));
     }
     let known = shared.datasets.of(batch);
     let mut known = known.lock().await;
-    let there = shared.queue.dataset(batch).await?.ok_or_else(Problem::no_such_dataset)?.rows;
-    known.refresh(&shared.queue, &shared.store, batch, there).await?;
+    let there = shared.queue.dataset(batch).await?.ok_or_else(Problem::no_such_dataset)?;
+    known.refresh(&shared.queue, &shared.store, batch, &there).await?;
     let chunk = Chunk::from(rows);
     let text = chunk.write()?;
     let sha256 = hexadecimal_sha256(&text);
@@ -72,6 +71,20 @@ pub(super) async fn add(
     // Another process may have added as many rows at the same time.
     let is_there = known.learn(&shared.queue, batch, &entry.sha256, chunk.rows()).await?;
     Ok(if is_there { Added::Rows(after) } else { Added::Moved(known.rows()) })
+}
+
+/// What is wrong with rows here, whatever the data set has: what they ask for, and what they point to.
+///
+/// # Errors
+/// That it cannot be found out now.
+pub(super) async fn check(
+    shared: &Shared,
+    caller: &Caller,
+    rows: &mut [Row],
+) -> Result<Vec<FieldError>, Problem> {
+    let mut faults = unusable_here(rows);
+    faults.extend(check_references(shared, caller, rows).await?);
+    Ok(faults)
 }
 
 /// What a job may ask for but a row may not.

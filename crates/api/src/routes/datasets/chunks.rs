@@ -51,6 +51,6 @@ pub(crate) async fn show(
     Ok(([(header::CONTENT_TYPE, JSON_LINES)], lines).into_response())
 }
 
-fn no_such_chunk() -> Problem {
+pub(super) fn no_such_chunk() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "no_such_chunk", "the data set has no chunk of this number")
 }

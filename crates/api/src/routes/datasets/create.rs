@@ -32,6 +32,9 @@ pub(crate) struct AcceptedDataset {
     /// The first of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     bad_rows: Option<Vec<ListedRow>>,
+    /// Rows that were replaced, if the request names a manifest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced: Option<u64>,
 }
 
 /// Makes a data set, or finds the caller's of this name, and reads its manifest if the body names one.
@@ -49,7 +52,7 @@ pub(crate) async fn create(shared: &Arc<Shared>, caller: &Caller, body: &Value) 
         budget: wanted.budget,
     };
     let made = shared.queue.create_dataset(&caller.tenant, &new).await?;
-    let bad = match manifest {
+    let read = match manifest {
         Some((rows, object)) => Some(manifest::read(shared, caller, &made.id, rows, object).await?),
         None => None,
     };
@@ -57,7 +60,9 @@ pub(crate) async fn create(shared: &Arc<Shared>, caller: &Caller, body: &Value) 
     let (id, fresh, rows) = (made.id, made.fresh, dataset.rows);
     let status = if fresh { StatusCode::CREATED } else { StatusCode::OK };
     let location = format!("/v1/batches/{id}");
-    let (bad_row_count, bad_rows) = bad.map(|bad| (bad.count, bad.listed)).unzip();
-    let body = AcceptedDataset { id, fresh, rows, links: BatchLinks::new(&id), bad_row_count, bad_rows };
+    let replaced = read.as_ref().map(|read| read.replaced);
+    let (bad_row_count, bad_rows) = read.map(|read| (read.bad.count, read.bad.listed)).unzip();
+    let body =
+        AcceptedDataset { id, fresh, rows, links: BatchLinks::new(&id), bad_row_count, bad_rows, replaced };
     Ok((status, [(header::LOCATION, location)], Json(body)).into_response())
 }

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use uso_dataset::Error;
 use uso_dataset::rows::Row;
 use uso_dataset::run::Chunks;
-use uso_queue::{BatchId, Queue};
+use uso_queue::{BatchId, DatasetView, Queue};
 use uso_store::Store;
 
 /// Data sets that this process remembers: those that get rows now. A million rows take some 20 MB.
@@ -30,10 +30,14 @@ pub(crate) struct KnownDatasets {
     manifests: Semaphore,
 }
 
-/// The rows of one data set. Rows are only ever added, so what is known stays true.
+/// The rows of one data set. Rows keep their keys, so what is known of keys stays true until rows are dropped.
 #[derive(Default)]
 pub(crate) struct KnownRows {
     chunks: Chunks,
+    /// How often chunks had been replaced by then.
+    changes: u64,
+    /// How often rows had been dropped by then.
+    discards: u64,
     /// Chunks whose keys are known.
     read: usize,
     hasher: RandomState,
@@ -60,17 +64,20 @@ impl KnownDatasets {
 }
 
 impl KnownRows {
-    /// Learns of chunks that came since the last time. `rows` is how many rows there are at least.
+    /// Learns of chunks that came or were replaced since the last time, of a data set of which this is known.
     pub(crate) async fn refresh(
         &mut self,
         queue: &Queue,
         store: &Store,
         batch: &BatchId,
-        rows: u64,
+        view: &DatasetView,
     ) -> Result<(), Error> {
-        if self.chunks.rows() > rows {
-            // A Redis that took over lost the newest ones.
-            *self = Self::default();
+        // Rows were dropped, or a Redis that took over lost the newest ones.
+        if self.discards != view.discards || self.chunks.rows() > view.rows {
+            *self = Self { discards: view.discards, ..Self::default() };
+        }
+        if self.changes != view.changes {
+            (self.chunks, self.changes) = (Chunks::default(), view.changes);
         }
         self.chunks.refresh(queue, batch).await?;
         let (chunks, new) = (&self.chunks, self.read..self.chunks.len());
@@ -111,6 +118,11 @@ impl KnownRows {
     /// How many chunks there are.
     pub(crate) fn chunks(&self) -> u64 {
         self.chunks.len() as u64
+    }
+
+    /// The number of a chunk's first row, if there is such a chunk.
+    pub(crate) fn first_row(&self, chunk: usize) -> Option<u64> {
+        self.chunks.get(chunk).map(|(first, _)| *first)
     }
 
     /// Whether the chunk that begins with this row has this digest.

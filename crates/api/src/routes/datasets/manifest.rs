@@ -29,15 +29,22 @@ const BLOCK: usize = 500;
 /// Such blocks that wait.
 const BLOCKS: usize = 2;
 
-/// Puts the rows of a manifest into a data set, behind those of it that are there, and starts it once all are there. Gives
-/// the rows that were left out. Whoever waits no longer loses nothing: the same request goes on from there.
+/// What became of the rows of a manifest that the data set does not have as they are.
+pub(super) struct ReadRows {
+    /// Those that were left out, or stay as they were.
+    pub(super) bad: BadRows,
+    /// How many were replaced.
+    pub(super) replaced: u64,
+}
+
+/// Puts the rows of a manifest into a data set, behind those of it that are there, and starts it once all are there. Whoever waits no longer loses nothing: the same request goes on from there.
 pub(super) async fn read(
     shared: &Arc<Shared>,
     caller: &Caller,
     batch: &BatchId,
     wanted: &WantedRows,
     found: FoundManifest,
-) -> Result<BadRows, Problem> {
+) -> Result<ReadRows, Problem> {
     let Some(_permit) = shared.datasets.may_read() else {
         let problem =
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_room", "other manifests are being read here");
@@ -48,16 +55,23 @@ pub(super) async fn read(
     let (sender, mut blocks) = mpsc::channel(BLOCKS);
     let (store, kind) = (shared.store.clone(), wanted.kind);
     let reading = tokio::task::spawn_blocking(move || read_blocks(&store, found, kind, checker, &sender));
-    let mut rows = Rows::new(shared, caller, batch, wanted.skips_bad).await?;
+    let mut rows = Rows::new(shared, caller, batch, wanted).await?;
+    let before = rows.there();
     while let Some(block) = blocks.recv().await {
         for row in block {
             rows.take(row).await?;
         }
     }
-    reading.await.map_err(|error| Problem::internal(&error))?.map_err(unreadable)?;
-    let (bad, sealed) = rows.finish().await?;
+    if let Err(error) = reading.await.map_err(|error| Problem::internal(&error))? {
+        // Of a manifest that ends in the middle, or is another one now, nothing stays.
+        if is_its_own(&error) {
+            shared.queue.discard_rows(batch, before).await?;
+        }
+        return Err(unreadable(error));
+    }
+    let (bad, sealed, replaced) = rows.finish().await?;
     shared.queue.start_dataset(batch, sealed).await?.ok_or_else(Problem::no_such_dataset)?;
-    Ok(bad)
+    Ok(ReadRows { bad, replaced })
 }
 
 /// Reads and checks all rows; ends early if nobody takes them.
@@ -86,6 +100,15 @@ fn read_blocks(
     // Nobody may wait for the last ones.
     let _ = sender.blocking_send(block);
     Ok(())
+}
+
+/// Whether the manifest itself cannot be read, rather than that the store does not answer.
+fn is_its_own(error: &uso_dataset::Error) -> bool {
+    match error {
+        uso_dataset::Error::Manifest { .. } => true,
+        uso_dataset::Error::Store(error) => error.is_the_objects_own(),
+        _ => false,
+    }
 }
 
 /// A manifest that cannot be read is its owner's fault, an object store that does not answer is not.

@@ -25,8 +25,8 @@ const KINDS: [(&str, Kind); 4] = [
     ("evaluation", Kind::Evaluation),
 ];
 /// All fields of such a body.
-pub(crate) const FIELDS: [&str; 7] =
-    ["dataset", "budget", "metadata", "manifest", "kind", "on_bad", "unknown"];
+pub(crate) const FIELDS: [&str; 8] =
+    ["dataset", "budget", "metadata", "manifest", "kind", "on_bad", "unknown", "replace"];
 
 /// A data set that somebody wants.
 pub(super) struct Wanted {
@@ -45,6 +45,8 @@ pub(super) struct WantedRows {
     pub(super) skips_bad: bool,
     /// Put fields that a job has not into its metadata.
     pub(super) unknown_to_metadata: bool,
+    /// Replace rows that ask for something else than before.
+    pub(super) replaces: bool,
 }
 
 /// The schemas of the fields, by their names.
@@ -105,6 +107,12 @@ pub(crate) fn properties(schemas: &mut SchemaGenerator) -> Map<String, Value> {
             ),
         ),
         ("unknown", words(vec!["refuse", "metadata"], "What is done with fields that a job has not.")),
+        (
+            "replace",
+            json!({ "description": "Whether rows that ask for something else than before are replaced: those that were not \
+                                    begun, or have not ended well. The others count as bad rows.",
+                    "type": "boolean", "default": false }),
+        ),
     ];
     fields.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
@@ -217,6 +225,14 @@ fn read_manifest(fields: &Map<String, Value>, errors: &mut Vec<FieldError>) -> O
     };
     let (skips_bad, unknown_to_metadata) =
         (choose("on_bad", ["fail", "skip"]), choose("unknown", ["refuse", "metadata"]));
+    let replaces = match fields.get("replace") {
+        None => false,
+        Some(Value::Bool(replaces)) => *replaces,
+        Some(_) => {
+            errors.push(fault("/replace".into(), "wrong_type", "must be true or false".into()));
+            false
+        }
+    };
     let source = match text("manifest") {
         Some(text) => match text.parse::<Source>() {
             Ok(source) => Some(source),
@@ -226,7 +242,9 @@ fn read_manifest(fields: &Map<String, Value>, errors: &mut Vec<FieldError>) -> O
             }
         },
         None => {
-            let alone = ["kind", "on_bad", "unknown"].into_iter().filter(|name| fields.contains_key(*name));
+            let alone = ["kind", "on_bad", "unknown", "replace"]
+                .into_iter()
+                .filter(|name| fields.contains_key(*name));
             errors.extend(
                 alone.map(|name| fault(format!("/{name}"), "not_allowed", "only with a `manifest`".into())),
             );
@@ -241,7 +259,7 @@ fn read_manifest(fields: &Map<String, Value>, errors: &mut Vec<FieldError>) -> O
         let words = KINDS.map(|(word, _)| word).join(", ");
         errors.push(fault("/kind".into(), "not_a_choice", format!("must be one of: {words}")));
     }
-    Some(WantedRows { source: source?, kind: kind?, skips_bad, unknown_to_metadata })
+    Some(WantedRows { source: source?, kind: kind?, skips_bad, unknown_to_metadata, replaces })
 }
 
 fn kind_by_name(source: &Source) -> Option<Kind> {

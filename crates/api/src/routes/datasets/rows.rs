@@ -32,7 +32,7 @@ pub(super) const MAX_ROWS_BODY: usize = 8 * 1024 * 1024;
 /// Faults of one row that are named at most.
 const MOST_FAULTS: usize = 20;
 /// What JSON numbers hold exactly.
-const MOST_ROWS: usize = (1 << 53) - 1;
+pub(super) const MOST_ROWS: usize = (1 << 53) - 1;
 
 /// How far a data set has come.
 #[derive(Serialize, JsonSchema)]
@@ -72,10 +72,7 @@ pub(crate) async fn put(
     params.finish()?;
     let (view, _) = find_dataset(&shared, &caller, &id).await?;
     let mut lines = read_lines(&headers, body, MAX_ROWS_BODY, &shared.memory).await?;
-    let (text, defaults) = (std::mem::take(&mut lines.text), shared.config.defaults.clone());
-    // Parsing takes too long for a thread that serves others, too.
-    let checked = tokio::task::spawn_blocking(move || check(text, defaults)).await;
-    let rows = checked.map_err(|error| Problem::internal(&error))?.map_err(Problem::fields)?;
+    let rows = read_rows(&shared, std::mem::take(&mut lines.text)).await?;
     if view.id.job_of_row(from + rows.len() as u64 - 1, 0).is_none() {
         let message = "no data set has so many rows".to_owned();
         return Err(Problem::fields(vec![fault(String::new(), "out_of_range", message)]));
@@ -87,6 +84,17 @@ pub(crate) async fn put(
             Err(Problem::rows_moved(rows, format!("the data set has {rows} rows, and other ones than these")))
         }
     }
+}
+
+/// The rows of a text.
+///
+/// # Errors
+/// All that is wrong with them.
+pub(super) async fn read_rows(shared: &Shared, text: Vec<u8>) -> Result<Vec<Row>, Problem> {
+    let defaults = shared.config.defaults.clone();
+    // Parsing takes too long for a thread that serves others, too.
+    let checked = tokio::task::spawn_blocking(move || check(text, defaults)).await;
+    checked.map_err(|error| Problem::internal(&error))?.map_err(Problem::fields)
 }
 
 /// The rows of a text, or all that is wrong with them.

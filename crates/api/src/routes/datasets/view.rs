@@ -19,6 +19,8 @@ pub(crate) struct Dataset {
     queued_once: u64,
     /// The pass over the rows: 0, and one more each time the failed ones are retried.
     pass: u8,
+    /// The code of a failure: rows that have failed with it are being looked for, to be made again.
+    retrying: Option<String>,
     /// Why no rows are queued now: `paused`, `canceled`, `budget_pictures` or `budget_seconds`.
     held: Option<String>,
     /// Rows that have ended and are listed under `rows`.
@@ -47,6 +49,7 @@ impl From<DatasetView> for Dataset {
             next_row: view.cursor,
             queued_once: view.queued_once,
             pass: view.pass,
+            retrying: view.retries,
             held: view.held,
             archived: view.archived,
             waiting: view.waiting,

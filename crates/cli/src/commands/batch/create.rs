@@ -9,7 +9,9 @@ mod local;
 mod new_rows;
 mod plan;
 mod remote;
+mod replace;
 mod send;
+mod steady;
 mod uploads;
 
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use self::bad_rows::BadRows;
 use self::compare::{Comparison, compare};
 use self::fleet::FleetFacts;
 use self::input::Input;
+use self::replace::KeptRows;
 use self::send::{Ended, Sender};
 use super::{Batches, print};
 use crate::args::{CreateBatchArgs, OnBad};
@@ -42,11 +45,14 @@ struct Added {
     named: Vec<String>,
     /// Rows of the batch now.
     rows: u64,
+    /// Rows that ask for something else than before.
+    replaced: u64,
+    /// Rows that were to be replaced and cannot be.
+    kept: KeptRows,
 }
 
 impl Batches {
     pub(super) async fn create(&self, args: CreateBatchArgs) -> anyhow::Result<()> {
-        ensure!(!args.replace, "--replace is not there yet: give the data set another --name");
         let name = match &args.name {
             Some(name) => name.clone(),
             None => stem(&args.manifest)?,
@@ -72,27 +78,45 @@ impl Batches {
         let batch = self.client.post("/v1/batches", &request(&args, &name)).await?;
         let id = batch["id"].as_str().context("the API's answer has no id")?.to_owned();
         let mut sender = Sender::new(&self.client, &id, args.on_bad == OnBad::Skip, bad);
-        let added = self.add(&mut sender, &id, &input).await?;
+        let added = self.add(&mut sender, &id, &input, args.replace).await?;
         let bad = std::mem::take(&mut sender.bad);
         self.client.patiently(async || self.client.start_batch(&id, added.rows).await).await?;
         self.tell(&args, &batch, &id, &added, &bad)
     }
 
     /// Adds the rows that the batch does not have.
-    async fn add(&self, sender: &mut Sender<'_>, id: &str, input: &Arc<Input>) -> anyhow::Result<Added> {
+    async fn add(
+        &self,
+        sender: &mut Sender<'_>,
+        id: &str,
+        input: &Arc<Input>,
+        replaces: bool,
+    ) -> anyhow::Result<Added> {
+        let (mut replaced, mut kept) = (0, KeptRows::default());
         for _ in 0..MOST_COMPARISONS {
             let compared = compare(&self.client, id, input).await?;
             let Comparison { rows, chunks, same, missing, new, changed, named } = compared;
             ensure!(
-                changed.count == 0,
+                changed.count == 0 || replaces,
                 "{changed}{} rows ask for something else than before; nothing was added. Give them other keys, or the \
-                 data set another --name",
+                 data set another --name; --replace replaces those that have no picture yet",
                 changed.count
             );
             sender.begin(rows, chunks);
-            if sender.send(input, new).await? == Ended::AllThere {
+            if changed.count > 0 {
+                let now;
+                (now, kept) = sender.replace(input, changed).await?;
+                replaced += now;
+            }
+            let sent = sender.send(input, new).await;
+            // Of a manifest that is another one by now nothing stays.
+            if sent.is_err() && input.has_changed() {
+                self.client.patiently(async || self.client.discard_rows(id, rows).await).await?;
+            }
+            if sent? == Ended::AllThere {
                 let new = sender.rows - rows - sender.passed;
-                return Ok(Added { same: same + sender.passed, new, missing, named, rows: sender.rows });
+                let (same, rows) = (same + sender.passed, sender.rows);
+                return Ok(Added { same, new, missing, named, rows, replaced, kept });
             }
         }
         bail!("somebody else adds other rows to this data set at the same time; try again when that is over")
@@ -106,8 +130,11 @@ impl Batches {
         added: &Added,
         bad: &BadRows,
     ) -> anyhow::Result<()> {
-        let Added { same, new, missing, named, rows } = added;
+        let Added { same, new, missing, named, rows, replaced, kept } = added;
         let mut text = format!("{id}: {rows} rows are started; {new} are new, {same} were there\n");
+        if args.replace {
+            text.push_str(&format!("{kept}{replaced} rows were replaced\n"));
+        }
         for key in named {
             text.push_str(&format!("row {key} is no longer in the manifest; it stays in the data set\n"));
         }
@@ -121,11 +148,20 @@ impl Batches {
         if batch["fresh"] == false && budget.is_some() {
             text.push_str("the budget stays as it was; `uso batch budget` changes it\n");
         }
+        let row =
+            |(line, key, why): &(u64, String, String)| json!({ "line": line, "key": key, "reason": why });
+        let kept_rows: Vec<Value> = kept.first.iter().map(row).collect();
         let document = json!({
             "id": id, "fresh": batch["fresh"], "rows": rows, "new": new, "same": same, "missing": missing, "missing_rows": named,
-            "bad": bad.count, "bad_rows": bad.first,
+            "bad": bad.count, "bad_rows": bad.first, "replaced": replaced, "kept": kept.count, "kept_rows": kept_rows,
         });
-        self.answer(&document, &print::safe_lines(&text))
+        self.answer(&document, &print::safe_lines(&text))?;
+        ensure!(
+            kept.count == 0 || args.on_bad == OnBad::Skip,
+            "{} rows could not be replaced and stay as they were",
+            kept.count
+        );
+        Ok(())
     }
 }
 
@@ -169,5 +205,7 @@ fn stem(manifest: &str) -> anyhow::Result<String> {
     Ok(print::safe(stem))
 }
 
+#[cfg(test)]
+mod changed_tests;
 #[cfg(test)]
 mod tests;

@@ -28,6 +28,8 @@ pub(super) struct DatasetState {
     open_rows: u64,
     pub(super) pass: u64,
     pub(super) spent_ms: u64,
+    /// The reason for which rows have failed that are looked for, to be made again.
+    retrying: Option<String>,
     /// Why no rows are queued.
     pub(super) held: Option<String>,
 }
@@ -55,6 +57,7 @@ impl DatasetState {
             open_rows: number(dataset, "open_rows"),
             pass: number(dataset, "pass"),
             spent_ms: number(dataset, "spent_ms"),
+            retrying: dataset["retrying"].as_str().map(str::to_owned),
             held: dataset["held"].as_str().map(str::to_owned),
         })
     }
@@ -70,6 +73,7 @@ impl DatasetState {
         let all_queued =
             self.ended() >= self.started && self.next_row.is_none_or(|next| next >= self.started);
         self.started > 0
+            && self.retrying.is_none()
             && (stopped || all_queued)
             && self.queued + self.running + self.waiting + self.open_rows == 0
             && self.packed == self.shards
@@ -89,6 +93,9 @@ impl DatasetState {
             }
             Some(other) => return format!("held: {other}"),
             None => {}
+        }
+        if let Some(code) = &self.retrying {
+            return format!("looking for rows that have failed with {code}");
         }
         match (self.started, self.ended() >= self.started) {
             (0, _) => "not started: `uso batch create` goes on".to_owned(),
@@ -124,6 +131,7 @@ mod tests {
             json!({ "shards": 2, "packed": 2, "waiting": 3 }),
             json!({ "shards": 2, "packed": 2, "next_row": 4 }),
             json!({ "started": 0 }),
+            json!({ "retrying": "below_threshold" }),
         ] {
             assert!(!finished(missing.clone()), "{missing}");
         }

@@ -106,6 +106,14 @@ pub(super) struct Times {
     pub(super) needed: Option<WorkersNeeded>,
 }
 
+impl Times {
+    /// Whether the workers there are will be done by a time, if that is known.
+    pub(super) fn by(&self, time: Timestamp) -> Option<bool> {
+        let live = self.live.as_ref()?;
+        Some(live.ends.is_some_and(|ends| ends <= time))
+    }
+}
+
 /// Device seconds of all rows, and of the longest row.
 struct Work {
     seconds: f64,

@@ -15,6 +15,7 @@ pub(crate) use self::measure::PREFIX;
 pub use self::measure::{Measure, Scorer};
 pub(super) use self::schema::schema;
 use super::fields::{FieldError, Fields, error};
+use crate::Try;
 
 /// Pictures that may be sampled for one job.
 pub const TRIES: RangeInclusive<i64> = 1..=16;
@@ -71,6 +72,21 @@ impl Gate {
             scorers,
         };
         fields.finish().map(|()| gate)
+    }
+
+    /// How many of these tries did not reach each measure's threshold; that of the early look, for one that was dropped
+    /// there. The try that was taken is left out.
+    pub fn rejections(&self, tries: &[Try], taken: Option<u32>) -> BTreeMap<Measure, u64> {
+        let mut rejected = BTreeMap::new();
+        for (_, ended) in (0..).zip(tries).filter(|(number, _)| taken != Some(*number)) {
+            let early = self.early.as_ref().filter(|_| ended.dropped.is_some());
+            for (measure, least) in early.map_or(&self.min, |early| &early.min) {
+                if ended.scores.get(measure).is_none_or(|value| value < least) {
+                    *rejected.entry(*measure).or_default() += 1;
+                }
+            }
+        }
+        rejected
     }
 
     /// The seed of a try, from 0: the job's own for the first; for a later one the low 32 bits of that output of the

@@ -77,7 +77,7 @@ pub(super) const DATASETS: &[Rule] = &[
     ),
     (
         "a row that has not ended is not queued again",
-        "return note ~= 0 or row >= dataset.high",
+        "return note ~= 0 and (not dataset.selective or rows.is_marked(at.root, id, row))",
         "return true",
         "datasets::a_retry_queues_the_failed_rows_alone_and_they_count_once",
     ),
@@ -110,5 +110,53 @@ pub(super) const DATASETS: &[Rule] = &[
         "if group ~= own and not others[group] then",
         "if group ~= own then",
         "datasets::rows_of_a_group_go_to_one_worker_while_there_are_others_to_begin",
+    ),
+    (
+        "a pass over some rows queues no other",
+        "return note ~= 0 and (not dataset.selective or rows.is_marked(at.root, id, row))",
+        "return note ~= 0",
+        "dataset_passes::replaced_rows_are_queued_anew_and_the_other_failed_ones_are_not",
+    ),
+    (
+        "a pass over some rows forgets none of a pass over all",
+        "dataset.selective = only_marked and is_over or nil",
+        "dataset.selective = only_marked or nil",
+        "dataset_passes::a_pass_over_some_rows_does_not_cut_one_over_all_short",
+    ),
+    (
+        "a row with a picture is not replaced",
+        "if note == 1 then return 'succeeded' end",
+        "",
+        "dataset_passes::rows_that_are_made_or_being_made_are_kept_and_named",
+    ),
+    (
+        "a row that is being made is not replaced",
+        "if not record or leases.of(at.root, job) then return 'running' end",
+        "",
+        "dataset_passes::rows_that_are_made_or_being_made_are_kept_and_named",
+    ),
+    (
+        "a chunk is replaced by whoever knows it",
+        "if there ~= args[3] then return { 'moved' } end",
+        "",
+        "dataset_passes::rows_that_are_made_or_being_made_are_kept_and_named",
+    ),
+    (
+        "whoever has read a chunk that was replaced queues nothing of it",
+        "redis.call('HDEL', datasets.tasks_key(at.root, id), 'run')",
+        "",
+        "dataset_passes::replaced_rows_are_queued_anew_and_the_other_failed_ones_are_not",
+    ),
+    (
+        "all segments tell of the rows that are retried",
+        "if dataset.retries ~= args[3] or dataset.segments ~= input.number(args[4], 'segments') then return 0 end",
+        "",
+        "dataset_passes::one_reason_is_retried_once_its_rows_are_marked",
+    ),
+    (
+        "started rows are not dropped",
+        "keep = math.max(keep, dataset.sealed)",
+        "",
+        "dataset_passes::rows_go_by_chunks_while_none_of_them_may_be_queued",
     ),
 ];

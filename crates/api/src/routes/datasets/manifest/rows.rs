@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use uso_dataset::rows::{BadRow, CHUNK_ROWS, Digest, Row};
-use uso_queue::{BatchId, FieldError};
+use uso_queue::{BatchId, FieldError, Kept};
 
 use super::bad_rows::BadRows;
 use crate::caller::Caller;
 use crate::problem::Problem;
 use crate::routes::datasets::add::{Added, add};
+use crate::routes::datasets::replace::{Replacement, replace, why};
+use crate::routes::datasets::request::WantedRows;
 use crate::shared::Shared;
 
 /// Characters of prompts after which a chunk takes no more rows: a chunk is read whole.
@@ -20,12 +22,18 @@ pub(super) struct Rows<'a> {
     caller: &'a Caller,
     batch: &'a BatchId,
     skips_bad: bool,
+    /// Replaces rows that ask for something else than before.
+    replaces: bool,
     /// Rows that are there.
     there: u64,
     /// Rows of those that are not found in the manifest yet, of the chunks before `next_chunk`.
     unmatched: VecDeque<(String, Digest)>,
     next_chunk: u32,
     matched: u64,
+    /// Rows of the chunk before `next_chunk` that ask for something else.
+    changed: Vec<Row>,
+    /// Rows that were replaced.
+    replaced: u64,
     /// Rows that are to be added next, and the length of their prompts.
     pending: Vec<Row>,
     text: usize,
@@ -37,22 +45,30 @@ impl<'a> Rows<'a> {
         shared: &'a Shared,
         caller: &'a Caller,
         batch: &'a BatchId,
-        skips_bad: bool,
+        wanted: &WantedRows,
     ) -> Result<Self, Problem> {
         let there = shared.queue.dataset(batch).await?.ok_or_else(Problem::no_such_dataset)?.rows;
         Ok(Self {
             shared,
             caller,
             batch,
-            skips_bad,
+            skips_bad: wanted.skips_bad,
+            replaces: wanted.replaces,
             there,
             unmatched: VecDeque::new(),
             next_chunk: 0,
             matched: 0,
+            changed: Vec::new(),
+            replaced: 0,
             pending: Vec::new(),
             text: 0,
             bad: BadRows::default(),
         })
+    }
+
+    /// How many rows the data set has, as far as is known.
+    pub(super) fn there(&self) -> u64 {
+        self.there
     }
 
     /// Takes the next row of the manifest.
@@ -65,8 +81,9 @@ impl<'a> Rows<'a> {
             }
         };
         if self.matched < self.there {
-            return self.compare(&row).await;
+            return self.compare(row).await;
         }
+        self.replace().await?;
         // Of a manifest with bad rows only those before the first are added.
         if self.bad.count > 0 && !self.skips_bad {
             return Ok(());
@@ -80,11 +97,13 @@ impl<'a> Rows<'a> {
     }
 
     /// Compares a row with the next one that is there.
-    async fn compare(&mut self, row: &Row) -> Result<(), Problem> {
+    async fn compare(&mut self, row: Row) -> Result<(), Problem> {
         while self.unmatched.is_empty() {
+            self.replace().await?;
             let known = self.shared.datasets.of(self.batch);
             let mut known = known.lock().await;
-            known.refresh(&self.shared.queue, &self.shared.store, self.batch, self.there).await?;
+            let view = self.shared.queue.dataset(self.batch).await?.ok_or_else(Problem::no_such_dataset)?;
+            known.refresh(&self.shared.queue, &self.shared.store, self.batch, &view).await?;
             let rows = known.fetch(&self.shared.store, self.batch, self.next_chunk as usize).await?;
             if rows.is_empty() {
                 return Err(Problem::internal(&"a data set has fewer rows in chunks than it should"));
@@ -92,11 +111,14 @@ impl<'a> Rows<'a> {
             self.unmatched.extend(rows.into_iter().map(|row| (row.key, row.digest)));
             self.next_chunk += 1;
         }
-        let is_next =
-            self.unmatched.front().is_some_and(|(key, digest)| *key == row.key && *digest == row.digest);
-        if is_next {
+        let next = self.unmatched.front().filter(|(key, _)| *key == row.key);
+        let is_same = next.map(|(_, digest)| *digest == row.digest);
+        if is_same == Some(true) || (is_same.is_some() && self.replaces) {
             self.unmatched.pop_front();
             self.matched += 1;
+            if is_same == Some(false) {
+                self.changed.push(row);
+            }
         } else if self.skips_bad {
             // It was left out for what it points to.
             self.bad.add(row.line, Vec::new());
@@ -108,6 +130,51 @@ impl<'a> Rows<'a> {
             return Err(Problem::rows_moved(self.there, detail));
         }
         Ok(())
+    }
+
+    /// Replaces the changed rows of the last chunk that was compared.
+    async fn replace(&mut self) -> Result<(), Problem> {
+        let rows = std::mem::take(&mut self.changed);
+        let Some(number) = self.next_chunk.checked_sub(1).filter(|_| !rows.is_empty()) else { return Ok(()) };
+        let lines: Vec<u64> = rows.iter().map(|row| row.line).collect();
+        let again = rows.clone();
+        let faults = match replace(self.shared, self.caller, self.batch, number.into(), rows).await? {
+            Replacement::Done(kept) => {
+                self.keep(lines.len(), kept);
+                return Ok(());
+            }
+            Replacement::Bad(faults) => by_line(faults),
+        };
+        for line in lines.iter().filter(|line| faults.contains_key(line)) {
+            self.bad.add(*line, faults[line].clone());
+        }
+        let good: Vec<Row> = again.into_iter().filter(|row| !faults.contains_key(&row.line)).collect();
+        let count = good.len();
+        if good.is_empty() || !self.skips_bad {
+            return Ok(());
+        }
+        match replace(self.shared, self.caller, self.batch, number.into(), good).await? {
+            Replacement::Done(kept) => {
+                self.keep(count, kept);
+                Ok(())
+            }
+            // An upload expired this moment.
+            Replacement::Bad(faults) => Err(Problem::fields(faults)),
+        }
+    }
+
+    /// Counts rows that were replaced, and takes note of those that stay as they are.
+    fn keep(&mut self, asked: usize, kept: Vec<(Row, Kept)>) {
+        self.replaced += (asked - kept.len()) as u64;
+        for (row, kept) in kept {
+            let (_, message) = why(kept);
+            let fault = FieldError {
+                pointer: "/key".into(),
+                code: "not_replaceable",
+                message: format!("row {} {message}", row.key),
+            };
+            self.bad.add(row.line, vec![fault]);
+        }
     }
 
     /// Adds what is pending.
@@ -150,8 +217,9 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Adds the last rows. Gives the bad rows and how many others are there.
-    pub(super) async fn finish(mut self) -> Result<(BadRows, u64), Problem> {
+    /// Adds and replaces the last rows. Gives the bad rows, how many others are there, and how many were replaced.
+    pub(super) async fn finish(mut self) -> Result<(BadRows, u64, u64), Problem> {
+        self.replace().await?;
         if self.bad.count == 0 || self.skips_bad {
             self.flush().await?;
         }
@@ -162,7 +230,7 @@ impl<'a> Rows<'a> {
             let detail = format!("the data set has {} rows, the manifest has fewer", self.there);
             return Err(Problem::rows_moved(self.there, detail));
         }
-        Ok((self.bad, self.there))
+        Ok((self.bad, self.there, self.replaced))
     }
 }
 

@@ -1,6 +1,8 @@
 //! The rows of a manifest beside those that a batch has.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use uso_dataset::Error;
@@ -34,6 +36,11 @@ pub(super) struct ChangedRows {
     place: &'static str,
     first: Vec<(u64, String)>,
     pub(super) count: u64,
+    /// Which rows of the manifest they are.
+    pub(super) rows: NewRows,
+    /// Hashes of their keys.
+    pub(super) keys: HashSet<u64>,
+    pub(super) hasher: RandomState,
 }
 
 impl fmt::Display for ChangedRows {
@@ -81,6 +88,8 @@ fn read(
             Change::New => new.add(number),
             Change::Changed => {
                 changed.count += 1;
+                changed.rows.add(number);
+                changed.keys.insert(changed.hasher.hash_one(&row.key));
                 if changed.first.len() < LISTED {
                     changed.first.push((row.line, row.key));
                 }

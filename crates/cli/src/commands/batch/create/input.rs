@@ -12,6 +12,7 @@ use uso_queue::Defaults;
 
 use super::fleet::FleetFacts;
 use super::local::LocalPictures;
+use super::steady::Steady;
 use crate::args::{CreateBatchArgs, ManifestKind, Unknown};
 
 /// The rows of a local manifest or grid. They are read anew each time, and never held all at once.
@@ -21,6 +22,7 @@ pub(super) struct Input {
     options: Options,
     defaults: Defaults,
     pictures: Arc<LocalPictures>,
+    steady: Steady,
 }
 
 impl Input {
@@ -40,6 +42,7 @@ impl Input {
             options: Options { unknown_to_metadata: args.unknown == Unknown::Metadata },
             defaults: fleet.defaults.clone(),
             pictures: Arc::new(LocalPictures::new(folder, fleet.max_bytes)),
+            steady: Steady::default(),
         })
     }
 
@@ -55,10 +58,16 @@ impl Input {
         &self.pictures
     }
 
+    /// Whether it was found to be another one than at first.
+    pub(super) fn has_changed(&self) -> bool {
+        self.steady.has_changed()
+    }
+
     /// Reads and checks all rows from the first on. Blocks.
     ///
     /// # Errors
-    /// If it cannot be read to its end; what `sink` returns ends it too.
+    /// If it cannot be read to its end, or has changed since it was read for the first time: rows that have changed are
+    /// not given. What `sink` returns ends it too.
     pub(super) fn each_row(
         &self,
         sink: impl FnMut(Result<Row, BadRow>) -> Result<(), Error>,
@@ -67,8 +76,9 @@ impl Input {
         let mut checker = Checker::new(self.defaults.clone(), self.options)
             .with_references(move |text| pictures.resolve(text));
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
-        checker.check_all(&mut self.manifest()?, threads, sink)?;
-        Ok(())
+        let mut reading = self.steady.begin(self.path.display().to_string(), sink);
+        checker.check_all(&mut self.manifest()?, threads, |row| reading.take(row))?;
+        Ok(reading.end()?)
     }
 
     fn manifest(&self) -> anyhow::Result<Manifest> {

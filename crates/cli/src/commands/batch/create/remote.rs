@@ -18,6 +18,9 @@ impl Batches {
     pub(super) async fn create_remotely(&self, args: &CreateBatchArgs, name: &str) -> anyhow::Result<()> {
         let mut body = request(args, name);
         body["manifest"] = args.manifest.as_str().into();
+        if args.replace {
+            body["replace"] = true.into();
+        }
         body["on_bad"] = args.on_bad.as_str().into();
         body["unknown"] = args.unknown.as_str().into();
         if let Some(kind) = args.kind {
@@ -53,6 +56,9 @@ fn text(answer: &Value) -> anyhow::Result<String> {
             let word = |name: &str| fault[name].as_str().unwrap_or_default();
             text.push_str(&line(row["line"].as_u64().unwrap_or(0), word("pointer"), word("message")));
         }
+    }
+    if let Some(replaced) = answer["replaced"].as_u64().filter(|replaced| *replaced > 0) {
+        text.push_str(&format!("{replaced} rows were replaced\n"));
     }
     if let Some(count) = answer["bad_row_count"].as_u64().filter(|count| *count > 0) {
         text.push_str(&format!("{count} bad rows are left out\n"));

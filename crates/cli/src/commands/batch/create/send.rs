@@ -19,9 +19,9 @@ use super::uploads::Uploads;
 use crate::client::{BadLine, Client, RowId, Sent};
 
 /// Chunks that are read ahead.
-const AHEAD: usize = 2;
+pub(super) const AHEAD: usize = 2;
 /// Bytes of a request after which it takes no more rows.
-const MOST_BYTES: usize = 4 << 20;
+pub(super) const MOST_BYTES: usize = 4 << 20;
 
 /// How sending ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,17 +34,17 @@ pub(super) enum Ended {
 
 /// Adds rows to a batch, in order.
 pub(super) struct Sender<'a> {
-    client: &'a Client,
-    id: &'a str,
+    pub(super) client: &'a Client,
+    pub(super) id: &'a str,
     /// Rows that the batch has.
     pub(super) rows: u64,
     /// Chunks that they lie in.
     chunks: u64,
     /// Rows that somebody else has added meanwhile, and that are the same.
     pub(super) passed: u64,
-    uploads: Uploads,
+    pub(super) uploads: Uploads,
     /// Leaves out rows that the fleet does not take, instead of ending.
-    skips_bad: bool,
+    pub(super) skips_bad: bool,
     /// Rows that the fleet does not take.
     pub(super) bad: BadRows,
     /// Rows that come next.
@@ -190,7 +190,7 @@ impl<'a> Sender<'a> {
     }
 }
 
-fn write_line(row: &Row, body: &mut Vec<u8>) -> anyhow::Result<()> {
+pub(super) fn write_line(row: &Row, body: &mut Vec<u8>) -> anyhow::Result<()> {
     serde_json::to_writer(&mut *body, &Line { key: &row.key, digest: row.digest, job: &row.job })?;
     body.write_all(b"\n")?;
     Ok(())
@@ -203,7 +203,7 @@ fn are_next(pending: &VecDeque<Row>, there: &[RowId]) -> bool {
 }
 
 /// Reads the new rows of a manifest, and gives them away in chunks. Blocks.
-fn read(input: &Input, new: &NewRows, chunks: &mpsc::Sender<Vec<Row>>) -> anyhow::Result<()> {
+pub(super) fn read(input: &Input, new: &NewRows, chunks: &mpsc::Sender<Vec<Row>>) -> anyhow::Result<()> {
     let (mut chunk, mut number) = (Vec::with_capacity(CHUNK_ROWS), 0);
     let unwanted = || Error::Task("nobody takes the rows".to_owned());
     input.each_row(|row| {

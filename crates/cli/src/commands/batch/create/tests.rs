@@ -20,10 +20,14 @@ use crate::client::Client;
 
 /// What the API keeps.
 #[derive(Default)]
-struct Kept {
-    chunks: Vec<Vec<Row>>,
-    started: u64,
+pub(super) struct Kept {
+    pub(super) chunks: Vec<Vec<Row>>,
+    pub(super) started: u64,
     uploads: u64,
+    pub(super) replacements: u64,
+    pub(super) discards: u64,
+    /// A manifest, and what becomes of it once a chunk is there.
+    pub(super) changes: Option<(std::path::PathBuf, String)>,
     address: String,
 }
 
@@ -38,7 +42,7 @@ fn refusal(status: StatusCode, value: Value) -> Response {
 }
 
 impl Kept {
-    fn rows(&self) -> u64 {
+    pub(super) fn rows(&self) -> u64 {
         self.chunks.iter().map(|chunk| chunk.len() as u64).sum()
     }
 
@@ -48,7 +52,7 @@ impl Kept {
 }
 
 /// A second lock in one statement would wait for the first for ever.
-fn look<T>(kept: &Mutex<Kept>, at: impl FnOnce(&Kept) -> T) -> T {
+pub(super) fn look<T>(kept: &Mutex<Kept>, at: impl FnOnce(&Kept) -> T) -> T {
     at(&kept.lock().unwrap())
 }
 
@@ -59,7 +63,7 @@ async fn capabilities() -> Response {
     }))
 }
 
-async fn add(State(kept): Shared, Query(query): Query<Map<String, Value>>, rows: Bytes) -> Response {
+fn read(rows: &[u8]) -> Vec<Row> {
     let mut checker = Checker::new(Defaults::default(), Options::default());
     let lines = rows.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let rows: Vec<Row> = (1..)
@@ -70,6 +74,36 @@ async fn add(State(kept): Shared, Query(query): Query<Map<String, Value>>, rows:
         })
         .collect();
     assert!((1..=1000).contains(&rows.len()), "{}", rows.len());
+    rows
+}
+
+/// Rows with the word "made" in their keys stay as they are.
+async fn replace(State(kept): Shared, At(number): At<usize>, rows: Bytes) -> Response {
+    let (mut kept, mut stay) = (kept.lock().unwrap(), Vec::new());
+    kept.replacements += 1;
+    for row in read(&rows) {
+        if row.key.contains("made") {
+            stay.push(json!({ "key": row.key, "reason": "succeeded", "message": "has its picture" }));
+        } else {
+            let old = kept.chunks[number].iter_mut().find(|old| old.key == row.key);
+            *old.expect("the row is in another chunk") = row;
+        }
+    }
+    body(json!({ "rows": 0, "kept": stay }))
+}
+
+async fn discard(State(kept): Shared, Query(query): Query<Map<String, Value>>) -> Response {
+    let mut kept = kept.lock().unwrap();
+    let from: u64 = query["from"].as_str().unwrap().parse().unwrap();
+    while kept.rows() > from {
+        kept.chunks.pop();
+    }
+    kept.discards += 1;
+    body(json!({ "rows": kept.rows() }))
+}
+
+async fn add(State(kept): Shared, Query(query): Query<Map<String, Value>>, rows: Bytes) -> Response {
+    let rows = read(&rows);
     if let Some(row) = rows.iter().find(|row| row.job.prompt == "forbidden") {
         let pointer = format!("/{}/prompt", row.line);
         let errors = json!([{ "pointer": pointer, "code": "c", "message": "is forbidden here" }]);
@@ -83,6 +117,9 @@ async fn add(State(kept): Shared, Query(query): Query<Map<String, Value>>, rows:
         return refusal(StatusCode::CONFLICT, json!({ "code": "rows_moved", "rows": kept.rows() }));
     }
     kept.chunks.push(rows);
+    if let Some((path, text)) = kept.changes.take() {
+        std::fs::write(path, text).unwrap();
+    }
     body(json!({ "rows": kept.rows() }))
 }
 
@@ -107,13 +144,13 @@ async fn upload(State(kept): Shared) -> Response {
 }
 
 /// Serves the API; gives its address and what it keeps.
-async fn api() -> (String, Arc<Mutex<Kept>>) {
+pub(super) async fn api() -> (String, Arc<Mutex<Kept>>) {
     let kept = Arc::<Mutex<Kept>>::default();
     let routes = Router::new()
         .route("/v1/capabilities", get(capabilities))
         .route("/v1/batches", post(|| async { body(json!({ "id": "0-a", "fresh": true, "rows": 0 })) }))
-        .route("/v1/batches/0-a/rows", put(add))
-        .route("/v1/batches/0-a/chunks/{number}", get(chunk))
+        .route("/v1/batches/0-a/rows", put(add).delete(discard))
+        .route("/v1/batches/0-a/chunks/{number}", get(chunk).put(replace))
         .route("/v1/batches/0-a/start", post(start))
         .route("/v1/uploads", post(upload))
         .route("/put", put(|| async {}))
@@ -125,7 +162,7 @@ async fn api() -> (String, Arc<Mutex<Kept>>) {
     (address, kept)
 }
 
-async fn create(address: &str, manifest: &Path, more: &[&str]) -> anyhow::Result<()> {
+pub(super) async fn create(address: &str, manifest: &Path, more: &[&str]) -> anyhow::Result<()> {
     let said = ["uso", "batch", "create", manifest.to_str().unwrap(), "--api", address];
     let cli = Cli::parse_from(said.iter().chain(more));
     let Command::Batch(args) = cli.command else { panic!("another command") };
@@ -134,13 +171,13 @@ async fn create(address: &str, manifest: &Path, more: &[&str]) -> anyhow::Result
     batches.create(*create).await
 }
 
-fn manifest(folder: &Path, rows: impl Iterator<Item = Value>) -> std::path::PathBuf {
+pub(super) fn manifest(folder: &Path, rows: impl Iterator<Item = Value>) -> std::path::PathBuf {
     let path = folder.join("foxes.jsonl");
     std::fs::write(&path, rows.map(|row| row.to_string() + "\n").collect::<String>()).unwrap();
     path
 }
 
-fn prompts(count: u64) -> impl Iterator<Item = Value> {
+pub(super) fn prompts(count: u64) -> impl Iterator<Item = Value> {
     (0..count).map(|number| json!({ "prompt": format!("fox {number}"), "key": format!("fox-{number}") }))
 }
 
