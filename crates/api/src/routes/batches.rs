@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use uso_queue::{BatchOperation, BatchSubmitted, NewBatch};
 
 use super::batch_request;
-use super::batch_view::{AcceptedBatch, Batch, BatchLinks, describe, find};
+use super::batch_view::{AcceptedBatch, Batch, BatchLinks, describe, describe_with_reasons, find};
 use super::datasets::create::{AcceptedDataset, create};
 use super::on_batch::on_batch;
 use crate::body::{MAX_LARGE_BODY, read_json};
@@ -61,7 +61,7 @@ pub(crate) fn submit_operation() -> Operation {
         .leads_to(&ON_DATASET)
         .gives::<AcceptedDataset>(StatusCode::OK, "There is a data set of this name.", &[LOCATION])
         .leads_to(&ON_DATASET)
-        .refuses(StatusCode::CONFLICT, &["rows_moved"])
+        .refuses(StatusCode::CONFLICT, &["rows_moved", "batch_canceled"])
         .refuses(StatusCode::BAD_REQUEST, &["invalid_idempotency_key"])
         .refuses(StatusCode::UNPROCESSABLE_ENTITY, &["idempotency_key_reused"])
         .refuses(StatusCode::TOO_MANY_REQUESTS, &["too_many_queued", "too_fast"])
@@ -102,7 +102,11 @@ fn accepted(submitted: BatchSubmitted) -> Response {
 }
 
 pub(crate) fn show_operation() -> Operation {
-    on_batch("getBatch", "Get a batch").gives::<Batch>(StatusCode::OK, "The batch.", &[])
+    on_batch("getBatch", "Get a batch").says("Of a data set, with its failed rows by reason.").gives::<Batch>(
+        StatusCode::OK,
+        "The batch.",
+        &[],
+    )
 }
 
 pub(crate) async fn show(
@@ -111,7 +115,8 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let view = find(&shared, &caller, &id).await?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(describe(&shared, view).await?)).into_response())
+    let batch = describe_with_reasons(&shared, view).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(batch)).into_response())
 }
 
 pub(crate) fn cancel_operation() -> Operation {

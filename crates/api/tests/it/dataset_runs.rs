@@ -10,7 +10,7 @@ use crate::fixture::{Fixture, problem, until};
 use crate::uploads::{png, upload};
 
 /// Does what workers do for data sets beside their jobs.
-fn tend(fixture: &Fixture) -> JoinHandle<()> {
+pub(crate) fn tend(fixture: &Fixture) -> JoinHandle<()> {
     let (queue, store, worker) = (fixture.queue.clone(), fixture.store.clone(), WorkerId::new());
     tokio::spawn(async move {
         loop {
@@ -30,7 +30,7 @@ fn tend(fixture: &Fixture) -> JoinHandle<()> {
     })
 }
 
-async fn next_job(fixture: &Fixture) -> Lease {
+pub(crate) async fn next_job(fixture: &Fixture) -> Lease {
     let worker = WorkerId::new();
     loop {
         if let Some(lease) = fixture.queue.claim_one(&worker).await.unwrap() {

@@ -7,6 +7,8 @@ mod batches;
 mod connections;
 mod control;
 mod cors;
+mod dataset_hostile;
+mod dataset_rows;
 mod dataset_runs;
 mod datasets;
 mod estimate;
