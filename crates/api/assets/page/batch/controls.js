@@ -65,12 +65,13 @@ const BUTTONS = {
 /** Queues the failed rows again: those that failed for `reason`, or all. */
 export function retryFailed(reason) {
   const done = reason ? `The rows that failed with ${reason} are queued again` : 'The failed rows are queued again';
-  return control('retry-failed', done, 'The failed rows were not retried', reason && { reason });
+  const query = reason ? `?${new URLSearchParams({ reason })}` : '';
+  return control(`retry-failed${query}`, done, 'The failed rows were not retried');
 }
 
-async function control(name, done, problem, body) {
+async function control(operation, done, problem) {
   try {
-    await call('POST', `/v1/batches/${encodeURIComponent(shown.id)}/${name}`, { body });
+    await call('POST', `/v1/batches/${encodeURIComponent(shown.id)}/${operation}`);
     announce(done);
   } catch (error) {
     showError(error, problem);

@@ -13,12 +13,13 @@ export function showFailures(batch) {
   const { counts, dataset, canceled, id } = batch;
   const reasons = dataset.reasons ?? [];
   // Poll after poll the same: leave it as it is.
-  const now = JSON.stringify([id, reasons, counts.failed, dataset.reasons_counted, dataset.archived, canceled]);
+  const { reasons_counted: counted, archived, retrying } = dataset;
+  const now = JSON.stringify([id, reasons, counts.failed, counted, archived, retrying, canceled]);
   if (shown === now) return;
   shown = now;
   byId('batch-failures').hidden = reasons.length === 0;
   setText(byId('batch-failures-note'), note(batch, reasons));
-  const canRetry = counts.failed > 0 && !canceled;
+  const canRetry = counts.failed > 0 && !canceled && !retrying;
   refill(
     byId('batch-reasons'),
     byId('batch-name'),
@@ -28,6 +29,7 @@ export function showFailures(batch) {
 
 function note({ counts, dataset }, reasons) {
   const listed = reasons.reduce((sum, { rows }) => sum + rows, 0);
+  if (dataset.retrying) return `The rows that failed with ${dataset.retrying} are being looked for, to be made again.`;
   if (dataset.reasons_counted < dataset.archived) {
     return `Being counted: ${count(dataset.reasons_counted)} of ${count(dataset.archived)} rows that ended.`;
   }

@@ -87,7 +87,7 @@ function nightly(window) {
   if (!window) return { name, value: 'None', note: 'rows are made at all times' };
   const hours = (time) => time.slice(0, 5);
   const at = new Date(window.is_open ? window.closes_ms : window.opens_ms);
-  const day = at.toLocaleString([], { weekday: 'short', hour: '2-digit', minute: '2-digit' });
+  const day = at.toLocaleString([], { weekday: 'short', hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
   const outside = window.fill ? ', outside it while no interactive job waits' : '';
   const note = `${window.zone}; ${window.is_open ? 'open until' : 'closed until'} ${day}${outside}`;
   return { name, value: `${hours(window.opens)} to ${hours(window.closes)}`, note };
