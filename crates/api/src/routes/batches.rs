@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use uso_queue::{BatchOperation, BatchSubmitted, NewBatch};
+use uso_queue::{BatchCounts, BatchOperation, BatchSubmitted, BatchView, NewBatch};
 
 use super::batch_request;
 use super::batch_view::{AcceptedBatch, Batch, BatchLinks, describe, describe_with_reasons, find};
@@ -23,6 +23,9 @@ use crate::openapi::parts::{self, LOCATION, RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::path::Path;
 use crate::problem::Problem;
 use crate::shared::Shared;
+
+/// How often the failed rows of a data set can be retried: the number is part of their jobs' ids.
+const MAX_RETRIES: u8 = 62;
 
 /// What can be done to a batch.
 const ON_BATCH: [&str; 6] =
@@ -160,6 +163,7 @@ pub(crate) async fn resume(
 
 pub(crate) fn retry_failed_operation() -> Operation {
     on_its_jobs("retryFailedJobs", "Retry the failed jobs of a batch")
+        .refuses(StatusCode::CONFLICT, &["no_more_retries"])
 }
 
 /// Retries the failed jobs of a batch.
@@ -168,7 +172,30 @@ pub(crate) async fn retry_failed(
     caller: Caller,
     id: Path<String>,
 ) -> Result<Response, Problem> {
+    let view = find(&shared, &caller, &id.0).await?;
+    if view.id.is_dataset() && !may_retry(&shared, &view).await? {
+        return Ok((StatusCode::ACCEPTED, Json(describe(&shared, view).await?)).into_response());
+    }
     control(shared, caller, id, BatchOperation::RetryFailed).await
+}
+
+/// Whether there is anything to retry in a data set: each time takes one of the few that it has.
+///
+/// # Errors
+/// `no_more_retries`.
+async fn may_retry(shared: &Shared, view: &BatchView) -> Result<bool, Problem> {
+    let BatchCounts { failed, canceled, expired, .. } = view.counts;
+    if !view.canceled && failed + canceled + expired == 0 {
+        return Ok(false);
+    }
+    let dataset = shared.queue.dataset(&view.id).await?;
+    if dataset.is_some_and(|dataset| dataset.pass >= MAX_RETRIES) {
+        let detail = format!(
+            "the failed rows of a data set are retried {MAX_RETRIES} times at most; make another one for them"
+        );
+        return Err(Problem::new(StatusCode::CONFLICT, "no_more_retries", detail));
+    }
+    Ok(true)
 }
 
 /// Does something to all jobs of a batch; repeating it changes nothing.

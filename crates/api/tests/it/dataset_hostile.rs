@@ -269,15 +269,25 @@ async fn what_was_accepted_stays_whatever_is_done_in_whatever_order() {
 }
 
 #[tokio::test]
-async fn a_data_set_may_be_retried_any_number_of_times() {
+async fn failed_rows_are_retried_as_often_as_is_possible_and_then_refused() {
     let fixture = Fixture::start().await;
     let id = create(&fixture, "foxes").await;
     added(put_rows(&fixture, &id, 0, &rows(0, 1)).await).await;
     start(&fixture, &id, 1).await;
-    for number in 0..70 {
-        let answer = fixture.post(&format!("/v1/batches/{id}/retry-failed"), &json!({})).await;
-        assert!(!answer.status().is_server_error(), "{number}: {}", answer.status());
+    let do_it =
+        async |operation: &str| fixture.post(&format!("/v1/batches/{id}/{operation}"), &json!({})).await;
+    for _ in 0..3 {
+        assert_eq!(do_it("retry-failed").await.status(), 202);
     }
+    assert_eq!(dataset(&fixture, &id).await["pass"], 0, "nothing had failed");
+    for pass in 1..=62 {
+        do_it("cancel").await;
+        assert_eq!(do_it("retry-failed").await.status(), 202);
+        assert_eq!(dataset(&fixture, &id).await["pass"], pass);
+    }
+    do_it("cancel").await;
+    let told = problem(do_it("retry-failed").await, 409, "no_more_retries").await;
+    assert!(told["detail"].as_str().unwrap().contains("62"), "{told}");
 }
 
 #[tokio::test]

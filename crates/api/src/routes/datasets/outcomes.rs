@@ -214,7 +214,7 @@ async fn place(
         }
     };
     let segments = Segments::of(&shared.queue, batch, filter.state).await?;
-    segments.of_row(shared, batch, row).await
+    segments.of_row(&shared.store, batch, row).await
 }
 
 async fn describe(shared: &Shared, outcome: Outcome, is_packed: bool) -> Result<RowOutcome, Problem> {

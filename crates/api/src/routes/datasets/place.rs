@@ -2,10 +2,10 @@
 
 use axum::http::StatusCode;
 use uso_queue::{BatchId, Queue, SegmentView, State};
+use uso_store::Store;
 
 use super::ended;
 use crate::problem::Problem;
-use crate::shared::Shared;
 
 /// Segments that one call asks for.
 const PAGE: u64 = 1000;
@@ -84,11 +84,11 @@ impl Segments {
     ///
     /// # Errors
     /// `no_such_row`; that the store does not answer.
-    pub(super) async fn of_row(&self, shared: &Shared, batch: &BatchId, row: u64) -> Result<Place, Problem> {
+    pub(super) async fn of_row(&self, store: &Store, batch: &BatchId, row: u64) -> Result<Place, Problem> {
         let may_have = self.segments.iter().enumerate().rev();
         let may_have = may_have.filter(|(_, segment)| (segment.lowest..=segment.highest).contains(&row));
         for (number, segment) in may_have.take(MOST_SOUGHT) {
-            let rows = ended::read(&shared.store, batch, number as u64, segment).await?;
+            let rows = ended::read(store, batch, number as u64, segment).await?;
             let Some(line) = rows.iter().position(|ended| ended.row == row) else { continue };
             let is_listed = |state| self.state.is_none_or(|wanted| wanted == state);
             let here = rows[..line].iter().filter(|ended| is_listed(ended.state)).count() as u64;
