@@ -5,6 +5,9 @@ import { h, refill, setText } from '../shared/dom.js';
 import { count } from '../shared/format.js';
 import { retryFailed } from './controls.js';
 
+/** What the server calls all reasons beyond those that it tells apart. */
+const OTHER = 'other';
+
 const byId = (id) => document.getElementById(id);
 let shown = '';
 
@@ -53,7 +56,7 @@ function reasonRow({ code, rows, example }, canRetry) {
       h('code', {}, code),
     ),
     h('b', {}, `${count(rows)} ${rows === 1 ? 'row' : 'rows'}`),
-    canRetry
+    canRetry && code !== OTHER
       ? button('again', 'Retry', () => retryFailed(code), {
           text: true,
           class: 'quiet',

@@ -23,6 +23,8 @@ const PAGE: u64 = 1000;
 const MOST_REASONS: usize = 100;
 /// What all further ones are called.
 const OTHER: &str = "other";
+/// The reason of a row without an error.
+const UNKNOWN: &str = "unknown";
 /// Examples that are kept of a reason: one that was retried and ended well is none any more.
 const EXAMPLES: usize = 8;
 /// Characters of a message.
@@ -165,7 +167,8 @@ impl Counts {
     }
 
     fn note(&mut self, EndedRow { row, key, error, .. }: EndedRow) {
-        let (code, message) = error.map(|error| (error.code, error.message)).unwrap_or_default();
+        let told = error.map(|error| (error.code, error.message));
+        let (code, message) = told.unwrap_or_else(|| (UNKNOWN.to_owned(), String::new()));
         let at = self.place_of(code);
         let row_at = row as usize;
         if self.places.len() <= row_at {
