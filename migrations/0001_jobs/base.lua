@@ -47,6 +47,7 @@ job's UUID, <t> a tenant, <class> `interactive` or `bulk`, <b> the sixteen bytes
   <root>:d:<b>                     packed DATASET of a batch whose rows come out of a manifest
   <root>:datasets                  sorted set: batches of data sets with work left, by when they were looked at
   <root>:datasets:<t>              hash: names of the data sets of <t>, each to its <b>
+  <root>:dataset_tenants           set: tenants that have data sets
   <root>:chunks:<b>                list: chunks of rows in the object store, as callers tell of them
   <root>:bits:<b>                  text: two bits for each row: 0 has not ended, 1 succeeded, 2 failed, 3 other ends
   <root>:marks:<b>                 text: a bit for each row that a pass over some rows queues; not there without one

@@ -55,6 +55,7 @@ do
     local at, id, tenant, name = change.begin(keys[1]), args[1], args[2], args[3]
     if #id ~= 16 or tenant == '' or name == '' then input.invalid('arguments are missing') end
     local pictures, seconds = input.optional(args[6], 'pictures'), input.optional(args[7], 'seconds')
+    redis.call('SADD', at.root .. ':dataset_tenants', tenant)
     if redis.call('HSETNX', names_key(at.root, tenant), name, id) == 0 then
       local earlier = redis.call('HGET', names_key(at.root, tenant), name)
       return { earlier == id and 'created' or 'exists', earlier }

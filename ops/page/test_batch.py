@@ -15,8 +15,7 @@ from test_page import CONTRAST
 # Of 3 tries of a row each fails at this rate, by the row's number and seed: some rows fail for good.
 ENGINE = "scripted:step=20ms,fail=0.5"
 ROWS = 60
-# Reading a list to its end takes a request for each 100 rows.
-SEVERAL = 10_000
+MANY = 100_000
 MOST_NODES = 500
 
 
@@ -78,13 +77,19 @@ def test_a_data_set_is_followed_to_its_end(opened, scripted):
     expect(cells).to_have_count(counts["failed"])
     expect(cells.first.locator("img")).to_have_count(0)
 
+    expect(reasons).to_contain_text(re.compile(r"foxes-\d{3}"))
+
     with page.expect_download() as saved:
         page.get_by_role("button", name="Index").click()
     assert saved.value.suggested_filename == "foxes-index.json"
     json.loads(saved.value.path().read_text())
 
-    reasons.get_by_role("button", name="Retry all failed rows").click()
-    expect(page.locator("#batch-failures-note")).to_contain_text("were retried")
+    code = reasons.get_attribute("data-code")
+    with page.expect_request("**/retry-failed?*") as sent:
+        reasons.get_by_role("button", name=f"Retry the rows that failed with {code}").click()
+    assert parse_qs(urlsplit(sent.value.url).query) == {"reason": [code]}
+    expect(page.locator("#batch-status")).to_have_text("Done")
+    until(page, f"fetch('/v1/batches/{batch}').then(async (batch) => (await batch.json()).dataset.pass === 1)", "not retried")
     page.get_by_role("link", name="All data sets").click()
     expect(page.get_by_role("heading", name="Data sets")).to_be_focused()
 
@@ -120,7 +125,65 @@ def test_a_data_set_is_paused_resumed_and_canceled(opened, scripted):
     page.get_by_role("button", name="Cancel", exact=True).click()
     page.get_by_role("button", name="Cancel the data set").click()
     expect(page.locator("#batch-status")).to_have_text("Canceled")
-    expect(page.get_by_role("button", name="Resume")).to_have_count(0)
+    for name in ["Resume", "Budget", "Retry failed"]:
+        expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
+
+
+def test_a_budget_is_seen_and_changed(opened, scripted):
+    batch = make(scripted, "budget", rows=300, steps=20)
+    page = opened(f"/#batch/{batch}", base=scripted)
+    limits = page.locator("#batch-limits")
+    expect(limits).to_contain_text("no budget")
+    page.get_by_role("button", name="Budget", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Budget")
+    pictures, seconds = dialog.get_by_label("Pictures"), dialog.get_by_label("Device time in seconds")
+    expect(pictures).to_be_focused()
+    assert page.evaluate(CONTRAST) == []
+    seconds.fill("1.5")
+    page.keyboard.press("Enter")
+    expect(seconds).to_be_focused()
+    expect(dialog.locator(".field-error:visible")).to_have_text(re.compile("whole number"))
+    seconds.fill("9000")
+    pictures.fill("1")
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#batch-status")).to_have_text("Paused: its budget of pictures is used up")
+    expect(limits).to_contain_text("of 1")
+    expect(limits).to_contain_text("of 2.5 h")
+    assert page.evaluate(CONTRAST) == []
+    page.get_by_role("button", name="Raise the budget").click()
+    expect(pictures).to_have_value("1")
+    expect(seconds).to_have_value("9000")
+    pictures.fill("")
+    dialog.get_by_role("button", name="Change the budget").click()
+    expect(page.locator("#batch-status")).to_have_text("Running")
+    expect(page.get_by_role("button", name="Raise the budget")).to_have_count(0)
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("button", name="Cancel the data set").click()
+
+
+def test_the_night_window_is_seen(opened, scripted):
+    batch = make(scripted, "nightly", rows=1)
+    page = opened("/", base=scripted)
+    shown = send("GET", f"{scripted}/v1/batches/{batch}")
+    shown["counts"] |= {"total": 9, "queued": 9, "running": 0, "succeeded": 0, "failed": 0}
+    shown["dataset"] |= {"rows": 9, "started": 9}
+    window = {
+        "opens": "22:00:00",
+        "closes": "06:30:00",
+        "zone": "Europe/Berlin",
+        "fill": False,
+        "is_open": False,
+        "opens_ms": 1_800_000_000_000,
+        "closes_ms": 1_800_030_000_000,
+    }
+    page.route(f"**/v1/batches/{batch}", lambda route: route.fulfill(json=shown))
+    page.route("**/v1/queue", lambda route: route.fulfill(json=send("GET", f"{scripted}/v1/queue") | {"window": window}))
+    page.goto(f"{scripted}/#batch/{batch}")
+    expect(page.locator("#batch-status")).to_have_text("Waiting for the night window")
+    night = page.locator("#batch-limits .figure", has_text="Night window")
+    expect(night).to_contain_text("22:00 to 06:30")
+    expect(night).to_contain_text("Europe/Berlin; closed until")
 
 
 def made_up(number):
@@ -151,11 +214,19 @@ def answer_many(page, base, batch, many):
 
     def rows(route):
         query = parse_qs(urlsplit(route.request.url).query)
-        first, limit = int(query.get("cursor", ["0"])[0]), int(query["limit"][0])
+        if "key" in query:
+            # Of other rows nothing is known.
+            number = query["key"][0].removeprefix("row-")
+            if not number.isdecimal() or int(number) >= many:
+                refusal = {"title": "Not Found", "status": 404, "code": "no_such_row", "detail": "no such row"}
+                route.fulfill(status=404, content_type="application/problem+json", json=refusal)
+                return
+            query["skip"] = [number]
+        first, limit = int(query.get("skip", query.get("from", ["0"]))[0]), int(query["limit"][0])
         asked.append(first)
         end = min(first + limit, many)
-        found = [made_up(number) for number in range(first, end)] if query.get("state") == ["succeeded"] else []
-        route.fulfill(json={"rows": found, "next": str(end) if found and end < many else None})
+        found = [made_up(number) for number in range(first, end)]
+        route.fulfill(json={"rows": found, "next": None, "before": first, "total": many})
 
     picture = (EXAMPLES / "content_star.png").read_bytes()
     page.route("**/thumbnail/*", lambda route: route.fulfill(content_type="image/png", body=picture))
@@ -200,7 +271,7 @@ WALK = """async () => {
 def test_a_wall_of_many_rows_stays_small_and_quick(opened, browser, scripted):
     batch = make(scripted, "many", rows=1)
     page = opened("/", base=scripted)
-    asked = answer_many(page, scripted, batch, 100_000)
+    asked = answer_many(page, scripted, batch, MANY)
     browser.start_tracing(page=page, categories=["toplevel"])
     page.goto(f"{scripted}/#batch/{batch}")
     expect(page.locator("#batch-wall-note")).to_have_text("100,000 rows")
@@ -213,19 +284,30 @@ def test_a_wall_of_many_rows_stays_small_and_quick(opened, browser, scripted):
     assert max(tasks) < LONGEST_TASK
 
 
-def test_the_end_of_many_rows_is_reached_and_the_start_again(opened, scripted):
+def test_any_of_many_rows_is_reached_at_once(opened, scripted):
     batch = make(scripted, "ends", rows=1)
     page = opened("/", base=scripted)
-    answer_many(page, scripted, batch, SEVERAL)
+    asked = answer_many(page, scripted, batch, MANY)
     page.goto(f"{scripted}/#batch/{batch}")
-    first = page.locator(".wall-open").first
-    expect(first.locator(".wall-key")).to_have_text("row-0")
-    first.focus()
+    cell = lambda number: page.locator(f".wall-cell[data-index='{number}']")  # noqa: E731
+    expect(cell(0).locator(".wall-key")).to_have_text("row-0")
+    cell(0).locator(".wall-open").focus()
     page.keyboard.press("End")
-    last = page.locator(f".wall-cell[data-index='{SEVERAL - 1}'] .wall-open")
+    last = cell(MANY - 1).locator(".wall-open")
     expect(last).to_be_focused()
-    expect(last.locator(".wall-key")).to_have_text(f"row-{SEVERAL - 1}", timeout=120_000)
+    expect(last.locator(".wall-key")).to_have_text(f"row-{MANY - 1}")
     assert page.evaluate("document.querySelectorAll('#view-batch *').length") <= MOST_NODES
     page.keyboard.press("Home")
-    expect(page.locator(".wall-cell[data-index='0'] .wall-key")).to_have_text("row-0")
-    expect(page.locator(".wall-cell[data-index='0'] img")).to_be_visible()
+    expect(cell(0).locator(".wall-key")).to_have_text("row-0")
+    expect(cell(0).locator("img")).to_be_visible()
+
+    find = page.get_by_role("textbox", name="Number or key of a row")
+    for text, number in [("54321", 54_321), ("row-777", 777)]:
+        find.fill(text)
+        page.keyboard.press("Enter")
+        expect(cell(number).locator(".wall-open")).to_be_focused()
+        expect(cell(number).locator(".wall-key")).to_have_text(f"row-{number}")
+    find.fill("nobody")
+    page.keyboard.press("Enter")
+    expect(page.locator("#batch-find-note")).to_have_text("No row nobody has ended")
+    assert len(asked) < 30, "rows are read that nobody looks at"

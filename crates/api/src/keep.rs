@@ -1,60 +1,48 @@
-//! Keeps the objects that waiting jobs name: rules that delete by age must never delete them.
+//! Keeps the objects that waiting jobs and rows name: rules that delete by age must never delete them.
 
-use std::collections::BTreeSet;
+mod objects;
+mod rows;
+
 use std::time::Duration;
 
-use futures::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
-use uso_queue::{JobView, ListFilter, Queue, Source, State};
-use uso_store::{Store, is_swept, upload_key};
+use uso_queue::{JobView, ListFilter, Queue, State};
+use uso_store::Store;
 
-/// Younger objects are left as they are: rules delete after days.
-pub(crate) const YOUNG: Duration = Duration::from_secs(24 * 60 * 60);
+pub use objects::KeepError;
+use objects::{Kept, keep_all};
+pub(crate) use objects::{YOUNG, swept_key};
+
 /// Pause between two rounds: several fit into the time that rules leave.
 const ROUND: Duration = Duration::from_secs(4 * 60 * 60);
 /// Pause after a round that failed.
 const AGAIN: Duration = Duration::from_secs(5 * 60);
 /// Jobs of one page.
 const PAGE: usize = 500;
-/// Objects that are kept at once.
-const AT_ONCE: usize = 16;
 
-/// Why objects that waiting jobs name may not have been kept.
-#[derive(Debug, thiserror::Error)]
-pub enum KeepError {
-    /// The queue could not be read.
-    #[error("queue: {0}")]
-    Queue(#[from] uso_queue::Error),
-    /// The store refused.
-    #[error("store: {0}")]
-    Store(#[from] uso_store::Error),
-}
-
-/// Makes the objects in the store's bucket young that waiting or running jobs name and that a rule would delete by age:
-/// uploads and checkpoints. Returns how many objects the jobs name.
+/// Makes the objects in the store's bucket young that waiting or running jobs name, or rows of data sets that are not
+/// queued yet, and that a rule would delete by age: uploads and checkpoints. Returns how many objects are named.
 ///
 /// # Errors
 /// [`KeepError`]: then you must not delete anything by age.
 pub async fn keep_what_is_named(queue: &Queue, store: &Store) -> Result<usize, KeepError> {
-    let mut keys = BTreeSet::new();
+    let mut kept = Kept::new();
+    // In this order: a row that is queued meanwhile is among the jobs.
+    rows::keep(queue, store, &mut kept).await?;
     for state in [State::Running, State::Queued] {
         let mut filter = ListFilter { state: Some(state), enough: PAGE, ..ListFilter::default() };
         loop {
             let page = queue.list(&filter).await?;
-            keys.extend(page.jobs.iter().flat_map(|job| named(job, &store.config().bucket)));
+            let named = page.jobs.iter().flat_map(|job| named(job, &store.config().bucket));
+            let new: Vec<String> = named.filter(|key| kept.is_new(key)).collect();
+            keep_all(store, new).await?;
             filter.after = page.next;
             if page.next.is_none() {
                 break;
             }
         }
     }
-    let count = keys.len();
-    let kept = stream::iter(keys).map(|key| async move { store.keep(&key, YOUNG).await });
-    let mut kept = std::pin::pin!(kept.buffer_unordered(AT_ONCE));
-    while let Some(kept) = kept.next().await {
-        kept?;
-    }
-    Ok(count)
+    Ok(kept.count())
 }
 
 /// Keys in `bucket` that a job names and that rules delete by age.
@@ -64,26 +52,17 @@ fn named(job: &JobView, bucket: &str) -> Vec<String> {
     sources.chain(job.checkpoint.iter().map(|checkpoint| checkpoint.key.clone())).collect()
 }
 
-/// The key of a reference in `bucket`, if rules delete it by age there.
-pub(crate) fn swept_key(source: &Source, tenant: &str, bucket: &str) -> Option<String> {
-    match source {
-        Source::Upload { id, .. } => Some(upload_key(tenant, id)),
-        Source::S3 { bucket: its, key } if its == bucket && is_swept(key) => Some(key.clone()),
-        Source::S3 { .. } | Source::Web { .. } => None,
-    }
-}
-
 /// Keeps these objects, round after round, until `stop`.
 pub(crate) async fn keep_until(queue: &Queue, store: &Store, stop: CancellationToken) {
     let rounds = async {
         loop {
             let pause = match keep_what_is_named(queue, store).await {
                 Ok(named) => {
-                    tracing::debug!(named, "objects of waiting jobs are kept");
+                    tracing::debug!(named, "objects of waiting jobs and rows are kept");
                     ROUND
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "objects of waiting jobs could not be kept; trying again later");
+                    tracing::warn!(%error, "objects of waiting jobs and rows could not be kept; trying again later");
                     AGAIN
                 }
             };

@@ -57,6 +57,7 @@ use page::Page;
 use rate_limit::RateLimits;
 use replicate::shape::Shape;
 use routes::datasets::known::KnownDatasets;
+use routes::datasets::reasons::FailureCounts;
 use shared::Shared;
 use watch::Watch;
 
@@ -122,6 +123,7 @@ impl Api {
             begun_ms: since.as_millis() as u64,
             memory: Memory::new(),
             datasets: KnownDatasets::new(),
+            failures: FailureCounts::new(),
             notifier,
             page,
             examples,

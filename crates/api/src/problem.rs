@@ -75,6 +75,11 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "not_a_dataset", detail)
     }
 
+    pub(crate) fn batch_canceled() -> Self {
+        let detail = "the data set was canceled and takes no more rows; make another one under another name";
+        Self::new(StatusCode::CONFLICT, "batch_canceled", detail)
+    }
+
     /// A data set has another number of rows than its caller believes.
     pub(crate) fn rows_moved(rows: u64, detail: impl Into<String>) -> Self {
         Self { rows: Some(rows), ..Self::new(StatusCode::CONFLICT, "rows_moved", detail) }

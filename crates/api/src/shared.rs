@@ -16,6 +16,7 @@ use crate::notify::Notifier;
 use crate::page::Page;
 use crate::replicate::shape::Shape;
 use crate::routes::datasets::known::KnownDatasets;
+use crate::routes::datasets::reasons::FailureCounts;
 use crate::watch::Watch;
 
 /// What handlers and middleware share.
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) begun_ms: u64,
     pub(crate) memory: Memory,
     pub(crate) datasets: KnownDatasets,
+    pub(crate) failures: FailureCounts,
     pub(crate) page: Page,
     /// Pictures of the examples.
     pub(crate) examples: Files,

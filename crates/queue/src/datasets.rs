@@ -1,5 +1,6 @@
 //! Data sets: batches whose rows come out of a manifest in the object store and end in shards there.
 
+mod all;
 mod dataset;
 mod feed;
 mod notes;

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uso_queue::{BatchId, BatchView, DatasetView, JobId};
 
+use super::datasets::reasons::{self, Reasons};
 use super::datasets::view::Dataset;
 use crate::caller::Caller;
 use crate::problem::Problem;
@@ -85,4 +86,20 @@ pub(super) async fn find_dataset(
 pub(super) async fn describe(shared: &Shared, view: BatchView) -> Result<Batch, uso_queue::Error> {
     let dataset = if view.id.is_dataset() { shared.queue.dataset(&view.id).await? } else { None };
     Ok(Batch { links: BatchLinks::new(&view.id), dataset: dataset.map(Dataset::from), view })
+}
+
+/// The same, with the failed rows of a data set by reason.
+pub(super) async fn describe_with_reasons(shared: &Shared, view: BatchView) -> Result<Batch, Problem> {
+    let dataset = if view.id.is_dataset() { shared.queue.dataset(&view.id).await? } else { None };
+    let counted = match &dataset {
+        // Nothing has to be read.
+        Some(of) if view.counts.failed == 0 => Reasons { counted: of.archived, ..Reasons::default() },
+        Some(of) => {
+            let Shared { failures, queue, store, .. } = shared;
+            reasons::count(failures, queue, store, (&view.id, of)).await
+        }
+        None => Reasons::default(),
+    };
+    let dataset = dataset.map(|dataset| Dataset::from(dataset).with_reasons(counted));
+    Ok(Batch { links: BatchLinks::new(&view.id), dataset, view })
 }

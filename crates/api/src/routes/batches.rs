@@ -9,10 +9,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use uso_queue::{BatchOperation, BatchSubmitted, NewBatch};
+use uso_queue::{BatchCounts, BatchOperation, BatchSubmitted, BatchView, NewBatch};
 
 use super::batch_request;
-use super::batch_view::{AcceptedBatch, Batch, BatchLinks, describe, find};
+use super::batch_view::{AcceptedBatch, Batch, BatchLinks, describe, describe_with_reasons, find};
 use super::datasets::create::{AcceptedDataset, create};
 use super::on_batch::on_batch;
 use crate::body::{MAX_LARGE_BODY, read_json};
@@ -25,6 +25,9 @@ use crate::path::Path;
 use crate::problem::Problem;
 use crate::query::Params;
 use crate::shared::Shared;
+
+/// How often the failed rows of a data set can be retried: the number is part of their jobs' ids.
+const MAX_RETRIES: u8 = 62;
 
 /// What can be done to a batch.
 const ON_BATCH: [&str; 6] =
@@ -63,7 +66,7 @@ pub(crate) fn submit_operation() -> Operation {
         .leads_to(&ON_DATASET)
         .gives::<AcceptedDataset>(StatusCode::OK, "There is a data set of this name.", &[LOCATION])
         .leads_to(&ON_DATASET)
-        .refuses(StatusCode::CONFLICT, &["rows_moved"])
+        .refuses(StatusCode::CONFLICT, &["rows_moved", "batch_canceled"])
         .refuses(StatusCode::BAD_REQUEST, &["invalid_idempotency_key"])
         .refuses(StatusCode::UNPROCESSABLE_ENTITY, &["idempotency_key_reused"])
         .refuses(StatusCode::TOO_MANY_REQUESTS, &["too_many_queued", "too_fast"])
@@ -104,7 +107,11 @@ fn accepted(submitted: BatchSubmitted) -> Response {
 }
 
 pub(crate) fn show_operation() -> Operation {
-    on_batch("getBatch", "Get a batch").gives::<Batch>(StatusCode::OK, "The batch.", &[])
+    on_batch("getBatch", "Get a batch").says("Of a data set, with its failed rows by reason.").gives::<Batch>(
+        StatusCode::OK,
+        "The batch.",
+        &[],
+    )
 }
 
 pub(crate) async fn show(
@@ -113,7 +120,8 @@ pub(crate) async fn show(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let view = find(&shared, &caller, &id).await?;
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(describe(&shared, view).await?)).into_response())
+    let batch = describe_with_reasons(&shared, view).await?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(batch)).into_response())
 }
 
 pub(crate) fn cancel_operation() -> Operation {
@@ -160,6 +168,7 @@ pub(crate) fn retry_failed_operation() -> Operation {
     on_its_jobs("retryFailedJobs", "Retry the failed jobs of a batch")
         .says("With a `reason`, rows of a data set are looked for first: `retrying` tells of that.")
         .parameter(parts::in_query("reason", "Only those whose `error` has this `code`.", reason))
+        .refuses(StatusCode::CONFLICT, &["no_more_retries"])
 }
 
 /// The code of a failure.
@@ -184,14 +193,35 @@ pub(crate) async fn retry_failed(
 ) -> Result<Response, Problem> {
     let reason: Option<Reason> = params.given("reason", "must be the code of a failure");
     params.finish()?;
+    let view = find(&shared, &caller, &id.0).await?;
+    if view.id.is_dataset() && !may_retry(&shared, &view).await? {
+        return Ok((StatusCode::ACCEPTED, Json(describe(&shared, view).await?)).into_response());
+    }
     let Some(Reason(code)) = reason else {
         return control(shared, caller, id, BatchOperation::RetryFailed).await;
     };
-    let (State(shared), Path(id)) = (shared, id);
-    let view = find(&shared, &caller, &id).await?;
     shared.queue.retry_failed_with(&view.id, &code).await?;
-    let view = find(&shared, &caller, &id).await?;
+    let view = find(&shared, &caller, &id.0).await?;
     Ok((StatusCode::ACCEPTED, Json(describe(&shared, view).await?)).into_response())
+}
+
+/// Whether there is anything to retry in a data set: each time takes one of the few that it has.
+///
+/// # Errors
+/// `no_more_retries`.
+async fn may_retry(shared: &Shared, view: &BatchView) -> Result<bool, Problem> {
+    let BatchCounts { failed, canceled, expired, .. } = view.counts;
+    if !view.canceled && failed + canceled + expired == 0 {
+        return Ok(false);
+    }
+    let dataset = shared.queue.dataset(&view.id).await?;
+    if dataset.is_some_and(|dataset| dataset.pass >= MAX_RETRIES) {
+        let detail = format!(
+            "the failed rows of a data set are retried {MAX_RETRIES} times at most; make another one for them"
+        );
+        return Err(Problem::new(StatusCode::CONFLICT, "no_more_retries", detail));
+    }
+    Ok(true)
 }
 
 /// Does something to all jobs of a batch; repeating it changes nothing.

@@ -7,9 +7,10 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::future::join_all;
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
-use uso_queue::{DeadLetter, Depth, JobId, LetterId};
+use uso_queue::{DeadLetter, Depth, JobId, LetterId, WindowView};
 
 use crate::caller::Caller;
 use crate::openapi::operation::Operation;
@@ -31,6 +32,42 @@ struct QueueDepth {
     /// Workers that run.
     workers: usize,
     tenant: TenantDepth,
+    /// The nightly window of bulk jobs; null if they may start at all times.
+    window: Option<NightWindow>,
+}
+
+/// When bulk jobs of all tenants may start.
+#[derive(Serialize, JsonSchema)]
+struct NightWindow {
+    /// From this time of the day on, as `HH:MM:SS`.
+    opens: String,
+    /// Until this time.
+    closes: String,
+    /// By the clocks of this place in the IANA database.
+    zone: String,
+    /// Whether they may also start outside, as long as no interactive job waits.
+    fill: bool,
+    /// Whether it is open now.
+    is_open: bool,
+    /// When it opens next, or has opened, in milliseconds since 1970.
+    opens_ms: i64,
+    /// When it closes after that.
+    closes_ms: i64,
+}
+
+impl NightWindow {
+    fn of(view: WindowView, now: Timestamp) -> Self {
+        let WindowView { window, next_opens, next_closes } = view;
+        Self {
+            opens: window.opens.to_string(),
+            closes: window.closes.to_string(),
+            zone: window.zone,
+            fill: window.fill,
+            is_open: (next_opens..next_closes).contains(&now),
+            opens_ms: next_opens.as_millisecond(),
+            closes_ms: next_closes.as_millisecond(),
+        }
+    }
 }
 
 /// Jobs by class.
@@ -110,14 +147,16 @@ pub(crate) async fn depth(
 ) -> Result<Response, Problem> {
     params.finish()?;
     let queue = &shared.queue;
-    let (stats, workers, own) =
-        tokio::join!(queue.stats(), queue.workers(), queue.tenant_depth(&caller.tenant));
+    let (stats, workers, own, window) =
+        tokio::join!(queue.stats(), queue.workers(), queue.tenant_depth(&caller.tenant), queue.window());
     let (stats, workers, (queued, running)) = (stats?, workers?, own?);
+    let window = window?.map(|view| NightWindow::of(view, Timestamp::now()));
     let body = QueueDepth {
         classes: ClassDepths { interactive: stats.interactive.into(), bulk: stats.bulk.into() },
         dead: stats.dead,
         workers: workers.len(),
         tenant: TenantDepth { queued, running },
+        window,
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }

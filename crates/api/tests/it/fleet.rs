@@ -69,11 +69,29 @@ async fn the_queue_tells_how_much_there_is_to_do() {
         "dead": 0,
         "workers": 1,
         "tenant": told["tenant"].clone(),
+        "window": null,
     });
     assert_eq!(told, expected);
     // Which of the two tenants had its interactive job claimed is not for this test to say.
     let own = (told["tenant"]["queued"].as_u64().unwrap(), told["tenant"]["running"].as_u64().unwrap());
     assert!(matches!(own, (2, 1) | (3, 0)), "{own:?}");
+}
+
+#[tokio::test]
+async fn the_queue_tells_when_bulk_jobs_may_start() {
+    let fixture = Fixture::start().await;
+    let hours = jiff::Timestamp::now().as_second() / 3600;
+    let hour = |later: i64| format!("{:02}:00", (hours + later) % 24).parse().unwrap();
+    for (opens, closes, is_open) in [(hour(0), hour(2), true), (hour(2), hour(4), false)] {
+        let window = uso_queue::Window { opens, closes, zone: "UTC".into(), fill: false };
+        fixture.queue.set_window(Some(&window)).await.unwrap();
+        let told: Value = fixture.get("/v1/queue").await.json().await.unwrap();
+        let told = &told["window"];
+        assert_eq!((&told["opens"], &told["zone"]), (&json!(opens.to_string()), &json!("UTC")));
+        assert_eq!((&told["is_open"], &told["fill"]), (&json!(is_open), &json!(false)));
+        let length = told["closes_ms"].as_i64().unwrap() - told["opens_ms"].as_i64().unwrap();
+        assert_eq!(length, 2 * 3_600_000);
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@ mod connections;
 mod control;
 mod cors;
 mod dataset_changes;
+mod dataset_hostile;
+mod dataset_rows;
 mod dataset_runs;
 mod datasets;
 mod estimate;

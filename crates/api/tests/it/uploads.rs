@@ -7,6 +7,7 @@ use reqwest::Response;
 use serde_json::{Value, json};
 use uso_queue::{Checkpoint, Source};
 
+use crate::datasets::{added, create, put_rows, start};
 use crate::fixture::{Fixture, problem};
 
 /// As much of a PNG as tells its size.
@@ -120,6 +121,33 @@ async fn what_a_waiting_job_names_is_kept_however_long_it_waits() {
     assert_eq!(fixture.store.delete_older("uploads/", RULE).await.unwrap(), 1);
     assert_eq!(fixture.store.delete_older("checkpoints/", RULE).await.unwrap(), 0);
     assert!(fixture.store.get(&place(&unnamed)).await.is_err());
+}
+
+#[tokio::test]
+async fn what_a_waiting_row_names_is_kept_until_its_data_set_is_canceled() {
+    let fixture = Fixture::start().await;
+    let content = upload(&fixture, "image/png", &png(64, 64)).await;
+    let style = upload(&fixture, "image/png", &png(48, 64)).await;
+    let id = create(&fixture, "foxes").await;
+    let row = |number: usize, style: &Value| json!({ "key": format!("r{number}"), "content": content["source"], "styles": [style] });
+    let placed = json!(format!("s3://uso/{}", place(&style)));
+    for number in 0..3 {
+        let style = if number == 2 { &placed } else { &style["source"] };
+        added(put_rows(&fixture, &id, number as u64, &[row(number, style)]).await).await;
+    }
+    let keep = async || {
+        for upload in [&content, &style] {
+            fixture.age(&place(upload));
+        }
+        let kept = uso_api::keep_what_is_named(&fixture.queue, &fixture.store).await.unwrap();
+        (kept, fixture.store.delete_older("uploads/", RULE).await.unwrap())
+    };
+    assert_eq!(keep().await, (2, 0), "rows that are not started were accepted, too");
+    assert_eq!(start(&fixture, &id, 2).await.status(), 202);
+    fixture.post(&format!("/v1/batches/{id}/pause"), &json!({})).await;
+    assert_eq!(keep().await, (2, 0));
+    fixture.post(&format!("/v1/batches/{id}/cancel"), &json!({})).await;
+    assert_eq!(keep().await, (0, 2));
 }
 
 #[tokio::test]

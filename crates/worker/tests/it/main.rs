@@ -11,6 +11,7 @@ mod life;
 mod loras;
 mod memory;
 mod panics;
+mod patient;
 mod previews;
 mod references;
 mod scheduler;

@@ -4,7 +4,9 @@ import { call, connection, Problem } from '../shared/api.js';
 import { showError } from '../shared/notices.js';
 import { setText } from '../shared/dom.js';
 import { showControls, startControls } from './controls.js';
-import { Failures } from './failures.js';
+import { showFailures } from './failures.js';
+import { startFind } from './find.js';
+import { isClosed, readWindow, showLimits, startLimits } from './limits.js';
 import { showList } from './list.js';
 import { Pace } from './pace.js';
 import { Scores } from './scores.js';
@@ -25,6 +27,11 @@ let refreshing = null;
 
 export function startBatch() {
   startControls(() => refresh());
+  startLimits(() => refresh());
+  startFind(
+    () => one && { id: one.id, state: byId('batch-state').value },
+    (index) => one?.goTo(index),
+  );
   byId('batch-older').addEventListener('click', () => {
     listed = MAX_LISTED;
     refresh();
@@ -103,38 +110,43 @@ class One {
   #batch = null;
   #wall = null;
   #scores = new Scores();
-  #failures;
 
   constructor(id) {
     this.id = id;
-    this.#failures = new Failures(id);
+    byId('batch-failures').hidden = true;
     byId('batch-scores').hidden = true;
     byId('batch-state').value = 'succeeded';
   }
 
   close() {
-    this.#failures.close();
     this.#wall?.close();
   }
 
   async refresh() {
-    const batch = await call('GET', `/v1/batches/${encodeURIComponent(this.id)}`);
+    const [batch, window] = await Promise.all([call('GET', `/v1/batches/${encodeURIComponent(this.id)}`), readWindow()]);
     if (one !== this) return;
     if (!batch.dataset) throw new Problem(404, { detail: 'this batch is not a data set' });
     const opens = this.#batch === null;
     this.#batch = batch;
     byId('batch-one').hidden = false;
     setText(byId('batch-name'), batch.dataset.name);
-    setText(byId('batch-status'), activity(batch).text);
+    const { kind, text } = activity(batch);
+    const waits = kind === 'running' && batch.counts.running === 0 && isClosed(window);
+    setText(byId('batch-status'), waits ? 'Waiting for the night window' : text);
     showSummary(batch, paceOf(batch));
+    showLimits(batch, window);
     showControls(batch);
     if (opens) {
       byId('batch-name').focus({ preventScroll: true });
       this.showRows();
     } else this.#wall.update(batch);
     this.#scores.show();
-    // Not awaited: it may read many pages.
-    this.#failures.update(batch);
+    showFailures(batch);
+  }
+
+  /** Shows the row at this place of the list. */
+  goTo(index) {
+    this.#wall?.goTo(index);
   }
 
   /** Shows the rows in the state that you chose. */
@@ -142,6 +154,8 @@ class One {
     if (!this.#batch) return;
     this.#wall?.close();
     this.#scores = new Scores();
+    // Only of these lists the server knows the place of a row.
+    byId('batch-find').hidden = !['', 'succeeded'].includes(byId('batch-state').value);
     this.#wall = new Wall(this.id, byId('batch-state').value, (rows) => this.#scores.add(rows));
     this.#wall.update(this.#batch);
   }

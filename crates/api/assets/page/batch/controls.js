@@ -1,9 +1,10 @@
-// What you can do with a data set: pause, resume, cancel, retry its failed rows, download its index.
+// What you can do with a data set: pause, resume, cancel, change its budget, retry its failed rows, download its index.
 
 import { call } from '../shared/api.js';
 import { button } from '../shared/controls.js';
 import { h, refill } from '../shared/dom.js';
 import { announce, showError, showNotice } from '../shared/notices.js';
+import { budgetButton } from './limits.js';
 import { activity } from './summary.js';
 
 const KEEP_URL_MS = 60_000;
@@ -32,7 +33,9 @@ export function showControls(batch) {
   shown = batch;
   const { kind } = activity(batch);
   const open = kind === 'running' || kind === 'held';
+  const isSpent = (batch.dataset.held ?? '').startsWith('budget_');
   const buttons = [
+    !batch.canceled && (isSpent ? 'raise' : 'budget'),
     open && !batch.canceled && (batch.paused ? 'resume' : 'pause'),
     batch.counts.failed > 0 && !batch.canceled && 'retry',
     open && !batch.canceled && 'cancel',
@@ -46,25 +49,29 @@ export function showControls(batch) {
 }
 
 const BUTTONS = {
+  raise: () => budgetButton(true),
+  budget: () => budgetButton(false),
   pause: () =>
     button(null, 'Pause', () =>
       control('pause', 'Paused: running rows end, no others start', 'The data set was not paused'),
     ),
   resume: () =>
     button(null, 'Resume', () => control('resume', 'Resumed', 'The data set was not resumed'), { class: 'primary' }),
-  retry: () => button('again', 'Retry failed', retryFailed, { text: true }),
+  retry: () => button('again', 'Retry failed', () => retryFailed(), { text: true }),
   cancel: () => button(null, 'Cancel', () => byId('batch-cancel').showModal(), { class: 'danger' }),
   index: () => button('download', 'Index', downloadIndex, { text: true, title: 'Download index.json' }),
 };
 
-/** Queues the failed rows again. */
-export function retryFailed() {
-  return control('retry-failed', 'The failed rows are queued again', 'The failed rows were not retried');
+/** Queues the failed rows again: those that failed for `reason`, or all. */
+export function retryFailed(reason) {
+  const done = reason ? `The rows that failed with ${reason} are queued again` : 'The failed rows are queued again';
+  const query = reason ? `?${new URLSearchParams({ reason })}` : '';
+  return control(`retry-failed${query}`, done, 'The failed rows were not retried');
 }
 
-async function control(name, done, problem) {
+async function control(operation, done, problem) {
   try {
-    await call('POST', `/v1/batches/${encodeURIComponent(shown.id)}/${name}`);
+    await call('POST', `/v1/batches/${encodeURIComponent(shown.id)}/${operation}`);
     announce(done);
   } catch (error) {
     showError(error, problem);

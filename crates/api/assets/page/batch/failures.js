@@ -1,112 +1,67 @@
-// The failed rows of a data set, grouped by reason.
+// The failed rows of a data set by reason, as the server counts them.
 
 import { button } from '../shared/controls.js';
 import { h, refill, setText } from '../shared/dom.js';
 import { count } from '../shared/format.js';
-import { showError } from '../shared/notices.js';
 import { retryFailed } from './controls.js';
-import { Pages } from './pages.js';
 
-/** Most rows that are read: more say little else about the reasons. */
-const MAX_READ = 5_000;
-const MAX_KEYS = 3;
+/** What the server calls all reasons beyond those that it tells apart. */
+const OTHER = 'other';
 
 const byId = (id) => document.getElementById(id);
+let shown = '';
 
-/** The failures of one data set. */
-export class Failures {
-  #pages;
-  /** The last failure of each row by its number: a row that was retried is listed for each time. */
-  #last = new Map();
-  #seen = -1;
-  #reading = false;
-  #shown = '';
-  #told = false;
-
-  constructor(id) {
-    this.#pages = new Pages(id, 'failed', (rows) => {
-      for (const row of rows) this.#last.set(row.row, row);
-    });
-    byId('batch-failures').hidden = true;
-    this.#show([], null);
-  }
-
-  close() {
-    this.#pages.close();
-  }
-
-  /** Reads what failed since, and shows it. */
-  async update(batch) {
-    // Rows are listed some time after they have ended.
-    const archived = batch.dataset.archived;
-    if ((batch.counts.failed === 0 && batch.dataset.pass === 0) || this.#reading) return;
-    this.#reading = true;
-    try {
-      if (archived !== this.#seen && this.#pages.length < MAX_READ) {
-        do await this.#pages.more();
-        while (!this.#pages.complete && !this.#pages.closed && this.#pages.length < MAX_READ);
-        this.#seen = archived;
-        this.#told = false;
-      }
-    } catch (error) {
-      // Once: each poll tries again.
-      if (!this.#pages.closed && !this.#told) showError(error, 'The failed rows could not be read');
-      this.#told = true;
-    } finally {
-      this.#reading = false;
-    }
-    if (!this.#pages.closed) this.#show(groups(this.#last.values()), batch);
-  }
-
-  #show(reasons, batch) {
-    // Poll after poll the same: leave it as it is.
-    const shown = JSON.stringify([reasons, batch?.counts.failed, batch?.dataset.pass, batch?.canceled]);
-    if (this.#shown === shown) return;
-    this.#shown = shown;
-    const unlisted = batch?.dataset.pass === 0 && this.#pages.complete ? batch.counts.failed - this.#last.size : 0;
-    byId('batch-failures').hidden = reasons.length === 0;
-    const notes = [
-      unlisted > 0 && `${count(unlisted)} more failed and will be listed soon.`,
-      !this.#pages.complete && `Only the first ${count(this.#pages.length)} failures are counted here.`,
-      batch?.dataset.pass > 0 &&
-        `Rows that were retried are counted too; ${count(batch.counts.failed)} failed at their last try.`,
-    ];
-    setText(byId('batch-failures-note'), notes.filter(Boolean).join(' '));
-    const canRetry = batch?.counts.failed > 0 && !batch.canceled;
-    refill(
-      byId('batch-reasons'),
-      byId('batch-name'),
-      reasons.map((reason, nth) => reasonRow(reason, canRetry && nth === 0)),
-    );
-  }
+/** Shows why rows of this data set failed. */
+export function showFailures(batch) {
+  const { counts, dataset, canceled, id } = batch;
+  const reasons = dataset.reasons ?? [];
+  // Poll after poll the same: leave it as it is.
+  const { reasons_counted: counted, archived, retrying } = dataset;
+  const now = JSON.stringify([id, reasons, counts.failed, counted, archived, retrying, canceled]);
+  if (shown === now) return;
+  shown = now;
+  byId('batch-failures').hidden = reasons.length === 0;
+  setText(byId('batch-failures-note'), note(batch, reasons));
+  const canRetry = counts.failed > 0 && !canceled && !retrying;
+  refill(
+    byId('batch-reasons'),
+    byId('batch-name'),
+    reasons.map((reason) => reasonRow(reason, canRetry)),
+  );
 }
 
-/** Rows by the code of their failure, the most frequent first. */
-function groups(rows) {
-  const byCode = new Map();
-  for (const { key, error } of rows) {
-    const code = error?.code ?? 'unknown';
-    const group = byCode.get(code) ?? { code, message: error?.message ?? '', rows: 0, keys: [] };
-    group.rows += 1;
-    if (group.keys.length < MAX_KEYS) group.keys.push(key);
-    byCode.set(code, group);
+function note({ counts, dataset }, reasons) {
+  const listed = reasons.reduce((sum, { rows }) => sum + rows, 0);
+  if (dataset.retrying) return `The rows that failed with ${dataset.retrying} are being looked for, to be made again.`;
+  if (dataset.reasons_counted < dataset.archived) {
+    return `Being counted: ${count(dataset.reasons_counted)} of ${count(dataset.archived)} rows that ended.`;
   }
-  return [...byCode.values()].sort((one, other) => other.rows - one.rows);
+  if (counts.failed > listed) return `${count(counts.failed - listed)} more failed and will be counted soon.`;
+  // A row that is made again counts by its last end until it ends anew.
+  if (counts.failed < listed) return `${count(listed - counts.failed)} of these are being made again.`;
+  return '';
 }
 
-function reasonRow({ code, message, rows, keys }, canRetry) {
-  const more = rows - keys.length;
+function reasonRow({ code, rows, example }, canRetry) {
+  const more = rows - 1;
+  const others = more > 0 ? ` and ${count(more)} more` : '';
   return h(
     'li',
     { class: 'row', data: { code } },
     h(
       'div',
       { class: 'row-text' },
-      h('span', {}, message || code),
-      h('span', { class: 'muted' }, `${keys.join(', ')}${more > 0 ? ` and ${count(more)} more` : ''}`),
+      h('span', {}, example?.message || code),
+      example && h('span', { class: 'muted' }, `${example.key}${others}`),
       h('code', {}, code),
     ),
     h('b', {}, `${count(rows)} ${rows === 1 ? 'row' : 'rows'}`),
-    canRetry ? button('again', 'Retry all failed rows', retryFailed, { text: true, class: 'quiet' }) : h('span'),
+    canRetry && code !== OTHER
+      ? button('again', 'Retry', () => retryFailed(code), {
+          text: true,
+          class: 'quiet',
+          'aria-label': `Retry the rows that failed with ${code}`,
+        })
+      : h('span'),
   );
 }

@@ -17,8 +17,8 @@ const PARTS = [
 const HELD = {
   paused: 'Paused',
   canceled: 'Canceled',
-  budget_pictures: 'Stopped: its budget of pictures is used up',
-  budget_seconds: 'Stopped: its budget of device time is used up',
+  budget_pictures: 'Paused: its budget of pictures is used up',
+  budget_seconds: 'Paused: its budget of device time is used up',
 };
 const PLOT_HEIGHT = 120;
 
@@ -59,7 +59,6 @@ export function showSummary(batch, pace) {
     figure('Rows ended', count(endedRows(batch)), `of ${count(wantedRows(batch))}, ${count(dataset.rows)} added`),
     figure('Rows per second', rateText(pace.rate), runs ? leftText(left) : ''),
     figure('Shards ready', count(dataset.packed), shardsText(dataset)),
-    figure('Device time', duration(dataset.spent_ms), budgetText(dataset.budget)),
   );
   // Without a row that ends they would say nothing.
   byId('batch-plots').hidden = !runs && pace.points.every((point) => point.rate === 0);
@@ -88,14 +87,6 @@ export function rateText(rate) {
 
 function shardsText({ shards, open_rows: open }) {
   return `of ${count(shards)} that are full${open ? `; ${count(open)} pictures in the next` : ''}`;
-}
-
-function budgetText({ pictures, device_seconds: seconds }) {
-  const limits = [
-    Number.isFinite(seconds) && seconds !== null && duration(seconds * 1000),
-    Number.isFinite(pictures) && pictures !== null && `${count(pictures)} pictures`,
-  ].filter(Boolean);
-  return limits.length > 0 ? `budget: ${limits.join(' and ')}` : 'no budget';
 }
 
 function showBar(batch) {

@@ -4,7 +4,7 @@ import { debounce, h, setText } from '../shared/dom.js';
 import { count, stateLabel } from '../shared/format.js';
 import { icon } from '../shared/icons.js';
 import { showError } from '../shared/notices.js';
-import { Pages } from './pages.js';
+import { pagesOf } from './pages.js';
 import { openRow } from './row.js';
 
 const GAP = 8;
@@ -47,7 +47,7 @@ export class Wall {
   /** The rows of data set `id` in `state`, if given; `onRows(rows)` gets rows that are read for the first time. */
   constructor(id, state, onRows) {
     this.#state = state;
-    this.#pages = new Pages(id, state, onRows);
+    this.#pages = pagesOf(id, state, onRows);
     const { signal } = this.#stop;
     this.#view.addEventListener('scroll', () => this.#schedule(), { signal, passive: true });
     this.#list.addEventListener('keydown', (event) => this.#onKey(event), { signal });
@@ -226,6 +226,11 @@ export class Wall {
     if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     this.#focus(Math.min(this.#length - 1, Math.max(0, to)));
+  }
+
+  /** Moves to the row at `index`, or to the last. */
+  goTo(index) {
+    this.#focus(Math.max(0, Math.min(this.#length - 1, index)));
   }
 
   /** Moves the focus to a cell and scrolls to it. */

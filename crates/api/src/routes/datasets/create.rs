@@ -53,6 +53,9 @@ pub(crate) async fn create(shared: &Arc<Shared>, caller: &Caller, body: &Value) 
     };
     let made = shared.queue.create_dataset(&caller.tenant, &new).await?;
     let read = match manifest {
+        Some(_) if shared.queue.batch(&made.id).await?.is_some_and(|batch| batch.canceled) => {
+            return Err(Problem::batch_canceled());
+        }
         Some((rows, object)) => Some(manifest::read(shared, caller, &made.id, rows, object).await?),
         None => None,
     };

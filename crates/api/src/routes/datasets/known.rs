@@ -1,10 +1,12 @@
 //! Which rows a data set has, as far as this process knows: so that a chunk finds its place and no key comes twice.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use axum::http::StatusCode;
 use futures::{StreamExt, TryStreamExt, stream};
 use lru::LruCache;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -14,7 +16,11 @@ use uso_dataset::run::Chunks;
 use uso_queue::{BatchId, DatasetView, Queue};
 use uso_store::Store;
 
-/// Data sets that this process remembers: those that get rows now. A million rows take some 20 MB.
+use super::place::no_such_row;
+use crate::problem::Problem;
+
+/// Data sets that this process remembers: those that get rows now, or whose keys are sought. A million rows take some
+/// 40 MB.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
 
 /// Manifests that are read at once.
@@ -22,6 +28,9 @@ const MANIFESTS: usize = 2;
 
 /// Chunks that are fetched at once.
 const AT_ONCE: usize = 8;
+
+/// Chunks that one request for a key reads.
+const FOR_A_KEY: usize = 64;
 
 /// The rows of the data sets that get rows now.
 pub(crate) struct KnownDatasets {
@@ -43,7 +52,34 @@ pub(crate) struct KnownRows {
     hasher: RandomState,
     /// Hashes of the keys. That two of a million different keys have the same one happens once in 37 million data sets;
     /// then a row is refused wrongly.
-    keys: HashSet<u64>,
+    /// Each has the number of its row.
+    keys: HashMap<u64, u32>,
+}
+
+/// The row that has a key, perhaps.
+///
+/// # Errors
+/// `no_such_row`; `keys_not_read` while there are more keys than one request reads; that it cannot be found out now.
+pub(super) async fn row_of_key(
+    datasets: &KnownDatasets,
+    queue: &Queue,
+    store: &Store,
+    batch: &BatchId,
+    key: &str,
+) -> Result<u64, Problem> {
+    let known = datasets.of(batch);
+    let mut known = known.lock().await;
+    let there = queue.dataset(batch).await?.ok_or_else(Problem::no_such_dataset)?;
+    known.refresh_some(queue, store, batch, &there, FOR_A_KEY).await?;
+    match known.keys.get(&known.hasher.hash_one(key)) {
+        Some(row) => Ok(u64::from(*row)),
+        None if known.read < known.chunks.len() => {
+            let detail = format!("{} of {} keys were read so far; ask again", known.keys.len(), there.rows);
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "keys_not_read", detail);
+            Err(problem.later(Duration::from_secs(1)))
+        }
+        None => Err(no_such_row(format!("the data set has no row {key}"))),
+    }
 }
 
 impl KnownDatasets {
@@ -72,6 +108,18 @@ impl KnownRows {
         batch: &BatchId,
         view: &DatasetView,
     ) -> Result<(), Error> {
+        self.refresh_some(queue, store, batch, view, usize::MAX).await
+    }
+
+    /// The same, but reads the keys of at most so many of the chunks.
+    async fn refresh_some(
+        &mut self,
+        queue: &Queue,
+        store: &Store,
+        batch: &BatchId,
+        view: &DatasetView,
+        most: usize,
+    ) -> Result<(), Error> {
         // Rows were dropped, or a Redis that took over lost the newest ones.
         if self.discards != view.discards || self.chunks.rows() > view.rows {
             *self = Self { discards: view.discards, ..Self::default() };
@@ -80,11 +128,13 @@ impl KnownRows {
             (self.chunks, self.changes) = (Chunks::default(), view.changes);
         }
         self.chunks.refresh(queue, batch).await?;
-        let (chunks, new) = (&self.chunks, self.read..self.chunks.len());
+        let end = self.chunks.len().min(self.read.saturating_add(most));
+        let (chunks, new) = (&self.chunks, self.read..end);
         let mut fetched =
             stream::iter(new).map(|number| chunks.fetch(store, batch, number)).buffered(AT_ONCE);
         while let Some(rows) = fetched.try_next().await? {
-            self.keys.extend(rows.iter().map(|row| self.hasher.hash_one(&row.key)));
+            let first = chunks.get(self.read).map_or(0, |(first, _)| *first);
+            self.keys.extend(numbered(&self.hasher, first, &rows));
             self.read += 1;
         }
         Ok(())
@@ -100,11 +150,11 @@ impl KnownRows {
     ) -> Result<bool, Error> {
         let number = self.chunks.len();
         self.chunks.refresh(queue, batch).await?;
-        if self.chunks.get(number).is_none_or(|(_, entry)| entry.sha256 != sha256) {
+        let Some((first, _)) = self.chunks.get(number).filter(|(_, entry)| entry.sha256 == sha256) else {
             return Ok(false);
-        }
+        };
         if self.read == number {
-            self.keys.extend(rows.iter().map(|row| self.hasher.hash_one(&row.key)));
+            self.keys.extend(numbered(&self.hasher, *first, rows));
             self.read += 1;
         }
         Ok(true)
@@ -133,7 +183,7 @@ impl KnownRows {
 
     /// Whether a row has this key.
     pub(crate) fn has_key(&self, key: &str) -> bool {
-        self.keys.contains(&self.hasher.hash_one(key))
+        self.keys.contains_key(&self.hasher.hash_one(key))
     }
 
     /// The rows of a chunk; none behind the last.
@@ -145,4 +195,14 @@ impl KnownRows {
     ) -> Result<Vec<Row>, Error> {
         self.chunks.fetch(store, batch, number).await
     }
+}
+
+/// Hashes of the keys of rows, each with the number of its row.
+fn numbered<'a>(
+    hasher: &'a RandomState,
+    first: u64,
+    rows: &'a [Row],
+) -> impl Iterator<Item = (u64, u32)> + 'a {
+    let number = |row: u64| u32::try_from(row).unwrap_or(u32::MAX);
+    (first..).map(number).zip(rows).map(|(number, row)| (hasher.hash_one(&row.key), number))
 }

@@ -57,8 +57,9 @@ pub(crate) fn properties(schemas: &mut SchemaGenerator) -> Map<String, Value> {
         "type": "object",
         "additionalProperties": false,
         "properties": {
-            "name": { "description": format!("Its name among yours, at most {MAX_DATASET_NAME} bytes."),
-                      "type": "string", "minLength": 1, "maxLength": MAX_DATASET_NAME },
+            "name": { "description": format!("Its name among yours, at most {MAX_DATASET_NAME} bytes, without control characters."),
+                      "type": "string", "minLength": 1, "maxLength": MAX_DATASET_NAME,
+                      "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]+$" },
             "shard_rows": { "description": "Rows of a shard at most.", "type": "integer", "minimum": 1,
                             "maximum": MAX_SHARD.0, "default": Settings::default().shard_rows },
             "shard_bytes": { "description": "Bytes of pictures after which a shard takes no more rows.", "type": "integer",
@@ -144,9 +145,10 @@ fn read_settings(given: &Value, errors: &mut Vec<FieldError>) -> Settings {
         .unwrap_or(&none);
     let mut settings = Settings::default();
     match fields.get("name").and_then(Value::as_str) {
-        Some(name) if (1..=MAX_DATASET_NAME).contains(&name.len()) => settings.name = name.to_owned(),
+        Some(name) if is_name(name) => settings.name = name.to_owned(),
         _ => {
-            let message = format!("must be a string of 1 to {MAX_DATASET_NAME} bytes");
+            let message =
+                format!("must be a string of 1 to {MAX_DATASET_NAME} bytes without control characters");
             found.push(fault("/name".into(), "out_of_range", message));
         }
     }
@@ -174,6 +176,11 @@ fn read_settings(given: &Value, errors: &mut Vec<FieldError>) -> Settings {
         found.into_iter().map(|error| FieldError { pointer: format!("/dataset{}", error.pointer), ..error }),
     );
     settings
+}
+
+/// Names are shown in terminals and become names of files.
+fn is_name(name: &str) -> bool {
+    (1..=MAX_DATASET_NAME).contains(&name.len()) && !name.chars().any(char::is_control)
 }
 
 fn read_split(given: &Value, errors: &mut Vec<FieldError>) -> Option<Split> {
@@ -235,6 +242,11 @@ fn read_manifest(fields: &Map<String, Value>, errors: &mut Vec<FieldError>) -> O
     };
     let source = match text("manifest") {
         Some(text) => match text.parse::<Source>() {
+            Ok(Source::Web { .. }) => {
+                let message = "must lie in the fleet's bucket, s3://bucket/key, or be an upload, upload:<id>";
+                errors.push(fault("/manifest".into(), "not_allowed", message.into()));
+                return None;
+            }
             Ok(source) => Some(source),
             Err(message) => {
                 errors.push(fault("/manifest".into(), "invalid_source", message));

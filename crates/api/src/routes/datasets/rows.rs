@@ -55,7 +55,7 @@ pub(crate) fn put_operation() -> Operation {
         .parameter(parts::in_query("from", "The rows that the data set has before these.", from))
         .takes_lines(text)
         .gives::<RowsAdded>(StatusCode::OK, "The rows are there.", &[])
-        .refuses(StatusCode::CONFLICT, &["rows_moved"])
+        .refuses(StatusCode::CONFLICT, &["rows_moved", "batch_canceled"])
         .refuses(StatusCode::SERVICE_UNAVAILABLE, &["store_unavailable"])
 }
 
@@ -71,11 +71,14 @@ pub(crate) async fn put(
     let from = params.number("from", 0..=MOST_ROWS, 0) as u64;
     params.finish()?;
     let (view, _) = find_dataset(&shared, &caller, &id).await?;
+    if view.canceled {
+        return Err(Problem::batch_canceled());
+    }
     let mut lines = read_lines(&headers, body, MAX_ROWS_BODY, &shared.memory).await?;
     let rows = read_rows(&shared, std::mem::take(&mut lines.text)).await?;
     if view.id.job_of_row(from + rows.len() as u64 - 1, 0).is_none() {
-        let message = "no data set has so many rows".to_owned();
-        return Err(Problem::fields(vec![fault(String::new(), "out_of_range", message)]));
+        let message = format!("a data set has at most {} rows", u32::MAX);
+        return Err(Problem::fields(vec![fault("?from".into(), "out_of_range", message)]));
     }
     match add(&shared, &caller, &view.id, from, rows).await? {
         Added::Rows(rows) => Ok(Json(RowsAdded { rows })),

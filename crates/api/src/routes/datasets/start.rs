@@ -35,7 +35,7 @@ pub(crate) fn start_operation() -> Operation {
     on_dataset("startDataset", "Start a data set")
         .says("Its first rows may be queued, never fewer than before. Before the first start nothing is.")
         .takes("StartRequest", schema, [])
-        .refuses(StatusCode::CONFLICT, &["rows_moved"])
+        .refuses(StatusCode::CONFLICT, &["rows_moved", "batch_canceled"])
         .gives::<Batch>(StatusCode::ACCEPTED, "The batch as it is now.", &[])
 }
 
@@ -50,6 +50,9 @@ pub(crate) async fn start(
     let (view, dataset) = find_dataset(&shared, &caller, &id).await?;
     let body = read_json(&headers, body, MAX_BODY).await?;
     let rows = read(&body).map_err(Problem::fields)?;
+    if view.canceled {
+        return Err(Problem::batch_canceled());
+    }
     if rows > dataset.rows {
         let detail = format!("{rows} rows cannot be started: the data set has {}", dataset.rows);
         return Err(Problem::rows_moved(dataset.rows, detail));

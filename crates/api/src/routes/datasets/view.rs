@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uso_queue::{Budget, DatasetView};
 
+use super::reasons::{Reason, Reasons};
+
 /// What a batch that is a data set has beside its counts.
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct Dataset {
@@ -38,6 +40,17 @@ pub(crate) struct Dataset {
     /// Device time of the archived rows in milliseconds.
     spent_ms: u64,
     budget: Budget,
+    /// Failed rows by reason, the most frequent first; null where it is not counted: in lists, and in answers to changes.
+    reasons: Option<Vec<Reason>>,
+    /// Of the archived rows, how many are counted in `reasons`: each request counts some more.
+    reasons_counted: Option<u64>,
+}
+
+impl Dataset {
+    /// With its failed rows by reason.
+    pub(crate) fn with_reasons(self, Reasons { list, counted }: Reasons) -> Self {
+        Self { reasons: Some(list), reasons_counted: Some(counted), ..self }
+    }
 }
 
 impl From<DatasetView> for Dataset {
@@ -59,6 +72,8 @@ impl From<DatasetView> for Dataset {
             open_rows: view.open_rows,
             spent_ms: view.spent_ms,
             budget: view.budget,
+            reasons: None,
+            reasons_counted: None,
         }
     }
 }

@@ -1,0 +1,133 @@
+//! Where in the list of ended rows a page begins.
+
+use axum::http::StatusCode;
+use uso_queue::{BatchId, Queue, SegmentView, State};
+use uso_store::Store;
+
+use super::ended;
+use crate::problem::Problem;
+
+/// Segments that one call asks for.
+const PAGE: u64 = 1000;
+/// Segments that are read to find a row, the newest first: rows end nearly in the order in which they were queued, so few
+/// segments may have one.
+const MOST_SOUGHT: usize = 40;
+
+/// A place in the list of rows in some state, or of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// A segment, and a line in it.
+    pub(super) at: (u64, u64),
+    /// Rows of the list from there on that lie before the place.
+    pub(super) passed: usize,
+    /// Rows of the list before the place, and of the whole list; none if it takes reading to know.
+    pub(super) before: Option<u64>,
+    pub(super) total: Option<u64>,
+}
+
+/// The segments of a data set, and which rows of them are listed.
+pub(super) struct Segments {
+    segments: Vec<SegmentView>,
+    state: Option<State>,
+}
+
+impl Segments {
+    /// Asks the queue. In the list are rows in `state`, or all.
+    pub(super) async fn of(
+        queue: &Queue,
+        batch: &BatchId,
+        state: Option<State>,
+    ) -> Result<Self, uso_queue::Error> {
+        let mut segments = Vec::new();
+        loop {
+            let page = queue.dataset_segments(batch, segments.len() as u64, PAGE).await?;
+            let is_last = (page.len() as u64) < PAGE;
+            segments.extend(page);
+            if is_last {
+                return Ok(Self { segments, state });
+            }
+        }
+    }
+
+    /// How many rows of a segment are listed; none if it takes reading to know.
+    fn listed(&self, segment: &SegmentView) -> Option<u64> {
+        match self.state {
+            None => Some(segment.outcomes),
+            Some(State::Succeeded) => Some(segment.accepted),
+            Some(_) => None,
+        }
+    }
+
+    /// Rows of the list in the first `count` segments.
+    fn listed_in(&self, count: usize) -> Option<u64> {
+        self.segments.iter().take(count).map(|segment| self.listed(segment)).sum()
+    }
+
+    /// The place behind so many rows of the list, or its end; none if it takes reading to know.
+    pub(super) fn behind(&self, rows: u64) -> Option<Place> {
+        let total = self.listed_in(self.segments.len())?;
+        let rows = rows.min(total);
+        let (mut before, mut at) = (0, self.segments.len());
+        for (number, segment) in self.segments.iter().enumerate() {
+            let listed = self.listed(segment)?;
+            if before + listed > rows {
+                at = number;
+                break;
+            }
+            before += listed;
+        }
+        let passed = (rows - before) as usize;
+        Some(Place { at: (at as u64, 0), passed, before: Some(rows), total: Some(total) })
+    }
+
+    /// The place of a row's last end.
+    ///
+    /// # Errors
+    /// `no_such_row`; that the store does not answer.
+    pub(super) async fn of_row(&self, store: &Store, batch: &BatchId, row: u64) -> Result<Place, Problem> {
+        let may_have = self.segments.iter().enumerate().rev();
+        let may_have = may_have.filter(|(_, segment)| (segment.lowest..=segment.highest).contains(&row));
+        for (number, segment) in may_have.take(MOST_SOUGHT) {
+            let rows = ended::read(store, batch, number as u64, segment).await?;
+            let Some(line) = rows.iter().position(|ended| ended.row == row) else { continue };
+            let is_listed = |state| self.state.is_none_or(|wanted| wanted == state);
+            let here = rows[..line].iter().filter(|ended| is_listed(ended.state)).count() as u64;
+            return Ok(Place {
+                at: (number as u64, line as u64),
+                passed: 0,
+                before: self.listed_in(number).map(|before| before + here),
+                total: self.listed_in(self.segments.len()),
+            });
+        }
+        Err(no_such_row(format!("row {row} has not ended, or its end is not listed yet")))
+    }
+}
+
+pub(super) fn no_such_row(detail: String) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "no_such_row", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_found_by_how_many_rows_come_before() {
+        let segment =
+            |outcomes, accepted| SegmentView { fence: 1, outcomes, accepted, lowest: 0, highest: 9 };
+        let segments = vec![segment(3, 2), segment(2, 0), segment(4, 4)];
+        let of = |state| Segments { segments: segments.clone(), state };
+        let place = |state, rows| {
+            let place = of(state).behind(rows).unwrap();
+            (place.at.0, place.passed, place.before.unwrap(), place.total.unwrap())
+        };
+        let found: Vec<_> = [0, 1, 2, 5, 6, 99].map(|rows| place(Some(State::Succeeded), rows)).to_vec();
+        assert_eq!(
+            found,
+            [(0, 0, 0, 6), (0, 1, 1, 6), (2, 0, 2, 6), (2, 3, 5, 6), (3, 0, 6, 6), (3, 0, 6, 6)]
+        );
+        let found: Vec<_> = [0, 3, 4, 8].map(|rows| place(None, rows)).to_vec();
+        assert_eq!(found, [(0, 0, 0, 9), (1, 0, 3, 9), (1, 1, 4, 9), (2, 3, 8, 9)]);
+        assert_eq!(of(Some(State::Failed)).behind(0), None);
+    }
+}
