@@ -5,6 +5,7 @@
 
 mod client;
 mod cold;
+mod device;
 mod folder;
 mod listings;
 mod outliers;
@@ -19,6 +20,7 @@ mod text;
 use clap::Args;
 
 pub(crate) use self::client::{ClientArgs, client};
+pub(crate) use self::device::{DeviceArgs, run as check_device};
 use self::sizes::Sizes;
 use crate::cores::Cores;
 use crate::figure::{Figure, names};

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::task::Task;
-use super::{cold, listings, outliers, packing, planned, text};
+use super::{cold, device, listings, outliers, packing, planned, text};
 use crate::client::tell;
 
 #[derive(Args)]
@@ -22,5 +22,6 @@ pub(crate) fn client(args: &ClientArgs) -> anyhow::Result<()> {
         Task::Start(start) => tell(&cold::start(start)?),
         Task::Inspect { folder } => tell(&listings::inspect(folder)?),
         Task::Plan { folder } => tell(&listings::plan(folder)?),
+        Task::Device(task) => device::work(&task),
     }
 }

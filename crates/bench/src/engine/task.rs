@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::device::DeviceTask;
 use crate::client;
 use crate::cores::Cores;
 
@@ -33,6 +34,8 @@ pub(super) enum Task {
     Inspect { folder: PathBuf },
     /// Plans for some cards.
     Plan { folder: PathBuf },
+    /// Checks a device.
+    Device(DeviceTask),
 }
 
 /// Pictures of one model in one tier, or as it is stored.
