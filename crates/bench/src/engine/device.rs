@@ -3,6 +3,8 @@
 //! Each measurement runs in a process of its own, under what is left of the time. On the CPU everything is smaller, so
 //! that the check itself can be tried where no GPU is.
 
+mod ask;
+mod client;
 mod jobs;
 mod parity;
 mod resume;
@@ -17,9 +19,10 @@ use std::time::Duration;
 
 use clap::Args;
 
+pub(super) use self::client::work;
 use self::sizes::Sizes;
-use self::table::{Row, Table};
-pub(super) use self::task::{DeviceTask, work};
+use self::table::Table;
+pub(super) use self::task::DeviceTask;
 use crate::cores::Cores;
 use crate::machine::{Machine, version};
 
@@ -68,6 +71,3 @@ pub(crate) async fn run(args: &DeviceArgs) -> anyhow::Result<bool> {
     table.publish(args.json.as_deref())?;
     Ok(table.is_good())
 }
-
-/// What a check gives.
-type Checked = anyhow::Result<Vec<Row>>;

@@ -9,9 +9,8 @@ use uso_engine::device::precision;
 use uso_engine::{ModelFiles, Observed, Uso, device};
 use uso_worker::Activity;
 
-use super::Checked;
 use super::sizes::Sizes;
-use super::table::Row;
+use super::table::{Checked, Row};
 use crate::fleet::{Fleet, worker_of};
 use crate::steps::StepLog;
 

@@ -8,9 +8,9 @@ use uso_engine::device::precision;
 use uso_engine::plan::{Keep, Picture, Placement};
 use uso_engine::{Engine as _, ModelFiles, Setup, Tier, Uso, device};
 
-use super::Checked;
-use super::table::Row;
-use super::task::{DeviceTask, ask_within};
+use super::ask::ask_within;
+use super::table::{Checked, Row};
+use super::task::DeviceTask;
 use crate::engine::folder::{self, Shape, even};
 use crate::engine::request::request;
 

@@ -6,9 +6,9 @@ use uso_engine::device::precision;
 use uso_engine::plan::Picture;
 use uso_engine::{Engine as _, ModelFiles, Uso, device};
 
-use super::Checked;
-use super::table::Row;
-use super::task::{DeviceTask, ask_within};
+use super::ask::ask_within;
+use super::table::{Checked, Row};
+use super::task::DeviceTask;
 use crate::engine::request::request;
 
 const PICTURE: Picture = Picture { width: 64, height: 64, content: Some((64, 64)), styles: 2, steps: 6 };

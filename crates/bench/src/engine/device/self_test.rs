@@ -6,9 +6,9 @@ use std::time::Duration;
 use uso_engine::device::precision;
 use uso_engine::{Engine as _, ModelFiles, Uso, device};
 
-use super::Checked;
-use super::table::Row;
-use super::task::{DeviceTask, ask_within};
+use super::ask::ask_within;
+use super::table::{Checked, Row};
+use super::task::DeviceTask;
 
 /// What it says if something is wrong.
 type Fault = Option<String>;

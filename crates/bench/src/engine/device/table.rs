@@ -11,6 +11,9 @@ use crate::client::say;
 use crate::figure::written;
 use crate::machine::Machine;
 
+/// What a check gives.
+pub(super) type Checked = anyhow::Result<Vec<Row>>;
+
 /// All rows, and the machine that they were taken on.
 #[derive(Serialize)]
 pub(super) struct Table {
@@ -84,7 +87,7 @@ impl Table {
     }
 
     /// Adds the rows of a check. One that could not be made is a row that is not good.
-    pub(super) fn add(&mut self, check: &'static str, rows: anyhow::Result<Vec<Row>>) {
+    pub(super) fn add(&mut self, check: &'static str, rows: Checked) {
         let rows = rows.unwrap_or_else(|error| {
             let failed = Row::new("could not be measured", None, "");
             vec![Row { ok: Some(false), ..failed.note(format!("{error:#}")) }]

@@ -12,10 +12,10 @@ use uso_engine::device;
 use uso_engine::plan::{Hardware, Outline, Picture, Plan, PlanOptions, T5Place, Terms};
 use uso_engine::{Engine as _, Model, ModelFiles, Setup, Tier, Uso};
 
-use super::Checked;
+use super::ask::ask_within;
 use super::sizes::Sizes;
-use super::table::Row;
-use super::task::{DeviceTask, TierTask, ask_within};
+use super::table::{Checked, Row};
+use super::task::{DeviceTask, TierTask};
 use crate::engine::folder::{self, even};
 use crate::engine::request::{generate, request};
 
