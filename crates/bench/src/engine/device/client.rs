@@ -5,7 +5,7 @@ use super::{parity, resume, self_test, tiers};
 use crate::client::tell;
 
 /// Does what it is told, and answers with a line of JSON.
-pub(in crate::engine) fn work(task: &DeviceTask) -> anyhow::Result<()> {
+pub(crate) fn work(task: &DeviceTask) -> anyhow::Result<()> {
     match task {
         DeviceTask::SelfTest { device } => tell(&self_test::run(device)?),
         DeviceTask::Parity { device } => tell(&parity::run(device)?),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// A task, as one process tells it to another.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::engine) enum DeviceTask {
+pub(crate) enum DeviceTask {
     /// Runs the engine's own test on the bundled model.
     SelfTest { device: String },
     /// Compares the device with the CPU.
@@ -20,7 +20,7 @@ pub(in crate::engine) enum DeviceTask {
 
 /// A tier to be timed.
 #[derive(Serialize, Deserialize)]
-pub(in crate::engine) struct TierTask {
+pub(crate) struct TierTask {
     pub(super) device: String,
     pub(super) folder: PathBuf,
     pub(super) tier: String,
