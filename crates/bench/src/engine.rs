@@ -7,6 +7,7 @@ mod client;
 mod cold;
 mod counts;
 mod demo;
+mod device;
 mod folder;
 mod listings;
 mod outliers;
@@ -25,6 +26,7 @@ mod turns;
 use clap::Args;
 
 pub(crate) use self::client::{ClientArgs, client};
+pub(crate) use self::device::{DeviceArgs, run as check_device};
 use self::sizes::Sizes;
 use crate::cores::Cores;
 use crate::figure::{Figure, names};

@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use uso_engine::{Observed, Observer, Script, Scripted};
+use uso_engine::{Engine, Observed, Observer, Script, Scripted};
 use uso_queue::{Config, Defaults, JobId, JobSpec, JobView, Queue};
 use uso_store::Store;
 use uso_worker::{Clock, Condition, DeviceThread, Metrics, Settings, Sharing, Worker};
@@ -187,6 +187,27 @@ where
     let script: Script = script.parse()?;
     let load = move || Ok(Observed::new(Scripted::new(script.clone()), observer.clone()));
     let device = DeviceThread::start(load, Sharing::default(), Condition::default()).await?;
+    run_on(device, queue, store, settings, log)
+}
+
+/// Starts a worker with the engine that `load` gives, whose steps are in `log`.
+pub(crate) async fn worker_of<E: Engine>(
+    queue: Queue,
+    store: Store,
+    load: impl Fn() -> Result<E, uso_engine::Error> + Send + 'static,
+    log: StepLog,
+) -> anyhow::Result<Running> {
+    let device = DeviceThread::start(load, Sharing::default(), Condition::default()).await?;
+    run_on(device, queue, store, Settings::default(), log)
+}
+
+fn run_on(
+    device: DeviceThread,
+    queue: Queue,
+    store: Store,
+    settings: Settings,
+    log: StepLog,
+) -> anyhow::Result<Running> {
     let (clock, registry) = (Arc::clone(device.clock()), Registry::new());
     let metrics = Metrics::new(&registry)?;
     metrics.observe(&device)?;

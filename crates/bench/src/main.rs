@@ -45,6 +45,8 @@ enum Command {
     Api(api::ApiArgs),
     /// Measure what the engine takes of memory and time.
     Engine(engine::EngineArgs),
+    /// Check a device: parity, memory and seconds beside the cost model's, resumption, a run of jobs.
+    Device(engine::DeviceArgs),
     /// Measure how data sets are made.
     Dataset(dataset::DatasetArgs),
     /// One side of a measurement, in a process of its own.
@@ -62,7 +64,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     log();
     match run(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             // If even this cannot be written, nobody is there to read it.
             let _ = writeln!(std::io::stderr(), "uso-bench: {error:#}");
@@ -71,10 +74,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+/// Whether all is well; a figure that misses its goal is no fault.
+fn run(command: Command) -> anyhow::Result<bool> {
     // One thread: a client that is measured has one core.
     let one = || tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match command {
+    let done: anyhow::Result<()> = match command {
+        Command::Device(args) => return Runtime::new()?.block_on(engine::check_device(&args)),
         Command::Queue(args) => one()?.block_on(queue::run(&args)),
         Command::Client(args) => queue::client(&one()?, &args),
         Command::Engine(args) => one()?.block_on(engine::run(&args)),
@@ -84,7 +89,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Dataset(args) => Runtime::new()?.block_on(dataset::run(&args)),
         Command::DatasetClient(args) => dataset::client(&args),
         Command::Api(args) => Runtime::new()?.block_on(api::run(&args)),
-    }
+    };
+    done.map(|()| true)
 }
 
 /// Logs to stderr what is measured, and not each job; `USO_LOG` says otherwise.

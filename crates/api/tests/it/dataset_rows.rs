@@ -16,7 +16,7 @@ async fn end_rows(fixture: &Fixture, count: usize, code_of: impl Fn(u64) -> Opti
             None => fixture.complete(&lease).await,
             Some(code) => {
                 let message = format!("{code} at {}", lease.id);
-                let failure = Failure { code: code.into(), message, retryable: false, device_ms: None };
+                let failure = Failure { code: code.into(), message, ..Failure::default() };
                 lease.fail(&failure).await.unwrap();
             }
         }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::task::Task;
-use super::{cold, counts, listings, outliers, packing, planned, text};
+use super::{cold, counts, device, listings, outliers, packing, planned, text};
 use crate::client::tell;
 
 #[derive(Args)]
@@ -24,5 +24,6 @@ pub(crate) fn client(args: &ClientArgs) -> anyhow::Result<()> {
         Task::Plan { folder } => tell(&listings::plan(folder)?),
         Task::Serve { part, folder } => part.serve(&folder),
         Task::Count { folder } => tell(&counts::count(folder)?),
+        Task::Device(task) => device::work(&task),
     }
 }

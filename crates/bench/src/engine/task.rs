@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
+use super::device::DeviceTask;
 use super::part::Part;
 use crate::client;
 use crate::cores::Cores;
@@ -40,6 +41,8 @@ pub(super) enum Task {
     Serve { part: Part, folder: PathBuf },
     /// Counts what a job does once.
     Count { folder: PathBuf },
+    /// Checks a device.
+    Device(DeviceTask),
 }
 
 /// Pictures of one model in one tier, or as it is stored.

@@ -136,3 +136,20 @@ async fn a_benchmark_of_the_engine_writes_each_figure_beside_its_goal() {
         assert_eq!(row["met"], true, "{row}");
     }
 }
+
+#[tokio::test]
+async fn a_check_of_a_device_finds_the_cpu_good() {
+    let (report, table) = run(&["device", "--device", "cpu"]).await;
+    let rows = report["rows"].as_array().unwrap();
+    for check in ["start", "parity", "resume", "tier", "jobs"] {
+        assert!(rows.iter().any(|row| row["check"] == check), "{check}: {table}");
+    }
+    for row in rows {
+        assert!(row["measured"].is_number() && row["ok"] != false, "{row}");
+        assert!(table.contains(row["what"].as_str().unwrap()), "{table}");
+    }
+    // Each tier's seconds and memory stand beside what is expected.
+    for row in rows.iter().filter(|row| row["check"] == "tier") {
+        assert!(row["model"].as_f64().unwrap() > 0.0, "{row}");
+    }
+}

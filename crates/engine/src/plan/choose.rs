@@ -125,6 +125,11 @@ impl Chooser<'_> {
             slots: self.terms.slots,
             slots_fit: self.slots_fit(&candidate, left_bytes - cache_bytes),
             step: self.step(&candidate),
+            step_ops: cost::by_name(
+                &candidate.trace.step_ops,
+                self.hardware.speed.as_ref(),
+                self.terms.dtype,
+            ),
             job: self.job(&candidate),
             tier: candidate.tier,
             parts: candidate.parts,

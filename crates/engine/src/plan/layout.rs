@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::budget::{DeviceBudget, HostBudget};
-use super::cost::{Seconds, StepCost};
+use super::cost::{OpCost, Seconds, StepCost};
 use super::hardware::Hardware;
 use super::parts::PartPlan;
 use super::picture::Picture;
@@ -45,6 +45,8 @@ pub struct Plan {
     pub slots_fit: u64,
     /// Seconds of a step; None for a card of unknown speed.
     pub step: Option<StepCost>,
+    /// The operations of a step, by their names.
+    pub step_ops: Vec<OpCost>,
     /// What a job takes besides its steps.
     pub job: Job,
     /// Better plans that do not fit, the best first.

@@ -4,12 +4,15 @@
 //! goes through the possible placements, the best first, and takes the first that fits. It knows the memory of parts by
 //! their sizes, and that of samples by a trace of their operations. The same traces give the footprints by which
 //! samples are admitted.
+//!
+#![doc = include_str!("../../COST.md")]
 
 mod budget;
 mod cards;
 mod choose;
 mod cost;
 mod hardware;
+mod kernels;
 mod layout;
 mod order;
 mod outline;
@@ -21,6 +24,8 @@ mod text;
 mod trace;
 
 #[cfg(test)]
+mod cost_page;
+#[cfg(test)]
 mod tests;
 
 pub use self::budget::{
@@ -28,8 +33,9 @@ pub use self::budget::{
     UNACCOUNTED_BYTES, WORKSPACE_BYTES,
 };
 pub use self::choose::Terms;
-pub use self::cost::{Seconds, StepCost};
+pub use self::cost::{OpCost, Seconds, StepCost};
 pub use self::hardware::{Backend, Hardware};
+pub use self::kernels::Kernels;
 pub use self::layout::{Job, Plan};
 pub use self::order::PlanOptions;
 pub use self::outline::Outline;

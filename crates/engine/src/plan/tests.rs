@@ -12,7 +12,7 @@ use crate::{Model, ModelFiles};
 const GIB: u64 = 1 << 30;
 
 /// FLUX.1-dev as published, with its transformer stored in this type.
-fn flux(transformer: StoredType) -> Outline {
+pub(super) fn flux(transformer: StoredType) -> Outline {
     let stored = |part| match part {
         Part::Transformer => transformer,
         Part::Autoencoder | Part::Clip | Part::Siglip => StoredType::F32,
@@ -26,7 +26,7 @@ fn hardware(vram: u64, ram: u64, card: &str) -> Hardware {
 }
 
 /// One content reference, two styles, 1024x1024, 25 steps.
-fn terms() -> Terms {
+pub(super) fn terms() -> Terms {
     Terms {
         picture: Picture::of(&ModelConfig::default().defaults),
         slots: 1,
@@ -104,4 +104,26 @@ fn parts_on_the_host_need_host_memory() {
         assert!(plan.host.need_bytes + plan.host.reserve_bytes <= plan.host.has_bytes);
         assert_eq!(plan.placement.blocks, Blocks::Streamed);
     }
+}
+
+#[test]
+fn a_plan_says_which_kernels_it_is_priced_for() {
+    let plan = plan(24, "4090");
+    let text = plan.lines().join("\n");
+    assert!(text.contains("own kernels (compiled, not run): attention, "), "{text}");
+    assert!(text.contains("; candle's: bias and GELU in products"), "{text}");
+    let cost = plan.step.unwrap();
+    assert!(text.contains(&format!("{} launches that move ", cost.launches)), "{text}");
+    assert!(cost.with_candle > cost.step.expected, "{cost:?}");
+    assert_eq!(plan.step_ops.iter().map(|op| op.launches).sum::<u64>(), cost.launches);
+
+    let outline = Outline::of(&Model::open(&ModelFiles::Bundled).unwrap()).unwrap();
+    let hardware = Hardware::of_device(&Device::Cpu, None, Some(1 << 30)).unwrap();
+    let terms = Terms {
+        picture: Picture { width: 64, height: 64, content: None, ..terms().picture },
+        dtype: DType::F32,
+        ..terms()
+    };
+    let plan = Plan::new(&outline, &hardware, &terms).unwrap();
+    assert!(!plan.lines().join("\n").contains("kernels"), "the CPU has none");
 }

@@ -1,6 +1,7 @@
 //! A plan as lines of text.
 
-use super::cost::Seconds;
+use super::cost::{Seconds, StepCost};
+use super::kernels::HAVE_RUN;
 use super::layout::Plan;
 use super::picture::Picture;
 
@@ -118,6 +119,15 @@ impl Plan {
                 cost.computing.expected,
                 cost.attention.expected,
             ));
+            if self.hardware.backend.is_apart() {
+                lines.push(format!(
+                    "            {} launches that move {:.1} GB; temporaries of at most {}",
+                    cost.launches,
+                    cost.moves / 1e9,
+                    gib(cost.temporaries),
+                ));
+                lines.extend(kernel_lines(cost));
+            }
             if cost.copying.floor > 0.0 {
                 lines.push(format!("            copying blocks meanwhile: {}", seconds(cost.copying)));
             }
@@ -132,6 +142,21 @@ impl Plan {
         }
         lines
     }
+}
+
+/// Which kernels a step is priced for, if it has any of our own.
+fn kernel_lines(cost: &StepCost) -> Vec<String> {
+    let own = cost.kernels.names(true);
+    if own.is_empty() {
+        return Vec::new();
+    }
+    let state = if HAVE_RUN { "" } else { " (compiled, not run)" };
+    let others = cost.kernels.names(false);
+    let others = if others.is_empty() { String::new() } else { format!("; candle's: {}", others.join(", ")) };
+    vec![
+        format!("            own kernels{state}: {}{others}", own.join(", ")),
+        format!("            with candle's kernels alone: {:.2} s expected", cost.with_candle),
+    ]
 }
 
 fn seconds(seconds: Seconds) -> String {

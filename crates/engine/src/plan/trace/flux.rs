@@ -7,6 +7,7 @@ use crate::config::FluxConfig;
 use crate::model::Part;
 use crate::placement::Keep;
 use crate::plan::Outline;
+use crate::plan::kernels::Kernels;
 use crate::plan::outline::Layer;
 
 /// Values that a sample holds between its steps.
@@ -29,6 +30,7 @@ pub(crate) struct Flux<'a, 't> {
     outline: &'a Outline,
     config: &'a FluxConfig,
     keep: Keep,
+    kernels: Kernels,
 }
 
 /// Normed queries and keys, and values.
@@ -47,8 +49,8 @@ struct Stream {
 }
 
 impl<'a, 't> Flux<'a, 't> {
-    pub(crate) fn new(recorder: Recorder<'t>, outline: &'a Outline, keep: Keep) -> Self {
-        Self { recorder, outline, config: &outline.config.flux, keep }
+    pub(crate) fn new(recorder: Recorder<'t>, outline: &'a Outline, keep: Keep, kernels: Kernels) -> Self {
+        Self { recorder, outline, config: &outline.config.flux, keep, kernels }
     }
 
     fn layer(&self, name: &str) -> Layer {
@@ -94,8 +96,7 @@ impl<'a, 't> Flux<'a, 't> {
         }
         self.recorder.tape.repeat(1);
         drop((image, text));
-        let last =
-            self.recorder.linear(&tokens.part(target_count).map("norm"), &self.layer("final_layer.linear"));
+        let last = self.linear(&self.norm(&tokens.part(target_count)), &self.layer("final_layer.linear"));
         drop(target);
         last
     }
@@ -117,9 +118,9 @@ impl<'a, 't> Flux<'a, 't> {
     ) -> (Values<'t>, Values<'t>) {
         let [image_stream, text_stream] =
             ["img", "txt"].map(|stream| self.stream(&format!("{name}.{stream}")));
-        let image_qkv = self.split(&self.recorder.linear(&image.map("norm"), &image_stream.qkv));
-        let text_qkv = self.split(&self.recorder.linear(&text.map("norm"), &text_stream.qkv));
-        let attended = self.attend(&self.join(&text_qkv, &image_qkv), rotary);
+        let project = |x: &Values<'t>, stream: &Stream| self.linear(&self.norm(x), &stream.qkv);
+        let (image_qkv, text_qkv) = (project(image, &image_stream), project(text, &text_stream));
+        let attended = self.attend(&self.heads(vec![text_qkv, image_qkv], rotary));
         (
             self.finish(image, &attended.part(image.count), &image_stream),
             self.finish(text, &attended.part(text.count), &text_stream),
@@ -137,49 +138,103 @@ impl<'a, 't> Flux<'a, 't> {
     }
 
     fn finish(&self, x: &Values<'t>, attended: &Values<'t>, stream: &Stream) -> Values<'t> {
-        let x = gated(x, &self.recorder.linear(attended, &stream.proj));
-        let y = self.feed_forward(&x.map("norm"), stream);
-        gated(&x, &y)
+        let x = self.gated(x, &self.linear(attended, &stream.proj));
+        let y = self.feed_forward(&self.norm(&x), stream);
+        self.gated(&x, &y)
     }
 
     fn feed_forward(&self, x: &Values<'t>, stream: &Stream) -> Values<'t> {
-        self.recorder.linear(&self.recorder.linear(x, &stream.expand).map("gelu"), &stream.contract)
+        self.linear(&self.activated(x, &stream.expand), &stream.contract)
     }
 
     fn single_block(&self, name: &str, x: &Values<'t>, rotary: &Values<'t>) -> Values<'t> {
         let [linear1, linear2] = ["linear1", "linear2"].map(|end| self.layer(&format!("{name}.{end}")));
-        let projected = self.recorder.linear(&x.map("norm"), &linear1);
+        if self.kernels.products {
+            return self.single_block_in_parts(&linear1, &linear2, x, rotary);
+        }
+        let projected = self.linear(&self.norm(x), &linear1);
         let expanded = projected.part(projected.count.saturating_sub(3 * x.count));
-        let attended = self.attend(&self.split(&projected.part(3 * x.count)), rotary);
+        let attended = self.attend(&self.heads(vec![projected.part(3 * x.count)], rotary));
         let joined = self.recorder.join(&[attended, expanded.map("gelu")]);
-        gated(x, &self.recorder.linear(&joined, &linear2))
+        self.gated(x, &self.linear(&joined, &linear2))
     }
 
-    fn split(&self, qkv: &Values<'t>) -> Qkv<'t> {
-        let part = || qkv.part(qkv.count / 3).map("copy");
-        Qkv { query: part().map("norm"), key: part().map("norm"), value: part() }
+    /// Each layer in two products, so that one applies GELU to its output, and another adds to what is there.
+    fn single_block_in_parts(
+        &self,
+        linear1: &Layer,
+        linear2: &Layer,
+        x: &Values<'t>,
+        rotary: &Values<'t>,
+    ) -> Values<'t> {
+        let hidden = self.config.hidden_size;
+        let part = |layer: &Layer, shape: (usize, usize)| Layer { shape, ..layer.clone() };
+        let plain = |layer: &Layer, shape| Layer { branches: Vec::new(), ..part(layer, shape) };
+        let (rows, columns) = (linear1.shape.0, linear2.shape.1);
+        let (qkv, expanded) = {
+            let normed = self.norm(x);
+            let qkv = self.linear(&normed, &part(linear1, (3 * hidden, hidden)));
+            let expanded = plain(linear1, (rows.saturating_sub(3 * hidden), hidden));
+            (qkv, self.activated(&normed, &expanded))
+        };
+        let attended = self.attend(&self.heads(vec![qkv], rotary));
+        let first = self.linear(&attended, &plain(linear2, (hidden, hidden)));
+        let second = part(linear2, (hidden, columns.saturating_sub(hidden)));
+        self.gated(x, &self.recorder.linear_onto(&first, &expanded, &second))
     }
 
-    fn join(&self, first: &Qkv<'t>, second: &Qkv<'t>) -> Qkv<'t> {
-        let join =
-            |first: &Values<'t>, second: &Values<'t>| self.recorder.join(&[first.clone(), second.clone()]);
-        Qkv {
-            query: join(&first.query, &second.query),
-            key: join(&first.key, &second.key),
-            value: join(&first.value, &second.value),
+    /// A linear layer with its bias.
+    fn linear(&self, x: &Values<'t>, layer: &Layer) -> Values<'t> {
+        match self.kernels.products {
+            true => self.recorder.linear_in_one(x, layer),
+            false => self.recorder.linear(x, layer),
         }
     }
 
-    fn attend(&self, qkv: &Qkv<'t>, rotary: &Values<'t>) -> Values<'t> {
-        let (heads, width) = (self.config.num_heads as u64, self.config.hidden_size as u64);
+    /// A linear layer with its bias and GELU.
+    fn activated(&self, x: &Values<'t>, layer: &Layer) -> Values<'t> {
+        match self.kernels.products {
+            true => self.recorder.linear_in_one(x, layer),
+            false => self.recorder.linear(x, layer).map("gelu"),
+        }
+    }
+
+    fn norm(&self, x: &Values<'t>) -> Values<'t> {
+        if self.kernels.norms { x.own("norm and modulate", 0) } else { x.map("norm") }
+    }
+
+    fn gated(&self, x: &Values<'t>, y: &Values<'t>) -> Values<'t> {
+        if self.kernels.gates { x.own("gate and add", y.bytes()) } else { x.with(&y.map("gate"), "add") }
+    }
+
+    /// Splits the projections of streams; norms, joins and rotates (`fused::split_norm_rotate`).
+    fn heads(&self, streams: Vec<Values<'t>>, rotary: &Values<'t>) -> Qkv<'t> {
+        if self.kernels.heads {
+            let all = self.recorder.in_one("split, norm and rotate", &streams, rotary);
+            let part = || all.part(all.count / 3);
+            return Qkv { query: part(), key: part(), value: part() };
+        }
+        let split: Vec<_> = streams.into_iter().map(|qkv| split(&qkv)).collect();
+        let join = |part: for<'q> fn(&'q Qkv<'t>) -> &'q Values<'t>| match split.as_slice() {
+            [alone] => part(alone).clone(),
+            several => self.recorder.join(&several.iter().map(|qkv| part(qkv).clone()).collect::<Vec<_>>()),
+        };
+        let (query, key, value) = (join(|qkv| &qkv.query), join(|qkv| &qkv.key), join(|qkv| &qkv.value));
         // In float32, whatever the type before and after.
         let rotate = |x: &Values<'t>| x.cast(F32).with(rotary, "rotate").cast(x.size);
-        let attended =
-            self.recorder.attention([&rotate(&qkv.query), &rotate(&qkv.key), &qkv.value], heads, width);
-        attended.map("copy")
+        Qkv { query: rotate(&query), key: rotate(&key), value }
+    }
+
+    fn attend(&self, Qkv { query, key, value }: &Qkv<'t>) -> Values<'t> {
+        let (heads, width) = (self.config.num_heads as u64, self.config.hidden_size as u64);
+        match self.kernels.attention {
+            true => self.recorder.attention_in_one([query, key, value], width),
+            false => self.recorder.attention([query, key, value], heads, width).map("copy"),
+        }
     }
 }
 
-fn gated<'t>(x: &Values<'t>, y: &Values<'t>) -> Values<'t> {
-    x.with(&y.map("gate"), "add")
+fn split<'t>(qkv: &Values<'t>) -> Qkv<'t> {
+    let part = || qkv.part(qkv.count / 3).map("copy");
+    Qkv { query: part().map("norm"), key: part().map("norm"), value: part() }
 }

@@ -16,8 +16,9 @@ use self::record::{F32, Recorder};
 pub(super) use self::tape::Op;
 pub use self::tape::Peak;
 use self::tape::{Tape, Values};
-use super::cost::{self, StepCost};
+use super::cost::{Step, StepCost};
 use super::hardware::Backend;
+use super::kernels::Kernels;
 use super::outline::{Outline, Role};
 use super::picture::Picture;
 use super::speed::Speed;
@@ -40,8 +41,14 @@ pub(crate) struct Trace {
     pub(crate) tables: u64,
     /// Most bytes held in host memory besides the model, if the device has its own memory.
     pub(crate) host: u64,
+    /// The kernels of `step_ops`.
+    pub(crate) kernels: Kernels,
     /// The operations of one step.
     pub(crate) step_ops: Vec<Op>,
+    /// The same as candle does them.
+    pub(crate) candle_ops: Vec<Op>,
+    /// Most bytes that the operations of a step hold at a time and give back, besides streamed blocks.
+    pub(crate) temporaries: u64,
     /// The operations of T5, wherever it computes.
     pub(crate) prompt_ops: Vec<Op>,
 }
@@ -66,21 +73,39 @@ struct Tapes<'t> {
 }
 
 impl Tracer<'_> {
+    /// Traces a sample. Its memory is that of candle's operations, which take more: a kernel of our own that fails its
+    /// check at the start is replaced by them.
     pub(crate) fn run(&self, picture: &Picture) -> Trace {
+        let flux = &self.outline.config.flux;
+        self.run_with(picture, Kernels::of(self.backend, flux.head_dim()))
+    }
+
+    /// The same with the steps of these kernels.
+    pub(crate) fn run_with(&self, picture: &Picture, kernels: Kernels) -> Trace {
+        let candle = self.traced(picture, Kernels::CANDLE);
+        if kernels == Kernels::CANDLE {
+            return candle;
+        }
+        let Trace { step_ops, temporaries, .. } = self.traced(picture, kernels);
+        Trace { kernels, step_ops, temporaries, ..candle }
+    }
+
+    fn traced(&self, picture: &Picture, kernels: Kernels) -> Trace {
         let (device, host) = (Tape::default(), Tape::default());
         let tapes = Tapes { device: &device, host: if self.backend.is_apart() { &host } else { &device } };
-        let flux = Flux::new(self.recorder(&device), self.outline, self.placement.keep);
+        let flux = Flux::new(self.recorder(&device), self.outline, self.placement.keep, kernels);
         let (mut sample, prompt_ops) = self.encode(&flux, tapes, picture);
         let encode = tape::peak(&device.since(0), 0);
         // From the second step on, a sample also holds its last velocity.
         flux.step(&mut sample);
         let (kept, stepping) = (device.held(), device.len());
-        let slots = self.streamed_bytes();
-        let slots = device.moved("stream blocks", 0, slots, 1);
+        let streamed = self.streamed_bytes();
+        let slots = device.make(Op::idle("stream blocks"), streamed, 1, 0);
         flux.step(&mut sample);
         drop(slots);
         let step_ops = device.since(stepping);
         let step = tape::peak(&step_ops, kept);
+        let temporaries = step.bytes.saturating_sub(kept + streamed);
         let decoding = device.len();
         let (width, height) = (picture.width as usize, picture.height as usize);
         let latent = sample.latent.map("unpack");
@@ -89,7 +114,20 @@ impl Tracer<'_> {
         let decode = tape::peak(&device.since(decoding), kept);
         let host = tape::peak(&host.since(0), 0).bytes;
         let tables = sample.tables.bytes();
-        Trace { encode, step, decode, kept, tables, host, step_ops, prompt_ops }
+        let candle_ops = step_ops.clone();
+        Trace {
+            encode,
+            step,
+            decode,
+            kept,
+            tables,
+            host,
+            kernels,
+            step_ops,
+            candle_ops,
+            temporaries,
+            prompt_ops,
+        }
     }
 
     /// The order is that of `Uso::prepare`.
@@ -126,11 +164,13 @@ impl Tracer<'_> {
 
     /// Seconds of a step of a traced sample.
     pub(crate) fn cost(&self, trace: &Trace, speed: &Speed) -> StepCost {
-        let streamed = match self.placement.blocks {
+        let streamed_bytes = match self.placement.blocks {
             Blocks::Resident => 0,
             Blocks::Streamed => self.block_bytes().sum(),
         };
-        cost::step(&trace.step_ops, streamed, speed, self.dtype)
+        let Trace { kernels, temporaries, step_ops: ops, candle_ops: candle, .. } = trace;
+        let (kernels, temporaries) = (*kernels, *temporaries);
+        Step { kernels, ops, temporaries, candle, streamed_bytes }.cost(speed, self.dtype)
     }
 
     fn block_bytes(&self) -> impl Iterator<Item = u64> {

@@ -7,6 +7,7 @@ use crate::matrix::rule::{Activations, Product};
 use crate::plan::Backend;
 use crate::plan::outline::Layer;
 use crate::uso::fused::SCORE_BYTES;
+use crate::weights::StoredType;
 
 /// Bytes of a float32 number.
 pub(crate) const F32: u64 = 4;
@@ -35,6 +36,26 @@ impl<'t> Recorder<'t> {
 
     /// A linear layer with its bias and its side branches.
     pub(crate) fn linear(&self, x: &Values<'t>, layer: &Layer) -> Values<'t> {
+        let mut y = self.product_with(x, layer, 0);
+        if layer.bias {
+            y = y.map("bias");
+        }
+        self.branches(x, y, layer)
+    }
+
+    /// A linear layer whose product adds its bias.
+    pub(crate) fn linear_in_one(&self, x: &Values<'t>, layer: &Layer) -> Values<'t> {
+        self.branches(x, self.product_with(x, layer, 0), layer)
+    }
+
+    /// The same, onto `y`, which has the shape of its output.
+    pub(crate) fn linear_onto(&self, y: &Values<'t>, x: &Values<'t>, layer: &Layer) -> Values<'t> {
+        let added = self.product_with(x, layer, y.bytes());
+        self.branches(x, added, layer)
+    }
+
+    /// The product alone, which also reads `more` bytes.
+    fn product_with(&self, x: &Values<'t>, layer: &Layer, more: u64) -> Values<'t> {
         let (rows, columns) = (layer.shape.0 as u64, layer.shape.1 as u64);
         let tokens = x.count / columns.max(1);
         let product = Product {
@@ -51,12 +72,14 @@ impl<'t> Recorder<'t> {
         let op = Op {
             flops: 2 * tokens * rows * columns,
             wide: x.size == F32,
-            ..Op::named("linear", x.bytes() + weight + 2 * scratch + tokens * rows * x.size)
+            launches: 1 + conversions(layer.kept),
+            ..Op::named("linear", x.bytes() + weight + 2 * scratch + tokens * rows * x.size + more)
         };
-        let mut y = self.tape.make(op, tokens * rows, x.size, scratch);
-        if layer.bias {
-            y = y.map("bias");
-        }
+        self.tape.make(op, tokens * rows, x.size, scratch)
+    }
+
+    fn branches(&self, x: &Values<'t>, mut y: Values<'t>, layer: &Layer) -> Values<'t> {
+        let tokens = x.count / (layer.shape.1 as u64).max(1);
         for branch in &layer.branches {
             let down = || self.product(x, tokens, branch.columns, branch.rank, "LoRA down");
             let added = self.product(&down(), tokens, branch.rank, branch.rows, "LoRA up");
@@ -114,11 +137,37 @@ impl<'t> Recorder<'t> {
         whole
     }
 
+    /// The same in one kernel of our own, which writes no scores.
+    pub(crate) fn attention_in_one(&self, [query, key, value]: [&Values<'t>; 3], width: u64) -> Values<'t> {
+        let (tokens, keys) = (query.count / width, key.count / width);
+        let moves = query.bytes() + key.bytes() + value.bytes() + query.bytes();
+        let op = Op {
+            flops: 4 * tokens * keys * width,
+            wide: query.size == F32,
+            is_own: true,
+            ..Op::named("attention", moves)
+        };
+        self.tape.attend(true);
+        let attended = self.tape.make(op, query.count, query.size, 0);
+        self.tape.attend(false);
+        attended
+    }
+
+    /// A function of several tensors together and of another one, in one of our own kernels for each of them.
+    pub(crate) fn in_one(&self, name: &'static str, parts: &[Values<'t>], other: &Values<'t>) -> Values<'t> {
+        let count: u64 = parts.iter().map(|part| part.count).sum();
+        let size = parts.first().map_or_else(|| self.size(), |part| part.size);
+        let moves = 2 * count * size + other.bytes();
+        let op = Op { is_own: true, launches: parts.len() as u64, ..Op::named(name, moves) };
+        self.tape.make(op, count, size, 0)
+    }
+
     /// Concatenates several tensors of one type.
     pub(crate) fn join(&self, parts: &[Values<'t>]) -> Values<'t> {
         let count: u64 = parts.iter().map(|part| part.count).sum();
         let size = parts.first().map_or_else(|| self.size(), |part| part.size);
-        self.tape.moved("concatenate", count * size, count, size)
+        let op = Op { launches: parts.len() as u64, ..Op::named("concatenate", 2 * count * size) };
+        self.tape.make(op, count, size, 0)
     }
 
     /// Scores of some rows and their softmax; the scores are dropped at the end.
@@ -138,5 +187,14 @@ impl<'t> Recorder<'t> {
         let moves = probabilities.bytes() + value.bytes() + count * value.size;
         let op = Op { flops: 2 * products, wide: value.size == F32, ..Op::named("attend", moves) };
         self.tape.make(op, count, value.size, 0)
+    }
+}
+
+/// Kernels that convert a matrix to the compute type: blocks go through another float.
+fn conversions(kept: StoredType) -> u64 {
+    match kept {
+        _ if kept.is_fp8() => 1,
+        _ if kept.quantised().is_some() => 2,
+        _ => 0,
     }
 }

@@ -24,6 +24,10 @@ pub(crate) struct Op {
     pub(crate) times: u64,
     /// Whether it belongs to attention over all tokens.
     pub(crate) in_attention: bool,
+    /// Kernels that it launches each time.
+    pub(crate) launches: u64,
+    /// Whether a kernel of our own does it, at the speed of the memory.
+    pub(crate) is_own: bool,
 }
 
 /// The operations of a computation in their order.
@@ -77,7 +81,7 @@ impl Tape {
 
     /// Records an operation that allocates `bytes` and frees them.
     pub(crate) fn borrowed(&self, name: &'static str, bytes: u64) {
-        self.make(Op::named(name, 0), 0, 1, bytes);
+        self.make(Op::idle(name), 0, 1, bytes);
     }
 
     /// Number of operations.
@@ -104,7 +108,14 @@ impl Tape {
 
 impl Op {
     pub(super) const fn named(name: &'static str, moves: u64) -> Self {
-        Self { name, allocates: 0, frees: 0, flops: 0, wide: false, moves, times: 1, in_attention: false }
+        let (allocates, frees, flops, times, launches) = (0, 0, 0, 1, 1);
+        let (wide, in_attention, is_own) = (false, false, false);
+        Self { name, allocates, frees, flops, wide, moves, times, in_attention, launches, is_own }
+    }
+
+    /// Something that launches no kernel.
+    pub(super) const fn idle(name: &'static str) -> Self {
+        Self { launches: 0, ..Self::named(name, 0) }
     }
 }
 
@@ -157,6 +168,12 @@ impl<'t> Values<'t> {
     /// Some of its numbers, without a copy.
     pub(crate) fn part(&self, count: u64) -> Self {
         Self { count, ..self.clone() }
+    }
+
+    /// A function of all numbers in one kernel of our own, which also reads `reads` bytes of others.
+    pub(crate) fn own(&self, name: &'static str, reads: u64) -> Self {
+        let op = Op { is_own: true, ..Op::named(name, 2 * self.bytes() + reads) };
+        self.storage.tape.make(op, self.count, self.size, 0)
     }
 
     /// A function of each number, or a copy.

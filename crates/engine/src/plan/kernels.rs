@@ -1,0 +1,81 @@
+//! Which of a step's operations run in one kernel of their own, and which in several of candle's.
+
+use serde::Serialize;
+
+use super::hardware::Backend;
+
+/// Whether an own kernel has run on a device. Until then a plan says that it was only compiled.
+pub(super) const HAVE_RUN: bool = false;
+
+/// Groups of operations; those that are true run in a kernel of their own, the others as candle does them. A kernel that
+/// fails its check at the start of a worker is replaced by candle's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Kernels {
+    /// Attention: scores in float32, which are never written to memory.
+    pub attention: bool,
+    /// Queries, keys and values of a layer: split, normed and rotated.
+    pub heads: bool,
+    /// Layer norm with its modulation.
+    pub norms: bool,
+    /// What a gate lets through, added to its input.
+    pub gates: bool,
+    /// Bias and GELU inside a product, and a single block's second layer as two products that add.
+    pub products: bool,
+}
+
+impl Kernels {
+    /// Everything as candle does it. This was measured, on an H200.
+    pub const CANDLE: Self =
+        Self { attention: false, heads: false, norms: false, gates: false, products: false };
+
+    /// The kernels that this program has for CUDA.
+    pub const OWN: Self = Self { attention: true, heads: true, norms: true, gates: true, products: false };
+
+    /// Every group in a kernel of its own.
+    pub const ALL: Self = Self { products: true, ..Self::OWN };
+
+    /// What runs on a backend for heads of `head_dim` numbers.
+    pub(crate) fn of(backend: Backend, head_dim: usize) -> Self {
+        /// The size that attention is written for: FLUX.1-dev's.
+        const HEAD: usize = 128;
+        match backend {
+            Backend::Cpu | Backend::Metal => Self::CANDLE,
+            Backend::Cuda | Backend::CudaCudnn => Self { attention: head_dim == HEAD, ..Self::OWN },
+        }
+    }
+
+    /// The groups with their names, and whether each has its own kernel.
+    pub(super) fn groups(self) -> [(&'static str, bool); 5] {
+        [
+            ("attention", self.attention),
+            ("split, norm and rotation of heads", self.heads),
+            ("norm and modulation", self.norms),
+            ("gate and sum", self.gates),
+            ("bias and GELU in products", self.products),
+        ]
+    }
+
+    /// The names of the groups that have their own kernel, or of those that have none.
+    pub(super) fn names(self, own: bool) -> Vec<&'static str> {
+        let groups = self.groups().into_iter().filter(|(_, has)| *has == own);
+        groups.map(|(name, _)| name).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_kernels_are_for_cuda_and_heads_of_128() {
+        let of = Kernels::of;
+        for backend in [Backend::Cpu, Backend::Metal] {
+            assert_eq!(of(backend, 128), Kernels::CANDLE);
+        }
+        assert_eq!(of(Backend::Cuda, 128), Kernels::OWN);
+        let small = of(Backend::CudaCudnn, 32);
+        assert!(!small.attention && small.heads, "{small:?}");
+        assert_eq!(Kernels::OWN.names(false), ["bias and GELU in products"]);
+        assert_eq!(Kernels::ALL.names(true).len(), 5);
+    }
+}
