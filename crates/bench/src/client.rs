@@ -32,7 +32,7 @@ pub(crate) async fn answer<T: DeserializeOwned>(mut command: Command, time: Dura
 }
 
 /// Answers the process that asked.
-pub(crate) fn tell(answer: &impl Serialize) -> anyhow::Result<()> {
+pub(crate) fn answer_with(answer: &impl Serialize) -> anyhow::Result<()> {
     say(&serde_json::to_string(answer)?)
 }
 

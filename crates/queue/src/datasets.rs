@@ -11,5 +11,5 @@ mod view;
 pub use dataset::{DatasetCreated, NewDataset};
 pub use feed::{Fed, MAX_FED, RowSubmission, Wait};
 pub use replace::{Kept, Replaced};
-pub use task::{Archived, DatasetTask, Intent, MAX_MARKED, TaskKind, TaskState, TaskWish};
+pub use task::{Archived, DatasetTask, Intent, MAX_MARKED, TaskKind, TaskRequest, TaskState};
 pub use view::{Budget, DatasetView, SegmentView, ShardView};

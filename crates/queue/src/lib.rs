@@ -29,7 +29,7 @@ pub use backoff::Backoff;
 pub use config::Config;
 pub use datasets::{
     Archived, Budget, DatasetCreated, DatasetTask, DatasetView, Fed, Intent, Kept, MAX_FED, MAX_MARKED,
-    NewDataset, Replaced, RowSubmission, SegmentView, ShardView, TaskKind, TaskState, TaskWish, Wait,
+    NewDataset, Replaced, RowSubmission, SegmentView, ShardView, TaskKind, TaskRequest, TaskState, Wait,
 };
 pub use error::Error;
 pub use id::{BatchId, JobId, NotAnId, RowId};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use uso_dataset::run;
-use uso_queue::{DatasetTask, Queue, TaskKind, TaskWish, WorkerId};
+use uso_queue::{DatasetTask, Queue, TaskKind, TaskRequest, WorkerId};
 use uso_store::Store;
 
 /// How often a process looks for a task while it finds none.
@@ -25,8 +25,8 @@ pub async fn work_on_datasets(queue: Queue, store: Store, worker: WorkerId, stop
     let mut kinds: HashMap<Id, TaskKind> = HashMap::new();
     while !stop.is_cancelled() {
         let runs = kinds.values().filter(|kind| matches!(kind, TaskKind::Run)).count();
-        let wish = TaskWish { run: runs < MOST.0, pack: kinds.len() - runs < MOST.1 };
-        let found = queue.claim_task(&worker, run::TERM, wish).await.unwrap_or_else(|error| {
+        let request = TaskRequest { run: runs < MOST.0, pack: kinds.len() - runs < MOST.1 };
+        let found = queue.claim_task(&worker, run::TERM, request).await.unwrap_or_else(|error| {
             tracing::debug!(%error, "cannot look for work on data sets now");
             None
         });

@@ -6,7 +6,7 @@ use std::path::Path;
 use reqwest::Response;
 use serde_json::{Value, json};
 use uso_dataset::{Outcome, layout, run};
-use uso_queue::{Archived, BatchId, Defaults, Failure, JobId, JobSpec, RowSubmission, TaskWish, WorkerId};
+use uso_queue::{Archived, BatchId, Defaults, Failure, JobId, JobSpec, RowSubmission, TaskRequest, WorkerId};
 
 use crate::dataset_runs::{next_job, tend};
 use crate::datasets::{added, create, dataset, put_rows, rows, start};
@@ -255,8 +255,8 @@ async fn of_many_segments(fixture: &Fixture) -> (String, Vec<JobId>) {
     let id = create(fixture, "foxes").await;
     added(put_rows(fixture, &id, 0, &rows(0, MANY)).await).await;
     start(fixture, &id, MANY).await;
-    let wish = TaskWish { run: true, pack: false };
-    let task = fixture.queue.claim_task(&WorkerId::new(), run::TERM, wish).await.unwrap().unwrap();
+    let request = TaskRequest { run: true, pack: false };
+    let task = fixture.queue.claim_task(&WorkerId::new(), run::TERM, request).await.unwrap().unwrap();
     let spec = JobSpec::parse(&json!({ "seed": 1 }), &Defaults::default()).unwrap();
     for from in (0..MANY).step_by(100) {
         let keys: Vec<String> = (from..from + 100).map(|row| format!("r{row}")).collect();

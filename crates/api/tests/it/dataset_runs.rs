@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use uso_dataset::run;
-use uso_queue::{Failure, Lease, TaskKind, TaskWish, WorkerId};
+use uso_queue::{Failure, Lease, TaskKind, TaskRequest, WorkerId};
 
 use crate::datasets::{added, create, dataset, put_rows, rows, start};
 use crate::fixture::{Fixture, problem, until};
@@ -14,8 +14,8 @@ pub(crate) fn tend(fixture: &Fixture) -> JoinHandle<()> {
     let (queue, store, worker) = (fixture.queue.clone(), fixture.store.clone(), WorkerId::new());
     tokio::spawn(async move {
         loop {
-            let wish = TaskWish { run: true, pack: true };
-            match queue.claim_task(&worker, run::TERM, wish).await.unwrap() {
+            let request = TaskRequest { run: true, pack: true };
+            match queue.claim_task(&worker, run::TERM, request).await.unwrap() {
                 Some(task) => match task.kind {
                     TaskKind::Run => {
                         // Packing waits meanwhile, so it must not be left to this process alone.
@@ -64,7 +64,7 @@ async fn rows_are_queued_once_started_and_end_in_files() {
     assert!(
         fixture
             .queue
-            .claim_task(&WorkerId::new(), run::TERM, TaskWish { run: true, pack: true })
+            .claim_task(&WorkerId::new(), run::TERM, TaskRequest { run: true, pack: true })
             .await
             .unwrap()
             .is_none()

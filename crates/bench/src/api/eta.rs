@@ -1,4 +1,4 @@
-//! What is foretold at submission, against what happened.
+//! What is estimated at submission, against what happened.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use crate::sides::quantile;
 
 const WORKERS: usize = 2;
 const SCRIPT: &str = "encode=30ms,step=20ms,decode=50ms";
-/// Two workers draw about three jobs of 10 to 40 steps a second: this keeps them busy.
+/// Two workers finish about three jobs of 10 to 40 steps a second: this keeps them busy.
 const PAUSE: Duration = Duration::from_millis(340);
 
 pub(super) const FIGURE: Figure<Sizes> = Figure {
     name: "eta",
-    about: "What is foretold of a job's end against what happens",
+    about: "What is estimated of a job's end against what happens",
     rows: &[Row {
-        name: |sizes| format!("ETA at submit against what happened, {} jobs, median error", sizes.foretold),
+        name: |sizes| format!("ETA at submit against what happened, {} jobs, median error", sizes.estimated),
         unit: "%",
         goal: Goal::AtMost(20.0),
     }],
@@ -36,24 +36,24 @@ async fn measure(sizes: &Sizes) -> anyhow::Result<Findings> {
     for _ in 0..WORKERS {
         workers.push(fleet.worker(fleet.store(&fleet.endpoint()).await?, SCRIPT).await?);
     }
-    // Workers know their pace after some jobs, and tell it every three seconds.
+    // Workers know their pace after some jobs, and report it every three seconds.
     for _ in 0..4 * WORKERS {
         let (job, _) = fleet.submit("interactive", 25, json!({})).await?;
         fleet.ended(&job).await?;
     }
     tokio::time::sleep(Duration::from_secs(5)).await;
 
-    let mut foretold = Vec::new();
-    for number in 0..sizes.foretold {
+    let mut estimated = Vec::new();
+    for number in 0..sizes.estimated {
         let body = json!({ "prompt": "a red star", "steps": 10 + number * 7 % 31 }).to_string();
         let job = connection.json("POST", "/v1/jobs", &body).await?;
         let id = job["id"].as_str().context("no id")?.to_owned();
         let view = connection.json("GET", &format!("/v1/jobs/{id}"), "").await?;
-        foretold.push((id, view["eta_ms"].as_f64()));
+        estimated.push((id, view["eta_ms"].as_f64()));
         tokio::time::sleep(PAUSE).await;
     }
     let mut errors = Vec::new();
-    for (id, eta) in foretold {
+    for (id, eta) in estimated {
         let view = fleet.ended(&id.parse()?).await?;
         let took = view.finished_ms.context("it has not ended")? - view.submitted_ms;
         errors.extend(eta.map(|eta| 100.0 * (eta - took as f64).abs() / took as f64));

@@ -8,11 +8,11 @@ pub(super) struct Sizes {
     /// Open event streams, and events sent to them.
     pub(super) streams: usize,
     pub(super) events: usize,
-    /// Jobs whose end is foretold.
-    pub(super) foretold: usize,
+    /// Jobs whose end is estimated.
+    pub(super) estimated: usize,
 }
 
 impl Sizes {
-    pub(super) const FULL: Self = Self { rounds: 5, seconds: 4, streams: 2000, events: 200, foretold: 200 };
-    pub(super) const QUICK: Self = Self { rounds: 1, seconds: 1, streams: 50, events: 5, foretold: 5 };
+    pub(super) const FULL: Self = Self { rounds: 5, seconds: 4, streams: 2000, events: 200, estimated: 200 };
+    pub(super) const QUICK: Self = Self { rounds: 1, seconds: 1, streams: 50, events: 5, estimated: 5 };
 }

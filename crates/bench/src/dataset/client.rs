@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::plan;
 use super::task::Task;
-use crate::client::tell;
+use crate::client::answer_with;
 
 #[derive(Args)]
 pub(crate) struct ClientArgs {
@@ -15,6 +15,6 @@ pub(crate) struct ClientArgs {
 /// Does what it is told, and answers with a line of JSON.
 pub(crate) fn client(args: &ClientArgs) -> anyhow::Result<()> {
     match serde_json::from_str(&args.task)? {
-        Task::Plan { file } => tell(&plan::plan(&file)?),
+        Task::Plan { file } => answer_with(&plan::plan(&file)?),
     }
 }

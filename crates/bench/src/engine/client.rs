@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::task::Task;
 use super::{cold, counts, device, listings, outliers, packing, planned, text};
-use crate::client::tell;
+use crate::client::answer_with;
 
 #[derive(Args)]
 pub(crate) struct ClientArgs {
@@ -15,15 +15,15 @@ pub(crate) struct ClientArgs {
 /// Does what it is told, and answers with a line of JSON.
 pub(crate) fn client(args: &ClientArgs) -> anyhow::Result<()> {
     match serde_json::from_str(&args.task)? {
-        Task::Generate(pictures) => tell(&planned::generate(&pictures)?),
-        Task::Compare { folder } => tell(&outliers::compare(folder)?),
-        Task::Encode { folder, rounds } => tell(&text::encode(folder, rounds)?),
-        Task::Pack { folder, out } => tell(&packing::pack(folder, &out)?),
-        Task::Start(start) => tell(&cold::start(start)?),
-        Task::Inspect { folder } => tell(&listings::inspect(folder)?),
-        Task::Plan { folder } => tell(&listings::plan(folder)?),
+        Task::Generate(pictures) => answer_with(&planned::generate(&pictures)?),
+        Task::Compare { folder } => answer_with(&outliers::compare(folder)?),
+        Task::Encode { folder, rounds } => answer_with(&text::encode(folder, rounds)?),
+        Task::Pack { folder, out } => answer_with(&packing::pack(folder, &out)?),
+        Task::Start(start) => answer_with(&cold::start(start)?),
+        Task::Inspect { folder } => answer_with(&listings::inspect(folder)?),
+        Task::Plan { folder } => answer_with(&listings::plan(folder)?),
         Task::Serve { part, folder } => part.serve(&folder),
-        Task::Count { folder } => tell(&counts::count(folder)?),
+        Task::Count { folder } => answer_with(&counts::count(folder)?),
         Task::Device(task) => device::work(&task),
     }
 }

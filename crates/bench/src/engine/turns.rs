@@ -86,7 +86,7 @@ impl Side {
 
 /// The other end: says that it is ready, and answers until nobody asks any more.
 pub(super) fn serve(ready: &Ready, mut run: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    crate::client::tell(ready)?;
+    crate::client::answer_with(ready)?;
     for line in std::io::stdin().lines() {
         let value = if line?.trim() == "memory" {
             let before = crate::memory::anonymous()?;
@@ -97,7 +97,7 @@ pub(super) fn serve(ready: &Ready, mut run: impl FnMut() -> anyhow::Result<()>) 
             run()?;
             begun.elapsed().as_secs_f64()
         };
-        crate::client::tell(&Answer { value })?;
+        crate::client::answer_with(&Answer { value })?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use uso_queue::{Class, Queue, Renewer, WorkerId};
 use super::payload::spec;
 use super::setup::Setup;
 use super::task::Task;
-use crate::client::tell;
+use crate::client::answer_with;
 use crate::figure::{Figure, Findings, Goal, Row};
 use crate::sides::Sides;
 
@@ -89,7 +89,7 @@ pub(super) async fn hold(queue: &Queue) -> anyhow::Result<()> {
     let lease = queue.claim_one(&WorkerId::new()).await?.context("the job is gone")?;
     let renewer = Renewer::start(queue);
     let _keeper = renewer.keep(&lease);
-    tell(&json!({ "job": lease.id, "fence": lease.fence }))?;
+    answer_with(&json!({ "job": lease.id, "fence": lease.fence }))?;
     tokio::time::sleep(PATIENCE).await;
     renewer.stop().await;
     Ok(())
@@ -105,14 +105,14 @@ pub(super) async fn recover(queue: &Queue) -> anyhow::Result<()> {
         async move { reaping.reap_until(&name, stop).await }
     });
     let mut wakeups = queue.wakeups();
-    tell(&true)?;
+    answer_with(&true)?;
     let lease = loop {
         match queue.claim_one(&worker).await? {
             Some(lease) => break lease,
             None => wakeups.wait(LOOK).await,
         }
     };
-    tell(&json!({ "job": lease.id, "fence": lease.fence }))?;
+    answer_with(&json!({ "job": lease.id, "fence": lease.fence }))?;
     stop.cancel();
     reaper.await?;
     Ok(lease.release().await?)

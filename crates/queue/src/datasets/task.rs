@@ -23,7 +23,7 @@ pub enum TaskKind {
 
 /// Which tasks a process takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TaskWish {
+pub struct TaskRequest {
     /// [`TaskKind::Run`].
     pub run: bool,
     /// [`TaskKind::Pack`].
@@ -111,14 +111,14 @@ impl Queue {
         &self,
         worker: &WorkerId,
         term: Duration,
-        wish: TaskWish,
+        request: TaskRequest,
     ) -> Result<Option<DatasetTask>, Error> {
-        if !wish.run && !wish.pack {
+        if !request.run && !request.pack {
             return Ok(None);
         }
         let mut fault = None;
         for shard in self.shards() {
-            match self.claim_task_of(shard, worker, term, wish).await {
+            match self.claim_task_of(shard, worker, term, request).await {
                 Ok(Some(task)) => return Ok(Some(task)),
                 Ok(None) => {}
                 Err(error) => fault = Some(error),
@@ -132,12 +132,12 @@ impl Queue {
         shard: u16,
         worker: &WorkerId,
         term: Duration,
-        wish: TaskWish,
+        request: TaskRequest,
     ) -> Result<Option<DatasetTask>, Error> {
         let token = Uuid::new_v4();
         let mut command = self.function(shard, "dataset_task");
         command.arg(worker.as_str()).arg(token.as_bytes()).arg(term.as_millis() as u64);
-        for (word, wanted) in [("run", wish.run), ("pack", wish.pack)] {
+        for (word, wanted) in [("run", request.run), ("pack", request.pack)] {
             if wanted {
                 command.arg(word);
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use uso_queue::{
     Archived, BatchCounts, BatchId, BatchOperation, Budget, DatasetTask, Fed, Intent, JobId, JobSpec, Limits,
-    NewDataset, RowSubmission, State, TaskKind, TaskWish, Wait, WorkerId,
+    NewDataset, RowSubmission, State, TaskKind, TaskRequest, Wait, WorkerId,
 };
 
 use crate::fixture::{Fixture, bulk, failure, job_key, output};
@@ -23,7 +23,7 @@ async fn dataset(fixture: &Fixture, rows: u64, budget: Budget) -> BatchId {
 }
 
 pub(crate) async fn task(fixture: &Fixture) -> Option<DatasetTask> {
-    fixture.queue.claim_task(&WorkerId::new(), TERM, TaskWish { run: true, pack: true }).await.unwrap()
+    fixture.queue.claim_task(&WorkerId::new(), TERM, TaskRequest { run: true, pack: true }).await.unwrap()
 }
 
 /// Queues rows from `from` to `to`.

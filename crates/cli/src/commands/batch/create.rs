@@ -81,7 +81,7 @@ impl Batches {
         let added = self.add(&mut sender, &id, &input, args.replace).await?;
         let bad = std::mem::take(&mut sender.bad);
         self.client.patiently(async || self.client.start_batch(&id, added.rows).await).await?;
-        self.tell(&args, &batch, &id, &added, &bad)
+        self.report(&args, &batch, &id, &added, &bad)
     }
 
     /// Adds the rows that the batch does not have.
@@ -122,7 +122,7 @@ impl Batches {
         bail!("somebody else adds other rows to this data set at the same time; try again when that is over")
     }
 
-    fn tell(
+    fn report(
         &self,
         args: &CreateBatchArgs,
         batch: &Value,

@@ -121,9 +121,9 @@ fn foreign<'a>(
     seed: u64,
 ) -> Option<&'a Vec<Other>> {
     let is_foreign = |others: &Vec<Other>| !others.iter().any(|other| contains(own, other));
-    let drawn = |name: &str| -> [u8; 32] { Sha256::digest(format!("{seed}\n{picture}\n{name}")).into() };
+    let digest = |name: &str| -> [u8; 32] { Sha256::digest(format!("{seed}\n{picture}\n{name}")).into() };
     let candidates = groups.iter().filter(|(_, others)| is_foreign(others));
-    candidates.min_by_key(|(name, _)| drawn(name)).map(|(_, others)| others)
+    candidates.min_by_key(|(name, _)| digest(name)).map(|(_, others)| others)
 }
 
 /// Whether one of them has the same content, wherever it lies.

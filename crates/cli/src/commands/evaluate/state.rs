@@ -148,7 +148,7 @@ impl State {
     }
 }
 
-/// A name for this folder's requests, drawn once: another evaluation gets pictures of its own.
+/// A name for this folder's requests, chosen once: another evaluation gets pictures of its own.
 fn run(path: &Path) -> anyhow::Result<String> {
     if !path.exists() {
         let id = format!("{:032x}", fastrand::u128(..));

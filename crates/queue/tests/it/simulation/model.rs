@@ -1,8 +1,8 @@
 //! The queue as it should be: plain values in memory, one job a place.
 
+mod control;
 mod leases;
 mod order;
-mod steer;
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -143,11 +143,11 @@ impl Run<'_> {
                 }
                 Ok(())
             }
-            _ => self.steer(operation).await,
+            _ => self.control(operation).await,
         }
     }
 
-    async fn steer(&mut self, operation: &Operation) -> Checked {
+    async fn control(&mut self, operation: &Operation) -> Checked {
         match *operation {
             Operation::PauseTenant { tenant, paused } => {
                 self.queue().set_paused(Scope::Tenant(TENANTS[tenant]), paused).await.unwrap();
@@ -326,7 +326,7 @@ impl Run<'_> {
     async fn control_batch(&mut self, number: usize, operation: BatchOperation) -> Checked {
         let found = self.queue().control_batch(&self.batches[number], operation).await.unwrap();
         same("batch found", found, self.model.batches.contains_key(&number))?;
-        for new in self.model.steer(number, operation) {
+        for new in self.model.control(number, operation) {
             let old = self.model.jobs[new].retry_of.expect("it was made by a retry");
             let view = self.queue().view(&self.ids[old]).await.unwrap().unwrap();
             match view.retried_by {

@@ -19,14 +19,14 @@ impl Model {
     }
 
     /// The jobs that are made anew, in order.
-    pub(in crate::simulation) fn steer(&mut self, batch: usize, operation: BatchOperation) -> Vec<usize> {
-        let Some(steered) = self.batches.get_mut(&batch) else { return Vec::new() };
-        let members = steered.members.clone();
+    pub(in crate::simulation) fn control(&mut self, batch: usize, operation: BatchOperation) -> Vec<usize> {
+        let Some(controlled) = self.batches.get_mut(&batch) else { return Vec::new() };
+        let members = controlled.members.clone();
         match operation {
-            BatchOperation::Pause => steered.paused = true,
-            BatchOperation::Resume => steered.paused = false,
-            BatchOperation::Cancel => (steered.paused, steered.stopped) = (false, true),
-            BatchOperation::RetryFailed => steered.stopped = false,
+            BatchOperation::Pause => controlled.paused = true,
+            BatchOperation::Resume => controlled.paused = false,
+            BatchOperation::Cancel => (controlled.paused, controlled.stopped) = (false, true),
+            BatchOperation::RetryFailed => controlled.stopped = false,
         }
         match operation {
             BatchOperation::Pause => Vec::new(),
