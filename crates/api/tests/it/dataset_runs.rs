@@ -57,6 +57,33 @@ async fn an_upload_is_pinned_once_for_all_rows() {
 }
 
 #[tokio::test]
+async fn rows_without_a_gate_get_that_of_their_data_set() {
+    let fixture = Fixture::start().await;
+    let gate =
+        |tries: u32| json!({ "scorers": ["clip"], "min": { "clip_t": 0.25, "clip_i": 0.5 }, "tries": tries });
+    let asked = |gate: &Value| json!({ "dataset": { "name": "gated", "gate": gate } });
+    let refused = problem(fixture.post("/v1/batches", &asked(&gate(17))).await, 422, "invalid_fields").await;
+    assert_eq!(refused["errors"][0]["pointer"], "/dataset/gate/tries");
+    let made = fixture.post("/v1/batches", &asked(&gate(4))).await;
+    assert_eq!(made.status(), 201);
+    let id = made.json::<Value>().await.unwrap()["id"].as_str().unwrap().to_owned();
+    let some = [json!({ "key": "a", "prompt": "a fox" })];
+    assert_eq!(added(put_rows(&fixture, &id, 0, &some).await).await, 1);
+    start(&fixture, &id, 1).await;
+    let tending = tend(&fixture);
+    let queued = async || {
+        let listed = fixture.get(&format!("/v1/jobs?batch={id}")).await.json::<Value>().await.unwrap();
+        listed["jobs"][0]["id"].as_str().map(str::to_owned)
+    };
+    until("the row is queued", async || queued().await.is_some()).await;
+    let job =
+        fixture.get(&format!("/v1/jobs/{}", queued().await.unwrap())).await.json::<Value>().await.unwrap();
+    assert_eq!(job["spec"]["gate"]["tries"], 4);
+    assert!(job["spec"]["gate"]["min"].get("clip_i").is_none(), "there is no content reference");
+    tending.abort();
+}
+
+#[tokio::test]
 async fn rows_are_queued_once_started_and_end_in_files() {
     let fixture = Fixture::start().await;
     let id = create(&fixture, "foxes").await;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::civil::Time;
 use jiff::{SignedDuration, Timestamp};
+use uso_queue::Gate;
 
 use super::queue::{Limit, limit};
 use super::{RedisOptions, S3Args, size};
@@ -95,6 +96,10 @@ pub(crate) struct CreateBatchArgs {
     /// Share of rows for validation, 0 to 1.
     #[arg(long, value_name = "SHARE", requires = "split_by", value_parser = share)]
     pub(crate) split_val: Option<f64>,
+    /// Quality gate of each row that has none of its own: JSON such as {"scorers": ["clip"], "min": {"clip_t": 0.25}},
+    /// or a file with it.
+    #[arg(long, value_name = "JSON|FILE", value_parser = gate)]
+    pub(crate) gate: Option<Gate>,
     /// Most pictures to make.
     #[arg(long, value_name = "N")]
     pub(crate) max_pictures: Option<u64>,
@@ -250,6 +255,17 @@ fn deadline(text: &str) -> Result<Timestamp, String> {
     time.ok_or_else(|| "must be like 2026-01-10T07:00:00Z or 8h".to_owned())
 }
 
+/// Reads a quality gate, or a file that has one.
+fn gate(text: &str) -> Result<Gate, String> {
+    let read = || std::fs::read_to_string(text).map_err(|error| format!("cannot read it as a file: {error}"));
+    let json = if text.trim_start().starts_with('{') { text.to_owned() } else { read()? };
+    let value = serde_json::from_str(&json).map_err(|error| format!("it is no JSON: {error}"))?;
+    Gate::parse(&value).map_err(|faults| {
+        let faults = faults.into_iter().map(|fault| format!("{}: {}", fault.pointer, fault.message));
+        faults.collect::<Vec<_>>().join("; ")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,5 +286,17 @@ mod tests {
     fn a_share_is_from_0_to_1() {
         assert_eq!((share("0"), share("0.05")), (Ok(0.0), Ok(0.05)));
         assert!(share("5").is_err() && share("nan").is_err());
+    }
+
+    #[test]
+    fn a_gate_is_json_or_a_file_with_it_and_its_faults_are_named() {
+        let text = r#"{"scorers": ["clip"], "min": {"clip_t": 0.25}, "tries": 4}"#;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        assert_eq!(gate(text), gate(file.path().to_str().unwrap()));
+        assert_eq!(gate(text).unwrap().tries, 4);
+        assert!(gate("nowhere.json").unwrap_err().starts_with("cannot read it as a file"));
+        let faults = gate(r#"{"scorers": ["clip"], "tries": 17}"#).unwrap_err();
+        assert_eq!(faults, "/tries: 17 is not within 1 to 16");
     }
 }

@@ -6,7 +6,7 @@ use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
 use uso_dataset::rows::Kind;
 use uso_dataset::{Settings, Split};
-use uso_queue::{Budget, FieldError, MAX_DATASET_NAME, MAX_METADATA, Source};
+use uso_queue::{Budget, Defaults, FieldError, Gate, JobSpec, MAX_DATASET_NAME, MAX_METADATA, Source};
 
 use super::fields::{budget_schema, fault, object, read_budget, whole};
 use crate::openapi::schema::named;
@@ -79,6 +79,7 @@ pub(crate) fn properties(schemas: &mut SchemaGenerator) -> Map<String, Value> {
                 "type": "object", "maxProperties": MAX_LICENCES,
                 "additionalProperties": { "type": ["string", "null"], "maxLength": MAX_TEXT },
             },
+            "gate": gate_schema(schemas),
         },
         "required": ["name"],
     });
@@ -118,6 +119,17 @@ pub(crate) fn properties(schemas: &mut SchemaGenerator) -> Map<String, Value> {
     fields.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
 }
 
+/// That of a job's gate, which each row gets that has none of its own.
+fn gate_schema(schemas: &mut SchemaGenerator) -> Value {
+    let job = Value::from(JobSpec::request_schema(schemas, &Defaults::default()));
+    let mut gate = job["properties"]["gate"].clone();
+    gate["description"] =
+        "The quality gate of each row that has none of its own, as jobs have it. Thresholds that a row \
+                           cannot have, such as `dino` without a content reference, are left out there."
+            .into();
+    gate
+}
+
 /// What a body asks for, or everything that is wrong with it.
 pub(super) fn read(body: &Value) -> Result<Wanted, Vec<FieldError>> {
     let mut errors = Vec::new();
@@ -141,8 +153,8 @@ pub(super) fn read(body: &Value) -> Result<Wanted, Vec<FieldError>> {
 fn read_settings(given: &Value, errors: &mut Vec<FieldError>) -> Settings {
     let mut found = Vec::new();
     let none = Map::new();
-    let fields = object(given, &["name", "shard_rows", "shard_bytes", "split", "licences"], &mut found)
-        .unwrap_or(&none);
+    let known = ["name", "shard_rows", "shard_bytes", "split", "licences", "gate"];
+    let fields = object(given, &known, &mut found).unwrap_or(&none);
     let mut settings = Settings::default();
     match fields.get("name").and_then(Value::as_str) {
         Some(name) if is_name(name) => settings.name = name.to_owned(),
@@ -172,10 +184,20 @@ fn read_settings(given: &Value, errors: &mut Vec<FieldError>) -> Settings {
     if let Some(licences) = fields.get("licences") {
         read_licences(licences, &mut settings, &mut found);
     }
-    errors.extend(
-        found.into_iter().map(|error| FieldError { pointer: format!("/dataset{}", error.pointer), ..error }),
-    );
+    if let Some(gate) = fields.get("gate").filter(|gate| !gate.is_null()) {
+        match Gate::parse(gate) {
+            Ok(gate) => settings.gate = Some(gate),
+            Err(faults) => found.extend(below("/gate", faults)),
+        }
+    }
+    errors.extend(below("/dataset", found));
     settings
+}
+
+fn below(pointer: &str, faults: Vec<FieldError>) -> impl Iterator<Item = FieldError> {
+    faults
+        .into_iter()
+        .map(move |fault| FieldError { pointer: format!("{pointer}{}", fault.pointer), ..fault })
 }
 
 /// Names are shown in terminals and become names of files.

@@ -193,6 +193,9 @@ fn request(args: &CreateBatchArgs, name: &str) -> Value {
     if let (Some(by), Some(val)) = (&args.split_by, args.split_val) {
         dataset["split"] = json!({ "by": by, "val": val });
     }
+    if let Some(gate) = &args.gate {
+        dataset["gate"] = json!(gate);
+    }
     let budget = json!({ "pictures": args.max_pictures, "device_seconds": args.max_device_seconds });
     json!({ "dataset": dataset, "budget": budget })
 }
