@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use uso_dataset::run;
-use uso_queue::{Failure, Lease, TaskKind, TaskRequest, WorkerId};
+use uso_queue::{BatchId, Failure, Lease, TaskKind, TaskRequest, WorkerId};
 
 use crate::datasets::{added, create, dataset, put_rows, rows, start};
 use crate::fixture::{Fixture, problem, until};
@@ -71,13 +71,10 @@ async fn rows_without_a_gate_get_that_of_their_data_set() {
     assert_eq!(added(put_rows(&fixture, &id, 0, &some).await).await, 1);
     start(&fixture, &id, 1).await;
     let tending = tend(&fixture);
-    let queued = async || {
-        let listed = fixture.get(&format!("/v1/jobs?batch={id}")).await.json::<Value>().await.unwrap();
-        listed["jobs"][0]["id"].as_str().map(str::to_owned)
-    };
-    until("the row is queued", async || queued().await.is_some()).await;
-    let job =
-        fixture.get(&format!("/v1/jobs/{}", queued().await.unwrap())).await.json::<Value>().await.unwrap();
+    let job = id.parse::<BatchId>().unwrap().job_of_row(0, 0).unwrap();
+    let queued = async || fixture.get(&format!("/v1/jobs/{job}")).await;
+    until("the row is queued", async || queued().await.status() == 200).await;
+    let job: Value = queued().await.json().await.unwrap();
     assert_eq!(job["spec"]["gate"]["tries"], 4);
     assert!(job["spec"]["gate"]["min"].get("clip_i").is_none(), "there is no content reference");
     tending.abort();

@@ -161,7 +161,7 @@ async fn a_shard_of_several_parts_is_whole() {
         .collect();
     let segments = [bucket.segment(0, &large).await];
     let prepared = prepared(&bucket, &segments).await;
-    assert_eq!(prepared.intent.parts.len(), 5);
+    assert_eq!(prepared.intent.parts.len(), 9);
     prepared.complete(&bucket.store).await.unwrap();
     let index =
         describe(&bucket.store, &batch(), &BTreeSet::from([0]), &About::default(), &mut Hashes::default())
