@@ -3,7 +3,7 @@
 //! [`calls`] turns an operation on tensors into a [`Work`]: which kernels run, with which geometry and arguments. A work
 //! is plain data, so that tests run the same work on the host, from the same source. On a device, NVRTC compiles
 //! [`SOURCE`] for its capability, from 8.0 on. A kernel is used only after it was compared with the reference formula
-//! on that very device ([`trust`]); until then, and for types and sizes without a kernel, candle's operations do the
+//! on that very device (`trust`); until then, and for types and sizes without a kernel, candle's operations do the
 //! work.
 
 pub mod calls;
