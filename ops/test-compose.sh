@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Starts docker-compose.yml for real: with podman, without a registry, on images that are made here from Debian's
-# packages and target/release/uso. Draws a picture through the published port, and stops a worker in mid-job.
+# packages and target/release/uso. Generates a picture through the published port, and stops a worker in mid-job.
 #   ops/test-compose.sh     needs root and target/release/uso; installs the rest
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -112,4 +112,4 @@ up redis s3
 check healthy redis s3
 up --no-deps --scale worker=2 api worker
 check healthy api worker
-check draws
+check samples
