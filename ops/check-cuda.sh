@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Shows that the CUDA build compiles and links, on a machine without a GPU. Everything lies in target/cuda, the build in a
-# target folder of its own. The whole takes about 40 minutes on two cores.
+# target folder of its own. Allow an hour on two cores.
 #   ops/check-cuda.sh                          checks features cuda and cudnn, builds, links, runs the program without a GPU
-#   ops/check-cuda.sh --check-only             checks the features alone: about 10 minutes
+#   ops/check-cuda.sh --check-only             checks the features alone
 #   ops/check-cuda.sh --package sm_90 [--runtime]
 #                                              builds for that capability and packs the programs into target/cuda, with
 #                                              --runtime also CUDA's runtime libraries, for machines that have none

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks a device in at most 10 minutes: the engine's own test with its kernels, parity with the CPU in each precision and
+# Checks a device, in at most 10 minutes if `uso-bench device` keeps to its budget: the engine's own test with its kernels, parity with the CPU in each precision and
 # tier, memory and seconds of a step beside the plan's and the cost model's, resumption, a run of 200 jobs. Prints a table
 # and writes it as JSON.
 #   ops/gpu-check.sh                    on a machine with NVIDIA's driver
