@@ -8,6 +8,7 @@ mod cold;
 mod counts;
 mod demo;
 mod device;
+mod early;
 mod folder;
 mod listings;
 mod outliers;
@@ -46,6 +47,7 @@ const FIGURES: &[Figure<Sizes>] = &[
     counts::FIGURE,
     speed::FIGURE,
     demo::FIGURE,
+    early::FIGURE,
 ];
 
 #[derive(Args)]

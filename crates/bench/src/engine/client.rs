@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::task::Task;
-use super::{cold, counts, device, listings, outliers, packing, planned, text};
+use super::{cold, counts, device, early, listings, outliers, packing, planned, text};
 use crate::client::answer_with;
 
 #[derive(Args)]
@@ -24,6 +24,7 @@ pub(crate) fn client(args: &ClientArgs) -> anyhow::Result<()> {
         Task::Plan { folder } => answer_with(&listings::plan(folder)?),
         Task::Serve { part, folder } => part.serve(&folder),
         Task::Count { folder } => answer_with(&counts::count(folder)?),
+        Task::Early { seeds } => answer_with(&early::score(seeds)?),
         Task::Device(task) => device::work(&task),
     }
 }

@@ -41,6 +41,8 @@ pub(super) enum Task {
     Serve { part: Part, folder: PathBuf },
     /// Counts what a job does once.
     Count { folder: PathBuf },
+    /// Scores pictures of the bundled model in the middle and at the end.
+    Early { seeds: u64 },
     /// Checks a device.
     Device(DeviceTask),
 }
