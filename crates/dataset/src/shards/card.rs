@@ -146,6 +146,12 @@ fn write_models(text: &mut String, total: &Counts, about: &About) -> std::fmt::R
     if total.weights.is_empty() {
         writeln!(text, "- weights: not recorded")?;
     }
+    if total.weights.len() > 1 {
+        writeln!(
+            text,
+            "\nNot all rows were made by the same engine: weights, precision, kind of device or build differ."
+        )?;
+    }
     writeln!(
         text,
         "\n## Licences\n\nThe licences of the models may bind what you do with these pictures.\n"

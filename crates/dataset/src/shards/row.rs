@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use uso_queue::{Measure, Output};
+use uso_queue::Measure;
 
 use super::split::split_of;
 use crate::{Error, Outcome, Split};
@@ -57,7 +57,7 @@ pub struct Row {
     pub content_type: String,
     /// Name of the model.
     pub model: String,
-    /// What the weights are known by.
+    /// What the engine is known by that made it: weights, precision, kind of device and build; null if its worker did not say.
     pub weights: Option<String>,
     /// Whether it was made by a scripted engine, which generates nothing real.
     pub scripted: bool,
@@ -132,28 +132,6 @@ impl Scores {
     }
 }
 
-/// What later workers may have found out about a picture beside what [`Output`] has.
-#[derive(Debug, PartialEq, Default)]
-pub(super) struct Extras {
-    weights: Option<String>,
-    pub(super) thumbnail: Option<String>,
-}
-
-impl Extras {
-    /// Reads the fields that `output` has of these, in the output or in its receipt; one of another type counts as none.
-    pub(super) fn of(output: &Output) -> Self {
-        Self::read(&serde_json::to_value(output).unwrap_or_default())
-    }
-
-    fn read(value: &Value) -> Self {
-        fn field<T: serde::de::DeserializeOwned>(value: &Value, name: &str) -> Option<T> {
-            let found = value.get(name).or_else(|| value.get("receipt")?.get(name))?;
-            serde_json::from_value(found.clone()).ok()
-        }
-        Self { weights: field(value, "weights"), thumbnail: field(value, "thumbnail") }
-    }
-}
-
 impl Row {
     /// The row of a job that succeeded.
     ///
@@ -167,7 +145,7 @@ impl Row {
         let output = outcome.output.as_ref().ok_or_else(|| unreadable("it has no picture".into()))?;
         let extension = extension(&output.content_type)
             .ok_or_else(|| unreadable(format!("{} is no kind of picture", output.content_type)))?;
-        let (spec, receipt, extras) = (&outcome.spec, &output.receipt, Extras::of(output));
+        let (spec, receipt) = (&outcome.spec, &output.receipt);
         let taken = output.scores.as_ref().and_then(uso_queue::Scores::taken);
         let digest_of = |name: &str| {
             let used = receipt.loras.iter().find(|used| used.name == name)?;
@@ -200,7 +178,7 @@ impl Row {
             bytes: output.bytes,
             content_type: output.content_type.clone(),
             model: receipt.model.clone(),
-            weights: extras.weights,
+            weights: receipt.fingerprint.clone(),
             scripted: receipt.scripted,
             device_ms: receipt.device_ms,
             attempts: outcome.attempt.into(),
@@ -260,16 +238,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn what_later_workers_find_out_is_read() {
-        let output = json!({
-            "uri": "s3://uso/a", "thumbnail": "a.webp", "receipt": { "weights": "w", "steps": 25 },
-        });
-        let extras = Extras::read(&output);
-        assert_eq!((extras.weights.as_deref(), extras.thumbnail.as_deref()), (Some("w"), Some("a.webp")));
-        assert_eq!(Extras::read(&json!({ "thumbnail": 7 })), Extras::default());
-    }
 
     #[test]
     fn the_columns_are_the_fields() {

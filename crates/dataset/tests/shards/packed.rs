@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 use uso_dataset::shards::{
-    About, Expected, Hashes, Intent, Place, Prepared, Shard, abandon, commit, describe, prepare, verify,
+    About, Expected, Hashes, Intent, Place, Prepared, Shard, abandon, commit, describe, prepare,
+    read_row_file, verify,
 };
 use uso_dataset::{Error, Split, layout};
 use uso_queue::State;
@@ -170,6 +171,34 @@ async fn a_shard_of_several_parts_is_whole() {
     assert_eq!((index.rows, index.bytes), (24, prepared.stats.bytes));
     let place = Place::of_batch(bucket.store.clone(), &batch());
     assert_eq!(verify(&place, &Expected::Rows((0..24).collect()), |_| {}).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn rows_of_different_engines_are_told_apart() {
+    let bucket = Bucket::start().await;
+    let mut made = outcomes(0..4);
+    for (place, fingerprint) in [(0, "aa"), (1, "aa"), (2, "bb")] {
+        made[place].0.output.as_mut().unwrap().receipt.fingerprint = Some(fingerprint.into());
+    }
+    let one = prepared(&bucket, &[bucket.segment(0, &made[..2]).await]).await;
+    one.complete(&bucket.store).await.unwrap();
+    let shard = Shard { number: 1, ..shard(vec![bucket.segment(1, &made[2..]).await]) };
+    prepare(&bucket.store, &shard).await.unwrap().unwrap().complete(&bucket.store).await.unwrap();
+    let card = async |shards: &[u32]| {
+        let (shards, about) = (shards.iter().copied().collect(), About::default());
+        describe(&bucket.store, &batch(), &shards, &about, &mut Hashes::default()).await.unwrap();
+        let card = bucket.store.get(&(layout::dataset(&batch()) + layout::CARD)).await.unwrap();
+        String::from_utf8(card.to_vec()).unwrap()
+    };
+    let (alike, mixed) = (card(&[0]).await, card(&[0, 1]).await);
+    assert!(alike.contains("- weights `aa`: 2 rows\n") && !alike.contains("Not all rows"), "{alike}");
+    assert!(mixed.contains("- weights `aa`: 2 rows\n- weights `bb`: 1 rows\n"), "{mixed}");
+    assert!(mixed.contains("Not all rows were made by the same engine"), "{mixed}");
+    // The fourth row's worker did not say.
+    let row_file = bucket.store.get(&(layout::dataset(&batch()) + &layout::row_file(1))).await.unwrap();
+    let rows = read_row_file(row_file).unwrap();
+    let weights: Vec<_> = rows.iter().map(|row| row.weights.as_deref()).collect();
+    assert_eq!(weights, [Some("bb"), None]);
 }
 
 #[tokio::test]

@@ -41,6 +41,10 @@ pub struct Receipt {
     pub worker: String,
     /// Name of the model.
     pub model: String,
+    /// What the engine is known by: a digest of its weights, precision, kind of device and build. Pictures with different
+    /// ones may come of different models. None from workers of a version before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
     /// The LoRAs that the job asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub loras: Vec<UsedLora>,

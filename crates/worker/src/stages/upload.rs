@@ -53,6 +53,7 @@ impl Job<'_> {
             attempts: lease.attempt,
             worker: engine.device.clone(),
             model: engine.model.clone(),
+            fingerprint: Some(engine.fingerprint.clone()),
             loras: loras::used(request),
             step_cache,
             skipped_steps: step_cache.map(|_| usage.skipped_steps),

@@ -72,6 +72,11 @@ async fn how_much_of_a_prompt_was_used_is_in_its_record_its_sidecar_and_its_pict
     let sidecar: Value = serde_json::from_slice(&fixture.object(&output.sidecar)).unwrap();
     assert_eq!(sidecar["receipt"]["prompt_tokens"], counted);
     assert_eq!(sidecar["parameters"]["prompt_tokens"], counted);
+    // So is what the engine is known by, as other workers know it.
+    let known: Vec<_> =
+        fixture.queue.workers().await.unwrap().into_iter().map(|(_, _, report)| report.fingerprint).collect();
+    assert_eq!(output.receipt.fingerprint.as_slice(), known);
+    assert_eq!(sidecar["receipt"]["fingerprint"], json!(output.receipt.fingerprint));
     let text = serde_json::to_string(&output.receipt.prompt_tokens).unwrap();
     assert!(contains(&fixture.object(&output.uri), text.as_bytes()), "{text} is not in the picture");
     worker.stop().await;
