@@ -57,8 +57,7 @@ impl Feeder {
         settings: &Settings,
         queued: u64,
     ) -> Result<Round, Error> {
-        // Rows for which there is no room are not even sent.
-        let room = MAX_FED.min(self.window.saturating_sub(queued) as usize);
+        let room = room(self.window, queued);
         if view.cursor >= view.sealed || view.held.is_some() || room == 0 {
             return Ok(Round::Waits);
         }
@@ -110,6 +109,13 @@ impl Feeder {
     }
 }
 
+/// How many rows the next call may queue, where so many of the window are `queued`: as many as a call can, or none. Calls
+/// for the few rows that have just ended would cost more than the rows, and the others last for a while.
+fn room(window: u64, queued: u64) -> usize {
+    let free = window.saturating_sub(queued) as usize;
+    if free < MAX_FED { 0 } else { MAX_FED }
+}
+
 /// Rows with the same group go to one worker where there are enough groups for all. The content reference makes it: with
 /// w workers and rows of every content with every style and prompt, each worker then encodes its share of the contents and
 /// all of the rest, and to part the rows by anything finer would have every worker encode everything.
@@ -143,4 +149,18 @@ async fn wanted(
         _ => is_marked.then_some(row),
     };
     Ok((view.cursor..to).zip(notes.into_iter().zip(marks)).filter_map(again).take(most).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_queued_in_calls_that_are_full() {
+        assert_eq!(room(1000, 0), MAX_FED);
+        assert_eq!(room(1000, 800), MAX_FED);
+        assert_eq!(room(1000, 801), 0, "800 rows wait, and a call for 199 is not worth it");
+        assert_eq!([room(1000, 1000), room(1000, 3000)], [0, 0], "the window became smaller");
+        assert!(room(WINDOW.0, 0) > 0 && WINDOW.0 >= 2 * MAX_FED as u64, "a window never starves");
+    }
 }
