@@ -7,8 +7,10 @@ use reqwest::Response;
 use serde_json::{Value, json};
 use uso_queue::{Checkpoint, Source};
 
-use crate::datasets::{added, create, put_rows, start};
-use crate::fixture::{Fixture, problem};
+use crate::dataset_changes::{fail, replace};
+use crate::dataset_runs::tend;
+use crate::datasets::{added, create, dataset, put_rows, start};
+use crate::fixture::{Fixture, problem, until};
 
 /// As much of a PNG as tells its size.
 pub(crate) fn png(width: u32, height: u32) -> Vec<u8> {
@@ -148,6 +150,40 @@ async fn what_a_waiting_row_names_is_kept_until_its_data_set_is_canceled() {
     assert_eq!(keep().await, (2, 0));
     fixture.post(&format!("/v1/batches/{id}/cancel"), &json!({})).await;
     assert_eq!(keep().await, (0, 2));
+}
+
+#[tokio::test]
+async fn what_a_replaced_row_names_is_kept_until_it_is_queued_again() {
+    let fixture = Fixture::start().await;
+    let (before, after) = (
+        upload(&fixture, "image/png", &png(64, 64)).await,
+        upload(&fixture, "image/png", &png(48, 64)).await,
+    );
+    let id = create(&fixture, "foxes").await;
+    let row =
+        |number: u64, content: &Value| json!({ "key": format!("r{number}"), "content": content["source"] });
+    for number in 0..2 {
+        added(put_rows(&fixture, &id, number, &[row(number, &before)]).await).await;
+    }
+    start(&fixture, &id, 2).await;
+    let tending = tend(&fixture);
+    for _ in 0..2 {
+        fail(&fixture, "broke").await;
+    }
+    let all_ended = async || dataset(&fixture, &id).await["archived"] == 2;
+    until("both rows have ended", all_ended).await;
+    tending.abort();
+    let keep = async || {
+        for upload in [&before, &after] {
+            fixture.age(&place(upload));
+        }
+        uso_api::keep_what_is_named(&fixture.queue, &fixture.store).await.unwrap()
+    };
+    assert_eq!(keep().await, 0, "nothing is to be queued");
+    assert_eq!(replace(&fixture, &id, 1, &[row(1, &after)]).await.status(), 200);
+    assert_eq!(keep().await, 1, "the other chunk has no row that is to be queued");
+    assert_eq!(fixture.store.delete_older("uploads/", RULE).await.unwrap(), 1);
+    fixture.store.get(&place(&after)).await.unwrap();
 }
 
 #[tokio::test]
