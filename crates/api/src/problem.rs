@@ -33,7 +33,15 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
 }
 
+/// What is said of a queue that says nothing.
+const SILENCE: &str = "the queue does not answer now";
+
 impl Problem {
+    /// Whether it is that the queue says nothing.
+    pub(crate) fn is_silence(&self) -> bool {
+        self.code == "queue_unavailable" && self.detail == SILENCE
+    }
+
     /// A refusal that a second try does not change.
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
@@ -170,7 +178,7 @@ impl From<uso_queue::Error> for Problem {
                 "not_durable",
                 "the request was carried out, but is not durable yet; you can safely repeat it with the same key",
             ),
-            _ => ("queue_unavailable", "the queue does not answer now"),
+            _ => ("queue_unavailable", SILENCE),
         };
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).later(Duration::from_secs(2))
     }

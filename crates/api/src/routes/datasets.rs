@@ -14,6 +14,7 @@ pub(crate) mod list;
 mod manifest;
 pub(crate) mod outcomes;
 mod packed;
+mod patience;
 mod place;
 pub(crate) mod reasons;
 pub(crate) mod replace;

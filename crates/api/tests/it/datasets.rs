@@ -159,6 +159,22 @@ async fn chunks_of_rows_are_added_once_and_in_order() {
 }
 
 #[tokio::test]
+async fn rows_wait_for_a_queue_that_is_slow() {
+    let fixture = Fixture::start().await;
+    let id = create(&fixture, "foxes").await;
+    fixture.signal_redis("-STOP");
+    // Longer than any other request waits.
+    let go_on = async {
+        tokio::time::sleep(2 * uso_api::QUEUE_TIMEOUT).await;
+        fixture.signal_redis("-CONT");
+    };
+    let some = rows(0, 3);
+    let (answer, ()) = tokio::join!(put_rows(&fixture, &id, 0, &some), go_on);
+    assert_eq!(added(answer).await, 3);
+    assert_eq!(added(put_rows(&fixture, &id, 3, &rows(3, 4)).await).await, 4, "they are there once");
+}
+
+#[tokio::test]
 async fn bad_rows_are_named_by_line_and_field_and_refuse_all() {
     let fixture = Fixture::start().await;
     let id = create(&fixture, "foxes").await;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use uso_dataset::layout;
 use uso_dataset::rows::{Chunk, Row};
 use uso_dataset::run::ChunkEntry;
@@ -9,6 +10,7 @@ use uso_queue::{BatchId, FieldError, JobSpec};
 use uso_store::hexadecimal_sha256;
 
 use super::known::KnownRows;
+use super::patience::Patience;
 use crate::body::lines::JSON_LINES;
 use crate::caller::Caller;
 use crate::intake;
@@ -41,35 +43,53 @@ pub(super) async fn add(
     from: u64,
     mut rows: Vec<Row>,
 ) -> Result<Added, Problem> {
+    let patience = Patience::new();
     let faults = check(shared, caller, &mut rows).await?;
     if !faults.is_empty() {
         return Ok(Added::Bad(faults));
     }
+    let chunk = Chunk::from(rows);
+    let new = NewChunk { text: Bytes::from(chunk.write()?), rows: chunk.rows() };
+    loop {
+        match place(shared, batch, from, &new).await {
+            Err(refusal) if patience.allows(&refusal).await => {}
+            placed => return placed,
+        }
+    }
+}
+
+/// A chunk that is to be added.
+struct NewChunk<'a> {
+    text: Bytes,
+    rows: &'a [Row],
+}
+
+/// Adds a chunk behind the first `from` rows, unless it is there.
+async fn place(shared: &Shared, batch: &BatchId, from: u64, new: &NewChunk<'_>) -> Result<Added, Problem> {
+    let NewChunk { text, rows } = new;
     let known = shared.datasets.of(batch);
     let mut known = known.lock().await;
     let there = shared.queue.dataset(batch).await?.ok_or_else(Problem::no_such_dataset)?;
     known.refresh(&shared.queue, &shared.store, batch, &there).await?;
-    let chunk = Chunk::from(rows);
-    let text = chunk.write()?;
-    let sha256 = hexadecimal_sha256(&text);
-    let after = from + chunk.rows().len() as u64;
+    let sha256 = hexadecimal_sha256(text);
+    let after = from + rows.len() as u64;
     if known.rows() != from {
         // The answer to an earlier request may have been lost.
         let is_there = known.has(from, &sha256);
         return Ok(if is_there { Added::Rows(after) } else { Added::Moved(known.rows()) });
     }
-    let twice = keys_that_are_there(&known, chunk.rows());
+    let twice = keys_that_are_there(&known, rows);
     if !twice.is_empty() {
         return Ok(Added::Bad(twice));
     }
     let key = layout::chunk(batch, known.chunks(), &sha256);
-    shared.store.put(&key, JSON_LINES, text.into()).await?;
-    let entry = ChunkEntry { rows: chunk.rows().len() as u64, sha256 };
+    shared.store.put(&key, JSON_LINES, text.clone()).await?;
+    let entry = ChunkEntry { rows: rows.len() as u64, sha256 };
     let told = serde_json::to_string(&entry).map_err(|error| Problem::internal(&error))?;
     let extended = shared.queue.extend_dataset(batch, from, after, &told).await?;
     extended.ok_or_else(Problem::no_such_dataset)?;
     // Another process may have added as many rows at the same time.
-    let is_there = known.learn(&shared.queue, batch, &entry.sha256, chunk.rows()).await?;
+    let is_there = known.learn(&shared.queue, batch, &entry.sha256, rows).await?;
     Ok(if is_there { Added::Rows(after) } else { Added::Moved(known.rows()) })
 }
 

@@ -1,6 +1,7 @@
 //! Failed rows of data sets, counted by reason out of the segments of their outcomes: a few segments for each request, and
 //! each only once.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,6 +22,8 @@ const MOST_READ: usize = 16;
 const PAGE: u64 = 1000;
 /// Reasons that are told apart.
 const MOST_REASONS: usize = 100;
+/// What the queue notes of a row that has failed.
+const FAILED: u8 = 2;
 /// What all further ones are called.
 const OTHER: &str = "other";
 /// The reason of a row without an error.
@@ -35,7 +38,7 @@ const MAX_MESSAGE: usize = 500;
 pub(crate) struct Reason {
     /// The code of their errors.
     code: String,
-    /// How many there are: those whose last end that is counted was this.
+    /// How many there are: those whose last end that is counted was this, and that are not being made again.
     rows: u64,
     /// The first of them that is known.
     example: Option<FailedRow>,
@@ -88,7 +91,27 @@ pub(crate) async fn count(
     if let Err(problem) = count_more(queue, store, (batch, view), &mut counts).await {
         tracing::warn!(%batch, problem.code, problem.detail, "failed rows were not counted by reason");
     }
-    counts.reasons()
+    let again = made_again(queue, (batch, view), &counts).await.unwrap_or_else(|error| {
+        tracing::warn!(%batch, %error, "rows that are being made again count among the failed ones");
+        BTreeSet::new()
+    });
+    counts.reasons(&again)
+}
+
+/// Rows whose failure is counted, and that have been queued again since.
+async fn made_again(
+    queue: &Queue,
+    (batch, view): (&BatchId, &DatasetView),
+    counts: &Counts,
+) -> Result<BTreeSet<u64>, uso_queue::Error> {
+    let failed = |place: &u8| *place > 0;
+    let Some(first) = counts.places.iter().position(failed).filter(|_| view.pass > 0) else {
+        return Ok(BTreeSet::new());
+    };
+    let places = &counts.places[first..];
+    let notes = queue.row_notes(batch, first as u64, places.len() as u64).await?;
+    let rows = (first as u64..).zip(places.iter().zip(notes));
+    Ok(rows.filter(|(_, (place, note))| failed(place) && *note != FAILED).map(|(row, _)| row).collect())
 }
 
 async fn count_more(
@@ -192,13 +215,25 @@ impl Counts {
         })
     }
 
-    fn reasons(&self) -> Reasons {
-        let there = self.tallies.iter().filter(|tally| tally.rows > 0);
+    /// All reasons, without the rows that are being made `again`.
+    fn reasons(&self, again: &BTreeSet<u64>) -> Reasons {
+        let mut rows: Vec<u64> = self.tallies.iter().map(|tally| tally.rows).collect();
+        for row in again {
+            let place = self.places.get(*row as usize).map_or(0, |place| usize::from(*place));
+            if let Some(rows) = place.checked_sub(1).and_then(|at| rows.get_mut(at)) {
+                *rows -= 1;
+            }
+        }
+        let there = self.tallies.iter().zip(rows).filter(|(_, rows)| *rows > 0);
         let mut list: Vec<Reason> = there
-            .map(|Tally { code, rows, examples }| Reason {
+            .map(|(Tally { code, examples, .. }, rows)| Reason {
                 code: code.clone(),
-                rows: *rows,
-                example: examples.iter().min_by_key(|example| example.row).cloned(),
+                rows,
+                example: examples
+                    .iter()
+                    .filter(|example| !again.contains(&example.row))
+                    .min_by_key(|example| example.row)
+                    .cloned(),
             })
             .collect();
         list.sort_by(|one, other| other.rows.cmp(&one.rows).then_with(|| one.code.cmp(&other.code)));
@@ -238,7 +273,7 @@ mod tests {
     }
 
     fn told(counts: &Counts) -> Vec<(String, u64, Option<u64>)> {
-        let list = counts.reasons().list.into_iter();
+        let list = counts.reasons(&BTreeSet::new()).list.into_iter();
         list.map(|reason| (reason.code, reason.rows, reason.example.map(|row| row.row))).collect()
     }
 
@@ -253,7 +288,24 @@ mod tests {
         assert!(add(&mut counts, vec![ended(5, Some("b"))]));
         assert_eq!(told(&counts), [("b".into(), 2, Some(2))]);
         assert!(!add(&mut counts, vec![ended(3, None), ended(4, None)]));
-        assert_eq!(counts.reasons().counted, 9);
+        assert_eq!(counts.reasons(&BTreeSet::new()).counted, 9);
+    }
+
+    #[test]
+    fn a_row_that_is_made_again_counts_for_no_reason() {
+        let mut counts = Counts::default();
+        add(&mut counts, vec![ended(3, Some("a")), ended(2, Some("b")), ended(5, Some("a"))]);
+        let reasons = counts.reasons(&BTreeSet::from([2, 3])).list;
+        let without: Vec<_> = reasons
+            .iter()
+            .map(|reason| (reason.code.as_str(), reason.rows, reason.example.as_ref().map(|row| row.row)))
+            .collect();
+        assert_eq!(without, [("a", 1, Some(5))]);
+        assert_eq!(
+            told(&counts),
+            [("a".into(), 2, Some(3)), ("b".into(), 1, Some(2))],
+            "nothing is forgotten"
+        );
     }
 
     #[test]
@@ -261,7 +313,7 @@ mod tests {
         let mut counts = Counts::default();
         let rows = (0..1000).map(|row| ended(row, Some(&format!("code-{row}"))));
         add(&mut counts, rows.collect());
-        let list = counts.reasons().list;
+        let list = counts.reasons(&BTreeSet::new()).list;
         assert_eq!((list.len(), list[0].code.as_str(), list[0].rows), (MOST_REASONS + 1, OTHER, 900));
         assert!(counts.tallies.iter().all(|tally| tally.examples.len() <= EXAMPLES));
     }

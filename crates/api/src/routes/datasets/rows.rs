@@ -15,6 +15,7 @@ use uso_queue::{Defaults, FieldError};
 
 use super::add::{Added, add};
 use super::fields::fault;
+use super::patience::Patience;
 use crate::body::MAX_BODY;
 use crate::body::lines::read_lines;
 use crate::caller::Caller;
@@ -46,7 +47,8 @@ pub(crate) fn put_operation() -> Operation {
         "1 to {CHUNK_ROWS} rows in at most {MAX_ROWS_BODY} bytes, a JSON object a line of at most {MAX_BODY} bytes: the \
          fields of a `JobRequest` but `webhook`, and a `key` of 1 to {MAX_ROW_KEY} letters, digits, `_` and `-` that no \
          other row has; without one it is made from the row. The class is `bulk` unless a row says otherwise. All rows are \
-         added, or none. In a refusal, `/3/steps` is the field `steps` of line 3. It is safe to repeat."
+         added, or none. In a refusal, `/3/steps` is the field `steps` of line 3. It is safe to repeat, and where \
+         the queue is slow it waits some seconds for it."
     );
     let from = json!({ "type": "integer", "minimum": 0, "maximum": MOST_ROWS, "default": 0 });
     let text = json!({ "type": "string", "description": "A JSON object a line.", "minLength": 2 });
@@ -70,7 +72,13 @@ pub(crate) async fn put(
 ) -> Result<Json<impl Serialize>, Problem> {
     let from = params.number("from", 0..=MOST_ROWS, 0) as u64;
     params.finish()?;
-    let (view, _) = find_dataset(&shared, &caller, &id).await?;
+    let patience = Patience::new();
+    let (view, _) = loop {
+        match find_dataset(&shared, &caller, &id).await {
+            Err(refusal) if patience.allows(&refusal).await => {}
+            found => break found?,
+        }
+    };
     if view.canceled {
         return Err(Problem::batch_canceled());
     }
