@@ -11,7 +11,7 @@ use std::path::Path;
 use image::{ImageFormat, Rgb, RgbImage};
 use serde_json::json;
 use uso_dataset::shards::{
-    About, ExportLayout, Hashes, Licence, Row, Scores, Shard, ShardWriter, describe, export, prepare,
+    About, ExportLayout, Hashes, Licence, Place, Row, Scores, Shard, ShardWriter, describe, export, prepare,
 };
 use uso_dataset::{Outcome, Split, layout};
 use uso_local::{FolderConfig, FolderServer, S3Keys};
@@ -59,7 +59,7 @@ async fn main() -> Done<()> {
         if to.exists() {
             std::fs::remove_dir_all(&to)?;
         }
-        export(&folder.join("shards"), &to, layout).await?;
+        export(&Place::Folder(folder.join("shards")), &to, layout).await?;
     }
     server.stop().await;
     Ok(())

@@ -49,8 +49,8 @@ pub(crate) enum BatchCommand {
     Budget(BudgetArgs),
     /// Read a data set back and compare it with its checksums; fails if anything is wrong.
     Verify(Box<VerifyBatchArgs>),
-    /// Write a data set that you have pulled in another layout.
-    Export(ExportArgs),
+    /// Write a data set in another layout.
+    Export(Box<ExportArgs>),
     /// Download a data set into a folder and check it. The same command again fetches only what is missing or has
     /// changed.
     Pull(PullArgs),
@@ -218,13 +218,16 @@ pub(crate) struct VerifyBatchArgs {
 
 #[derive(Args)]
 pub(crate) struct ExportArgs {
-    /// Folder that the data set was pulled into.
-    pub(crate) dir: PathBuf,
+    /// A folder that you have pulled, or the id of a data set, which is read from S3.
+    #[arg(value_name = "DIR|ID")]
+    pub(crate) target: String,
     /// Folder to write, which must be empty or not there.
     pub(crate) out: PathBuf,
     /// Layout of the files.
     #[arg(long, value_enum)]
     pub(crate) layout: LayoutName,
+    #[command(flatten)]
+    pub(crate) s3: S3Args,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

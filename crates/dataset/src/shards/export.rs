@@ -1,4 +1,4 @@
-//! Writes a downloaded data set in other layouts.
+//! Writes a data set in other layouts.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -28,22 +28,21 @@ pub enum ExportLayout {
     Files,
 }
 
-/// Writes the data set in the folder `from`, as it was downloaded, into the folder `to`, which must be empty or not there;
-/// returns how many rows there are.
+/// Writes the committed shards of the data set in `from`, by its index, into the folder `to`, which must be empty or not
+/// there; returns how many rows there are. From the store, shards are read as they come and lie nowhere in between.
 ///
 /// # Errors
 /// [`Error::File`] for a file that cannot be read or written, [`Error::Unreadable`] or [`Error::Damaged`] for a shard that is
-/// not what it was.
-pub async fn export(from: &Path, to: &Path, layout: ExportLayout) -> Result<u64, Error> {
-    let place = Place::Folder(from.to_owned());
+/// not what it was, [`Error::Store`].
+pub async fn export(from: &Place, to: &Path, layout: ExportLayout) -> Result<u64, Error> {
     let unreadable = |reason: String| Error::Unreadable { object: layout::INDEX.into(), reason };
-    let index = place.read(layout::INDEX).await?.ok_or_else(|| unreadable("it is not there".into()))?;
+    let index = from.read(layout::INDEX).await?.ok_or_else(|| unreadable("it is not there".into()))?;
     let index: Index = serde_json::from_slice(&index).map_err(|error| unreadable(error.to_string()))?;
     let folder = to.to_owned();
     let mut output = blocking(move || Output::new(folder, layout)).await??;
     for shard in index.shards {
         let file = shard.file.clone();
-        let (returned, written) = place
+        let (returned, written) = from
             .stream(&file, move |tar| {
                 let written = output.shard(tar, &shard.file, shard.rows);
                 (output, written)

@@ -5,10 +5,10 @@ use std::path::Path;
 use parquet::file::reader::FileReader as _;
 use parquet::file::serialized_reader::SerializedFileReader;
 use serde_json::{Value, json};
-use uso_dataset::shards::{ExportLayout, export};
+use uso_dataset::shards::{About, ExportLayout, Hashes, Place, Shard, describe, export, prepare};
 use uso_dataset::{Error, Split};
 
-use crate::fixture::{dataset, json_at, picture, rows};
+use crate::fixture::{Bucket, batch, dataset, json_at, outcomes, picture, rows};
 
 fn lines(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
@@ -22,7 +22,8 @@ fn files(folder: &Path) -> usize {
 #[tokio::test]
 async fn an_image_folder_has_pictures_and_a_list() {
     let (from, to) = (dataset(None), tempfile::tempdir().unwrap());
-    let rows = export(from.path(), to.path(), ExportLayout::ImageFolder).await.unwrap();
+    let rows =
+        export(&Place::Folder(from.path().to_owned()), to.path(), ExportLayout::ImageFolder).await.unwrap();
     assert_eq!((rows, files(to.path())), (8, 9));
     let list = lines(&to.path().join("metadata.jsonl"));
     assert_eq!((&list[3]["file_name"], &list[3]["row"]), (&json!("cup-0003.png"), &json!(3)));
@@ -30,10 +31,30 @@ async fn an_image_folder_has_pictures_and_a_list() {
 }
 
 #[tokio::test]
+async fn from_the_store_committed_shards_become_files() {
+    let (bucket, to) = (Bucket::start().await, tempfile::tempdir().unwrap());
+    let mut prepared = Vec::new();
+    for number in 0..2 {
+        let first = u64::from(number) * 3;
+        let segments = vec![bucket.segment(u64::from(number), &outcomes(first..first + 3)).await];
+        let shard = Shard { batch: batch(), number, segments, split: None };
+        prepared.push(prepare(&bucket.store, &shard).await.unwrap().unwrap());
+    }
+    // The second shard is not committed.
+    prepared[0].complete(&bucket.store).await.unwrap();
+    let (about, mut hashes) = (About::default(), Hashes::default());
+    describe(&bucket.store, &batch(), &[0].into(), &about, &mut hashes).await.unwrap();
+    let place = Place::of_batch(bucket.store.clone(), &batch());
+    assert_eq!(export(&place, to.path(), ExportLayout::ImageFolder).await.unwrap(), 3);
+    assert_eq!((files(to.path()), lines(&to.path().join("metadata.jsonl")).len()), (4, 3));
+    assert!(std::fs::read(to.path().join("cup-0002.png")).unwrap() == picture(2));
+}
+
+#[tokio::test]
 async fn each_side_of_a_split_is_a_folder() {
     let split = Split { by: "key".into(), val: 0.5 };
     let (from, to) = (dataset(Some(&split)), tempfile::tempdir().unwrap());
-    export(from.path(), to.path(), ExportLayout::ImageFolder).await.unwrap();
+    export(&Place::Folder(from.path().to_owned()), to.path(), ExportLayout::ImageFolder).await.unwrap();
     for side in ["train", "validation"] {
         let list = std::fs::File::open(to.path().join(side).join("metadata.parquet")).unwrap();
         let list = SerializedFileReader::new(list).unwrap();
@@ -53,11 +74,11 @@ async fn each_side_of_a_split_is_a_folder() {
 async fn plain_files_have_prompt_and_row_beside_them() {
     let (from, to) = (dataset(None), tempfile::tempdir().unwrap());
     let to = to.path().join("new");
-    assert_eq!(export(from.path(), &to, ExportLayout::Files).await.unwrap(), 8);
+    assert_eq!(export(&Place::Folder(from.path().to_owned()), &to, ExportLayout::Files).await.unwrap(), 8);
     assert_eq!(files(&to), 24);
     assert_eq!(std::fs::read_to_string(to.join("cup-0005.txt")).unwrap(), "a cup, number 5");
     assert_eq!(json_at(&to.join("cup-0005.json")), serde_json::to_value(&rows(5..6, None)[0].0).unwrap());
-    let again = export(from.path(), &to, ExportLayout::Files).await.unwrap_err();
+    let again = export(&Place::Folder(from.path().to_owned()), &to, ExportLayout::Files).await.unwrap_err();
     assert!(matches!(again, Error::File { .. }), "{again}");
 }
 
@@ -68,6 +89,7 @@ async fn a_damaged_picture_is_not_exported() {
     let mut bytes = std::fs::read(&tar).unwrap();
     bytes[512 + 60] ^= 1;
     std::fs::write(tar, bytes).unwrap();
-    let error = export(from.path(), to.path(), ExportLayout::Files).await.unwrap_err();
+    let error =
+        export(&Place::Folder(from.path().to_owned()), to.path(), ExportLayout::Files).await.unwrap_err();
     assert!(error.to_string().starts_with("00000.tar: cup-0000.png is damaged"), "{error}");
 }

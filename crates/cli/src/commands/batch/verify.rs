@@ -71,13 +71,19 @@ fn report(findings: &[Finding], read: Option<Progress>, as_json: bool) -> anyhow
     }
 }
 
-/// Writes a pulled data set in another layout.
+/// Writes a data set in another layout.
 pub(super) async fn export(args: &ExportArgs, as_json: bool) -> anyhow::Result<()> {
+    let folder = Path::new(&args.target);
+    let place = match args.target.parse::<BatchId>() {
+        _ if folder.is_dir() => Place::Folder(folder.to_owned()),
+        Ok(id) => Place::of_batch(connect::existing_store(&args.s3, None).await?, &id),
+        Err(_) => bail!("there is no folder {}, and it is no id of a data set", args.target),
+    };
     let layout = match args.layout {
         LayoutName::Imagefolder => ExportLayout::ImageFolder,
         LayoutName::Files => ExportLayout::Files,
     };
-    let rows = shards::export(&args.dir, &args.out, layout).await?;
+    let rows = shards::export(&place, &args.out, layout).await?;
     if as_json {
         return say(&print::json(&json!({ "rows": rows, "folder": args.out }))?);
     }
