@@ -71,7 +71,7 @@ impl Image {
                 (u64::from(length) * u64::from(side) + u64::from(longest) / 2) / u64::from(longest.max(1));
             (scaled as u32).max(1)
         };
-        (longest > side).then(|| resize(self, scale(self.width), scale(self.height), Filter::Lanczos))
+        (longest > side).then(|| resize(self, scale(self.width), scale(self.height), Filter::Bicubic))
     }
 }
 

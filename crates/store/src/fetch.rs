@@ -8,6 +8,9 @@ use crate::publish::{DIGEST, hexadecimal_sha256};
 use crate::store::Store;
 use crate::tag::tag_of;
 
+/// Memory that is taken before the first byte has come, at most.
+const MOST_ROOM: u64 = 8 << 20;
+
 impl Store {
     /// The bytes of a reference image. Only its first bytes are checked here: the decoder checks the rest and the
     /// number of pixels.
@@ -47,7 +50,29 @@ impl Store {
         self.bounded(ObjectRef { bucket, key: Some(key) }, Box::pin(self.fetch(bucket, key, None))).await
     }
 
+    /// The bytes of an object in our bucket, and their SHA-256 in hexadecimal, which is computed once.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub async fn get_with_digest(&self, key: &str) -> Result<(Bytes, String), Error> {
+        let bucket = self.0.config.bucket.as_str();
+        let call = Box::pin(self.fetch_checked(bucket, key, None));
+        let (bytes, digest) = self.bounded(ObjectRef { bucket, key: Some(key) }, call).await?;
+        let digest = digest.unwrap_or_else(|| hexadecimal_sha256(&bytes));
+        Ok((bytes, digest))
+    }
+
     async fn fetch(&self, bucket: &str, key: &str, tag: Option<&str>) -> Result<Bytes, Error> {
+        self.fetch_checked(bucket, key, tag).await.map(|(bytes, _)| bytes)
+    }
+
+    /// The bytes of an object, and their digest if the object has one, which is theirs then.
+    async fn fetch_checked(
+        &self,
+        bucket: &str,
+        key: &str,
+        tag: Option<&str>,
+    ) -> Result<(Bytes, Option<String>), Error> {
         let object = ObjectRef { bucket, key: Some(key) };
         let limit = self.0.config.max_bytes;
         let too_large = |size| Error::TooLarge { bucket: bucket.into(), key: key.into(), limit, size };
@@ -64,7 +89,8 @@ impl Store {
         }
         let digest = answer.metadata().and_then(|metadata| metadata.get(DIGEST)).cloned();
 
-        let mut bytes = BytesMut::new();
+        let room = announced.unwrap_or_default().min(MOST_ROOM);
+        let mut bytes = BytesMut::with_capacity(room as usize);
         let mut body = answer.body;
         while let Some(chunk) = body.next().await {
             let chunk = chunk.map_err(|error| Error::BrokeOff {
@@ -82,7 +108,7 @@ impl Store {
             Some(digest) if digest != hexadecimal_sha256(&bytes) => {
                 Err(Error::Corrupt { bucket: bucket.into(), key: key.into() })
             }
-            _ => Ok(bytes.freeze()),
+            digest => Ok((bytes.freeze(), digest)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Makes a shard of outcomes, up to the last call that lets it appear.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -21,9 +21,6 @@ const PART: usize = 8 << 20;
 
 /// Parts that are uploaded at once: one stream alone fills neither a network nor a server.
 const PARTS_AT_ONCE: usize = 4;
-
-/// Bytes that a row takes in a tar beside its picture, about.
-const OVERHEAD: usize = 4096;
 
 /// What a shard is to be made of.
 #[derive(Debug, Clone)]
@@ -113,37 +110,39 @@ async fn write_tar(
     sender: mpsc::Sender<Bytes>,
 ) -> Result<Written, Error> {
     let mut writer = ShardWriter::new(shard.number);
-    let mut tar = BytesMut::new();
     // What has come goes into the tar together: it is quicker than going to and fro for each.
     let mut pictures = std::pin::pin!(pictures(store, outcomes).ready_chunks(AT_ONCE));
     while let Some(ready) = pictures.next().await {
         let ready = ready.into_iter().collect::<Result<Vec<_>, _>>()?;
         let split = shard.split.clone();
-        let (returned, bytes) = blocking(move || {
-            let bytes = push(&mut writer, &ready, split.as_ref());
-            (writer, bytes)
+        let (returned, parts) = blocking(move || {
+            let parts = add(&mut writer, ready, split.as_ref());
+            (writer, parts)
         })
         .await?;
         writer = returned;
-        tar.extend_from_slice(&bytes?);
-        while tar.len() >= PART {
-            send(&sender, tar.split_to(PART).freeze()).await?;
+        for part in parts? {
+            send(&sender, part).await?;
         }
     }
-    let written = blocking(move || writer.finish()).await??;
-    tar.extend_from_slice(&written.last);
-    while !tar.is_empty() {
-        send(&sender, tar.split_to(PART.min(tar.len())).freeze()).await?;
+    let mut written = blocking(move || writer.finish()).await??;
+    while !written.last.is_empty() {
+        let part = written.last.split_to(PART.min(written.last.len()));
+        send(&sender, part).await?;
     }
     Ok(written)
 }
 
-fn push(writer: &mut ShardWriter, pictures: &[Picture], split: Option<&Split>) -> Result<Vec<u8>, Error> {
-    let mut tar = Vec::with_capacity(pictures.iter().map(|picture| picture.bytes.len() + OVERHEAD).sum());
+/// Adds pictures to a tar; gives the parts that are full then.
+fn add(writer: &mut ShardWriter, pictures: Vec<Picture>, split: Option<&Split>) -> Result<Vec<Bytes>, Error> {
+    let mut parts = Vec::new();
     for picture in pictures {
-        tar.extend_from_slice(&writer.push(Row::of(&picture.outcome, split)?, &picture.bytes)?);
+        writer.add(Row::of(&picture.outcome, split)?, &picture.bytes, &picture.sha256)?;
+        while writer.written() >= PART {
+            parts.push(writer.take(PART));
+        }
     }
-    Ok(tar)
+    Ok(parts)
 }
 
 async fn send(sender: &mpsc::Sender<Bytes>, part: Bytes) -> Result<(), Error> {

@@ -21,6 +21,8 @@ const UNIT: usize = 1024;
 pub(super) struct Picture {
     pub(super) outcome: Outcome,
     pub(super) bytes: Bytes,
+    /// SHA-256 of its bytes in hexadecimal.
+    pub(super) sha256: String,
     _share: OwnedSemaphorePermit,
 }
 
@@ -47,22 +49,22 @@ pub(super) fn pictures<'a>(
             // Each goes on while nobody looks at the stream.
             let fetched = AbortOnDropHandle::new(tokio::spawn(async move {
                 let (outcome, share) = shared?;
-                let bytes = fetch(&store, &outcome).await?;
-                Ok(Picture { outcome, bytes, _share: share })
+                let (bytes, sha256) = fetch(&store, &outcome).await?;
+                Ok(Picture { outcome, bytes, sha256, _share: share })
             }));
             async move { fetched.await.map_err(|error| Error::Task(error.to_string()))? }
         })
         .buffered(AT_ONCE)
 }
 
-async fn fetch(store: &Store, outcome: &Outcome) -> Result<Bytes, Error> {
+async fn fetch(store: &Store, outcome: &Outcome) -> Result<(Bytes, String), Error> {
     let unreadable = |reason: &str| Error::Unreadable {
         object: format!("the outcome of row {}", outcome.row),
         reason: reason.to_owned(),
     };
     let output = outcome.output.as_ref().ok_or_else(|| unreadable("it has no picture"))?;
     let key = key_of(store, &output.uri).ok_or_else(|| unreadable("its picture is not in our bucket"))?;
-    Ok(store.get(key).await?)
+    Ok(store.get_with_digest(key).await?)
 }
 
 /// The key of an object of our bucket.
