@@ -87,6 +87,17 @@ do
     return { 1, dataset and needs_run(at, id, batch, dataset) and 1 or 0 }
   end
 
+  -- ARGS: batch
+  -- Has a data set be run that was taken for finished and has something to do: a version before made no index. Gives whether
+  -- there is anything.
+  local function look_after(keys, args)
+    local at, id = change.begin(keys[1]), args[1]
+    local dataset, batch = datasets.read(at, id)
+    if not dataset or not needs_run(at, id, batch, dataset) then return 0 end
+    redis.call('ZADD', datasets.active_key(at.root), 'NX', at.time, id)
+    return 1
+  end
+
   -- ARGS: batch, task, token
   local function release_task(keys, args)
     local at, id, name = change.begin(keys[1]), args[1], args[2]
@@ -334,6 +345,7 @@ do
   register('dataset_task', claim_task, ALWAYS)
   register('dataset_renew', renew_task, ALWAYS)
   register('dataset_release', release_task, ALWAYS)
+  register('dataset_look_after', look_after, ALWAYS)
   register('dataset_feed', feed_rows, NEW_WORK)
   register('dataset_mark', mark_rows, ALWAYS)
   register('dataset_retry', retry_marked, ALWAYS)

@@ -16,6 +16,7 @@ mod sweep;
 mod term;
 
 pub use chunks::{ChunkEntry, Chunks};
+pub use index::find_segment;
 pub use lookup::find_outcome;
 pub use pack::pack;
 pub use runner::run;

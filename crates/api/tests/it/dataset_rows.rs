@@ -142,3 +142,27 @@ async fn the_list_of_ended_rows_begins_where_it_is_asked_to() {
     }
     tending.abort();
 }
+
+#[tokio::test]
+async fn keys_are_read_no_further_than_to_the_one_that_is_sought() {
+    let mut fixture = Fixture::start().await;
+    let id = create(&fixture, "foxes").await;
+    for from in 0..3 {
+        added(put_rows(&fixture, &id, from, &rows(from, from + 1)).await).await;
+    }
+    start(&fixture, &id, 3).await;
+    let tending = tend(&fixture);
+    end_rows(&fixture, 3, |_| None).await;
+    until_archived(&fixture, &id, 3).await;
+    tending.abort();
+    // One that knows nothing yet.
+    fixture.restart_api().await;
+    let chunks = fixture.store.list(&format!("batches/{id}/rows/")).await.unwrap();
+    let last = &chunks.iter().max_by_key(|object| &object.key).unwrap().key;
+    fixture.store.delete(last).await.unwrap();
+    for key in ["r0", "r1"] {
+        assert_eq!(page(&fixture, &id, &format!("limit=1&key={key}")).await.1["rows"][0]["key"], key);
+    }
+    let answer = fixture.get(&format!("/v1/batches/{id}/rows?key=r2")).await;
+    assert_eq!(answer.status(), 500, "its chunk is gone");
+}

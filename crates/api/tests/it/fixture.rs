@@ -135,6 +135,15 @@ impl Fixture {
         redis::cmd("DEL").arg(key).query_async(&mut connection).await.unwrap()
     }
 
+    /// Makes the queue take all data sets for finished, as a version before left them.
+    pub(crate) async fn take_datasets_for_finished(&self) {
+        let client = redis::Client::open(self.redis.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let there: u32 =
+            redis::cmd("DEL").arg("{uso:0}:datasets").query_async(&mut connection).await.unwrap();
+        assert_eq!(there, 1);
+    }
+
     /// Ends a job with a picture that is really there, and too small for a thumbnail.
     pub(crate) async fn complete(&self, lease: &Lease) {
         self.complete_with(lease, None).await;

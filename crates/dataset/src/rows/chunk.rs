@@ -2,6 +2,9 @@
 
 use std::io::Write;
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
 use super::fields::is_key;
 use super::row::Row;
 use crate::Error;
@@ -56,24 +59,45 @@ impl Chunk {
     /// # Errors
     /// [`Error::Unreadable`] with the line for what is not a chunk, or not all of it.
     pub fn read(object: &str, text: &[u8]) -> Result<Self, Error> {
-        let unreadable = |reason| Error::Unreadable { object: object.to_owned(), reason };
-        let mut rows = Vec::new();
-        if !text.is_empty() && !text.ends_with(b"\n") {
-            return Err(unreadable("its last line is cut off".to_owned()));
-        }
-        for (line, text) in (1..).zip(text.split_inclusive(|byte| *byte == b'\n')) {
-            let row: Row =
-                serde_json::from_slice(text).map_err(|error| unreadable(format!("line {line}: {error}")))?;
-            if !is_key(&row.key) {
-                return Err(unreadable(format!("line {line}: {:?} is no key", row.key)));
-            }
-            rows.push(Row { line, ..row });
-        }
-        if rows.len() > CHUNK_ROWS {
-            return Err(unreadable(format!("{} rows, a chunk has at most {CHUNK_ROWS}", rows.len())));
-        }
-        Ok(Self { rows })
+        let rows = lines(object, text, |row: &Row| &row.key)?;
+        Ok(Self { rows: (1..).zip(rows).map(|(line, row)| Row { line, ..row }).collect() })
     }
+
+    /// The keys of its rows alone, in order, which takes a fraction of the time.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] as [`Chunk::read`], as far as it shows.
+    pub fn read_keys(object: &str, text: &[u8]) -> Result<Vec<String>, Error> {
+        let rows = lines(object, text, |row: &KeyOnly| &row.key)?;
+        Ok(rows.into_iter().map(|row| row.key).collect())
+    }
+}
+
+/// The key of a row, without anything else.
+#[derive(Deserialize)]
+struct KeyOnly {
+    key: String,
+}
+
+/// The lines of a chunk.
+fn lines<T: DeserializeOwned>(object: &str, text: &[u8], key: impl Fn(&T) -> &str) -> Result<Vec<T>, Error> {
+    let unreadable = |reason| Error::Unreadable { object: object.to_owned(), reason };
+    let mut rows = Vec::new();
+    if !text.is_empty() && !text.ends_with(b"\n") {
+        return Err(unreadable("its last line is cut off".to_owned()));
+    }
+    for (line, text) in (1..).zip(text.split_inclusive(|byte| *byte == b'\n')) {
+        let row: T =
+            serde_json::from_slice(text).map_err(|error| unreadable(format!("line {line}: {error}")))?;
+        if !is_key(key(&row)) {
+            return Err(unreadable(format!("line {line}: {:?} is no key", key(&row))));
+        }
+        rows.push(row);
+    }
+    if rows.len() > CHUNK_ROWS {
+        return Err(unreadable(format!("{} rows, a chunk has at most {CHUNK_ROWS}", rows.len())));
+    }
+    Ok(rows)
 }
 
 impl From<Vec<Row>> for Chunk {

@@ -79,9 +79,32 @@ impl Chunks {
     /// # Errors
     /// [`Error::Store`], or [`Error::Unreadable`] if the object is not what was put there.
     pub async fn fetch(&self, store: &Store, batch: &BatchId, number: usize) -> Result<Vec<Row>, Error> {
+        self.read(store, batch, number, |key, text| Ok(Chunk::read(key, text)?.into_rows())).await
+    }
+
+    /// Fetches the keys of a chunk's rows alone.
+    ///
+    /// # Errors
+    /// As [`Chunks::fetch`].
+    pub async fn fetch_keys(
+        &self,
+        store: &Store,
+        batch: &BatchId,
+        number: usize,
+    ) -> Result<Vec<String>, Error> {
+        self.read(store, batch, number, Chunk::read_keys).await
+    }
+
+    async fn read<T>(
+        &self,
+        store: &Store,
+        batch: &BatchId,
+        number: usize,
+        read: impl Fn(&str, &[u8]) -> Result<Vec<T>, Error>,
+    ) -> Result<Vec<T>, Error> {
         let Some((_, entry)) = self.entries.get(number) else { return Ok(Vec::new()) };
         let key = layout::chunk(batch, number as u64, &entry.sha256);
-        let rows = Chunk::read(&key, &store.get(&key).await?)?.into_rows();
+        let rows = read(&key, &store.get(&key).await?)?;
         if rows.len() as u64 != entry.rows {
             let reason = format!("{} rows, there should be {}", rows.len(), entry.rows);
             return Err(Error::Unreadable { object: key, reason });

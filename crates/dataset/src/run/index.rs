@@ -11,7 +11,7 @@ use super::segments;
 use crate::{Error, layout};
 
 /// Segments after which the index is written anew: what is behind it is looked through. The queue counts on this number.
-const EVERY: u64 = 16;
+pub(super) const EVERY: u64 = 16;
 
 /// Rows of a bucket, each of which has an index of its own: so little is written for rows that end together.
 const BUCKET_ROWS: u64 = 10_000;
@@ -96,16 +96,42 @@ async fn extend(queue: &Queue, store: &Store, task: &DatasetTask, from: u64, to:
 
 /// The segment that has the outcome of a row's job, by the index alone.
 pub(super) async fn find(queue: &Queue, store: &Store, row: &RowId) -> Result<Option<u64>, Error> {
-    let bucket = row.row / BUCKET_ROWS;
+    let index = index_of(queue, store, &row.batch, row.row).await?;
+    Ok(index.and_then(|index| index.segment(row.row, row.pass)))
+}
+
+/// The segment that has the last outcome of a row, as far as the index tells: of those that are in no index yet, one may have
+/// a later one.
+///
+/// # Errors
+/// [`Error::Queue`], [`Error::Store`], or [`Error::Unreadable`].
+pub async fn find_segment(
+    queue: &Queue,
+    store: &Store,
+    batch: &BatchId,
+    row: u64,
+) -> Result<Option<u64>, Error> {
+    let index = index_of(queue, store, batch, row).await?;
+    Ok(index.and_then(|index| index.rows.get(&row)?.iter().max().map(|(_, segment)| *segment)))
+}
+
+/// The index of the bucket that a row is in.
+async fn index_of(
+    queue: &Queue,
+    store: &Store,
+    batch: &BatchId,
+    row: u64,
+) -> Result<Option<RowIndex>, Error> {
+    let bucket = row / BUCKET_ROWS;
     let mut last = None;
     loop {
-        let Some(name) = queue.dataset_index(&row.batch, bucket).await? else { return Ok(None) };
-        match read_index(store, &layout::row_index(&row.batch, bucket, &name)).await {
+        let Some(name) = queue.dataset_index(batch, bucket).await? else { return Ok(None) };
+        match read_index(store, &layout::row_index(batch, bucket, &name)).await {
             // Another one has taken its place this moment.
             Err(Error::Store(StoreError::Missing { .. })) if last.as_ref() != Some(&name) => {
                 last = Some(name)
             }
-            read => return Ok(read?.segment(row.row, row.pass)),
+            read => return read.map(Some),
         }
     }
 }

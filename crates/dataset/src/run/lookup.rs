@@ -7,7 +7,8 @@ use super::{index, segments};
 use crate::{Error, Outcome};
 
 /// The outcome of a row's job, if it is in a segment. That takes a bounded number of requests, however many segments there
-/// are: by the index, and by looking through the few segments that are in no index yet.
+/// are: by the index, and by looking through the few segments that are in no index yet. Where that is all of them, for a
+/// version before has made them, it has a worker make the index.
 ///
 /// # Errors
 /// [`Error::Queue`], [`Error::Store`], or [`Error::Unreadable`].
@@ -16,6 +17,11 @@ pub async fn find_outcome(queue: &Queue, store: &Store, row: &RowId) -> Result<O
     let Some(view) = queue.dataset(&row.batch).await? else { return Ok(None) };
     if row.row >= view.queued_once || row.pass > view.pass {
         return Ok(None);
+    }
+    if view.segments >= view.indexed + index::EVERY
+        && let Err(error) = queue.look_after_dataset(&row.batch).await
+    {
+        tracing::debug!(batch = %row.batch, %error, "nobody was told that an index is missing");
     }
     if view.indexed > 0
         && let Some(number) = index::find(queue, store, row).await?

@@ -127,6 +127,16 @@ impl Queue {
         fault.map_or(Ok(None), Err)
     }
 
+    /// Has a data set be run that was taken for finished and has something to do, as one of a version before that has no
+    /// index. Gives whether it has.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`].
+    pub async fn look_after_dataset(&self, id: &BatchId) -> Result<bool, Error> {
+        let mut command = self.function(id.shard(), "dataset_look_after");
+        self.0.connection.call(command.arg(id.bytes())).await
+    }
+
     async fn claim_task_of(
         &self,
         shard: u16,

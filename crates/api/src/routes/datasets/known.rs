@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -29,8 +29,8 @@ const MANIFESTS: usize = 2;
 /// Chunks that are fetched at once.
 const AT_ONCE: usize = 8;
 
-/// Chunks that one request for a key reads.
-const FOR_A_KEY: usize = 64;
+/// How long one request for a key goes on to read chunks: it asks again then, for the rest.
+const FOR_A_KEY: Duration = Duration::from_secs(2);
 
 /// The rows of the data sets that get rows now.
 pub(crate) struct KnownDatasets {
@@ -70,8 +70,10 @@ pub(super) async fn row_of_key(
     let known = datasets.of(batch);
     let mut known = known.lock().await;
     let there = queue.dataset(batch).await?.ok_or_else(Problem::no_such_dataset)?;
-    known.refresh_some(queue, store, batch, &there, FOR_A_KEY).await?;
-    match known.keys.get(&known.hasher.hash_one(key)) {
+    known.look(queue, batch, &there).await?;
+    let (hash, end) = (known.hasher.hash_one(key), Instant::now() + FOR_A_KEY);
+    known.read_keys(store, batch, |keys| keys.contains_key(&hash) || Instant::now() >= end).await?;
+    match known.keys.get(&hash) {
         Some(row) => Ok(u64::from(*row)),
         None if known.read < known.chunks.len() => {
             let detail = format!("{} of {} keys were read so far; ask again", known.keys.len(), there.rows);
@@ -108,18 +110,12 @@ impl KnownRows {
         batch: &BatchId,
         view: &DatasetView,
     ) -> Result<(), Error> {
-        self.refresh_some(queue, store, batch, view, usize::MAX).await
+        self.look(queue, batch, view).await?;
+        self.read_keys(store, batch, |_| false).await
     }
 
-    /// The same, but reads the keys of at most so many of the chunks.
-    async fn refresh_some(
-        &mut self,
-        queue: &Queue,
-        store: &Store,
-        batch: &BatchId,
-        view: &DatasetView,
-        most: usize,
-    ) -> Result<(), Error> {
+    /// Learns which chunks there are now.
+    async fn look(&mut self, queue: &Queue, batch: &BatchId, view: &DatasetView) -> Result<(), Error> {
         // Rows were dropped, or a Redis that took over lost the newest ones.
         if self.discards != view.discards || self.chunks.rows() > view.rows {
             *self = Self { discards: view.discards, ..Self::default() };
@@ -127,14 +123,24 @@ impl KnownRows {
         if self.changes != view.changes {
             (self.chunks, self.changes) = (Chunks::default(), view.changes);
         }
-        self.chunks.refresh(queue, batch).await?;
-        let end = self.chunks.len().min(self.read.saturating_add(most));
-        let (chunks, new) = (&self.chunks, self.read..end);
+        self.chunks.refresh(queue, batch).await
+    }
+
+    /// Reads the keys of chunks that are not known yet, one after another, until it `is_enough`.
+    async fn read_keys(
+        &mut self,
+        store: &Store,
+        batch: &BatchId,
+        is_enough: impl Fn(&HashMap<u64, u32>) -> bool,
+    ) -> Result<(), Error> {
+        let (chunks, new) = (&self.chunks, self.read..self.chunks.len());
         let mut fetched =
-            stream::iter(new).map(|number| chunks.fetch(store, batch, number)).buffered(AT_ONCE);
-        while let Some(rows) = fetched.try_next().await? {
+            stream::iter(new).map(|number| chunks.fetch_keys(store, batch, number)).buffered(AT_ONCE);
+        while !is_enough(&self.keys)
+            && let Some(keys) = fetched.try_next().await?
+        {
             let first = chunks.get(self.read).map_or(0, |(first, _)| *first);
-            self.keys.extend(numbered(&self.hasher, first, &rows));
+            self.keys.extend(numbered(&self.hasher, first, keys.iter().map(String::as_str)));
             self.read += 1;
         }
         Ok(())
@@ -154,7 +160,7 @@ impl KnownRows {
             return Ok(false);
         };
         if self.read == number {
-            self.keys.extend(numbered(&self.hasher, *first, rows));
+            self.keys.extend(numbered(&self.hasher, *first, rows.iter().map(|row| row.key.as_str())));
             self.read += 1;
         }
         Ok(true)
@@ -201,8 +207,8 @@ impl KnownRows {
 fn numbered<'a>(
     hasher: &'a RandomState,
     first: u64,
-    rows: &'a [Row],
-) -> impl Iterator<Item = (u64, u32)> + 'a {
+    keys: impl Iterator<Item = &'a str>,
+) -> impl Iterator<Item = (u64, u32)> {
     let number = |row: u64| u32::try_from(row).unwrap_or(u32::MAX);
-    (first..).map(number).zip(rows).map(|(number, row)| (hasher.hash_one(&row.key), number))
+    (first..).map(number).zip(keys).map(|(number, key)| (hasher.hash_one(key), number))
 }

@@ -152,7 +152,7 @@ pub(crate) async fn list(
     let start = start(&mut params);
     params.finish()?;
     let (view, dataset) = find_dataset(&shared, &caller, &id).await?;
-    let place = place(&shared, &view.id, start?, &filter).await?;
+    let place = place(&shared, (&view.id, dataset.indexed), start?, &filter).await?;
     let most = place.passed + limit;
     let page = page_of_outcomes(&shared.queue, &shared.store, &view.id, place.at, most, &filter).await?;
     let packed = Packed::of(&shared.queue, &view.id, dataset.packed).await?;
@@ -194,7 +194,7 @@ fn not_allowed(name: &str, message: &str) -> Problem {
 /// Finds where a list begins.
 async fn place(
     shared: &Shared,
-    batch: &BatchId,
+    (batch, indexed): (&BatchId, u64),
     start: Start,
     filter: &OutcomeFilter,
 ) -> Result<Place, Problem> {
@@ -214,7 +214,7 @@ async fn place(
         }
     };
     let segments = Segments::of(&shared.queue, batch, filter.state).await?;
-    segments.of_row(&shared.store, batch, row).await
+    segments.of_row((&shared.queue, &shared.store), batch, indexed, row).await
 }
 
 async fn describe(shared: &Shared, outcome: Outcome, is_packed: bool) -> Result<RowOutcome, Problem> {

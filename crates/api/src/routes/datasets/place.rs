@@ -1,6 +1,7 @@
 //! Where in the list of ended rows a page begins.
 
 use axum::http::StatusCode;
+use uso_dataset::run::find_segment;
 use uso_queue::{BatchId, Queue, SegmentView, State};
 use uso_store::Store;
 
@@ -9,8 +10,8 @@ use crate::problem::Problem;
 
 /// Segments that one call asks for.
 const PAGE: u64 = 1000;
-/// Segments that are read to find a row, the newest first: rows end nearly in the order in which they were queued, so few
-/// segments may have one.
+/// Segments in no index that are read to find a row, the newest first: rows end nearly in the order in which they were
+/// queued, so few segments may have one.
 const MOST_SOUGHT: usize = 40;
 
 /// A place in the list of rows in some state, or of all.
@@ -80,14 +81,26 @@ impl Segments {
         Some(Place { at: (at as u64, 0), passed, before: Some(rows), total: Some(total) })
     }
 
-    /// The place of a row's last end.
+    /// The place of a row's last end, where so many segments are `indexed`.
     ///
     /// # Errors
-    /// `no_such_row`; that the store does not answer.
-    pub(super) async fn of_row(&self, store: &Store, batch: &BatchId, row: u64) -> Result<Place, Problem> {
-        let may_have = self.segments.iter().enumerate().rev();
-        let may_have = may_have.filter(|(_, segment)| (segment.lowest..=segment.highest).contains(&row));
-        for (number, segment) in may_have.take(MOST_SOUGHT) {
+    /// `no_such_row`; that queue or store do not answer.
+    pub(super) async fn of_row(
+        &self,
+        (queue, store): (&Queue, &Store),
+        batch: &BatchId,
+        indexed: u64,
+        row: u64,
+    ) -> Result<Place, Problem> {
+        let newest = self.segments.iter().enumerate().skip(indexed as usize).rev();
+        let may_have = newest.filter(|(_, segment)| (segment.lowest..=segment.highest).contains(&row));
+        let mut sought: Vec<_> = may_have.take(MOST_SOUGHT).collect();
+        if indexed > 0
+            && let Some(number) = find_segment(queue, store, batch, row).await?
+        {
+            sought.extend(self.segments.get(number as usize).map(|segment| (number as usize, segment)));
+        }
+        for (number, segment) in sought {
             let rows = ended::read(store, batch, number as u64, segment).await?;
             let Some(line) = rows.iter().position(|ended| ended.row == row) else { continue };
             let is_listed = |state| self.state.is_none_or(|wanted| wanted == state);
