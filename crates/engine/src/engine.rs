@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cache::CacheCounts;
-use crate::{Error, Image, LoraFile, PromptTokens, Request};
+use crate::{Error, Image, LoraFile, PromptTokens, Request, Shape, Together};
 
 /// Longest side of a preview in pixels.
 pub const PREVIEW_SIDE: u32 = 256;
@@ -97,6 +97,27 @@ pub trait Engine {
     /// [`Error::NotFinite`] if the last step gives numbers that are not finite; else the device failed.
     fn step(&mut self, sample: &mut Self::Sample) -> Result<(), Error>;
 
+    /// What a sample of this request has in common with those that it can be stepped with: samples of equal shapes can be
+    /// stepped together. None if it has to be stepped alone.
+    fn shape(&self, _request: &Request) -> Option<Shape> {
+        None
+    }
+
+    /// What a step of so many samples of this request's shape together takes.
+    fn together(&self, request: &Request, samples: usize) -> Together {
+        let working = self.footprint(request).working.saturating_mul(samples as u64);
+        Together { working, expected: None }
+    }
+
+    /// Does one step of each of these samples, whose shapes are equal, and waits until the device has finished them. They
+    /// may be at different steps; those that are done stay as they are. Gives each sample's own end, in their order.
+    ///
+    /// # Errors
+    /// For all samples: the device failed, and no sample has changed. For one of them: as [`Engine::step`].
+    fn step_together(&mut self, samples: &mut [&mut Self::Sample]) -> Result<Vec<Result<(), Error>>, Error> {
+        Ok(samples.iter_mut().map(|sample| self.step(sample)).collect())
+    }
+
     /// Sets a sample aside so that the device can work on another: moves its [`Footprint::movable`] bytes to host
     /// memory. Its next step moves them back; everything else still works in the meantime. Does nothing if the sample
     /// is already set aside, or if device and host share memory.
@@ -149,7 +170,8 @@ pub struct Footprint {
     /// Part of `kept` that leaves the device while the sample is set aside, see [`Engine::set_aside`].
     pub movable: u64,
     /// Additional bytes while the engine works on it, at the peak of encoding, a step and decoding. An engine works on
-    /// one sample at a time, so several samples need this once.
+    /// one sample at a time, so several samples need this once, unless they are stepped together: see
+    /// [`Together::working`].
     pub working: u64,
 }
 

@@ -36,6 +36,7 @@ pub mod schedule;
 pub mod scorers;
 pub mod scripted;
 mod setup;
+mod together;
 pub mod tokenize;
 pub mod uso;
 pub mod weights;
@@ -64,6 +65,7 @@ pub use request::{
 };
 pub use scripted::{Script, Scripted};
 pub use setup::{ExtraLora, Planned, Setup};
+pub use together::{Shape, Together};
 pub use tokenize::{PromptTokens, TokenCount};
 pub use uso::positions::PositionShift;
 pub use uso::{Calls, Place, Sample, Uso};

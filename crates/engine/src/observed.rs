@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::image::Image;
 use crate::model::LoraFile;
 use crate::request::Request;
+use crate::together::{Shape, Together};
 use crate::tokenize::PromptTokens;
 
 /// What is told of an engine's work, on the thread that does it.
@@ -124,6 +125,26 @@ impl<E: Engine, O: Observer> Engine for Observed<E, O> {
         self.engine.step(&mut sample.sample)?;
         self.observer.after_step(&mut sample.seen);
         Ok(())
+    }
+
+    fn shape(&self, request: &Request) -> Option<Shape> {
+        self.engine.shape(request)
+    }
+
+    fn together(&self, request: &Request, samples: usize) -> Together {
+        self.engine.together(request, samples)
+    }
+
+    fn step_together(&mut self, samples: &mut [&mut Self::Sample]) -> Result<Vec<Result<(), Error>>, Error> {
+        samples.iter_mut().for_each(|sample| self.observer.before_step(&mut sample.seen));
+        let mut inner: Vec<&mut E::Sample> = samples.iter_mut().map(|sample| &mut sample.sample).collect();
+        let ends = self.engine.step_together(&mut inner)?;
+        for (sample, end) in samples.iter_mut().zip(&ends) {
+            if end.is_ok() {
+                self.observer.after_step(&mut sample.seen);
+            }
+        }
+        Ok(ends)
     }
 
     fn set_aside(&self, sample: &mut Self::Sample) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
-use uso_queue::JobId;
+use uso_queue::{JobId, JobSpec};
 
 use crate::device::{Phase, Progress, Rank};
 use crate::hand_back::HandBack;
@@ -43,6 +43,26 @@ impl Stage {
     }
 }
 
+/// What a job says of the size of its picture. Jobs of equal sizes can be stepped together, unless their references
+/// have other proportions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Size {
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    /// Longest side of the content reference; 0 without one.
+    pub(crate) content_size: u32,
+    pub(crate) keep_size: bool,
+    pub(crate) styles: usize,
+}
+
+impl Size {
+    pub(crate) fn of(spec: &JobSpec) -> Self {
+        let content_size = if spec.content.is_some() { spec.content_size } else { 0 };
+        let JobSpec { width, height, keep_size, .. } = *spec;
+        Self { width, height, content_size, keep_size, styles: spec.styles.len() }
+    }
+}
+
 /// One of the jobs.
 #[derive(Debug, Clone)]
 pub(crate) struct ActiveJob {
@@ -50,6 +70,7 @@ pub(crate) struct ActiveJob {
     pub(crate) tenant: String,
     pub(crate) rank: Rank,
     pub(crate) stage: Stage,
+    pub(crate) size: Size,
     /// Whether nothing else is to run beside it: a worker was lost at it before.
     pub(crate) alone: bool,
     /// Asks for it to go back to the queue.

@@ -37,7 +37,7 @@ pub(crate) struct Capacity<'a> {
     pub(crate) leaves_bulk: bool,
 }
 
-/// Jobs for the free slots; once all slots are sampling, one ahead, whose references are fetched meanwhile; and an
+/// Jobs for the free slots; once all slots are sampling, or are left to jobs that cannot step with what is sampled, one ahead, whose references are fetched meanwhile; and an
 /// interactive one while no interactive one is sampled, for it can start at the next step. One in its last step
 /// counts as finished. A job whose references take long to come takes no slot meanwhile. Nothing beside a job that
 /// is to run alone.
@@ -60,7 +60,13 @@ pub(crate) fn next(held: &[ActiveJob], capacity: &Capacity<'_>) -> Option<ClaimR
     if free > ahead {
         return request(capacity.classes.to_vec(), free - ahead);
     }
-    if free == 0 && ahead == 0 {
+    let sampled: Vec<_> = held
+        .iter()
+        .filter(|job| matches!(job.stage, Stage::Sampling { .. } | Stage::SetAside { .. }))
+        .collect();
+    let joins = |job: &ActiveJob| sampled.iter().any(|other| other.size == job.size);
+    let waits = |job: &ActiveJob| job.stage == Stage::Ahead && !sampled.is_empty() && !joins(job);
+    if free == ahead && (free == 0 || count(&waits) > 0) {
         let may_wait = |class: &Class| *class == Class::Interactive || !capacity.leaves_bulk;
         let classes: Vec<Class> = capacity.classes.iter().copied().filter(may_wait).collect();
         return if classes.is_empty() { None } else { request(classes, 1) };
@@ -87,6 +93,7 @@ mod tests {
     use uso_queue::JobId;
 
     use super::*;
+    use crate::active::Size;
     use crate::device::Rank;
     use crate::hand_back::HandBack;
 
@@ -97,7 +104,8 @@ mod tests {
     fn job(interactive: bool, stage: Stage) -> ActiveJob {
         let id: JobId = "0-018f0000-0000-7000-8000-000000000000".parse().unwrap();
         let rank = Rank { interactive, priority: 0, submitted_ms: 0 };
-        ActiveJob { id, tenant: "ours".into(), rank, stage, alone: false, hand_back: HandBack::default() }
+        let (size, hand_back) = (Size::default(), HandBack::default());
+        ActiveJob { id, tenant: "ours".into(), rank, stage, size, alone: false, hand_back }
     }
 
     fn bulk(stage: Stage) -> ActiveJob {
@@ -128,6 +136,25 @@ mod tests {
         assert_eq!(next(&[bulk(FIRST)], &Capacity { slots: 3, ..CAPACITY }), any(2));
         assert_eq!(next(&[urgent(FIRST), urgent(Stage::Ahead)], &CAPACITY), None);
         assert_eq!(next(&[urgent(LAST), urgent(Stage::Ahead)], &CAPACITY), None);
+    }
+
+    #[test]
+    fn slots_that_wait_for_another_size_do_not_keep_the_right_one_away() {
+        let two = Capacity { slots: 2, ..CAPACITY };
+        let other = |stage| ActiveJob { size: Size { width: 80, ..Size::default() }, ..bulk(stage) };
+        let ahead = Stage::Ahead;
+        assert_eq!(next(&[bulk(FIRST), bulk(ahead)], &two), interactive(), "it will step with the first");
+        assert_eq!(next(&[bulk(FIRST), other(ahead)], &two), any(1));
+        assert_eq!(next(&[bulk(FIRST), other(ahead), bulk(ahead)], &two), interactive());
+        assert_eq!(
+            next(&[bulk(FIRST), other(ahead), other(ahead)], &two),
+            interactive(),
+            "one ahead at most"
+        );
+        assert_eq!(next(&[bulk(ahead), other(ahead)], &two), interactive(), "nothing is sampled yet");
+        assert_eq!(next(&[bulk(FIRST), bulk(FIRST), bulk(ahead)], &two), interactive());
+        let leaves = Capacity { leaves_bulk: true, ..two };
+        assert_eq!(next(&[bulk(FIRST), other(ahead)], &leaves), interactive());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{DeviceThread, Metrics, Scoring};
 /// How a worker works.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Samples that it steps at once.
+    /// Samples in progress beside those that are set aside; those of one shape may be stepped together.
     pub slots: usize,
     /// Samples that it sets aside at most.
     pub most_aside: usize,

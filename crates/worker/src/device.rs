@@ -7,6 +7,7 @@ mod guard;
 mod policy;
 mod request;
 mod sampler;
+mod shapes;
 mod shared;
 mod watchdog;
 

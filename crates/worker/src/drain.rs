@@ -39,13 +39,15 @@ pub(crate) fn hand_back(mut held: Vec<ActiveJob>, step: Option<Duration>, grace:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::active::Size;
     use crate::device::Rank;
     use crate::hand_back::HandBack;
 
     fn job(submitted_ms: u64, interactive: bool, stage: Stage) -> ActiveJob {
         let id = "0-018f0000-0000-7000-8000-000000000000".parse().unwrap();
         let rank = Rank { interactive, priority: 0, submitted_ms };
-        ActiveJob { id, tenant: "ours".into(), rank, stage, alone: false, hand_back: HandBack::default() }
+        let (size, hand_back) = (Size::default(), HandBack::default());
+        ActiveJob { id, tenant: "ours".into(), rank, stage, size, alone: false, hand_back }
     }
 
     fn ages(held: Vec<ActiveJob>, step_ms: Option<u64>, grace_s: u64) -> Vec<u64> {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use uso_queue::{Claim, Class, Lease, Queue, Renewer, WorkerId, WorkerState};
 use uso_store::Store;
 
-use crate::active::{ActiveJob, ActiveJobs, Stage};
+use crate::active::{ActiveJob, ActiveJobs, Size, Stage};
 use crate::claim::{self, Capacity, ClaimRequest};
 use crate::context::{Context, Pace, Settings};
 use crate::datasets::work_on_datasets;
@@ -227,6 +227,7 @@ impl Worker {
             tenant: lease.tenant.clone(),
             rank,
             stage: Stage::Ahead,
+            size: Size::of(&lease.spec),
             alone: lease.alone,
             hand_back: HandBack::default(),
         };

@@ -31,7 +31,8 @@ pub(crate) struct WorkArgs {
 /// How a worker shares its device.
 #[derive(Args)]
 pub(crate) struct PaceArgs {
-    /// Pictures that the device works on at once. One more is fetched ahead.
+    /// Pictures that the device works on at once. Those of one size and class take their steps together where the plan
+    /// says that it pays and memory allows. One more is fetched ahead.
     #[arg(long, env = "USO_SLOTS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     slots: u16,
     /// Classes of jobs to take.
@@ -95,7 +96,7 @@ impl PaceArgs {
     pub(crate) fn sharing(&self) -> Sharing {
         let most_begun = usize::from(self.slots) + usize::from(self.set_aside);
         let patience = Patience { step: self.hang_after, ..Patience::default() };
-        Sharing { most_begun, bulk_every: self.bulk_every, patience }
+        Sharing { slots: self.slots.into(), most_begun, bulk_every: self.bulk_every, patience }
     }
 }
 

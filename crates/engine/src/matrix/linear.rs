@@ -120,16 +120,16 @@ impl Linear {
         Ok(y)
     }
 
-    /// As [`Linear::forward_with`] for an input whose columns are in several parts (1, tokens, ..).
+    /// As [`Linear::forward_with`] for an input whose columns are in several parts (samples, tokens, ..).
     ///
     /// # Errors
     /// If a shape does not fit or the device fails.
     pub fn forward_parts(&self, parts: &[Tensor], more: &[Branch]) -> Result<Tensor> {
         let has_branches = !self.branches.is_empty() || !more.is_empty();
-        match parts.first().and_then(|part| self.here(part)) {
-            Some(weight) if !has_branches => {
-                let flat = parts.iter().map(|part| part.squeeze(0)).collect::<Result<Vec<_>>>()?;
-                cpu::tensors::linear_of_parts(&flat, weight, self.bias.as_ref())?.unsqueeze(0)
+        match parts.first().and_then(|part| Some((part, self.here(part)?))) {
+            Some((first, weight)) if !has_branches => {
+                let flat = parts.iter().map(|part| part.flatten_to(1)).collect::<Result<Vec<_>>>()?;
+                with_last(&cpu::tensors::linear_of_parts(&flat, weight, self.bias.as_ref())?, first)
             }
             _ => self.forward_with(&Tensor::cat(parts, D::Minus1)?, more),
         }

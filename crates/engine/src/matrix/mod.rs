@@ -122,7 +122,8 @@ impl Matrix {
         }
     }
 
-    /// `x` (.., in) times the transpose of the weights: (.., out), in the type of `x`.
+    /// `x` (.., in) times the transpose of the weights: (.., out), in the type of `x`. For `x` (samples, tokens, in), a
+    /// sample's products are computed in the same way as without the others.
     ///
     /// # Errors
     /// If the last dimension of `x` is not `in`, or the device fails.
@@ -134,10 +135,11 @@ impl Matrix {
             _ => bail!("an input of shape {:?} does not fit a matrix ({rows}, {columns})", x.dims()),
         }
         let flat = x.reshape(((), columns))?;
+        let tokens = x.dims().iter().rev().nth(1).copied().unwrap_or(1);
         let product = match self {
             Self::Dense(weight) => product::multiply(&flat.to_dtype(weight.dtype())?, weight)?,
             Self::Fp8(fp8) => fp8.multiply(&flat)?,
-            Self::Quantised(blocks) => blocks.multiply(&flat)?,
+            Self::Quantised(blocks) => blocks.multiply(&flat, tokens)?,
         };
         product.to_dtype(x.dtype())?.reshape(shape)
     }

@@ -92,11 +92,13 @@ impl Quantised {
         if kept { repacked_bytes(self.stored, self.shape) } else { 0 }
     }
 
-    pub(super) fn multiply(&self, x: &Tensor) -> Result<Tensor> {
+    /// `x` (tokens, in) times the transpose of the weights: (tokens, out). `alone` of the tokens belong to one sample.
+    pub(super) fn multiply(&self, x: &Tensor, alone: usize) -> Result<Tensor> {
         // The CPU is fastest in float32, and its kernels for blocks take float32.
         let x = if x.device().is_cpu() { x.to_dtype(DType::F32)? } else { x.clone() };
         let product = Product {
             tokens: x.dim(0)?,
+            alone,
             shape: self.shape,
             stored: self.stored,
             activations: self.activations,
@@ -190,8 +192,8 @@ mod tests {
         let mut x = normal(6, tokens * shape.1);
         x.chunks_mut(shape.1).for_each(|row| row[7] *= 100.0);
         let x = Tensor::from_vec(x, (tokens, shape.1), &Device::Cpu).unwrap();
-        let exact = blocks.multiply(&x).unwrap();
-        let short = blocks.with_activations(Activations::Short).multiply(&x).unwrap();
+        let exact = blocks.multiply(&x, x.dim(0).unwrap()).unwrap();
+        let short = blocks.with_activations(Activations::Short).multiply(&x, x.dim(0).unwrap()).unwrap();
         let norm = |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
         let apart = norm(&(&exact - &short).unwrap()) / norm(&exact);
         assert!(apart < 2.4e-3, "{apart}");
@@ -205,7 +207,7 @@ mod tests {
         let blocks = Quantised::from_tensor(&weight, StoredType::Q8_0, &Device::Cpu).unwrap();
         let x = Tensor::from_vec(normal(4, 3 * 256), (3, 256), &Device::Cpu).unwrap();
         let numbers = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let few = numbers(&blocks.multiply(&x).unwrap());
+        let few = numbers(&blocks.multiply(&x, x.dim(0).unwrap()).unwrap());
         let many = numbers(&blocks.multiply_in_bands(&x, shape.0).unwrap());
         assert!(few.iter().zip(many).all(|(few, many)| (few - many).abs() < 1e-3));
     }

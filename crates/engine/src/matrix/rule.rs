@@ -32,6 +32,9 @@ pub(super) const FEW_TOKENS: usize = 128;
 pub struct Product {
     /// Rows of the input.
     pub tokens: usize,
+    /// Those of them that belong to one sample. They decide how it is computed: in another way, its numbers would depend
+    /// on the samples beside it.
+    pub alone: usize,
     /// (out, in) of the matrix.
     pub shape: (usize, usize),
     /// The type of the matrix.
@@ -73,13 +76,13 @@ impl Product {
     /// Never on Metal, where candle would dequantise on the CPU.
     pub fn dequantise_first(&self) -> bool {
         const FEW: usize = 32;
-        let (tokens, out, into) = (self.tokens as u128, self.shape.0 as u128, self.shape.1 as u128);
+        let (tokens, out, into) = (self.alone as u128, self.shape.0 as u128, self.shape.1 as u128);
         match self.place {
             DeviceLocation::Cuda { .. } => 8 * out * into <= tokens * (10 * into + 8 * out),
             DeviceLocation::Metal { .. } => false,
             DeviceLocation::Cpu => {
                 let packed = repacked_bytes(self.stored, self.shape) > 0;
-                self.activations != Activations::Rounded || (!packed && self.tokens >= FEW)
+                self.activations != Activations::Rounded || (!packed && self.alone >= FEW)
             }
         }
     }
@@ -87,7 +90,7 @@ impl Product {
     /// Whether blocks and activations are converted to bfloat16.
     pub(super) fn is_short(&self) -> bool {
         let is_asked = self.activations == Activations::Short && self.place == DeviceLocation::Cpu;
-        is_asked && self.tokens > FEW_TOKENS && short::is_possible(self.shape.1)
+        is_asked && self.alone > FEW_TOKENS && short::is_possible(self.shape.1)
     }
 
     /// Most bytes that it takes besides matrix, input and output.
@@ -156,7 +159,8 @@ mod tests {
     const CUDA: DeviceLocation = DeviceLocation::Cuda { gpu_id: 0 };
 
     fn product(tokens: usize, shape: (usize, usize), stored: StoredType, place: DeviceLocation) -> Product {
-        Product { tokens, shape, stored, activations: Activations::Exact, dtype: DType::BF16, place }
+        let (alone, activations) = (tokens, Activations::Exact);
+        Product { tokens, alone, shape, stored, activations, dtype: DType::BF16, place }
     }
 
     #[test]
@@ -165,6 +169,17 @@ mod tests {
             let first = |tokens| product(tokens, shape, StoredType::Q4K, CUDA).dequantise_first();
             assert!(first(enough) && !first(enough - 1) && !first(1), "{shape:?}");
         }
+    }
+
+    #[test]
+    fn a_sample_is_computed_as_it_is_alone() {
+        let alone = product(1000, (3072, 3072), StoredType::Q4K, CUDA);
+        let together = Product { tokens: 4000, ..alone };
+        assert!(
+            !together.dequantise_first()
+                && product(4000, (3072, 3072), StoredType::Q4K, CUDA).dequantise_first()
+        );
+        assert!(together.scratch_bytes() > alone.scratch_bytes(), "all of them need room");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use candle_core::DType;
 use super::budget::{DeviceBudget, HostBudget, SLACK_SHARE};
 use super::cost::{self, StepCost};
 use super::hardware::{Backend, Hardware};
+use super::joint::JointStep;
 use super::layout::{Job, Plan};
 use super::order::{self, PlanOptions};
 use super::outline::Outline;
@@ -107,6 +108,12 @@ impl Chooser<'_> {
         Some(self.tracer(candidate.placement).cost(&candidate.trace, speed))
     }
 
+    fn together(&self, candidate: &Candidate) -> Option<JointStep> {
+        let Terms { picture, slots, .. } = &self.terms;
+        let terms = (*slots, self.hardware.speed.as_ref());
+        JointStep::new(&self.tracer(candidate.placement), picture, terms, &candidate.device)
+    }
+
     fn plan(&self, candidate: Candidate, refused: Vec<Refused>) -> Plan {
         let left_bytes = candidate.device.left().unwrap_or(0);
         let cache_bytes = crate::cache::cache_bytes(left_bytes);
@@ -125,6 +132,7 @@ impl Chooser<'_> {
             slots: self.terms.slots,
             slots_fit: self.slots_fit(&candidate, left_bytes - cache_bytes),
             step: self.step(&candidate),
+            together: self.together(&candidate),
             step_ops: cost::by_name(
                 &candidate.trace.step_ops,
                 self.hardware.speed.as_ref(),

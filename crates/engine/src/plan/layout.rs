@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::budget::{DeviceBudget, HostBudget};
 use super::cost::{OpCost, Seconds, StepCost};
 use super::hardware::Hardware;
+use super::joint::JointStep;
 use super::parts::PartPlan;
 use super::picture::Picture;
 use super::refused::Refused;
@@ -45,6 +46,8 @@ pub struct Plan {
     pub slots_fit: u64,
     /// Seconds of a step; None for a card of unknown speed.
     pub step: Option<StepCost>,
+    /// A step of several samples together; None if no two fit.
+    pub together: Option<JointStep>,
     /// The operations of a step, by their names.
     pub step_ops: Vec<OpCost>,
     /// What a job takes besides its steps.

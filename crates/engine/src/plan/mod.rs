@@ -12,6 +12,7 @@ mod cards;
 mod choose;
 mod cost;
 mod hardware;
+mod joint;
 mod kernels;
 mod layout;
 mod order;
@@ -35,6 +36,7 @@ pub use self::budget::{
 pub use self::choose::Terms;
 pub use self::cost::{OpCost, Seconds, StepCost};
 pub use self::hardware::{Backend, Hardware};
+pub use self::joint::JointStep;
 pub use self::kernels::Kernels;
 pub use self::layout::{Job, Plan};
 pub use self::order::PlanOptions;

@@ -127,3 +127,42 @@ fn a_plan_says_which_kernels_it_is_priced_for() {
     let plan = Plan::new(&outline, &hardware, &terms).unwrap();
     assert!(!plan.lines().join("\n").contains("kernels"), "the CPU has none");
 }
+
+#[test]
+fn steps_together_pay_where_weights_are_copied_or_pictures_are_small() {
+    let small = Picture { width: 256, height: 256, content: None, styles: 0, ..terms().picture };
+    let of = |vram, card, picture, slots| {
+        let terms = Terms { picture, slots, ..terms() };
+        let plan = Plan::new(&flux(StoredType::BF16), &hardware(vram, 64, card), &terms).unwrap();
+        let line = plan.lines().into_iter().find(|line| line.contains("  together  ")).unwrap();
+        let together = plan.together.unwrap();
+        assert_eq!(line.ends_with(": it pays"), together.pays == Some(true), "{line}");
+        (together, plan.step.unwrap())
+    };
+    let (resident, alone) = of(80, "H100", terms().picture, 1);
+    assert_eq!((resident.samples, resident.pays), (2, Some(false)), "{resident:?}");
+    let expected = resident.step.unwrap().expected;
+    assert!((1.9..2.1).contains(&(expected / alone.step.expected)), "{expected} instead of {alone:?}");
+    let (streamed, alone) = of(8, "4060", small, 1);
+    assert_eq!(streamed.pays, Some(true), "{streamed:?}");
+    assert!(
+        streamed.step.unwrap().expected < 1.2 * alone.step.expected,
+        "blocks are copied once: {streamed:?}"
+    );
+    let (four, _) = of(80, "H100", small, 4);
+    assert_eq!((four.samples, four.pays), (4, Some(true)), "{four:?}");
+}
+
+#[test]
+fn no_more_step_together_than_fit() {
+    let fit = |vram| {
+        let terms = Terms { slots: 64, picture: Picture { steps: 1, ..terms().picture }, ..terms() };
+        let options = PlanOptions { tier: Some(Tier::Bf16), ..PlanOptions::default() };
+        // As many as asked for are in progress at 1 GiB more, but do not all step at once.
+        Plan::new(&flux(StoredType::BF16), &hardware(vram, 64, "H100"), &Terms { options, ..terms }).unwrap()
+    };
+    let plan = fit(80);
+    let together = plan.together.unwrap();
+    assert!((2..64).contains(&together.samples), "{together:?}");
+    assert!(together.bytes <= plan.device.usable_bytes - plan.device.resident_bytes);
+}

@@ -1,6 +1,7 @@
 //! A plan as lines of text.
 
 use super::cost::{Seconds, StepCost};
+use super::joint::JointStep;
 use super::kernels::HAVE_RUN;
 use super::layout::Plan;
 use super::picture::Picture;
@@ -132,6 +133,7 @@ impl Plan {
                 lines.push(format!("            copying blocks meanwhile: {}", seconds(cost.copying)));
             }
         }
+        lines.extend(self.together_line());
         if let Some(reading) = self.job.reading {
             let bytes = gib(self.job.read_bytes);
             lines.push(format!("  a job     reads {bytes} of weights once: {}", seconds(reading)));
@@ -141,6 +143,23 @@ impl Plan {
             lines.push(format!("  a prompt  {}{place}", seconds(prompt)));
         }
         lines
+    }
+}
+
+impl Plan {
+    /// Whether pictures of one size are better sampled together.
+    fn together_line(&self) -> Option<String> {
+        let alone = self.step?.step.expected;
+        let Some(JointStep { samples, bytes, step: Some(step), pays, .. }) = self.together else {
+            return Some("  together  no two pictures fit in a step".into());
+        };
+        let verdict = if pays == Some(true) { "it pays" } else { "it hardly pays" };
+        Some(format!(
+            "  together  a step of {samples} takes {:.2} s and {}, {:.2} s for each instead of {alone:.2} s: {verdict}",
+            step.expected,
+            gib(bytes),
+            step.expected / samples as f64,
+        ))
     }
 }
 

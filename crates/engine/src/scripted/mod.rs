@@ -5,12 +5,15 @@ mod script;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 pub use self::script::{NotAScript, Script};
 use crate::cache::Cache;
-use crate::{CacheCounts, Engine, Error, Footprint, Image, LoraFile, Request, Steps, checkpoint};
+use crate::{
+    CacheCounts, Engine, Error, Footprint, Image, LoraFile, Request, Shape, Steps, Together, checkpoint,
+};
 
 /// Side of a preview in pixels.
 const PREVIEW_SIDE: u32 = 8;
@@ -107,6 +110,45 @@ impl Scripted {
         ending.map_or(Ending::Picture, |(_, ending)| ending)
     }
 
+    /// Time of a step of so many samples.
+    fn joint_step(&self, samples: usize) -> Duration {
+        let further = samples.saturating_sub(1) as f64 * self.script.joint.unwrap_or(1.0);
+        self.script.step.mul_f64(1.0 + further)
+    }
+
+    fn check_crowd(&self, sample: &ScriptedSample) -> Result<(), Error> {
+        let is_crowd = self.script.crowd.is_some_and(|most| self.alive.load(Ordering::Relaxed) > most);
+        if is_crowd { Err(self.out_of_memory(sample)) } else { Ok(()) }
+    }
+
+    /// Does what ends more than one sample's step.
+    fn strike(&self, sample: &ScriptedSample) {
+        match sample.ending {
+            Ending::Panic(at) if at <= sample.steps.done => panic!("the script asks for it"),
+            Ending::Hang(at) if at <= sample.steps.done => loop {
+                thread::park();
+            },
+            _ => {}
+        }
+    }
+
+    /// A step that takes no time.
+    fn advance(&self, sample: &mut ScriptedSample) -> Result<(), Error> {
+        let Steps { done, of } = sample.steps;
+        match sample.ending {
+            _ if sample.steps.is_done() => return Ok(()),
+            Ending::Failure(at) if at <= done => return Err(Error::Scripted),
+            Ending::OutOfMemory(at) if at <= done => return Err(self.out_of_memory(sample)),
+            Ending::NotFinite if done + 1 == of => {
+                return Err(Error::NotFinite { step: of as usize, steps: of as usize });
+            }
+            _ => {}
+        }
+        sample.state = mix(sample.state ^ u64::from(done));
+        sample.steps.done += 1;
+        Ok(())
+    }
+
     fn out_of_memory(&self, sample: &ScriptedSample) -> Error {
         Error::OutOfMemory { need: Some(sample.footprint.alone()), free: self.script.memory }
     }
@@ -194,29 +236,39 @@ impl Engine for Scripted {
     }
 
     fn step(&mut self, sample: &mut ScriptedSample) -> Result<(), Error> {
-        let Steps { done, of } = sample.steps;
         if sample.steps.is_done() {
             return Ok(());
         }
         thread::sleep(self.script.step);
-        if self.script.crowd.is_some_and(|most| self.alive.load(Ordering::Relaxed) > most) {
-            return Err(self.out_of_memory(sample));
+        self.check_crowd(sample)?;
+        self.strike(sample);
+        self.advance(sample)
+    }
+
+    fn shape(&self, request: &Request) -> Option<Shape> {
+        self.script.joint?;
+        let content = request.content.as_ref().map(|content| (content.width(), content.height()));
+        let (width, height, styles) = (request.width, request.height, request.styles.len() as u32);
+        Some(Shape { width, height, content, styles, loras: Vec::new() })
+    }
+
+    fn together(&self, request: &Request, samples: usize) -> Together {
+        let working = self.footprint(request).working.saturating_mul(samples as u64);
+        let expected = self.script.joint.map(|_| self.joint_step(samples));
+        Together { working, expected }
+    }
+
+    fn step_together(
+        &mut self,
+        samples: &mut [&mut ScriptedSample],
+    ) -> Result<Vec<Result<(), Error>>, Error> {
+        thread::sleep(self.joint_step(samples.len()));
+        // Before any of them changes.
+        for sample in samples.iter() {
+            self.check_crowd(sample)?;
+            self.strike(sample);
         }
-        match sample.ending {
-            Ending::Failure(at) if at <= done => return Err(Error::Scripted),
-            Ending::Panic(at) if at <= done => panic!("the script asks for it"),
-            Ending::Hang(at) if at <= done => loop {
-                thread::park();
-            },
-            Ending::OutOfMemory(at) if at <= done => return Err(self.out_of_memory(sample)),
-            Ending::NotFinite if done + 1 == of => {
-                return Err(Error::NotFinite { step: of as usize, steps: of as usize });
-            }
-            _ => {}
-        }
-        sample.state = mix(sample.state ^ u64::from(done));
-        sample.steps.done += 1;
-        Ok(())
+        Ok(samples.iter_mut().map(|sample| self.advance(sample)).collect())
     }
 
     fn set_aside(&self, _: &mut ScriptedSample) -> Result<(), Error> {

@@ -11,6 +11,8 @@ pub struct Script {
     pub encode: Duration,
     /// Time of a step.
     pub step: Duration,
+    /// Part of `step` that each further sample adds to a step of several together; none if they are stepped alone.
+    pub joint: Option<f64>,
     /// Time to turn a sample into a picture.
     pub decode: Duration,
     /// Time of a preview.
@@ -55,6 +57,7 @@ impl Default for Script {
         Self {
             encode: instant,
             step: instant,
+            joint: None,
             decode: instant,
             preview: instant,
             fail: 0.0,
@@ -81,7 +84,7 @@ impl Default for Script {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{0:?} is not one of encode=, step=, decode=, preview= with a time like 40ms; fail=, panic=, nan=, flat=, oom=, \
-     hang= with a share like 0.1; memory=, kept=, working=, cache= with bytes like 512M; crowd=, seed=, size= with a number; \
+     hang=, joint= with a share like 0.1; memory=, kept=, working=, cache= with bytes like 512M; crowd=, seed=, size= with a number; \
      loras=, scorers= with names like a+b; selftest=fail"
 )]
 pub struct NotAScript(String);
@@ -107,6 +110,7 @@ impl Script {
             "step" => self.step = duration(value)?,
             "decode" => self.decode = duration(value)?,
             "preview" => self.preview = duration(value)?,
+            "joint" => self.joint = Some(share()?),
             "fail" => self.fail = share()?,
             "panic" => self.panic = share()?,
             "nan" => self.nan = share()?,

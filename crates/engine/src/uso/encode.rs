@@ -65,6 +65,7 @@ impl Uso {
             footprint: self.footprint_of(request),
             prompt_tokens,
             expected_step: self.expected(request),
+            shape: self.shape_of(request),
         })
     }
 

@@ -7,7 +7,8 @@ use candle_core::{Device, Tensor};
 use super::{Sample, Uso, autoencoder, is_finite, preview, self_test};
 use crate::model::LoraFile;
 use crate::{
-    CacheCounts, Engine, Error, Footprint, Image, PromptTokens, Request, Steps, checkpoint, device, pool,
+    CacheCounts, Engine, Error, Footprint, Image, PromptTokens, Request, Shape, Steps, Together, checkpoint,
+    device, pool,
 };
 
 impl Engine for Uso {
@@ -88,11 +89,31 @@ impl Engine for Uso {
         }
         let advanced = self.advance(sample).and_then(|()| Ok(self.device.synchronize()?));
         advanced.map_err(|error| self.with_numbers(error, sample.footprint))?;
-        if sample.steps().is_done() && !is_finite(&sample.latent)? {
-            let Steps { done, of } = sample.steps();
-            return Err(Error::NotFinite { step: done as usize, steps: of as usize });
+        finite_at_the_end(sample)
+    }
+
+    fn shape(&self, request: &Request) -> Option<Shape> {
+        self.shape_of(request)
+    }
+
+    fn together(&self, request: &Request, samples: usize) -> Together {
+        self.together_of(request, samples)
+    }
+
+    fn step_together(&mut self, samples: &mut [&mut Sample]) -> Result<Vec<Result<(), Error>>, Error> {
+        let mut left: Vec<&mut Sample> = samples
+            .iter_mut()
+            .map(|sample| &mut **sample)
+            .filter(|sample| !sample.steps().is_done())
+            .collect();
+        let first = left.first().and_then(|sample| sample.shape.clone());
+        if first.is_none() || left.iter().any(|sample| sample.shape != first) {
+            return Ok(samples.iter_mut().map(|sample| self.step(sample)).collect());
         }
-        Ok(())
+        let need = left.iter().map(|sample| sample.footprint.alone()).sum();
+        let advanced = self.advance_together(&mut left).and_then(|()| Ok(self.device.synchronize()?));
+        advanced.map_err(|error| self.with_need(error, need))?;
+        Ok(samples.iter().map(|sample| finite_at_the_end(sample)).collect())
     }
 
     fn set_aside(&self, sample: &mut Sample) -> Result<(), Error> {
@@ -141,6 +162,15 @@ impl Engine for Uso {
     fn decode(&mut self, sample: &Sample) -> Result<Image, Error> {
         self.decode_latent(&sample.latent()?, sample.footprint)
     }
+}
+
+/// Refuses a sample whose last step gave numbers that are not finite.
+fn finite_at_the_end(sample: &Sample) -> Result<(), Error> {
+    let Steps { done, of } = sample.steps();
+    if sample.steps().is_done() && !is_finite(&sample.latent)? {
+        return Err(Error::NotFinite { step: done as usize, steps: of as usize });
+    }
+    Ok(())
 }
 
 impl Uso {

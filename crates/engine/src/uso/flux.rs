@@ -6,17 +6,22 @@
 //! [`ModulationTables`]: super::modulation::ModulationTables
 
 use std::ops::Range;
+use std::slice;
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::blocks::{Blocks, Layer, Source};
 use super::builder::Builder;
+use super::double_block::DoubleBlock;
 use super::fused::{attend, gelu, split_norm_rotate};
 pub use super::layers::Probe;
-use super::layers::{FeedForward, QkNorm, StreamAttention};
-use super::modulation::{DoubleModulation, Modulated, Modulations, StepModulation};
-use super::positions::Rotary;
+use super::layers::QkNorm;
+use super::member::Streams;
+pub use super::member::{Conditioning, Member};
+use super::modulate::{gated, normed};
+use super::modulation::{Modulated, Modulations, StepModulation};
 use super::side_branches::SideBranches;
+use super::stacked::{stack, unstack};
 use super::step_cache::StepCache;
 use crate::config::FluxConfig;
 use crate::matrix::Linear;
@@ -33,29 +38,6 @@ pub struct Flux {
     /// The projection back to packed latents after the last modulated norm (`LastLayer`).
     final_layer: Linear,
     dtype: DType,
-}
-
-/// Values that all steps of a job share.
-#[derive(Clone)]
-pub struct Conditioning {
-    /// Style tokens, then text tokens: (1, tokens, hidden).
-    pub text: Tensor,
-    /// Embedded tokens of the content reference: (1, tokens, hidden).
-    pub reference: Option<Tensor>,
-    /// Rotary tables of all tokens: style, text, target, reference.
-    pub rotary: Rotary,
-    /// The request's own LoRAs. In host memory while the sample is set aside.
-    pub branches: SideBranches,
-}
-
-impl Conditioning {
-    /// The same with its side branches on a device.
-    ///
-    /// # Errors
-    /// If they cannot be copied.
-    pub fn to_device(&self, device: &Device) -> Result<Self> {
-        Ok(Self { branches: self.branches.to_device(device)?, ..self.clone() })
-    }
 }
 
 impl Flux {
@@ -135,22 +117,44 @@ impl Flux {
         cache: Option<&mut StepCache>,
         probe: Probe<'_>,
     ) -> Result<Tensor> {
-        let target = self.embed_latent(latent, &job.branches)?;
+        let member = Member { latent, step, job };
+        let streams = self.streams(&member, probe)?;
+        let target = match cache {
+            None => stack(self.blocks_from(0, vec![streams], slice::from_ref(&member), probe)?)?,
+            Some(cache) => self.cached(cache, streams, &member, probe)?,
+        };
+        self.last(&member, &target)
+    }
+
+    /// Predicts the velocities of several samples, each as [`Flux::predict`] does without a cache. All have the same
+    /// numbers of tokens and the same side branches. Weights are read once for all of them.
+    ///
+    /// # Errors
+    /// If the device fails or the samples differ in shape.
+    pub fn predict_together(&self, members: &[Member<'_>], probe: Probe<'_>) -> Result<Vec<Tensor>> {
+        let streams = members.iter().map(|member| self.streams(member, probe)).collect::<Result<_>>()?;
+        let targets = self.blocks_from(0, streams, members, probe)?;
+        members.iter().zip(&targets).map(|(member, target)| self.last(member, target)).collect()
+    }
+
+    /// The tokens that the first block begins with.
+    fn streams(&self, member: &Member<'_>, probe: Probe<'_>) -> Result<Streams> {
+        let Conditioning { text, reference, branches, .. } = member.job;
+        let target = self.embed_latent(member.latent, branches)?;
         probe("img_in", &target);
         let target_tokens = target.dim(1)?;
-        let image = match &job.reference {
+        let image = match reference {
             Some(reference) => Tensor::cat(&[&target, reference], 1)?,
             None => target,
         };
-        let text = job.text.clone();
         probe("blocks_in_img", &image);
-        probe("blocks_in_txt", &text);
-        let streams = Streams { image, text, target_tokens };
-        let target = match cache {
-            None => self.blocks_from(0, streams, step, job, probe)?,
-            Some(cache) => self.cached(cache, streams, step, job, probe)?,
-        };
-        job.branches.forward(&self.final_layer, &step.last.forward(&target)?)
+        probe("blocks_in_txt", text);
+        Ok(Streams { image, text: text.clone(), target_tokens })
+    }
+
+    /// The velocity of the target's tokens after all blocks.
+    fn last(&self, Member { step, job, .. }: &Member<'_>, target: &Tensor) -> Result<Tensor> {
+        job.branches.forward(&self.final_layer, &step.last.forward(target)?)
     }
 
     /// The target's tokens after all blocks, or after the first one plus what the cache has for the others.
@@ -158,159 +162,59 @@ impl Flux {
         &self,
         cache: &mut StepCache,
         mut streams: Streams,
-        step: &StepModulation,
-        job: &Conditioning,
+        member: &Member<'_>,
         probe: Probe<'_>,
     ) -> Result<Tensor> {
         let before = streams.target()?;
-        self.double(0..1, &mut streams, step, job, probe)?;
+        self.double(0..1, slice::from_mut(&mut streams), slice::from_ref(member), probe)?;
         // A copy: a view would keep the reference's tokens alive.
         let first = streams.target()?.contiguous()?;
         let added = (&first - before)?;
         if let Some(others) = cache.reuse(&added)? {
             return first + others;
         }
-        let last = self.blocks_from(1, streams, step, job, probe)?;
+        let last = stack(self.blocks_from(1, vec![streams], slice::from_ref(member), probe)?)?;
         cache.keep(added, (&last - first)?);
         Ok(last)
     }
 
-    /// The target's tokens after the double blocks from `first` on and all single blocks.
+    /// The target's tokens of each sample after the double blocks from `first` on and all single blocks.
     fn blocks_from(
         &self,
         first: usize,
-        mut streams: Streams,
-        step: &StepModulation,
-        job: &Conditioning,
+        mut streams: Vec<Streams>,
+        members: &[Member<'_>],
         probe: Probe<'_>,
-    ) -> Result<Tensor> {
-        self.double(first..usize::MAX, &mut streams, step, job, probe)?;
-        let Streams { image, text, target_tokens } = streams;
-        let text_tokens = text.dim(1)?;
-        let mut tokens = Tensor::cat(&[&text, &image], 1)?;
+    ) -> Result<Vec<Tensor>> {
+        self.double(first..usize::MAX, &mut streams, members, probe)?;
+        let targets = streams.iter().map(|own| Ok((own.text.dim(1)?, own.target_tokens)));
+        let targets = targets.collect::<Result<Vec<_>>>()?;
+        let joined = streams.into_iter().map(|Streams { image, text, .. }| Tensor::cat(&[&text, &image], 1));
+        let mut tokens = joined.collect::<Result<Vec<_>>>()?;
         self.single_blocks.each(|i, block| {
-            tokens = block.forward(&tokens, &step.single[i], job)?;
-            probe(&format!("single_{i}"), &tokens);
+            tokens = block.forward(&tokens, members, i)?;
+            tokens.iter().for_each(|tokens| probe(&format!("single_{i}"), tokens));
             Ok(())
         })?;
-        tokens.narrow(1, text_tokens, target_tokens)
+        tokens.iter().zip(targets).map(|(tokens, (first, count))| tokens.narrow(1, first, count)).collect()
     }
 
-    /// Runs the double blocks with these numbers on both streams.
+    /// Runs the double blocks with these numbers on both streams of each sample.
     fn double(
         &self,
         numbers: Range<usize>,
-        Streams { image, text, .. }: &mut Streams,
-        step: &StepModulation,
-        job: &Conditioning,
+        streams: &mut [Streams],
+        members: &[Member<'_>],
         probe: Probe<'_>,
     ) -> Result<()> {
         self.double_blocks.each_of(numbers, |i, block| {
-            (*image, *text) = block.forward(image, text, &step.double[i], job)?;
-            probe(&format!("double_{i}_img"), image);
-            probe(&format!("double_{i}_txt"), text);
+            block.forward(streams, members, i)?;
+            for Streams { image, text, .. } in &*streams {
+                probe(&format!("double_{i}_img"), image);
+                probe(&format!("double_{i}_txt"), text);
+            }
             Ok(())
         })
-    }
-}
-
-/// The two streams of double blocks.
-struct Streams {
-    /// Target tokens, then those of the reference: (1, tokens, hidden).
-    image: Tensor,
-    text: Tensor,
-    target_tokens: usize,
-}
-
-impl Streams {
-    /// The target's tokens.
-    fn target(&self) -> Result<Tensor> {
-        self.image.narrow(1, 0, self.target_tokens)
-    }
-}
-
-/// A block whose text and image streams have their own layers and a common attention.
-struct DoubleBlock {
-    image: Stream,
-    text: Stream,
-    heads: usize,
-}
-
-struct Stream {
-    attention: StreamAttention,
-    feed_forward: FeedForward,
-}
-
-impl Stream {
-    fn new(config: &FluxConfig, builder: &Builder, name: &str) -> Result<Self> {
-        let hidden = config.hidden_size;
-        let part = |part: &str| builder.pp(format!("{name}_{part}"));
-        Ok(Self {
-            attention: StreamAttention::new(hidden, config.num_heads, config.qkv_bias, &part("attn"))?,
-            feed_forward: FeedForward::new(hidden, config.mlp_hidden(), &part("mlp"))?,
-        })
-    }
-
-    fn to_device(&self, device: &Device) -> Result<Self> {
-        Ok(Self {
-            attention: self.attention.to_device(device)?,
-            feed_forward: self.feed_forward.to_device(device)?,
-        })
-    }
-
-    fn linears(&self) -> impl Iterator<Item = &Linear> {
-        self.attention.linears().into_iter().chain(self.feed_forward.linears())
-    }
-
-    /// The part after attention: projection and feed-forward, each gated.
-    fn finish(
-        &self,
-        x: &Tensor,
-        attended: &Tensor,
-        [first, second]: &[Modulated; 2],
-        branches: &SideBranches,
-    ) -> Result<Tensor> {
-        let x = first.gated(x, &branches.forward(&self.attention.proj, attended)?)?;
-        let y = self.feed_forward.forward(&second.norm.forward(&x)?, branches)?;
-        second.gated(&x, &y)
-    }
-}
-
-impl Layer for DoubleBlock {
-    type Config = FluxConfig;
-
-    fn new(config: &FluxConfig, builder: &Builder) -> Result<Self> {
-        let stream = |name| Stream::new(config, builder, name);
-        Ok(Self { image: stream("img")?, text: stream("txt")?, heads: config.num_heads })
-    }
-
-    fn to_device(&self, device: &Device) -> Result<Self> {
-        Ok(Self { image: self.image.to_device(device)?, text: self.text.to_device(device)?, ..*self })
-    }
-
-    fn linears(&self) -> Vec<&Linear> {
-        [&self.image, &self.text].into_iter().flat_map(Stream::linears).collect()
-    }
-}
-
-impl DoubleBlock {
-    fn forward(
-        &self,
-        image: &Tensor,
-        text: &Tensor,
-        modulation: &DoubleModulation,
-        Conditioning { rotary, branches, .. }: &Conditioning,
-    ) -> Result<(Tensor, Tensor)> {
-        let image_qkv = self.image.attention.project(&modulation.image[0].norm.forward(image)?, branches)?;
-        let text_qkv = self.text.attention.project(&modulation.text[0].norm.forward(text)?, branches)?;
-        let attended = attend(&split_norm_rotate(vec![text_qkv, image_qkv], self.heads, rotary)?)?;
-        let (text_tokens, image_tokens) = (text.dim(1)?, image.dim(1)?);
-        let text_attended = attended.narrow(1, 0, text_tokens)?;
-        let image_attended = attended.narrow(1, text_tokens, image_tokens)?;
-        Ok((
-            self.image.finish(image, &image_attended, &modulation.image, branches)?,
-            self.text.finish(text, &text_attended, &modulation.text, branches)?,
-        ))
     }
 }
 
@@ -354,27 +258,33 @@ impl Layer for SingleBlock {
 }
 
 impl SingleBlock {
-    fn forward(
-        &self,
-        x: &Tensor,
-        modulated: &Modulated,
-        Conditioning { rotary, branches, .. }: &Conditioning,
-    ) -> Result<Tensor> {
-        let (normed, split) = (modulated.norm.forward(x)?, 3 * self.hidden);
+    fn forward(&self, samples: &[Tensor], members: &[Member<'_>], number: usize) -> Result<Vec<Tensor>> {
+        let branches = Member::branches(members)?;
+        let steps: Vec<&Modulated> = members.iter().map(|member| &member.step.single[number]).collect();
+        let (normed, split) = (normed(samples, &steps)?, 3 * self.hidden);
         if !self.linear1.is_divisible(&normed) {
             let projected = branches.forward(&self.linear1, &normed)?;
+            drop(normed);
             let qkv = projected.narrow(D::Minus1, 0, split)?;
             let expanded = projected.narrow(D::Minus1, split, projected.dim(D::Minus1)? - split)?;
-            let attended = attend(&split_norm_rotate(vec![self.norm.of(qkv)], self.heads, rotary)?)?;
+            let attended = self.attended(qkv, members)?;
             let joined = Tensor::cat(&[attended, gelu(expanded)?], D::Minus1)?;
-            return modulated.gated(x, &branches.forward(&self.linear2, &joined)?);
+            return gated(samples, branches.forward(&self.linear2, &joined)?, &steps);
         }
         // In two parts, so that neither their results nor what attention makes of them exist at once.
         let (rows, _) = self.linear1.matrix().shape();
         let qkv = branches.forward_rows(&self.linear1, &normed, 0..split)?;
-        let attended = attend(&split_norm_rotate(vec![self.norm.of(qkv)], self.heads, rotary)?)?;
+        let attended = self.attended(qkv, members)?;
         let expanded = gelu(branches.forward_rows(&self.linear1, &normed, split..rows)?)?;
         drop(normed);
-        modulated.gated(x, &branches.forward_parts(&self.linear2, &[attended, expanded])?)
+        gated(samples, branches.forward_parts(&self.linear2, &[attended, expanded])?, &steps)
+    }
+
+    /// Attention of each sample for itself: (samples, tokens, hidden). `qkv`: (samples, tokens, 3 * hidden).
+    fn attended(&self, qkv: Tensor, members: &[Member<'_>]) -> Result<Tensor> {
+        let attended = unstack(qkv)?.into_iter().zip(members).map(|(qkv, member)| {
+            attend(&split_norm_rotate(vec![self.norm.of(qkv)], self.heads, &member.job.rotary)?)
+        });
+        stack(attended.collect::<Result<_>>()?)
     }
 }

@@ -39,7 +39,7 @@ impl Uso {
     /// Most bytes that the side branches of a single block's first layer hold at a time, if the widest of them changes
     /// `rows` rows: the block's input, the normed input, the layer's output, what is added to it, and the sum. Zero
     /// without branches.
-    fn branching(&self, picture: &Picture, rows: u64) -> u64 {
+    pub(super) fn branching(&self, picture: &Picture, rows: u64) -> u64 {
         if rows == 0 {
             return 0;
         }
@@ -48,7 +48,7 @@ impl Uso {
         picture.tokens(&self.config).all() * (beside + 2 * rows) * self.dtype.size_in_bytes() as u64
     }
 
-    fn tracer(&self) -> Tracer<'_> {
+    pub(super) fn tracer(&self) -> Tracer<'_> {
         let backend = Backend::of(&self.device);
         Tracer { outline: &self.outline, placement: self.placement, backend, dtype: self.dtype }
     }

@@ -1,10 +1,11 @@
-//! The parts of FLUX blocks, for one sample at a time (batch 1).
+//! The parts of FLUX blocks. Products are for samples of one shape together, all else for one sample (batch 1).
 
 use candle_core::{Device, Result, Tensor};
 
 use super::builder::Builder;
 use super::fused::{Projected, gelu};
 use super::side_branches::SideBranches;
+use super::stacked::unstack;
 use crate::matrix::Linear;
 
 /// Receives named intermediate tensors of a forward pass. The names are those of the reference's modules.
@@ -87,7 +88,9 @@ impl StreamAttention {
         [&self.qkv, &self.proj]
     }
 
-    pub(super) fn project(&self, x: &Tensor, branches: &SideBranches) -> Result<Projected<'_>> {
-        Ok(self.norm.of(branches.forward(&self.qkv, x)?))
+    /// The projections of each sample for `x` (samples, tokens, hidden).
+    pub(super) fn project(&self, x: &Tensor, branches: &SideBranches) -> Result<Vec<Projected<'_>>> {
+        let samples = unstack(branches.forward(&self.qkv, x)?)?;
+        Ok(samples.into_iter().map(|qkv| self.norm.of(qkv)).collect())
     }
 }

@@ -5,6 +5,7 @@ mod blocks;
 mod builder;
 mod calls;
 pub mod clip;
+mod double_block;
 mod encode;
 mod engine;
 pub mod flux;
@@ -16,6 +17,8 @@ mod layers;
 mod load;
 mod loaded_part;
 pub mod lora;
+mod member;
+mod modulate;
 pub mod modulation;
 pub mod positions;
 mod preview;
@@ -24,9 +27,11 @@ mod sample;
 mod self_test;
 pub mod side_branches;
 pub mod siglip;
+mod stacked;
 pub mod step_cache;
 pub mod style;
 pub mod t5;
+mod together;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
@@ -198,14 +203,12 @@ impl Uso {
 
     /// One Euler step.
     fn advance(&self, sample: &mut Sample) -> Result<(), Error> {
-        let (now, next) = (sample.timesteps[sample.position], sample.timesteps[sample.position + 1]);
         sample.modulations = sample.modulations.to_device(&self.device)?;
         sample.conditioning = sample.conditioning.to_device(&self.device)?;
         sample.step_cache = sample.step_cache.to_device(&self.device)?;
         let velocity = self.next_velocity(sample)?;
-        sample.latent = (&sample.latent + (&velocity * (f64::from(next) - f64::from(now)))?)?;
-        sample.velocity = Some(velocity);
-        sample.position += 1;
+        let latent = sample.moved(&velocity)?;
+        sample.arrive(latent, velocity);
         Ok(())
     }
 
@@ -225,9 +228,13 @@ impl Uso {
 
     /// Adds the needed and free bytes to an out-of-memory error.
     fn with_numbers(&self, error: Error, footprint: Footprint) -> Error {
+        self.with_need(error, footprint.alone())
+    }
+
+    fn with_need(&self, error: Error, need: u64) -> Error {
         match error {
             Error::OutOfMemory { .. } => {
-                Error::OutOfMemory { need: Some(footprint.alone()), free: memory::free(&self.device) }
+                Error::OutOfMemory { need: Some(need), free: memory::free(&self.device) }
             }
             error => error,
         }

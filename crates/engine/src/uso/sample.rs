@@ -6,7 +6,7 @@ use super::flux::Conditioning;
 use super::latents::{self, TOKEN_PIXELS};
 use super::modulation::ModulationTables;
 use super::step_cache::StepCache;
-use crate::{Footprint, PromptTokens, Steps};
+use crate::{Footprint, PromptTokens, Shape, Steps};
 
 /// A picture that is being sampled, from noise to latent. Its tensors belong to the device's thread.
 pub struct Sample {
@@ -27,6 +27,8 @@ pub struct Sample {
     pub(super) footprint: Footprint,
     pub(super) prompt_tokens: PromptTokens,
     pub(super) expected_step: Option<Duration>,
+    /// What it has in common with those that it can be stepped with; none if it is stepped alone.
+    pub(super) shape: Option<Shape>,
 }
 
 impl Sample {
@@ -68,6 +70,19 @@ impl Sample {
     /// If the device fails.
     pub fn latent(&self) -> Result<Tensor> {
         latents::unpack(&self.latent, self.rows, self.columns)
+    }
+
+    /// The latent after an Euler step with this velocity, both packed.
+    pub(super) fn moved(&self, velocity: &Tensor) -> Result<Tensor> {
+        let (now, next) = (self.timesteps[self.position], self.timesteps[self.position + 1]);
+        &self.latent + (velocity * (f64::from(next) - f64::from(now)))?
+    }
+
+    /// Ends a step.
+    pub(super) fn arrive(&mut self, latent: Tensor, velocity: Tensor) {
+        self.latent = latent;
+        self.velocity = Some(velocity);
+        self.position += 1;
     }
 
     /// The final latent if the last step's prediction held from here on: (1, 16, height / 8, width / 8), float32. None

@@ -34,6 +34,7 @@ mod self_test;
 mod side_branch;
 mod spoilt;
 mod step_cache;
+mod together;
 mod tokens;
 mod torch_file;
 mod vocabulary;

@@ -19,6 +19,10 @@ pub struct Receipt {
     pub sample_ms: u64,
     /// Steps done in this attempt.
     pub steps: u32,
+    /// Most pictures of which this attempt did a step together, this one among them; none if it did every step alone.
+    /// Steps together can change a value by one level.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub together: Option<u32>,
     /// The step of the checkpoint from which it was resumed; 0 if it began anew.
     pub resumed_from: u32,
     /// Turning what was sampled into a picture.

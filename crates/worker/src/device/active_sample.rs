@@ -18,6 +18,16 @@ const PREVIEW_SHARE: u32 = 100;
 const SLOW: u32 = 3;
 const SHORT: Duration = Duration::from_secs(1);
 
+/// A step that was done.
+#[derive(Clone, Copy)]
+pub(super) struct TimedStep {
+    pub(super) took: Duration,
+    /// What the plan says that it takes.
+    pub(super) expected: Option<Duration>,
+    /// Samples that did it together; each is charged with its part of the time.
+    pub(super) samples: u32,
+}
+
 /// A request and how far it is, without its numbers on the device.
 pub(super) struct ActiveSample {
     pub(super) request: SampleRequest,
@@ -98,8 +108,8 @@ impl ActiveSample {
         }
     }
 
-    /// Counts a step. `expected` is what the plan says of it.
-    pub(super) fn stepped(&mut self, done: u32, took: Duration, expected: Option<Duration>) {
+    /// Counts a step.
+    pub(super) fn stepped(&mut self, done: u32, TimedStep { took, expected, samples }: TimedStep) {
         if let Some(expected) = expected.filter(|expected| self.is_slow(took, *expected)) {
             self.warned = true;
             tracing::warn!(
@@ -110,9 +120,11 @@ impl ActiveSample {
                  link with fewer lanes than the card has"
             );
         }
+        let own = took / samples;
         self.usage.steps += 1;
-        self.usage.sample += took;
-        self.unseen += took;
+        self.usage.together = self.usage.together.max(samples);
+        self.usage.sample += own;
+        self.unseen += own;
         self.progress.step = done;
         self.progress_sender.send_replace(self.progress);
     }
@@ -167,6 +179,10 @@ pub(super) struct Entry<S> {
     /// What it goes on from when it comes to the device again.
     pub(super) copy: Option<PartialSample>,
     pub(super) footprint: uso_engine::Footprint,
+    /// The number of its shape; none if it is stepped alone.
+    pub(super) shape: Option<u64>,
+    /// How many that came later were begun before it.
+    pub(super) overtaken: u32,
 }
 
 impl<S> Entry<S> {
@@ -180,9 +196,12 @@ impl<S> Entry<S> {
         self.copy.clone().filter(|_| self.active.begun)
     }
 
-    /// What the policy knows of it.
-    pub(super) fn candidate(&self) -> Candidate {
+    /// What the policy knows of it. `done`: whether it has done all its steps.
+    pub(super) fn candidate(&self, done: bool) -> Candidate {
         Candidate {
+            done,
+            shape: self.shape,
+            overtaken: self.overtaken,
             id: self.id,
             rank: self.active.request.rank,
             begun: self.active.begun,
@@ -229,12 +248,30 @@ mod tests {
         })
     }
 
+    fn alone(took: Duration, expected: Option<Duration>) -> TimedStep {
+        TimedStep { took, expected, samples: 1 }
+    }
+
+    #[test]
+    fn a_step_together_costs_each_sample_its_part() {
+        let (mut sample, _running) = active();
+        let (took, expected) = (Duration::from_secs(6), Some(Duration::from_secs(5)));
+        sample.stepped(1, TimedStep { took, expected, samples: 3 });
+        sample.stepped(2, TimedStep { took, expected, samples: 3 });
+        sample.stepped(3, alone(Duration::from_secs(2), Some(Duration::from_secs(2))));
+        let usage = sample.usage;
+        assert_eq!((usage.steps, usage.together, usage.sample.as_secs()), (3, 3, 6));
+        assert!(!sample.warned, "the whole step is compared with what the whole step should take");
+        sample.stepped(4, TimedStep { took: took * 3, expected, samples: 3 });
+        assert!(sample.warned);
+    }
+
     /// Whether a picture whose steps took so many milliseconds was warned of, where the plan says that each takes
     /// `expected`.
     fn warned(expected: Option<u64>, took: &[u64]) -> bool {
         let (mut sample, _running) = active();
         for (done, took) in (1..).zip(took) {
-            sample.stepped(done, Duration::from_millis(*took), expected.map(Duration::from_millis));
+            sample.stepped(done, alone(Duration::from_millis(*took), expected.map(Duration::from_millis)));
         }
         sample.warned
     }
@@ -262,9 +299,9 @@ mod tests {
     fn a_picture_is_warned_of_once() {
         let (mut sample, _running) = active();
         let (slow, expected) = (Duration::from_secs(9), Duration::from_secs(1));
-        sample.stepped(1, expected, Some(expected));
+        sample.stepped(1, alone(expected, Some(expected)));
         assert!(sample.is_slow(slow, expected));
-        sample.stepped(2, slow, Some(expected));
+        sample.stepped(2, alone(slow, Some(expected)));
         assert!(!sample.is_slow(slow, expected));
         assert_eq!((sample.usage.steps, sample.usage.sample), (2, slow + expected), "it counts all the same");
     }

@@ -66,11 +66,17 @@ impl Clock {
 
     /// Counts what was done since `begun` and gives how long it took.
     pub(super) fn count(&self, activity: Activity, begun: Instant) -> Duration {
-        let spent = begun.elapsed();
+        self.count_several(activity, 1, begun)
+    }
+
+    /// The same for something that was done for several samples at once. Each step counts with its part of the time.
+    pub(super) fn count_several(&self, activity: Activity, samples: usize, begun: Instant) -> Duration {
+        let (spent, samples) = (begun.elapsed(), samples.max(1) as u64);
         let nanoseconds = spent.as_nanos() as u64;
         self.nanoseconds[activity as usize].fetch_add(nanoseconds, Ordering::Relaxed);
-        self.times[activity as usize].fetch_add(1, Ordering::Relaxed);
+        self.times[activity as usize].fetch_add(samples, Ordering::Relaxed);
         if activity == Activity::Step {
+            let nanoseconds = nanoseconds / samples;
             let before = self.step.load(Ordering::Relaxed);
             let mean = if before == 0 { nanoseconds } else { before - before / 8 + nanoseconds / 8 };
             self.step.store(mean.max(1), Ordering::Relaxed);
@@ -95,6 +101,10 @@ mod tests {
         }
         assert!((80..100).contains(&clock.step().unwrap().as_millis()), "{:?}", clock.step());
         assert_eq!(clock.times(Activity::Step), 101);
+        let together = clock.count_several(Activity::Step, 4, ago(320));
+        assert!((320..1000).contains(&together.as_millis()), "all of it");
+        assert!((80..100).contains(&clock.step().unwrap().as_millis()), "{:?}", clock.step());
+        assert_eq!(clock.times(Activity::Step), 105);
         assert_eq!(clock.spent(Activity::Idle), Duration::ZERO);
     }
 }

@@ -157,6 +157,8 @@ pub struct Usage {
     pub device: Duration,
     /// Steps done.
     pub steps: u32,
+    /// Most samples that did one of these steps together, this one among them; 0 if there was none.
+    pub together: u32,
     /// Steps of these that were not computed whole, see [`Request::step_cache`].
     pub skipped_steps: u32,
     /// Steps that an attempt before had done.
@@ -177,6 +179,7 @@ impl Usage {
         self.decode += later.decode;
         self.device += later.device;
         self.steps += later.steps;
+        self.together = self.together.max(later.together);
         self.skipped_steps += later.skipped_steps;
         self.set_aside += later.set_aside;
         // What the job's first sample found was there from other jobs; what later ones find is its own.

@@ -1,5 +1,8 @@
 //! The samples on the device, and one turn after another.
 
+mod together;
+mod work;
+
 use std::sync::mpsc::{self, TryRecvError};
 use std::time::{Duration, Instant};
 
@@ -11,8 +14,9 @@ use super::clock::Activity;
 use super::guard::{Fault, guarded};
 use super::policy::{Policy, Turn};
 use super::request::{FinishedSample, PartialSample, Phase, Unfinished};
+use super::shapes::Shapes;
 use super::shared::{DeviceStatus, Sharing, Watched, prove};
-use super::watchdog::Limits;
+use super::watchdog::{Limits, Size};
 use crate::Error;
 
 /// The engine, and the samples that it works on.
@@ -25,8 +29,11 @@ pub(super) struct Sampler<'a, E: Engine> {
     status: &'a watch::Sender<DeviceStatus>,
     entries: Vec<Entry<E::Sample>>,
     ids: u64,
-    /// Which sample had the last turn. All others on the device are set aside.
-    turn: Option<u64>,
+    shapes: Shapes,
+    /// Which samples had the last turn. All others on the device are set aside.
+    turn: Vec<u64>,
+    /// Steps together that failed as a whole, since the last one that did not.
+    failed_together: u32,
     /// What the last preview cost.
     preview_cost: Duration,
     /// Whether the last sample that ended here ended in a panic.
@@ -44,7 +51,8 @@ impl<'a, E: Engine> Sampler<'a, E> {
         watched: Watched<'a>,
         status: &'a watch::Sender<DeviceStatus>,
     ) -> Self {
-        let policy = Policy::new(sharing.most_begun, sharing.bulk_every, engine.memory());
+        let Sharing { slots, most_begun, bulk_every, .. } = sharing;
+        let policy = Policy::new(slots, most_begun, bulk_every, engine.memory());
         Self {
             engine,
             load,
@@ -54,7 +62,9 @@ impl<'a, E: Engine> Sampler<'a, E> {
             status,
             entries: Vec::new(),
             ids: 0,
-            turn: None,
+            shapes: Shapes::default(),
+            turn: Vec::new(),
+            failed_together: 0,
             preview_cost: Duration::ZERO,
             panicked: false,
         }
@@ -65,9 +75,8 @@ impl<'a, E: Engine> Sampler<'a, E> {
         self.publish_status();
         while self.listen(inbox) {
             self.sweep();
-            let candidates: Vec<_> = self.entries.iter().map(Entry::candidate).collect();
-            let turn = match self.policy.next(&candidates) {
-                Some(Turn::Run(id)) => self.run(id),
+            let turn = match self.next_turn() {
+                Some(Turn::Run(ids)) => self.run(&ids),
                 Some(Turn::PutOff(id)) => {
                     self.put_off(|entry| entry.id == id);
                     Ok(())
@@ -84,6 +93,14 @@ impl<'a, E: Engine> Sampler<'a, E> {
             let partial = entry.partial();
             entry.active.end(Err(Unfinished::HandedBack(partial)));
         }
+    }
+
+    fn next_turn(&self) -> Option<Turn> {
+        let is_done = |sample: &E::Sample| self.engine.steps(sample).is_done();
+        let candidate =
+            |entry: &Entry<E::Sample>| entry.candidate(entry.sample.as_ref().is_some_and(is_done));
+        let candidates: Vec<_> = self.entries.iter().map(candidate).collect();
+        self.policy.next(&candidates, &self.shapes)
     }
 
     /// Takes in new requests, and waits for one if there is nothing to do. False if there will be nothing.
@@ -113,14 +130,24 @@ impl<'a, E: Engine> Sampler<'a, E> {
         self.ids += 1;
         // What an attempt before has left; its step is known once the engine has read it.
         let copy = active.request.resume.take().map(|bytes| PartialSample { step: 0, bytes });
-        self.entries.push(Entry { id: self.ids, active, sample: None, copy, footprint });
+        let (id, shape) = (self.ids, self.shape(&active));
+        self.entries.push(Entry { id, active, sample: None, copy, footprint, shape, overtaken: 0 });
+    }
+
+    /// The number of a request's shape, if its sample may be stepped with others.
+    fn shape(&mut self, active: &ActiveSample) -> Option<u64> {
+        let (engine, entries, slots) = (&self.engine, &self.entries, self.policy.slots());
+        let request = &active.request.request;
+        let shape = if slots > 1 { engine.shape(request) } else { None };
+        let used = |number| entries.iter().any(|entry| entry.shape == Some(number));
+        shape.map(|shape| self.shapes.number(shape, slots, |samples| engine.together(request, samples), used))
     }
 
     /// Publishes the status, if it has changed.
     fn publish_status(&self) {
         let residents = self.entries.iter().filter(|entry| entry.sample.is_some());
         let held = |Entry { id, footprint, .. }: &Entry<_>| {
-            if self.turn == Some(*id) { footprint.kept } else { footprint.aside() }
+            if self.turn.contains(id) { footprint.kept } else { footprint.aside() }
         };
         let taken = residents.map(held).fold(0, u64::saturating_add);
         let free = self.engine.memory().map(|memory| memory.saturating_sub(taken));
@@ -150,18 +177,36 @@ impl<'a, E: Engine> Sampler<'a, E> {
         }
     }
 
-    /// One turn of one sample: it is encoded, gets a step, or is finished.
-    fn run(&mut self, id: u64) -> Result<(), Lost> {
-        self.pass_turn(id);
-        let Some(index) = self.entries.iter().position(|entry| entry.id == id) else { return Ok(()) };
-        let mut entry = self.entries.swap_remove(index);
-        self.announce(&mut entry.active);
+    /// One turn: the first sample is encoded, gets a step, or is finished. A step is for all of them.
+    fn run(&mut self, ids: &[u64]) -> Result<(), Lost> {
+        self.pass_turn(ids);
+        self.announce(ids);
+        let Some(mut entry) = ids.first().and_then(|id| self.take(*id)) else { return Ok(()) };
         let steps = entry.sample.as_ref().map(|sample| self.engine.steps(sample));
         let turn = match steps {
             None => self.begin(&mut entry).map(|()| None),
             Some(steps) if steps.is_done() => self.finish(&mut entry).map(Some),
+            Some(_) if ids.len() > 1 => {
+                self.entries.push(entry);
+                return self.run_together(ids);
+            }
             Some(steps) => self.step(&mut entry, steps.done).map(|()| None),
         };
+        self.settle(entry, turn)
+    }
+
+    /// A sample, which is put back by [`Sampler::settle`].
+    fn take(&mut self, id: u64) -> Option<Entry<E::Sample>> {
+        let index = self.entries.iter().position(|entry| entry.id == id)?;
+        Some(self.entries.swap_remove(index))
+    }
+
+    /// What becomes of a sample after its turn: it goes on, or has a picture, or has failed.
+    fn settle(
+        &mut self,
+        mut entry: Entry<E::Sample>,
+        turn: Result<Option<Image>, Fault>,
+    ) -> Result<(), Lost> {
         match turn {
             Ok(None) => self.entries.push(entry),
             Ok(Some(image)) => {
@@ -183,134 +228,39 @@ impl<'a, E: Engine> Sampler<'a, E> {
         Ok(())
     }
 
-    /// Gives a sample the turn, and sets aside the one that had the last.
-    fn pass_turn(&mut self, id: u64) {
-        let Some(last) = self.turn.replace(id).filter(|last| *last != id) else { return };
-        let Some(entry) = self.entries.iter_mut().find(|entry| entry.id == last) else { return };
-        let Some(sample) = &mut entry.sample else { return };
-        let begun = Instant::now();
-        let limit = self.limits.of(Activity::Checkpoint, entry.footprint.working, None);
-        self.watched.watchdog.begin(limit, &entry.active.request.stuck);
-        if let Err(fault) = guarded(|| self.engine.set_aside(sample)) {
-            tracing::warn!(%fault, "a sample that is set aside stays in the device's memory as a whole");
+    /// Gives samples the turn, and sets aside those that had the last.
+    fn pass_turn(&mut self, ids: &[u64]) {
+        let last = std::mem::replace(&mut self.turn, ids.to_vec());
+        for entry in
+            self.entries.iter_mut().filter(|entry| last.contains(&entry.id) && !ids.contains(&entry.id))
+        {
+            let Some(sample) = &mut entry.sample else { continue };
+            let begun = Instant::now();
+            let limit = self.limits.of(Activity::Checkpoint, Size::of(entry.footprint.working), None);
+            self.watched.watchdog.begin(limit, [&entry.active.request.stuck]);
+            if let Err(fault) = guarded(|| self.engine.set_aside(sample)) {
+                tracing::warn!(%fault, "a sample that is set aside stays in the device's memory as a whole");
+            }
+            self.watched.watchdog.end();
+            entry.active.usage.device += self.watched.clock.count(Activity::Checkpoint, begun);
         }
-        self.watched.watchdog.end();
-        entry.active.usage.device += self.watched.clock.count(Activity::Checkpoint, begun);
     }
 
     /// Reports who has the device now. A turn that bulk is owed is over after a step, and not worth a report.
-    fn announce(&mut self, active: &mut ActiveSample) {
-        let urgent_waits = self.entries.iter().any(|entry| entry.active.request.rank.interactive);
-        let is_owed = !active.request.rank.interactive && urgent_waits;
+    fn announce(&mut self, ids: &[u64]) {
+        let is_urgent = |entry: &Entry<E::Sample>| entry.active.request.rank.interactive;
+        let (having, waiting): (Vec<_>, Vec<_>) =
+            self.entries.iter_mut().partition(|entry| ids.contains(&entry.id));
+        let is_owed =
+            waiting.iter().any(|entry| is_urgent(entry)) && !having.iter().any(|entry| is_urgent(entry));
         if !is_owed {
-            self.entries.iter_mut().for_each(|entry| entry.active.lets_go());
+            waiting.into_iter().for_each(|entry| entry.active.lets_go());
         }
-        if !is_owed || active.progress.phase == Phase::Waiting {
-            active.takes_over();
-        }
-    }
-
-    /// Puts a sample on the device: where it stopped, if that can be, else from the start.
-    fn begin(&mut self, entry: &mut Entry<E::Sample>) -> Result<(), Fault> {
-        let (request, hits) = (entry.request(), self.engine.cache().hits);
-        let copy = entry.copy.take();
-        let begin = |engine: &mut E, _: &mut Option<E::Sample>| {
-            if let Some(copy) = &copy {
-                match engine.resume(&request, &copy.bytes) {
-                    Err(error @ EngineError::Checkpoint(_)) => tracing::warn!(%error, "starts from step 0"),
-                    sample => return sample,
-                }
-            }
-            engine.encode(&request)
-        };
-        let (sample, took) = self.work(entry, Activity::Encode, begin)?;
-        let found = self.engine.cache().hits - hits;
-        let active = &mut entry.active;
-        active.usage.encode += took;
-        active.usage.cache_hits += found;
-        active.usage.prompt_tokens = self.engine.prompt_tokens(&sample);
-        if !active.begun {
-            active.begun = true;
-            active.usage.resumed_from = self.engine.steps(&sample).done;
-        }
-        entry.sample = Some(sample);
-        Ok(())
-    }
-
-    fn step(&mut self, entry: &mut Entry<E::Sample>, before: u32) -> Result<(), Fault> {
-        if entry.active.owes_preview(self.preview_cost) {
-            let preview = |engine: &mut E, sample: &mut Option<E::Sample>| {
-                sample.as_ref().map_or(Ok(None), |sample| engine.preview(sample))
-            };
-            let (image, took) = self.work(entry, Activity::Preview, preview)?;
-            self.preview_cost = took;
-            image.into_iter().for_each(|image| entry.active.previewed(image));
-        }
-        let step = |engine: &mut E, sample: &mut Option<E::Sample>| {
-            sample.as_mut().map_or(Ok((before, 0)), |sample| {
-                let skipped = engine.skipped_steps(sample);
-                engine.step(sample)?;
-                Ok((engine.steps(sample).done, engine.skipped_steps(sample) - skipped))
-            })
-        };
-        let ((done, skipped), took) = self.work(entry, Activity::Step, step)?;
-        entry.active.usage.skipped_steps += skipped;
-        let expected = entry.sample.as_ref().and_then(|sample| self.engine.expected_step(sample));
-        entry.active.stepped(done, took, expected);
-        let bulk_waits = self.entries.iter().any(|other| !other.active.request.rank.interactive);
-        self.policy.stepped(entry.active.request.rank.interactive, bulk_waits);
-        self.predict(entry)
-    }
-
-    /// Gives out the picture that a sample is predicted to become, if it is wanted now.
-    fn predict(&mut self, entry: &mut Entry<E::Sample>) -> Result<(), Fault> {
-        if !entry.active.owes_prediction() {
-            return Ok(());
-        }
-        let predict = |engine: &mut E, sample: &mut Option<E::Sample>| {
-            sample.as_ref().map_or(Ok(None), |sample| engine.decode_predicted(sample))
-        };
-        let (image, _) = self.work(entry, Activity::Decode, predict)?;
-        image.into_iter().for_each(|image| entry.active.predicted(image));
-        Ok(())
-    }
-
-    fn finish(&mut self, entry: &mut Entry<E::Sample>) -> Result<Image, Fault> {
-        let decode = |engine: &mut E, sample: &mut Option<E::Sample>| match sample {
-            Some(sample) => engine.decode(sample),
-            None => Err(EngineError::Checkpoint("there is no sample to decode".into())),
-        };
-        let (image, took) = self.work(entry, Activity::Decode, decode)?;
-        entry.active.usage.decode += took;
-        Ok(image)
-    }
-
-    /// Has the engine do something for a sample. Where its memory does not suffice, all others leave it,
-    /// and it tries once more.
-    fn work<T>(
-        &mut self,
-        entry: &mut Entry<E::Sample>,
-        activity: Activity,
-        mut act: impl FnMut(&mut E, &mut Option<E::Sample>) -> Result<T, EngineError>,
-    ) -> Result<(T, Duration), Fault> {
-        let expected = entry.sample.as_ref().and_then(|sample| self.engine.expected_step(sample));
-        let size = entry.footprint.working;
-        let limit = self.limits.of(activity, size, expected);
-        let begun = Instant::now();
-        self.watched.watchdog.begin(limit, &entry.active.request.stuck);
-        let mut result = guarded(|| act(&mut self.engine, &mut entry.sample));
-        if let Err(Fault::Engine(error @ EngineError::OutOfMemory { .. })) = &result {
-            tracing::warn!(%error, "tries once more, alone");
-            self.put_off(|_| true);
-            self.watched.watchdog.begin(limit, &entry.active.request.stuck);
-            result = guarded(|| act(&mut self.engine, &mut entry.sample));
-        }
-        self.watched.watchdog.end();
-        let took = self.watched.clock.count(activity, begun);
-        entry.active.usage.device += took;
-        let done = result?;
-        self.limits.note(activity, size, took);
-        Ok((done, took))
+        let reported = |active: &ActiveSample| !is_owed || active.progress.phase == Phase::Waiting;
+        having
+            .into_iter()
+            .filter(|entry| reported(&entry.active))
+            .for_each(|entry| entry.active.takes_over());
     }
 
     /// Makes the copies that are wanted, also of samples that are set aside: a worker's death costs them too.
@@ -350,8 +300,8 @@ impl<'a, E: Engine> Sampler<'a, E> {
     /// A copy of a sample that has done a step.
     fn copy(&self, entry: &mut Entry<E::Sample>) -> Option<PartialSample> {
         let begun = Instant::now();
-        let limit = self.limits.of(Activity::Checkpoint, entry.footprint.working, None);
-        self.watched.watchdog.begin(limit, &entry.active.request.stuck);
+        let limit = self.limits.of(Activity::Checkpoint, Size::of(entry.footprint.working), None);
+        self.watched.watchdog.begin(limit, [&entry.active.request.stuck]);
         let copy = guarded(|| partial_sample(&self.engine, &entry.sample));
         self.watched.watchdog.end();
         entry.active.usage.device += self.watched.clock.count(Activity::Checkpoint, begun);

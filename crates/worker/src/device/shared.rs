@@ -10,7 +10,9 @@ use crate::Condition;
 /// How the device is shared.
 #[derive(Debug, Clone, Copy)]
 pub struct Sharing {
-    /// Samples that may be begun at once: the one that is stepped, and those that are set aside for it.
+    /// Samples of one shape that may be stepped together.
+    pub slots: usize,
+    /// Samples that may be begun at once: those that are stepped, and those that are set aside for them.
     pub most_begun: usize,
     /// While bulk work waits, it gets one step in this many.
     pub bulk_every: u32,
@@ -20,7 +22,7 @@ pub struct Sharing {
 
 impl Default for Sharing {
     fn default() -> Self {
-        Self { most_begun: 5, bulk_every: 20, patience: Patience::default() }
+        Self { slots: 1, most_begun: 5, bulk_every: 20, patience: Patience::default() }
     }
 }
 

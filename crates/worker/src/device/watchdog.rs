@@ -33,11 +33,26 @@ impl Default for Patience {
     }
 }
 
+/// Size of what the device works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Size {
+    /// Working memory of a sample in bytes.
+    pub(super) bytes: u64,
+    /// Samples that are stepped together.
+    pub(super) samples: u32,
+}
+
+impl Size {
+    /// That of one sample.
+    pub(super) fn of(bytes: u64) -> Self {
+        Self { bytes, samples: 1 }
+    }
+}
+
 /// What each activity may take, learned from those before.
 pub(super) struct Limits {
     patience: Patience,
-    /// By activity and size of the sample in bytes.
-    longest: HashMap<(Activity, u64), Duration>,
+    longest: HashMap<(Activity, Size), Duration>,
 }
 
 impl Limits {
@@ -46,20 +61,22 @@ impl Limits {
     }
 
     /// What this may take; `expected` is the estimate where there is one.
-    pub(super) fn of(&self, activity: Activity, size: u64, expected: Option<Duration>) -> Duration {
-        let longest = self.longest.get(&(activity, size)).copied();
+    pub(super) fn of(&self, activity: Activity, size: Size, expected: Option<Duration>) -> Duration {
+        let known = |size| self.longest.get(&(activity, size)).copied();
+        let longest = known(size);
         let is_short = !matches!(activity, Activity::Encode | Activity::Decode);
         match longest {
             Some(longest) if is_short => self.patience.step.max(longest * TIMES_THE_LONGEST),
             _ => {
-                let estimate = expected.max(longest).unwrap_or_default();
-                self.patience.first.max(estimate * TIMES_THE_ESTIMATE)
+                let one_by_one = known(Size { samples: 1, ..size }).map(|longest| longest * size.samples);
+                let estimate = expected.max(longest).max(one_by_one).unwrap_or_default();
+                (self.patience.first * size.samples).max(estimate * TIMES_THE_ESTIMATE)
             }
         }
     }
 
     /// Takes note of what something took that has ended well.
-    pub(super) fn note(&mut self, activity: Activity, size: u64, took: Duration) {
+    pub(super) fn note(&mut self, activity: Activity, size: Size, took: Duration) {
         if self.longest.len() >= MOST_SIZES {
             self.longest.clear();
         }
@@ -75,13 +92,13 @@ pub(super) struct Watchdog(Mutex<Option<AtWork>>);
 #[derive(Debug)]
 struct AtWork {
     left: Duration,
-    stuck: CancellationToken,
+    stuck: Vec<CancellationToken>,
 }
 
 impl Watchdog {
-    /// Something begins that may take `limit`; if it takes longer, `stuck` is cancelled.
-    pub(super) fn begin(&self, limit: Duration, stuck: &CancellationToken) {
-        *self.lock() = Some(AtWork { left: limit, stuck: stuck.clone() });
+    /// Something begins that may take `limit`; if it takes longer, `stuck` of all samples in it are cancelled.
+    pub(super) fn begin<'a>(&self, limit: Duration, stuck: impl IntoIterator<Item = &'a CancellationToken>) {
+        *self.lock() = Some(AtWork { left: limit, stuck: stuck.into_iter().cloned().collect() });
     }
 
     /// It has ended.
@@ -96,7 +113,7 @@ impl Watchdog {
         let Some(AtWork { left, stuck }) = at_work.as_mut() else { return false };
         *left = left.saturating_sub(passed);
         if left.is_zero() {
-            stuck.cancel();
+            stuck.iter().for_each(CancellationToken::cancel);
         }
         left.is_zero()
     }
@@ -115,13 +132,14 @@ mod tests {
     #[test]
     fn a_step_may_take_several_times_the_longest_of_its_size() {
         let mut limits = Limits::new(Patience::default());
-        let step = |limits: &Limits, size, expected| limits.of(Activity::Step, size, expected).as_secs();
+        let step =
+            |limits: &Limits, bytes, expected| limits.of(Activity::Step, Size::of(bytes), expected).as_secs();
         assert_eq!(step(&limits, 1, None), 600, "the first");
         assert_eq!(step(&limits, 1, Some(200 * SECOND)), 2000, "a slow processor");
-        limits.note(Activity::Step, 1, 2 * SECOND);
+        limits.note(Activity::Step, Size::of(1), 2 * SECOND);
         assert_eq!(step(&limits, 1, Some(200 * SECOND)), 60);
-        limits.note(Activity::Step, 1, 40 * SECOND);
-        limits.note(Activity::Step, 1, 2 * SECOND);
+        limits.note(Activity::Step, Size::of(1), 40 * SECOND);
+        limits.note(Activity::Step, Size::of(1), 2 * SECOND);
         assert_eq!(step(&limits, 1, None), 200);
         assert_eq!(step(&limits, 2, None), 600, "another size");
     }
@@ -130,22 +148,35 @@ mod tests {
     fn encoding_and_decoding_always_have_time() {
         let mut limits = Limits::new(Patience::default());
         for activity in [Activity::Encode, Activity::Decode] {
-            limits.note(activity, 1, SECOND);
-            assert_eq!(limits.of(activity, 1, None).as_secs(), 600);
-            limits.note(activity, 1, 100 * SECOND);
-            assert_eq!(limits.of(activity, 1, None).as_secs(), 1000);
+            limits.note(activity, Size::of(1), SECOND);
+            assert_eq!(limits.of(activity, Size::of(1), None).as_secs(), 600);
+            limits.note(activity, Size::of(1), 100 * SECOND);
+            assert_eq!(limits.of(activity, Size::of(1), None).as_secs(), 1000);
         }
+    }
+
+    #[test]
+    fn a_step_of_several_samples_has_more_time_until_there_was_one() {
+        let mut limits = Limits::new(Patience::default());
+        let three = Size { bytes: 1, samples: 3 };
+        let step = |limits: &Limits, size| limits.of(Activity::Step, size, None).as_secs();
+        assert_eq!(step(&limits, three), 1800);
+        limits.note(Activity::Step, Size::of(1), 100 * SECOND);
+        assert_eq!(step(&limits, three), 3000, "ten times one after another");
+        limits.note(Activity::Step, three, 200 * SECOND);
+        assert_eq!((step(&limits, three), step(&limits, Size::of(1))), (1000, 500));
     }
 
     #[test]
     fn only_what_goes_on_can_hang() {
         let (watchdog, stuck) = (Watchdog::default(), CancellationToken::new());
         assert!(!watchdog.look(9 * SECOND), "nothing goes on");
-        watchdog.begin(2 * SECOND, &stuck);
+        watchdog.begin(2 * SECOND, [&stuck]);
         assert!(!watchdog.look(SECOND) && !stuck.is_cancelled());
         watchdog.end();
-        watchdog.begin(2 * SECOND, &stuck);
+        let beside = CancellationToken::new();
+        watchdog.begin(2 * SECOND, [&stuck, &beside]);
         assert!(!watchdog.look(SECOND), "each has its own time");
-        assert!(watchdog.look(SECOND) && stuck.is_cancelled());
+        assert!(watchdog.look(SECOND) && stuck.is_cancelled() && beside.is_cancelled());
     }
 }

@@ -44,6 +44,7 @@ impl Job<'_> {
                 .map_or(milliseconds(usage.device), |tries| tries.iter().map(|each| each.device_ms).sum()),
             sample_ms: milliseconds(usage.sample),
             steps: usage.steps,
+            together: (usage.together > 1).then_some(usage.together),
             resumed_from: usage.resumed_from,
             decode_ms: milliseconds(usage.decode),
             fetched_bytes: fetched.bytes,

@@ -21,3 +21,4 @@ mod store;
 #[path = "../../../../tests/it/store_proxy.rs"]
 mod store_proxy;
 mod stuck;
+mod together;

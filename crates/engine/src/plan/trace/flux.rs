@@ -24,6 +24,21 @@ pub(crate) struct Sample<'t> {
     pub(crate) steps: u64,
 }
 
+impl Sample<'_> {
+    /// Another sample of the same size.
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            text: self.text.another(),
+            reference: self.reference.as_ref().map(Values::another),
+            rotary: self.rotary.another(),
+            tables: self.tables.another(),
+            latent: self.latent.another(),
+            velocity: self.velocity.as_ref().map(Values::another),
+            steps: self.steps,
+        }
+    }
+}
+
 /// The transformer as it is stored in memory.
 pub(crate) struct Flux<'a, 't> {
     recorder: Recorder<'t>,
@@ -67,38 +82,46 @@ impl<'a, 't> Flux<'a, 't> {
         if let [text] = style.as_slice() { text.clone() } else { self.recorder.join(&style) }
     }
 
-    /// One Euler step (`Uso::advance`).
-    pub(crate) fn step(&self, sample: &mut Sample<'t>) {
-        let velocity = self.predict(sample).cast(F32);
-        sample.latent = sample.latent.with(&velocity.map("scale"), "advance");
-        sample.velocity = Some(velocity);
+    /// One Euler step of samples of one size together (`Uso::advance`, `Uso::advance_together`).
+    pub(crate) fn step(&self, samples: &mut [Sample<'t>]) {
+        let recorder = Recorder { samples: samples.len() as u64, ..self.recorder };
+        let velocities = Self { recorder, ..*self }.predict(samples);
+        let velocities: Vec<_> = velocities.into_iter().map(|velocity| velocity.cast(F32)).collect();
+        for (sample, velocity) in samples.iter_mut().zip(velocities) {
+            sample.latent = sample.latent.with(&velocity.map("scale"), "advance");
+            sample.velocity = Some(velocity);
+        }
     }
 
-    fn predict(&self, sample: &Sample<'t>) -> Values<'t> {
-        let _modulation =
-            sample.tables.part(sample.tables.count / sample.steps.max(1)).cast(self.recorder.size());
-        let target = self.embed_latent(&sample.latent);
-        let target_count = target.count;
-        let mut image = match &sample.reference {
-            Some(reference) => self.recorder.join(&[target.clone(), reference.clone()]),
-            None => target.clone(),
-        };
-        let target = sample.reference.as_ref().map(|_| target);
-        let mut text = sample.text.clone();
+    fn predict(&self, samples: &[Sample<'t>]) -> Vec<Values<'t>> {
+        let row = |sample: &Sample<'t>| sample.tables.part(sample.tables.count / sample.steps.max(1));
+        let _modulations: Vec<_> =
+            samples.iter().map(|sample| row(sample).cast(self.recorder.size())).collect();
+        let rotary: Vec<_> = samples.iter().map(|sample| sample.rotary.clone()).collect();
+        let mut target_count = 0;
+        let images = samples.iter().map(|sample| {
+            let target = self.embed_latent(&sample.latent);
+            target_count = target.count;
+            match &sample.reference {
+                Some(reference) => self.recorder.join(&[target, reference.clone()]),
+                None => target,
+            }
+        });
+        let mut images: Vec<_> = images.collect();
+        let mut texts: Vec<_> = samples.iter().map(|sample| sample.text.clone()).collect();
         for (name, times) in self.blocks("double_blocks", self.config.depth) {
             self.recorder.tape.repeat(times);
-            (image, text) = self.double_block(&name, &image, &text, &sample.rotary);
+            (images, texts) = self.double_block(&name, &images, &texts, &rotary);
         }
-        let mut tokens = self.recorder.join(&[text.clone(), image.clone()]);
+        let joined = images.into_iter().zip(texts).map(|(image, text)| self.recorder.join(&[text, image]));
+        let mut tokens: Vec<_> = joined.collect();
         for (name, times) in self.blocks("single_blocks", self.config.depth_single_blocks) {
             self.recorder.tape.repeat(times);
-            tokens = self.single_block(&name, &tokens, &sample.rotary);
+            tokens = self.single_block(&name, &tokens, &rotary);
         }
         self.recorder.tape.repeat(1);
-        drop((image, text));
-        let last = self.linear(&self.norm(&tokens.part(target_count)), &self.layer("final_layer.linear"));
-        drop(target);
-        last
+        let last = self.layer("final_layer.linear");
+        tokens.iter().map(|tokens| self.linear(&self.norm(&tokens.part(target_count)), &last)).collect()
     }
 
     /// The first block, and the second one for all others: only the first one's input is held elsewhere.
@@ -112,19 +135,38 @@ impl<'a, 't> Flux<'a, 't> {
     fn double_block(
         &self,
         name: &str,
-        image: &Values<'t>,
-        text: &Values<'t>,
-        rotary: &Values<'t>,
-    ) -> (Values<'t>, Values<'t>) {
+        images: &[Values<'t>],
+        texts: &[Values<'t>],
+        rotary: &[Values<'t>],
+    ) -> (Vec<Values<'t>>, Vec<Values<'t>>) {
         let [image_stream, text_stream] =
             ["img", "txt"].map(|stream| self.stream(&format!("{name}.{stream}")));
-        let project = |x: &Values<'t>, stream: &Stream| self.linear(&self.norm(x), &stream.qkv);
-        let (image_qkv, text_qkv) = (project(image, &image_stream), project(text, &text_stream));
-        let attended = self.attend(&self.heads(vec![text_qkv, image_qkv], rotary));
+        let project = |samples: &[Values<'t>], stream: &Stream| {
+            unstack(self.linear(&self.normed(samples), &stream.qkv), samples.len())
+        };
+        let (image_qkv, text_qkv) = (project(images, &image_stream), project(texts, &text_stream));
+        let attended = text_qkv.into_iter().zip(image_qkv).zip(rotary);
+        let attended: Vec<_> = attended
+            .map(|((text, image), rotary)| self.attend(&self.heads(vec![text, image], rotary)))
+            .collect();
+        let part = |of: &[Values<'t>]| {
+            self.stack(attended.iter().zip(of).map(|(attended, own)| attended.part(own.count)).collect())
+        };
+        let (text_attended, image_attended) = (part(texts), part(images));
+        drop(attended);
         (
-            self.finish(image, &attended.part(image.count), &image_stream),
-            self.finish(text, &attended.part(text.count), &text_stream),
+            self.finish(images, &image_attended, &image_stream),
+            self.finish(texts, &text_attended, &text_stream),
         )
+    }
+
+    /// The values of samples as one tensor; those of a single one as they are (`uso::stacked`).
+    fn stack(&self, samples: Vec<Values<'t>>) -> Values<'t> {
+        if let [alone] = samples.as_slice() { alone.clone() } else { self.recorder.join(&samples) }
+    }
+
+    fn normed(&self, samples: &[Values<'t>]) -> Values<'t> {
+        self.stack(samples.iter().map(|x| self.norm(x)).collect())
     }
 
     fn stream(&self, name: &str) -> Stream {
@@ -137,26 +179,33 @@ impl<'a, 't> Flux<'a, 't> {
         }
     }
 
-    fn finish(&self, x: &Values<'t>, attended: &Values<'t>, stream: &Stream) -> Values<'t> {
-        let x = self.gated(x, &self.linear(attended, &stream.proj));
-        let y = self.feed_forward(&self.norm(&x), stream);
-        self.gated(&x, &y)
+    fn finish(&self, samples: &[Values<'t>], attended: &Values<'t>, stream: &Stream) -> Vec<Values<'t>> {
+        let samples = self.gated(samples, self.linear(attended, &stream.proj));
+        let y = self.feed_forward(&self.normed(&samples), stream);
+        self.gated(&samples, y)
     }
 
     fn feed_forward(&self, x: &Values<'t>, stream: &Stream) -> Values<'t> {
         self.linear(&self.activated(x, &stream.expand), &stream.contract)
     }
 
-    fn single_block(&self, name: &str, x: &Values<'t>, rotary: &Values<'t>) -> Values<'t> {
+    fn single_block(&self, name: &str, samples: &[Values<'t>], rotary: &[Values<'t>]) -> Vec<Values<'t>> {
         let [linear1, linear2] = ["linear1", "linear2"].map(|end| self.layer(&format!("{name}.{end}")));
         if self.kernels.products {
-            return self.single_block_in_parts(&linear1, &linear2, x, rotary);
+            return self.single_block_in_parts(&linear1, &linear2, samples, rotary);
         }
-        let projected = self.linear(&self.norm(x), &linear1);
-        let expanded = projected.part(projected.count.saturating_sub(3 * x.count));
-        let attended = self.attend(&self.heads(vec![projected.part(3 * x.count)], rotary));
+        let projected = self.linear(&self.normed(samples), &linear1);
+        let count: u64 = samples.iter().map(|x| x.count).sum();
+        let expanded = projected.part(projected.count.saturating_sub(3 * count));
+        let attended = self.attended(projected.part(3 * count), rotary);
         let joined = self.recorder.join(&[attended, expanded.map("gelu")]);
-        self.gated(x, &self.linear(&joined, &linear2))
+        self.gated(samples, self.linear(&joined, &linear2))
+    }
+
+    /// Attention of each sample for itself.
+    fn attended(&self, qkv: Values<'t>, rotary: &[Values<'t>]) -> Values<'t> {
+        let samples = unstack(qkv, rotary.len()).into_iter().zip(rotary);
+        self.stack(samples.map(|(qkv, rotary)| self.attend(&self.heads(vec![qkv], rotary))).collect())
     }
 
     /// Each layer in two products, so that one applies GELU to its output, and another adds to what is there.
@@ -164,23 +213,23 @@ impl<'a, 't> Flux<'a, 't> {
         &self,
         linear1: &Layer,
         linear2: &Layer,
-        x: &Values<'t>,
-        rotary: &Values<'t>,
-    ) -> Values<'t> {
+        samples: &[Values<'t>],
+        rotary: &[Values<'t>],
+    ) -> Vec<Values<'t>> {
         let hidden = self.config.hidden_size;
         let part = |layer: &Layer, shape: (usize, usize)| Layer { shape, ..layer.clone() };
         let plain = |layer: &Layer, shape| Layer { branches: Vec::new(), ..part(layer, shape) };
         let (rows, columns) = (linear1.shape.0, linear2.shape.1);
         let (qkv, expanded) = {
-            let normed = self.norm(x);
+            let normed = self.normed(samples);
             let qkv = self.linear(&normed, &part(linear1, (3 * hidden, hidden)));
             let expanded = plain(linear1, (rows.saturating_sub(3 * hidden), hidden));
             (qkv, self.activated(&normed, &expanded))
         };
-        let attended = self.attend(&self.heads(vec![qkv], rotary));
+        let attended = self.attended(qkv, rotary);
         let first = self.linear(&attended, &plain(linear2, (hidden, hidden)));
         let second = part(linear2, (hidden, columns.saturating_sub(hidden)));
-        self.gated(x, &self.recorder.linear_onto(&first, &expanded, &second))
+        self.gated(samples, self.recorder.linear_onto(&first, &expanded, &second))
     }
 
     /// A linear layer with its bias.
@@ -203,8 +252,13 @@ impl<'a, 't> Flux<'a, 't> {
         if self.kernels.norms { x.own("norm and modulate", 0) } else { x.map("norm") }
     }
 
-    fn gated(&self, x: &Values<'t>, y: &Values<'t>) -> Values<'t> {
-        if self.kernels.gates { x.own("gate and add", y.bytes()) } else { x.with(&y.map("gate"), "add") }
+    fn gated(&self, samples: &[Values<'t>], stacked: Values<'t>) -> Vec<Values<'t>> {
+        let added = samples.iter().zip(unstack(stacked, samples.len()));
+        let gated = |(x, y): (&Values<'t>, Values<'t>)| match self.kernels.gates {
+            true => x.own("gate and add", y.bytes()),
+            false => x.with(&y.map("gate"), "add"),
+        };
+        added.map(gated).collect()
     }
 
     /// Splits the projections of streams; norms, joins and rotates (`fused::split_norm_rotate`).
@@ -232,6 +286,12 @@ impl<'a, 't> Flux<'a, 't> {
             false => self.recorder.attention([query, key, value], heads, width).map("copy"),
         }
     }
+}
+
+/// The values of each of so many samples, without a copy.
+fn unstack<'t>(stacked: Values<'t>, samples: usize) -> Vec<Values<'t>> {
+    let count = stacked.count / samples.max(1) as u64;
+    (0..samples).map(|_| stacked.part(count)).collect()
 }
 
 fn split<'t>(qkv: &Values<'t>) -> Qkv<'t> {

@@ -82,38 +82,52 @@ impl Tracer<'_> {
 
     /// The same with the steps of these kernels.
     pub(crate) fn run_with(&self, picture: &Picture, kernels: Kernels) -> Trace {
-        let candle = self.traced(picture, Kernels::CANDLE);
+        self.run_samples(picture, kernels, 1)
+    }
+
+    /// Traces so many samples that are stepped together. `kept` is what all of them hold, and of them, one is encoded
+    /// and decoded.
+    pub(crate) fn together(&self, picture: &Picture, samples: u64) -> Trace {
+        let flux = &self.outline.config.flux;
+        self.run_samples(picture, Kernels::of(self.backend, flux.head_dim()), samples)
+    }
+
+    fn run_samples(&self, picture: &Picture, kernels: Kernels, samples: u64) -> Trace {
+        let candle = self.traced(picture, Kernels::CANDLE, samples);
         if kernels == Kernels::CANDLE {
             return candle;
         }
-        let Trace { step_ops, temporaries, .. } = self.traced(picture, kernels);
+        let Trace { step_ops, temporaries, .. } = self.traced(picture, kernels, samples);
         Trace { kernels, step_ops, temporaries, ..candle }
     }
 
-    fn traced(&self, picture: &Picture, kernels: Kernels) -> Trace {
+    fn traced(&self, picture: &Picture, kernels: Kernels, count: u64) -> Trace {
         let (device, host) = (Tape::default(), Tape::default());
         let tapes = Tapes { device: &device, host: if self.backend.is_apart() { &host } else { &device } };
         let flux = Flux::new(self.recorder(&device), self.outline, self.placement.keep, kernels);
-        let (mut sample, prompt_ops) = self.encode(&flux, tapes, picture);
+        let (sample, prompt_ops) = self.encode(&flux, tapes, picture);
         let encode = tape::peak(&device.since(0), 0);
+        let tables = sample.tables.bytes();
+        let others: Vec<_> = (1..count).map(|_| sample.another()).collect();
+        let mut samples = vec![sample];
+        samples.extend(others);
         // From the second step on, a sample also holds its last velocity.
-        flux.step(&mut sample);
+        flux.step(&mut samples);
         let (kept, stepping) = (device.held(), device.len());
         let streamed = self.streamed_bytes();
         let slots = device.make(Op::idle("stream blocks"), streamed, 1, 0);
-        flux.step(&mut sample);
+        flux.step(&mut samples);
         drop(slots);
         let step_ops = device.since(stepping);
         let step = tape::peak(&step_ops, kept);
         let temporaries = step.bytes.saturating_sub(kept + streamed);
         let decoding = device.len();
         let (width, height) = (picture.width as usize, picture.height as usize);
-        let latent = sample.latent.map("unpack");
+        let latent = samples.first().map(|sample| sample.latent.map("unpack"));
         self.pixels(tapes, autoencoder::decoding(&self.outline.config.ae, width, height, self.chunks()));
         drop(latent);
         let decode = tape::peak(&device.since(decoding), kept);
         let host = tape::peak(&host.since(0), 0).bytes;
-        let tables = sample.tables.bytes();
         let candle_ops = step_ops.clone();
         Trace {
             encode,
@@ -187,13 +201,14 @@ impl Tracer<'_> {
     }
 
     fn recorder<'t>(&self, tape: &'t Tape) -> Recorder<'t> {
-        Recorder { tape, backend: self.backend, dtype: self.dtype, activations: Activations::Exact }
+        let activations = Activations::Exact;
+        Recorder { tape, backend: self.backend, dtype: self.dtype, activations, samples: 1 }
     }
 
     /// The processor, which computes in float32.
     fn processor<'t>(&self, tapes: Tapes<'t>) -> Recorder<'t> {
-        let backend = Backend::Cpu;
-        Recorder { tape: tapes.host, backend, dtype: backend.compute(), activations: Activations::Exact }
+        let (backend, activations) = (Backend::Cpu, Activations::Exact);
+        Recorder { tape: tapes.host, backend, dtype: backend.compute(), activations, samples: 1 }
     }
 
     fn chunks(&self) -> Chunks {

@@ -21,6 +21,8 @@ pub(crate) struct Recorder<'t> {
     pub(crate) dtype: DType,
     /// What products with quantised matrices may do to activations.
     pub(crate) activations: Activations,
+    /// Samples whose tokens are stacked in the inputs of linear layers.
+    pub(crate) samples: u64,
 }
 
 impl<'t> Recorder<'t> {
@@ -60,6 +62,7 @@ impl<'t> Recorder<'t> {
         let tokens = x.count / columns.max(1);
         let product = Product {
             tokens: tokens as usize,
+            alone: (tokens / self.samples.max(1)) as usize,
             shape: layer.shape,
             stored: layer.kept,
             activations: self.activations,

@@ -165,6 +165,11 @@ impl<'t> Values<'t> {
         std::ptr::eq(self.storage.tape, tape)
     }
 
+    /// As many numbers in memory of their own.
+    pub(crate) fn another(&self) -> Self {
+        self.storage.tape.moved("another", 0, self.count, self.size)
+    }
+
     /// Some of its numbers, without a copy.
     pub(crate) fn part(&self, count: u64) -> Self {
         Self { count, ..self.clone() }
