@@ -76,8 +76,6 @@ async fn jobs_of_one_size_step_together_and_an_interactive_one_goes_first() {
         assert_eq!(made(&view), (expected.as_str(), Some(2)));
         let receipt = view.output.unwrap().receipt;
         assert_eq!((receipt.steps, receipt.set_aside), (60, 1));
-        // Sixty steps of 24 ms, half of each.
-        assert!((720..1100).contains(&receipt.sample_ms), "{receipt:?}");
     }
     worker.stop().await;
 }
@@ -85,17 +83,17 @@ async fn jobs_of_one_size_step_together_and_an_interactive_one_goes_first() {
 #[tokio::test]
 async fn one_after_another_where_it_does_not_pay_or_sizes_differ_or_memory_is_short() {
     let small = ",kept=10000000,working=50000000,memory=";
-    let other = json!({ "prompt": "a red star", "class": "bulk", "steps": 10, "seed": 2, "width": 80 });
+    let other = json!({ "prompt": "a red star", "class": "bulk", "steps": 100, "seed": 2, "width": 80 });
     // A picture of 64x64 takes one part in 256 of what is said of 1024x1024.
     let cases = [
-        ("joint=1".to_owned(), bulk(2, 10), None),
+        ("joint=1".to_owned(), bulk(2, 100), None),
         ("joint=0.5".to_owned(), other, None),
-        (format!("joint=0.5{small}420000"), bulk(2, 10), None),
-        (format!("joint=0.5{small}480000"), bulk(2, 10), Some(2)),
+        (format!("joint=0.5{small}420000"), bulk(2, 100), None),
+        (format!("joint=0.5{small}480000"), bulk(2, 100), Some(2)),
     ];
     for (script, second, together) in cases {
         let fixture = two_slots().await;
-        let jobs = submit(&fixture, &[bulk(1, 10), second]).await;
+        let jobs = submit(&fixture, &[bulk(1, 100), second]).await;
         let worker = start(&fixture, &format!("step=5ms,{script}")).await;
         for job in &jobs {
             assert_eq!(made(&fixture.ended(job).await).1, together, "{script}");
@@ -158,7 +156,7 @@ async fn what_a_stopped_worker_leaves_goes_on_elsewhere() {
         fixture.until(job, |view| view.step >= 5).await;
     }
     worker.stop().await;
-    let next = start(&fixture, "step=1ms,joint=0.2").await;
+    let next = start(&fixture, "step=10ms,joint=0.2").await;
     for (job, expected) in ids.iter().zip(&expected) {
         let view = fixture.ended(job).await;
         assert_eq!(made(&view), (expected.as_str(), Some(2)));
@@ -189,20 +187,25 @@ impl Observer for Panics {
 
 #[tokio::test]
 async fn a_panic_in_a_step_together_costs_only_the_job_that_causes_it() {
+    let expected = alone(&[bulk(2, 60)]).await;
     let fixture = two_slots().await;
-    let panics = json!({ "prompt": "panic", "class": "bulk", "steps": 30, "seed": 1 });
-    let [guilty, innocent] = submit(&fixture, &[panics, bulk(2, 30)]).await;
-    // Once together, once alone.
-    let left = Arc::new(AtomicU32::new(2));
+    let panics = json!({ "prompt": "panic", "class": "bulk", "steps": 60, "seed": 1 });
+    let [guilty, innocent] = submit(&fixture, &[panics, bulk(2, 60)]).await;
+    let left = Arc::new(AtomicU32::new(0));
     let (script, its): (Script, _) = ("step=10ms,joint=0.2".parse().unwrap(), Arc::clone(&left));
     let load = move || Ok(Observed::new(Scripted::new(script.clone()), Panics(Arc::clone(&its))));
     let device = DeviceThread::start(load, SHARING(), Condition::default()).await.unwrap();
     let worker = fixture.run(device);
+    for job in [&guilty, &innocent] {
+        fixture.until(job, |view| view.step >= 3).await;
+    }
+    // Once together, once alone.
+    left.store(2, Ordering::Relaxed);
     let view = fixture.ended(&guilty).await;
     assert_eq!((view.state, view.attempt), (State::Succeeded, 2), "{:?}", view.error);
     assert_eq!(left.load(Ordering::Relaxed), 0);
     let view = fixture.ended(&innocent).await;
-    assert_eq!(made(&view).1, None, "it went on alone");
-    assert_eq!(view.output.unwrap().receipt.steps, 30);
+    assert_eq!(made(&view), (expected[0].as_str(), Some(2)));
+    assert_eq!(view.output.unwrap().receipt.steps, 60, "steps were done twice");
     worker.stop().await;
 }
