@@ -288,3 +288,28 @@ fn usos_own_lora_can_be_asked_for_once_more() {
     let without = latent(&mut load(&zeros, &Setup::new(Device::Cpu, DType::F32)), Vec::new());
     assert!(distance(&with(&mut uso, "uso", -1.0), &without) < 1e-4);
 }
+
+#[test]
+fn samples_with_the_same_loras_step_together() {
+    let copy = folder();
+    let mut uso = load(&copy, &setup(&copy));
+    let asking = |uso: &Uso, weight| request(vec![asked(uso, "all", weight)]);
+    let requests = [asking(&uso, 0.7), Request { seed: 9, ..asking(&uso, 0.7) }];
+    let shape = uso.shape(&requests[0]);
+    assert!(shape.is_some() && uso.shape(&requests[1]) == shape);
+    for other in [asking(&uso, 0.8), request(Vec::new())] {
+        assert_ne!(uso.shape(&other), shape, "it has other changes");
+    }
+    let mut samples = requests.map(|request| [(); 2].map(|()| uso.encode(&request).unwrap()));
+    let [[first, alone], [second, other]] = &mut samples;
+    while !alone.steps().is_done() {
+        uso.set_aside(first).unwrap();
+        let ends = uso.step_together(&mut [&mut *first, &mut *second]).unwrap();
+        assert!(ends.iter().all(Result::is_ok));
+        [&mut *alone, &mut *other].into_iter().for_each(|sample| uso.step(sample).unwrap());
+    }
+    for (together, alone) in [(first, alone), (second, other)] {
+        let [ours, theirs] = [together, alone].map(|sample| values(&sample.latent().unwrap()));
+        assert!(distance(&ours, &theirs) < 1e-5);
+    }
+}
