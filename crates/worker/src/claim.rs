@@ -37,10 +37,10 @@ pub(crate) struct Capacity<'a> {
     pub(crate) leaves_bulk: bool,
 }
 
-/// Jobs for the free slots; once all slots are sampling, or are left to jobs that cannot step with what is sampled, one ahead, whose references are fetched meanwhile; and an
-/// interactive one while no interactive one is sampled, for it can start at the next step. One in its last step
-/// counts as finished. A job whose references take long to come takes no slot meanwhile. Nothing beside a job that
-/// is to run alone.
+/// Jobs for the free slots; once all slots are sampling, or wait for jobs that cannot step with what is sampled, one
+/// ahead, whose references are fetched meanwhile; and an interactive one while no interactive one is sampled, for it can
+/// start at the next step. One in its last step counts as finished. A job whose references take long to come takes no
+/// slot meanwhile. Nothing beside a job that is to run alone.
 pub(crate) fn next(held: &[ActiveJob], capacity: &Capacity<'_>) -> Option<ClaimRequest> {
     if held.iter().any(|job| job.alone) {
         return None;

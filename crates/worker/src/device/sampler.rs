@@ -1,5 +1,6 @@
 //! The samples on the device, and one turn after another.
 
+mod copies;
 mod together;
 mod work;
 
@@ -263,54 +264,6 @@ impl<'a, E: Engine> Sampler<'a, E> {
             .for_each(|entry| entry.active.takes_over());
     }
 
-    /// Makes the copies that are wanted, also of samples that are set aside: a worker's death costs them too.
-    fn grant_copies(&mut self) {
-        let mut entries = std::mem::take(&mut self.entries);
-        for entry in &mut entries {
-            if entry.sample.is_some()
-                && entry.active.owes_copy()
-                && let Some(copy) = self.copy(entry)
-            {
-                entry.active.copied(copy);
-            }
-        }
-        self.entries = entries;
-    }
-
-    /// Takes samples off the device; they go on later, here or after this worker's death elsewhere.
-    fn put_off(&mut self, chosen: impl Fn(&Entry<E::Sample>) -> bool) {
-        let mut entries = std::mem::take(&mut self.entries);
-        for entry in entries.iter_mut().filter(|entry| chosen(entry)) {
-            self.lift(entry);
-            if let Some(copy) = entry.partial() {
-                entry.active.copied(copy);
-            }
-        }
-        self.entries = entries;
-    }
-
-    /// Takes a sample off the device, with a copy of its state if that can be had.
-    fn lift(&self, entry: &mut Entry<E::Sample>) {
-        if entry.sample.is_some() {
-            entry.copy = self.copy(entry);
-            entry.sample = None;
-        }
-    }
-
-    /// A copy of a sample that has done a step.
-    fn copy(&self, entry: &mut Entry<E::Sample>) -> Option<PartialSample> {
-        let begun = Instant::now();
-        let limit = self.limits.of(Activity::Checkpoint, Size::of(entry.footprint.working), None);
-        self.watched.watchdog.begin(limit, [&entry.active.request.stuck]);
-        let copy = guarded(|| partial_sample(&self.engine, &entry.sample));
-        self.watched.watchdog.end();
-        entry.active.usage.device += self.watched.clock.count(Activity::Checkpoint, begun);
-        copy.unwrap_or_else(|fault| {
-            tracing::warn!(%fault, "a partial sample could not be copied");
-            None
-        })
-    }
-
     /// After a panic the model is loaded anew, for its tensors may be half written. A second one in a row
     /// means that the device itself is gone.
     fn recover(&mut self, active: ActiveSample, message: String) -> Result<(), Lost> {
@@ -339,17 +292,4 @@ impl<'a, E: Engine> Sampler<'a, E> {
             Err(Fault::Panic(message)) => Err(message),
         }
     }
-}
-
-/// A copy of a sample that has done a step.
-fn partial_sample<E: Engine>(
-    engine: &E,
-    sample: &Option<E::Sample>,
-) -> Result<Option<PartialSample>, EngineError> {
-    let Some(sample) = sample else { return Ok(None) };
-    let step = engine.steps(sample).done;
-    if step == 0 {
-        return Ok(None);
-    }
-    Ok(Some(PartialSample { step, bytes: engine.checkpoint(sample)?.into() }))
 }
