@@ -16,6 +16,17 @@ const QUERIES: usize = 128;
 /// Most keys of a tile: its scores take a quarter of the usual 1 MiB of cache.
 const KEYS: usize = 512;
 
+/// Most bytes that attention takes besides its result.
+pub(crate) fn scratch_bytes(queries: usize, keys: usize, width: usize) -> u64 {
+    let numbers = lanes(queries) * (2 * width + keys.min(KEYS) + 3);
+    (rayon::current_num_threads() * numbers * size_of::<f32>()) as u64
+}
+
+/// Queries of a tile. Not by the number of threads: products of few rows round differently.
+fn lanes(queries: usize) -> usize {
+    queries.next_multiple_of(LANES).min(QUERIES)
+}
+
 /// What is attended between.
 pub(crate) struct Attention<'a> {
     /// Each (1, heads, tokens, width), in any layout whose numbers of a token lie beside one another.
@@ -108,8 +119,7 @@ impl Tiles<'_> {
     fn attend(&self) -> Vec<f32> {
         let hidden = self.heads * self.width;
         let mut out = vec![0f32; self.queries * hidden];
-        // Not by the number of threads: products of few rows round differently.
-        let lanes = self.queries.next_multiple_of(LANES).min(QUERIES);
+        let lanes = lanes(self.queries);
         let room = || Tile::new(lanes, self.keys.min(KEYS), self.width);
         let cost = 2 * self.queries * self.keys * (hidden + 16 * self.heads);
         by_tiles(&mut out, hidden, (lanes, self.width), cost, room, |tile, out| self.tile(tile, out));

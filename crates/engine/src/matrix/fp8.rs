@@ -3,6 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, bail};
 
 use super::product::{band_rows, multiply_in_bands};
+use crate::replace::{HasTensors, Replace};
 use crate::weights::StoredType;
 
 /// The largest number of e4m3.
@@ -56,10 +57,6 @@ impl Fp8 {
         Self::from_bytes(StoredType::F8E4M3, weight.dims2()?, &codes, scale, dtype, device)
     }
 
-    pub(super) fn to_device(&self, device: &Device) -> Result<Self> {
-        Ok(Self { codes: self.codes.to_device(device)?, table: self.table.to_device(device)?, ..*self })
-    }
-
     /// The scale of all numbers.
     pub fn scale(&self) -> f32 {
         self.scale
@@ -92,6 +89,12 @@ impl Fp8 {
 
     pub(super) fn dequantise(&self, dtype: DType) -> Result<Tensor> {
         look_up(&self.codes, &table(self.stored, self.scale, dtype, self.device())?)
+    }
+}
+
+impl HasTensors for Fp8 {
+    fn replaced(&self, by: &mut dyn Replace) -> Result<Self> {
+        Ok(Self { codes: by.tensor(&self.codes)?, table: by.tensor(&self.table)?, ..*self })
     }
 }
 

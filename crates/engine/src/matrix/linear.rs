@@ -6,6 +6,7 @@ use candle_core::{D, DType, Device, Result, Tensor, bail};
 
 use super::Matrix;
 use crate::cpu;
+use crate::replace::{HasTensors, Replace, ToDevice};
 
 /// `y = x W^T + b`, plus what its side branches add.
 #[derive(Debug, Clone)]
@@ -148,13 +149,7 @@ impl Linear {
     /// # Errors
     /// If it cannot be copied.
     pub fn to_device(&self, device: &Device) -> Result<Self> {
-        let branches = self.branches.iter().map(|branch| branch.to_device(device));
-        Ok(Self {
-            name: self.name.clone(),
-            matrix: self.matrix.to_device(device)?,
-            bias: self.bias.as_ref().map(|bias| bias.to_device(device)).transpose()?,
-            branches: branches.collect::<Result<_>>()?,
-        })
+        self.replaced(&mut ToDevice(device))
     }
 
     /// Bytes that it takes on its device.
@@ -199,8 +194,7 @@ impl Branch {
     /// # Errors
     /// If it cannot be copied.
     pub fn to_device(&self, device: &Device) -> Result<Self> {
-        let (down, up) = (self.down.to_device(device)?, self.up.to_device(device)?);
-        Ok(Self { down, up, start: self.start })
+        self.replaced(&mut ToDevice(device))
     }
 
     /// Whether it is on a device.
@@ -253,6 +247,23 @@ impl Branch {
         let sum = (y.narrow(D::Minus1, self.start, rows)? + added.reshape(shape)?)?;
         y.slice_set(&sum, D::Minus1, self.start)?;
         Ok(y)
+    }
+}
+
+impl HasTensors for Linear {
+    fn replaced(&self, by: &mut dyn Replace) -> Result<Self> {
+        Ok(Self {
+            name: self.name.clone(),
+            matrix: self.matrix.replaced(by)?,
+            bias: self.bias.as_ref().map(|bias| by.tensor(bias)).transpose()?,
+            branches: self.branches.iter().map(|branch| branch.replaced(by)).collect::<Result<_>>()?,
+        })
+    }
+}
+
+impl HasTensors for Branch {
+    fn replaced(&self, by: &mut dyn Replace) -> Result<Self> {
+        Ok(Self { down: by.tensor(&self.down)?, up: by.tensor(&self.up)?, start: self.start })
     }
 }
 

@@ -22,6 +22,7 @@ pub use self::product::{CPU_SCRATCH_BYTES, SCRATCH_BYTES};
 pub use self::quantised::Quantised;
 pub use self::rule::Activations;
 pub use self::tier::Tier;
+use crate::replace::{HasTensors, Replace, ToDevice};
 use crate::weights::StoredType;
 
 /// A weight matrix (out, in) in its stored type.
@@ -149,11 +150,7 @@ impl Matrix {
     /// # Errors
     /// If they cannot be copied.
     pub fn to_device(&self, device: &Device) -> Result<Self> {
-        match self {
-            Self::Dense(weight) => Ok(Self::Dense(weight.to_device(device)?)),
-            Self::Fp8(fp8) => fp8.to_device(device).map(Self::Fp8),
-            Self::Quantised(blocks) => blocks.to_device(device).map(Self::Quantised),
-        }
+        self.replaced(&mut ToDevice(device))
     }
 
     /// The weights (out, in) in a float type, as products use them.
@@ -204,16 +201,6 @@ impl Matrix {
         }
     }
 
-    /// Address and length in bytes of its numbers, if they are contiguous in host memory.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn host_bytes(&self) -> Result<Option<(usize, usize)>> {
-        match self {
-            Self::Dense(weight) => Ok(host_slice(weight)),
-            Self::Fp8(fp8) => Ok(host_slice(fp8.codes())),
-            Self::Quantised(blocks) => blocks.host_bytes(),
-        }
-    }
-
     /// Bytes that it takes between products, including the second copy that candle makes of blocks at their first
     /// product with [`Activations::Rounded`].
     pub fn bytes(&self) -> u64 {
@@ -225,19 +212,13 @@ impl Matrix {
     }
 }
 
-#[cfg(feature = "cuda")]
-fn host_slice(tensor: &Tensor) -> Option<(usize, usize)> {
-    fn of<T>(slice: &[T]) -> (usize, usize) {
-        (slice.as_ptr().addr(), size_of_val(slice))
-    }
-    use candle_core::{CpuStorage, Storage};
-    let (storage, _) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(CpuStorage::BF16(slice)) => Some(of(slice)),
-        Storage::Cpu(CpuStorage::F16(slice)) => Some(of(slice)),
-        Storage::Cpu(CpuStorage::F32(slice)) => Some(of(slice)),
-        Storage::Cpu(CpuStorage::U8(slice)) => Some(of(slice)),
-        _ => None,
+impl HasTensors for Matrix {
+    fn replaced(&self, by: &mut dyn Replace) -> Result<Self> {
+        match self {
+            Self::Dense(weight) => Ok(Self::Dense(by.tensor(weight)?)),
+            Self::Fp8(fp8) => fp8.replaced(by).map(Self::Fp8),
+            Self::Quantised(blocks) => blocks.replaced(by).map(Self::Quantised),
+        }
     }
 }
 

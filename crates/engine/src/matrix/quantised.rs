@@ -9,6 +9,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use super::product::{band_rows, multiply_few_tokens, multiply_in_bands};
 use super::rule::{Activations, FEW_TOKENS, Product, repacked_bytes};
 use crate::cpu::short;
+use crate::replace::{HasTensors, Replace};
 use crate::weights::StoredType;
 
 /// A matrix (out, in) of ggml's blocks.
@@ -51,22 +52,6 @@ impl Quantised {
 
     pub(super) fn activations(&self) -> Activations {
         self.activations
-    }
-
-    pub(super) fn to_device(&self, device: &Device) -> Result<Self> {
-        if self.device().same_device(device) {
-            return Ok(self.clone());
-        }
-        let storage = QStorage::from_data(self.blocks.data()?, device, self.blocks.dtype())?;
-        let blocks = Arc::new(QTensor::new(storage, self.shape)?);
-        Ok(Self { blocks, ..self.clone() })
-    }
-
-    #[cfg(feature = "cuda")]
-    pub(super) fn host_bytes(&self) -> Result<Option<(usize, usize)>> {
-        let bytes = self.blocks.data()?;
-        let is_here = self.device().is_cpu();
-        Ok(is_here.then(|| (bytes.as_ptr().addr(), bytes.len())))
     }
 
     /// The blocks as candle has them.
@@ -138,6 +123,12 @@ impl Quantised {
         let short = device.is_cuda() && dtype != DType::F32;
         if short { self.blocks.dequantize_f16(&device)? } else { self.blocks.dequantize(&device)? }
             .to_dtype(dtype)
+    }
+}
+
+impl HasTensors for Quantised {
+    fn replaced(&self, by: &mut dyn Replace) -> Result<Self> {
+        Ok(Self { blocks: by.blocks(&self.blocks)?, ..self.clone() })
     }
 }
 

@@ -54,6 +54,8 @@ pub struct DeviceBudget {
     pub encode: Peak,
     /// Peak in a step, as for `encode`.
     pub step: Peak,
+    /// Part of the peak in a step that is the slots of streamed blocks.
+    pub slot_bytes: u64,
     /// Peak while it is decoded, as for `encode`.
     pub decode: Peak,
     /// Bytes of the allocator's overhead.
@@ -71,6 +73,8 @@ pub struct HostBudget {
     pub reserve_bytes: u64,
     /// Bytes of the parts that are there.
     pub resident_bytes: u64,
+    /// Part of `resident_bytes` that is pinned for copies to the device; no more than this is.
+    pub pinned_bytes: u64,
     /// Most bytes that loading or samples take in addition.
     pub working_bytes: u64,
     /// Bytes of files that are best kept in the page cache. No plan is refused for lack of them.
@@ -111,6 +115,7 @@ impl DeviceBudget {
             kept_bytes: trace.kept,
             encode: trace.encode,
             step: trace.step,
+            slot_bytes: trace.slots,
             decode: trace.decode,
             slack_bytes,
             need_bytes: samples.saturating_add(resident_bytes).saturating_add(slack_bytes),
@@ -124,8 +129,14 @@ impl DeviceBudget {
 }
 
 impl HostBudget {
-    /// `is_wide`: whether the transformer is stored in wide floats.
-    pub(super) fn new(hardware: &Hardware, parts: &[PartPlan], trace: &Trace, is_wide: bool) -> Self {
+    /// `is_wide`: whether the transformer is stored in wide floats. `pinned_bytes`: what streamed layers pin.
+    pub(super) fn new(
+        hardware: &Hardware,
+        parts: &[PartPlan],
+        trace: &Trace,
+        is_wide: bool,
+        pinned_bytes: u64,
+    ) -> Self {
         let resident_bytes: u64 = parts.iter().map(|part| part.host_bytes).sum();
         // Samples begin when loading is over, so only the larger of the two counts.
         let loading = if is_wide { LOADING_BYTES } else { LOADING_AS_STORED_BYTES };
@@ -134,6 +145,7 @@ impl HostBudget {
             has_bytes: hardware.host_bytes,
             reserve_bytes: HOST_RESERVE_BYTES,
             resident_bytes,
+            pinned_bytes,
             working_bytes,
             mapped_bytes: parts.iter().map(|part| part.mapped_bytes).sum(),
             need_bytes: working_bytes.saturating_add(resident_bytes),

@@ -89,11 +89,12 @@ impl Chooser<'_> {
         let (outline, backend, dtype) = (self.outline, self.hardware.backend, self.terms.dtype);
         let layout = Layout { outline, placement, backend, dtype };
         let parts = layout.parts();
-        let trace = self.tracer(placement).run(&self.terms.picture);
+        let tracer = self.tracer(placement);
+        let trace = tracer.run(&self.terms.picture);
         let Terms { reserve, slots, .. } = self.terms;
         let device = DeviceBudget::new(self.hardware, reserve, &parts, &trace, slots);
         let is_wide = outline.stored(Part::Transformer).is_wide_float();
-        let host = HostBudget::new(self.hardware, &parts, &trace, is_wide);
+        let host = HostBudget::new(self.hardware, &parts, &trace, is_wide, tracer.pinned_bytes());
         Candidate { placement, tier: layout.tier(), parts, trace, device, host }
     }
 

@@ -1,5 +1,6 @@
 //! Which of a step's operations run in one kernel of their own, and which in several of candle's.
 
+use candle_core::DType;
 use serde::Serialize;
 
 use super::hardware::Backend;
@@ -7,8 +8,8 @@ use super::hardware::Backend;
 /// Whether an own kernel has run on a device. Until then a plan says that it was only compiled.
 pub(super) const HAVE_RUN: bool = false;
 
-/// Groups of operations; those that are true run in a kernel of their own, the others as candle does them. A kernel that
-/// fails its check at the start of a worker is replaced by candle's.
+/// Groups of operations; those that are true run in a kernel of their own, or on the CPU in a loop of their own, the
+/// others as candle does them. A kernel that fails its check at the start of a worker is replaced by candle's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Kernels {
     /// Attention: scores in float32, which are never written to memory.
@@ -31,14 +32,15 @@ impl Kernels {
     /// The kernels that this program has for CUDA.
     pub const OWN: Self = Self { attention: true, heads: true, norms: true, gates: true, products: false };
 
-    /// Every group in a kernel of its own.
+    /// Every group in a kernel of its own: the CPU in float32.
     pub const ALL: Self = Self { products: true, ..Self::OWN };
 
-    /// What runs on a backend for heads of `head_dim` numbers.
-    pub(crate) fn of(backend: Backend, head_dim: usize) -> Self {
+    /// What runs on a backend in this compute type for heads of `head_dim` numbers.
+    pub(crate) fn of(backend: Backend, dtype: DType, head_dim: usize) -> Self {
         /// The size that attention is written for: FLUX.1-dev's.
         const HEAD: usize = 128;
         match backend {
+            Backend::Cpu if dtype == DType::F32 => Self::ALL,
             Backend::Cpu | Backend::Metal => Self::CANDLE,
             Backend::Cuda | Backend::CudaCudnn => Self { attention: head_dim == HEAD, ..Self::OWN },
         }
@@ -70,11 +72,12 @@ mod tests {
     fn own_kernels_are_for_cuda_and_heads_of_128() {
         let of = Kernels::of;
         for backend in [Backend::Cpu, Backend::Metal] {
-            assert_eq!(of(backend, 128), Kernels::CANDLE);
+            assert_eq!(of(backend, DType::F16, 128), Kernels::CANDLE);
         }
-        assert_eq!(of(Backend::Cuda, 128), Kernels::OWN);
-        let small = of(Backend::CudaCudnn, 32);
+        assert_eq!(of(Backend::Cuda, DType::BF16, 128), Kernels::OWN);
+        let small = of(Backend::CudaCudnn, DType::BF16, 32);
         assert!(!small.attention && small.heads, "{small:?}");
+        assert_eq!(of(Backend::Cpu, DType::F32, 32), Kernels::ALL, "loops of the CPU have no such size");
         assert_eq!(Kernels::OWN.names(false), ["bias and GELU in products"]);
         assert_eq!(Kernels::ALL.names(true).len(), 5);
     }

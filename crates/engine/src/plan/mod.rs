@@ -21,6 +21,7 @@ mod parts;
 mod picture;
 mod refused;
 mod speed;
+mod streaming;
 mod text;
 mod trace;
 
@@ -45,6 +46,8 @@ pub use self::parts::PartPlan;
 pub use self::picture::Picture;
 pub use self::refused::Refused;
 pub use self::speed::Speed;
+#[cfg(test)]
+pub(crate) use self::streaming::Streaming;
 pub use self::trace::Peak;
 #[cfg(test)]
 pub(crate) use self::trace::Trace;

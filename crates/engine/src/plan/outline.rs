@@ -21,7 +21,7 @@ pub struct Outline {
     pub(super) clip: ClipConfig,
     pub(super) siglip: SiglipConfig,
     parts: BTreeMap<Part, BTreeMap<String, Stored>>,
-    branches: BTreeMap<String, Vec<Branch>>,
+    pub(super) branches: BTreeMap<String, Vec<Branch>>,
 }
 
 /// A tensor in a file.
@@ -141,19 +141,6 @@ impl Outline {
         self.matrices(Part::T5).map(bytes).sum()
     }
 
-    /// Bytes of the largest of T5's blocks.
-    pub(super) fn largest_t5_block(&self, keep: Keep, compute: DType) -> u64 {
-        let mut blocks: BTreeMap<&str, u64> = BTreeMap::new();
-        for (name, tensor) in self.tensors(Part::T5) {
-            let block = name.strip_prefix("encoder.block.").and_then(|rest| rest.split('.').next());
-            if let Some(block) = block {
-                let kept = kept(Part::T5, name, tensor, keep, plain(compute));
-                *blocks.entry(block).or_default() += tensor.bytes(kept);
-            }
-        }
-        blocks.into_values().max().unwrap_or(0)
-    }
-
     /// Whether a matrix of the blocks can be stored in a tier: k-quants need rows of whole blocks.
     pub(super) fn has_room_for(&self, tier: Tier) -> bool {
         let compute = StoredType::F32;
@@ -164,7 +151,7 @@ impl Outline {
         })
     }
 
-    fn tensors(&self, part: Part) -> impl Iterator<Item = (&str, &Stored)> {
+    pub(super) fn tensors(&self, part: Part) -> impl Iterator<Item = (&str, &Stored)> {
         self.parts.get(&part).into_iter().flatten().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
@@ -197,14 +184,6 @@ impl Outline {
             .sum()
     }
 
-    /// Bytes of the largest tensor for modulations, as it is stored in memory.
-    pub(super) fn largest_modulation(&self, keep: Keep, compute: DType) -> u64 {
-        let tensors = self.tensors(Part::Transformer).filter(|(name, _)| role(name) == Role::Modulation);
-        let bytes = tensors
-            .map(|(name, tensor)| tensor.bytes(kept(Part::Transformer, name, tensor, keep, plain(compute))));
-        bytes.max().unwrap_or(0)
-    }
-
     /// Bytes of the transformer's weights as stored in its file: first all of them, which a step reads if it computes
     /// its own modulations, then those that a step reads if modulations are computed once per job.
     pub fn step_bytes(&self) -> (u64, u64) {
@@ -234,7 +213,12 @@ impl Outline {
 
     /// The side branches of a layer of the transformer. None if they are merged: branches are merged into wide floats
     /// before these are converted to a tier.
-    fn branches_beside(&self, layer: &str, keep: Keep, compute: DType) -> impl Iterator<Item = Branch> {
+    pub(super) fn branches_beside(
+        &self,
+        layer: &str,
+        keep: Keep,
+        compute: DType,
+    ) -> impl Iterator<Item = Branch> {
         let tensors = self.parts.get(&Part::Transformer);
         let tensor = tensors.and_then(|tensors| tensors.get(&format!("{layer}.weight")));
         let beside = tensor.is_some_and(|tensor| {
@@ -255,7 +239,7 @@ impl Stored {
 }
 
 impl Branch {
-    fn bytes(self, compute: DType) -> u64 {
+    pub(super) fn bytes(self, compute: DType) -> u64 {
         self.rank * (self.rows + self.columns) * compute.size_in_bytes() as u64
     }
 }
@@ -270,7 +254,7 @@ pub(crate) fn plain(compute: DType) -> StoredType {
 }
 
 /// The type that a tensor is stored in in memory.
-fn kept(part: Part, name: &str, tensor: &Stored, keep: Keep, compute: StoredType) -> StoredType {
+pub(super) fn kept(part: Part, name: &str, tensor: &Stored, keep: Keep, compute: StoredType) -> StoredType {
     if !is_matrix(part, name, tensor) {
         return compute;
     }
@@ -303,7 +287,8 @@ fn is_matrix(part: Part, name: &str, tensor: &Stored) -> bool {
     inside && tensor.shape.len() == 2 && name.ends_with(".weight")
 }
 
-fn role(name: &str) -> Role<'_> {
+/// The role of a tensor or a layer of the transformer.
+pub(super) fn role(name: &str) -> Role<'_> {
     let in_block = name.starts_with("double_blocks.") || name.starts_with("single_blocks.");
     if name.starts_with("final_layer.adaLN_modulation.")
         || in_block && (name.contains("_mod.lin") || name.contains(".modulation.lin"))

@@ -171,3 +171,37 @@ fn no_more_step_together_than_fit() {
     assert!((2..64).contains(&together.samples), "{together:?}");
     assert!(together.bytes <= plan.device.usable_bytes - plan.device.resident_bytes);
 }
+
+#[test]
+fn streaming_takes_two_slots_and_pins_what_it_copies() {
+    for (stored, tables) in [(StoredType::BF16, false), (StoredType::Q8_0, false), (StoredType::F8E4M3, true)]
+    {
+        let outline = flux(stored);
+        let streaming = outline.streamed_blocks(Keep::AsStored, DType::BF16);
+        let roles = outline.roles(Keep::AsStored, DType::BF16);
+        let blocks = roles.into_iter().filter(|(role, _)| matches!(role, outline::Role::Block(_)));
+        let blocks: Vec<u64> = blocks.map(|(_, bytes)| bytes).collect();
+        // 19 double blocks of eight matrices and 38 single ones of two, each with 256 numbers.
+        let (all, most) = if tables { (19 * 8 + 38 * 2, 8) } else { (0, 0) };
+        assert_eq!(streaming.pinned, blocks.iter().sum::<u64>() + all * 512, "{stored}");
+        assert_eq!(streaming.slots, 2 * (blocks.iter().max().unwrap() + most * 512), "{stored}");
+    }
+    let modulations = flux(StoredType::BF16).streamed_modulations(Keep::AsStored, DType::BF16);
+    let (hidden, bf16) = (3072, 2);
+    assert_eq!(modulations.slots, 2 * (6 * hidden * hidden + 6 * hidden) * bf16);
+    assert_eq!(modulations.pinned, (2 * 19 * 6 + 38 * 3 + 2) * (hidden * hidden + hidden) * bf16);
+}
+
+#[test]
+fn a_plan_says_what_streaming_takes() {
+    let streamed = plan(8, "4060");
+    let text = streamed.lines().join("\n");
+    let (slots, pinned) = (streamed.device.slot_bytes, streamed.host.pinned_bytes);
+    let gib = |bytes: u64| format!("{:.2} GiB", bytes as f64 / GIB as f64);
+    assert!(slots > 0 && slots < streamed.device.step.bytes && pinned <= streamed.host.resident_bytes);
+    assert!(text.contains(&format!("two slots of the blocks take {}", gib(slots))), "{text}");
+    assert!(text.contains(&format!("at most {} of the host's memory are pinned", gib(pinned))), "{text}");
+    let resident = Plan::new(&flux(StoredType::BF16), &hardware(48, 64, "4090"), &terms()).unwrap();
+    assert_eq!((resident.device.slot_bytes, resident.host.pinned_bytes), (0, 0));
+    assert!(!resident.lines().join("\n").contains("streaming"));
+}

@@ -108,6 +108,23 @@ impl Plan {
         lines
     }
 
+    /// What streaming takes, if something is streamed from the host's memory.
+    fn streaming_line(&self) -> Option<String> {
+        let (slots, pinned) = (self.device.slot_bytes, self.host.pinned_bytes);
+        let blocks = if slots > 0 {
+            format!("two slots of the blocks take {} of the device's memory in a step; ", gib(slots))
+        } else {
+            String::new()
+        };
+        (self.hardware.backend.is_apart() && pinned > 0).then(|| {
+            format!(
+                "  streaming {blocks}at most {} of the host's memory are pinned; a stream of its own copies \
+                 (compiled, not run)",
+                gib(pinned),
+            )
+        })
+    }
+
     fn time_lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some(cost) = &self.step {
@@ -134,6 +151,7 @@ impl Plan {
             }
         }
         lines.extend(self.together_line());
+        lines.extend(self.streaming_line());
         if let Some(reading) = self.job.reading {
             let bytes = gib(self.job.read_bytes);
             lines.push(format!("  a job     reads {bytes} of weights once: {}", seconds(reading)));

@@ -1,4 +1,4 @@
-//! Layers of one kind in order: all on the device, or each copied there ahead of its turn.
+//! Layers of one kind in order: all on the device, or each brought there ahead of its turn.
 
 use std::ops::Range;
 use std::sync::mpsc;
@@ -10,26 +10,31 @@ use super::builder::{Builder, Place};
 use super::lora::Changes;
 use crate::matrix::Linear;
 use crate::parallel::make_all;
-use crate::pinned::Pinned;
+use crate::replace::{HasTensors, ToDevice};
+#[cfg(feature = "cuda")]
+use crate::stream::{self, PinnedLimit};
 use crate::weights::Weights;
 
 /// Layers that a step runs one after another.
 pub(super) enum Blocks<T> {
     /// All on the device.
     Resident(Vec<T>),
-    /// Copied there one by one.
-    Streamed(Streamed<T>),
+    /// Made there one by one, by a thread of their own.
+    Made(Made<T>),
+    /// Copied there one by one, by a stream of their own.
+    #[cfg(feature = "cuda")]
+    Streamed(stream::Streamed<T>),
 }
 
-/// Layers that are copied to the device while the one before them computes. Two are there at a time.
-pub(super) struct Streamed<T> {
+/// Layers that are made while the one before them computes. Two are there at a time.
+pub(super) struct Made<T> {
     count: usize,
     load: Box<dyn Fn(usize) -> Result<T> + Send + Sync>,
     device: Device,
 }
 
 /// A layer that can be built from weights and copied to a device.
-pub(super) trait Layer: Sized + Send + Sync + 'static {
+pub(super) trait Layer: HasTensors + Send + Sync + 'static {
     /// The sizes that it is built with.
     type Config: Clone + Send + Sync + 'static;
 
@@ -38,12 +43,6 @@ pub(super) trait Layer: Sized + Send + Sync + 'static {
     /// # Errors
     /// If a tensor is missing or misshapen.
     fn new(config: &Self::Config, builder: &Builder) -> Result<Self>;
-
-    /// A copy on another device.
-    ///
-    /// # Errors
-    /// If it cannot be copied.
-    fn to_device(&self, device: &Device) -> Result<Self>;
 
     /// Its linear layers, which are nearly all of its bytes.
     fn linears(&self) -> Vec<&Linear>;
@@ -77,7 +76,7 @@ impl<C: Clone + Send + Sync + 'static> Source<C> {
     pub(super) fn read_each_time<T: Layer<Config = C>>(&self, names: &[String]) -> Blocks<T> {
         let (source, names, device) = (self.clone(), names.to_vec(), self.place.device.clone());
         let count = names.len();
-        Blocks::Streamed(Streamed { count, load: Box::new(move |i| source.build(&names[i])), device })
+        Blocks::Made(Made { count, load: Box::new(move |i| source.build(&names[i])), device })
     }
 
     /// The layers of these names, kept in host memory in the device's types, if the device has its own memory.
@@ -86,22 +85,26 @@ impl<C: Clone + Send + Sync + 'static> Source<C> {
         if device.is_cpu() {
             return Ok(self.read_each_time(names));
         }
-        // Pages of a file cannot be pinned.
         let place = Place { device: Device::Cpu, in_place: false, ..self.place.clone() };
         let host = Self { place, ..self.clone() };
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(device) = &device {
+            let limit = self.place.pinned.clone().unwrap_or_else(|| PinnedLimit::new(u64::MAX).into());
+            let waiting = |i: usize| stream::Streamed::waiting(&host.build::<T>(&names[i])?, device, &limit);
+            let layers = make_all(names.len(), &Device::Cpu, waiting)?;
+            return stream::Streamed::new(layers, device).map(Blocks::Streamed);
+        }
         let layers: Vec<T> = host.build_all(names)?;
-        let matrices = layers.iter().flat_map(Layer::linears).map(Linear::matrix);
-        let pinned = matrices.map(|matrix| Pinned::new(matrix, &device)).collect::<Result<Vec<_>>>()?;
         let (count, to) = (layers.len(), device.clone());
-        let load = move |i: usize| {
-            let _pinned = &pinned;
-            layers.get(i).map_or_else(|| bail!("there is no layer {i}"), |layer| layer.to_device(&to))
+        let load = move |i: usize| match layers.get(i) {
+            Some(layer) => layer.replaced(&mut ToDevice(&to)),
+            None => bail!("there is no layer {i}"),
         };
-        Ok(Blocks::Streamed(Streamed { count, load: Box::new(load), device }))
+        Ok(Blocks::Made(Made { count, load: Box::new(load), device }))
     }
 }
 
-impl<T: Send> Blocks<T> {
+impl<T: HasTensors + Send> Blocks<T> {
     /// Calls `work` with each layer in order, and its number.
     ///
     /// # Errors
@@ -124,12 +127,12 @@ impl<T: Send> Blocks<T> {
                 let mut layers = layers.iter().enumerate().take(numbers.end).skip(numbers.start);
                 layers.try_for_each(|(i, layer)| work(i, layer))
             }
+            Self::Made(made) => made.each_of(numbers, work),
+            #[cfg(feature = "cuda")]
             Self::Streamed(streamed) => streamed.each_of(numbers, work),
         }
     }
-}
 
-impl<T> Blocks<T> {
     /// The result of `look` for the first layer; the default if there is none.
     ///
     /// # Errors
@@ -137,13 +140,22 @@ impl<T> Blocks<T> {
     pub(super) fn first<R: Default>(&self, look: impl FnOnce(&T) -> R) -> Result<R> {
         match self {
             Self::Resident(layers) => Ok(layers.first().map(look).unwrap_or_default()),
-            Self::Streamed(Streamed { count: 0, .. }) => Ok(R::default()),
-            Self::Streamed(streamed) => Ok(look(&(streamed.load)(0)?)),
+            Self::Made(Made { count: 0, .. }) => Ok(R::default()),
+            Self::Made(made) => Ok(look(&(made.load)(0)?)),
+            #[cfg(feature = "cuda")]
+            Self::Streamed(streamed) => {
+                let (mut look, mut seen) = (Some(look), R::default());
+                streamed.each_of(0..1, |_, layer| {
+                    seen = look.take().map(|look| look(layer)).unwrap_or_default();
+                    Ok(())
+                })?;
+                Ok(seen)
+            }
         }
     }
 }
 
-impl<T: Send> Streamed<T> {
+impl<T: Send> Made<T> {
     fn each_of(&self, numbers: Range<usize>, mut work: impl FnMut(usize, &T) -> Result<()>) -> Result<()> {
         let numbers = numbers.start..numbers.end.min(self.count);
         thread::scope(|scope| {
@@ -166,7 +178,7 @@ impl<T: Send> Streamed<T> {
         })
     }
 
-    /// A layer whose copy is complete: this thread's stream is not the one that computes.
+    /// A layer whose copy is complete, in case this thread's stream is not the one that computes.
     fn copied(&self, i: usize) -> Result<T> {
         let layer = (self.load)(i)?;
         self.device.synchronize()?;
@@ -175,84 +187,4 @@ impl<T: Send> Streamed<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::*;
-
-    /// A layer that counts itself while it exists.
-    struct Counted(Arc<AtomicUsize>);
-
-    impl Drop for Counted {
-        fn drop(&mut self) {
-            self.0.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-
-    fn counted(count: usize, fails: Option<usize>) -> (Arc<AtomicUsize>, Blocks<Counted>) {
-        let there = Arc::new(AtomicUsize::new(0));
-        let its = Arc::clone(&there);
-        let load = move |i| {
-            if fails == Some(i) {
-                bail!("no layer {i}")
-            }
-            its.fetch_add(1, Ordering::SeqCst);
-            Ok(Counted(Arc::clone(&its)))
-        };
-        (there, Blocks::Streamed(Streamed { count, load: Box::new(load), device: Device::Cpu }))
-    }
-
-    #[test]
-    fn layers_come_in_their_order_and_two_are_there_at_most() {
-        let (there, blocks) = counted(20, None);
-        let mut seen = Vec::new();
-        blocks
-            .each(|i, _| {
-                seen.push(i);
-                assert!((1..=2).contains(&there.load(Ordering::SeqCst)));
-                Ok(())
-            })
-            .unwrap();
-        assert_eq!(seen, (0..20).collect::<Vec<_>>());
-        assert_eq!(there.load(Ordering::SeqCst), 0, "none is left");
-    }
-
-    #[test]
-    fn layers_that_are_not_asked_for_stay_where_they_are() {
-        let resident = Blocks::Resident(vec![(); 20]);
-        // The layer `fails` cannot be copied.
-        let of = |numbers: Range<usize>, fails| {
-            let (mut seen, mut also) = (Vec::new(), Vec::new());
-            let streamed = counted(20, Some(fails)).1;
-            let look = |seen: &mut Vec<usize>, i| {
-                seen.push(i);
-                Ok(())
-            };
-            streamed.each_of(numbers.clone(), |i, _| look(&mut seen, i)).unwrap();
-            resident.each_of(numbers, |i, ()| look(&mut also, i)).unwrap();
-            assert_eq!(seen, also);
-            seen
-        };
-        assert_eq!(of(0..1, 1), [0]);
-        assert_eq!(of(17..usize::MAX, 16), [17, 18, 19]);
-        assert_eq!(of(20..21, 0), [0; 0]);
-    }
-
-    #[test]
-    fn the_first_failure_ends_it() {
-        let (there, blocks) = counted(20, Some(3));
-        let mut last = 0;
-        let error = blocks.each(|i, _| {
-            last = i;
-            Ok(())
-        });
-        assert!(error.unwrap_err().to_string().starts_with("no layer 3"));
-        assert_eq!((last, there.load(Ordering::SeqCst)), (2, 0));
-
-        let (there, blocks) = counted(20, None);
-        let error = blocks.each(|i, _| if i == 5 { bail!("broken") } else { Ok(()) });
-        assert!(error.unwrap_err().to_string().starts_with("broken"));
-        assert_eq!(there.load(Ordering::SeqCst), 0);
-    }
-}
+mod tests;

@@ -2,12 +2,14 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::lora::Changes;
 use crate::matrix::{Activations, Linear, Matrix, Tier};
 use crate::placement::Keep;
+use crate::stream::PinnedLimit;
 use crate::weights::Weights;
 
 /// Device and types of a part.
@@ -23,12 +25,15 @@ pub struct Place {
     pub activations: Activations,
     /// Whether blocks on the CPU may be used directly from their file.
     pub in_place: bool,
+    /// How much host memory streamed layers may pin; None for as much as they have.
+    pub pinned: Option<Arc<PinnedLimit>>,
 }
 
 impl Place {
     /// A device and a compute type. All matrices have that type, unless they are quantised in their file.
     pub const fn new(device: Device, dtype: DType) -> Self {
-        Self { device, dtype, keep: Keep::AsStored, activations: Activations::Exact, in_place: true }
+        let (keep, activations) = (Keep::AsStored, Activations::Exact);
+        Self { device, dtype, keep, activations, in_place: true, pinned: None }
     }
 
     /// The tier for numbers that a file has in wide floats.

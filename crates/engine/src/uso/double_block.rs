@@ -1,6 +1,6 @@
 //! The blocks whose text and image streams have their own layers.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::blocks::Layer;
 use super::builder::Builder;
@@ -13,6 +13,7 @@ use super::side_branches::SideBranches;
 use super::stacked::stack;
 use crate::config::FluxConfig;
 use crate::matrix::Linear;
+use crate::replace::{HasTensors, Replace};
 
 /// A block whose text and image streams have their own layers and a common attention.
 pub(super) struct DoubleBlock {
@@ -36,13 +37,6 @@ impl Stream {
         })
     }
 
-    fn to_device(&self, device: &Device) -> Result<Self> {
-        Ok(Self {
-            attention: self.attention.to_device(device)?,
-            feed_forward: self.feed_forward.to_device(device)?,
-        })
-    }
-
     fn linears(&self) -> impl Iterator<Item = &Linear> {
         self.attention.linears().into_iter().chain(self.feed_forward.linears())
     }
@@ -62,16 +56,24 @@ impl Stream {
     }
 }
 
+impl HasTensors for Stream {
+    fn replaced(&self, by: &mut dyn Replace) -> Result<Self> {
+        Ok(Self { attention: self.attention.replaced(by)?, feed_forward: self.feed_forward.replaced(by)? })
+    }
+}
+
+impl HasTensors for DoubleBlock {
+    fn replaced(&self, by: &mut dyn Replace) -> Result<Self> {
+        Ok(Self { image: self.image.replaced(by)?, text: self.text.replaced(by)?, ..*self })
+    }
+}
+
 impl Layer for DoubleBlock {
     type Config = FluxConfig;
 
     fn new(config: &FluxConfig, builder: &Builder) -> Result<Self> {
         let stream = |name| Stream::new(config, builder, name);
         Ok(Self { image: stream("img")?, text: stream("txt")?, heads: config.num_heads })
-    }
-
-    fn to_device(&self, device: &Device) -> Result<Self> {
-        Ok(Self { image: self.image.to_device(device)?, text: self.text.to_device(device)?, ..*self })
     }
 
     fn linears(&self) -> Vec<&Linear> {

@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::slice;
 
-use candle_core::{D, DType, Device, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor};
 
 use super::blocks::{Blocks, Layer, Source};
 use super::builder::Builder;
@@ -26,6 +26,7 @@ use super::step_cache::StepCache;
 use crate::config::FluxConfig;
 use crate::matrix::Linear;
 use crate::placement::{self, Placement};
+use crate::replace::{HasTensors, Replace};
 
 /// The transformer's weights.
 pub struct Flux {
@@ -33,8 +34,8 @@ pub struct Flux {
     pub modulations: Modulations,
     img_in: Linear,
     txt_in: Linear,
-    double_blocks: Blocks<DoubleBlock>,
-    single_blocks: Blocks<SingleBlock>,
+    pub(super) double_blocks: Blocks<DoubleBlock>,
+    pub(super) single_blocks: Blocks<SingleBlock>,
     /// The projection back to packed latents after the last modulated norm (`LastLayer`).
     final_layer: Linear,
     dtype: DType,
@@ -219,7 +220,7 @@ impl Flux {
 }
 
 /// A block with all tokens in one stream, and attention and feed-forward in parallel.
-struct SingleBlock {
+pub(super) struct SingleBlock {
     norm: QkNorm,
     /// qkv and the first feed-forward layer, fused.
     linear1: Linear,
@@ -227,6 +228,13 @@ struct SingleBlock {
     linear2: Linear,
     heads: usize,
     hidden: usize,
+}
+
+impl HasTensors for SingleBlock {
+    fn replaced(&self, by: &mut dyn Replace) -> Result<Self> {
+        let norm = self.norm.replaced(by)?;
+        Ok(Self { norm, linear1: self.linear1.replaced(by)?, linear2: self.linear2.replaced(by)?, ..*self })
+    }
 }
 
 impl Layer for SingleBlock {
@@ -240,15 +248,6 @@ impl Layer for SingleBlock {
             linear2: builder.pp("linear2").linear(hidden + expanded, hidden, true)?,
             heads: config.num_heads,
             hidden,
-        })
-    }
-
-    fn to_device(&self, device: &Device) -> Result<Self> {
-        Ok(Self {
-            norm: self.norm.to_device(device)?,
-            linear1: self.linear1.to_device(device)?,
-            linear2: self.linear2.to_device(device)?,
-            ..*self
         })
     }
 

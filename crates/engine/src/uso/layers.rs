@@ -1,12 +1,13 @@
 //! The parts of FLUX blocks. Products are for samples of one shape together, all else for one sample (batch 1).
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::builder::Builder;
 use super::fused::{Projected, gelu};
 use super::side_branches::SideBranches;
 use super::stacked::unstack;
 use crate::matrix::Linear;
+use crate::replace::{HasTensors, Replace};
 
 /// Receives named intermediate tensors of a forward pass. The names are those of the reference's modules.
 pub type Probe<'a> = &'a mut dyn FnMut(&str, &Tensor);
@@ -23,13 +24,15 @@ impl QkNorm {
         Ok(Self { query: scale("query_norm.scale")?, key: scale("key_norm.scale")? })
     }
 
-    pub(super) fn to_device(&self, device: &Device) -> Result<Self> {
-        Ok(Self { query: self.query.to_device(device)?, key: self.key.to_device(device)? })
-    }
-
     /// A projection (1, tokens, 3 * hidden) with these norms.
     pub(super) fn of(&self, qkv: Tensor) -> Projected<'_> {
         Projected { qkv, query_scale: &self.query, key_scale: &self.key }
+    }
+}
+
+impl HasTensors for QkNorm {
+    fn replaced(&self, by: &mut dyn Replace) -> Result<Self> {
+        Ok(Self { query: by.tensor(&self.query)?, key: by.tensor(&self.key)? })
     }
 }
 
@@ -47,16 +50,18 @@ impl FeedForward {
         })
     }
 
-    pub(super) fn to_device(&self, device: &Device) -> Result<Self> {
-        Ok(Self { expand: self.expand.to_device(device)?, contract: self.contract.to_device(device)? })
-    }
-
     pub(super) fn linears(&self) -> [&Linear; 2] {
         [&self.expand, &self.contract]
     }
 
     pub(super) fn forward(&self, x: &Tensor, branches: &SideBranches) -> Result<Tensor> {
         branches.forward(&self.contract, &gelu(branches.forward(&self.expand, x)?)?)
+    }
+}
+
+impl HasTensors for FeedForward {
+    fn replaced(&self, by: &mut dyn Replace) -> Result<Self> {
+        Ok(Self { expand: self.expand.replaced(by)?, contract: self.contract.replaced(by)? })
     }
 }
 
@@ -76,14 +81,6 @@ impl StreamAttention {
         })
     }
 
-    pub(super) fn to_device(&self, device: &Device) -> Result<Self> {
-        Ok(Self {
-            qkv: self.qkv.to_device(device)?,
-            norm: self.norm.to_device(device)?,
-            proj: self.proj.to_device(device)?,
-        })
-    }
-
     pub(super) fn linears(&self) -> [&Linear; 2] {
         [&self.qkv, &self.proj]
     }
@@ -92,5 +89,11 @@ impl StreamAttention {
     pub(super) fn project(&self, x: &Tensor, branches: &SideBranches) -> Result<Vec<Projected<'_>>> {
         let samples = unstack(branches.forward(&self.qkv, x)?)?;
         Ok(samples.into_iter().map(|qkv| self.norm.of(qkv)).collect())
+    }
+}
+
+impl HasTensors for StreamAttention {
+    fn replaced(&self, by: &mut dyn Replace) -> Result<Self> {
+        Ok(Self { qkv: self.qkv.replaced(by)?, norm: self.norm.replaced(by)?, proj: self.proj.replaced(by)? })
     }
 }

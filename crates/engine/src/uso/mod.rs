@@ -36,6 +36,7 @@ mod together;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use self::autoencoder::{Autoencoder, Maps};
@@ -55,9 +56,10 @@ use crate::matrix::{Activations, Tier};
 use crate::model::{LoraFolder, Model, Part};
 use crate::parallel::make_both;
 use crate::placement::{self, Keep, Placement, T5Place};
-use crate::plan::Outline;
+use crate::plan::{Outline, Tracer};
 use crate::preprocess::Normalisation;
 use crate::setup::{Planned, Setup};
+use crate::stream::PinnedLimit;
 use crate::tokenize::{ClipTokenizer, T5Tokenizer};
 use crate::{Error, Footprint, ModelFiles, Steps, device, fingerprint, memory};
 
@@ -117,7 +119,10 @@ impl Uso {
         let normalisation = model.normalisation()?;
         let changes = model.changes(loras)?;
         let fingerprint = fingerprint::engine(&model, setup)?;
-        let place = Place::new(device.clone(), dtype);
+        let outline = Outline::of(&model)?;
+        let pinned = Tracer::on(device, dtype, &outline, *placement).pinned_bytes();
+        let pinned = Some(Arc::new(PinnedLimit::new(pinned)));
+        let place = Place { pinned, ..Place::new(device.clone(), dtype) };
         let (clip, siglip) = (model.clip()?.clone(), model.siglip()?.clone());
         let (siglip_side, projector) = (siglip.image_size as u32, model.config().projector);
         let lies = placement.encoders;
@@ -149,7 +154,7 @@ impl Uso {
                 .loaded_part(Part::Projector, &place, lies, move |vb| StyleProjector::new(&projector, vb))?,
             autoencoder: autoencoder.with_maps(maps(placement.maps)),
             flux,
-            outline: Outline::of(&model)?,
+            outline,
             placement: *placement,
             files: files.clone(),
             loras: LoraFolder::open(lora_folder.as_deref(), &model.config().flux)?,

@@ -15,6 +15,7 @@ use super::side_branches::SideBranches;
 use crate::config::FluxConfig;
 use crate::matrix::{Activations, Linear, Tier};
 use crate::placement::{Keep, Place};
+use crate::replace::{HasTensors, Replace};
 
 /// Rows of a table for a stream of a double block (shift, scale and gate of two parts), for a single block
 /// (those of one) and for the final layer (shift and scale).
@@ -28,7 +29,7 @@ pub struct Modulations {
     vector_in: Embedder,
     guidance_in: Option<Embedder>,
     /// Layers in the order of their rows in a table.
-    layers: Blocks<ModulationLayer>,
+    pub(super) layers: Blocks<ModulationLayer>,
     rows: usize,
     double_blocks: usize,
     hidden: usize,
@@ -136,7 +137,7 @@ impl Modulations {
 }
 
 /// A layer that computes modulations.
-struct ModulationLayer(Linear);
+pub(super) struct ModulationLayer(Linear);
 
 impl Layer for ModulationLayer {
     type Config = FluxConfig;
@@ -147,12 +148,14 @@ impl Layer for ModulationLayer {
         builder.linear(config.hidden_size, rows * config.hidden_size, true).map(Self)
     }
 
-    fn to_device(&self, device: &Device) -> Result<Self> {
-        self.0.to_device(device).map(Self)
-    }
-
     fn linears(&self) -> Vec<&Linear> {
         vec![&self.0]
+    }
+}
+
+impl HasTensors for ModulationLayer {
+    fn replaced(&self, by: &mut dyn Replace) -> Result<Self> {
+        self.0.replaced(by).map(Self)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::config::T5Config;
 use crate::cpu::{are_here, tensors as here};
 use crate::matrix::Linear;
 use crate::placement;
+use crate::replace::{HasTensors, Replace};
 use crate::weights::Table;
 
 const EMBEDDING: &str = "shared.weight";
@@ -20,7 +21,7 @@ pub struct T5 {
     embedding: Table,
     /// A bias per head for each range of distances: (ranges, heads).
     distances: Tensor,
-    blocks: Blocks<Block>,
+    pub(super) blocks: Blocks<Block>,
     norm: RmsNorm,
     config: T5Config,
     dtype: DType,
@@ -97,7 +98,7 @@ fn range_of(distance: i64, config: &T5Config) -> u32 {
 }
 
 /// Attention and a gated feed-forward layer, each after a norm and added to its input.
-struct Block {
+pub(super) struct Block {
     norm1: RmsNorm,
     query: Linear,
     key: Linear,
@@ -130,23 +131,25 @@ impl Layer for Block {
         })
     }
 
-    fn to_device(&self, device: &Device) -> Result<Self> {
-        Ok(Self {
-            norm1: self.norm1.to_device(device)?,
-            query: self.query.to_device(device)?,
-            key: self.key.to_device(device)?,
-            value: self.value.to_device(device)?,
-            out: self.out.to_device(device)?,
-            norm2: self.norm2.to_device(device)?,
-            gate: self.gate.to_device(device)?,
-            expand: self.expand.to_device(device)?,
-            contract: self.contract.to_device(device)?,
-            heads: self.heads,
-        })
-    }
-
     fn linears(&self) -> Vec<&Linear> {
         vec![&self.query, &self.key, &self.value, &self.out, &self.gate, &self.expand, &self.contract]
+    }
+}
+
+impl HasTensors for Block {
+    fn replaced(&self, by: &mut dyn Replace) -> Result<Self> {
+        Ok(Self {
+            norm1: self.norm1.replaced(by)?,
+            query: self.query.replaced(by)?,
+            key: self.key.replaced(by)?,
+            value: self.value.replaced(by)?,
+            out: self.out.replaced(by)?,
+            norm2: self.norm2.replaced(by)?,
+            gate: self.gate.replaced(by)?,
+            expand: self.expand.replaced(by)?,
+            contract: self.contract.replaced(by)?,
+            heads: self.heads,
+        })
     }
 }
 
@@ -178,10 +181,6 @@ impl RmsNorm {
         Ok(Self { weight: builder.tensor(&[config.d_model], "weight")?, epsilon: config.layer_norm_epsilon })
     }
 
-    fn to_device(&self, device: &Device) -> Result<Self> {
-        Ok(Self { weight: self.weight.to_device(device)?, epsilon: self.epsilon })
-    }
-
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if are_here([x, &self.weight]) {
             return here::rms_norm(x, &self.weight, self.epsilon as f32);
@@ -190,6 +189,12 @@ impl RmsNorm {
         let variance = wide.sqr()?.mean_keepdim(D::Minus1)?;
         let normed = wide.broadcast_div(&(variance + self.epsilon)?.sqrt()?)?;
         normed.to_dtype(x.dtype())?.broadcast_mul(&self.weight)
+    }
+}
+
+impl HasTensors for RmsNorm {
+    fn replaced(&self, by: &mut dyn Replace) -> Result<Self> {
+        Ok(Self { weight: by.tensor(&self.weight)?, epsilon: self.epsilon })
     }
 }
 

@@ -27,7 +27,9 @@ fn ours(dtype: DType) -> Autoencoder {
 }
 
 fn all_chunks() -> impl Iterator<Item = Chunks> {
-    BYTES.into_iter().flat_map(|bytes| [Maps::Device, Maps::Host].map(|maps| Chunks { maps, bytes }))
+    BYTES
+        .into_iter()
+        .flat_map(|bytes| [Maps::Device, Maps::Host].map(|maps| Chunks { maps, bytes, bands: 2 }))
 }
 
 fn candles() -> candle::Config {
@@ -104,7 +106,7 @@ fn encoding_in_chunks_gives_the_same_posterior() {
 #[test]
 fn the_chunks_tested_are_of_different_sizes() {
     for of in [decoding, encoding] {
-        let peak = |bytes| of(&config(), 40, 56, Chunks { maps: Maps::Host, bytes }).device;
+        let peak = |bytes| of(&config(), 40, 56, Chunks { maps: Maps::Host, bytes, bands: 1 }).device;
         let peaks = BYTES.map(peak);
         assert!(peaks.windows(2).all(|pair| pair[0] < pair[1]), "{peaks:?}");
     }
@@ -128,6 +130,26 @@ fn an_image_without_a_whole_cell_is_refused() {
     let cut = Image { rgb: vec![0; 64], ..picture(16, 16) };
     let error = autoencoder.posterior(&cut).unwrap_err().to_string();
     assert!(error.contains("64 values"), "{error}");
+}
+
+#[test]
+fn bands_at_the_same_time_give_the_same_bytes() {
+    let (image, latent) = (picture(61, 45), latent(7, 5));
+    let bits = |x: Tensor| {
+        let numbers = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        numbers.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+    };
+    for maps in [Maps::Device, Maps::Host] {
+        let made = |threads, bands| {
+            let ours = ours(DType::F32).with_chunks(Chunks { maps, bytes: 0, bands });
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| [bits(ours.encode(&image).unwrap()), bits(ours.decode(&latent).unwrap())])
+        };
+        let alone = made(1, 1);
+        for (threads, bands) in [(2, 2), (3, 2), (4, 4), (4, 100)] {
+            assert!(made(threads, bands) == alone, "{bands} bands on {threads} threads");
+        }
+    }
 }
 
 #[test]

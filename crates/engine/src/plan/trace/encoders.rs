@@ -23,7 +23,7 @@ pub(crate) fn t5<'t>(recorder: &Recorder<'t>, outline: &Outline, keep: Keep) -> 
         };
         states = t5_block(recorder, &states, &bias, tokens, layer);
     }
-    rms_norm(&states)
+    rms_norm(recorder, &states)
 }
 
 fn t5_block<'t>(
@@ -33,10 +33,17 @@ fn t5_block<'t>(
     tokens: u64,
     layer: impl Fn(&str) -> Layer,
 ) -> Values<'t> {
-    let x = x.with(&t5_attention(recorder, &rms_norm(x), bias, tokens, &layer), "add");
-    let normed = rms_norm(&x);
+    let x = x.with(&t5_attention(recorder, &rms_norm(recorder, x), bias, tokens, &layer), "add");
+    let normed = rms_norm(recorder, &x);
     let expanded = |end: &str| recorder.linear(&normed, &layer(&format!("1.DenseReluDense.{end}")));
-    let gated = expanded("wi_0").map("gelu").with(&expanded("wi_1"), "gate");
+    let gated = if recorder.is_here() {
+        // In place.
+        let gate = expanded("wi_0");
+        drop(expanded("wi_1"));
+        gate
+    } else {
+        expanded("wi_0").map("gelu").with(&expanded("wi_1"), "gate")
+    };
     x.with(&recorder.linear(&gated, &layer("1.DenseReluDense.wo")), "add")
 }
 
@@ -47,7 +54,14 @@ fn t5_attention<'t>(
     tokens: u64,
     layer: &impl Fn(&str) -> Layer,
 ) -> Values<'t> {
-    let projected = |name: &str| recorder.linear(x, &layer(&format!("0.SelfAttention.{name}"))).map("copy");
+    let linear = |name: &str| recorder.linear(x, &layer(&format!("0.SelfAttention.{name}")));
+    if recorder.is_here() {
+        let [query, key, value] = ["q", "k", "v"].map(linear);
+        let (heads, width) = (bias.count / (tokens * tokens), query.count / tokens);
+        let attended = recorder.attention_in_one([&query, &key, &value], heads, width);
+        return recorder.linear(&attended, &layer("0.SelfAttention.o"));
+    }
+    let projected = |name: &str| linear(name).map("copy");
     let (query, _key) = (projected("q"), projected("k"));
     let (heads, inner) = (bias.count / (tokens * tokens), query.count / tokens);
     let (rows, width) = (heads * tokens, inner / heads.max(1));
@@ -60,7 +74,10 @@ fn t5_attention<'t>(
 }
 
 /// In float32.
-fn rms_norm<'t>(x: &Values<'t>) -> Values<'t> {
+fn rms_norm<'t>(recorder: &Recorder<'t>, x: &Values<'t>) -> Values<'t> {
+    if recorder.is_here() {
+        return x.own("norm", 0);
+    }
     let wide = x.cast(F32);
     drop(wide.map("square"));
     let normed = wide.map("divide");
@@ -101,7 +118,12 @@ fn siglip<'t>(recorder: &Recorder<'t>, outline: &Outline) -> [Values<'t>; 3] {
         let at = format!("vision_model.encoder.layers.{block}");
         let layer =
             |end: &str| outline.layer(Part::Siglip, &format!("{at}.{end}"), Keep::AsStored, recorder.dtype);
-        let next = encoder_layer(recorder, &state, config.num_attention_heads as u64, layer);
+        let heads = config.num_attention_heads as u64;
+        let next = if recorder.is_here() {
+            siglip_layer_here(recorder, &state, heads, layer)
+        } else {
+            encoder_layer(recorder, &state, heads, layer)
+        };
         states.push(std::mem::replace(&mut state, next));
     }
     states.push(state);
@@ -143,6 +165,26 @@ fn encoder_layer<'t>(
     let x = x.with(&linear(&attended, "self_attn.out_proj"), "add");
     let expanded = linear(&x.map("norm"), "mlp.fc1");
     x.with(&linear(&expanded.map("activate"), "mlp.fc2"), "add")
+}
+
+/// The same by the engine's own loops: without copies, and with the activation in place.
+fn siglip_layer_here<'t>(
+    recorder: &Recorder<'t>,
+    x: &Values<'t>,
+    heads: u64,
+    layer: impl Fn(&str) -> Layer,
+) -> Values<'t> {
+    let linear = |x: &Values<'t>, end: &str| recorder.linear_in_one(x, &layer(end));
+    let normed = x.map("norm");
+    let attended = {
+        let projected = |name: &str| linear(&normed, &format!("self_attn.{name}"));
+        let [query, key, value] = ["q_proj", "k_proj", "v_proj"].map(projected);
+        let width = layer("self_attn.q_proj").shape.0 as u64;
+        recorder.attention_in_one([&query, &key, &value], heads, width.max(1))
+    };
+    let x = x.with(&linear(&attended, "self_attn.out_proj"), "add");
+    let expanded = linear(&x.map("norm"), "mlp.fc1");
+    x.with(&linear(&expanded, "mlp.fc2"), "add")
 }
 
 /// A hidden state as style tokens: (style tokens, hidden).

@@ -73,11 +73,11 @@ impl<'a, 't> Flux<'a, 't> {
     }
 
     pub(crate) fn embed_latent(&self, packed: &Values<'t>) -> Values<'t> {
-        self.recorder.linear(&packed.cast(self.recorder.size()), &self.layer("img_in"))
+        self.linear(&packed.cast(self.recorder.size()), &self.layer("img_in"))
     }
 
     pub(crate) fn embed_text(&self, states: &Values<'t>, mut style: Vec<Values<'t>>) -> Values<'t> {
-        let text = self.recorder.linear(&states.cast(self.recorder.size()), &self.layer("txt_in"));
+        let text = self.linear(&states.cast(self.recorder.size()), &self.layer("txt_in"));
         style.push(text);
         if let [text] = style.as_slice() { text.clone() } else { self.recorder.join(&style) }
     }
@@ -191,8 +191,12 @@ impl<'a, 't> Flux<'a, 't> {
 
     fn single_block(&self, name: &str, samples: &[Values<'t>], rotary: &[Values<'t>]) -> Vec<Values<'t>> {
         let [linear1, linear2] = ["linear1", "linear2"].map(|end| self.layer(&format!("{name}.{end}")));
-        if self.kernels.products {
+        if self.kernels.products && !self.recorder.is_here() {
             return self.single_block_in_parts(&linear1, &linear2, samples, rotary);
+        }
+        let is_dense = linear1.kept.is_wide_float();
+        if self.recorder.is_here() && is_dense {
+            return self.single_block_here(&linear1, &linear2, samples, rotary);
         }
         let projected = self.linear(&self.normed(samples), &linear1);
         let count: u64 = samples.iter().map(|x| x.count).sum();
@@ -206,6 +210,27 @@ impl<'a, 't> Flux<'a, 't> {
     fn attended(&self, qkv: Values<'t>, rotary: &[Values<'t>]) -> Values<'t> {
         let samples = unstack(qkv, rotary.len()).into_iter().zip(rotary);
         self.stack(samples.map(|(qkv, rotary)| self.attend(&self.heads(vec![qkv], rotary))).collect())
+    }
+
+    /// In two parts, each of which is used before the next is computed.
+    fn single_block_here(
+        &self,
+        linear1: &Layer,
+        linear2: &Layer,
+        samples: &[Values<'t>],
+        rotary: &[Values<'t>],
+    ) -> Vec<Values<'t>> {
+        let (hidden, rows) = (self.config.hidden_size, linear1.shape.0);
+        let part = |count| Layer { shape: (count, hidden), ..linear1.clone() };
+        let normed = self.normed(samples);
+        let qkv = self.linear(&normed, &part(3 * hidden));
+        let attended = self.attended(qkv, rotary);
+        let expanded = self.activated(&normed, &part(rows.saturating_sub(3 * hidden)));
+        drop(normed);
+        let parts = [attended, expanded];
+        // Its inputs are not joined: the result alone is new.
+        let joined = parts[0].part(parts[0].count + parts[1].count);
+        self.gated(samples, self.linear(&joined, linear2))
     }
 
     /// Each layer in two products, so that one applies GELU to its output, and another adds to what is there.
@@ -282,7 +307,7 @@ impl<'a, 't> Flux<'a, 't> {
     fn attend(&self, Qkv { query, key, value }: &Qkv<'t>) -> Values<'t> {
         let (heads, width) = (self.config.num_heads as u64, self.config.hidden_size as u64);
         match self.kernels.attention {
-            true => self.recorder.attention_in_one([query, key, value], width),
+            true => self.recorder.attention_in_one([query, key, value], heads, width),
             false => self.recorder.attention([query, key, value], heads, width).map("copy"),
         }
     }

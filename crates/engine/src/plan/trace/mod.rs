@@ -9,7 +9,7 @@ mod modulation;
 mod record;
 mod tape;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 
 use self::flux::{Flux, Sample};
 use self::record::{F32, Recorder};
@@ -39,6 +39,8 @@ pub(crate) struct Trace {
     pub(crate) kept: u64,
     /// Part of `kept` that is its modulation tables.
     pub(crate) tables: u64,
+    /// Bytes of the slots of streamed blocks in a step.
+    pub(crate) slots: u64,
     /// Most bytes held in host memory besides the model, if the device has its own memory.
     pub(crate) host: u64,
     /// The kernels of `step_ops`.
@@ -52,9 +54,6 @@ pub(crate) struct Trace {
     /// The operations of T5, wherever it computes.
     pub(crate) prompt_ops: Vec<Op>,
 }
-
-/// Number of streamed blocks on the device: one is copied while the one before it computes.
-const AT_A_TIME: u64 = 2;
 
 /// Traces samples of a model with a placement.
 #[derive(Debug, Clone, Copy)]
@@ -72,12 +71,19 @@ struct Tapes<'t> {
     host: &'t Tape,
 }
 
+impl<'a> Tracer<'a> {
+    /// Traces samples on an open device.
+    pub(crate) fn on(device: &Device, dtype: DType, outline: &'a Outline, placement: Placement) -> Self {
+        Self { outline, placement, backend: Backend::of(device), dtype }
+    }
+}
+
 impl Tracer<'_> {
-    /// Traces a sample. Its memory is that of candle's operations, which take more: a kernel of our own that fails its
-    /// check at the start is replaced by them.
+    /// Traces a sample. On a GPU, its memory is that of candle's operations, which take more: a kernel of our own that
+    /// fails its check at the start is replaced by them. Loops of the CPU never are.
     pub(crate) fn run(&self, picture: &Picture) -> Trace {
         let flux = &self.outline.config.flux;
-        self.run_with(picture, Kernels::of(self.backend, flux.head_dim()))
+        self.run_with(picture, Kernels::of(self.backend, self.dtype, flux.head_dim()))
     }
 
     /// The same with the steps of these kernels.
@@ -89,7 +95,7 @@ impl Tracer<'_> {
     /// and decoded.
     pub(crate) fn together(&self, picture: &Picture, samples: u64) -> Trace {
         let flux = &self.outline.config.flux;
-        self.run_samples(picture, Kernels::of(self.backend, flux.head_dim()), samples)
+        self.run_samples(picture, Kernels::of(self.backend, self.dtype, flux.head_dim()), samples)
     }
 
     fn run_samples(&self, picture: &Picture, kernels: Kernels, samples: u64) -> Trace {
@@ -97,14 +103,20 @@ impl Tracer<'_> {
         if kernels == Kernels::CANDLE {
             return candle;
         }
-        let Trace { step_ops, temporaries, .. } = self.traced(picture, kernels, samples);
+        let own = self.traced(picture, kernels, samples);
+        if self.backend == Backend::Cpu {
+            return Trace { candle_ops: candle.candle_ops, ..own };
+        }
+        let Trace { step_ops, temporaries, .. } = own;
         Trace { kernels, step_ops, temporaries, ..candle }
     }
 
     fn traced(&self, picture: &Picture, kernels: Kernels, count: u64) -> Trace {
         let (device, host) = (Tape::default(), Tape::default());
         let tapes = Tapes { device: &device, host: if self.backend.is_apart() { &host } else { &device } };
-        let flux = Flux::new(self.recorder(&device), self.outline, self.placement.keep, kernels);
+        // As the transformer is loaded.
+        let recorder = Recorder { activations: Activations::Short, ..self.recorder(&device) };
+        let flux = Flux::new(recorder, self.outline, self.placement.keep, kernels);
         let (sample, prompt_ops) = self.encode(&flux, tapes, picture);
         let encode = tape::peak(&device.since(0), 0);
         let tables = sample.tables.bytes();
@@ -114,13 +126,13 @@ impl Tracer<'_> {
         // From the second step on, a sample also holds its last velocity.
         flux.step(&mut samples);
         let (kept, stepping) = (device.held(), device.len());
-        let streamed = self.streamed_bytes();
-        let slots = device.make(Op::idle("stream blocks"), streamed, 1, 0);
+        let slots = self.slot_bytes();
+        let streamed = device.make(Op::idle("stream blocks"), slots, 1, 0);
         flux.step(&mut samples);
-        drop(slots);
+        drop(streamed);
         let step_ops = device.since(stepping);
         let step = tape::peak(&step_ops, kept);
-        let temporaries = step.bytes.saturating_sub(kept + streamed);
+        let temporaries = step.bytes.saturating_sub(kept + slots);
         let decoding = device.len();
         let (width, height) = (picture.width as usize, picture.height as usize);
         let latent = samples.first().map(|sample| sample.latent.map("unpack"));
@@ -135,6 +147,7 @@ impl Tracer<'_> {
             decode,
             kept,
             tables,
+            slots,
             host,
             kernels,
             step_ops,
@@ -164,7 +177,7 @@ impl Tracer<'_> {
         let steps = u64::from(picture.steps);
         let fetched = match self.placement.modulations {
             Place::Device => 0,
-            Place::Host => self.outline.largest_modulation(self.placement.keep, self.dtype),
+            Place::Host => self.outline.streamed_modulations(self.placement.keep, self.dtype).slots,
         };
         let tables = modulation::tables(&self.recorder(tapes.device), &config.flux, steps, fetched);
         let latent = noise.map("pack");
@@ -192,12 +205,18 @@ impl Tracer<'_> {
         roles.into_iter().filter(|(role, _)| matches!(role, Role::Block(_))).map(|(_, bytes)| bytes)
     }
 
-    /// Bytes of streamed blocks.
-    fn streamed_bytes(&self) -> u64 {
-        if self.placement.blocks == Blocks::Resident {
-            return 0;
+    /// Bytes of the slots of streamed blocks.
+    fn slot_bytes(&self) -> u64 {
+        match self.placement.blocks {
+            Blocks::Resident => 0,
+            Blocks::Streamed => self.outline.streamed_blocks(self.placement.keep, self.dtype).slots,
         }
-        AT_A_TIME * self.block_bytes().max().unwrap_or(0)
+    }
+
+    /// Bytes of host memory that streamed layers pin, if the device has its own memory.
+    pub(crate) fn pinned_bytes(&self) -> u64 {
+        let t5 = (t5_keep(self.placement.t5), t5_dtype(self.dtype));
+        if self.backend.is_apart() { self.outline.pinned_bytes(&self.placement, self.dtype, t5) } else { 0 }
     }
 
     fn recorder<'t>(&self, tape: &'t Tape) -> Recorder<'t> {
@@ -241,7 +260,7 @@ impl Tracer<'_> {
             T5Place::Device | T5Place::Streamed => {
                 let dtype = t5_dtype(self.dtype);
                 let recorder = Recorder { dtype, ..self.recorder(tapes.device) };
-                let bytes = AT_A_TIME * self.outline.largest_t5_block(t5_keep(place), dtype);
+                let bytes = self.outline.streamed_t5(t5_keep(place), dtype).slots;
                 let loaded =
                     (place == T5Place::Streamed).then(|| tapes.device.moved("stream T5", bytes, bytes, 1));
                 let states = encoders::t5(&recorder, self.outline, t5_keep(place));

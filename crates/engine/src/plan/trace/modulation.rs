@@ -9,20 +9,15 @@ pub(crate) fn rows(config: &FluxConfig) -> u64 {
     (2 * 6 * config.depth + 3 * config.depth_single_blocks + 2) as u64
 }
 
-/// Makes the tables of `steps` steps. `weights` is the size in bytes of the largest layer that is fetched for it, 0 if
-/// none is. While one layer is used, the next is fetched.
-pub(crate) fn tables<'t>(
-    recorder: &Recorder<'t>,
-    config: &FluxConfig,
-    steps: u64,
-    weights: u64,
-) -> Values<'t> {
+/// Makes the tables of `steps` steps. `slots` are the bytes of the layers that are streamed for it and on the device at
+/// a time, 0 if none is.
+pub(crate) fn tables<'t>(recorder: &Recorder<'t>, config: &FluxConfig, steps: u64, slots: u64) -> Values<'t> {
     /// Rows of the largest layer.
     const MOST: u64 = 6;
     let hidden = config.hidden_size as u64;
     let vectors = recorder.made("vectors", steps * hidden);
     let tables = recorder.tape.moved("tables", 0, steps * rows(config) * hidden, F32);
-    let fetched = recorder.tape.moved("fetch", 2 * weights, 2 * weights, 1);
+    let fetched = recorder.tape.moved("fetch", slots, slots, 1);
     let made = recorder.product(&vectors, steps, hidden, MOST * hidden, "modulations").map("bias").cast(F32);
     drop(made.map("add"));
     drop(fetched);

@@ -3,6 +3,7 @@
 use candle_core::DType;
 
 use super::tape::{Op, Tape, Values};
+use crate::cpu::attention::scratch_bytes;
 use crate::matrix::rule::{Activations, Product};
 use crate::plan::Backend;
 use crate::plan::outline::Layer;
@@ -29,6 +30,11 @@ impl<'t> Recorder<'t> {
     /// Bytes of a number in the compute type.
     pub(crate) fn size(&self) -> u64 {
         self.dtype.size_in_bytes() as u64
+    }
+
+    /// Whether the engine's own loops compute: in host memory, in float32.
+    pub(crate) fn is_here(&self) -> bool {
+        self.backend == Backend::Cpu && self.dtype == DType::F32
     }
 
     /// New numbers in the compute type.
@@ -140,18 +146,29 @@ impl<'t> Recorder<'t> {
         whole
     }
 
-    /// The same in one kernel of our own, which writes no scores.
-    pub(crate) fn attention_in_one(&self, [query, key, value]: [&Values<'t>; 3], width: u64) -> Values<'t> {
+    /// The same in one kernel of our own, which writes no scores; on the CPU, each thread has those of a tile.
+    pub(crate) fn attention_in_one(
+        &self,
+        [query, key, value]: [&Values<'t>; 3],
+        heads: u64,
+        width: u64,
+    ) -> Values<'t> {
         let (tokens, keys) = (query.count / width, key.count / width);
         let moves = query.bytes() + key.bytes() + value.bytes() + query.bytes();
         let op = Op {
             flops: 4 * tokens * keys * width,
             wide: query.size == F32,
-            is_own: true,
+            // At the speed of its products.
+            is_own: !self.is_here(),
             ..Op::named("attention", moves)
         };
+        let tiles = if self.is_here() {
+            scratch_bytes(tokens as usize, keys as usize, (width / heads.max(1)) as usize)
+        } else {
+            0
+        };
         self.tape.attend(true);
-        let attended = self.tape.make(op, query.count, query.size, 0);
+        let attended = self.tape.make(op, query.count, query.size, tiles);
         self.tape.attend(false);
         attended
     }

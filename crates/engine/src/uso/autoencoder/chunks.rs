@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use candle_core::{Device, Result, Tensor};
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use super::moments::Moments;
 
@@ -29,19 +30,29 @@ pub struct Chunks {
     /// Most bytes of a band while a layer computes it, including its input. A band is at least one cell of the latent
     /// high, even if that takes more.
     pub bytes: usize,
+    /// Most bands of a layer that are computed at the same time, on several threads of the processor.
+    pub bands: usize,
 }
 
 impl Chunks {
     /// For processors: as much as fits into their cache. Whole maps take more than twice the processor time.
-    pub const CPU: Self = Self { maps: Maps::Device, bytes: 16 << 20 };
+    ///
+    /// Several bands, because what one thread does alone for each of them, copies above all, is a thirteenth of the work,
+    /// and because threads wait for each other only at the end of bands.
+    pub const CPU: Self = Self { maps: Maps::Device, bytes: 16 << 20, bands: 4 };
 
     /// For accelerators: large products in few launches. A row of cells of FLUX's largest picture, 2048x2048, takes
     /// half of it (131 MiB, in the attention).
-    pub const ACCELERATOR: Self = Self { maps: Maps::Device, bytes: 256 << 20 };
+    pub const ACCELERATOR: Self = Self { maps: Maps::Device, bytes: 256 << 20, bands: 1 };
 
     /// The default for a device.
     pub fn on(device: &Device) -> Self {
         if device.is_cpu() { Self::CPU } else { Self::ACCELERATOR }
+    }
+
+    /// Bands that are computed at the same time: no more than there are threads.
+    pub(super) fn at_once(&self) -> usize {
+        self.bands.min(rayon::current_num_threads()).max(1)
     }
 }
 
@@ -61,33 +72,33 @@ pub(super) struct Map {
     bands: VecDeque<Tensor>,
     moments: Vec<Moments>,
     device: Device,
-    maps: Maps,
+    chunks: Chunks,
 }
 
 impl Map {
     /// A map without bands, whose bands will be computed on the device.
-    pub(super) fn new(device: &Device, maps: Maps) -> Self {
-        Self { bands: VecDeque::new(), moments: Vec::new(), device: device.clone(), maps }
+    pub(super) fn new(device: &Device, chunks: Chunks) -> Self {
+        Self { bands: VecDeque::new(), moments: Vec::new(), device: device.clone(), chunks }
     }
 
     /// Another map without bands, kept at the same place.
     pub(super) fn empty(&self) -> Self {
-        Self::new(&self.device, self.maps)
+        Self::new(&self.device, self.chunks)
     }
 
     /// Adds a band at the bottom.
     pub(super) fn push(&mut self, band: &Tensor) -> Result<()> {
-        self.bands.push_back(match self.maps {
+        self.bands.push_back(match self.chunks.maps {
             Maps::Device => band.clone(),
             Maps::Host => band.to_device(&Device::Cpu)?,
         });
         Ok(())
     }
 
-    /// Adds a band at the bottom of a map that a norm may follow. Its moments are computed while it is on the device.
-    pub(super) fn push_measured(&mut self, band: &Tensor) -> Result<()> {
-        self.moments.push(Moments::of(band)?);
-        self.push(band)
+    /// Adds a band at the bottom of a map that a norm may follow.
+    pub(super) fn push_measured(&mut self, Measured { band, moments }: Measured) -> Result<()> {
+        self.moments.push(moments);
+        self.push(&band)
     }
 
     /// The moments of the bands that were measured.
@@ -98,15 +109,15 @@ impl Map {
     /// The bands from top to bottom, on the device, with the rows around them that the halo asks for. The map drops
     /// each band once it is taken, which makes room for another map.
     pub(super) fn windows(self, halo: Halo) -> Windows {
-        Windows { bands: self.bands, device: self.device, halo, above: None }
+        let at_once = self.chunks.at_once();
+        Windows { bands: self.bands, beside: None, device: self.device, halo, above: None, at_once }
     }
 
     /// Applies a layer without a norm to the map, band by band. A norm may follow.
-    pub(super) fn through(self, halo: Halo, layer: impl Fn(Window) -> Result<Tensor>) -> Result<Self> {
+    pub(super) fn through(self, halo: Halo, layer: impl Fn(Window) -> Result<Tensor> + Sync) -> Result<Self> {
         let mut output = self.empty();
-        for window in self.windows(halo) {
-            output.push_measured(&layer(window?)?)?;
-        }
+        let measured = |window, _| Measured::new(layer(window)?);
+        self.windows(halo).each(measured, |band| output.push_measured(band))?;
         Ok(output)
     }
 
@@ -115,6 +126,19 @@ impl Map {
         let bands: Vec<_> =
             self.bands.iter().map(|band| band.to_device(&self.device)).collect::<Result<_>>()?;
         Tensor::cat(&bands, 0)?.transpose(0, 1)?.unsqueeze(0)?.contiguous()
+    }
+}
+
+/// A band and its moments.
+pub(super) struct Measured {
+    band: Tensor,
+    moments: Moments,
+}
+
+impl Measured {
+    /// Computes the moments, while the band is on the device.
+    pub(super) fn new(band: Tensor) -> Result<Self> {
+        Ok(Self { moments: Moments::of(&band)?, band })
     }
 }
 
@@ -156,14 +180,75 @@ impl Window {
 /// See [`Map::windows`].
 pub(super) struct Windows {
     bands: VecDeque<Tensor>,
+    /// The bands of another map.
+    beside: Option<VecDeque<Tensor>>,
     device: Device,
     halo: Halo,
     /// The last row of the previous band.
     above: Option<Tensor>,
+    at_once: usize,
+}
+
+/// A band that was taken out of a map, with the rows around it.
+struct Taken {
+    band: Tensor,
+    above: Option<Tensor>,
+    below: Option<Tensor>,
+    /// The same band of another map.
+    beside: Option<Tensor>,
+}
+
+impl Taken {
+    fn window(self) -> Result<(Window, Option<Tensor>)> {
+        let Self { band, above, below, beside } = self;
+        let rows: Vec<&Tensor> = above.iter().chain([&band]).chain(&below).collect();
+        let rows = Tensor::cat(&rows, 0)?;
+        Ok((Window { band, rows, above: above.is_some(), below: below.is_some() }, beside))
+    }
 }
 
 impl Windows {
-    fn window(&mut self, band: &Tensor) -> Result<Window> {
+    /// With the bands of another map of the same height beside them. That map drops them, too.
+    pub(super) fn beside(self, other: Map) -> Self {
+        Self { beside: Some(other.bands), ..self }
+    }
+
+    /// Applies `layer` to the windows and what is beside them, several at the same time, and hands the results to
+    /// `take` in their order.
+    pub(super) fn each<R: Send>(
+        mut self,
+        layer: impl Fn(Window, Option<Tensor>) -> Result<R> + Sync,
+        mut take: impl FnMut(R) -> Result<()>,
+    ) -> Result<()> {
+        let compute = |taken: Taken| {
+            let (window, beside) = taken.window()?;
+            layer(window, beside)
+        };
+        loop {
+            let mut taken = Vec::with_capacity(self.at_once);
+            while taken.len() < self.at_once
+                && let Some(next) = self.taken()
+            {
+                taken.push(next?);
+            }
+            if taken.len() > 1 {
+                let results: Vec<Result<R>> = taken.into_par_iter().map(compute).collect();
+                results.into_iter().try_for_each(|result| take(result?))?;
+            } else if let Some(alone) = taken.pop() {
+                // On this thread: a device has a stream for each.
+                take(compute(alone)?)?;
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    fn taken(&mut self) -> Option<Result<Taken>> {
+        let band = self.bands.pop_front()?;
+        Some(self.with_rows(&band))
+    }
+
+    fn with_rows(&mut self, band: &Tensor) -> Result<Taken> {
         let band = band.to_device(&self.device)?;
         let below = match self.bands.front() {
             Some(next) if self.halo != Halo::None => Some(self.row(next, 0)?),
@@ -171,9 +256,9 @@ impl Windows {
         };
         let last = (self.halo == Halo::Around).then(|| self.row(&band, band.dim(0)? - 1)).transpose()?;
         let above = std::mem::replace(&mut self.above, last);
-        let rows: Vec<&Tensor> = above.iter().chain([&band]).chain(&below).collect();
-        let rows = Tensor::cat(&rows, 0)?;
-        Ok(Window { band, rows, above: above.is_some(), below: below.is_some() })
+        let beside = self.beside.as_mut().and_then(VecDeque::pop_front);
+        let beside = beside.map(|beside| beside.to_device(&self.device)).transpose()?;
+        Ok(Taken { band, above, below, beside })
     }
 
     /// A copy of one row: a view would keep its whole band alive, and copy all of it to the device.
@@ -186,8 +271,8 @@ impl Iterator for Windows {
     type Item = Result<Window>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let band = self.bands.pop_front()?;
-        Some(self.window(&band))
+        let taken = self.taken()?;
+        Some(taken.and_then(Taken::window).map(|(window, _)| window))
     }
 }
 
@@ -199,7 +284,7 @@ mod tests {
 
     /// A map whose values are their row numbers.
     fn numbered(bands: &[Range<usize>], maps: Maps) -> Map {
-        let mut map = Map::new(&Device::Cpu, maps);
+        let mut map = Map::new(&Device::Cpu, Chunks { maps, ..Chunks::CPU });
         for band in bands {
             let rows = Tensor::arange(band.start as u32, band.end as u32, &Device::Cpu).unwrap();
             map.push(&rows.reshape((band.len(), 1, 1)).unwrap()).unwrap();

@@ -67,7 +67,7 @@ pub(super) fn cells(plan: &[Layer], picture: Picture, bytes: usize) -> usize {
 fn peak(plan: &[Layer], picture: Picture, chunks: Chunks) -> Peak {
     let computed = |layer: &Layer| {
         let least = layer.band(picture, 1).max(chunks.bytes / VALUE);
-        layer.kept(picture) + layer.band(picture, picture.cells()).min(least)
+        layer.kept(picture) + layer.band(picture, picture.cells()).min(least * chunks.at_once())
     };
     let most = |values: &dyn Fn(&Layer) -> usize| (plan.iter().map(values).max().unwrap_or(0) * VALUE) as u64;
     match chunks.maps {

@@ -127,7 +127,7 @@ impl Autoencoder {
         let pixels = self.config.cell() / half.cell;
         let picture = Picture::new(&self.config, width * pixels, height * pixels);
         let cells = memory::cells(&half.plan, picture, self.chunks.bytes);
-        let mut map = Map::new(&self.device, self.chunks.maps);
+        let mut map = Map::new(&self.device, self.chunks);
         for rows in bands(height, half.cell, cells) {
             map.push(&band(rows)?)?;
         }

@@ -72,9 +72,8 @@ impl Loaded {
             Self::Output(norm, layer) => {
                 let norm = norm.fit(x.moments())?;
                 let mut output = x.empty();
-                for window in x.windows(Halo::Around) {
-                    output.push(&layer.activated(window?, &norm, None)?)?;
-                }
+                let windows = x.windows(Halo::Around);
+                windows.each(|window, _| layer.activated(window, &norm, None), |band| output.push(&band))?;
                 Ok(output)
             }
         }

@@ -1,9 +1,9 @@
 //! `ResnetBlock` of the reference.
 
-use candle_core::Result;
+use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::super::chunks::{Halo, Map, Window};
+use super::super::chunks::{Halo, Map, Measured, Window};
 use super::convolution::Convolution;
 use super::norm::GroupNorm;
 
@@ -35,23 +35,26 @@ impl Residual {
         let norm = self.norms[0].fit(x.moments())?;
         let mut shortcut = if self.shortcut.is_none() { x.clone() } else { x.empty() };
         let mut inner = x.empty();
-        for window in x.windows(Halo::Around) {
-            let window = window?;
-            if let Some(convolution) = &self.shortcut {
-                shortcut.push(&convolution.forward(Window::alone(window.band.clone()))?)?;
-            }
-            inner.push_measured(&self.convolutions[0].activated(window, &norm, None)?)?;
-        }
+        let compute = |window: Window, _| {
+            let alone = |convolution: &Convolution| convolution.forward(Window::alone(window.band.clone()));
+            let beside = self.shortcut.as_ref().map(alone).transpose()?;
+            Ok((beside, Measured::new(self.convolutions[0].activated(window, &norm, None)?)?))
+        };
+        x.windows(Halo::Around).each(compute, |(beside, band)| {
+            beside.map_or(Ok(()), |beside| shortcut.push(&beside))?;
+            inner.push_measured(band)
+        })?;
         self.add(inner, shortcut)
     }
 
     fn add(&self, inner: Map, shortcut: Map) -> Result<Map> {
         let norm = self.norms[1].fit(inner.moments())?;
         let mut output = inner.empty();
-        for (window, shortcut) in inner.windows(Halo::Around).zip(shortcut.windows(Halo::None)) {
-            let shortcut = shortcut?.band;
-            output.push_measured(&self.convolutions[1].activated(window?, &norm, Some(&shortcut))?)?;
-        }
+        let windows = inner.windows(Halo::Around).beside(shortcut);
+        let compute = |window, beside: Option<Tensor>| {
+            Measured::new(self.convolutions[1].activated(window, &norm, beside.as_ref())?)
+        };
+        windows.each(compute, |band| output.push_measured(band))?;
         Ok(output)
     }
 }
