@@ -1,5 +1,5 @@
-//! The memory of encoding and decoding besides weights and result, computed from sizes. It is the same on all devices,
-//! because all compute the same matrix products; only [`Chunks`] differ.
+//! The memory of encoding and decoding besides weights and result, computed from sizes. It differs between devices by
+//! their [`Chunks`] alone.
 
 use super::chunks::{Chunks, Maps};
 use super::plan::{self, Kind, Layer};
@@ -67,7 +67,9 @@ pub(super) fn cells(plan: &[Layer], picture: Picture, bytes: usize) -> usize {
 fn peak(plan: &[Layer], picture: Picture, chunks: Chunks) -> Peak {
     let computed = |layer: &Layer| {
         let least = layer.band(picture, 1).max(chunks.bytes / VALUE);
-        layer.kept(picture) + layer.band(picture, picture.cells()).min(least * chunks.at_once())
+        // The processor lays nothing out for the taps of a convolution: a band takes three quarters at most.
+        let bands = if chunks.bands > 1 { least * chunks.at_once() * 3 / 4 } else { least };
+        layer.kept(picture) + layer.band(picture, picture.cells()).min(bands)
     };
     let most = |values: &dyn Fn(&Layer) -> usize| (plan.iter().map(values).max().unwrap_or(0) * VALUE) as u64;
     match chunks.maps {
