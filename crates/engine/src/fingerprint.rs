@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::kernels::is_on;
 use crate::matrix::Tier;
 use crate::model::{Adapter, Model, PACKED_DIGEST};
 use crate::placement::{Keep, Placement, T5Place};
@@ -18,7 +19,11 @@ pub(crate) fn engine(model: &Model, setup: &Setup) -> Result<String, Error> {
     for part in [env!("CARGO_PKG_VERSION"), kind, setup.dtype.as_str()] {
         add(&mut digest, part.as_bytes());
     }
-    numbers(&setup.placement, model.is_quantised()?)
+    let rounds = match setup.placement.keep {
+        Keep::Tier(tier) => tier.product().is_some_and(|product| is_on(&setup.device, product, setup.dtype)),
+        Keep::AsStored => false,
+    };
+    numbers(&setup.placement, model.is_quantised()?, rounds)
         .iter()
         .for_each(|part| add(&mut digest, part.as_bytes()));
     for ExtraLora { file, weight } in &setup.loras {
@@ -45,10 +50,22 @@ pub(crate) fn engine(model: &Model, setup: &Setup) -> Result<String, Error> {
 }
 
 /// The settings of a placement that change numbers. A part's place changes none, unless the part computes there.
-fn numbers(placement: &Placement, is_quantised: bool) -> [String; 2] {
+/// `rounds` says whether the device multiplies numbers of eight bits: else activations are not rounded.
+fn numbers(placement: &Placement, is_quantised: bool, rounds: bool) -> [String; 2] {
     let keep = match placement.keep {
+        Keep::Tier(Tier::Fp8W8A8) if !rounds => {
+            if is_quantised {
+                Keep::AsStored
+            } else {
+                Keep::Tier(Tier::Fp8)
+            }
+        }
+        keep => keep,
+    };
+    let keep = match keep {
         Keep::AsStored => Tier::Bf16.to_string(),
         Keep::Tier(Tier::Bf16) if is_quantised => "dequantised".into(),
+        Keep::Tier(tier @ Tier::Int8W8A8) if !rounds => format!("{tier} converted"),
         Keep::Tier(tier) => tier.to_string(),
     };
     let t5 = match placement.t5 {

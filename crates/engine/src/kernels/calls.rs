@@ -5,7 +5,7 @@ use std::f64::consts::LOG2_E;
 
 use candle_core::{DType, Tensor};
 
-use super::{Argument, Call, Kernel, Work};
+use super::{Argument, Call, Kernel, Launch, Work};
 
 /// Threads of most blocks.
 const THREADS: u32 = 256;
@@ -38,7 +38,7 @@ pub fn attend(query: &Tensor, key: &Tensor, value: &Tensor) -> Option<Work> {
         _ => (128, 2 * 2 * 64 * HEAD * 2),
     };
     let scale = LOG2_E / (HEAD as f64).sqrt();
-    let call = Call {
+    let call = Launch {
         kernel: Kernel::Attend.name(dtype)?,
         grid: [blocks(tokens.div_ceil(queries))?, blocks(heads).filter(|_| heads <= MOST_BLOCKS)?],
         threads: THREADS,
@@ -53,7 +53,7 @@ pub fn attend(query: &Tensor, key: &Tensor, value: &Tensor) -> Option<Work> {
             Argument::Float(scale as f32),
         ],
     };
-    Some(Work { shape: vec![1, tokens, heads * HEAD], dtype, calls: vec![call] })
+    Some(Work { shape: vec![1, tokens, heads * HEAD], dtype, calls: vec![Call::Kernel(call)] })
 }
 
 /// Splits the projections of streams, each with the scales of its queries' and keys' norms; norms, joins and rotates
@@ -92,13 +92,13 @@ pub fn split_norm_rotate(
             arguments.push(integer(number)?);
         }
         arguments.push(Argument::Float(epsilon));
-        calls.push(Call {
+        calls.push(Call::Kernel(Launch {
             kernel: kernel.clone(),
             grid: [blocks((tokens * heads).div_ceil(warps))?, 3],
             threads: THREADS,
             shared_bytes: 0,
             arguments,
-        });
+        }));
         first += tokens;
     }
     (first == all).then_some(Work { shape: vec![3, heads, all, size], dtype, calls })
@@ -109,7 +109,7 @@ pub fn modulated_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f32) 
     let (rows, size) = rows_of(x)?;
     let dtype = x.dtype();
     let fits = [weight, bias].iter().all(|vector| vector.dims() == [size] && are_pairs(vector, dtype));
-    let call = Call {
+    let call = Launch {
         kernel: Kernel::ModulatedNorm.name(dtype)?,
         grid: [blocks(rows)?, 1],
         threads: THREADS,
@@ -123,7 +123,11 @@ pub fn modulated_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f32) 
             Argument::Float(epsilon),
         ],
     };
-    (fits && are_pairs(x, dtype)).then(|| Work { shape: x.dims().to_vec(), dtype, calls: vec![call] })
+    (fits && are_pairs(x, dtype)).then(|| Work {
+        shape: x.dims().to_vec(),
+        dtype,
+        calls: vec![Call::Kernel(call)],
+    })
 }
 
 /// `x + gate * y` for `x` and `y` (.., size) and a gate (size).
@@ -131,7 +135,7 @@ pub fn gated_add(x: &Tensor, gate: &Tensor, y: &Tensor) -> Option<Work> {
     let (rows, size) = rows_of(x)?;
     let dtype = x.dtype();
     let fits = y.dims() == x.dims() && gate.dims() == [size];
-    let call = Call {
+    let call = Launch {
         kernel: Kernel::GatedAdd.name(dtype)?,
         grid: [blocks(rows)?, blocks(size.div_ceil(2 * THREADS as usize))?],
         threads: THREADS,
@@ -145,7 +149,7 @@ pub fn gated_add(x: &Tensor, gate: &Tensor, y: &Tensor) -> Option<Work> {
         ],
     };
     let pairs = [x, gate, y].iter().all(|input| are_pairs(input, dtype));
-    (fits && pairs).then(|| Work { shape: x.dims().to_vec(), dtype, calls: vec![call] })
+    (fits && pairs).then(|| Work { shape: x.dims().to_vec(), dtype, calls: vec![Call::Kernel(call)] })
 }
 
 /// Mean and variance of each row and group of `rows` (rows, channels, columns): (2, rows, groups).
@@ -154,7 +158,7 @@ pub fn group_moments(rows: &Tensor, groups: usize) -> Option<Work> {
     if !is_plain(rows, DType::F32) || !channels.is_multiple_of(groups) {
         return None;
     }
-    let call = Call {
+    let call = Launch {
         kernel: Kernel::GroupMoments.name(rows.dtype())?,
         grid: [blocks(count * groups)?, 1],
         threads: THREADS,
@@ -165,7 +169,7 @@ pub fn group_moments(rows: &Tensor, groups: usize) -> Option<Work> {
             integer(channels / groups * columns)?,
         ],
     };
-    Some(Work { shape: vec![2, count, groups], dtype: rows.dtype(), calls: vec![call] })
+    Some(Work { shape: vec![2, count, groups], dtype: rows.dtype(), calls: vec![Call::Kernel(call)] })
 }
 
 /// `rows * factors + offsets` for `rows` (rows, channels, columns) and a factor and an offset for each channel, both
@@ -176,7 +180,7 @@ pub fn group_norm(rows: &Tensor, factors: &Tensor, offsets: &Tensor, activate: b
     if !fits || !is_plain(rows, DType::F32) {
         return None;
     }
-    let call = Call {
+    let call = Launch {
         kernel: Kernel::GroupNorm.name(rows.dtype())?,
         grid: [blocks(count * channels)?, 1],
         threads: 128,
@@ -191,7 +195,7 @@ pub fn group_norm(rows: &Tensor, factors: &Tensor, offsets: &Tensor, activate: b
             Argument::Integer(i32::from(activate)),
         ],
     };
-    Some(Work { shape: rows.dims().to_vec(), dtype: rows.dtype(), calls: vec![call] })
+    Some(Work { shape: rows.dims().to_vec(), dtype: rows.dtype(), calls: vec![Call::Kernel(call)] })
 }
 
 /// Rows and their size.
@@ -201,7 +205,7 @@ fn rows_of(x: &Tensor) -> Option<(usize, usize)> {
 }
 
 /// Whether the values lie side by side.
-fn is_plain(x: &Tensor, dtype: DType) -> bool {
+pub(super) fn is_plain(x: &Tensor, dtype: DType) -> bool {
     x.dtype() == dtype && x.is_contiguous()
 }
 
@@ -212,10 +216,10 @@ fn are_pairs(x: &Tensor, dtype: DType) -> bool {
 }
 
 /// A number of blocks along x; a grid of none cannot be launched.
-fn blocks(count: usize) -> Option<u32> {
+pub(super) fn blocks(count: usize) -> Option<u32> {
     i32::try_from(count).ok().filter(|count| *count > 0).map(i32::cast_unsigned)
 }
 
-fn integer(number: usize) -> Option<Argument> {
+pub(super) fn integer(number: usize) -> Option<Argument> {
     i32::try_from(number).ok().map(Argument::Integer)
 }

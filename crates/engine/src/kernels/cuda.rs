@@ -10,7 +10,8 @@ use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, CudaStorage, DType, Result, Storage, Tensor, bail};
 use half::{bf16, f16};
 
-use super::{Argument, Call, Kernel, SOURCE, Work};
+use super::cublaslt;
+use super::{Argument, Call, Kernel, Launch, SOURCE, Work};
 
 /// Name under which candle keeps the loaded kernels of a device.
 const MODULE: &str = "uso_kernels";
@@ -31,6 +32,11 @@ pub(crate) fn trust(device: &CudaDevice, kernel: &str) {
     TRUSTED.write().unwrap_or_else(PoisonError::into_inner).insert(key);
 }
 
+/// Whether a device multiplies eight-bit floats: from capability 8.9 on.
+pub(crate) fn has_fp8(device: &CudaDevice) -> bool {
+    device.cuda_stream().context().compute_capability().is_ok_and(|capability| capability >= (8, 9))
+}
+
 pub(super) fn is_trusted(device: &CudaDevice, kernel: Kernel, dtype: DType) -> bool {
     let Some(name) = kernel.name(dtype) else { return false };
     TRUSTED.read().unwrap_or_else(PoisonError::into_inner).contains(&(ordinal(device), name))
@@ -49,6 +55,8 @@ pub(crate) fn compute(work: &Work, device: &CudaDevice) -> Result<Tensor> {
         DType::F32 => compute_as::<f32>(work, device),
         DType::BF16 => compute_as::<bf16>(work, device),
         DType::F16 => compute_as::<f16>(work, device),
+        DType::U8 => compute_as::<u8>(work, device),
+        DType::I32 => compute_as::<i32>(work, device),
         other => bail!("no kernel writes {other:?}"),
     }
 }
@@ -58,7 +66,10 @@ fn compute_as<T: CudaDType + DeviceRepr>(work: &Work, device: &CudaDevice) -> Re
     #[expect(unsafe_code, reason = "zeros would be one more pass")]
     let mut output = unsafe { device.alloc::<T>(work.shape.iter().product())? };
     for call in &work.calls {
-        launch(call, &mut output, device)?;
+        match call {
+            Call::Kernel(call) => launch(call, &mut output, device)?,
+            Call::Product(gemm) => cublaslt::multiply(gemm, &mut output, work.dtype, device)?,
+        }
     }
     let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(output, device.clone()));
     Ok(Tensor::from_storage(storage, work.shape.as_slice(), BackpropOp::none(), false))
@@ -69,12 +80,13 @@ enum Bound<'a> {
     F32(CudaView<'a, f32>),
     Bf16(CudaView<'a, bf16>),
     F16(CudaView<'a, f16>),
+    I32(CudaView<'a, i32>),
     Output,
     Integer(i32),
     Float(f32),
 }
 
-fn launch<T: DeviceRepr>(call: &Call, output: &mut CudaSlice<T>, device: &CudaDevice) -> Result<()> {
+fn launch<T: DeviceRepr>(call: &Launch, output: &mut CudaSlice<T>, device: &CudaDevice) -> Result<()> {
     let function = device.get_or_load_custom_func(&call.kernel, MODULE, &compiled(device)?)?;
     if call.shared_bytes > PLAIN_SHARED_BYTES {
         let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
@@ -102,6 +114,7 @@ fn launch<T: DeviceRepr>(call: &Call, output: &mut CudaSlice<T>, device: &CudaDe
             Bound::F32(view) => builder.arg(view),
             Bound::Bf16(view) => builder.arg(view),
             Bound::F16(view) => builder.arg(view),
+            Bound::I32(view) => builder.arg(view),
             Bound::Integer(number) => builder.arg(number),
             Bound::Float(number) => builder.arg(number),
             Bound::Output => match output.take() {
@@ -131,6 +144,7 @@ fn view(storage: &Storage, start: usize) -> Result<Bound<'_>> {
         CudaStorageSlice::F32(slice) => Ok(Bound::F32(slice.slice(start..))),
         CudaStorageSlice::BF16(slice) => Ok(Bound::Bf16(slice.slice(start..))),
         CudaStorageSlice::F16(slice) => Ok(Bound::F16(slice.slice(start..))),
+        CudaStorageSlice::I32(slice) => Ok(Bound::I32(slice.slice(start..))),
         _ => bail!("no kernel reads such values"),
     }
 }

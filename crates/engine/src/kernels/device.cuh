@@ -27,6 +27,8 @@ DEVICE float power_of_two(float x) {
   return y;
 }
 
+DEVICE u32 float_to_bits(float x) { return u32(__float_as_int(x)); }
+
 DEVICE float bf16_to_float(u16 x) { return __int_as_float(u32(x) << 16); }
 
 DEVICE u16 float_to_bf16(float x) {

@@ -1,6 +1,6 @@
 //! The way from an operation to its kernel.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 #[cfg(feature = "cuda")]
 use super::cuda;
@@ -18,7 +18,7 @@ pub(crate) fn on_device(
     work: impl FnOnce() -> Option<Work>,
 ) -> Result<Option<Tensor>> {
     #[cfg(feature = "cuda")]
-    if let candle_core::Device::Cuda(device) = near.device()
+    if let Device::Cuda(device) = near.device()
         && cuda::is_trusted(device, kernel, near.dtype())
         && let Some(work) = work()
     {
@@ -27,4 +27,14 @@ pub(crate) fn on_device(
     #[cfg(not(feature = "cuda"))]
     let _ = (near, kernel, work);
     Ok(None)
+}
+
+/// Whether a kernel for a type is trusted on a device.
+pub(crate) fn is_on(device: &Device, kernel: Kernel, dtype: DType) -> bool {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(device) = device {
+        return cuda::is_trusted(device, kernel, dtype);
+    }
+    let _ = (device, kernel, dtype);
+    false
 }

@@ -1,7 +1,11 @@
 //! Eight-bit floating point weights.
 
-use candle_core::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, bail};
+use std::ops::Range;
 
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+use super::Activations;
+use super::look_up::look_up;
 use super::product::{band_rows, multiply_in_bands};
 use crate::replace::{HasTensors, Replace};
 use crate::weights::StoredType;
@@ -23,6 +27,7 @@ pub struct Fp8 {
     codes: Tensor,
     /// (256), in the compute type.
     table: Tensor,
+    activations: Activations,
 }
 
 impl Fp8 {
@@ -44,7 +49,16 @@ impl Fp8 {
             bail!("row {row} of a matrix {shape:?} of {stored} has a number that is not finite");
         }
         let codes = Tensor::from_raw_buffer(bytes, DType::U8, &[shape.0, shape.1], device)?;
-        Ok(Self { stored, scale, codes, table: table(stored, scale, dtype, device)? })
+        let activations = Activations::default();
+        Ok(Self { stored, scale, codes, table: table(stored, scale, dtype, device)?, activations })
+    }
+
+    pub(super) fn with_activations(self, activations: Activations) -> Self {
+        Self { activations, ..self }
+    }
+
+    pub(super) fn activations(&self) -> Activations {
+        self.activations
     }
 
     /// Rounds weights to e4m3, with the scale that makes the largest one 448.
@@ -85,6 +99,19 @@ impl Fp8 {
         multiply_in_bands(&x, self.shape().0, at_once, |start, count| {
             look_up(&self.codes.narrow(0, start, count)?, &self.table)
         })
+    }
+
+    /// Whether a product converts all rows in one piece.
+    pub(super) fn is_converted_at_once(&self) -> bool {
+        band_rows(self.shape(), self.device().location()) >= self.shape().0
+    }
+
+    /// Some rows in the compute type, if all are converted in one piece.
+    pub(super) fn rows_as(&self, rows: &Range<usize>, dtype: DType) -> Result<Option<Tensor>> {
+        if !self.is_converted_at_once() || dtype != self.table.dtype() {
+            return Ok(None);
+        }
+        look_up(&self.codes.narrow(0, rows.start, rows.len())?, &self.table).map(Some)
     }
 
     pub(super) fn dequantise(&self, dtype: DType) -> Result<Tensor> {
@@ -138,45 +165,6 @@ fn code(value: f32) -> u8 {
         (((bits + (1 << (DROPPED - 1)) - 1 + even) >> DROPPED) - REBIAS) as u8
     };
     if value.is_sign_negative() { code | 0x80 } else { code }
-}
-
-/// The number of each code, in the type of the table.
-fn look_up(codes: &Tensor, table: &Tensor) -> Result<Tensor> {
-    if codes.device().is_cpu() {
-        return codes.apply_op2_no_bwd(table, &LookUp);
-    }
-    table.index_select(&codes.flatten_all()?, 0)?.reshape(codes.shape())
-}
-
-/// [`look_up`] on the CPU, where candle's own copies number by number.
-struct LookUp;
-
-impl CustomOp2 for LookUp {
-    fn name(&self) -> &'static str {
-        "fp8-look-up"
-    }
-
-    fn cpu_fwd(
-        &self,
-        codes: &CpuStorage,
-        codes_layout: &Layout,
-        table: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let Some((start, end)) = codes_layout.contiguous_offsets() else { bail!("codes are not contiguous") };
-        let codes = &codes.as_slice::<u8>()?[start..end];
-        let values = match table {
-            CpuStorage::F32(table) => CpuStorage::F32(each(codes, table)),
-            CpuStorage::F16(table) => CpuStorage::F16(each(codes, table)),
-            CpuStorage::BF16(table) => CpuStorage::BF16(each(codes, table)),
-            other => bail!("no weights in {:?}", candle_core::backend::BackendStorage::dtype(other)),
-        };
-        Ok((values, codes_layout.shape().clone()))
-    }
-}
-
-fn each<T: Copy>(codes: &[u8], table: &[T]) -> Vec<T> {
-    codes.iter().map(|code| table[usize::from(*code)]).collect()
 }
 
 #[cfg(test)]

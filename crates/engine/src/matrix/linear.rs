@@ -1,10 +1,12 @@
 //! Linear layers over matrices in any tier, with the low-rank side branches of LoRAs.
 
 use std::ops::Range;
+use std::slice::from_ref;
 
-use candle_core::{D, DType, Device, Result, Tensor, bail};
+use candle_core::{D, Device, Result, Tensor, bail};
 
 use super::Matrix;
+use super::branch::{Branch, bytes};
 use crate::cpu;
 use crate::replace::{HasTensors, Replace, ToDevice};
 
@@ -81,24 +83,30 @@ impl Linear {
                 let flat = x.reshape(((), weight.dim(1)?))?;
                 with_last(&cpu::tensors::linear(&flat, weight, self.bias.as_ref())?, x)?
             }
-            None => {
-                let y = self.matrix.forward(x)?;
-                match &self.bias {
-                    Some(bias) if cpu::are_here([&y, bias]) => cpu::tensors::add_bias(y, bias)?,
-                    Some(bias) => y.broadcast_add(&bias.to_dtype(y.dtype())?)?,
-                    None => y,
-                }
-            }
+            None => match self.on_device(from_ref(x), &self.rows(), false)? {
+                Some(y) => y,
+                None => self.one_by_one(x)?,
+            },
         };
         for branch in self.branches.iter().chain(more) {
-            y = branch.add_to(y, x)?;
+            y = branch.add_to(y, from_ref(x))?;
         }
         Ok(y)
     }
 
+    /// The product, then its bias.
+    fn one_by_one(&self, x: &Tensor) -> Result<Tensor> {
+        let y = self.matrix.forward(x)?;
+        match &self.bias {
+            Some(bias) if cpu::are_here([&y, bias]) => cpu::tensors::add_bias(y, bias),
+            Some(bias) => y.broadcast_add(&bias.to_dtype(y.dtype())?),
+            None => Ok(y),
+        }
+    }
+
     /// Whether computing some of its outputs for `x` takes the part of the time that they are of all.
     pub fn is_divisible(&self, x: &Tensor) -> bool {
-        self.here(x).is_some()
+        self.here(x).is_some() || self.is_divisible_on_device(x)
     }
 
     /// Some of the outputs of [`Linear::forward_with`].
@@ -106,19 +114,36 @@ impl Linear {
     /// # Errors
     /// If a shape does not fit or the device fails.
     pub fn forward_rows(&self, x: &Tensor, rows: Range<usize>, more: &[Branch]) -> Result<Tensor> {
-        let Some(weight) = self.here(x) else {
-            return self.forward_with(x, more)?.narrow(D::Minus1, rows.start, rows.len());
+        let mut y = match self.here(x) {
+            Some(weight) => {
+                let bias = self.some_bias(&rows)?;
+                let weight = weight.narrow(0, rows.start, rows.len())?;
+                let flat = x.reshape(((), weight.dim(1)?))?;
+                with_last(&cpu::tensors::linear(&flat, &weight, bias.as_ref())?, x)?
+            }
+            None => match self.on_device(from_ref(x), &rows, false)? {
+                Some(y) => y,
+                None => return self.forward_with(x, more)?.narrow(D::Minus1, rows.start, rows.len()),
+            },
         };
-        let bias = self.bias.as_ref().map(|bias| bias.narrow(0, rows.start, rows.len())).transpose()?;
-        let weight = weight.narrow(0, rows.start, rows.len())?;
-        let flat = x.reshape(((), weight.dim(1)?))?;
-        let mut y = with_last(&cpu::tensors::linear(&flat, &weight, bias.as_ref())?, x)?;
         for branch in self.branches.iter().chain(more) {
             if let Some(branch) = branch.within(&rows)? {
-                y = branch.add_to(y, x)?;
+                y = branch.add_to(y, from_ref(x))?;
             }
         }
         Ok(y)
+    }
+
+    /// GELU, in its tanh form, of some of the outputs, if a device computes it with the product. None if it does not, or
+    /// if a side branch changes them: it counts before GELU.
+    ///
+    /// # Errors
+    /// If a shape does not fit or the device fails.
+    pub fn gelu_on_device(&self, x: &Tensor, rows: &Range<usize>, more: &[Branch]) -> Result<Option<Tensor>> {
+        if self.branches.iter().chain(more).any(|branch| branch.changes(rows)) {
+            return Ok(None);
+        }
+        self.on_device(from_ref(x), rows, true)
     }
 
     /// As [`Linear::forward_with`] for an input whose columns are in several parts (samples, tokens, ..).
@@ -130,10 +155,32 @@ impl Linear {
         match parts.first().and_then(|part| Some((part, self.here(part)?))) {
             Some((first, weight)) if !has_branches => {
                 let flat = parts.iter().map(|part| part.flatten_to(1)).collect::<Result<Vec<_>>>()?;
-                with_last(&cpu::tensors::linear_of_parts(&flat, weight, self.bias.as_ref())?, first)
+                return with_last(&cpu::tensors::linear_of_parts(&flat, weight, self.bias.as_ref())?, first);
             }
-            _ => self.forward_with(&Tensor::cat(parts, D::Minus1)?, more),
+            _ => {}
         }
+        let Some(mut y) = self.on_device(parts, &self.rows(), false)? else {
+            return self.forward_with(&Tensor::cat(parts, D::Minus1)?, more);
+        };
+        for branch in self.branches.iter().chain(more) {
+            y = branch.add_to(y, parts)?;
+        }
+        Ok(y)
+    }
+
+    /// All of its outputs.
+    fn rows(&self) -> Range<usize> {
+        0..self.matrix.shape().0
+    }
+
+    /// Whether it has a bias.
+    pub(super) fn has_bias(&self) -> bool {
+        self.bias.is_some()
+    }
+
+    /// The bias of some of its outputs.
+    pub(super) fn some_bias(&self, rows: &Range<usize>) -> Result<Option<Tensor>> {
+        self.bias.as_ref().map(|bias| bias.narrow(0, rows.start, rows.len())).transpose()
     }
 
     /// The weights, if all of the product is in host memory in float32.
@@ -159,97 +206,6 @@ impl Linear {
     }
 }
 
-/// A low-rank side branch (LoRA, arXiv 2106.09685, section 4.1): `scale * (x down^T) up^T`, added to some of the
-/// output's columns.
-///
-/// Used instead of merging if weights are not wide floats, because rounding to their grid would lose the sum.
-#[derive(Debug, Clone)]
-pub struct Branch {
-    /// (rank, in).
-    down: Tensor,
-    /// (rows, rank), times the scale.
-    up: Tensor,
-    /// The first row of the matrix that it belongs to.
-    start: usize,
-}
-
-impl Branch {
-    /// The branch of `down` (rank, in) and `up` (rows, rank) for the rows `start..start + rows` of a matrix, in the
-    /// compute type `dtype`.
-    ///
-    /// # Errors
-    /// If the two are not matrices of one rank.
-    pub fn new(down: &Tensor, up: &Tensor, scale: f64, start: usize, dtype: DType) -> Result<Self> {
-        let ((rank, _), (_, up_rank)) = (down.dims2()?, up.dims2()?);
-        if rank != up_rank {
-            bail!("a LoRA's down {:?} and up {:?} differ in rank", down.dims(), up.dims());
-        }
-        // Scaled in f32: scaling after the cast would round twice.
-        let up = (up.to_dtype(DType::F32)? * scale)?.to_dtype(dtype)?;
-        Ok(Self { down: down.to_dtype(dtype)?, up, start })
-    }
-
-    /// The same branch on a device, without a copy if it is already there.
-    ///
-    /// # Errors
-    /// If it cannot be copied.
-    pub fn to_device(&self, device: &Device) -> Result<Self> {
-        self.replaced(&mut ToDevice(device))
-    }
-
-    /// Whether it is on a device.
-    pub fn is_on(&self, device: &Device) -> bool {
-        self.up.device().same_device(device)
-    }
-
-    /// Bytes that it takes on its device.
-    pub fn bytes(&self) -> u64 {
-        bytes(&self.down) + bytes(&self.up)
-    }
-
-    /// Refuses a branch that does not fit a matrix (out, in).
-    ///
-    /// # Errors
-    /// Names both shapes.
-    pub fn check(&self, (rows, columns): (usize, usize)) -> Result<()> {
-        let (own, into) = (self.up.dim(0)?, self.down.dim(1)?);
-        let end = self.start.checked_add(own);
-        if into != columns || end.is_none_or(|end| end > rows) {
-            let start = self.start;
-            bail!("a LoRA ({own}, {into}) from row {start} on does not fit a matrix ({rows}, {columns})");
-        }
-        Ok(())
-    }
-
-    /// What it adds to these rows of the matrix, as a branch of a matrix that has them alone.
-    fn within(&self, rows: &Range<usize>) -> Result<Option<Self>> {
-        let own = self.start..self.start + self.up.dim(0)?;
-        let common = own.start.max(rows.start)..own.end.min(rows.end);
-        if common.is_empty() {
-            return Ok(None);
-        }
-        let up = self.up.narrow(0, common.start - own.start, common.len())?;
-        Ok(Some(Self { down: self.down.clone(), up, start: common.start - rows.start }))
-    }
-
-    /// Adds it to `y` (.., out) for the layer's input `x` (.., in). Nobody else may hold `y`.
-    fn add_to(&self, y: Tensor, x: &Tensor) -> Result<Tensor> {
-        let flat = x.reshape(((), x.dim(D::Minus1)?))?.to_dtype(self.down.dtype())?;
-        let added = flat.matmul(&self.down.t()?)?.matmul(&self.up.t()?)?.to_dtype(y.dtype())?;
-        let (rows, mut shape) = (added.dim(1)?, y.dims().to_vec());
-        if shape.last() == Some(&rows) {
-            return y + added.reshape(shape)?;
-        }
-        if let Some(width) = shape.last_mut() {
-            *width = rows;
-        }
-        // In place, so that other columns are not copied.
-        let sum = (y.narrow(D::Minus1, self.start, rows)? + added.reshape(shape)?)?;
-        y.slice_set(&sum, D::Minus1, self.start)?;
-        Ok(y)
-    }
-}
-
 impl HasTensors for Linear {
     fn replaced(&self, by: &mut dyn Replace) -> Result<Self> {
         Ok(Self {
@@ -258,12 +214,6 @@ impl HasTensors for Linear {
             bias: self.bias.as_ref().map(|bias| by.tensor(bias)).transpose()?,
             branches: self.branches.iter().map(|branch| branch.replaced(by)).collect::<Result<_>>()?,
         })
-    }
-}
-
-impl HasTensors for Branch {
-    fn replaced(&self, by: &mut dyn Replace) -> Result<Self> {
-        Ok(Self { down: by.tensor(&self.down)?, up: by.tensor(&self.up)?, start: self.start })
     }
 }
 
@@ -276,12 +226,10 @@ fn with_last(y: &Tensor, x: &Tensor) -> Result<Tensor> {
     y.reshape(shape)
 }
 
-fn bytes(tensor: &Tensor) -> u64 {
-    (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
-}
-
 #[cfg(test)]
 mod tests {
+    use candle_core::DType;
+
     use super::*;
     use crate::noise::normal;
 

@@ -5,9 +5,13 @@
 //! a band of rows at a time, just before the multiplication. [`rule`] decides when blocks are multiplied as they are
 //! instead.
 
+mod branch;
+mod by_products;
 mod checks;
 mod fp8;
+mod int8;
 mod linear;
+mod look_up;
 mod product;
 mod quantised;
 pub mod rule;
@@ -16,8 +20,11 @@ mod tier;
 use candle_core::quantized::QStorage;
 use candle_core::{DType, Device, Result, Tensor, bail};
 
+pub use self::branch::Branch;
+pub use self::by_products::Compute;
 pub use self::fp8::Fp8;
-pub use self::linear::{Branch, Linear};
+pub use self::int8::Int8;
+pub use self::linear::Linear;
 pub use self::product::{CPU_SCRATCH_BYTES, SCRATCH_BYTES};
 pub use self::quantised::Quantised;
 pub use self::rule::Activations;
@@ -32,6 +39,8 @@ pub enum Matrix {
     Dense(Tensor),
     /// One byte per weight and one scale per matrix.
     Fp8(Fp8),
+    /// One byte per weight and one scale per row.
+    Int8(Int8),
     /// Blocks of ggml.
     Quantised(Quantised),
 }
@@ -89,7 +98,11 @@ impl Matrix {
         weight.dims2()?;
         match tier.stored() {
             None => Ok(Self::Dense(weight.to_dtype(dtype)?.to_device(device)?)),
-            Some(stored) if stored.is_fp8() => Fp8::from_tensor(weight, dtype, device).map(Self::Fp8),
+            Some(StoredType::I8) => Int8::from_tensor(weight, dtype, device).map(Self::Int8),
+            Some(stored) if stored.is_fp8() => {
+                let fp8 = Fp8::from_tensor(weight, dtype, device).map(Self::Fp8)?;
+                Ok(if tier.rounds_activations() { fp8.with_activations(Activations::Rounded) } else { fp8 })
+            }
             Some(stored) => Quantised::from_tensor(weight, stored, device).map(Self::Quantised),
         }
     }
@@ -106,21 +119,29 @@ impl Matrix {
         }
     }
 
-    /// Sets what products on the CPU may do to activations; has an effect on blocks only.
+    /// Sets what products may do to activations; has an effect on blocks and on eight-bit floats.
     #[must_use]
     pub fn with_activations(self, activations: Activations) -> Self {
         match self {
             Self::Quantised(blocks) => Self::Quantised(blocks.with_activations(activations)),
-            other => other,
+            Self::Fp8(fp8) => Self::Fp8(fp8.with_activations(activations)),
+            Self::Dense(_) | Self::Int8(_) => self,
         }
     }
 
-    /// What products on the CPU may do to activations.
+    /// What products may do to activations.
     pub fn activations(&self) -> Activations {
         match self {
             Self::Quantised(blocks) => blocks.activations(),
-            Self::Dense(_) | Self::Fp8(_) => Activations::Exact,
+            Self::Fp8(fp8) => fp8.activations(),
+            Self::Dense(_) => Activations::Exact,
+            Self::Int8(_) => Activations::Rounded,
         }
+    }
+
+    /// Whether products may round activations to e4m3.
+    fn may_round_to_fp8(&self) -> bool {
+        self.stored() == StoredType::F8E4M3 && self.activations() == Activations::Rounded
     }
 
     /// `x` (.., in) times the transpose of the weights: (.., out), in the type of `x`. For `x` (samples, tokens, in), a
@@ -140,6 +161,7 @@ impl Matrix {
         let product = match self {
             Self::Dense(weight) => product::multiply(&flat.to_dtype(weight.dtype())?, weight)?,
             Self::Fp8(fp8) => fp8.multiply(&flat)?,
+            Self::Int8(int8) => int8.multiply(&flat)?,
             Self::Quantised(blocks) => blocks.multiply(&flat, tokens)?,
         };
         product.to_dtype(x.dtype())?.reshape(shape)
@@ -161,6 +183,7 @@ impl Matrix {
         match self {
             Self::Dense(weight) => weight.to_dtype(dtype),
             Self::Fp8(fp8) => fp8.dequantise(dtype),
+            Self::Int8(int8) => int8.dequantise(dtype),
             Self::Quantised(blocks) => blocks.dequantise(dtype),
         }
     }
@@ -170,6 +193,7 @@ impl Matrix {
         match self {
             Self::Dense(weight) => (weight.dims()[0], weight.dims()[1]),
             Self::Fp8(fp8) => fp8.shape(),
+            Self::Int8(int8) => int8.shape(),
             Self::Quantised(blocks) => blocks.shape(),
         }
     }
@@ -183,6 +207,7 @@ impl Matrix {
                 _ => StoredType::F32,
             },
             Self::Fp8(fp8) => fp8.stored(),
+            Self::Int8(_) => StoredType::I8,
             Self::Quantised(blocks) => blocks.stored(),
         }
     }
@@ -197,6 +222,7 @@ impl Matrix {
         match self {
             Self::Dense(weight) => weight.device().clone(),
             Self::Fp8(fp8) => fp8.device().clone(),
+            Self::Int8(int8) => int8.device().clone(),
             Self::Quantised(blocks) => blocks.device(),
         }
     }
@@ -207,6 +233,7 @@ impl Matrix {
         let plain = self.stored().bytes(&[self.shape().0, self.shape().1]).unwrap_or(u64::MAX);
         match self {
             Self::Dense(_) | Self::Fp8(_) => plain,
+            Self::Int8(_) => plain + int8_scale_bytes(self.shape().0),
             Self::Quantised(blocks) => plain + blocks.repacked_bytes(),
         }
     }
@@ -217,9 +244,15 @@ impl HasTensors for Matrix {
         match self {
             Self::Dense(weight) => Ok(Self::Dense(by.tensor(weight)?)),
             Self::Fp8(fp8) => fp8.replaced(by).map(Self::Fp8),
+            Self::Int8(int8) => int8.replaced(by).map(Self::Int8),
             Self::Quantised(blocks) => blocks.replaced(by).map(Self::Quantised),
         }
     }
+}
+
+/// Bytes of the scales of a matrix of integers with so many rows.
+pub(crate) fn int8_scale_bytes(rows: usize) -> u64 {
+    (rows * size_of::<f32>()) as u64
 }
 
 /// The float type for a stored type of plain numbers that weights may have.

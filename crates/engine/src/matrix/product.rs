@@ -13,6 +13,9 @@ pub const SCRATCH_BYTES: usize = 256 << 20;
 /// 30 % to that of 64; in one piece they add 12 and 60 %.
 pub const CPU_SCRATCH_BYTES: usize = 16 << 20;
 
+/// Bytes for each integer while it is converted on a GPU: four copies in float32.
+const INT8_CONVERTING: usize = 16;
+
 /// Number of rows of a matrix (out, in) to convert to the compute type at once: all, or a multiple of 16, and at least
 /// 16 however long they are.
 pub(super) fn band_rows((rows, columns): (usize, usize), place: DeviceLocation) -> usize {
@@ -25,6 +28,16 @@ pub(super) fn band_rows((rows, columns): (usize, usize), place: DeviceLocation) 
         return rows;
     }
     ((bound / part / columns / 16).max(1) * 16).min(rows)
+}
+
+/// As [`band_rows`] for integers with scales of rows.
+pub(super) fn int8_band_rows((rows, columns): (usize, usize)) -> usize {
+    ((SCRATCH_BYTES / INT8_CONVERTING / columns / 16).max(1) * 16).min(rows)
+}
+
+/// Most bytes that converting integers takes at once.
+pub(super) fn int8_scratch_bytes(shape: (usize, usize)) -> u64 {
+    (int8_band_rows(shape) * shape.1 * INT8_CONVERTING) as u64
 }
 
 /// `x` (tokens, in) times the transpose of a weight of `rows` rows. `band(start, count)` gives `count` of its rows, in

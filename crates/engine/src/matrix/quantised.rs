@@ -77,19 +77,32 @@ impl Quantised {
         if kept { repacked_bytes(self.stored, self.shape) } else { 0 }
     }
 
-    /// `x` (tokens, in) times the transpose of the weights: (tokens, out). `alone` of the tokens belong to one sample.
-    pub(super) fn multiply(&self, x: &Tensor, alone: usize) -> Result<Tensor> {
-        // The CPU is fastest in float32, and its kernels for blocks take float32.
-        let x = if x.device().is_cpu() { x.to_dtype(DType::F32)? } else { x.clone() };
-        let product = Product {
-            tokens: x.dim(0)?,
+    /// All rows in a compute type, if a product of `tokens` converts them in one piece.
+    pub(super) fn at_once(&self, tokens: usize, dtype: DType) -> Result<Option<Tensor>> {
+        let product = self.product((tokens, tokens), dtype);
+        let whole = band_rows(self.shape, product.place) >= self.shape.0;
+        if whole && product.dequantise_first() { self.dequantise(dtype).map(Some) } else { Ok(None) }
+    }
+
+    /// A product of `tokens`, of which `alone` belong to one sample.
+    fn product(&self, (tokens, alone): (usize, usize), dtype: DType) -> Product {
+        let place = self.device().location();
+        Product {
+            tokens,
             alone,
             shape: self.shape,
             stored: self.stored,
             activations: self.activations,
-            dtype: x.dtype(),
-            place: x.device().location(),
-        };
+            dtype,
+            place,
+        }
+    }
+
+    /// `x` (tokens, in) times the transpose of the weights: (tokens, out). `alone` of the tokens belong to one sample.
+    pub(super) fn multiply(&self, x: &Tensor, alone: usize) -> Result<Tensor> {
+        // The CPU is fastest in float32, and its kernels for blocks take float32.
+        let x = if x.device().is_cpu() { x.to_dtype(DType::F32)? } else { x.clone() };
+        let product = self.product((x.dim(0)?, alone), x.dtype());
         if !product.dequantise_first() {
             return x.apply_op1_no_bwd(self.blocks.as_ref());
         }

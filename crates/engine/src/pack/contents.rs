@@ -96,6 +96,7 @@ impl Contents {
                 Ok(vec![codes.codes().flatten_all()?.to_vec1::<u8>()?, scale])
             }
             Matrix::Dense(dense) => Ok(vec![raw(&dense, placed.stored)?]),
+            Matrix::Int8(_) => candle_core::bail!("no file has integers of eight bits with scales of rows"),
         }
     }
 }

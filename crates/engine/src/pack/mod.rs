@@ -31,7 +31,7 @@ pub struct Progress {
 /// Packs a model into `folder`, which becomes a model folder; returns the name of the weight file.
 ///
 /// # Errors
-/// [`Error::ModelFile`] or [`Error::Weights`] for a model that is incomplete, or whose transformer is already
+/// [`Error::Request`] for a tier that files are not made in. [`Error::ModelFile`] or [`Error::Weights`] for a model that is incomplete, or whose transformer is already
 /// quantised: quantising twice would lose more. [`Error::Write`] if the folder cannot be written.
 pub fn pack(
     model: &Model,
@@ -39,6 +39,10 @@ pub fn pack(
     folder: &Path,
     report: &mut dyn FnMut(Progress),
 ) -> Result<String, Error> {
+    if tier != tier.of_files() {
+        let reason = format!("{tier} is a way to multiply {}: pack that", tier.of_files());
+        return Err(Error::Request { parameter: "tier", reason });
+    }
     model.check()?;
     let contents = Contents::new(model, tier)?;
     let name = format!("uso-{tier}.{}", if tier == Tier::Fp8 { "safetensors" } else { "gguf" });

@@ -50,6 +50,20 @@ const CARDS: [Card; 18] = [
 ];
 
 impl Card {
+    /// Operations per second of products of eight-bit floats: twice those of 16 bits on Ada, Hopper and Blackwell, none
+    /// on Ampere.
+    fn fp8_products(&self) -> f64 {
+        let is_ampere = self.name == "A100" || self.name.starts_with("RTX 30");
+        if is_ampere { 0.0 } else { 2e12 * self.products }
+    }
+
+    /// Operations per second of products of eight-bit integers: twice those of 16 bits; four times on GeForce cards, which
+    /// multiply 16 bits with sums in float32 at half their rate.
+    fn int8_products(&self) -> f64 {
+        let is_geforce = self.name.starts_with("RTX");
+        1e12 * self.products * if is_geforce { 4.0 } else { 2.0 }
+    }
+
     fn speed(&self) -> Speed {
         /// Fractions of these figures that large operations reach. Those of products and memory are usual values; that
         /// of the link is what copies from pinned memory reach with PCIe's framing. None of them was measured here.
@@ -59,6 +73,8 @@ impl Card {
             name: self.name.into(),
             products: self.products * 1e12,
             wide_products: self.wide_products * 1e12,
+            fp8_products: self.fp8_products(),
+            int8_products: self.int8_products(),
             memory: self.memory * 1e9,
             link: self.link * 1e9,
             reached_products: products,
@@ -132,6 +148,16 @@ mod tests {
         for unknown in ["NVIDIA GeForce RTX 4090 Laptop GPU", "NVIDIA GeForce GTX 1080", ""] {
             assert_eq!(driver(unknown), None, "{unknown}");
         }
+    }
+
+    #[test]
+    fn cards_before_ada_multiply_no_eight_bit_floats() {
+        let fp8 = |name: &str| named(name).unwrap().fp8_products;
+        assert_eq!((fp8("3090"), fp8("3060"), fp8("A100")), (0.0, 0.0, 0.0));
+        assert_eq!((fp8("4090"), fp8("H100")), (330.4e12, 1978.8e12));
+        assert!(fp8("L4") > 0.0 && fp8("5070") > 0.0);
+        let int8 = |name: &str| named(name).unwrap().int8_products;
+        assert_eq!((int8("3090"), int8("A100"), int8("H100")), (284e12, 624e12, 1978.8e12));
     }
 
     #[test]

@@ -100,7 +100,8 @@ impl Chooser<'_> {
 
     fn tracer(&self, placement: Placement) -> Tracer<'_> {
         let (backend, dtype) = (self.hardware.backend, self.terms.dtype);
-        Tracer { outline: self.outline, placement, backend, dtype }
+        let eight_bits = self.hardware.multiplies(placement.keep);
+        Tracer { outline: self.outline, placement, backend, dtype, eight_bits }
     }
 
     /// Seconds of a step, if the device's speed is known.

@@ -81,21 +81,27 @@ struct Price<'a> {
 
 impl Price<'_> {
     /// Products per second at the device's peak.
-    fn rate(self, wide: bool) -> f64 {
-        match (wide, self.dtype) {
-            (false, _) => self.speed.products,
+    fn rate(self, op: &Op) -> f64 {
+        match (op.wide, self.dtype) {
+            (false, _) => op.eight_bits.map_or(self.speed.products, |stored| self.speed.eight_bits(stored)),
             (true, DType::F32) => self.speed.wide_products,
             // In TF32, see `device::set_products`.
             (true, _) => self.speed.products / 2.0,
         }
     }
 
+    /// Least seconds: all products at the peak for numbers of the compute type, or of eight bits.
+    fn floor(self, op: &Op) -> f64 {
+        let op = Op { wide: self.dtype == DType::F32, ..*op };
+        op.flops as f64 * op.times as f64 / self.rate(&op)
+    }
+
     /// Expected seconds. Each operation takes as long as its products, its memory traffic or its launches, whichever is
     /// longest.
     fn expected(self, op: &Op) -> f64 {
         let speed = self.speed;
-        let reached = if op.is_own { FUSED_ATTENTION } else { speed.reached_products };
-        let products = op.flops as f64 / (self.rate(op.wide) * reached);
+        let reached = if op.in_attention && op.is_own { FUSED_ATTENTION } else { speed.reached_products };
+        let products = op.flops as f64 / (self.rate(op) * reached);
         let memory = speed.memory * speed.reached_memory;
         let memory = op.moves as f64 / if op.is_own { memory } else { memory.min(ELEMENTWISE) };
         products.max(memory).max(op.launches as f64 * LAUNCH) * op.times as f64
@@ -105,7 +111,7 @@ impl Price<'_> {
 /// Seconds of operations one after another.
 pub(super) fn computing(ops: &[Op], speed: &Speed, dtype: DType) -> Seconds {
     let price = Price { speed, dtype };
-    let floor = flops(ops) / price.rate(dtype == DType::F32);
+    let floor = ops.iter().map(|op| price.floor(op)).sum();
     Seconds { floor, expected: ops.iter().map(|op| price.expected(op)).sum() }
 }
 

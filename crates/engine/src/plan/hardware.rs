@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::cards;
 use super::speed::Speed;
+use crate::placement::Keep;
 use crate::{Error, memory};
 
 /// Kind of device, as far as operations depend on it.
@@ -75,6 +76,8 @@ impl Speed {
             name: "this processor".into(),
             products,
             wide_products: products,
+            fp8_products: 0.0,
+            int8_products: 0.0,
             memory,
             link: memory,
             reached_products: 1.0,
@@ -154,6 +157,14 @@ impl Hardware {
             _ => memory::card(device).and_then(|name| cards::of_driver(&name)),
         };
         Ok(Self { backend, device_bytes, is_open: true, host_bytes, speed, processor })
+    }
+}
+
+impl Hardware {
+    /// Whether the device is known to multiply the eight-bit numbers of a tier.
+    pub(super) fn multiplies(&self, keep: Keep) -> bool {
+        let (Keep::Tier(tier), Some(speed)) = (keep, &self.speed) else { return false };
+        tier.stored().is_some_and(|stored| speed.eight_bits(stored) > 0.0)
     }
 }
 

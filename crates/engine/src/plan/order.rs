@@ -5,7 +5,7 @@
 //! 1. As precise as the file, all on the device: bf16, or what a quantised file has. A quantised file is never
 //!    quantised again.
 //! 2. q8_0, then q6_k. fp8 is only for files that have it and users who ask for it: it is as large as q8_0, and less
-//!    precise than q6_k.
+//!    precise than q6_k. Tiers that round activations are only for users who ask for them: they change pictures more.
 //! 3. The same streamed, the most precise first, if copying a block takes no longer than computing the block before it.
 //! 4. q4_k.
 //! 5. Everything else streamed, so that a step takes as long as its copies.
@@ -70,6 +70,9 @@ fn keeps(outline: &Outline, wanted: Option<Tier>) -> Result<Vec<Keep>, Error> {
             Ok(possible.map(Keep::Tier).collect())
         }
         None => Ok(vec![Keep::AsStored]),
+        Some(tier) if tier.rounds_activations() && tier.stored() == Some(stored) => {
+            Ok(vec![Keep::Tier(tier)])
+        }
         Some(tier) if Tier::of(stored) == Some(tier) && !stored.is_wide_float() => Ok(vec![Keep::AsStored]),
         Some(tier) if tier != Tier::Bf16 && !stored.is_wide_float() => {
             refused(format!("{tier} would round {stored} a second time: leave it out, or use bf16"))

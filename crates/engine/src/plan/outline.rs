@@ -7,7 +7,7 @@ use candle_core::DType;
 use crate::Error;
 use crate::config::{ClipConfig, ModelConfig, SiglipConfig, T5Config};
 use crate::files::missing;
-use crate::matrix::{Tier, rule};
+use crate::matrix::{Tier, int8_scale_bytes, rule};
 use crate::model::{Model, Part};
 use crate::placement::Keep;
 use crate::weights::StoredType;
@@ -234,7 +234,11 @@ impl Outline {
 impl Stored {
     /// Bytes in a type. Rows that are not whole blocks are never stored in that type.
     fn bytes(&self, stored: StoredType) -> u64 {
-        stored.bytes(&self.shape).unwrap_or(0)
+        let scales = match (stored, self.shape.as_slice()) {
+            (StoredType::I8, [rows, _]) => int8_scale_bytes(*rows),
+            _ => 0,
+        };
+        stored.bytes(&self.shape).unwrap_or(0) + scales
     }
 }
 

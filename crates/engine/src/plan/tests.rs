@@ -111,7 +111,7 @@ fn a_plan_says_which_kernels_it_is_priced_for() {
     let plan = plan(24, "4090");
     let text = plan.lines().join("\n");
     assert!(text.contains("own kernels (compiled, not run): attention, "), "{text}");
-    assert!(text.contains("; candle's: bias and GELU in products"), "{text}");
+    assert!(text.contains(", bias, GELU and sums in products"), "{text}");
     let cost = plan.step.unwrap();
     assert!(text.contains(&format!("{} launches that move ", cost.launches)), "{text}");
     assert!(cost.with_candle > cost.step.expected, "{cost:?}");
@@ -204,4 +204,49 @@ fn a_plan_says_what_streaming_takes() {
     let resident = Plan::new(&flux(StoredType::BF16), &hardware(48, 64, "4090"), &terms()).unwrap();
     assert_eq!((resident.device.slot_bytes, resident.host.pinned_bytes), (0, 0));
     assert!(!resident.lines().join("\n").contains("streaming"));
+}
+
+#[test]
+fn products_in_eight_bits_are_for_cards_that_have_them_and_users_who_ask() {
+    let asked = |card: &str, tier| {
+        let options = PlanOptions { tier: Some(tier), ..PlanOptions::default() };
+        let plan = Plan::new(&flux(StoredType::BF16), &hardware(24, 64, card), &Terms { options, ..terms() });
+        let plan = plan.unwrap();
+        (plan.step.unwrap(), plan.lines().join("\n"))
+    };
+    for (tier, card) in [(Tier::Fp8W8A8, "4090"), (Tier::Int8W8A8, "3090"), (Tier::Int8W8A8, "4090")] {
+        let (cost, lines) = asked(card, tier);
+        let (exact, _) = asked(card, Tier::Fp8);
+        assert!(cost.kernels.eight_bits && !exact.kernels.eight_bits);
+        assert!(cost.step.expected < 0.85 * exact.step.expected, "{tier} on {card}: {cost:?}");
+        assert!(
+            lines.contains("products in eight bits, their input rounded to them (compiled, not run)"),
+            "{lines}"
+        );
+    }
+    let (cost, lines) = asked("3090", Tier::Fp8W8A8);
+    let (exact, _) = asked("3090", Tier::Fp8);
+    assert_eq!(cost.step, exact.step, "a card that multiplies no eight-bit floats");
+    assert!(
+        lines.contains("this card multiplies no such eight-bit numbers: converted to bf16 first"),
+        "{lines}"
+    );
+    for vram in [8, 12, 16, 24, 80] {
+        assert!(!plan(vram, "4090").tier.contains("w8a8"), "{vram} GiB");
+    }
+}
+
+#[test]
+fn a_file_in_e4m3_keeps_its_numbers_and_has_their_products() {
+    let plan = |stored, tier| {
+        let options = PlanOptions { tier: Some(tier), ..PlanOptions::default() };
+        let plan = Plan::new(&flux(stored), &hardware(24, 64, "4090"), &Terms { options, ..terms() });
+        plan.map(|plan| plan.tier).map_err(|error| error.to_string())
+    };
+    assert_eq!(plan(StoredType::F8E4M3, Tier::Fp8W8A8), Ok("fp8_w8a8".into()));
+    for (stored, tier) in [(StoredType::F8E4M3, Tier::Int8W8A8), (StoredType::Q8_0, Tier::Int8W8A8)] {
+        let refused = plan(stored, tier).unwrap_err();
+        assert!(refused.contains("int8_w8a8 would round"), "{refused}");
+    }
+    assert!(plan(StoredType::F8E5M2, Tier::Fp8W8A8).is_err(), "products are of e4m3");
 }

@@ -5,6 +5,7 @@ use super::joint::JointStep;
 use super::kernels::HAVE_RUN;
 use super::layout::Plan;
 use super::picture::Picture;
+use crate::placement::Keep;
 
 /// Bytes as text in GiB.
 pub(super) fn gib(bytes: u64) -> String {
@@ -145,6 +146,7 @@ impl Plan {
                     gib(cost.temporaries),
                 ));
                 lines.extend(kernel_lines(cost));
+                lines.extend(self.rounding_line(cost));
             }
             if cost.copying.floor > 0.0 {
                 lines.push(format!("            copying blocks meanwhile: {}", seconds(cost.copying)));
@@ -179,6 +181,27 @@ impl Plan {
             step.expected / samples as f64,
         ))
     }
+
+    /// How a tier that rounds activations is computed.
+    fn rounding_line(&self, cost: &StepCost) -> Option<String> {
+        let Keep::Tier(tier) = self.placement.keep else { return None };
+        let text = match cost.kernels.eight_bits {
+            true => format!(
+                "products in eight bits, their input rounded to them{}; weights converted to {} first, and inputs as \
+                 they are, if a worker's check fails",
+                state(),
+                self.dtype,
+            ),
+            false => {
+                format!("this card multiplies no such eight-bit numbers: converted to {} first", self.dtype)
+            }
+        };
+        tier.rounds_activations().then(|| format!("            {text}"))
+    }
+}
+
+fn state() -> &'static str {
+    if HAVE_RUN { "" } else { " (compiled, not run)" }
 }
 
 /// Which kernels a step is priced for, if it has any of our own.
@@ -187,11 +210,10 @@ fn kernel_lines(cost: &StepCost) -> Vec<String> {
     if own.is_empty() {
         return Vec::new();
     }
-    let state = if HAVE_RUN { "" } else { " (compiled, not run)" };
     let others = cost.kernels.names(false);
     let others = if others.is_empty() { String::new() } else { format!("; candle's: {}", others.join(", ")) };
     vec![
-        format!("            own kernels{state}: {}{others}", own.join(", ")),
+        format!("            own kernels{}: {}{others}", state(), own.join(", ")),
         format!("            with candle's kernels alone: {:.2} s expected", cost.with_candle),
     ]
 }

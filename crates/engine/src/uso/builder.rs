@@ -36,6 +36,14 @@ impl Place {
         Self { device, dtype, keep, activations, in_place: true, pinned: None }
     }
 
+    /// What products may do to activations: what the tier says, if it says so.
+    fn activations(&self) -> Activations {
+        match self.keep {
+            Keep::Tier(tier) if tier.rounds_activations() => Activations::Rounded,
+            _ => self.activations,
+        }
+    }
+
     /// The tier for numbers that a file has in wide floats.
     fn tier(&self) -> Tier {
         match self.keep {
@@ -127,7 +135,7 @@ impl<'a> Builder<'a> {
             let fits = tier.stored().is_none_or(|stored| input.is_multiple_of(stored.block().0));
             let tier = if fits { tier } else { Tier::Bf16 };
             let matrix = Matrix::from_tensor(&self.merged((output, input))?, tier, dtype, device)?;
-            return Linear::new(matrix.with_activations(self.place.activations), bias);
+            return Linear::new(matrix.with_activations(self.place.activations()), bias);
         }
         let Some(scale) = located.single_scale()? else {
             // With a scale for each row, the scaled numbers are stored.
@@ -144,11 +152,10 @@ impl<'a> Builder<'a> {
             }
         };
         let branches = self.changes.of(&self.path).iter().map(|change| change.branch(dtype, device));
-        branches
-            .into_iter()
-            .try_fold(Linear::new(matrix.with_activations(self.place.activations), bias)?, |layer, branch| {
-                layer.with_branch(branch?)
-            })
+        branches.into_iter().try_fold(
+            Linear::new(matrix.with_activations(self.place.activations()), bias)?,
+            |layer, branch| layer.with_branch(branch?),
+        )
     }
 
     /// The matrix in the compute type, with the changes added.

@@ -266,15 +266,14 @@ impl SingleBlock {
             drop(normed);
             let qkv = projected.narrow(D::Minus1, 0, split)?;
             let expanded = projected.narrow(D::Minus1, split, projected.dim(D::Minus1)? - split)?;
-            let attended = self.attended(qkv, members)?;
-            let joined = Tensor::cat(&[attended, gelu(expanded)?], D::Minus1)?;
-            return gated(samples, branches.forward(&self.linear2, &joined)?, &steps);
+            let parts = [self.attended(qkv, members)?, gelu(expanded)?];
+            return gated(samples, branches.forward_parts(&self.linear2, &parts)?, &steps);
         }
         // In two parts, so that neither their results nor what attention makes of them exist at once.
         let (rows, _) = self.linear1.matrix().shape();
         let qkv = branches.forward_rows(&self.linear1, &normed, 0..split)?;
         let attended = self.attended(qkv, members)?;
-        let expanded = gelu(branches.forward_rows(&self.linear1, &normed, split..rows)?)?;
+        let expanded = branches.gelu_rows(&self.linear1, &normed, split..rows)?;
         drop(normed);
         gated(samples, branches.forward_parts(&self.linear2, &[attended, expanded])?, &steps)
     }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::Uso;
 use super::step_cache::StepCache;
+use crate::kernels::is_on;
+use crate::placement::Keep;
 use crate::plan::{Picture, SLACK_SHARE, Tracer};
 use crate::{Footprint, Reference, Request, preprocess};
 
@@ -49,7 +51,13 @@ impl Uso {
     }
 
     pub(super) fn tracer(&self) -> Tracer<'_> {
-        Tracer::on(&self.device, self.dtype, &self.outline, self.placement)
+        let eight_bits = match self.placement.keep {
+            Keep::Tier(tier) => {
+                tier.product().is_some_and(|product| is_on(&self.device, product, self.dtype))
+            }
+            Keep::AsStored => false,
+        };
+        Tracer { eight_bits, ..Tracer::on(&self.device, self.dtype, &self.outline, self.placement) }
     }
 
     /// The sizes that a request's memory and time depend on; None if they will be refused.
@@ -86,7 +94,7 @@ mod tests {
     fn trace(side: u32, styles: u32, content: u32, dtype: DType) -> Trace {
         let outline = Outline::of(&Model::open(&ModelFiles::Bundled).unwrap()).unwrap();
         let placement = Placement::default();
-        let tracer = Tracer { outline: &outline, placement, backend: Backend::Cpu, dtype };
+        let tracer = Tracer { outline: &outline, placement, backend: Backend::Cpu, dtype, eight_bits: false };
         let content = (content > 0).then_some((content, content));
         tracer.run(&Picture { width: side, height: side, content, styles, steps: 1 })
     }

@@ -1,13 +1,16 @@
 //! Compares each kernel with the reference formula on a small input, before the engine uses it on a device.
 
+mod inputs;
+mod products;
+
 use candle_core::{DType, Device, Result, Tensor, bail};
 
+use self::inputs::{Compared, Inputs};
 use super::fused::{
     EPSILON, Projected, Qkv, attend, gated_add, group_moments, group_norm, modulated_norm, split_norm_rotate,
 };
 use super::positions::{Rotary, grid};
 use crate::kernels::{Kernel, Work, calls};
-use crate::noise::normal;
 
 /// Sizes that no tile divides.
 const TOKENS: [usize; 2] = [70, 123];
@@ -28,7 +31,7 @@ pub struct Checked {
 pub(super) fn adopt(device: &Device, dtype: DType) {
     #[cfg(feature = "cuda")]
     if let Device::Cuda(cuda) = device {
-        for Checked { kernel, fault } in check(dtype, device, &|work| crate::kernels::compute(work, cuda)) {
+        for Checked { kernel, fault } in on_device(device, dtype) {
             match fault {
                 None => crate::kernels::trust(cuda, &kernel),
                 Some(fault) => {
@@ -41,24 +44,50 @@ pub(super) fn adopt(device: &Device, dtype: DType) {
     let _ = (device, dtype);
 }
 
+/// Checks the kernels that are for a device, on the device itself. Those for eight-bit floats are for cards that multiply
+/// such numbers.
+pub fn on_device(device: &Device, dtype: DType) -> Vec<Checked> {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(cuda) = device {
+        let has_fp8 = crate::kernels::has_fp8(cuda);
+        let wanted = |kernel| has_fp8 || !matches!(kernel, Kernel::ProductFp8 | Kernel::ProductFp8Gelu);
+        return check_some(dtype, device, &|work| crate::kernels::compute(work, cuda), wanted);
+    }
+    let _ = (device, dtype);
+    Vec::new()
+}
+
 /// Checks all kernels for a compute type, and the autoencoder's. `compute` does a work whose tensors lie on `device`.
 pub fn check(dtype: DType, device: &Device, compute: &dyn Fn(&Work) -> Result<Tensor>) -> Vec<Checked> {
-    let cases: [(Kernel, DType, Case); 6] = [
+    check_some(dtype, device, compute, |_| true)
+}
+
+fn check_some(
+    dtype: DType,
+    device: &Device,
+    compute: &dyn Fn(&Work) -> Result<Tensor>,
+    wanted: impl Fn(Kernel) -> bool,
+) -> Vec<Checked> {
+    let cases: [(Kernel, DType, Case); 12] = [
         (Kernel::Attend, dtype, attend_case),
         (Kernel::SplitNormRotate, dtype, split_case),
         (Kernel::ModulatedNorm, dtype, norm_case),
         (Kernel::GatedAdd, dtype, gate_case),
         (Kernel::GroupMoments, DType::F32, moments_case),
         (Kernel::GroupNorm, DType::F32, group_norm_case),
+        (Kernel::Product, dtype, products::sum_case),
+        (Kernel::ProductGelu, dtype, products::gelu_case),
+        (Kernel::ProductFp8, dtype, products::fp8_sum_case),
+        (Kernel::ProductFp8Gelu, dtype, products::fp8_gelu_case),
+        (Kernel::ProductInt8, dtype, products::int8_sum_case),
+        (Kernel::ProductInt8Gelu, dtype, products::int8_gelu_case),
     ];
-    let known =
-        cases.into_iter().filter_map(|(kernel, dtype, case)| Some((kernel.name(dtype)?, dtype, case)));
+    let cases = cases.into_iter().filter(|(kernel, ..)| wanted(*kernel));
+    let known = cases.filter_map(|(kernel, dtype, case)| Some((kernel.name(dtype)?, dtype, case)));
     known
         .map(|(kernel, dtype, case)| {
-            let checked = case(&Inputs { dtype, device }).and_then(|Compared { work, expected }| {
-                let Some(work) = work else { bail!("it does not take the check's input") };
-                compare(&compute(&work)?, &expected, tolerance(dtype))
-            });
+            let checked = case(&Inputs { dtype, device, compute })
+                .and_then(|Compared { computed, expected }| compare(&computed, &expected, tolerance(dtype)));
             Checked { kernel, fault: checked.err().map(|error| error.to_string()) }
         })
         .collect()
@@ -90,38 +119,7 @@ fn compare(computed: &Tensor, expected: &Tensor, tolerance: f32) -> Result<()> {
     Ok(())
 }
 
-/// A work on the device, and what it should give.
-struct Compared {
-    work: Option<Work>,
-    /// In float32, on the CPU.
-    expected: Tensor,
-}
-
 type Case = fn(&Inputs<'_>) -> Result<Compared>;
-
-struct Inputs<'a> {
-    dtype: DType,
-    device: &'a Device,
-}
-
-/// The same values on the device, and in float32 on the CPU.
-struct Both {
-    there: Tensor,
-    here: Tensor,
-}
-
-impl Inputs<'_> {
-    /// Random values; each seed gives others.
-    fn random(&self, shape: &[usize], seed: u64) -> Result<Both> {
-        let values = normal(seed, shape.iter().product());
-        self.both(&Tensor::from_vec(values, shape, &Device::Cpu)?)
-    }
-
-    fn both(&self, values: &Tensor) -> Result<Both> {
-        let rounded = values.to_dtype(self.dtype)?;
-        Ok(Both { there: rounded.to_device(self.device)?, here: rounded.to_dtype(DType::F32)? })
-    }
-}
 
 fn attend_case(inputs: &Inputs<'_>) -> Result<Compared> {
     let shape = [1, HEADS, TOKENS[0] + TOKENS[1], calls::HEAD];
@@ -134,7 +132,7 @@ fn attend_case(inputs: &Inputs<'_>) -> Result<Compared> {
     };
     let (query, key, value) = (apart(1, 8.0)?, apart(2, -8.0)?, inputs.random(&shape, 3)?);
     Ok(Compared {
-        work: calls::attend(&query.there, &key.there, &value.there),
+        computed: inputs.compute(calls::attend(&query.there, &key.there, &value.there))?,
         expected: attend(&Qkv { query: query.here, key: key.here, value: value.here })?,
     })
 }
@@ -160,7 +158,12 @@ fn split_case(inputs: &Inputs<'_>) -> Result<Compared> {
     let tables = rotary(inputs.device)?;
     let streams = [0, 1].map(|i| [&there[i], &scales[i][0].there, &scales[i][1].there]);
     Ok(Compared {
-        work: calls::split_norm_rotate(&streams, HEADS, [&tables.cos, &tables.sin], EPSILON),
+        computed: inputs.compute(calls::split_norm_rotate(
+            &streams,
+            HEADS,
+            [&tables.cos, &tables.sin],
+            EPSILON,
+        ))?,
         expected: Tensor::cat(&[qkv.query, qkv.key, qkv.value], 0)?,
     })
 }
@@ -170,7 +173,7 @@ fn norm_case(inputs: &Inputs<'_>) -> Result<Compared> {
     let [x, weight, bias] =
         [inputs.random(&[1, 3, size], 10)?, inputs.random(&[size], 11)?, inputs.random(&[size], 12)?];
     Ok(Compared {
-        work: calls::modulated_norm(&x.there, &weight.there, &bias.there, EPSILON),
+        computed: inputs.compute(calls::modulated_norm(&x.there, &weight.there, &bias.there, EPSILON))?,
         expected: modulated_norm(&x.here, &weight.here, &bias.here)?,
     })
 }
@@ -180,7 +183,7 @@ fn gate_case(inputs: &Inputs<'_>) -> Result<Compared> {
     let [x, gate, y] =
         [inputs.random(&[1, 3, size], 13)?, inputs.random(&[size], 14)?, inputs.random(&[1, 3, size], 15)?];
     Ok(Compared {
-        work: calls::gated_add(&x.there, &gate.there, &y.there),
+        computed: inputs.compute(calls::gated_add(&x.there, &gate.there, &y.there))?,
         expected: gated_add(&x.here, &gate.here, &y.here)?,
     })
 }
@@ -188,8 +191,8 @@ fn gate_case(inputs: &Inputs<'_>) -> Result<Compared> {
 fn moments_case(inputs: &Inputs<'_>) -> Result<Compared> {
     let rows = inputs.random(&[3, 4 * GROUPS, 67], 16)?;
     let (means, variances) = group_moments(&rows.here, GROUPS)?;
-    let work = calls::group_moments(&rows.there, GROUPS);
-    Ok(Compared { work, expected: Tensor::stack(&[means, variances], 0)? })
+    let computed = inputs.compute(calls::group_moments(&rows.there, GROUPS))?;
+    Ok(Compared { computed, expected: Tensor::stack(&[means, variances], 0)? })
 }
 
 fn group_norm_case(inputs: &Inputs<'_>) -> Result<Compared> {
@@ -198,7 +201,7 @@ fn group_norm_case(inputs: &Inputs<'_>) -> Result<Compared> {
     let [factors, offsets] = [18, 19].map(|seed| inputs.random(&[1, channels, 1], seed));
     let (factors, offsets) = (factors?, offsets?);
     Ok(Compared {
-        work: calls::group_norm(&rows.there, &factors.there, &offsets.there, true),
+        computed: inputs.compute(calls::group_norm(&rows.there, &factors.there, &offsets.there, true))?,
         expected: group_norm(rows.here, &factors.here, &offsets.here, true)?,
     })
 }

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use super::builder::Builder;
-use super::fused::{Projected, gelu};
+use super::fused::Projected;
 use super::side_branches::SideBranches;
 use super::stacked::unstack;
 use crate::matrix::Linear;
@@ -55,7 +55,8 @@ impl FeedForward {
     }
 
     pub(super) fn forward(&self, x: &Tensor, branches: &SideBranches) -> Result<Tensor> {
-        branches.forward(&self.contract, &gelu(branches.forward(&self.expand, x)?)?)
+        let (rows, _) = self.expand.matrix().shape();
+        branches.forward(&self.contract, &branches.gelu_rows(&self.expand, x, 0..rows)?)
     }
 }
 

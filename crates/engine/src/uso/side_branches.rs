@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 
+use super::fused::gelu;
 use super::lora::Changes;
 use crate::matrix::{Branch, Linear};
 
@@ -41,6 +42,17 @@ impl SideBranches {
     /// As [`SideBranches::forward`].
     pub(super) fn forward_rows(&self, layer: &Linear, x: &Tensor, rows: Range<usize>) -> Result<Tensor> {
         layer.forward_rows(x, rows, self.of(layer))
+    }
+
+    /// GELU of [`SideBranches::forward_rows`].
+    ///
+    /// # Errors
+    /// As [`SideBranches::forward`].
+    pub(super) fn gelu_rows(&self, layer: &Linear, x: &Tensor, rows: Range<usize>) -> Result<Tensor> {
+        match layer.gelu_on_device(x, &rows, self.of(layer))? {
+            Some(activated) => Ok(activated),
+            None => gelu(self.forward_rows(layer, x, rows)?),
+        }
     }
 
     /// As [`SideBranches::forward`] for an input whose columns are in several parts.

@@ -377,6 +377,8 @@ fn tiers_and_a_t5_on_the_host_give_nearly_the_same() {
     for (tier, t5, limit) in [
         (Tier::Q8_0, T5Place::Device, 3e-2),
         (Tier::Fp8, T5Place::Device, 2e-1),
+        (Tier::Fp8W8A8, T5Place::Device, 2e-1),
+        (Tier::Int8W8A8, T5Place::Device, 3e-2),
         (Tier::Q4K, T5Place::Device, 1e-1),
         (Tier::Bf16, T5Place::HostQ8, 3e-2),
     ] {
@@ -430,4 +432,7 @@ fn a_placement_that_changes_no_number_keeps_the_fingerprint() {
     {
         assert_ne!(fingerprint(other), fingerprint(all), "{other:?}");
     }
+    // The processor rounds no activations.
+    let [fp8, rounded] = [Tier::Fp8, Tier::Fp8W8A8].map(|tier| Placement { keep: Keep::Tier(tier), ..all });
+    assert_eq!(fingerprint(fp8), fingerprint(rounded));
 }

@@ -3,10 +3,12 @@
 //! `tests/kernels/host.h` gives it blocks, threads, barriers, shared memory and the products of a warp. A program runs
 //! one call at a time, with its tensors in files; an untouchable page lies behind each of them.
 
+mod gemm;
+mod products;
 mod twin;
 
 use candle_core::{D, DType, Device, Tensor};
-use uso_engine::kernels::{SOURCE, Work, calls};
+use uso_engine::kernels::{Call, SOURCE, Work, calls, rounding};
 use uso_engine::noise::normal;
 use uso_engine::uso::kernel_check::{Checked, check};
 
@@ -238,14 +240,23 @@ fn blocks_have_the_threads_that_the_compiler_is_told() {
     let x = random(&[1, 32, 128], 1, DType::F32);
     let vector = random(&[128], 1, DType::F32);
     let channels = random(&[1, 32, 1], 1, DType::F32);
+    let sums = Tensor::zeros((32, 128), DType::I32, &Device::Cpu).unwrap();
+    let rows = Tensor::ones(32, DType::F32, &Device::Cpu).unwrap();
+    let factors = rounding::Factors { rows: &rows, columns: &vector, added: &vector };
     let works = [
         calls::modulated_norm(&x, &vector, &vector, 1e-6),
         calls::gated_add(&x, &vector, &x),
         calls::group_moments(&x, 32),
         calls::group_norm(&x, &channels, &channels, true),
         calls::attend(&x.unsqueeze(0).unwrap(), &x.unsqueeze(0).unwrap(), &x.unsqueeze(0).unwrap()),
+        rounding::fp8_scale(&x),
+        rounding::round_fp8(&x, &vector),
+        rounding::row_scales(&x),
+        rounding::round_int8(&x, &Tensor::ones(32, DType::F32, &Device::Cpu).unwrap()),
+        rounding::scale_sums(&sums, factors, true, DType::F32),
     ];
     for call in works.into_iter().flat_map(|work| work.unwrap().calls) {
+        let Call::Kernel(call) = call else { continue };
         // `KERNEL(256)`, then the name, which a macro may end with `##name`.
         let base = call.kernel.trim_end_matches("f32");
         let place =
@@ -279,6 +290,8 @@ fn the_check_at_the_start_refuses_broken_kernels() {
         Change("modulation.cu", "pair_at<Element>(y, at)", "pair_at<Element>(y, i)"),
         Change("group_norm.cu", "gridDim.x + blockIdx.x", "gridDim.x + blockIdx.x - blockIdx.x % 2"),
         Change("group_norm.cu", "offsets[blockIdx.x % channels]", "offsets[blockIdx.x % 32]"),
+        Change("rounding.cu", "out[1 + i]", "out[i]"),
+        Change("rounding.cu", "by = row_scales[blockIdx.x]", "by = row_scales[0]"),
     ];
     let broken = Twin::build(&changes).unwrap();
     for dtype in ALL {

@@ -142,7 +142,7 @@ fn every_type_multiplies_as_its_numbers_do() {
 fn a_product_has_the_type_of_its_input() {
     let (weight, x) = (random(1, (32, 256), 0.02), random(2, (5, 256), 1.0));
     let exact = x.matmul(&weight.t().unwrap()).unwrap();
-    for tier in [Tier::Bf16, Tier::Fp8, Tier::Q8_0] {
+    for tier in [Tier::Bf16, Tier::Fp8, Tier::Fp8W8A8, Tier::Int8W8A8, Tier::Q8_0] {
         for (dtype, near) in [(DType::F32, 3e-2), (DType::F16, 3e-2), (DType::BF16, 4e-2)] {
             let matrix = Matrix::from_tensor(&weight, tier, DType::BF16, &Device::Cpu).unwrap();
             let product = matrix.forward(&x.to_dtype(dtype).unwrap()).unwrap();
@@ -159,6 +159,7 @@ fn each_tier_keeps_weights_as_near_as_its_bits_allow() {
     let bounds = [
         (Tier::Bf16, 0.0, 4.0),
         (Tier::Fp8, 0.04, 1.0),
+        (Tier::Int8W8A8, 0.008, 1.0 + 4.0 / 256.0),
         (Tier::Q8_0, 0.007, 34.0 / 32.0),
         (Tier::Q6K, 0.025, 210.0 / 256.0),
         (Tier::Q4K, 0.09, 144.0 / 256.0),

@@ -72,6 +72,19 @@ fn what_is_quantised_already_is_not_packed() {
 }
 
 #[test]
+fn a_way_to_multiply_is_no_way_to_store() {
+    let folder = tempfile::tempdir().unwrap();
+    for (tier, stored) in [(Tier::Fp8W8A8, "fp8"), (Tier::Int8W8A8, "bf16")] {
+        let refused = pack(&Model::open(&Copy::new().files()).unwrap(), tier, folder.path(), &mut |_| {});
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            format!("tier: {tier} is a way to multiply {stored}: pack that")
+        );
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_packed_files_digest_is_trusted_unless_it_is_to_be_verified() {
     let (folder, files) = packed(&Copy::new(), Tier::Q8_0);
     let verify = |verify| {

@@ -229,6 +229,8 @@ DEVICE float shuffle_xor(float value, int mask) {
   return host::together(value, "a shuffle", all)[threadIdx.x % host::WARP ^ mask];
 }
 
+DEVICE u32 float_to_bits(float x) { return host::to_bits(x); }
+
 DEVICE float bf16_to_float(u16 x) { return host::from_bits(u32(x) << 16); }
 
 // To the nearest, ties to even.
@@ -249,6 +251,7 @@ DEVICE u16 float_to_f16(float x) {
   const u16 sign = u16(host::to_bits(x) >> 16 & 0x8000);
   if (x != x) return 0x7fff;
   const float size = fabsf(x);
+  if (size == 0) return sign;
   if (size >= 65520) return sign | 0x7c00;
   int exponent;
   frexpf(size, &exponent);

@@ -11,6 +11,7 @@
 #include "attention_f32.cu"
 #include "group_norm.cu"
 #include "modulation.cu"
+#include "rounding.cu"
 #include "split_norm_rotate.cu"
 
 #include <fstream>
@@ -99,6 +100,8 @@ int main(int count, char** words) {
       THREE(attend), THREE(split_norm_rotate), THREE(modulated_norm), THREE(gated_add),
       {"group_moments_f32", taking(group_moments_f32)},
       {"group_norm_f32", taking(group_norm_f32)},
+      THREE(largest), THREE(round_fp8), THREE(row_scales), THREE(round_int8), THREE(scale_sums),
+      {"fp8_scale_f32", taking(fp8_scale_f32)},
   };
   const std::vector<std::string> arguments(words + 1, words + count);
   if (arguments.size() < 6 || kernels.count(arguments[1]) == 0) {

@@ -174,7 +174,7 @@ fn siglip_layer_here<'t>(
     heads: u64,
     layer: impl Fn(&str) -> Layer,
 ) -> Values<'t> {
-    let linear = |x: &Values<'t>, end: &str| recorder.linear_in_one(x, &layer(end));
+    let linear = |x: &Values<'t>, end: &str| recorder.linear_here(x, &layer(end));
     let normed = x.map("norm");
     let attended = {
         let projected = |name: &str| linear(&normed, &format!("self_attn.{name}"));

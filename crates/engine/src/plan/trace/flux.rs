@@ -191,19 +191,15 @@ impl<'a, 't> Flux<'a, 't> {
 
     fn single_block(&self, name: &str, samples: &[Values<'t>], rotary: &[Values<'t>]) -> Vec<Values<'t>> {
         let [linear1, linear2] = ["linear1", "linear2"].map(|end| self.layer(&format!("{name}.{end}")));
-        if self.kernels.products && !self.recorder.is_here() {
+        if self.kernels.products && self.recorder.is_divisible(&linear1) {
             return self.single_block_in_parts(&linear1, &linear2, samples, rotary);
-        }
-        let is_dense = linear1.kept.is_wide_float();
-        if self.recorder.is_here() && is_dense {
-            return self.single_block_here(&linear1, &linear2, samples, rotary);
         }
         let projected = self.linear(&self.normed(samples), &linear1);
         let count: u64 = samples.iter().map(|x| x.count).sum();
         let expanded = projected.part(projected.count.saturating_sub(3 * count));
         let attended = self.attended(projected.part(3 * count), rotary);
-        let joined = self.recorder.join(&[attended, expanded.map("gelu")]);
-        self.gated(samples, self.linear(&joined, &linear2))
+        let parts = [attended, expanded.map("gelu")];
+        self.gated(samples, self.linear_of_parts(&parts, &linear2))
     }
 
     /// Attention of each sample for itself.
@@ -212,28 +208,7 @@ impl<'a, 't> Flux<'a, 't> {
         self.stack(samples.map(|(qkv, rotary)| self.attend(&self.heads(vec![qkv], rotary))).collect())
     }
 
-    /// In two parts, each of which is used before the next is computed.
-    fn single_block_here(
-        &self,
-        linear1: &Layer,
-        linear2: &Layer,
-        samples: &[Values<'t>],
-        rotary: &[Values<'t>],
-    ) -> Vec<Values<'t>> {
-        let (hidden, rows) = (self.config.hidden_size, linear1.shape.0);
-        let part = |count| Layer { shape: (count, hidden), ..linear1.clone() };
-        let normed = self.normed(samples);
-        let qkv = self.linear(&normed, &part(3 * hidden));
-        let attended = self.attended(qkv, rotary);
-        let expanded = self.activated(&normed, &part(rows.saturating_sub(3 * hidden)));
-        drop(normed);
-        let parts = [attended, expanded];
-        // Its inputs are not joined: the result alone is new.
-        let joined = parts[0].part(parts[0].count + parts[1].count);
-        self.gated(samples, self.linear(&joined, linear2))
-    }
-
-    /// Each layer in two products, so that one applies GELU to its output, and another adds to what is there.
+    /// The first layer in two products, one of which applies GELU to its output.
     fn single_block_in_parts(
         &self,
         linear1: &Layer,
@@ -244,33 +219,58 @@ impl<'a, 't> Flux<'a, 't> {
         let hidden = self.config.hidden_size;
         let part = |layer: &Layer, shape: (usize, usize)| Layer { shape, ..layer.clone() };
         let plain = |layer: &Layer, shape| Layer { branches: Vec::new(), ..part(layer, shape) };
-        let (rows, columns) = (linear1.shape.0, linear2.shape.1);
-        let (qkv, expanded) = {
-            let normed = self.normed(samples);
-            let qkv = self.linear(&normed, &part(linear1, (3 * hidden, hidden)));
-            let expanded = plain(linear1, (rows.saturating_sub(3 * hidden), hidden));
-            (qkv, self.activated(&normed, &expanded))
-        };
+        let normed = self.normed(samples);
+        let qkv = self.linear(&normed, &part(linear1, (3 * hidden, hidden)));
         let attended = self.attended(qkv, rotary);
-        let first = self.linear(&attended, &plain(linear2, (hidden, hidden)));
-        let second = part(linear2, (hidden, columns.saturating_sub(hidden)));
-        self.gated(samples, self.recorder.linear_onto(&first, &expanded, &second))
+        let expanded = plain(linear1, (linear1.shape.0.saturating_sub(3 * hidden), hidden));
+        let expanded = self.activated(&normed, &expanded);
+        drop(normed);
+        self.gated(samples, self.linear_of_parts(&[attended, expanded], linear2))
     }
 
     /// A linear layer with its bias.
     fn linear(&self, x: &Values<'t>, layer: &Layer) -> Values<'t> {
-        match self.kernels.products {
-            true => self.recorder.linear_in_one(x, layer),
+        if self.is_here() {
+            return self.recorder.linear_here(x, layer);
+        }
+        match self.is_in_one(x.count, layer) {
+            true => self.recorder.linear_in_one(&[x], layer),
             false => self.recorder.linear(x, layer),
         }
     }
 
-    /// A linear layer with its bias and GELU.
+    /// A linear layer with its bias and GELU. Side branches count before GELU.
     fn activated(&self, x: &Values<'t>, layer: &Layer) -> Values<'t> {
-        match self.kernels.products {
-            true => self.recorder.linear_in_one(x, layer),
-            false => self.recorder.linear(x, layer).map("gelu"),
+        let y = self.linear(x, layer);
+        let is_in_place = self.is_here() || self.is_in_one(x.count, layer) && layer.branches.is_empty();
+        if is_in_place { y } else { y.map("gelu") }
+    }
+
+    /// A linear layer with its bias for an input in parts.
+    fn linear_of_parts(&self, parts: &[Values<'t>], layer: &Layer) -> Values<'t> {
+        let count = parts.iter().map(|part| part.count).sum();
+        if let [first, ..] = parts
+            && self.is_here()
+            && self.recorder.is_divisible(layer)
+        {
+            // They are not joined: the result alone is new.
+            return self.linear(&first.part(count), layer);
         }
+        match self.is_in_one(count, layer) {
+            true => self.recorder.linear_in_one(&parts.iter().collect::<Vec<_>>(), layer),
+            false => self.linear(&self.recorder.join(parts), layer),
+        }
+    }
+
+    /// Whether cuBLASLt computes a layer of an input of `count` numbers.
+    fn is_in_one(&self, count: u64, layer: &Layer) -> bool {
+        let tokens = count / (layer.shape.1 as u64).max(1);
+        self.kernels.products && !self.is_here() && self.recorder.has_product(tokens, layer)
+    }
+
+    /// Whether the engine's own loops compute.
+    fn is_here(&self) -> bool {
+        self.kernels.products && self.recorder.is_here()
     }
 
     fn norm(&self, x: &Values<'t>) -> Values<'t> {

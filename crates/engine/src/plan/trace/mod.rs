@@ -62,6 +62,8 @@ pub(crate) struct Tracer<'a> {
     pub(crate) placement: Placement,
     pub(crate) backend: Backend,
     pub(crate) dtype: DType,
+    /// Whether the device multiplies the eight-bit numbers of the tier.
+    pub(crate) eight_bits: bool,
 }
 
 /// The memories of device and host: the same tape twice if they share memory.
@@ -72,9 +74,9 @@ struct Tapes<'t> {
 }
 
 impl<'a> Tracer<'a> {
-    /// Traces samples on an open device.
+    /// Traces samples on an open device, without products of eight-bit numbers.
     pub(crate) fn on(device: &Device, dtype: DType, outline: &'a Outline, placement: Placement) -> Self {
-        Self { outline, placement, backend: Backend::of(device), dtype }
+        Self { outline, placement, backend: Backend::of(device), dtype, eight_bits: false }
     }
 }
 
@@ -82,8 +84,13 @@ impl Tracer<'_> {
     /// Traces a sample. On a GPU, its memory is that of candle's operations, which take more: a kernel of our own that
     /// fails its check at the start is replaced by them. Loops of the CPU never are.
     pub(crate) fn run(&self, picture: &Picture) -> Trace {
-        let flux = &self.outline.config.flux;
-        self.run_with(picture, Kernels::of(self.backend, self.dtype, flux.head_dim()))
+        self.run_with(picture, self.kernels())
+    }
+
+    /// The kernels that a step has.
+    fn kernels(&self) -> Kernels {
+        let eight_bits = self.eight_bits && self.rounds();
+        Kernels::of(self.backend, self.dtype, self.outline.config.flux.head_dim(), eight_bits)
     }
 
     /// The same with the steps of these kernels.
@@ -94,8 +101,7 @@ impl Tracer<'_> {
     /// Traces so many samples that are stepped together. `kept` is what all of them hold, and of them, one is encoded
     /// and decoded.
     pub(crate) fn together(&self, picture: &Picture, samples: u64) -> Trace {
-        let flux = &self.outline.config.flux;
-        self.run_samples(picture, Kernels::of(self.backend, self.dtype, flux.head_dim()), samples)
+        self.run_samples(picture, self.kernels(), samples)
     }
 
     fn run_samples(&self, picture: &Picture, kernels: Kernels, samples: u64) -> Trace {
@@ -114,8 +120,10 @@ impl Tracer<'_> {
     fn traced(&self, picture: &Picture, kernels: Kernels, count: u64) -> Trace {
         let (device, host) = (Tape::default(), Tape::default());
         let tapes = Tapes { device: &device, host: if self.backend.is_apart() { &host } else { &device } };
+        let rounds = kernels.eight_bits && self.rounds();
         // As the transformer is loaded.
-        let recorder = Recorder { activations: Activations::Short, ..self.recorder(&device) };
+        let activations = if rounds { Activations::Rounded } else { Activations::Short };
+        let recorder = Recorder { activations, ..self.recorder(&device) };
         let flux = Flux::new(recorder, self.outline, self.placement.keep, kernels);
         let (sample, prompt_ops) = self.encode(&flux, tapes, picture);
         let encode = tape::peak(&device.since(0), 0);
@@ -198,6 +206,11 @@ impl Tracer<'_> {
         let Trace { kernels, temporaries, step_ops: ops, candle_ops: candle, .. } = trace;
         let (kernels, temporaries) = (*kernels, *temporaries);
         Step { kernels, ops, temporaries, candle, streamed_bytes }.cost(speed, self.dtype)
+    }
+
+    /// Whether the tier rounds the input of products.
+    fn rounds(&self) -> bool {
+        matches!(self.placement.keep, Keep::Tier(tier) if tier.rounds_activations())
     }
 
     fn block_bytes(&self) -> impl Iterator<Item = u64> {

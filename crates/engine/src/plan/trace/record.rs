@@ -6,7 +6,7 @@ use super::tape::{Op, Tape, Values};
 use crate::cpu::attention::scratch_bytes;
 use crate::matrix::rule::{Activations, Product};
 use crate::plan::Backend;
-use crate::plan::outline::Layer;
+use crate::plan::outline::{Branch, Layer};
 use crate::uso::fused::SCORE_BYTES;
 use crate::weights::StoredType;
 
@@ -44,29 +44,21 @@ impl<'t> Recorder<'t> {
 
     /// A linear layer with its bias and its side branches.
     pub(crate) fn linear(&self, x: &Values<'t>, layer: &Layer) -> Values<'t> {
-        let mut y = self.product_with(x, layer, 0);
+        let mut y = self.product_with(x, layer);
         if layer.bias {
             y = y.map("bias");
         }
         self.branches(x, y, layer)
     }
 
-    /// A linear layer whose product adds its bias.
-    pub(crate) fn linear_in_one(&self, x: &Values<'t>, layer: &Layer) -> Values<'t> {
-        self.branches(x, self.product_with(x, layer, 0), layer)
+    /// A linear layer by the engine's own loops, which add its bias to the product.
+    pub(crate) fn linear_here(&self, x: &Values<'t>, layer: &Layer) -> Values<'t> {
+        self.branches(x, self.product_with(x, layer), layer)
     }
 
-    /// The same, onto `y`, which has the shape of its output.
-    pub(crate) fn linear_onto(&self, y: &Values<'t>, x: &Values<'t>, layer: &Layer) -> Values<'t> {
-        let added = self.product_with(x, layer, y.bytes());
-        self.branches(x, added, layer)
-    }
-
-    /// The product alone, which also reads `more` bytes.
-    fn product_with(&self, x: &Values<'t>, layer: &Layer, more: u64) -> Values<'t> {
-        let (rows, columns) = (layer.shape.0 as u64, layer.shape.1 as u64);
-        let tokens = x.count / columns.max(1);
-        let product = Product {
+    /// What a product does with a layer's matrix.
+    fn describe(&self, tokens: u64, layer: &Layer) -> Product {
+        Product {
             tokens: tokens as usize,
             alone: (tokens / self.samples.max(1)) as usize,
             shape: layer.shape,
@@ -74,7 +66,14 @@ impl<'t> Recorder<'t> {
             activations: self.activations,
             dtype: self.dtype,
             place: self.backend.location(),
-        };
+        }
+    }
+
+    /// The product alone.
+    fn product_with(&self, x: &Values<'t>, layer: &Layer) -> Values<'t> {
+        let (rows, columns) = (layer.shape.0 as u64, layer.shape.1 as u64);
+        let tokens = x.count / columns.max(1);
+        let product = self.describe(tokens, layer);
         let weight = layer.kept.bytes(&[layer.shape.0, layer.shape.1]).unwrap_or(0);
         // Numbers that are converted to the compute type are written and read once more.
         let scratch = if columns == 0 { 0 } else { product.scratch_bytes() };
@@ -82,9 +81,110 @@ impl<'t> Recorder<'t> {
             flops: 2 * tokens * rows * columns,
             wide: x.size == F32,
             launches: 1 + conversions(layer.kept),
-            ..Op::named("linear", x.bytes() + weight + 2 * scratch + tokens * rows * x.size + more)
+            ..Op::named("linear", x.bytes() + weight + 2 * scratch + tokens * rows * x.size)
         };
         self.tape.make(op, tokens * rows, x.size, scratch)
+    }
+
+    /// Whether cuBLASLt multiplies a layer's matrix: not blocks as they are, nor integers that are converted, which large
+    /// matrices are band by band.
+    pub(crate) fn has_product(&self, tokens: u64, layer: &Layer) -> bool {
+        let as_blocks = layer.kept.quantised().is_some() && !self.describe(tokens, layer).dequantise_first();
+        !as_blocks && (layer.kept != StoredType::I8 || self.activations == Activations::Rounded)
+    }
+
+    /// Whether some rows of a layer's matrix are multiplied apart from the others (`Linear::is_divisible`).
+    pub(crate) fn is_divisible(&self, layer: &Layer) -> bool {
+        if self.is_here() {
+            return layer.kept.is_wide_float();
+        }
+        layer.kept.quantised().is_none() && self.has_product(0, layer)
+    }
+
+    /// A linear layer by cuBLASLt (`Linear::by_products`): a product for each part of its input. The first adds the
+    /// bias, each other one the sum so far.
+    pub(crate) fn linear_in_one(&self, parts: &[&Values<'t>], layer: &Layer) -> Values<'t> {
+        let (rows, columns) = (layer.shape.0 as u64, layer.shape.1 as u64);
+        let tokens = parts.iter().map(|part| part.count).sum::<u64>() / columns.max(1);
+        let size = parts.first().map_or_else(|| self.size(), |part| part.size);
+        let eight_bits = matches!(layer.kept, StoredType::F8E4M3 | StoredType::I8).then_some(layer.kept);
+        let eight_bits = eight_bits.filter(|_| self.activations == Activations::Rounded);
+        if eight_bits == Some(StoredType::I8) {
+            return self.linear_in_int8(parts, layer);
+        }
+        let rounds = eight_bits.is_some();
+        let converted = if rounds { None } else { self.converted(tokens, layer) };
+        let codes: Vec<_> = parts.iter().filter(|_| rounds).map(|part| self.rounded(part)).collect();
+        let mut sum: Option<Values<'t>> = None;
+        for part in parts {
+            let width = part.count / tokens.max(1);
+            let (input, weight) = if rounds { (part.count, 1) } else { (part.bytes(), size) };
+            let before = sum.as_ref().map_or(0, Values::bytes);
+            let op = Op {
+                flops: 2 * part.count * rows,
+                wide: size == F32,
+                eight_bits,
+                ..Op::named("linear", input + width * rows * weight + tokens * rows * size + before)
+            };
+            // Each other product writes where the first one has written.
+            match &sum {
+                None => sum = Some(self.tape.make(op, tokens * rows, size, 0)),
+                Some(_) => drop(self.tape.make(op, 0, size, 0)),
+            }
+        }
+        drop((converted, codes));
+        let y = sum.unwrap_or_else(|| self.tape.make(Op::idle("linear"), 0, size, 0));
+        match parts {
+            [x] => self.branches(x, y, layer),
+            several => {
+                several.iter().fold(y, |y, part| self.branches(part, y, &narrowed(layer, part, tokens)))
+            }
+        }
+    }
+
+    /// The same with integers: scales and codes of each part's tokens, their product in 32 bits, and its scales with the
+    /// bias or the sum so far.
+    fn linear_in_int8(&self, parts: &[&Values<'t>], layer: &Layer) -> Values<'t> {
+        let (rows, columns) = (layer.shape.0 as u64, layer.shape.1 as u64);
+        let tokens = parts.iter().map(|part| part.count).sum::<u64>() / columns.max(1);
+        let size = parts.first().map_or_else(|| self.size(), |part| part.size);
+        let mut sum: Option<Values<'t>> = None;
+        for part in parts {
+            let round =
+                Op { launches: 2, is_own: true, ..Op::named("round to int8", 2 * part.bytes() + part.count) };
+            let codes = self.tape.make(round, part.count, 1, 4 * tokens);
+            let weight = part.count / tokens.max(1) * rows;
+            let product = Op {
+                flops: 2 * part.count * rows,
+                eight_bits: Some(StoredType::I8),
+                ..Op::named("linear", codes.count + weight + 4 * tokens * rows)
+            };
+            let sums = self.tape.make(product, tokens * rows, 4, 0);
+            let before = sum.as_ref().map_or(0, Values::bytes);
+            let moves = sums.bytes() + tokens * rows * size + before;
+            let scale = Op { is_own: true, ..Op::named("scale and add", moves) };
+            sum = Some(self.tape.make(scale, tokens * rows, size, 0));
+        }
+        sum.unwrap_or_else(|| self.tape.make(Op::idle("linear"), 0, size, 0))
+    }
+
+    /// The numbers of a matrix in the compute type, if they have to be converted.
+    fn converted(&self, tokens: u64, layer: &Layer) -> Option<Values<'t>> {
+        let scratch = self.describe(tokens, layer).scratch_bytes();
+        let launches = conversions(layer.kept);
+        let (rows, columns) = layer.shape;
+        let weight = layer.kept.bytes(&[rows, columns]).unwrap_or(0);
+        let plain = (rows * columns) as u64 * self.size();
+        // Through float16, which is written and read once more. The product reads the result.
+        let moves = weight + 2 * scratch - plain.min(2 * scratch);
+        (launches > 0)
+            .then(|| self.tape.make(Op { launches, ..Op::named("convert weights", moves) }, scratch, 1, 0))
+    }
+
+    /// An input in e4m3: its largest number, the scale, the codes.
+    fn rounded(&self, x: &Values<'t>) -> Values<'t> {
+        let op = Op { launches: 3, is_own: true, ..Op::named("round to fp8", 2 * x.bytes() + x.count) };
+        self.tape.make(op, x.count, 1, 0)
     }
 
     fn branches(&self, x: &Values<'t>, mut y: Values<'t>, layer: &Layer) -> Values<'t> {
@@ -210,10 +310,19 @@ impl<'t> Recorder<'t> {
     }
 }
 
+/// A layer whose side branches read one part of its input.
+fn narrowed(layer: &Layer, part: &Values<'_>, tokens: u64) -> Layer {
+    let columns = part.count / tokens.max(1);
+    let branches = layer.branches.iter().map(|branch| Branch { columns, ..*branch }).collect();
+    Layer { shape: (layer.shape.0, columns as usize), branches, ..layer.clone() }
+}
+
 /// Kernels that convert a matrix to the compute type: blocks go through another float.
 fn conversions(kept: StoredType) -> u64 {
     match kept {
         _ if kept.is_fp8() => 1,
+        // To float32, the sign, the scale, the compute type.
+        StoredType::I8 => 6,
         _ if kept.quantised().is_some() => 2,
         _ => 0,
     }

@@ -5,6 +5,8 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
+use crate::weights::StoredType;
+
 /// One operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Op {
@@ -18,6 +20,8 @@ pub(crate) struct Op {
     pub(crate) flops: u64,
     /// Whether its products are in float32.
     pub(crate) wide: bool,
+    /// The type of the numbers of its products, if they have eight bits.
+    pub(crate) eight_bits: Option<StoredType>,
     /// Bytes that it reads and writes.
     pub(crate) moves: u64,
     /// How often it runs, with the same memory each time.
@@ -109,8 +113,8 @@ impl Tape {
 impl Op {
     pub(super) const fn named(name: &'static str, moves: u64) -> Self {
         let (allocates, frees, flops, times, launches) = (0, 0, 0, 1, 1);
-        let (wide, in_attention, is_own) = (false, false, false);
-        Self { name, allocates, frees, flops, wide, moves, times, in_attention, launches, is_own }
+        let (wide, eight_bits, in_attention, is_own) = (false, None, false, false);
+        Self { name, allocates, frees, flops, wide, eight_bits, moves, times, in_attention, launches, is_own }
     }
 
     /// Something that launches no kernel.

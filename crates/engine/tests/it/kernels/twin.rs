@@ -9,13 +9,18 @@ use std::{env, fs};
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use tempfile::TempDir;
-use uso_engine::kernels::{Argument, Call, Work};
+use uso_engine::kernels::gemm::Operands;
+use uso_engine::kernels::{Argument, Call, Gemm, Launch, Work};
+
+use super::gemm::{Inputs, multiply, numbers, rounded};
 
 /// The program that runs kernels on the host.
 pub(super) struct Twin {
     folder: TempDir,
     program: PathBuf,
     files: AtomicU64,
+    /// Whether products leave out their bias.
+    drops_bias: bool,
 }
 
 /// A change of the source: the file, what it has, and what to write instead.
@@ -31,7 +36,7 @@ pub(super) fn twin() -> &'static Twin {
 }
 
 impl Twin {
-    /// Compiles the kernels, each change made once.
+    /// Compiles the kernels, each change made once. With changes, products are faulty, too.
     pub(super) fn build(changes: &[Change]) -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -64,7 +69,7 @@ impl Twin {
         if !built.status.success() {
             return Err(format!("{compiler}: {}", String::from_utf8_lossy(&built.stderr)));
         }
-        Ok(Self { folder, program, files: AtomicU64::new(0) })
+        Ok(Self { folder, program, files: AtomicU64::new(0), drops_bias: !changes.is_empty() })
     }
 
     /// Does the work in both orders that the host can run threads in, which must give the same bytes.
@@ -81,12 +86,34 @@ impl Twin {
         // NaN in every type: what a kernel leaves out is seen.
         let output = self.file(&vec![0xff; count * work.dtype.size_in_bytes()]);
         for call in &work.calls {
-            self.call(call, order, &output)?;
+            match call {
+                Call::Kernel(call) => self.call(call, order, &output)?,
+                Call::Product(gemm) => self.multiply(gemm, work.dtype, &output),
+            }
         }
         Ok(fs::read(output).unwrap())
     }
 
-    fn call(&self, call: &Call, order: &str, output: &Path) -> Result<(), String> {
+    /// A product, in place of cuBLASLt.
+    fn multiply(&self, gemm: &Gemm, dtype: DType, output: &Path) {
+        let out = match dtype {
+            DType::F16 => Operands::F16,
+            DType::I32 => Operands::Int8,
+            _ => Operands::Bf16,
+        };
+        let bias = gemm.bias.as_ref().filter(|_| !self.drops_bias).map(bytes);
+        let scale = gemm.scale.as_ref().map(bytes);
+        let inputs = Inputs { weight: bytes(&gemm.weight), x: bytes(&gemm.x), bias, scale };
+        // What is there counts only where products add, which those of integers do not.
+        let before = fs::read(output).unwrap();
+        let before = match dtype {
+            DType::I32 => vec![f64::NAN; before.len() / 4],
+            _ => numbers(&before, out),
+        };
+        fs::write(output, rounded(&multiply(gemm, &inputs, &before, out), out)).unwrap();
+    }
+
+    fn call(&self, call: &Launch, order: &str, output: &Path) -> Result<(), String> {
         let mut command = Command::new(&self.program);
         command.args([order, &call.kernel]);
         let [x, y] = call.grid;
@@ -127,6 +154,8 @@ fn bytes(tensor: &Tensor) -> Vec<u8> {
         CpuStorage::F32(values) => values[range].iter().flat_map(|value| value.to_le_bytes()).collect(),
         CpuStorage::BF16(values) => values[range].iter().flat_map(|value| value.to_le_bytes()).collect(),
         CpuStorage::F16(values) => values[range].iter().flat_map(|value| value.to_le_bytes()).collect(),
+        CpuStorage::U8(values) => values[range].to_vec(),
+        CpuStorage::I32(values) => values[range].iter().flat_map(|value| value.to_le_bytes()).collect(),
         _ => panic!("no kernel reads {:?}", tensor.dtype()),
     }
 }
