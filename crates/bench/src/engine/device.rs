@@ -6,6 +6,7 @@
 mod ask;
 mod client;
 mod jobs;
+mod kernels;
 mod parity;
 mod resume;
 mod self_test;
@@ -60,6 +61,7 @@ pub(crate) async fn run(args: &DeviceArgs) -> anyhow::Result<bool> {
     let mut table = Table::new(machine, Duration::from_secs(args.seconds));
     let device = args.device.as_str();
     table.add("start", self_test::check(device, table.left()).await);
+    table.add("kernels", kernels::check(device, table.left()).await);
     table.add("parity", parity::check(device, table.left()).await);
     table.add("resume", resume::check(device, table.left()).await);
     table.add("jobs", jobs::check(device, &sizes, table.left()).await);

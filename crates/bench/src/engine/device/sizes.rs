@@ -19,7 +19,7 @@ pub(super) struct Sizes {
     pub(super) judged: bool,
 }
 
-const TIERS: [Tier; 5] = [Tier::Bf16, Tier::Fp8, Tier::Q8_0, Tier::Q6K, Tier::Q4K];
+const TIERS: [Tier; 6] = Tier::ALL;
 const JOBS: usize = 200;
 
 impl Sizes {
@@ -42,7 +42,8 @@ impl Sizes {
             shape: Shape { hidden: Shape::REAL, double: 1, single: 2, text: 512 },
             filled: u64::MAX,
             picture: Picture { width: 256, height: 256, content: None, styles: 0, steps: 2 },
-            tiers: TIERS.into(),
+            // The CPU rounds no activations.
+            tiers: TIERS.into_iter().filter(|tier| !tier.rounds_activations()).collect(),
             jobs: JOBS,
             judged: true,
         }

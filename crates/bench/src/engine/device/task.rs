@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum DeviceTask {
     /// Runs the engine's own test on the bundled model.
     SelfTest { device: String },
+    /// Compares each kernel with its reference.
+    Kernels { device: String },
     /// Compares the device with the CPU.
     Parity { device: String },
     /// Stops and resumes a sample.
