@@ -23,8 +23,9 @@ pub(crate) struct ModelArgs {
     /// Compute type: f32, bf16 or f16. Default: f32 on the CPU, bf16 elsewhere.
     #[arg(long, env = "USO_DTYPE")]
     pub(crate) dtype: Option<String>,
-    /// How to store the transformer's large matrices: bf16 (the compute type), fp8, q8_0, q6_k or q4_k. Default: the
-    /// most precise that fits. A quantised file stays as it is, unless you choose bf16.
+    /// How to store the transformer's large matrices: bf16 (the compute type), fp8, q8_0, q6_k or q4_k; or fp8_w8a8 or
+    /// int8_w8a8, which also round the input of products to eight bits on cards that multiply them. Default: the most
+    /// precise that fits, and none of the last two. A quantised file stays as it is, unless you choose bf16.
     #[arg(long, env = "USO_TIER", value_name = "TIER")]
     pub(crate) tier: Option<Tier>,
     /// Where T5 runs: device, host, host-q8_0 or streamed. Default: the fastest place that fits.

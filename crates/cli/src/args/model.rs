@@ -120,7 +120,8 @@ pub(crate) struct PlanArgs {
     /// Pictures in progress at once.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) slots: u16,
-    /// How to store the transformer's matrices: bf16, fp8, q8_0, q6_k or q4_k. Default: the most precise that fits.
+    /// How to store the transformer's matrices: bf16, fp8, q8_0, q6_k or q4_k; fp8_w8a8 or int8_w8a8. Default: the most
+    /// precise that fits, and none of the last two.
     #[arg(long, value_name = "TIER")]
     pub(crate) tier: Option<Tier>,
     /// Where T5 runs: device, host, host-q8_0 or streamed. Default: the fastest place that fits.

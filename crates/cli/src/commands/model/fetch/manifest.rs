@@ -61,7 +61,7 @@ pub(super) fn scorer_sha256(folder: &str) -> Option<String> {
 
 fn parse(text: &str, tier: Tier) -> anyhow::Result<Vec<File>> {
     let mut files: Vec<File> = serde_json::from_str(text)?;
-    files.retain(|file| file.tiers.as_ref().is_none_or(|tiers| tiers.contains(&tier)));
+    files.retain(|file| file.tiers.as_ref().is_none_or(|tiers| tiers.contains(&tier.of_files())));
     let mut places = HashSet::new();
     for file in &files {
         file.check().with_context(|| file.to.clone())?;
