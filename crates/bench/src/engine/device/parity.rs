@@ -16,7 +16,7 @@ use crate::engine::request::request;
 
 /// Largest relative L2 difference by precision: a few hundred of its roundings.
 const PRECISIONS: [(&str, f64); 3] = [("f32", 1e-4), ("f16", 1e-2), ("bf16", 5e-2)];
-const TIERS: [Tier; 5] = [Tier::Fp8, Tier::Fp8W8A8, Tier::Q8_0, Tier::Q6K, Tier::Q4K];
+const TIERS: [Tier; 6] = [Tier::Fp8, Tier::Fp8W8A8, Tier::Int8W8A8, Tier::Q8_0, Tier::Q6K, Tier::Q4K];
 const PICTURE: Picture = Picture { width: 64, height: 64, content: Some((64, 64)), styles: 1, steps: 2 };
 const NARROW: Shape = Shape { hidden: 256, double: 1, single: 1, text: 32 };
 

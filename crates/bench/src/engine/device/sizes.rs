@@ -19,7 +19,7 @@ pub(super) struct Sizes {
     pub(super) judged: bool,
 }
 
-const TIERS: [Tier; 6] = Tier::ALL;
+const TIERS: [Tier; 7] = Tier::ALL;
 const JOBS: usize = 200;
 
 impl Sizes {
