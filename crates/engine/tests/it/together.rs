@@ -146,10 +146,13 @@ fn more_samples_take_more_memory() {
     let large = Request { width: 1024, height: 1024, ..request() };
     let alone = uso.footprint(&large).working;
     let of = [1, 2, 4, 8].map(|samples| working(&large, samples));
-    assert!(of[0] == alone && of.windows(2).all(|pair| pair[0] < pair[1]), "{alone} alone, {of:?}");
+    assert!(
+        of[0] == alone && of.windows(2).all(|pair| pair[0] <= pair[1]) && of[0] < of[3],
+        "{alone} alone, {of:?}"
+    );
     assert!(of[3] < 8 * of[0], "attention is one sample's at a time: {of:?}");
     let small = Request { content: None, styles: Vec::new(), ..large };
-    assert!(working(&small, 2) < of[1]);
+    assert!(working(&small, 8) < of[3]);
 }
 
 #[test]

@@ -37,7 +37,8 @@ impl Policy {
             return Vec::new();
         }
         let equal = candidates.iter().filter(|other| is_equal(other, wanted) && other.id != wanted.id);
-        let could_step = |other: &&Candidate| other.shape == wanted.shape && !other.done;
+        // While one that is done is finished, others that are done keep the turn, too.
+        let could_step = |other: &&Candidate| other.shape == wanted.shape && (wanted.done || !other.done);
         let may_come = |other: &&Candidate| other.resident || self.may_come_along(candidates, wanted, other);
         let mut mates: Vec<&Candidate> = equal.filter(could_step).filter(may_come).collect();
         mates.sort_by_key(|mate| Reverse((mate.resident, self.order(mate))));
@@ -194,6 +195,8 @@ mod tests {
         let done = Candidate { done: true, ..here(2, false) };
         assert_eq!(run(&[here(1, false), done, here(3, false)], &cheap()), [2, 1, 3]);
         assert_eq!(run(&[done, waits(3, false)], &cheap()), [2], "nothing is begun beside it");
+        let too = Candidate { done: true, ..here(3, false) };
+        assert_eq!(run(&[done, too], &cheap()), [2, 3], "nor is one that is done set aside");
     }
 
     #[test]
