@@ -32,6 +32,9 @@ impl Linear {
         if parts.is_empty() || widths.iter().sum::<usize>() != into {
             return Ok(None);
         }
+        if let Some(samples) = samples_to_round_apart(parts, kernel) {
+            return self.sample_by_sample(samples, parts, rows, kernel, compute);
+        }
         let ends = widths.iter().scan(0, |end, width| {
             *end += width;
             Some(*end - width..*end)
@@ -46,6 +49,23 @@ impl Linear {
             Kernel::ProductInt8Gelu => inputs.int8(self.matrix(), true, compute),
             _ => Ok(None),
         }
+    }
+
+    /// [`Linear::by_products`] of each sample for itself.
+    fn sample_by_sample(
+        &self,
+        samples: usize,
+        parts: &[Tensor],
+        rows: &Range<usize>,
+        kernel: Kernel,
+        compute: Compute<'_>,
+    ) -> Result<Option<Tensor>> {
+        let each = (0..samples).map(|number| {
+            let own = parts.iter().map(|part| part.narrow(0, number, 1)).collect::<Result<Vec<_>>>()?;
+            self.by_products(&own, rows, kernel, compute)
+        });
+        let each = each.collect::<Result<Option<Vec<_>>>>()?;
+        each.map(|each| Tensor::cat(&each, 0)).transpose()
     }
 
     /// [`Linear::by_products`] on the device that the input is on, of the first kind that is trusted there.
@@ -100,6 +120,16 @@ impl Linear {
     }
 }
 
+/// How many samples an input (samples, tokens, in) has whose rounding has one scale for all of it, if there are several:
+/// what a sample's numbers are rounded to must not depend on the samples beside it.
+fn samples_to_round_apart(parts: &[Tensor], kernel: Kernel) -> Option<usize> {
+    let has_one_scale = matches!(kernel, Kernel::ProductFp8 | Kernel::ProductFp8Gelu);
+    match parts.first()?.dims() {
+        [samples, _, _] if has_one_scale && *samples > 1 => Some(*samples),
+        _ => None,
+    }
+}
+
 /// What a layer's products read besides its weights.
 struct Inputs<'a> {
     parts: &'a [Tensor],
@@ -113,7 +143,8 @@ impl Inputs<'_> {
     /// Products in the type of the input.
     fn plain(&self, matrix: &Matrix, gelu: bool, compute: Compute<'_>) -> Result<Option<Tensor>> {
         let [near, ..] = self.parts else { return Ok(None) };
-        let tokens = near.elem_count() / near.dim(D::Minus1)?.max(1);
+        // Those of one sample: they decide how a product is computed.
+        let tokens = near.dims().iter().rev().nth(1).copied().unwrap_or(1);
         let Some(weight) = matrix.rows_as(self.rows, tokens, near.dtype())? else { return Ok(None) };
         let weights = self.split(&weight)?;
         let parts: Vec<_> = self.parts.iter().zip(&weights).map(|(x, weight)| Part { x, weight }).collect();

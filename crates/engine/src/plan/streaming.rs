@@ -93,6 +93,10 @@ impl Outline {
             if stored.is_fp8() {
                 tensors.push(wide(&[256]));
             }
+            // The scale of each row.
+            if let (StoredType::I8, [rows, _]) = (stored, tensor.shape.as_slice()) {
+                tensors.push(Numbers { stored: StoredType::F32, shape: vec![*rows] });
+            }
         }
         let branches = if part == Part::Transformer { Some(&self.branches) } else { None };
         for name in branches.into_iter().flat_map(BTreeMap::keys) {

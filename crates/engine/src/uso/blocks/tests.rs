@@ -108,7 +108,8 @@ fn taken<T: HasTensors>(blocks: &Blocks<T>) -> Streaming {
 fn plans_count_what_streamed_layers_take() {
     let model = Model::open(&ModelFiles::Bundled).unwrap();
     let outline = Outline::of(&model).unwrap();
-    for keep in [Keep::AsStored, Keep::Tier(Tier::Fp8), Keep::Tier(Tier::Q8_0)] {
+    let tiers = [Tier::Fp8, Tier::Fp8W8A8, Tier::Int8W8A8, Tier::Q8_0];
+    for keep in tiers.map(Keep::Tier).into_iter().chain([Keep::AsStored]) {
         for dtype in [DType::F32, DType::F16] {
             let place = Place::new(Device::Cpu, dtype);
             let placement = Placement { keep, ..Placement::default() };

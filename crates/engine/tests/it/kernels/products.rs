@@ -160,6 +160,28 @@ fn rounding_apart(tier: Tier, kernel: Kernel) -> f32 {
 }
 
 #[test]
+fn samples_are_rounded_each_for_itself() {
+    let compute = |work: &Work| twin().compute(work).map(Some).map_err(candle_core::Error::msg);
+    // Of very different sizes: with one scale for both, the small one would be rounded to nothing.
+    let small = (f32(&random(&[1, 5, 32], 1, DType::F32)) * 1e-6).unwrap().to_dtype(DType::BF16).unwrap();
+    let samples = [random(&[1, 5, 32], 2, DType::BF16), small];
+    let together = Tensor::cat(&samples, 0).unwrap();
+    for (tier, kernel) in [(Tier::Fp8W8A8, Kernel::ProductFp8), (Tier::Int8W8A8, Kernel::ProductInt8)] {
+        let weight = random(&[16, 32], 3, DType::F32);
+        let matrix = Matrix::from_tensor(&weight, tier, DType::BF16, &Device::Cpu).unwrap();
+        let bias = Tensor::zeros(16, DType::BF16, &Device::Cpu).unwrap();
+        let linear = Linear::new(matrix, Some(bias)).unwrap();
+        let of = |x: &Tensor| {
+            let product = linear.by_products(from_ref(x), &(0..16), kernel, &compute).unwrap().unwrap();
+            f32(&product).flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        let apart = samples.each_ref().map(of).concat();
+        assert!(apart.iter().all(|value| *value != 0.0), "{tier}");
+        assert_eq!(of(&together), apart, "{tier}");
+    }
+}
+
+#[test]
 fn tokens_are_rounded_to_the_integers_of_rows_of_weights() {
     for dtype in [DType::F32, DType::BF16, DType::F16] {
         // More than a block's threads read at once, rows of very different sizes, one of them of zeros.
