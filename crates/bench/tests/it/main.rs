@@ -107,7 +107,7 @@ async fn a_benchmark_of_data_sets_writes_each_figure_beside_its_goal() {
 async fn a_benchmark_of_the_engine_writes_each_figure_beside_its_goal() {
     let (report, table) = run(&["engine"]).await;
     let rows = rows(&report, "engine", &table);
-    assert_eq!(rows.len(), 22, "{report}");
+    assert_eq!(rows.len(), 24, "{report}");
     // Products in eight bits need a kind of processor; PyTorch is of use only at its width; nobody names a build.
     let absent = [
         "T5",
