@@ -81,6 +81,7 @@ pub(super) fn run(task: &TierTask) -> anyhow::Result<Found> {
     let begun = Instant::now();
     let mut uso = Uso::load_with(&files, &Setup::planned(device, dtype, &plan))?;
     let loading = begun.elapsed().as_secs_f64();
+    watch.loaded();
     // What is made once: kernels, tables of the libraries, repacked matrices.
     generate(&mut uso, &Picture { width: 64, height: 64, content: None, styles: 0, steps: 1 })?;
     let begun = Instant::now();

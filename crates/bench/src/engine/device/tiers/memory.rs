@@ -44,6 +44,14 @@ impl Watch {
         Ok(Self { done, most, before, is_cpu, task })
     }
 
+    /// On the CPU, forgets what was seen so far. Matrices are converted there while a model is loaded, in buffers that no
+    /// plan counts; a card gets the results alone.
+    pub(super) fn loaded(&self) {
+        if self.is_cpu {
+            self.most.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// The most bytes more than at the start; none if the system does not tell.
     pub(super) fn most(self) -> anyhow::Result<Option<u64>> {
         self.done.store(true, Ordering::Relaxed);
