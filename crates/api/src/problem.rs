@@ -31,17 +31,12 @@ pub struct Problem {
     /// When to try again.
     #[serde(skip)]
     pub retry_after: Option<Duration>,
+    /// Whether it is that the queue says nothing.
+    #[serde(skip)]
+    pub(crate) silence: bool,
 }
 
-/// What is said of a queue that says nothing.
-const SILENCE: &str = "the queue does not answer now";
-
 impl Problem {
-    /// Whether it is that the queue says nothing.
-    pub(crate) fn is_silence(&self) -> bool {
-        self.code == "queue_unavailable" && self.detail == SILENCE
-    }
-
     /// A refusal that a second try does not change.
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
@@ -53,6 +48,7 @@ impl Problem {
             errors: Vec::new(),
             rows: None,
             retry_after: None,
+            silence: false,
         }
     }
 
@@ -169,6 +165,7 @@ impl From<uso_queue::Error> for Problem {
             return Self::internal(&error);
         }
         tracing::warn!(%error, "a request could not use the queue");
+        let silence = matches!(error, uso_queue::Error::Unreachable(_));
         let (code, detail) = match error {
             uso_queue::Error::Full => ("queue_unavailable", "the queue is full and takes no new jobs now"),
             uso_queue::Error::Blocked(_) | uso_queue::Error::Denied(_) => {
@@ -178,9 +175,10 @@ impl From<uso_queue::Error> for Problem {
                 "not_durable",
                 "the request was carried out, but is not durable yet; you can safely repeat it with the same key",
             ),
-            _ => ("queue_unavailable", SILENCE),
+            _ => ("queue_unavailable", "the queue does not answer now"),
         };
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).later(Duration::from_secs(2))
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
+        Self { silence, ..problem.later(Duration::from_secs(2)) }
     }
 }
 
@@ -218,14 +216,15 @@ mod tests {
     #[test]
     fn what_redis_does_not_take_now_may_be_tried_later() {
         let said = || String::from("said");
-        for error in [
-            uso_queue::Error::Unreachable(said()),
-            uso_queue::Error::Blocked(said()),
-            uso_queue::Error::Denied(said()),
-            uso_queue::Error::Full,
+        for (error, silence) in [
+            (uso_queue::Error::Unreachable(said()), true),
+            (uso_queue::Error::Blocked(said()), false),
+            (uso_queue::Error::Denied(said()), false),
+            (uso_queue::Error::Full, false),
         ] {
             let problem = Problem::from(error);
             assert_eq!((problem.status, problem.code, problem.retryable), (503, "queue_unavailable", true));
+            assert_eq!(problem.silence, silence);
             assert!(problem.retry_after.is_some());
         }
     }

@@ -1,6 +1,7 @@
 //! Renewal of leases, beside the work they stand for.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub struct Renewer {
 pub struct Keeper {
     held: Arc<Held>,
     number: u64,
+    settling: Arc<AtomicBool>,
     lost: CancellationToken,
     window_closed: CancellationToken,
     wanted_elsewhere: watch::Receiver<bool>,
@@ -46,6 +48,7 @@ struct Leases {
 #[derive(Clone)]
 struct Kept {
     hold: Hold,
+    settling: Arc<AtomicBool>,
     lost: CancellationToken,
     window_closed: CancellationToken,
     wanted: watch::Sender<bool>,
@@ -64,14 +67,16 @@ impl Renewer {
     pub fn keep(&self, lease: &Lease) -> Keeper {
         let (lost, window_closed) = (CancellationToken::new(), CancellationToken::new());
         let (wanted, wanted_elsewhere) = watch::channel(false);
+        let settling = Arc::<AtomicBool>::default();
         let kept = Kept {
             hold: lease.hold().clone(),
+            settling: Arc::clone(&settling),
             lost: lost.clone(),
             window_closed: window_closed.clone(),
             wanted,
         };
         let number = self.held.lock().add(kept);
-        Keeper { held: Arc::clone(&self.held), number, lost, window_closed, wanted_elsewhere }
+        Keeper { held: Arc::clone(&self.held), number, settling, lost, window_closed, wanted_elsewhere }
     }
 
     /// Ends the beat and waits for its tasks.
@@ -85,6 +90,12 @@ impl Renewer {
 }
 
 impl Keeper {
+    /// Says that the end of the attempt is being handed in. From then on the lease may be gone because of that, so a
+    /// renewal that does not find it says nothing: what the queue answers to the end itself does.
+    pub fn settling(&self) {
+        self.settling.store(true, Ordering::Release);
+    }
+
     /// Cancelled once another process holds the job, or it has ended. Whoever learns of it in another
     /// way may trip it too.
     pub fn lost(&self) -> CancellationToken {
@@ -183,6 +194,7 @@ async fn renew(queue: &Queue, leases: &[Kept], limit: Duration) {
             for (kept, renewal) in leases.iter().zip(renewals) {
                 match renewal {
                     Some(renewal) => kept.note(renewal),
+                    None if kept.settling.load(Ordering::Acquire) => {}
                     None => {
                         tracing::warn!(job.id = %kept.hold.id, fence = kept.hold.fence, "lost the lease");
                         kept.lost.cancel();

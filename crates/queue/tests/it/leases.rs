@@ -98,6 +98,27 @@ async fn a_keeper_notices_that_its_lease_is_lost() {
     renewer.stop().await;
 }
 
+#[tokio::test]
+async fn a_lease_that_is_gone_because_its_job_has_ended_is_not_lost() {
+    let fixture = Fixture::start().await;
+    fixture.submit(&bulk()).await;
+    fixture.submit(&bulk()).await;
+    let config = Config { renew: Duration::from_millis(50), ..config(&fixture.redis) };
+    let queue = Queue::connect(config).await.unwrap();
+    let ended = queue.claim_one(&fixture.worker).await.unwrap().unwrap();
+    let released = queue.claim_one(&fixture.worker).await.unwrap().unwrap();
+    let renewer = Renewer::start(&queue);
+    let keeper = renewer.keep(&ended);
+    keeper.settling();
+    ended.complete(&output("a")).await.unwrap();
+    released.release().await.unwrap();
+    // The same call renews both, in this order.
+    let other = renewer.keep(&released);
+    tokio::time::timeout(Duration::from_secs(20), other.lost().cancelled()).await.unwrap();
+    assert!(!keeper.lost().is_cancelled());
+    renewer.stop().await;
+}
+
 /// Claims the job, lets a stage of it begin, and dies.
 async fn die_at_work(fixture: &Fixture) -> Lease {
     let lease = fixture.claim().await.unwrap();

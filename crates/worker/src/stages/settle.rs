@@ -129,6 +129,7 @@ impl Job<'_> {
         F: Future<Output = Result<(), QueueError>>,
     {
         let leave = &self.context.leave;
+        self.keeper.settling();
         loop {
             match hand_in().await {
                 Ok(()) => return Ok(()),
@@ -137,6 +138,9 @@ impl Job<'_> {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the queue did not take a result");
+                    if let QueueError::LostLease { .. } = error {
+                        self.keeper.lost().cancel();
+                    }
                     return Err(());
                 }
             }

@@ -23,7 +23,7 @@ impl Patience {
 
     /// Whether to ask again after this refusal, which is so while the queue says nothing; waits a moment before.
     pub(super) async fn allows(&self, refusal: &Problem) -> bool {
-        let allows = refusal.is_silence() && Instant::now() < self.0;
+        let allows = refusal.silence && Instant::now() < self.0;
         if allows {
             tokio::time::sleep(PAUSE).await;
         }

@@ -93,7 +93,7 @@ pub(crate) fn clip<'t>(recorder: &Recorder<'t>, outline: &Outline) -> Values<'t>
         let at = format!("text_model.encoder.layers.{block}");
         let layer =
             |end: &str| outline.layer(Part::Clip, &format!("{at}.{end}"), Keep::AsStored, recorder.dtype);
-        states = encoder_layer(recorder, &states, config.num_attention_heads as u64, layer);
+        states = encoder_layer(recorder, &states, config.num_attention_heads as u64, false, layer);
     }
     states.map("norm").part(width).map("copy")
 }
@@ -119,11 +119,7 @@ fn siglip<'t>(recorder: &Recorder<'t>, outline: &Outline) -> [Values<'t>; 3] {
         let layer =
             |end: &str| outline.layer(Part::Siglip, &format!("{at}.{end}"), Keep::AsStored, recorder.dtype);
         let heads = config.num_attention_heads as u64;
-        let next = if recorder.is_here() {
-            siglip_layer_here(recorder, &state, heads, layer)
-        } else {
-            encoder_layer(recorder, &state, heads, layer)
-        };
+        let next = encoder_layer(recorder, &state, heads, recorder.is_here(), layer);
         states.push(std::mem::replace(&mut state, next));
     }
     states.push(state);
@@ -146,45 +142,36 @@ fn patches<'t>(recorder: &Recorder<'t>, outline: &Outline) -> Values<'t> {
     recorder.tape.make(op, tokens * width, recorder.size(), laid_out).map("bias")
 }
 
-/// Attention and feed-forward layers, each after a norm and added to its input.
+/// Attention and feed-forward layers, each after a norm and added to its input. The engine's own loops (`own`) make no
+/// copies and activate in place, candle's do neither.
 fn encoder_layer<'t>(
     recorder: &Recorder<'t>,
     x: &Values<'t>,
     heads: u64,
+    own: bool,
     layer: impl Fn(&str) -> Layer,
 ) -> Values<'t> {
-    let linear = |x: &Values<'t>, end: &str| recorder.linear(x, &layer(end));
+    let linear = |x: &Values<'t>, end: &str| {
+        if own { recorder.linear_here(x, &layer(end)) } else { recorder.linear(x, &layer(end)) }
+    };
+    let copied = |x: Values<'t>| if own { x } else { x.map("copy") };
     let normed = x.map("norm");
     let attended = {
-        let projected = |name: &str| linear(&normed, &format!("self_attn.{name}")).map("copy");
+        let projected = |name: &str| copied(linear(&normed, &format!("self_attn.{name}")));
         let [query, key, value] = ["q_proj", "k_proj", "v_proj"].map(projected);
-        let width = layer("self_attn.q_proj").shape.0 as u64;
-        recorder.attention([&query, &key, &value], heads, width.max(1))
+        let width = (layer("self_attn.q_proj").shape.0 as u64).max(1);
+        let inputs = [&query, &key, &value];
+        if own {
+            recorder.attention_in_one(inputs, heads, width)
+        } else {
+            recorder.attention(inputs, heads, width)
+        }
     };
-    let attended = attended.map("copy");
+    let attended = copied(attended);
     let x = x.with(&linear(&attended, "self_attn.out_proj"), "add");
     let expanded = linear(&x.map("norm"), "mlp.fc1");
-    x.with(&linear(&expanded.map("activate"), "mlp.fc2"), "add")
-}
-
-/// The same by the engine's own loops: without copies, and with the activation in place.
-fn siglip_layer_here<'t>(
-    recorder: &Recorder<'t>,
-    x: &Values<'t>,
-    heads: u64,
-    layer: impl Fn(&str) -> Layer,
-) -> Values<'t> {
-    let linear = |x: &Values<'t>, end: &str| recorder.linear_here(x, &layer(end));
-    let normed = x.map("norm");
-    let attended = {
-        let projected = |name: &str| linear(&normed, &format!("self_attn.{name}"));
-        let [query, key, value] = ["q_proj", "k_proj", "v_proj"].map(projected);
-        let width = layer("self_attn.q_proj").shape.0 as u64;
-        recorder.attention_in_one([&query, &key, &value], heads, width.max(1))
-    };
-    let x = x.with(&linear(&attended, "self_attn.out_proj"), "add");
-    let expanded = linear(&x.map("norm"), "mlp.fc1");
-    x.with(&linear(&expanded, "mlp.fc2"), "add")
+    let activated = if own { expanded.clone() } else { expanded.map("activate") };
+    x.with(&linear(&activated, "mlp.fc2"), "add")
 }
 
 /// A hidden state as style tokens: (style tokens, hidden).
