@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Checks a device, in at most 10 minutes if `uso-bench device` keeps to its budget: the engine's own test with its kernels, parity with the CPU in each precision and
-# tier, memory and seconds of a step beside the plan's and the cost model's, resumption, a run of 200 jobs. Prints a table
-# and writes it as JSON.
+# Checks a device, in at most 10 minutes if `uso-bench device` keeps to its budget: the engine's own test with its kernels,
+# parity with the CPU in each precision and tier, memory and seconds of a step beside the plan's and the cost model's,
+# resumption, a run of 200 jobs. Prints a table and writes it as JSON.
 #   ops/gpu-check.sh                    on a machine with NVIDIA's driver
 #   ops/gpu-check.sh --device cpu       the same at a small size, to try the check itself
 #   --json FILE                         where the table goes, by default gpu-check.json
@@ -19,14 +19,20 @@ die() { printf 'gpu-check: %s\n' "$*" >&2; exit 1; }
 device=cuda json=gpu-check.json more=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --device) device=${2:?--device cuda or cpu}; shift ;;
-    --json) json=${2:?--json FILE}; shift ;;
-    --seconds) more+=(--seconds "${2:?--seconds N}"); shift ;;
+    --device) device=${2-}; shift ;;
+    --json) json=${2-}; shift ;;
+    --seconds) [[ ${2-} =~ ^[1-9][0-9]*$ ]] || die "--seconds takes a whole number from 1"
+      more+=(--seconds "$2"); shift ;;
     --quick) more+=(--quick) ;;
+    -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
     *) die "unknown: $1; the head of this file says what there is" ;;
   esac
-  shift
+  [ $# -eq 0 ] || shift
 done
+case $device in cuda | cpu) ;; *) die "--device takes cuda or cpu" ;; esac
+[ -n "$json" ] || die "--json takes the name of a file"
+# The table is written last, and would be lost there.
+[ -w "$(dirname "$json")" ] || die "cannot write $json: there is no folder $(dirname "$json") that you may write to"
 
 find_program() {
   local folder

@@ -79,8 +79,16 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "not_a_dataset", detail)
     }
 
+    /// A data set is there with other settings.
+    pub(crate) fn settings_differ(errors: Vec<FieldError>) -> Self {
+        let said: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
+        let detail = format!("{}; leave it out, or take another name", said.join(", and "));
+        Self { errors, ..Self::new(StatusCode::CONFLICT, "settings_differ", detail) }
+    }
+
     pub(crate) fn batch_canceled() -> Self {
-        let detail = "the data set was canceled and takes no more rows; make another one under another name";
+        let detail = "the data set was canceled and takes no more rows; retry-failed opens it again, or make another one \
+                      under another name";
         Self::new(StatusCode::CONFLICT, "batch_canceled", detail)
     }
 

@@ -164,7 +164,7 @@ pub(crate) struct PictureArgs {
     pub(crate) keep_size: bool,
     /// Skip a step if the output of the transformer's first block has changed by at most this share, 0 to 1. This is
     /// faster, and changes the picture.
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = sampling::finite)]
     pub(crate) step_cache: Option<f64>,
 }
 

@@ -1,8 +1,9 @@
 //! A batch as the API answers it.
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
-use uso_queue::{BatchId, BatchView, DatasetView, JobId};
+use uso_queue::{BatchId, BatchView, DatasetView, JobId, Queue};
 
 use super::datasets::reasons::{self, Reasons};
 use super::datasets::view::Dataset;
@@ -100,6 +101,14 @@ pub(super) async fn describe_with_reasons(shared: &Shared, view: BatchView) -> R
         }
         None => Reasons::default(),
     };
+    let waits = dataset.is_some() && view.counts.queued > 0 && is_outside_window(&shared.queue).await?;
     let dataset = dataset.map(|dataset| Dataset::from(dataset).with_reasons(counted));
+    let dataset = dataset.map(|dataset| if waits { dataset.outside_window() } else { dataset });
     Ok(Batch { links: BatchLinks::new(&view.id), dataset, view })
+}
+
+/// Whether bulk jobs wait for the nightly window.
+async fn is_outside_window(queue: &Queue) -> Result<bool, uso_queue::Error> {
+    let (window, now) = (queue.window().await?, Timestamp::now());
+    Ok(window.is_some_and(|view| !view.window.fill && !(view.next_opens..view.next_closes).contains(&now)))
 }

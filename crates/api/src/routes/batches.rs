@@ -66,7 +66,7 @@ pub(crate) fn submit_operation() -> Operation {
         .leads_to(&ON_DATASET)
         .gives::<AcceptedDataset>(StatusCode::OK, "There is a data set of this name.", &[LOCATION])
         .leads_to(&ON_DATASET)
-        .refuses(StatusCode::CONFLICT, &["rows_moved", "batch_canceled"])
+        .refuses(StatusCode::CONFLICT, &["rows_moved", "batch_canceled", "settings_differ"])
         .refuses(StatusCode::BAD_REQUEST, &["invalid_idempotency_key"])
         .refuses(StatusCode::UNPROCESSABLE_ENTITY, &["idempotency_key_reused"])
         .refuses(StatusCode::TOO_MANY_REQUESTS, &["too_many_queued", "too_fast"])

@@ -211,3 +211,22 @@ async fn a_row_that_is_queued_is_canceled_but_neither_retried_nor_deleted() {
     assert_eq!(canceled.status(), 202);
     tending.abort();
 }
+
+#[tokio::test]
+async fn rows_that_wait_for_the_nightly_window_say_so() {
+    let fixture = Fixture::start().await;
+    let id = create(&fixture, "foxes").await;
+    added(put_rows(&fixture, &id, 0, &rows(0, 2)).await).await;
+    start(&fixture, &id, 2).await;
+    let tending = tend(&fixture);
+    until("both rows are queued", async || fixture.queue.stats().await.unwrap().bulk.queued == 2).await;
+    assert_eq!(dataset(&fixture, &id).await["held"], Value::Null);
+    let hours = jiff::Timestamp::now().as_second() / 3600;
+    let hour = |later: i64| format!("{:02}:00", (hours + later) % 24).parse().unwrap();
+    for (fill, held) in [(false, json!("window")), (true, Value::Null)] {
+        let window = uso_queue::Window { opens: hour(2), closes: hour(4), zone: "UTC".into(), fill };
+        fixture.queue.set_window(Some(&window)).await.unwrap();
+        assert_eq!(dataset(&fixture, &id).await["held"], held);
+    }
+    tending.abort();
+}

@@ -66,6 +66,12 @@ async fn a_name_is_made_once_and_is_listed() {
     assert_eq!(again.status(), 200);
     let again: Value = again.json().await.unwrap();
     assert_eq!((&again["id"], &again["fresh"]), (&made["id"], &json!(false)));
+    let mut changed = asked.clone();
+    changed["dataset"]["split"]["val"] = json!(0.5);
+    let refused = problem(fixture.post("/v1/batches", &changed).await, 409, "settings_differ").await;
+    assert_eq!(refused["errors"][0]["pointer"], "/dataset/split");
+    let named = fixture.post("/v1/batches", &json!({ "dataset": { "name": "foxes-1" } })).await;
+    assert_eq!(named.status(), 200, "settings that are not named stay");
     let other = create(&fixture, "foxes-2").await;
 
     let view: Value = fixture.get(&location).await.json().await.unwrap();

@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use super::sampling::finite;
+
 /// A LoRA as a job asks for it. The API decides whether the job may have it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct NamedLora {
@@ -17,9 +19,7 @@ impl FromStr for NamedLora {
     /// Reads `NAME` or `NAME:WEIGHT`.
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, weight) = match text.rsplit_once(':') {
-            Some((name, weight)) => {
-                (name, weight.parse().map_err(|_| format!("{weight:?} is not a number"))?)
-            }
+            Some((name, weight)) => (name, finite(weight)?),
             None => (text, 1.0),
         };
         Ok(Self { name: name.to_owned(), weight })
@@ -36,5 +36,6 @@ mod tests {
         assert_eq!(read("ink"), Ok(("ink".into(), 1.0)));
         assert_eq!(read("ink.v2:-0.5"), Ok(("ink.v2".into(), -0.5)));
         assert_eq!(read("ink:much"), Err("\"much\" is not a number".into()));
+        assert_eq!(read("ink:nan"), Err("nan is not a finite number".into()));
     }
 }

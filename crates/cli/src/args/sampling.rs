@@ -3,6 +3,15 @@
 use clap::Args;
 use serde_json::{Map, Value};
 
+/// Reads a number that JSON has: NaN and infinity would become null there, which asks for the default.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn finite(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+    if number.is_finite() { Ok(number) } else { Err(format!("{text} is not a finite number")) }
+}
+
 /// How a picture is sampled. What is left out gets defaults.
 #[derive(Args)]
 pub(crate) struct SamplingArgs {
@@ -16,7 +25,7 @@ pub(crate) struct SamplingArgs {
     #[arg(long)]
     pub(crate) steps: Option<u32>,
     /// Guidance strength, 1 to 10.
-    #[arg(long)]
+    #[arg(long, value_parser = finite)]
     pub(crate) guidance: Option<f64>,
     /// Longest side of the content reference in pixels, 16 to 2048.
     #[arg(long)]

@@ -1,20 +1,27 @@
 use std::io::Write as _;
 use std::time::Instant;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use uso_engine::plan::Picture;
 use uso_engine::{DecodeLimits, Defaults, Engine as _, ModelFiles, Preparation, PromptTokens, Purpose};
 use uso_engine::{Reference, Request, Uso};
 use uso_worker::parameters::{Parameters, file_format};
 
-use super::{save, say};
+use super::{check_place, save, say};
 use crate::args::GenerateArgs;
 use crate::progress;
 use crate::setup::{explained, setup};
 
 pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
-    // A wrong name is said before the picture is made.
+    // What is wrong with a file is said before the model is loaded, which takes minutes.
     let format = file_format(args.file.of(Some(&args.out))?, args.file.quality);
+    for place in [Some(&args.out), args.latents.as_ref()].into_iter().flatten() {
+        check_place(place)?;
+    }
+    for path in args.picture.content.iter().chain(&args.picture.style) {
+        let file = std::fs::metadata(path).with_context(|| format!("cannot read {path}"))?;
+        ensure!(!file.is_dir(), "cannot read {path}: it is a folder");
+    }
     let files = ModelFiles::new(args.model.model.as_deref());
     let setup = setup(&args.model, 1, |defaults| largest(args, defaults))?;
     let mut uso = explained(Uso::load_with(&files, &setup), &args.model, &setup.device)?;

@@ -5,7 +5,7 @@ use anyhow::{Context as _, bail};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
-use super::{save, say};
+use super::{check_place, save, say};
 use crate::args::{PictureArgs, SubmitArgs};
 use crate::client::Client;
 use crate::progress;
@@ -16,6 +16,9 @@ const RETRIES: u32 = 60;
 pub(crate) async fn run(args: SubmitArgs) -> anyhow::Result<()> {
     let client = Client::new(&args.api, args.api_key.clone())?;
     let format = args.file.of(args.out.as_deref())?;
+    if let Some(out) = args.out.as_deref().filter(|_| !args.no_wait) {
+        check_place(out)?;
+    }
     let mut job = job(&client, &args).await?;
     job["format"] = format.as_str().into();
     let accepted = client.submit(&job).await?;

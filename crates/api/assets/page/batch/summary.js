@@ -19,6 +19,7 @@ const HELD = {
   canceled: 'Canceled',
   budget_pictures: 'Paused: its budget of pictures is used up',
   budget_seconds: 'Paused: its budget of device time is used up',
+  window: 'Waiting for the nightly window',
 };
 const PLOT_HEIGHT = 120;
 

@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use uso_queue::{BatchId, NewDataset};
+use uso_dataset::Settings;
+use uso_queue::{BatchId, FieldError, NewDataset};
 
 use super::manifest::{self, ListedRow};
 use super::request;
@@ -52,6 +53,14 @@ pub(crate) async fn create(shared: &Arc<Shared>, caller: &Caller, body: &Value) 
         budget: wanted.budget,
     };
     let made = shared.queue.create_dataset(&caller.tenant, &new).await?;
+    if !made.fresh {
+        let there = shared.queue.dataset(&made.id).await?.ok_or_else(Problem::no_such_dataset)?;
+        let there = Settings::read(&there.settings)?;
+        let changed = changed(&there, &wanted.settings, &body["dataset"])?;
+        if !changed.is_empty() {
+            return Err(Problem::settings_differ(changed));
+        }
+    }
     let read = match manifest {
         Some(_) if shared.queue.batch(&made.id).await?.is_some_and(|batch| batch.canceled) => {
             return Err(Problem::batch_canceled());
@@ -68,4 +77,41 @@ pub(crate) async fn create(shared: &Arc<Shared>, caller: &Caller, body: &Value) 
     let body =
         AcceptedDataset { id, fresh, rows, links: BatchLinks::new(&id), bad_row_count, bad_rows, replaced };
     Ok((status, [(header::LOCATION, location)], Json(body)).into_response())
+}
+
+/// The settings that a body names and that differ from those of the data set that is there.
+fn changed(there: &Settings, wanted: &Settings, named: &Value) -> Result<Vec<FieldError>, Problem> {
+    let json = |settings| serde_json::to_value(settings).map_err(|error| Problem::internal(&error));
+    let (there, wanted) = (json(there)?, json(wanted)?);
+    let names = named.as_object().into_iter().flat_map(|fields| fields.keys());
+    let differs = names.filter(|name| there[name.as_str()] != wanted[name.as_str()]);
+    let fault = |name: &String| FieldError {
+        pointer: format!("/dataset/{name}"),
+        code: "differs".into(),
+        message: format!("{name} of this data set is {}, which stays", there[name.as_str()]),
+    };
+    Ok(differs.map(fault).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn settings_that_a_body_names_are_those_that_are_there() {
+        let settings = |value: Value| Settings::read(&value.to_string()).unwrap();
+        let there = settings(json!({ "name": "a", "shard_rows": 7 }));
+        let pointers = |body: Value| -> Vec<String> {
+            let faults = changed(&there, &settings(body.clone()), &body).unwrap();
+            faults.into_iter().map(|fault| fault.pointer).collect()
+        };
+        assert!(pointers(json!({ "name": "a" })).is_empty(), "what is not named stays");
+        assert!(pointers(json!({ "name": "a", "shard_rows": 7, "gate": null })).is_empty());
+        let gate = json!({ "scorers": ["clip"], "min": { "clip_t": 0.5 } });
+        let other =
+            json!({ "name": "a", "shard_rows": 8, "split": { "by": "key", "val": 0.5 }, "gate": gate });
+        assert_eq!(pointers(other), ["/dataset/gate", "/dataset/shard_rows", "/dataset/split"]);
+    }
 }

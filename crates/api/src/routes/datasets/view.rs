@@ -23,7 +23,8 @@ pub(crate) struct Dataset {
     pass: u8,
     /// The code of a failure: rows that have failed with it are being looked for, to be made again.
     retrying: Option<String>,
-    /// Why no rows are queued now: `paused`, `canceled`, `budget_pictures` or `budget_seconds`.
+    /// Why no rows are begun now: `paused`, `canceled`, `budget_pictures`, `budget_seconds`, or `window`: they wait for the
+    /// nightly window, which lists do not tell.
     held: Option<String>,
     /// Rows that have ended and are listed under `rows`.
     archived: u64,
@@ -50,6 +51,11 @@ impl Dataset {
     /// With its failed rows by reason.
     pub(crate) fn with_reasons(self, Reasons { list, counted }: Reasons) -> Self {
         Self { reasons: Some(list), reasons_counted: Some(counted), ..self }
+    }
+
+    /// While rows may not be begun because of the nightly window.
+    pub(crate) fn outside_window(self) -> Self {
+        Self { held: self.held.or_else(|| Some("window".to_owned())), ..self }
     }
 }
 

@@ -54,7 +54,11 @@ pub(super) fn describe(view: &Value) -> anyhow::Result<String> {
     table.row(["rows", &format!("{}, {} started", state.rows, state.started)]);
     table.row(["pictures", &state.succeeded.to_string()]);
     table.row(["failed", &state.failed.to_string()]);
-    table.row(["canceled", &state.canceled.to_string()]);
+    let never = match state.never_begun() {
+        0 => String::new(),
+        rows => format!(", and {rows} never begun"),
+    };
+    table.row(["canceled", &format!("{}{never}", state.canceled)]);
     table.row(["expired", &state.expired.to_string()]);
     table.row(["queued", &format!("{}, {} running", state.queued, state.running)]);
     table.row(["shards", &format!("{} of {} packed", state.packed, state.shards)]);
@@ -64,8 +68,13 @@ pub(super) fn describe(view: &Value) -> anyhow::Result<String> {
         "budget",
         &format!("pictures: {}, device seconds: {}", limit("pictures"), limit("device_seconds")),
     ]);
-    for (reason, count) in view["dataset"]["reasons"].as_object().into_iter().flatten() {
-        table.row(["failed for", &format!("{reason}: {count}")]);
+    for reason in view["dataset"]["reasons"].as_array().into_iter().flatten() {
+        let (code, example) = (reason["code"].as_str().unwrap_or_default(), &reason["example"]);
+        let example = match (example["key"].as_str(), example["message"].as_str()) {
+            (Some(key), Some(message)) => format!(", such as {key}: {message}"),
+            _ => String::new(),
+        };
+        table.row(["failed for", &format!("{code}: {} rows{example}", reason["rows"])]);
     }
     Ok(table.to_string())
 }
@@ -79,7 +88,9 @@ mod tests {
         let text = describe(&json!({
             "id": "0-a", "created_ms": 0, "counts": { "succeeded": 3, "failed": 1 },
             "dataset": { "name": "foxes\u{1b}[2J", "rows": 4, "started": 4, "shards": 1, "packed": 1, "spent_ms": 90_000,
-                "budget": { "pictures": 9, "device_seconds": null }, "reasons": { "engine": 1 } },
+                "budget": { "pictures": 9, "device_seconds": null }, "reasons": [
+                    { "code": "engine", "rows": 1, "example": { "row": 2, "key": "fox-2", "message": "it broke" } },
+                ] },
         }))
         .unwrap();
         for line in [
@@ -87,7 +98,7 @@ mod tests {
             "state        finished",
             "device time  1m 30s",
             "budget       pictures: 9, device seconds: no limit",
-            "failed for   engine: 1",
+            "failed for   engine: 1 rows, such as fox-2: it broke",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

@@ -12,6 +12,8 @@ pub(super) struct DatasetState {
     pub(super) started: u64,
     /// The next row to be queued, if the API tells.
     next_row: Option<u64>,
+    /// Rows that were queued at least once, if the API tells.
+    queued_once: Option<u64>,
     pub(super) queued: u64,
     pub(super) running: u64,
     pub(super) succeeded: u64,
@@ -44,6 +46,7 @@ impl DatasetState {
             rows: number(dataset, "rows"),
             started: number(dataset, "started"),
             next_row: dataset["next_row"].as_u64(),
+            queued_once: dataset["queued_once"].as_u64(),
             queued: number(counts, "queued"),
             running: number(counts, "running"),
             succeeded: number(counts, "succeeded"),
@@ -67,14 +70,23 @@ impl DatasetState {
         self.succeeded + self.failed + self.canceled + self.expired
     }
 
+    fn is_canceled(&self) -> bool {
+        self.held.as_deref() == Some("canceled")
+    }
+
+    /// Rows that a canceled data set never began.
+    pub(super) fn never_begun(&self) -> u64 {
+        let queued_once = self.queued_once.filter(|_| self.is_canceled());
+        queued_once.map_or(0, |queued| self.rows.saturating_sub(queued))
+    }
+
     /// Whether nothing is left to do: all started rows have ended, all shards are packed and described.
     pub(super) fn is_finished(&self) -> bool {
-        let stopped = self.held.as_deref() == Some("canceled");
         let all_queued =
             self.ended() >= self.started && self.next_row.is_none_or(|next| next >= self.started);
         self.started > 0
             && self.retrying.is_none()
-            && (stopped || all_queued)
+            && (self.is_canceled() || all_queued)
             && self.queued + self.running + self.waiting + self.open_rows == 0
             && self.packed == self.shards
             && self.described.is_none_or(|described| described == self.packed)
@@ -83,13 +95,17 @@ impl DatasetState {
     /// What it does now, or what holds it.
     pub(super) fn doing(&self) -> String {
         if self.is_finished() {
-            return "finished".to_owned();
+            let canceled = "canceled: `uso batch retry-failed` goes on with it";
+            return if self.is_canceled() { canceled } else { "finished" }.to_owned();
         }
         match self.held.as_deref() {
             Some("paused") => return "paused: `uso batch resume` goes on".to_owned(),
             Some("canceled") => return "canceled; packing what is there".to_owned(),
             Some("budget_pictures" | "budget_seconds") => {
                 return "held by its budget: `uso batch budget` changes it".to_owned();
+            }
+            Some("window") => {
+                return "waiting for the nightly window: `uso queue window` shows it".to_owned();
             }
             Some(other) => return format!("held: {other}"),
             None => {}
@@ -138,7 +154,15 @@ mod tests {
         let running = json!({ "succeeded": 9, "running": 1 });
         assert_eq!(state(json!({}), running).doing(), "running");
         let canceled = json!({ "held": "canceled", "shards": 1, "packed": 1 });
-        assert!(state(canceled, json!({ "succeeded": 3, "canceled": 1 })).is_finished());
+        let canceled = state(canceled, json!({ "succeeded": 3, "canceled": 1 }));
+        assert!(canceled.is_finished() && canceled.doing().starts_with("canceled"));
+    }
+
+    #[test]
+    fn rows_that_were_never_begun_are_those_of_a_canceled_one() {
+        let counts = || json!({ "succeeded": 3, "canceled": 1 });
+        assert_eq!(state(json!({ "held": "canceled", "queued_once": 4 }), counts()).never_begun(), 6);
+        assert_eq!(state(json!({ "queued_once": 4 }), counts()).never_begun(), 0, "they are yet to come");
     }
 
     #[test]
@@ -146,6 +170,7 @@ mod tests {
         let doing = |held: &str| state(json!({ "held": held }), json!({ "queued": 2 })).doing();
         assert!(doing("paused").contains("`uso batch resume`"));
         assert!(doing("budget_pictures").contains("`uso batch budget`"));
+        assert!(doing("window").contains("`uso queue window`"));
         assert_eq!(state(json!({}), json!({ "queued": 2 })).doing(), "waiting for workers");
         assert!(DatasetState::read(&json!({ "id": "0-a", "dataset": null })).is_none());
     }
