@@ -193,6 +193,9 @@ impl Nested for ClipConfig {
         at_most(MOST_WIDTH, &[width, ("intermediate_size", self.intermediate_size)])?;
         let positions = ("max_position_embeddings", self.max_position_embeddings);
         at_most(MOST_TOKENS, &[("vocab_size", self.vocab_size), positions])?;
+        if positions.1 < 2 {
+            return Err(format!("{} {} is too few: a text has a start and an end", positions.0, positions.1));
+        }
         divides(width, heads)
     }
 }
@@ -257,7 +260,7 @@ mod tests {
         each::<SiglipConfig>(&["hidden_size", "image_size", "intermediate_size", "num_attention_heads"]);
         each::<SiglipConfig>(&["num_hidden_layers", "patch_size", "num_channels"]);
         let said = refused::<T5Config>("layer_norm_epsilon", json!(-1.0));
-        assert_eq!(said, "layer_norm_epsilon -1 is not within 0 to 1");
+        assert_eq!(said, "layer_norm_epsilon -1.0 is not within 0 to 1");
         let said = refused::<T5Config>("relative_attention_num_buckets", json!(3));
         assert!(said.contains("relative_attention_max_distance 128"), "{said}");
     }

@@ -25,7 +25,7 @@ pub(crate) fn within(name: &str, value: f64, range: RangeInclusive<f64>) -> Resu
     if range.contains(&value) {
         return Ok(());
     }
-    Err(format!("{name} {value} is not within {} to {}", range.start(), range.end()))
+    Err(format!("{name} {value:?} is not within {} to {}", range.start(), range.end()))
 }
 
 /// Checks that the second field, which is not 0, divides the first: heads a width, patches a side.

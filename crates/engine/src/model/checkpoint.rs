@@ -8,6 +8,7 @@ use super::expected::Expected;
 use super::names::{gguf_name, own_name};
 use super::recognise::Held;
 use crate::Error;
+use crate::error::message;
 use crate::weights::{Container, Entry, Located, StoredType, WeightFile, Weights};
 
 /// One part in one or several files.
@@ -188,9 +189,9 @@ impl Checkpoint {
     /// be noise. Also refuses descriptions of unsupported formats.
     fn check_scales(&self, expected: &[Expected]) -> Result<(), Error> {
         for (name, located) in self.companions.iter().filter(|(name, _)| name.ends_with(DESCRIPTION)) {
-            let bytes = located
-                .bytes()
-                .map_err(|error| self.fault(&located.file.path, format!("tensor {name}: {error}")))?;
+            let bytes = located.bytes().map_err(|error| {
+                self.fault(&located.file.path, format!("tensor {name}: {}", message(&error)))
+            })?;
             check_description(&String::from_utf8_lossy(&bytes)).map_err(|reason| {
                 self.fault(&located.file.path, format!("tensor {}: {reason}", located.name))
             })?;
