@@ -44,7 +44,7 @@ pub use self::order::PlanOptions;
 pub use self::outline::Outline;
 pub use self::parts::PartPlan;
 pub use self::picture::Picture;
-pub use self::refused::Refused;
+pub use self::refused::{Refused, Shortage};
 pub use self::speed::Speed;
 #[cfg(test)]
 pub(crate) use self::streaming::Streaming;
