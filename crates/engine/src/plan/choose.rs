@@ -11,7 +11,7 @@ use super::order::{self, PlanOptions};
 use super::outline::Outline;
 use super::parts::{Layout, PartPlan};
 use super::picture::Picture;
-use super::refused::{Refused, Shortage};
+use super::refused::{DEVICE, HOST, Refused, Shortage};
 use super::trace::{Trace, Tracer};
 use crate::Error;
 use crate::model::Part;
@@ -175,9 +175,16 @@ impl Chooser<'_> {
 
     /// The error if no plan fits: names the closest plan, and the plan that fits without the user's settings.
     fn nothing_fits(&self, refused: &[(Placement, Refused)]) -> Error {
-        let nearest = refused.iter().map(|(_, refused)| refused).min_by_key(|refused| refused.short());
+        let all = || refused.iter().map(|(_, refused)| refused);
+        let nearest = all().min_by_key(|refused| refused.short());
         let mut reason =
             nearest.map_or_else(|| "there is none".into(), |nearest| format!("the closest is {nearest}"));
+        // A host gets more memory more easily than a card does.
+        let on_device =
+            all().filter(|refused| refused.lacks_host_alone()).min_by_key(|refused| refused.short());
+        if let Some(on_device) = on_device.filter(|on_device| nearest != Some(on_device)) {
+            reason.push_str(&format!("; the closest that fits on the device is {on_device}"));
+        }
         let free = Terms { options: PlanOptions::default(), ..self.terms };
         if self.terms.options != free.options
             && let Ok(plan) = choose(self.outline, self.hardware, &free)
@@ -193,8 +200,8 @@ impl Candidate {
     fn lacks(&self) -> Option<Refused> {
         let (device, host) = (&self.device, &self.host);
         let shortages: Vec<Shortage> = [
-            ("device", device.left(), device.need_bytes, device.usable_bytes),
-            ("host", host.left(), host.need_bytes, host.usable()),
+            (DEVICE, device.left(), device.need_bytes, device.usable_bytes),
+            (HOST, host.left(), host.need_bytes, host.usable()),
         ]
         .into_iter()
         .filter(|(_, left, ..)| left.is_none())

@@ -41,6 +41,7 @@ pub use self::joint::JointStep;
 pub use self::kernels::Kernels;
 pub use self::layout::{Job, Plan};
 pub use self::order::PlanOptions;
+pub(crate) use self::order::no_room_for;
 pub use self::outline::Outline;
 pub use self::parts::PartPlan;
 pub use self::picture::Picture;

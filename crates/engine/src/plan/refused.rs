@@ -6,6 +6,10 @@ use serde::Serialize;
 
 use super::text::gib;
 
+/// Names of the memories.
+pub(super) const DEVICE: &str = "device";
+pub(super) const HOST: &str = "host";
+
 /// A better plan that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refused {
@@ -31,6 +35,11 @@ impl Refused {
     pub(super) fn short(&self) -> u64 {
         let short = |shortage: &Shortage| shortage.need_bytes.saturating_sub(shortage.have_bytes);
         self.shortages.iter().map(short).fold(0, u64::saturating_add)
+    }
+
+    /// Whether it fits on the device.
+    pub(super) fn lacks_host_alone(&self) -> bool {
+        self.shortages.iter().all(|shortage| shortage.memory == HOST)
     }
 }
 

@@ -89,7 +89,8 @@ fn what_no_plan_fits_is_refused() {
 
 #[test]
 fn both_memories_that_are_too_small_are_named() {
-    let refused = Plan::new(&flux(StoredType::BF16), &hardware(2, 2, "4070"), &terms());
+    let options = PlanOptions { stream: true, t5: Some(T5Place::Streamed), ..PlanOptions::default() };
+    let refused = Plan::new(&flux(StoredType::BF16), &hardware(2, 2, "4070"), &Terms { options, ..terms() });
     let said = refused.unwrap_err().to_string();
     assert!(said.contains(" of device memory, ") && said.contains(" of host memory, "), "{said}");
     // Enough device memory for small tiers, but nothing to stream from.
