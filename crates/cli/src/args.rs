@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use uso_engine::PositionShift;
 
 pub(crate) use access::{AccessArgs, buckets};
@@ -46,6 +46,23 @@ pub(crate) struct Cli {
     /// Format of log lines on stderr. USO_LOG sets what is logged, for example `info`.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "USO_LOG_FORMAT")]
     pub(crate) log_format: LogFormat,
+}
+
+impl Cli {
+    /// The command line of this process. If it is faulty, says so and exits.
+    pub(crate) fn of_this_process() -> Self {
+        let matches = with_negative_numbers(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// Lets each option of a command take a number below zero, so that the option itself says which numbers it takes.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| match arg.get_action().takes_values() && !arg.is_positional() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    });
+    command.mut_subcommands(with_negative_numbers)
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -157,7 +174,7 @@ pub(crate) struct PictureArgs {
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     /// Seed of the initial noise. Default: a random one.
-    #[arg(long)]
+    #[arg(long, value_parser = seed)]
     pub(crate) seed: Option<u64>,
     /// Use the proportions of the content reference instead of width and height.
     #[arg(long)]
@@ -214,4 +231,46 @@ pub(crate) struct SubmitArgs {
     /// Print the job's id and exit without waiting for the picture.
     #[arg(long)]
     pub(crate) no_wait: bool,
+}
+
+/// Reads a seed.
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("must be a whole number from 0 to {}", u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(arguments: &[&str]) -> String {
+        let all = ["uso", "generate", "--out", "x.png"].iter().chain(arguments);
+        match with_negative_numbers(Cli::command()).try_get_matches_from(all) {
+            Ok(_) => panic!("{arguments:?} are taken"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_number_below_zero_is_refused_by_its_option() {
+        for (option, value, limit) in [
+            ("--width", "-5", "4294967295"),
+            ("--seed", "-1", "18446744073709551615"),
+            ("--threads", "-1", "1..=1024"),
+        ] {
+            let said = refused(&[option, value]);
+            assert!(said.contains(&format!("'{value}' for '{option} <")) && said.contains(limit), "{said}");
+        }
+        let all = ["uso", "generate", "--out", "x.png", "--step-cache", "-0.1"];
+        let matches = with_negative_numbers(Cli::command()).try_get_matches_from(all).unwrap();
+        let Command::Generate(args) = Cli::from_arg_matches(&matches).unwrap().command else { panic!() };
+        assert_eq!(args.picture.step_cache, Some(-0.1), "the engine refuses it with its limits");
+    }
+
+    #[test]
+    fn threads_are_at_most_1024() {
+        for count in ["0", "1025", "100000"] {
+            let said = refused(&["--threads", count]);
+            assert!(said.contains(&format!("{count} is not in 1..=1024")), "{said}");
+        }
+    }
 }

@@ -17,8 +17,6 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser as _;
-
 use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
@@ -27,7 +25,7 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "uso: cannot restart with a cleaned-up environment: {error}");
         return ExitCode::FAILURE;
     }
-    let cli = Cli::parse();
+    let cli = Cli::of_this_process();
     threads::set(cli.command.threads());
     telemetry::start(cli.log_format);
     match run(cli.command) {

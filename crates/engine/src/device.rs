@@ -9,7 +9,7 @@ use crate::{Error, pool};
 /// of the same name.
 ///
 /// # Errors
-/// [`Error::Request`] for any other name, [`Error::Device`] if the device cannot be opened.
+/// [`Error::Request`] for any other name and for a device that this program is built without, [`Error::Device`] if the device cannot be opened.
 pub fn open(name: &str) -> Result<Device, Error> {
     let (kind, ordinal) = name.split_once(':').unwrap_or((name, "0"));
     let unknown = || Error::Request {
@@ -19,6 +19,8 @@ pub fn open(name: &str) -> Result<Device, Error> {
     let ordinal: usize = ordinal.parse().map_err(|_| unknown())?;
     match kind {
         "cpu" => Ok(Device::Cpu),
+        "cuda" if !candle_core::utils::cuda_is_available() => Err(not_built("CUDA", kind)),
+        "metal" if !candle_core::utils::metal_is_available() => Err(not_built("Metal", kind)),
         "cuda" => {
             let device = Device::new_cuda(ordinal)?;
             pool::keep_freed(&device)?;
@@ -27,6 +29,13 @@ pub fn open(name: &str) -> Result<Device, Error> {
         "metal" => Ok(Device::new_metal(ordinal)?),
         _ => Err(unknown()),
     }
+}
+
+fn not_built(name: &str, feature: &str) -> Error {
+    let reason = format!(
+        "this program is built without {name}: one that is built with `--features {feature}` is needed"
+    );
+    Error::Request { parameter: "device", reason }
 }
 
 /// Name of a device, as [`open`] takes it.
@@ -69,6 +78,21 @@ pub fn precision(name: Option<&str>, device: &Device) -> Result<DType, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_that_is_not_built_in_is_named_with_its_feature() {
+        for (name, built, feature) in [
+            ("cuda", candle_core::utils::cuda_is_available(), "cuda"),
+            ("cuda:1", candle_core::utils::cuda_is_available(), "cuda"),
+            ("metal", candle_core::utils::metal_is_available(), "metal"),
+        ] {
+            if !built {
+                let error = open(name).unwrap_err().to_string();
+                assert!(error.starts_with("device: this program is built without "), "{error}");
+                assert!(error.contains(&format!("`--features {feature}`")), "{error}");
+            }
+        }
+    }
 
     #[test]
     fn the_cpu_computes_in_f32_and_f16_only() {

@@ -72,7 +72,7 @@ pub enum Error {
     Plan(String),
     /// A computation failed on the device.
     #[error("device: {0}")]
-    Device(#[source] candle_core::Error),
+    Device(candle_core::Error),
 }
 
 impl From<uso_picture::Error> for Error {
@@ -89,12 +89,23 @@ impl From<candle_core::Error> for Error {
         if WORDS.iter().any(|words| text.contains(words)) {
             return Self::OutOfMemory { need: None, free: None };
         }
-        Self::Device(error)
+        Self::Device(bare(error))
     }
 }
 
-/// The message without the backtrace, whose functions may have any name.
-fn message(error: &candle_core::Error) -> String {
+/// The error without backtraces, which candle writes into its messages.
+fn bare(error: candle_core::Error) -> candle_core::Error {
+    use candle_core::Error as Candle;
+    match error {
+        Candle::WithBacktrace { inner, .. } => bare(*inner),
+        Candle::WithPath { inner, path } => Candle::WithPath { inner: Box::new(bare(*inner)), path },
+        Candle::Context { inner, context } => Candle::Context { inner: Box::new(bare(*inner)), context },
+        other => other,
+    }
+}
+
+/// The message without backtraces and paths, which may contain any word.
+pub(crate) fn message(error: &candle_core::Error) -> String {
     match error {
         candle_core::Error::WithBacktrace { inner, .. } | candle_core::Error::WithPath { inner, .. } => {
             message(inner)
@@ -129,6 +140,20 @@ mod tests {
         }
         let lost = from("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access\")");
         assert!(matches!(lost, Error::Device(_)));
+    }
+
+    #[test]
+    fn a_backtrace_is_no_part_of_a_message() {
+        let traced = |error| candle_core::Error::WithBacktrace {
+            inner: Box::new(error),
+            backtrace: Box::new(std::backtrace::Backtrace::force_capture()),
+        };
+        let inner = candle_core::Error::Msg("shapes differ".into());
+        let error = traced(traced(inner).context("in a product"));
+        assert_eq!(message(&error), "in a product\nshapes differ");
+        let error = Error::from(error);
+        assert_eq!(error.to_string(), "device: in a product\nshapes differ");
+        assert!(std::error::Error::source(&error).is_none(), "it would be said twice");
     }
 
     #[test]

@@ -140,6 +140,14 @@ impl Placement {
         }
         text
     }
+
+    /// Where the weights for modulations are, to follow [`Placement::describe`] where two placements differ only there.
+    pub(crate) const fn describe_modulations(&self) -> &'static str {
+        match self.modulations {
+            Place::Device => ", modulations on the device",
+            Place::Host => ", modulations on the host",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub(crate) struct AccessArgs {
     pub(crate) max_step_cache: f64,
     /// Most client connections at once. Default: the process's limit on open files, less 256 for Redis, S3 and
     /// webhooks, and at most 8192.
-    #[arg(long, env = "USO_MAX_CONNECTIONS", value_parser = at_least_one, value_name = "N")]
+    #[arg(long, env = "USO_MAX_CONNECTIONS", value_parser = connections, value_name = "N")]
     pub(crate) max_connections: Option<usize>,
 }
 
@@ -72,8 +72,10 @@ fn origin(text: &str) -> Result<String, String> {
     Ok(url.origin().ascii_serialization())
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "must be a whole number from 1".to_owned())
+fn connections(text: &str) -> Result<usize, String> {
+    const MOST: usize = 1_000_000;
+    let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
+    number.ok_or_else(|| format!("must be a whole number from 1 to {MOST}"))
 }
 
 /// Reads the largest step cache.
@@ -108,8 +110,10 @@ mod tests {
 
     #[test]
     fn at_least_one_connection_is_allowed() {
-        assert_eq!(at_least_one("512"), Ok(512));
-        assert!(at_least_one("0").is_err() && at_least_one("many").is_err());
+        assert_eq!(connections("512"), Ok(512));
+        for wrong in ["0", "many", "-1", "1000001"] {
+            assert!(connections(wrong).unwrap_err().contains("from 1 to 1000000"), "{wrong}");
+        }
     }
 
     #[test]

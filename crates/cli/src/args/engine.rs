@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, TypedValueParser};
 use uso_engine::plan::T5Place;
 use uso_engine::scripted::NotAScript;
 use uso_engine::{ExtraLora, Script, Tier};
@@ -44,7 +44,7 @@ pub(crate) struct ModelArgs {
     #[arg(long, env = "USO_LORAS", value_delimiter = ',', value_name = "FILE[:WEIGHT]")]
     pub(crate) lora: Vec<ExtraLora>,
     /// Threads that computation on the CPU uses. Default: as many as this process may run at once, also in a container.
-    #[arg(long, env = "USO_THREADS", value_name = "N")]
+    #[arg(long, env = "USO_THREADS", value_parser = threads(), value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Check a packed file against the digest that it states. This reads the whole file.
     #[arg(long, env = "USO_VERIFY", value_parser = BoolishValueParser::new())]
@@ -66,6 +66,11 @@ pub(crate) struct EngineArgs {
     /// model's own. They stay in host memory.
     #[arg(long, env = "USO_SCORERS", value_name = "DIR")]
     pub(crate) scorers: Option<PathBuf>,
+}
+
+/// Reads a number of threads. Without a limit, starting them would take all memory.
+fn threads() -> impl TypedValueParser<Value = NonZeroUsize> {
+    clap::value_parser!(u16).range(1..=1024).try_map(|count| NonZeroUsize::try_from(usize::from(count)))
 }
 
 /// The engine that generates pictures.

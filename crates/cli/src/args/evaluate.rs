@@ -32,7 +32,7 @@ pub(crate) struct EvaluateArgs {
     pub(crate) device: String,
     /// Seed of the first picture of each prompt; further ones have the seeds that follow. It also chooses the pairs
     /// for the floor.
-    #[arg(long, default_value_t = 3407)]
+    #[arg(long, default_value_t = 3407, value_parser = super::seed)]
     pub(crate) seed: u64,
     /// Evaluate only the first items of the suite.
     #[arg(long, value_name = "N")]

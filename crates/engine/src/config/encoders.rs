@@ -3,6 +3,8 @@
 use candle_nn::Activation;
 use serde::Deserialize;
 
+use super::limits::{MOST_LAYERS, MOST_PIXELS, MOST_TOKENS, MOST_WIDTH, at_most, divides, within};
+
 /// Sizes of the T5 encoder.
 #[derive(Debug, Clone, Deserialize)]
 pub struct T5Config {
@@ -149,27 +151,52 @@ impl Nested for T5Config {
     const NAME: Option<&'static str> = None;
 
     fn check(&self) -> Result<(), String> {
-        match self.feed_forward_proj.as_str() {
-            "gated-gelu" => {
-                count("num_layers", self.num_layers)?;
-                count("num_heads", self.num_heads)
-            }
-            other => Err(format!("feed_forward_proj {other:?} is not supported, only gated-gelu")),
+        let proj = &self.feed_forward_proj;
+        if proj != "gated-gelu" {
+            return Err(format!("feed_forward_proj {proj:?} is not supported, only gated-gelu"));
         }
+        let (buckets, farthest) = (self.relative_attention_num_buckets, self.relative_attention_max_distance);
+        at_most(
+            MOST_LAYERS,
+            &[
+                ("num_layers", self.num_layers),
+                ("num_heads", self.num_heads),
+                ("relative_attention_num_buckets", buckets),
+            ],
+        )?;
+        let widths = [("d_model", self.d_model), ("d_kv", self.d_kv), ("d_ff", self.d_ff)];
+        at_most(MOST_WIDTH, &widths)?;
+        at_most(MOST_TOKENS, &[("vocab_size", self.vocab_size), (FARTHEST, farthest)])?;
+        within("layer_norm_epsilon", self.layer_norm_epsilon, 0.0..=1.0)?;
+        // A quarter of the ranges are single distances.
+        if buckets < 4 || farthest <= buckets / 4 {
+            return Err(format!(
+                "relative_attention_num_buckets {buckets} is not from 4 to less than four times {FARTHEST} {farthest}"
+            ));
+        }
+        Ok(())
     }
 }
+
+const FARTHEST: &str = "relative_attention_max_distance";
 
 impl Nested for ClipConfig {
     const NAME: Option<&'static str> = Some("text_config");
 
     fn check(&self) -> Result<(), String> {
-        match self.hidden_act.as_str() {
-            "quick_gelu" => {
-                count("num_hidden_layers", self.num_hidden_layers)?;
-                count("num_attention_heads", self.num_attention_heads)
-            }
-            other => Err(format!("hidden_act {other:?} is not supported, only quick_gelu")),
+        if self.hidden_act != "quick_gelu" {
+            return Err(format!("hidden_act {:?} is not supported, only quick_gelu", self.hidden_act));
         }
+        let heads = ("num_attention_heads", self.num_attention_heads);
+        let width = ("hidden_size", self.hidden_size);
+        at_most(MOST_LAYERS, &[("num_hidden_layers", self.num_hidden_layers), heads])?;
+        at_most(MOST_WIDTH, &[width, ("intermediate_size", self.intermediate_size)])?;
+        let positions = ("max_position_embeddings", self.max_position_embeddings);
+        at_most(MOST_TOKENS, &[("vocab_size", self.vocab_size), positions])?;
+        if positions.1 < 2 {
+            return Err(format!("{} {} is too few: a text has a start and an end", positions.0, positions.1));
+        }
+        divides(width, heads)
     }
 }
 
@@ -177,9 +204,18 @@ impl Nested for SiglipConfig {
     const NAME: Option<&'static str> = Some("vision_config");
 
     fn check(&self) -> Result<(), String> {
-        count("num_hidden_layers", self.num_hidden_layers)?;
-        count("num_attention_heads", self.num_attention_heads)?;
-        count("patch_size", self.patch_size)?;
+        let heads = ("num_attention_heads", self.num_attention_heads);
+        let (width, side) = (("hidden_size", self.hidden_size), ("image_size", self.image_size));
+        let patch = ("patch_size", self.patch_size);
+        let channels = ("num_channels", self.num_channels);
+        at_most(MOST_LAYERS, &[("num_hidden_layers", self.num_hidden_layers), heads, patch, channels])?;
+        at_most(MOST_PIXELS, &[side])?;
+        at_most(MOST_WIDTH, &[width, ("intermediate_size", self.intermediate_size)])?;
+        within("layer_norm_eps", self.layer_norm_eps, 0.0..=1.0)?;
+        divides(width, heads)?;
+        if self.image_size < self.patch_size {
+            return Err(format!("image_size {} is less than patch_size {}", side.1, patch.1));
+        }
         let (states, deepest) = (self.num_hidden_layers + 1, Self::HIDDEN_STATES[2]);
         if states < deepest {
             return Err(format!("num_hidden_layers {} is too few for hidden state -{deepest}", states - 1));
@@ -188,12 +224,52 @@ impl Nested for SiglipConfig {
     }
 }
 
-/// Checks a number of layers, heads or pixels: at least one, and not more than any model has.
-fn count(name: &str, value: usize) -> Result<(), String> {
-    const MOST: usize = 1024;
-    if (1..=MOST).contains(&value) {
-        Ok(())
-    } else {
-        Err(format!("{name} {value} is not within 1 to {MOST}"))
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::model::small::Published;
+
+    /// What the published configuration is refused for, with this field changed.
+    fn refused<C: Published>(field: &str, value: Value) -> String {
+        let mut config: Value = serde_json::from_slice(C::JSON).unwrap();
+        let part = match C::NAME {
+            Some(name) if config.get(name).is_some() => &mut config[name],
+            _ => &mut config,
+        };
+        part[field] = value;
+        C::from_json(&serde_json::to_vec(&config).unwrap()).unwrap().check().unwrap_err()
+    }
+
+    #[test]
+    fn numbers_beyond_any_model_are_refused_by_name_and_limit() {
+        const HUGE: u64 = 1 << 62;
+        fn each<C: Published>(fields: &[&str]) {
+            for field in fields {
+                for value in [0, HUGE] {
+                    let said = refused::<C>(field, json!(value));
+                    assert!(said.starts_with(&format!("{field} {value} is not within 1 to ")), "{said}");
+                }
+            }
+        }
+        each::<T5Config>(&["d_kv", "d_model", "d_ff", "num_layers", "num_heads", "vocab_size"]);
+        each::<T5Config>(&["relative_attention_num_buckets", "relative_attention_max_distance"]);
+        each::<ClipConfig>(&["vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings"]);
+        each::<ClipConfig>(&["num_hidden_layers", "num_attention_heads"]);
+        each::<SiglipConfig>(&["hidden_size", "image_size", "intermediate_size", "num_attention_heads"]);
+        each::<SiglipConfig>(&["num_hidden_layers", "patch_size", "num_channels"]);
+        let said = refused::<T5Config>("layer_norm_epsilon", json!(-1.0));
+        assert_eq!(said, "layer_norm_epsilon -1.0 is not within 0 to 1");
+        let said = refused::<T5Config>("relative_attention_num_buckets", json!(3));
+        assert!(said.contains("relative_attention_max_distance 128"), "{said}");
+    }
+
+    #[test]
+    fn heads_that_do_not_divide_the_width_are_refused_by_both_names() {
+        let said = refused::<ClipConfig>("num_attention_heads", json!(5));
+        assert_eq!(said, "hidden_size 768 is not a multiple of num_attention_heads 5");
+        let said = refused::<SiglipConfig>("num_attention_heads", json!(7));
+        assert_eq!(said, "hidden_size 1152 is not a multiple of num_attention_heads 7");
     }
 }

@@ -1,13 +1,18 @@
 //! `config.json` of a model folder: every size that the engine uses. What it leaves out has FLUX.1-dev's value.
 
 mod encoders;
+pub(crate) mod limits;
 
 use candle_transformers::models::flux::{autoencoder, model as flux};
 use serde::Deserialize;
 
 pub(crate) use self::encoders::Nested;
 pub use self::encoders::{ClipConfig, SiglipConfig, T5Config};
+use self::limits::{MOST_LAYERS, MOST_WIDTH, at_most, divides, within};
 use crate::{Error, ModelFiles};
+
+/// Groups of each norm of the autoencoder.
+pub(crate) const NORM_GROUPS: usize = 32;
 
 /// Sizes and defaults of a model.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -41,9 +46,14 @@ impl ModelConfig {
             return Ok(Self::default());
         }
         let config: Self = files.read_json(FILE)?;
-        let checked = config.flux.check().and_then(|()| config.ae.check());
-        checked.map_err(|reason| crate::files::missing(FILE, reason))?;
+        config.check().map_err(|reason| crate::files::missing(FILE, reason))?;
         Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.flux.check()?;
+        self.ae.check()?;
+        self.projector.check()
     }
 }
 
@@ -151,11 +161,25 @@ impl FluxConfig {
     }
 
     fn check(&self) -> Result<(), String> {
-        if self.num_heads == 0 || !self.hidden_size.is_multiple_of(self.num_heads) {
-            return Err(format!(
-                "flux.hidden_size {} is not a multiple of flux.num_heads {}",
-                self.hidden_size, self.num_heads
-            ));
+        let (width, heads) = (("flux.hidden_size", self.hidden_size), ("flux.num_heads", self.num_heads));
+        at_most(
+            MOST_LAYERS,
+            &[heads, ("flux.depth", self.depth), ("flux.depth_single_blocks", self.depth_single_blocks)],
+        )?;
+        at_most(
+            MOST_WIDTH,
+            &[
+                width,
+                ("flux.in_channels", self.in_channels),
+                ("flux.vec_in_dim", self.vec_in_dim),
+                ("flux.context_in_dim", self.context_in_dim),
+            ],
+        )?;
+        within("flux.mlp_ratio", self.mlp_ratio, 0.01..=64.0)?;
+        within("flux.theta", self.theta, 1.0..=1e12)?;
+        divides(width, heads)?;
+        for dim in &self.axes_dim {
+            at_most(MOST_WIDTH, &[("flux.axes_dim", *dim)])?;
         }
         let rotary: usize = self.axes_dim.iter().sum();
         if self.axes_dim.len() != 3 || rotary != self.head_dim() {
@@ -223,23 +247,25 @@ impl AutoencoderConfig {
 
     /// Refuses values that other parts rely on not to occur, and sizes that no memory could hold.
     fn check(&self) -> Result<(), String> {
-        const MOST: usize = 1 << 16;
         if self.ch_mult.len() != 4 {
             return Err(format!("ae.ch_mult {:?} must be four numbers: a cell has 8 pixels", self.ch_mult));
         }
-        let levels =
-            self.ch_mult.iter().map(|factor| ("ae.ch times ae.ch_mult", factor.saturating_mul(self.ch)));
-        let counts = [
-            ("ae.ch", self.ch),
-            ("ae.in_channels", self.in_channels),
-            ("ae.out_ch", self.out_ch),
-            ("ae.z_channels", self.z_channels),
-            ("ae.num_res_blocks", self.num_res_blocks),
-        ];
-        match levels.chain(counts).find(|(_, count)| !(1..=MOST).contains(count)) {
-            Some((name, count)) => Err(format!("{name}: {count} is not from 1 to {MOST}")),
-            None => Ok(()),
+        at_most(MOST_LAYERS, &[("ae.num_res_blocks", self.num_res_blocks)])?;
+        at_most(
+            MOST_WIDTH,
+            &[
+                ("ae.ch", self.ch),
+                ("ae.in_channels", self.in_channels),
+                ("ae.out_ch", self.out_ch),
+                ("ae.z_channels", self.z_channels),
+            ],
+        )?;
+        for factor in &self.ch_mult {
+            at_most(MOST_WIDTH, &[("ae.ch times ae.ch_mult", factor.saturating_mul(self.ch))])?;
         }
+        divides(("ae.ch", self.ch), ("the groups of a norm,", NORM_GROUPS))?;
+        within("ae.scale_factor", self.scale_factor, 1e-6..=1e6)?;
+        within("ae.shift_factor", self.shift_factor, -1e6..=1e6)
     }
 }
 
@@ -268,6 +294,20 @@ impl Default for ProjectorConfig {
             hidden_size: 3072,
             context_layer_norm: true,
         }
+    }
+}
+
+impl ProjectorConfig {
+    fn check(&self) -> Result<(), String> {
+        at_most(
+            MOST_WIDTH,
+            &[
+                ("projector.siglip_token_nums", self.siglip_token_nums),
+                ("projector.style_token_nums", self.style_token_nums),
+                ("projector.siglip_token_dims", self.siglip_token_dims),
+                ("projector.hidden_size", self.hidden_size),
+            ],
+        )
     }
 }
 
@@ -317,5 +357,59 @@ pub struct LoraConfig {
 impl Default for LoraConfig {
     fn default() -> Self {
         Self { network_alpha: None, lora_weight: 1.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn checked(part: &str, field: &str, value: Value) -> Result<(), String> {
+        let config: ModelConfig = serde_json::from_value(json!({ part: { field: value } })).unwrap();
+        config.check()
+    }
+
+    #[test]
+    fn numbers_beyond_any_model_are_refused_by_name_and_limit() {
+        ModelConfig::default().check().unwrap();
+        for (part, fields) in [
+            ("flux", ["in_channels", "vec_in_dim", "context_in_dim", "hidden_size", "num_heads"].as_slice()),
+            ("flux", &["depth", "depth_single_blocks"]),
+            ("ae", &["in_channels", "ch", "out_ch", "num_res_blocks", "z_channels"]),
+            ("projector", &["siglip_token_nums", "style_token_nums", "siglip_token_dims", "hidden_size"]),
+        ] {
+            for field in fields {
+                for value in [0, 1_u64 << 62] {
+                    let said = checked(part, field, json!(value)).unwrap_err();
+                    assert!(
+                        said.starts_with(&format!("{part}.{field} {value} is not within 1 to ")),
+                        "{said}"
+                    );
+                }
+            }
+        }
+        for (part, field) in
+            [("flux", "mlp_ratio"), ("flux", "theta"), ("ae", "scale_factor"), ("ae", "shift_factor")]
+        {
+            let said = checked(part, field, json!(1e300)).unwrap_err();
+            assert!(
+                said.starts_with(&format!("{part}.{field} 1")) && said.contains("is not within"),
+                "{said}"
+            );
+        }
+        let said = checked("ae", "ch_mult", json!([1, 2, 4, 1_u64 << 62])).unwrap_err();
+        assert!(said.starts_with("ae.ch times ae.ch_mult"), "{said}");
+        let said = checked("flux", "axes_dim", json!([1_u64 << 63, 1_u64 << 63, 8])).unwrap_err();
+        assert!(said.starts_with("flux.axes_dim"), "{said}");
+    }
+
+    #[test]
+    fn what_does_not_divide_is_refused_by_both_names() {
+        let said = checked("flux", "num_heads", json!(7)).unwrap_err();
+        assert_eq!(said, "flux.hidden_size 3072 is not a multiple of flux.num_heads 7");
+        let said = checked("ae", "ch", json!(48)).unwrap_err();
+        assert_eq!(said, "ae.ch 48 is not a multiple of the groups of a norm, 32");
     }
 }

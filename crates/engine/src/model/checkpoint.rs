@@ -8,6 +8,7 @@ use super::expected::Expected;
 use super::names::{gguf_name, own_name};
 use super::recognise::Held;
 use crate::Error;
+use crate::error::message;
 use crate::weights::{Container, Entry, Located, StoredType, WeightFile, Weights};
 
 /// One part in one or several files.
@@ -91,11 +92,7 @@ impl Checkpoint {
 
     /// Average number of bits per number.
     pub(super) fn bits(&self) -> u64 {
-        let entries = || self.tensors.values().map(|located| &located.entry);
-        let numbers: u64 =
-            entries().map(|entry| entry.shape.iter().map(|side| *side as u64).product::<u64>()).sum();
-        let bytes: u64 = entries().map(|entry| entry.bytes).sum();
-        8 * bytes / numbers.max(1)
+        average_bits(self.tensors.values().map(|located| &located.entry))
     }
 
     fn give_scales(&mut self) {
@@ -192,9 +189,9 @@ impl Checkpoint {
     /// be noise. Also refuses descriptions of unsupported formats.
     fn check_scales(&self, expected: &[Expected]) -> Result<(), Error> {
         for (name, located) in self.companions.iter().filter(|(name, _)| name.ends_with(DESCRIPTION)) {
-            let bytes = located
-                .bytes()
-                .map_err(|error| self.fault(&located.file.path, format!("tensor {name}: {error}")))?;
+            let bytes = located.bytes().map_err(|error| {
+                self.fault(&located.file.path, format!("tensor {name}: {}", message(&error)))
+            })?;
             check_description(&String::from_utf8_lossy(&bytes)).map_err(|reason| {
                 self.fault(&located.file.path, format!("tensor {}: {reason}", located.name))
             })?;
@@ -278,6 +275,17 @@ impl Checkpoint {
     }
 }
 
+/// Average number of bits per number. Nothing of a header has been checked yet, so it may state any shape and size.
+fn average_bits<'a>(entries: impl Iterator<Item = &'a Entry>) -> u64 {
+    let (mut numbers, mut bytes) = (0u64, 0u64);
+    for entry in entries {
+        let product = entry.shape.iter().fold(1u64, |product, side| product.saturating_mul(*side as u64));
+        numbers = numbers.saturating_add(product);
+        bytes = bytes.saturating_add(entry.bytes);
+    }
+    bytes.saturating_mul(8) / numbers.max(1)
+}
+
 /// An error text about unknown tensors.
 pub(crate) fn no_place(names: &[String]) -> String {
     const SHOWN: usize = 5;
@@ -330,6 +338,20 @@ fn is_spare(part: Part, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_header_has_an_average() {
+        let entry = |shape: &[usize], bytes| Entry {
+            stored: Some(StoredType::BF16),
+            type_name: "BF16".into(),
+            shape: shape.to_vec(),
+            start: 0,
+            bytes,
+        };
+        assert_eq!(average_bits([entry(&[3, 5], 30), entry(&[], 2)].iter()), 16);
+        assert_eq!(average_bits([entry(&[1 << 40, 1 << 40], 30), entry(&[usize::MAX], 2)].iter()), 0);
+        assert_eq!(average_bits([entry(&[1], 1 << 62), entry(&[0], u64::MAX)].iter()), u64::MAX);
+    }
 
     #[test]
     fn formats_that_a_factor_does_not_undo_are_refused_by_name() {

@@ -130,7 +130,8 @@ fn types(found: &Found) -> BTreeMap<String, usize> {
 }
 
 fn bytes(found: &Found) -> u64 {
-    entries(found).iter().map(|entry| entry.bytes).sum()
+    // A faulty header may state any number.
+    entries(found).iter().fold(0, |bytes, entry| bytes.saturating_add(entry.bytes))
 }
 
 fn digest(found: &Found) -> String {

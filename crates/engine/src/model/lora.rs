@@ -130,7 +130,7 @@ fn pair(
         return Err(format!("tensor {stem}{ALPHA} is missing, the file's other layers have one"));
     }
     if let Some(alpha) = &group.alpha
-        && tensors[alpha].shape.iter().product::<usize>() != 1
+        && tensors[alpha].shape.iter().any(|side| *side != 1)
     {
         return Err(format!(
             "tensor {alpha} has shape {:?}, a single number was expected",

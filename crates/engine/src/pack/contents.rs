@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::Error;
 use crate::matrix::{Matrix, Tier};
 use crate::model::{Model, PACKED_LORA, Part};
+use crate::plan::no_room_for;
 use crate::uso::lora::Changes;
 use crate::weights::{Located, Placed, StoredType, Weights};
 
@@ -61,7 +62,9 @@ impl Contents {
         let packings = weights.iter().flat_map(|(part, weights)| {
             weights.all().map(|(name, located)| Packing::new(*part, name, located, tier))
         });
-        Ok(Self { tier, packings: packings.collect(), weights, changes, metadata })
+        let packings: Vec<Packing> = packings.collect();
+        refuse_no_room(&packings, tier)?;
+        Ok(Self { tier, packings, weights, changes, metadata })
     }
 
     /// Whether the file is GGUF, which has ggml's blocks; safetensors has eight-bit numbers.
@@ -114,6 +117,19 @@ fn refuse_quantised(transformer: &Weights) -> Result<(), Error> {
         located.entry.type_name
     );
     Err(Error::Weights { file: transformer.file().to_owned(), reason })
+}
+
+/// Refuses a tier that no matrix of the transformer's blocks can have, as a plan does: nothing would be quantised.
+fn refuse_no_room(packings: &[Packing], tier: Tier) -> Result<(), Error> {
+    let Some(wanted) = tier.stored() else { return Ok(()) };
+    let mut blocks = packings
+        .iter()
+        .filter(|packing| packing.part == Part::Transformer && !is_modulation(&packing.name))
+        .flat_map(|packing| &packing.tensors);
+    if blocks.any(|placed| placed.stored == wanted) {
+        return Ok(());
+    }
+    Err(no_room_for(tier))
 }
 
 impl Packing {

@@ -28,11 +28,13 @@ pub struct Progress {
     pub of: u64,
 }
 
-/// Packs a model into `folder`, which becomes a model folder; returns the name of the weight file.
+/// Packs a model into `folder`, which becomes a model folder; returns the name of the weight file. No file is replaced by
+/// another one.
 ///
 /// # Errors
-/// [`Error::Request`] for a tier that files are not made in. [`Error::ModelFile`] or [`Error::Weights`] for a model that is incomplete, or whose transformer is already
-/// quantised: quantising twice would lose more. [`Error::Write`] if the folder cannot be written.
+/// [`Error::Request`] for a tier that files are not made in, or that no matrix can have. [`Error::ModelFile`] or [`Error::Weights`] for a model that is incomplete, or whose transformer is already
+/// quantised: quantising twice would lose more. [`Error::Write`] if the folder cannot be written, or has other
+/// files of these names.
 pub fn pack(
     model: &Model,
     tier: Tier,
@@ -46,6 +48,7 @@ pub fn pack(
     model.check()?;
     let contents = Contents::new(model, tier)?;
     let name = format!("uso-{tier}.{}", if tier == Tier::Fp8 { "safetensors" } else { "gguf" });
+    refuse_replacing(model, folder, &name)?;
     std::fs::create_dir_all(folder).map_err(|error| unwritten(folder, &error))?;
     copy_small_files(model, folder)?;
     // The file gets its final name when it is complete, so that nobody loads a partial one.
@@ -53,6 +56,27 @@ pub fn pack(
     write(&contents, &part, report)?;
     std::fs::rename(&part, &whole).map_err(|error| unwritten(&whole, &error))?;
     Ok(name)
+}
+
+/// Refuses a folder that has this file already, or other small files than the model's.
+fn refuse_replacing(model: &Model, folder: &Path, name: &str) -> Result<(), Error> {
+    let reason = "is there already, and packing replaces nothing: remove it, or name a new folder";
+    let refused = |file| Err(Error::Write { file, reason: reason.into() });
+    let whole = folder.join(name);
+    if whole.symlink_metadata().is_ok() {
+        return refused(whole);
+    }
+    for (from, to) in model.small_files_and_places() {
+        let there = folder.join(to);
+        if there.symlink_metadata().is_err() {
+            continue;
+        }
+        let same = std::fs::read(&there).ok() == Some(model.files().read(&from)?.into_owned());
+        if !same {
+            return refused(there);
+        }
+    }
+    Ok(())
 }
 
 fn unwritten(path: &Path, error: &std::io::Error) -> Error {

@@ -1,7 +1,5 @@
 //! Chooses the best plan that fits, and says why no better one does.
 
-use std::fmt;
-
 use candle_core::DType;
 
 use super::budget::{DeviceBudget, HostBudget, SLACK_SHARE};
@@ -11,10 +9,9 @@ use super::joint::JointStep;
 use super::layout::{Job, Plan};
 use super::order::{self, PlanOptions};
 use super::outline::Outline;
-use super::parts::{Layout, PER_JOB, PER_PROMPT, PartPlan};
+use super::parts::{Layout, PartPlan};
 use super::picture::Picture;
-use super::refused::Refused;
-use super::text::gib;
+use super::refused::{DEVICE, HOST, Refused, Shortage};
 use super::trace::{Trace, Tracer};
 use crate::Error;
 use crate::model::Part;
@@ -116,7 +113,12 @@ impl Chooser<'_> {
         JointStep::new(&self.tracer(candidate.placement), picture, terms, &candidate.device)
     }
 
-    fn plan(&self, candidate: Candidate, refused: Vec<Refused>) -> Plan {
+    fn plan(&self, candidate: Candidate, refused: Vec<(Placement, Refused)>) -> Plan {
+        let name = candidate.placement.describe(&candidate.tier);
+        let refused = refused.into_iter().map(|(placement, refused)| match refused.plan == name {
+            true => Refused { plan: name.clone() + placement.describe_modulations(), ..refused },
+            false => refused,
+        });
         let left_bytes = candidate.device.left().unwrap_or(0);
         let cache_bytes = crate::cache::cache_bytes(left_bytes);
         Plan {
@@ -143,7 +145,7 @@ impl Chooser<'_> {
             job: self.job(&candidate),
             tier: candidate.tier,
             parts: candidate.parts,
-            refused,
+            refused: refused.collect(),
         }
     }
 
@@ -162,9 +164,8 @@ impl Chooser<'_> {
             false => (&self.hardware.speed, self.terms.dtype),
         };
         let ops = &candidate.trace.prompt_ops;
-        let read_bytes =
-            candidate.parts.iter().filter(|part| part.place == PER_JOB || part.place == PER_PROMPT);
-        let read_bytes = read_bytes.map(|part| part.mapped_bytes + part.host_bytes).sum();
+        let styles = self.terms.picture.styles.into();
+        let read_bytes = candidate.parts.iter().map(|part| part.read_bytes(styles)).sum();
         Job {
             read_bytes,
             reading: self.hardware.speed.as_ref().map(|speed| cost::copying(read_bytes, speed)),
@@ -174,9 +175,16 @@ impl Chooser<'_> {
 
     /// The error if no plan fits: names the closest plan, and the plan that fits without the user's settings.
     fn nothing_fits(&self, refused: &[(Placement, Refused)]) -> Error {
-        let nearest = refused.iter().map(|(_, refused)| refused).min_by_key(|refused| refused.short());
+        let all = || refused.iter().map(|(_, refused)| refused);
+        let nearest = all().min_by_key(|refused| refused.short());
         let mut reason =
             nearest.map_or_else(|| "there is none".into(), |nearest| format!("the closest is {nearest}"));
+        // A host gets more memory more easily than a card does.
+        let on_device =
+            all().filter(|refused| refused.lacks_host_alone()).min_by_key(|refused| refused.short());
+        if let Some(on_device) = on_device.filter(|on_device| nearest != Some(on_device)) {
+            reason.push_str(&format!("; the closest that fits on the device is {on_device}"));
+        }
         let free = Terms { options: PlanOptions::default(), ..self.terms };
         if self.terms.options != free.options
             && let Ok(plan) = choose(self.outline, self.hardware, &free)
@@ -188,46 +196,32 @@ impl Chooser<'_> {
 }
 
 impl Candidate {
-    /// The memory that is too small for it, if any.
+    /// The memories that are too small for it, if there are any.
     fn lacks(&self) -> Option<Refused> {
-        let refused = |memory, need_bytes, have_bytes| {
-            let plan = self.placement.describe(&self.tier);
-            Some(Refused { plan, memory, need_bytes, have_bytes })
-        };
         let (device, host) = (&self.device, &self.host);
-        if device.left().is_none() {
-            return refused("device", device.need_bytes, device.usable_bytes);
-        }
-        if host.left().is_none() {
-            return refused("host", host.need_bytes, host.usable());
-        }
-        None
-    }
-}
-
-impl Refused {
-    fn short(&self) -> u64 {
-        self.need_bytes.saturating_sub(self.have_bytes)
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [need, have] = [self.need_bytes, self.have_bytes].map(gib);
-        write!(formatter, "{}: needs {need} of {} memory, {have} is available", self.plan, self.memory)
+        let shortages: Vec<Shortage> = [
+            (DEVICE, device.left(), device.need_bytes, device.usable_bytes),
+            (HOST, host.left(), host.need_bytes, host.usable()),
+        ]
+        .into_iter()
+        .filter(|(_, left, ..)| left.is_none())
+        .map(|(memory, _, need_bytes, have_bytes)| Shortage { memory, need_bytes, have_bytes })
+        .collect();
+        let plan = || self.placement.describe(&self.tier);
+        (!shortages.is_empty()).then(|| Refused { plan: plan(), shortages })
     }
 }
 
 /// Among placements that differ only in what a picture needs once, the closest one.
-fn nearest_of_each(refused: Vec<(Placement, Refused)>) -> Vec<Refused> {
+fn nearest_of_each(refused: Vec<(Placement, Refused)>) -> Vec<(Placement, Refused)> {
     let mut nearest: Vec<(Placement, Refused)> = Vec::new();
     for (placement, one) in refused {
         let same = |other: &Placement| (other.keep, other.blocks) == (placement.keep, placement.blocks);
         match nearest.last_mut().filter(|(other, _)| same(other)) {
-            Some((_, best)) if one.short() < best.short() => *best = one,
+            Some(best) if one.short() < best.1.short() => *best = (placement, one),
             Some(_) => {}
             None => nearest.push((placement, one)),
         }
     }
-    nearest.into_iter().map(|(_, refused)| refused).collect()
+    nearest
 }

@@ -128,14 +128,14 @@ impl Hardware {
             backend: Backend::cuda(),
             device_bytes: vram,
             is_open: false,
-            host_bytes: ram.map_or_else(|| smaller("ram", memory::free(&Device::Cpu), None), Ok)?,
+            host_bytes: believed_or_free(ram)?,
             speed: Some(speed),
             processor: Some(Speed::of_this_processor()?),
         })
     }
 
-    /// An open device with its free memory and the host's, both limited by `vram` and `ram` if they are given, in
-    /// bytes.
+    /// An open device with its free memory, limited by `vram` if it is given, in a host with `ram` bytes of memory, by
+    /// default what is free here.
     ///
     /// # Errors
     /// [`Error::Request`] if free memory is unknown and no size is given, or if a size is given for memory that the
@@ -143,10 +143,13 @@ impl Hardware {
     pub fn of_device(device: &Device, vram: Option<u64>, ram: Option<u64>) -> Result<Self, Error> {
         let backend = Backend::of(device);
         if vram.is_some() && backend == Backend::Cpu {
-            let reason = "the processor uses host memory, so set ram instead".into();
+            let reason =
+                "the processor has no memory of its own: what is free in the host counts, and this is for \
+                          other devices"
+                    .into();
             return Err(Error::Request { parameter: "vram", reason });
         }
-        let host_bytes = smaller("ram", memory::free(&Device::Cpu), ram)?;
+        let host_bytes = believed_or_free(ram)?;
         let device_bytes = match backend {
             Backend::Cpu => host_bytes,
             _ => smaller("vram", memory::free(device), vram)?,
@@ -166,6 +169,11 @@ impl Hardware {
         let (Keep::Tier(tier), Some(speed)) = (keep, &self.speed) else { return false };
         tier.stored().is_some_and(|stored| speed.eight_bits(stored) > 0.0)
     }
+}
+
+/// Bytes of host memory that somebody states, which need not be free or in this machine; by default what is free.
+fn believed_or_free(ram: Option<u64>) -> Result<u64, Error> {
+    ram.map_or_else(|| smaller("ram", memory::free(&Device::Cpu), None), Ok)
 }
 
 fn smaller(parameter: &'static str, free: Option<u64>, limit: Option<u64>) -> Result<u64, Error> {
@@ -196,6 +204,9 @@ mod tests {
         assert_eq!((hardware.device_bytes, hardware.host_bytes), (1 << 30, 1 << 30));
         let speed = hardware.speed.unwrap();
         assert!(speed.products > 1e8 && speed.memory > 1e7, "{speed:?}");
-        assert!(Hardware::of_device(&Device::Cpu, Some(1 << 30), None).is_err());
+        let refused = Hardware::of_device(&Device::Cpu, Some(1 << 30), None).unwrap_err().to_string();
+        assert!(refused.starts_with("vram: the processor") && !refused.contains("ram instead"), "{refused}");
+        let stated = Hardware::of_device(&Device::Cpu, None, Some(1 << 49)).unwrap();
+        assert_eq!((stated.device_bytes, stated.host_bytes), (1 << 49, 1 << 49), "more than any machine has");
     }
 }

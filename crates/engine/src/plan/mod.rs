@@ -41,10 +41,11 @@ pub use self::joint::JointStep;
 pub use self::kernels::Kernels;
 pub use self::layout::{Job, Plan};
 pub use self::order::PlanOptions;
+pub(crate) use self::order::no_room_for;
 pub use self::outline::Outline;
 pub use self::parts::PartPlan;
 pub use self::picture::Picture;
-pub use self::refused::Refused;
+pub use self::refused::{Refused, Shortage};
 pub use self::speed::Speed;
 #[cfg(test)]
 pub(crate) use self::streaming::Streaming;

@@ -77,11 +77,15 @@ fn keeps(outline: &Outline, wanted: Option<Tier>) -> Result<Vec<Keep>, Error> {
         Some(tier) if tier != Tier::Bf16 && !stored.is_wide_float() => {
             refused(format!("{tier} would round {stored} a second time: leave it out, or use bf16"))
         }
-        Some(tier) if !outline.has_room_for(tier) => {
-            refused(format!("the rows of the matrices are not multiples of the blocks of {tier}"))
-        }
+        Some(tier) if !outline.has_room_for(tier) => Err(no_room_for(tier)),
         Some(tier) => Ok(vec![Keep::Tier(tier)]),
     }
+}
+
+/// The error for a tier that no matrix of the blocks can have.
+pub(crate) fn no_room_for(tier: Tier) -> Error {
+    let reason = format!("the rows of the matrices are not multiples of the blocks of {tier}");
+    Error::Request { parameter: "tier", reason }
 }
 
 fn blocks(keeps: &[Keep], hides: impl Fn(Keep) -> bool) -> Vec<(Keep, Blocks)> {

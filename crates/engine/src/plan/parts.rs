@@ -29,9 +29,24 @@ pub struct PartPlan {
 
 /// Places that cost time in every step or job.
 const STREAMED: &str = "streamed";
-pub(super) const PER_JOB: &str = "per job";
-pub(super) const PER_PROMPT: &str = "per prompt";
+const PER_JOB: &str = "per job";
+const PER_PROMPT: &str = "per prompt";
 const PER_USE: &str = "per use";
+
+const CLIP: &str = "CLIP";
+
+impl PartPlan {
+    /// Bytes of the part that a job with so many style references copies to the device before its steps.
+    pub(super) fn read_bytes(&self, styles: u64) -> u64 {
+        let times = match (self.place, self.part) {
+            (PER_JOB | PER_PROMPT, _) | (PER_USE, CLIP) => 1,
+            // Each style reference is encoded by itself.
+            (PER_USE, _) => styles,
+            _ => 0,
+        };
+        times * (self.mapped_bytes + self.host_bytes)
+    }
+}
 
 /// Lays out the parts of a model.
 pub(super) struct Layout<'a> {
@@ -50,7 +65,7 @@ impl Layout<'_> {
             self.lora(),
             self.part(Part::Autoencoder, "autoencoder", Place::Device, DType::F32),
             self.t5(),
-            self.encoder(Part::Clip, "CLIP"),
+            self.encoder(Part::Clip, CLIP),
             self.encoder(Part::Siglip, "SigLIP"),
             self.encoder(Part::Projector, "style projector"),
         ]

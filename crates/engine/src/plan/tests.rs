@@ -72,7 +72,10 @@ fn better_plans_that_do_not_fit_are_listed_with_numbers() {
     let plan = plan(12, "4070");
     assert!(!plan.refused.is_empty());
     for refused in &plan.refused {
-        assert!(refused.need_bytes > refused.have_bytes, "{refused:?}");
+        assert!(!refused.shortages.is_empty(), "{refused:?}");
+        for shortage in &refused.shortages {
+            assert!(shortage.need_bytes > shortage.have_bytes, "{refused:?}");
+        }
     }
     assert!(plan.lines().iter().any(|line| line.contains("GiB")));
 }
@@ -82,6 +85,50 @@ fn what_no_plan_fits_is_refused() {
     let refused = Plan::new(&flux(StoredType::BF16), &hardware(1, 8, "4060"), &terms());
     let said = refused.unwrap_err().to_string();
     assert!(said.contains("GiB"), "{said}");
+}
+
+#[test]
+fn both_memories_that_are_too_small_are_named() {
+    let options = PlanOptions { stream: true, t5: Some(T5Place::Streamed), ..PlanOptions::default() };
+    let refused = Plan::new(&flux(StoredType::BF16), &hardware(2, 2, "4070"), &Terms { options, ..terms() });
+    let said = refused.unwrap_err().to_string();
+    assert!(said.contains(" of device memory, ") && said.contains(" of host memory, "), "{said}");
+    // Enough device memory for small tiers, but nothing to stream from.
+    let refused = Plan::new(&flux(StoredType::BF16), &hardware(12, 2, "4070"), &terms());
+    let said = refused.unwrap_err().to_string();
+    assert!(said.contains(" of host memory, "), "{said}");
+}
+
+#[test]
+fn what_does_not_fit_has_another_name_than_what_does() {
+    for vram in 8..=40 {
+        let plan = plan(vram, "4090");
+        for refused in &plan.refused {
+            assert_ne!(refused.plan, plan.name(), "{vram} GiB");
+        }
+    }
+}
+
+#[test]
+fn a_job_reads_each_part_that_is_not_on_the_device_as_often_as_it_is_used() {
+    let read = |styles| {
+        let picture = Picture { styles, ..terms().picture };
+        let options = PlanOptions { tier: Some(Tier::Q8_0), ..PlanOptions::default() };
+        let terms = Terms { picture, options, ..terms() };
+        let outline = flux(StoredType::BF16);
+        // The largest card on which CLIP and SigLIP lie on the host.
+        let plans = (4..=24).rev().map(|vram| Plan::new(&outline, &hardware(vram, 64, "4090"), &terms));
+        plans.flatten().find(|plan| plan.placement.encoders == Place::Host).unwrap()
+    };
+    let plan = read(2);
+    let bytes = |part: &str| plan.parts.iter().find(|one| one.part == part).unwrap().host_bytes;
+    let streamed = ["modulations", "T5"].map(|part| match part {
+        "T5" if plan.placement.t5.is_host() => 0,
+        part => bytes(part),
+    });
+    let each = bytes("SigLIP") + bytes("style projector");
+    assert!(each > 0 && bytes("CLIP") > 0, "{:?}", plan.parts);
+    assert_eq!(plan.job.read_bytes, streamed.iter().sum::<u64>() + bytes("CLIP") + 2 * each);
 }
 
 #[test]

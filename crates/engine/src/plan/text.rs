@@ -156,7 +156,10 @@ impl Plan {
         lines.extend(self.streaming_line());
         if let Some(reading) = self.job.reading {
             let bytes = gib(self.job.read_bytes);
-            lines.push(format!("  a job     reads {bytes} of weights once: {}", seconds(reading)));
+            lines.push(format!(
+                "  a job     reads {bytes} of weights besides its steps: {}",
+                seconds(reading)
+            ));
         }
         if let Some(prompt) = self.job.prompt {
             let place = if self.placement.t5.is_host() { " on this processor" } else { "" };

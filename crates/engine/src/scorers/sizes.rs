@@ -6,6 +6,8 @@
 use serde::Deserialize;
 
 use super::kind::ScorerKind;
+use crate::config::Nested as _;
+use crate::config::limits::{MOST_LAYERS, MOST_PIXELS, MOST_WIDTH, at_most, divides};
 use crate::files::missing;
 use crate::model::expected::{self, Expected};
 use crate::{ClipConfig, Error, ModelFiles};
@@ -95,14 +97,15 @@ impl Sizes {
     }
 
     fn check(&self, stated: &Stated, kind: ScorerKind) -> Result<(), String> {
-        const MOST: usize = 1 << 16;
-        let all = [self.width, self.expanded, self.depth, self.heads, self.patch, self.side, self.feature];
-        if all.iter().any(|size| !(1..=MOST).contains(size)) {
-            return Err(format!("a size is not within 1 to {MOST}"));
-        }
-        if !self.width.is_multiple_of(self.heads) || !self.side.is_multiple_of(self.patch) {
-            return Err("heads do not divide the width, or patches the side".into());
-        }
+        let heads = ("num_attention_heads", self.heads);
+        let (width, side) = (("hidden_size", self.width), ("image_size", self.side));
+        let patch = ("patch_size", self.patch);
+        at_most(MOST_LAYERS, &[("num_hidden_layers", self.depth), heads, patch])?;
+        at_most(MOST_PIXELS, &[side])?;
+        let widths = [width, ("intermediate_size", self.expanded), ("projection_dim", self.feature)];
+        at_most(MOST_WIDTH, &widths)?;
+        divides(width, heads)?;
+        divides(side, patch)?;
         match stated.hidden_act.as_deref() {
             Some(other) if kind == ScorerKind::Clip && other != "quick_gelu" => {
                 Err(format!("hidden_act {other:?} is not supported, only quick_gelu"))
@@ -165,17 +168,11 @@ pub(super) fn text(files: &ModelFiles) -> Result<ClipConfig, Error> {
     sizes.max_position_embeddings = number("max_position_embeddings", sizes.max_position_embeddings);
     sizes.num_hidden_layers = number("num_hidden_layers", sizes.num_hidden_layers);
     sizes.num_attention_heads = number("num_attention_heads", sizes.num_attention_heads);
-    sizes.eos_token_id = number("eos_token_id", 2) as u32;
-    let activation = stated.get("hidden_act").and_then(serde_json::Value::as_str).unwrap_or("quick_gelu");
-    if activation != "quick_gelu" {
-        return Err(missing(&path, format!("hidden_act {activation:?} is not supported, only quick_gelu")));
+    sizes.eos_token_id = number("eos_token_id", 2).try_into().unwrap_or(u32::MAX);
+    if let Some(activation) = stated.get("hidden_act").and_then(serde_json::Value::as_str) {
+        sizes.hidden_act = activation.into();
     }
-    const MOST: usize = 1 << 20;
-    let all = [sizes.hidden_size, sizes.num_hidden_layers, sizes.num_attention_heads, sizes.vocab_size];
-    let positions = sizes.max_position_embeddings;
-    if all.iter().any(|size| !(1..=MOST).contains(size)) || !(2..=MOST).contains(&positions) {
-        return Err(missing(&path, "a size of text_config is beyond what there can be"));
-    }
+    sizes.check().map_err(|reason| missing(&path, format!("text_config: {reason}")))?;
     Ok(sizes)
 }
 
@@ -214,4 +211,27 @@ pub(super) fn clip(sizes: &Sizes, text: &ClipConfig) -> Vec<Expected> {
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_beyond_any_scorer_are_refused_by_name() {
+        let sizes = |change: fn(&mut Sizes)| {
+            let mut sizes = Sizes::published(ScorerKind::Clip);
+            change(&mut sizes);
+            sizes.check(&Stated::default(), ScorerKind::Clip).unwrap_err()
+        };
+        Sizes::published(ScorerKind::Clip).check(&Stated::default(), ScorerKind::Clip).unwrap();
+        assert_eq!(sizes(|sizes| sizes.side = 1 << 20), "image_size 1048576 is not within 1 to 4096");
+        assert_eq!(sizes(|sizes| sizes.depth = 0), "num_hidden_layers 0 is not within 1 to 1024");
+        assert!(sizes(|sizes| sizes.expanded = usize::MAX).starts_with("intermediate_size "));
+        assert_eq!(
+            sizes(|sizes| sizes.heads = 7),
+            "hidden_size 768 is not a multiple of num_attention_heads 7"
+        );
+        assert_eq!(sizes(|sizes| sizes.patch = 15), "image_size 224 is not a multiple of patch_size 15");
+    }
 }

@@ -10,6 +10,7 @@ use super::fused::{
     EPSILON, Projected, Qkv, attend, gated_add, group_moments, group_norm, modulated_norm, split_norm_rotate,
 };
 use super::positions::{Rotary, grid};
+use crate::error::message;
 use crate::kernels::{Kernel, Work, calls};
 
 /// Sizes that no tile divides.
@@ -88,7 +89,7 @@ fn check_some(
         .map(|(kernel, dtype, case)| {
             let checked = case(&Inputs { dtype, device, compute })
                 .and_then(|Compared { computed, expected }| compare(&computed, &expected, tolerance(dtype)));
-            Checked { kernel, fault: checked.err().map(|error| error.to_string()) }
+            Checked { kernel, fault: checked.err().map(|error| message(&error)) }
         })
         .collect()
 }

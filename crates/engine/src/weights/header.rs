@@ -29,7 +29,7 @@ impl Header {
         match wanted {
             Some(None) => {
                 return Some(format!(
-                    "tensor {name} has shape {:?}, not whole blocks of {}",
+                    "tensor {name} has shape {:?}, not whole blocks of {} or more than any file has",
                     entry.shape, entry.type_name
                 ));
             }

@@ -30,6 +30,7 @@ pub use self::source::bytes_read;
 pub use self::stored::StoredType;
 pub use self::write::{GGUF_ALIGNMENT, Placed, gguf_header, safetensors_header};
 use crate::Error;
+use crate::error::message;
 
 /// An open weight file and its header.
 #[derive(Debug)]
@@ -146,8 +147,8 @@ impl Weights {
 
     /// Adds the file's name to an error from building a part of these weights.
     pub fn fault(&self, error: &candle_core::Error) -> Error {
-        // Candle wraps errors in backtraces of the builder; the innermost error has the reason.
-        let reason = error.to_string();
+        // The innermost error has the reason.
+        let reason = message(error);
         let reason = reason.lines().next().unwrap_or(&reason).to_owned();
         match Error::from(candle_core::Error::msg(&reason)) {
             full @ Error::OutOfMemory { .. } => full,

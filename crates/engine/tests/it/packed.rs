@@ -27,8 +27,7 @@ pub(crate) fn packed(copy: &Copy, tier: Tier) -> (tempfile::TempDir, ModelFiles)
 
 #[test]
 fn a_packed_model_needs_nothing_else_and_gives_the_same_picture() {
-    // Weights of 64 columns fit blocks of 32, not those of 256: these stay as they are.
-    for (tier, limit) in [(Tier::Bf16, 2e-2), (Tier::Q8_0, 3e-2), (Tier::Fp8, 2e-1), (Tier::Q4K, 3e-2)] {
+    for (tier, limit) in [(Tier::Bf16, 2e-2), (Tier::Q8_0, 3e-2), (Tier::Fp8, 2e-1)] {
         let (_folder, files) = packed(&Copy::new(), tier);
         let inspection = Model::open(&files).unwrap().inspect();
         assert!(inspection.complete, "{tier}: {inspection:#?}");
@@ -82,6 +81,32 @@ fn a_way_to_multiply_is_no_way_to_store() {
         );
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_tier_that_no_matrix_can_have_is_no_way_to_store() {
+    // The bundled model's rows are no multiples of the 256 numbers of a block.
+    let folder = tempfile::tempdir().unwrap();
+    let model = Model::open(&ModelFiles::Bundled).unwrap();
+    let refused = pack(&model, Tier::Q4K, folder.path(), &mut |_| {}).unwrap_err().to_string();
+    assert_eq!(refused, "tier: the rows of the matrices are not multiples of the blocks of q4_k");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn packing_replaces_nothing() {
+    let copy = Copy::new();
+    let (folder, _) = packed(&copy, Tier::Q8_0);
+    let model = Model::open(&copy.files()).unwrap();
+    let pack = |tier| pack(&model, tier, folder.path(), &mut |_| {}).map_err(|error| error.to_string());
+    let said = pack(Tier::Q8_0).unwrap_err();
+    assert!(said.contains(FILE) && said.contains("is there already"), "{said}");
+    pack(Tier::Fp8).expect("another file of the same model");
+    std::fs::write(folder.path().join("config.json"), "{}").unwrap();
+    std::fs::remove_file(folder.path().join(FILE)).unwrap();
+    let said = pack(Tier::Q8_0).unwrap_err();
+    assert!(said.contains("config.json") && said.contains("is there already"), "{said}");
+    assert!(!folder.path().join(FILE).exists());
 }
 
 #[test]

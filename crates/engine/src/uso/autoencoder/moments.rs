@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use crate::uso::fused::group_moments;
 
 /// Number of channel groups in every norm of the autoencoder.
-pub(super) const GROUPS: usize = 32;
+pub(super) const GROUPS: usize = crate::config::NORM_GROUPS;
 
 /// Mean and variance of each row and group of a band, both (rows, groups).
 #[derive(Clone)]
