@@ -31,6 +31,25 @@ fn a_quotation_mark_that_is_never_closed_is_an_error_and_not_a_full_memory() {
 }
 
 #[test]
+fn a_quotation_mark_that_is_open_at_the_end_is_an_error_and_not_a_short_manifest() {
+    for (text, line) in [
+        ("key,prompt\nk1,\"a\nk2,b\nk3,c\n", 2),
+        ("key,prompt\nk1,\"a\nb\"\n\nk2,\"c", 5),
+        ("key,prompt\n\"k\n1\",\"a \"\"\n", 3),
+        ("key,prompt\nk1,a\nk2,\"", 3),
+    ] {
+        let error = manifest(Kind::Csv, text).last().unwrap().unwrap_err().to_string();
+        assert_eq!(error, format!("the manifest: line {line}: a quotation mark is left open"), "{text}");
+    }
+    let error = Manifest::read("m", Kind::Csv, "\"key,prompt\nk1,a\n".as_bytes()).err().unwrap();
+    assert_eq!(error.to_string(), "m: line 1: a quotation mark is left open");
+    for text in ["key,prompt\nk1,\"a\n\n\"", "key,prompt\nk1,\"a\n\n\"\n\n\n", "key,prompt\nk1,\"a\n\n\"\r\n"] {
+        let rows = raw(Kind::Csv, text);
+        assert_eq!((rows.len(), &rows[0].as_ref().unwrap().fields["prompt"]), (1, &"a\n\n".into()), "{text}");
+    }
+}
+
+#[test]
 fn many_short_records_are_no_long_one() {
     let text = format!("prompt\n{}", "a fox in the snow\n".repeat(MAX_LINE / 8));
     assert_eq!(raw(Kind::Csv, text).len(), MAX_LINE / 8);
