@@ -5,7 +5,6 @@ mod evaluation;
 mod jsonl;
 mod parquet;
 
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::iter;
 use std::path::Path;
@@ -16,7 +15,7 @@ pub use self::jsonl::MAX_LINE;
 use self::jsonl::{LineBlock, Lines};
 use super::grid::Grid;
 use super::row::{BadRow, RawRow};
-use crate::Error;
+use crate::{Error, file};
 
 /// Rows of a block that are read one by one.
 const BLOCK_ROWS: usize = 512;
@@ -95,7 +94,7 @@ impl Manifest {
     /// Opens a file. Without a `kind` its name says what it is.
     ///
     /// # Errors
-    /// [`Error::File`] if it cannot be opened; [`Error::Manifest`] for a name that says nothing, and for a file whose
+    /// [`Error::File`] if it cannot be opened, or is no regular file; [`Error::Manifest`] for a name that says nothing, and for a file whose
     /// beginning is not what it should be.
     pub fn open(path: &Path, kind: Option<Kind>) -> Result<Self, Error> {
         let name = path.display().to_string();
@@ -104,7 +103,7 @@ impl Manifest {
             reason: "say what it is, or name it .jsonl, .ndjson, .csv, .parquet or .json".to_owned(),
         };
         let kind = kind.or_else(|| Kind::of(path)).ok_or_else(unknown)?;
-        let file = File::open(path).map_err(|source| Error::File { path: name.clone(), source })?;
+        let file = file::open(path).map_err(|source| Error::File { path: name.clone(), source })?;
         match kind {
             Kind::Parquet => {
                 let rows = parquet::rows(file)

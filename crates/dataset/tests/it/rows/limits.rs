@@ -43,7 +43,8 @@ fn a_quotation_mark_that_is_open_at_the_end_is_an_error_and_not_a_short_manifest
     }
     let error = Manifest::read("m", Kind::Csv, "\"key,prompt\nk1,a\n".as_bytes()).err().unwrap();
     assert_eq!(error.to_string(), "m: line 1: a quotation mark is left open");
-    for text in ["key,prompt\nk1,\"a\n\n\"", "key,prompt\nk1,\"a\n\n\"\n\n\n", "key,prompt\nk1,\"a\n\n\"\r\n"] {
+    for text in ["key,prompt\nk1,\"a\n\n\"", "key,prompt\nk1,\"a\n\n\"\n\n\n", "key,prompt\nk1,\"a\n\n\"\r\n"]
+    {
         let rows = raw(Kind::Csv, text);
         assert_eq!((rows.len(), &rows[0].as_ref().unwrap().fields["prompt"]), (1, &"a\n\n".into()), "{text}");
     }
