@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use uso_dataset::rows::{Kind, MAX_EVALUATION, MAX_LINE, Manifest};
+use uso_dataset::rows::{Kind, MAX_EVALUATION, MAX_LINE, MAX_ROWS, Manifest};
 
 use super::fixture::{checker, manifest, raw};
 
@@ -59,9 +59,42 @@ fn many_short_records_are_no_long_one() {
 #[test]
 fn an_evaluation_has_a_largest_size() {
     let text = format!("[{}]", " ".repeat(MAX_EVALUATION - 2));
-    assert!(raw(Kind::Evaluation, text.clone()).is_empty());
+    let text = text.replacen(' ', "{}", 1).replacen(' ', "", 1);
+    assert_eq!(raw(Kind::Evaluation, text.clone()).len(), 1);
     let error = Manifest::read("m", Kind::Evaluation, io::Cursor::new(text + " ")).err().unwrap();
     assert_eq!(error.to_string(), "m: it is longer than 16777216 bytes; write it as JSONL");
+}
+
+#[test]
+fn a_manifest_without_rows_is_an_error() {
+    for (kind, text) in [
+        (Kind::Jsonl, ""),
+        (Kind::Jsonl, "\n  \n\r\n"),
+        (Kind::Csv, "prompt,key\n\n"),
+        (Kind::Evaluation, "[]"),
+    ] {
+        let mut manifest = manifest(kind, text);
+        let error = manifest.next().unwrap().unwrap_err().to_string();
+        assert_eq!(error, "the manifest: it has no rows", "{text:?}");
+        assert!(manifest.next().is_none());
+    }
+    assert_eq!(raw(Kind::Jsonl, "{").len(), 1, "a bad row is a row");
+}
+
+#[test]
+fn a_manifest_has_a_largest_number_of_rows() {
+    let line = b"{}\n";
+    let text = line.repeat(MAX_ROWS as usize);
+    let rows = |text: Vec<u8>| {
+        let (mut manifest, mut rows) = (manifest(Kind::Jsonl, text), 0);
+        while let Some(block) = manifest.next_block().map_err(|error| error.to_string())? {
+            rows += block.count();
+        }
+        Ok::<u64, String>(rows)
+    };
+    assert_eq!(rows(text.clone()), Ok(MAX_ROWS));
+    let error = rows([&text[..], line].concat()).unwrap_err();
+    assert_eq!(error, "the manifest: it has more than 5000000 rows; send them in parts");
 }
 
 /// A file whose disk fails after some bytes.
