@@ -11,6 +11,7 @@ use anyhow::{Context as _, anyhow, bail};
 use futures::StreamExt as _;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
+use uso_dataset::file;
 use uso_store::PictureKind;
 
 pub(crate) use self::batches::{Replaced, RowId, Sent};
@@ -44,7 +45,7 @@ impl Client {
 
     /// Uploads a file; gives the source that names it in a job.
     pub(crate) async fn upload(&self, path: &Path) -> anyhow::Result<String> {
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = file::read(path, u64::MAX).with_context(|| format!("cannot read {}", path.display()))?;
         self.upload_bytes(path, bytes).await
     }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod error;
+pub mod file;
 pub mod layout;
 mod outcome;
 pub mod rows;

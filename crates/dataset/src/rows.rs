@@ -22,7 +22,7 @@ pub use checker::Checker;
 pub use chunk::{CHUNK_ROWS, Chunk};
 pub use fields::MAX_ROW_KEY;
 pub use grid::{Grid, GridRows, MAX_COMBINATIONS, MAX_GRID};
-pub use manifest::{Block, Kind, MAX_EVALUATION, MAX_LINE, Manifest};
+pub use manifest::{Block, Kind, MAX_EVALUATION, MAX_LINE, MAX_ROWS, Manifest};
 pub use plan::{
     BYTES_PER_PIXEL, FinishBy, Fleet, Plan, Planner, REQUESTS_PER_PICTURE, Size, Wall, WorkersNeeded,
 };

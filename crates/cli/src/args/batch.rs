@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::civil::Time;
 use jiff::{SignedDuration, Timestamp};
+use uso_dataset::file;
 use uso_queue::Gate;
 
 use super::queue::{Limit, limit};
@@ -258,9 +259,14 @@ fn deadline(text: &str) -> Result<Timestamp, String> {
     time.ok_or_else(|| "must be like 2026-01-10T07:00:00Z or 8h".to_owned())
 }
 
+/// Longest file of a quality gate in bytes.
+const MAX_GATE: u64 = 1 << 20;
+
 /// Reads a quality gate, or a file that has one.
 fn gate(text: &str) -> Result<Gate, String> {
-    let read = || std::fs::read_to_string(text).map_err(|error| format!("cannot read it as a file: {error}"));
+    let read = || {
+        file::read_text(text.as_ref(), MAX_GATE).map_err(|error| format!("cannot read it as a file: {error}"))
+    };
     let json = if text.trim_start().starts_with('{') { text.to_owned() } else { read()? };
     let value = serde_json::from_str(&json).map_err(|error| format!("it is no JSON: {error}"))?;
     Gate::parse(&value).map_err(|faults| {
@@ -299,6 +305,7 @@ mod tests {
         assert_eq!(gate(text), gate(file.path().to_str().unwrap()));
         assert_eq!(gate(text).unwrap().tries, 4);
         assert!(gate("nowhere.json").unwrap_err().starts_with("cannot read it as a file"));
+        assert!(gate("/dev/zero").unwrap_err().ends_with("it is not a regular file"));
         let faults = gate(r#"{"scorers": ["clip"], "tries": 17}"#).unwrap_err();
         assert_eq!(faults, "/tries: 17 is not within 1 to 16");
     }

@@ -2,6 +2,7 @@ use std::io::Write as _;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
+use uso_dataset::file;
 use uso_engine::plan::Picture;
 use uso_engine::{DecodeLimits, Defaults, Engine as _, ModelFiles, Preparation, PromptTokens, Purpose};
 use uso_engine::{Reference, Request, Uso};
@@ -115,7 +116,7 @@ fn request(args: &GenerateArgs, defaults: &Defaults, side: u32) -> anyhow::Resul
 }
 
 fn read(path: &str, purpose: Purpose) -> anyhow::Result<Reference> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
+    let bytes = file::read(path.as_ref(), u64::MAX).with_context(|| format!("cannot read {path}"))?;
     let prepared = Preparation::new(&bytes, purpose, &DecodeLimits::default()).and_then(Preparation::run);
     prepared.with_context(|| format!("cannot use {path}"))
 }

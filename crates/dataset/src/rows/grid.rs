@@ -14,8 +14,12 @@ use self::exclude::Rule;
 use self::file::GridFile;
 use self::kept::Kept;
 pub use self::kept::MAX_COMBINATIONS;
+use super::manifest::MAX_ROWS;
 use super::row::RawRow;
 use crate::Error;
+
+/// Fields of which a row must have one.
+const ASKS: [&str; 3] = ["prompt", "content", "styles"];
 
 /// Longest grid file in bytes.
 pub const MAX_GRID: usize = 4 << 20;
@@ -70,26 +74,37 @@ impl Grid {
         if text.len() > MAX_GRID {
             return Err(format!("it is longer than {MAX_GRID} bytes"));
         }
-        let file: GridFile = serde_norway::from_str(text).map_err(|error| error.to_string())?;
+        // Some editors begin a file with a byte order mark.
+        let file = GridFile::read(text.strip_prefix('\u{feff}').unwrap_or(text))?;
         let axes = Axes::of(&file)?;
         let fixed = file::fixed(&file, &axes.set_fields())?;
         let rules = exclude::rules(&file.exclude, &axes)?;
+        if axes.set_fields().is_empty() && !ASKS.iter().any(|name| fixed.contains_key(*name)) {
+            return Err("it combines nothing: list prompts, subjects, styles, sizes or seeds".to_owned());
+        }
         let kept = if rules.is_empty() { None } else { Some(Kept::count(&axes, &rules)?) };
         let len = kept.as_ref().map_or(axes.combinations(), Kept::len);
         let sample = match file.sample {
             None => None,
             Some(rows) => Some(sample::sorted(rows, len, file.sample_seed)?),
         };
-        Ok(Self { axes, rules, kept, sample, fixed })
+        let grid = Self { axes, rules, kept, sample, fixed };
+        match grid.len() {
+            0 => Err("it has no rows: `exclude` leaves out every combination".to_owned()),
+            rows if rows > MAX_ROWS => {
+                Err(format!("{rows} rows, at most {MAX_ROWS} are allowed; `sample` takes some of them"))
+            }
+            _ => Ok(grid),
+        }
     }
 
-    /// Its rows.
+    /// How many rows it has: 1 to [`MAX_ROWS`].
     pub fn len(&self) -> u64 {
         let kept = || self.kept.as_ref().map_or(self.axes.combinations(), Kept::len);
         self.sample.as_ref().map_or_else(kept, |sample| sample.len() as u64)
     }
 
-    /// Whether everything is excluded.
+    /// Never: such a grid is refused.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

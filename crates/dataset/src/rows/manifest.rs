@@ -5,9 +5,7 @@ mod evaluation;
 mod jsonl;
 mod parquet;
 
-use std::fs::File;
 use std::io::{BufReader, Read};
-use std::iter;
 use std::path::Path;
 use std::vec;
 
@@ -16,8 +14,10 @@ pub use self::jsonl::MAX_LINE;
 use self::jsonl::{LineBlock, Lines};
 use super::grid::Grid;
 use super::row::{BadRow, RawRow};
-use crate::Error;
+use crate::{Error, file};
 
+/// Most rows of a manifest or a grid: what is kept of each takes memory while it is read.
+pub const MAX_ROWS: u64 = 5_000_000;
 /// Rows of a block that are read one by one.
 const BLOCK_ROWS: usize = 512;
 
@@ -59,8 +59,12 @@ pub struct Manifest {
     input: Input,
     /// Rows of the last block that nobody has asked for.
     rows: Option<Rows>,
+    /// Rows that were read.
+    count: u64,
     /// Why it cannot be read on, once the rows before have been given.
     failed: Option<String>,
+    /// Whether its end was told, or why it has none.
+    ended: bool,
 }
 
 enum Input {
@@ -82,6 +86,14 @@ enum Content {
 }
 
 impl Block {
+    /// How many rows it has, at least one.
+    pub fn count(&self) -> u64 {
+        match &self.0 {
+            Content::Lines(lines) => lines.len() as u64,
+            Content::Rows(rows) => rows.len() as u64,
+        }
+    }
+
     /// Its rows in order.
     pub fn into_rows(self) -> Box<dyn Iterator<Item = Result<RawRow, BadRow>>> {
         match self.0 {
@@ -95,7 +107,7 @@ impl Manifest {
     /// Opens a file. Without a `kind` its name says what it is.
     ///
     /// # Errors
-    /// [`Error::File`] if it cannot be opened; [`Error::Manifest`] for a name that says nothing, and for a file whose
+    /// [`Error::File`] if it cannot be opened, or is no regular file; [`Error::Manifest`] for a name that says nothing, and for a file whose
     /// beginning is not what it should be.
     pub fn open(path: &Path, kind: Option<Kind>) -> Result<Self, Error> {
         let name = path.display().to_string();
@@ -104,12 +116,12 @@ impl Manifest {
             reason: "say what it is, or name it .jsonl, .ndjson, .csv, .parquet or .json".to_owned(),
         };
         let kind = kind.or_else(|| Kind::of(path)).ok_or_else(unknown)?;
-        let file = File::open(path).map_err(|source| Error::File { path: name.clone(), source })?;
+        let file = file::open(path).map_err(|source| Error::File { path: name.clone(), source })?;
         match kind {
             Kind::Parquet => {
                 let rows = parquet::rows(file)
                     .map_err(|reason| Error::Manifest { manifest: name.clone(), reason })?;
-                Ok(Self { name, input: Input::Rows(Box::new(rows)), rows: None, failed: None })
+                Ok(Self::new(name, Input::Rows(Box::new(rows))))
             }
             kind => Self::read(&name, kind, file),
         }
@@ -128,16 +140,24 @@ impl Manifest {
         };
         let name = name.to_owned();
         match opened {
-            Ok(input) => Ok(Self { name, input, rows: None, failed: None }),
+            Ok(input) => Ok(Self::new(name, input)),
             Err(reason) => Err(Error::Manifest { manifest: name, reason }),
         }
+    }
+
+    fn new(name: String, input: Input) -> Self {
+        Self { name, input, rows: None, count: 0, failed: None, ended: false }
     }
 
     /// The next rows, not yet parsed if they are lines; none at the end. Do not mix this with the iterator.
     ///
     /// # Errors
-    /// [`Error::Manifest`] if it cannot be read on; after that there is nothing more.
+    /// [`Error::Manifest`] if it cannot be read on, has no rows at all, or more than [`MAX_ROWS`]; after that there is
+    /// nothing more.
     pub fn next_block(&mut self) -> Result<Option<Block>, Error> {
+        if self.ended {
+            return Ok(None);
+        }
         let mut content = None;
         if self.failed.is_none() {
             (content, self.failed) = match &mut self.input {
@@ -148,12 +168,25 @@ impl Manifest {
                 Input::Rows(rows) => next_rows(rows),
             };
         }
-        // Rows that were read before it failed come first.
-        if let Some(reason) = self.failed.take_if(|_| content.is_none()) {
-            self.input = Input::Rows(Box::new(iter::empty()));
-            return Err(Error::Manifest { manifest: self.name.clone(), reason });
+        let block = content.map(Block);
+        self.count += block.as_ref().map_or(0, Block::count);
+        if self.count > MAX_ROWS {
+            return Err(self.end(format!("it has more than {MAX_ROWS} rows; send them in parts")));
         }
-        Ok(content.map(Block))
+        // Rows that were read before it failed come first.
+        match (block, self.failed.take()) {
+            (None, Some(reason)) => Err(self.end(reason)),
+            (None, None) if self.count == 0 => Err(self.end("it has no rows".to_owned())),
+            (block, failed) => {
+                self.failed = failed;
+                Ok(block)
+            }
+        }
+    }
+
+    fn end(&mut self, reason: String) -> Error {
+        self.ended = true;
+        Error::Manifest { manifest: self.name.clone(), reason }
     }
 }
 
@@ -196,6 +229,6 @@ impl From<Grid> for Manifest {
     /// A grid's rows, read as a manifest's are.
     fn from(grid: Grid) -> Self {
         let rows = grid.rows().map(|row| Ok(Ok(row)));
-        Self { name: "the grid".to_owned(), input: Input::Rows(Box::new(rows)), rows: None, failed: None }
+        Self::new("the grid".to_owned(), Input::Rows(Box::new(rows)))
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use uso_queue::BatchId;
 use uso_store::{ObjectInfo, Store};
 
-use crate::{Error, layout};
+use crate::{Error, file, layout};
 
 /// Bytes that are read from the store in one call.
 const CHUNK: u64 = 8 << 20;
@@ -58,10 +58,11 @@ impl Place {
             Self::Store { store, prefix } => read_object(store, &format!("{prefix}{name}")).await,
             Self::Folder(folder) => {
                 let path = folder.join(name);
-                match tokio::fs::read(&path).await {
+                let refused = path.display().to_string();
+                match blocking(move || file::read(&path, LARGEST)).await? {
                     Ok(bytes) => Ok(Some(bytes.into())),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                    Err(source) => Err(Error::File { path: path.display().to_string(), source }),
+                    Err(source) => Err(Error::File { path: refused, source }),
                 }
             }
         }
@@ -78,7 +79,7 @@ impl Place {
                 let path = folder.join(name);
                 let refused = path.display().to_string();
                 let read = move || -> io::Result<T> {
-                    let file = std::fs::File::open(path)?;
+                    let file = file::open(&path)?;
                     Ok(work(&mut io::BufReader::with_capacity(1 << 20, file)))
                 };
                 blocking(read).await?.map_err(|source| Error::File { path: refused, source })

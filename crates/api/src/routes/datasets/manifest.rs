@@ -22,8 +22,6 @@ use object::FoundManifest;
 pub(super) use object::find;
 use rows::Rows;
 
-/// Most rows of a manifest: what is kept of each takes memory while it is read.
-const MAX_ROWS: u64 = 5_000_000;
 /// Rows that go from the reading thread at once.
 const BLOCK: usize = 500;
 /// Such blocks that wait.
@@ -82,15 +80,9 @@ fn read_blocks(
     mut checker: Checker,
     sender: &mpsc::Sender<Vec<Result<Row, BadRow>>>,
 ) -> Result<(), uso_dataset::Error> {
-    let name = found.name();
     let manifest = found.open(store, kind)?;
-    let (mut block, mut count) = (Vec::with_capacity(BLOCK), 0);
+    let mut block = Vec::with_capacity(BLOCK);
     for row in manifest.rows {
-        count += 1;
-        if count > MAX_ROWS {
-            let reason = format!("it has more than {MAX_ROWS} rows; send them in parts");
-            return Err(uso_dataset::Error::Manifest { manifest: name, reason });
-        }
         let row = row.map_err(|error| manifest.fault.or(error))?;
         block.push(row.and_then(|row| checker.check(row)));
         if block.len() == BLOCK && sender.blocking_send(std::mem::take(&mut block)).is_err() {

@@ -8,6 +8,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use indicatif::ProgressBar;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use uso_dataset::file;
 
 use super::state::{Asked, Event, Made, State};
 use super::suite::{Item, Reference};
@@ -131,7 +132,9 @@ impl<'a> Maker<'a> {
             return Ok(source.clone());
         }
         let place = reference.path.display();
-        let bytes = tokio::fs::read(&reference.path).await.with_context(|| format!("cannot read {place}"))?;
+        let path = reference.path.clone();
+        let read = tokio::task::spawn_blocking(move || file::read(&path, u64::MAX)).await?;
+        let bytes = read.with_context(|| format!("cannot read {place}"))?;
         let digest = hex::encode(Sha256::digest(&bytes));
         ensure!(digest == reference.sha256, "{place} has changed meanwhile; start again");
         let upload = async || self.client.upload_bytes(&reference.path, bytes.clone()).await;

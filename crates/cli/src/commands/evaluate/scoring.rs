@@ -1,12 +1,12 @@
 //! Runs the scorers on what has no score yet.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use sha2::{Digest as _, Sha256};
+use uso_dataset::file;
 use uso_engine::device::{self, Device};
 use uso_engine::scorers::{ScorerFile, ScorerKind, Scorers, inspect};
 use uso_engine::{DecodeLimits, Image};
@@ -112,7 +112,7 @@ fn is_published(folder: &Path, file: &ScorerFile) -> anyhow::Result<bool> {
 
 /// Digest of a file of any size, in hexadecimal.
 fn sha256(path: &Path) -> std::io::Result<String> {
-    let (mut file, mut digest) = (File::open(path)?, Sha256::new());
+    let (mut file, mut digest) = (file::open(path)?, Sha256::new());
     let mut buffer = vec![0; 1 << 20];
     loop {
         match file.read(&mut buffer)? {
@@ -229,7 +229,7 @@ fn encode(scorers: &Scorers, encoder: Encoder, image: &Image) -> anyhow::Result<
 }
 
 fn read(path: &Path) -> anyhow::Result<Image> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = file::read(path, u64::MAX).with_context(|| format!("cannot read {}", path.display()))?;
     Image::decode(&bytes, &DecodeLimits::default()).with_context(|| format!("cannot use {}", path.display()))
 }
 

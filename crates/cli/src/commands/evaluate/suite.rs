@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
+use uso_dataset::file;
 use uso_dataset::rows::{Kind, Manifest, RawRow};
 use uso_engine::{DecodeLimits, Image, MAX_STYLES};
 use uso_queue::{Defaults, JobSpec};
@@ -184,7 +185,7 @@ impl References {
         if let Some(known) = self.0.get(path) {
             return Ok(known.clone());
         }
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = file::read(path, u64::MAX).with_context(|| format!("cannot read {}", path.display()))?;
         Image::decode(&bytes, &DecodeLimits::default())
             .with_context(|| format!("cannot use {}", path.display()))?;
         let reference = Reference { path: path.to_owned(), sha256: hex::encode(Sha256::digest(&bytes)) };

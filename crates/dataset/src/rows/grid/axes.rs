@@ -9,6 +9,9 @@ use serde_json::Value;
 use super::file::{GridFile, scalar, size};
 use super::template::{Attributes, Template};
 
+/// Most combinations that can be numbered: JSON keeps whole numbers up to there.
+const MAX_NUMBER: u64 = (1 << 53) - 1;
+
 /// A subject, a style, or a pair of styles.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Entry {
@@ -68,20 +71,24 @@ impl Seeds {
         }
     }
 
-    fn of(value: &Value) -> Result<Self, String> {
+    fn of(value: Option<&Value>) -> Result<Self, String> {
         let wrong = || "seeds must be a list of whole numbers, or { from: 0, count: 4 }".to_owned();
         match value {
-            Value::Null => Ok(Self::List(Vec::new())),
-            Value::Array(seeds) => {
+            None => Ok(Self::List(Vec::new())),
+            Some(Value::Array(seeds)) => {
                 let seeds =
                     seeds.iter().map(Value::as_u64).collect::<Option<Vec<u64>>>().ok_or_else(wrong)?;
                 no_doubles("seeds", &seeds)?;
                 Ok(Self::List(seeds))
             }
-            Value::Object(range) if range.keys().all(|name| name == "from" || name == "count") => {
+            Some(Value::Object(range)) if range.keys().all(|name| name == "from" || name == "count") => {
                 let from = range.get("from").map_or(Some(0), Value::as_u64).ok_or_else(wrong)?;
-                let count = range.get("count").and_then(Value::as_u64).filter(|count| *count > 0);
-                Ok(Self::Range { from, count: count.ok_or_else(wrong)? })
+                let given = range.get("count").ok_or_else(wrong)?;
+                let count = given.as_u64().filter(|count| (1..=MAX_NUMBER).contains(count));
+                let count = count.ok_or_else(|| {
+                    format!("seeds: count {given} is not a whole number from 1 to {MAX_NUMBER}")
+                })?;
+                Ok(Self::Range { from, count })
             }
             _ => Err(wrong()),
         }
@@ -90,23 +97,24 @@ impl Seeds {
 
 impl Axes {
     pub(super) fn of(file: &GridFile) -> Result<Self, String> {
-        let subjects = entries("subjects", &file.subjects)?;
-        let mut styles = entries("styles", &file.styles)?;
-        let pairs =
-            file.style_pairs.iter().map(|names| pair(&styles, names)).collect::<Result<Vec<_>, _>>()?;
+        let subjects = entries("subjects", file.subjects.as_deref().unwrap_or_default())?;
+        let mut styles = entries("styles", file.styles.as_deref().unwrap_or_default())?;
+        let pairs = file.style_pairs.iter().flatten().map(|names| pair(&styles, names));
+        let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
         styles.extend(pairs);
         for (axis, entries) in [("subjects", &subjects), ("styles", &styles)] {
             no_doubles(axis, &entries.iter().map(|entry| &entry.name).collect::<Vec<_>>())?;
         }
         let (mut sizes, mut prompts) = (Vec::new(), Vec::new());
-        for value in &file.sizes {
+        for value in file.sizes.iter().flatten() {
             sizes.push(
                 size(value).ok_or_else(|| format!("sizes: {value} is not [width, height] or \"WxH\""))?,
             );
         }
         no_doubles("sizes", &sizes)?;
-        no_doubles("prompts", &file.prompts)?;
-        for (i, text) in file.prompts.iter().enumerate() {
+        let texts = file.prompts.as_deref().unwrap_or_default();
+        no_doubles("prompts", texts)?;
+        for (i, text) in texts.iter().enumerate() {
             let template = Template::parse(text).and_then(|template| {
                 let sides = [("subject", &subjects), ("style", &styles)];
                 sides
@@ -116,11 +124,17 @@ impl Axes {
             });
             prompts.push(template.map_err(|reason| format!("prompt {i}: {reason}"))?);
         }
-        let mut axes =
-            Self { subjects, styles, prompts, sizes, seeds: Seeds::of(&file.seeds)?, combinations: 0 };
+        let mut axes = Self {
+            subjects,
+            styles,
+            prompts,
+            sizes,
+            seeds: Seeds::of(file.seeds.as_ref())?,
+            combinations: 0,
+        };
         let product = axes.lengths().into_iter().try_fold(1_u64, u64::checked_mul);
         axes.combinations =
-            product.filter(|all| *all < 1 << 53).ok_or("too many combinations to number them")?;
+            product.filter(|all| *all <= MAX_NUMBER).ok_or("too many combinations to number them")?;
         Ok(axes)
     }
 

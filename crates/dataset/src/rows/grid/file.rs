@@ -1,24 +1,63 @@
 //! What a grid file says, and what it may fix.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::rows::fields::holds;
 
-/// What a grid file says, as it stands there.
+/// What a grid file says, as it stands there; none for what is left out.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct GridFile {
-    pub(super) subjects: Vec<Value>,
-    pub(super) styles: Vec<Value>,
-    pub(super) style_pairs: Vec<[String; 2]>,
-    pub(super) prompts: Vec<String>,
-    pub(super) seeds: Value,
-    pub(super) sizes: Vec<Value>,
+    #[serde(deserialize_with = "given")]
+    pub(super) subjects: Option<Vec<Value>>,
+    #[serde(deserialize_with = "given")]
+    pub(super) styles: Option<Vec<Value>>,
+    #[serde(deserialize_with = "given")]
+    pub(super) style_pairs: Option<Vec<[String; 2]>>,
+    #[serde(deserialize_with = "given")]
+    pub(super) prompts: Option<Vec<String>>,
+    #[serde(deserialize_with = "given")]
+    pub(super) seeds: Option<Value>,
+    #[serde(deserialize_with = "given")]
+    pub(super) sizes: Option<Vec<Value>>,
     pub(super) fixed: Map<String, Value>,
     pub(super) exclude: Vec<Map<String, Value>>,
     pub(super) sample: Option<u64>,
     pub(super) sample_seed: u64,
+}
+
+/// What stands there, be it nothing.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+impl GridFile {
+    /// Reads it. An empty list would have no part in the rows, and nobody writes it down for that.
+    pub(super) fn read(text: &str) -> Result<Self, String> {
+        if text.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with('#')) {
+            return Err("it is empty".to_owned());
+        }
+        let file: Self = serde_norway::from_str(text).map_err(|error| error.to_string())?;
+        let no_seeds = |seeds: &Value| seeds.is_null() || seeds.as_array().is_some_and(Vec::is_empty);
+        let empty = [
+            ("subjects", is_empty(&file.subjects)),
+            ("styles", is_empty(&file.styles)),
+            ("style_pairs", is_empty(&file.style_pairs)),
+            ("prompts", is_empty(&file.prompts)),
+            ("seeds", file.seeds.as_ref().is_some_and(no_seeds)),
+            ("sizes", is_empty(&file.sizes)),
+        ];
+        match empty.iter().find(|(_, is_empty)| *is_empty) {
+            Some((name, _)) => Err(format!("{name} is empty: leave it out or list at least one")),
+            None if file.sample == Some(0) => Err("sample is 0: leave it out or ask for a row".to_owned()),
+            None => Ok(file),
+        }
+    }
+}
+
+fn is_empty<T>(list: &Option<Vec<T>>) -> bool {
+    list.as_ref().is_some_and(Vec::is_empty)
 }
 
 /// The fields that all rows have, which must not be those that the grid sets itself.

@@ -1,15 +1,15 @@
 //! Some numbers of many, always the same for the same seed.
 
-/// Most rows that can be sampled, at 8 bytes each.
-const MAX_SAMPLE: u64 = 10_000_000;
+use crate::rows::manifest::MAX_ROWS;
+
 /// Rounds of the permutation: four make it look random (Luby and Rackoff 1988), two more cost nothing here.
 const ROUNDS: u64 = 6;
 
 /// `count` different numbers below `all`, in order; all of them if there are no more.
 pub(super) fn sorted(count: u64, all: u64, seed: u64) -> Result<Vec<u64>, String> {
     let count = count.min(all);
-    if count > MAX_SAMPLE {
-        return Err(format!("sample: {count} rows, at most {MAX_SAMPLE} can be sampled"));
+    if count > MAX_ROWS {
+        return Err(format!("sample: {count} rows, at most {MAX_ROWS} are allowed"));
     }
     let mut numbers: Vec<u64> = (0..count).map(|i| permuted(i, all, seed)).collect();
     numbers.sort_unstable();

@@ -13,10 +13,13 @@ use crate::rows::row::{BadRow, RawRow, fault};
 
 /// Bytes that a record may ask for: the longest one and what is read ahead.
 const ALLOWED: usize = MAX_LINE + (1 << 16);
+/// What follows the end of a file: the first line feed ends its last record, and only a quotation mark that is left open
+/// takes the second one too.
+const END: &[u8] = b"\n\n";
 
 /// Rows of a CSV file; an error ends them.
 pub(super) fn rows(input: Box<dyn Read>) -> Result<Rows, String> {
-    let state = Rc::new(State { left: Cell::new(ALLOWED), ended: Cell::new(false) });
+    let state = Rc::new(State { left: Cell::new(ALLOWED), read: Cell::new(0), ended: Cell::new(0) });
     let bounded = Bounded { input, state: state.clone() };
     // A line ends with its line feed, so that lines can be counted; a carriage return before it is taken off later.
     let mut builder = ReaderBuilder::new();
@@ -72,7 +75,7 @@ impl Iterator for Rows {
         match self.read_record() {
             Ok(false) => None,
             Ok(true) => Some(Ok(self.row())),
-            Err(reason) => Some(Err(format!("after line {}: {reason}", self.line))),
+            Err(reason) => Some(Err(reason)),
         }
     }
 }
@@ -82,13 +85,17 @@ impl Rows {
     fn read_record(&mut self) -> Result<bool, String> {
         loop {
             self.state.left.set(ALLOWED);
-            if !self.reader.read_byte_record(&mut self.record).map_err(|error| error.to_string())? {
+            let read = self.reader.read_byte_record(&mut self.record);
+            if !read.map_err(|error| format!("after line {}: {error}", self.line))? {
                 return Ok(false);
             }
-            // The reader has counted the line feed at the record's end, unless the file ended without one.
-            let ended = u64::from(!self.state.ended.get());
-            let inside = self.record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
-            self.line = self.reader.position().line() - ended - inside;
+            let after = self.reader.position();
+            if after.byte() > self.state.read.get() + 1 {
+                let line = after.line() - line_feeds(self.record.iter().last().unwrap_or_default());
+                return Err(format!("line {line}: a quotation mark is left open"));
+            }
+            // The reader has counted the line feed at the record's end too.
+            self.line = after.line() - 1 - line_feeds(self.record.as_slice());
             if cells(&self.record).any(|cell| !cell.is_empty()) || self.record.len() > 1 {
                 return Ok(true);
             }
@@ -117,6 +124,10 @@ impl Rows {
             Err(BadRow { line, faults })
         }
     }
+}
+
+fn line_feeds(text: &[u8]) -> u64 {
+    text.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 /// A record's cells, the last one without the carriage return of its line.
@@ -161,11 +172,13 @@ fn value(holds: Holds, cell: &str) -> Value {
 struct State {
     /// Bytes that the record may still ask for.
     left: Cell<usize>,
-    /// Whether the input has ended.
-    ended: Cell<bool>,
+    /// Bytes of the file that were read.
+    read: Cell<u64>,
+    /// Bytes of [`END`] that were given after them.
+    ended: Cell<usize>,
 }
 
-/// A quotation mark that is never closed would read the rest of the file into memory.
+/// A file and what follows its end. A quotation mark that is never closed would read the rest of it into memory.
 struct Bounded {
     input: Box<dyn Read>,
     state: Rc<State>,
@@ -181,7 +194,13 @@ impl Read for Bounded {
         let most = buffer.len().min(left);
         let read = self.input.read(&mut buffer[..most])?;
         self.state.left.set(left - read);
-        self.state.ended.set(read == 0);
-        Ok(read)
+        self.state.read.set(self.state.read.get() + read as u64);
+        if read > 0 {
+            return Ok(read);
+        }
+        let ended = self.state.ended.get();
+        let added = END.get(ended..).unwrap_or_default().read(buffer)?;
+        self.state.ended.set(ended + added);
+        Ok(added)
     }
 }

@@ -78,6 +78,11 @@ impl Lines {
 }
 
 impl LineBlock {
+    /// Its rows.
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
     /// Its rows in order.
     pub(super) fn into_rows(self) -> impl Iterator<Item = Result<RawRow, BadRow>> {
         let Self { text, lines } = self;

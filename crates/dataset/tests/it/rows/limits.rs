@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use uso_dataset::rows::{Kind, MAX_EVALUATION, MAX_LINE, Manifest};
+use uso_dataset::rows::{Kind, MAX_EVALUATION, MAX_LINE, MAX_ROWS, Manifest};
 
 use super::fixture::{checker, manifest, raw};
 
@@ -31,6 +31,26 @@ fn a_quotation_mark_that_is_never_closed_is_an_error_and_not_a_full_memory() {
 }
 
 #[test]
+fn a_quotation_mark_that_is_open_at_the_end_is_an_error_and_not_a_short_manifest() {
+    for (text, line) in [
+        ("key,prompt\nk1,\"a\nk2,b\nk3,c\n", 2),
+        ("key,prompt\nk1,\"a\nb\"\n\nk2,\"c", 5),
+        ("key,prompt\n\"k\n1\",\"a \"\"\n", 3),
+        ("key,prompt\nk1,a\nk2,\"", 3),
+    ] {
+        let error = manifest(Kind::Csv, text).last().unwrap().unwrap_err().to_string();
+        assert_eq!(error, format!("the manifest: line {line}: a quotation mark is left open"), "{text}");
+    }
+    let error = Manifest::read("m", Kind::Csv, "\"key,prompt\nk1,a\n".as_bytes()).err().unwrap();
+    assert_eq!(error.to_string(), "m: line 1: a quotation mark is left open");
+    for text in ["key,prompt\nk1,\"a\n\n\"", "key,prompt\nk1,\"a\n\n\"\n\n\n", "key,prompt\nk1,\"a\n\n\"\r\n"]
+    {
+        let rows = raw(Kind::Csv, text);
+        assert_eq!((rows.len(), &rows[0].as_ref().unwrap().fields["prompt"]), (1, &"a\n\n".into()), "{text}");
+    }
+}
+
+#[test]
 fn many_short_records_are_no_long_one() {
     let text = format!("prompt\n{}", "a fox in the snow\n".repeat(MAX_LINE / 8));
     assert_eq!(raw(Kind::Csv, text).len(), MAX_LINE / 8);
@@ -39,9 +59,42 @@ fn many_short_records_are_no_long_one() {
 #[test]
 fn an_evaluation_has_a_largest_size() {
     let text = format!("[{}]", " ".repeat(MAX_EVALUATION - 2));
-    assert!(raw(Kind::Evaluation, text.clone()).is_empty());
+    let text = text.replacen(' ', "{}", 1).replacen(' ', "", 1);
+    assert_eq!(raw(Kind::Evaluation, text.clone()).len(), 1);
     let error = Manifest::read("m", Kind::Evaluation, io::Cursor::new(text + " ")).err().unwrap();
     assert_eq!(error.to_string(), "m: it is longer than 16777216 bytes; write it as JSONL");
+}
+
+#[test]
+fn a_manifest_without_rows_is_an_error() {
+    for (kind, text) in [
+        (Kind::Jsonl, ""),
+        (Kind::Jsonl, "\n  \n\r\n"),
+        (Kind::Csv, "prompt,key\n\n"),
+        (Kind::Evaluation, "[]"),
+    ] {
+        let mut manifest = manifest(kind, text);
+        let error = manifest.next().unwrap().unwrap_err().to_string();
+        assert_eq!(error, "the manifest: it has no rows", "{text:?}");
+        assert!(manifest.next().is_none());
+    }
+    assert_eq!(raw(Kind::Jsonl, "{").len(), 1, "a bad row is a row");
+}
+
+#[test]
+fn a_manifest_has_a_largest_number_of_rows() {
+    let line = b"{}\n";
+    let text = line.repeat(MAX_ROWS as usize);
+    let rows = |text: Vec<u8>| {
+        let (mut manifest, mut rows) = (manifest(Kind::Jsonl, text), 0);
+        while let Some(block) = manifest.next_block().map_err(|error| error.to_string())? {
+            rows += block.count();
+        }
+        Ok::<u64, String>(rows)
+    };
+    assert_eq!(rows(text.clone()), Ok(MAX_ROWS));
+    let error = rows([&text[..], line].concat()).unwrap_err();
+    assert_eq!(error, "the manifest: it has more than 5000000 rows; send them in parts");
 }
 
 /// A file whose disk fails after some bytes.

@@ -63,7 +63,7 @@ pub(crate) async fn find(
 
 impl FoundManifest {
     /// As errors call it.
-    pub(super) fn name(&self) -> String {
+    fn name(&self) -> String {
         self.source.clone()
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context as _;
-use uso_dataset::Error;
 use uso_dataset::rows::{BadRow, Checker, Grid, Kind, MAX_GRID, Manifest, Options, Row};
+use uso_dataset::{Error, file};
 use uso_queue::Defaults;
 
 use super::fleet::FleetFacts;
@@ -54,7 +54,7 @@ impl Input {
         }
     }
 
-    pub(super) fn pictures(&self) -> &LocalPictures {
+    pub(super) fn pictures(&self) -> &Arc<LocalPictures> {
         &self.pictures
     }
 
@@ -94,9 +94,8 @@ impl Input {
 
     fn grid(&self) -> anyhow::Result<Grid> {
         let path = self.path.display();
-        let size = std::fs::metadata(&self.path).with_context(|| format!("cannot read {path}"))?.len();
-        anyhow::ensure!(size <= MAX_GRID as u64, "{path} is longer than {MAX_GRID} bytes");
-        let text = std::fs::read_to_string(&self.path).with_context(|| format!("cannot read {path}"))?;
+        let text =
+            file::read_text(&self.path, MAX_GRID as u64).with_context(|| format!("cannot read {path}"))?;
         Grid::parse(&text).with_context(|| path.to_string())
     }
 }

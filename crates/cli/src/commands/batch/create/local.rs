@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
+use uso_dataset::file;
 use uso_dataset::rows::Reference;
 use uso_queue::Source;
 use uso_store::PictureKind;
@@ -59,6 +61,11 @@ impl LocalPictures {
         self.folder.join(path)
     }
 
+    /// Reads a picture from the place where its path leads. Blocks.
+    pub(super) fn bytes(&self, path: &str) -> io::Result<Vec<u8>> {
+        file::read(&self.place(path), self.max_bytes)
+    }
+
     fn content(&self, path: &str) -> Result<Content, String> {
         let hash = self.hasher.hash_one(path);
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,16 +79,10 @@ impl LocalPictures {
 
     fn read(&self, path: &str) -> Result<Content, String> {
         let place = self.place(path);
-        let unreadable = |error: std::io::Error| format!("cannot read {}: {error}", place.display());
         if path.len() > LONGEST_PATH {
             return Err(format!("is a path of more than {LONGEST_PATH} bytes"));
         }
-        let size = std::fs::metadata(&place).map_err(unreadable)?.len();
-        if size > self.max_bytes {
-            let most = self.max_bytes;
-            return Err(format!("{} has {size} bytes, at most {most} are allowed", place.display()));
-        }
-        let bytes = std::fs::read(&place).map_err(unreadable)?;
+        let bytes = self.bytes(path).map_err(|error| format!("cannot read {}: {error}", place.display()))?;
         if PictureKind::of_bytes(&bytes).is_none() {
             return Err(format!("{} is not a png, jpeg or webp image", place.display()));
         }
@@ -127,8 +128,12 @@ mod tests {
         assert_eq!(picture, LocalPicture { path: "fox (1).png".into(), content: Sha256::digest(PNG).into() });
         assert_eq!(pictures.resolve("s3://a/b").unwrap(), "s3://a/b".to_owned().into());
         assert_eq!(LocalPicture::of_source(&"https://example.com/a".parse().unwrap()), None);
-        for (bad, why) in [("none.png", "cannot read"), ("notes.txt", "is not a png"), ("s3://a", "must be")]
-        {
+        for (bad, why) in [
+            ("none.png", "cannot read"),
+            ("notes.txt", "is not a png"),
+            ("s3://a", "must be"),
+            ("/dev/zero", "cannot read /dev/zero: it is not a regular file"),
+        ] {
             let said = pictures.resolve(bad).unwrap_err();
             assert!(said.contains(why), "{said}");
         }

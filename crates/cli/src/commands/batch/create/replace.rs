@@ -143,7 +143,7 @@ impl Sender<'_> {
         &mut self,
         number: u64,
         mut rows: Vec<Row>,
-        pictures: &LocalPictures,
+        pictures: &Arc<LocalPictures>,
         kept: &mut KeptRows,
     ) -> anyhow::Result<u64> {
         self.uploads.add(self.client, pictures, rows.iter()).await?;

@@ -94,7 +94,7 @@ impl<'a> Sender<'a> {
     async fn send_chunks(
         &mut self,
         chunks: &mut Receiver<Vec<Row>>,
-        pictures: &LocalPictures,
+        pictures: &Arc<LocalPictures>,
     ) -> anyhow::Result<Ended> {
         loop {
             self.fill(chunks, CHUNK_ROWS).await;
@@ -132,7 +132,7 @@ impl<'a> Sender<'a> {
     }
 
     /// The next rows as a request, and how many they are. Uploads their pictures first.
-    async fn body(&mut self, pictures: &LocalPictures) -> anyhow::Result<(Vec<u8>, usize)> {
+    async fn body(&mut self, pictures: &Arc<LocalPictures>) -> anyhow::Result<(Vec<u8>, usize)> {
         let next = self.pending.iter().take(CHUNK_ROWS);
         self.uploads.add(self.client, pictures, next).await?;
         let (mut body, mut rows) = (Vec::new(), 0);

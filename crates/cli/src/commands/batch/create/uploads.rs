@@ -1,6 +1,7 @@
 //! Pictures on their way to the fleet: each content once.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -23,7 +24,7 @@ impl Uploads {
     pub(super) async fn add(
         &mut self,
         client: &Client,
-        pictures: &LocalPictures,
+        pictures: &Arc<LocalPictures>,
         rows: impl Iterator<Item = &Row>,
     ) -> anyhow::Result<()> {
         let mut missing = HashMap::new();
@@ -55,11 +56,15 @@ impl Uploads {
 
 async fn upload(
     client: &Client,
-    pictures: &LocalPictures,
+    pictures: &Arc<LocalPictures>,
     picture: LocalPicture,
 ) -> anyhow::Result<(Content, Source)> {
     let place = pictures.place(&picture.path);
-    let bytes = tokio::fs::read(&place).await.with_context(|| format!("cannot read {}", place.display()))?;
+    let read = {
+        let (pictures, path) = (pictures.clone(), picture.path);
+        tokio::task::spawn_blocking(move || pictures.bytes(&path)).await?
+    };
+    let bytes = read.with_context(|| format!("cannot read {}", place.display()))?;
     let content: Content = Sha256::digest(&bytes).into();
     ensure!(content == picture.content, "{} has changed meanwhile; start again", place.display());
     let uploaded = client.patiently(async || client.upload_bytes(&place, bytes.clone()).await).await?;

@@ -6,6 +6,7 @@ use std::path::{Component, Path};
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
+use uso_dataset::file;
 use uso_engine::Tier;
 use uso_engine::scorers::FOLDER;
 
@@ -13,6 +14,8 @@ use super::digest::Digest;
 
 const BUILT_IN: &str = include_str!("files.json");
 const SCORERS: &str = include_str!("scorers.json");
+/// Longest list of files in bytes.
+const MAX_LIST: u64 = 16 << 20;
 
 /// A file at the hub and its place in the model folder.
 #[derive(Debug, Deserialize)]
@@ -39,7 +42,7 @@ pub(super) struct File {
 /// The files of a tier, from the given list or the built-in one.
 pub(super) fn read(list: Option<&Path>, tier: Tier) -> anyhow::Result<Vec<File>> {
     let Some(path) = list else { return parse(BUILT_IN, tier) };
-    std::fs::read_to_string(path)
+    file::read_text(path, MAX_LIST)
         .map_err(anyhow::Error::from)
         .and_then(|text| parse(&text, tier))
         .with_context(|| format!("cannot use the list of files {}", path.display()))
