@@ -21,6 +21,8 @@ const ID: &str = "0-01890a5d-ac96-8000-8000-000000000000";
 #[derive(Default)]
 struct Store {
     address: String,
+    /// Sends zeros in place of the tar.
+    is_damaged: bool,
     /// Ends each answer after so many bytes.
     breaks_after: Option<usize>,
     /// Requests for the tar by their first byte.
@@ -69,6 +71,7 @@ async fn file(State(store): Shared, At((version, name)): At<(u64, String)>, head
         return StatusCode::FORBIDDEN.into_response();
     }
     let bytes = match name.as_str() {
+        "00000.tar" if store.is_damaged => vec![0; TAR],
         "00000.tar" => tar(),
         "_meta/00000.parquet" => b"rows".to_vec(),
         "README.md" => b"card".to_vec(),
@@ -121,7 +124,7 @@ async fn what_the_index_lists_is_pulled_and_what_is_right_is_kept() {
 }
 
 #[tokio::test]
-async fn a_part_is_resumed_and_a_damaged_one_is_found_out() {
+async fn a_part_is_resumed_and_a_damaged_one_is_fetched_again_once() {
     let folder = tempfile::tempdir().unwrap();
     let (batches, store) = store().await;
     let part = folder.path().join("00000.tar.part");
@@ -132,10 +135,16 @@ async fn a_part_is_resumed_and_a_damaged_one_is_found_out() {
 
     std::fs::remove_file(folder.path().join("00000.tar")).unwrap();
     std::fs::write(&part, [0; 1000]).unwrap();
+    batches.pull_into(ID, folder.path()).await.unwrap();
+    assert_eq!(store.lock().unwrap().asked, [1000, 1000, 0]);
+    assert_eq!(std::fs::read(folder.path().join("00000.tar")).unwrap(), tar());
+
+    std::fs::remove_file(folder.path().join("00000.tar")).unwrap();
+    store.lock().unwrap().is_damaged = true;
     let refused = batches.pull_into(ID, folder.path()).await.unwrap_err();
+    assert_eq!(store.lock().unwrap().asked, [1000, 1000, 0, 0, 0]);
     assert!(format!("{refused:#}").contains("00000.tar: its sha256 is not the recorded one"), "{refused:#}");
     assert!(!part.exists() && !folder.path().join("00000.tar").exists());
-    batches.pull_into(ID, folder.path()).await.unwrap();
 }
 
 #[tokio::test]
