@@ -57,8 +57,8 @@ impl Batches {
 
     /// The id of a data set, given by id or by name.
     async fn id(&self, text: &str) -> anyhow::Result<String> {
-        if text.parse::<BatchId>().is_ok() {
-            return Ok(text.to_owned());
+        if let Ok(id) = text.parse::<BatchId>() {
+            return Ok(id.to_string());
         }
         let mut found = None;
         let look = |batch: Value| {

@@ -1,6 +1,7 @@
 //! `uso batch pull`: downloads what the index lists, several files at a time.
 
 mod fetch;
+mod folder;
 mod listing;
 
 use std::path::{Component, Path};
@@ -45,6 +46,7 @@ impl Batches {
     async fn pull_into(&self, id: &str, dir: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let (listing, index) = self.listed(id).await?;
+        folder::check(dir, id, &listing).await?;
         let files = listing.of_shards(index.as_ref().map(|(index, _)| index));
         for file in &files {
             ensure!(is_inside(&file.name), "the API lists a file with the name {:?}", file.name);

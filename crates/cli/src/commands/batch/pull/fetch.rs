@@ -70,7 +70,7 @@ pub(super) async fn fetch(
 }
 
 /// Whether the file is there with the right size and digest. A file without a digest may have been written anew.
-async fn is_right(place: &Path, file: &RemoteFile) -> io::Result<bool> {
+pub(super) async fn is_right(place: &Path, file: &RemoteFile) -> io::Result<bool> {
     let Some(sha256) = &file.sha256 else { return Ok(false) };
     let mut found = match File::open(place).await {
         Ok(found) => found,

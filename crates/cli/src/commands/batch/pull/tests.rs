@@ -148,6 +148,31 @@ async fn a_part_is_resumed_and_a_damaged_one_is_fetched_again_once() {
 }
 
 #[tokio::test]
+async fn a_folder_of_another_data_set_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (batches, _) = store().await;
+    let place = |name: &str| folder.path().join(name);
+    let refused = async || batches.pull_into(ID, folder.path()).await.unwrap_err().to_string();
+    std::fs::write(place("00000.tar"), "another").unwrap();
+    let said = refused().await;
+    assert!(said.contains(ID) && said.contains("00000.tar"), "{said}");
+    std::fs::write(place("index.json"), r#"{ "batch": "0-other" }"#).unwrap();
+    let said = refused().await;
+    let expected = format!("{} holds the data set 0-other, not {ID}", folder.path().display());
+    assert!(said.starts_with(&expected), "{said}");
+    assert_eq!(std::fs::read(place("00000.tar")).unwrap(), b"another");
+    assert!(!place("README.md").exists());
+
+    // A run that was interrupted had no index yet.
+    std::fs::remove_file(place("index.json")).unwrap();
+    std::fs::write(place("00000.tar"), tar()).unwrap();
+    std::fs::write(place("00009.tar"), "another").unwrap();
+    assert!(refused().await.contains("00009.tar"));
+    std::fs::remove_file(place("00009.tar")).unwrap();
+    batches.pull_into(ID, folder.path()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_connection_that_breaks_goes_on_under_a_new_link() {
     let folder = tempfile::tempdir().unwrap();
     let (batches, store) = store().await;
