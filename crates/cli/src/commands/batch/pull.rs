@@ -4,13 +4,13 @@ mod fetch;
 mod folder;
 mod listing;
 
-use std::path::{Component, Path};
+use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use futures::{StreamExt as _, TryStreamExt as _};
 use indicatif::{DecimalBytes, ProgressBar};
 use serde_json::json;
-use uso_dataset::layout;
+use uso_dataset::layout::{self, is_inside};
 use uso_dataset::shards::Index;
 
 use self::fetch::{Fetched, fetch};
@@ -115,11 +115,6 @@ impl Counts {
             Fetched::WasThere => self.kept += 1,
         }
     }
-}
-
-/// Whether a name stays in its folder.
-fn is_inside(name: &str) -> bool {
-    !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 #[cfg(test)]
