@@ -191,8 +191,8 @@ fn request(args: &CreateBatchArgs, name: &str) -> Value {
     if let Some(bytes) = args.shard_bytes {
         dataset["shard_bytes"] = bytes.into();
     }
-    if let (Some(by), Some(val)) = (&args.split_by, args.split_val) {
-        dataset["split"] = json!({ "by": by, "val": val });
+    if let Some(split) = input::split(args) {
+        dataset["split"] = json!(split);
     }
     if let Some(gate) = &args.gate {
         dataset["gate"] = json!(gate);
