@@ -1,5 +1,7 @@
 //! Keys of a batch's objects in our bucket.
 
+use std::path::{Component, Path};
+
 use uso_queue::BatchId;
 
 /// Rows that have been checked but not queued yet: [`rows::CHUNK_ROWS`](crate::rows::CHUNK_ROWS) lines of JSON each.
@@ -55,3 +57,21 @@ pub const INDEX: &str = "index.json";
 
 /// Name of the data set's card under [`dataset`].
 pub const CARD: &str = "README.md";
+
+/// Whether a name that somebody else has written, in an index for example, stays in its folder.
+pub fn is_inside(name: &str) -> bool {
+    let is_plain = |part| matches!(part, Component::Normal(_));
+    !name.is_empty() && !name.contains('\\') && Path::new(name).components().all(is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_file_leaves_its_folder() {
+        assert!(["00000.tar", "_meta/00000.parquet", "README.md"].into_iter().all(is_inside));
+        let outside = ["", "../a", "/etc/passwd", "a/../../b", "./..", "..\\a"];
+        assert!(!outside.into_iter().any(is_inside));
+    }
+}

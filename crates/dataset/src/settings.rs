@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use uso_queue::{Gate, JobSpec};
 
 /// How a batch's data set is to be made. It is kept as JSON beside the batch in the queue.
@@ -44,10 +45,22 @@ impl Default for Settings {
 #[serde(deny_unknown_fields)]
 pub struct Split {
     /// What is hashed: `key` for the row's key, or the name of a field of the row's `metadata`, for example `subject`:
-    /// all rows with the same value lie on the same side.
+    /// all rows with the same value lie on the same side. A row without that field is refused.
     pub by: String,
     /// Share of rows for validation, 0 to 1.
     pub val: f64,
+}
+
+impl Split {
+    /// The field of metadata that it goes by; none if it goes by the key.
+    pub fn field(&self) -> Option<&str> {
+        Some(self.by.as_str()).filter(|by| *by != "key")
+    }
+
+    /// Whether it goes by a field that this metadata has not.
+    pub fn is_missing(&self, metadata: &Value) -> bool {
+        self.field().is_some_and(|field| metadata.get(field).is_none_or(Value::is_null))
+    }
 }
 
 impl Settings {
@@ -72,7 +85,7 @@ impl Settings {
 
 /// A gate within the limits of a job's; a fault says where in it.
 fn checked_gate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Gate>, D::Error> {
-    let Some(value) = Option::<serde_json::Value>::deserialize(deserializer)? else { return Ok(None) };
+    let Some(value) = Option::<Value>::deserialize(deserializer)? else { return Ok(None) };
     Gate::parse(&value).map(Some).map_err(|errors| {
         let faults = errors.into_iter().map(|error| format!("/gate{}: {}", error.pointer, error.message));
         D::Error::custom(faults.collect::<Vec<_>>().join("; "))
@@ -81,7 +94,7 @@ fn checked_gate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Gat
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
     use uso_queue::{Defaults, Measure};
 
     use super::*;

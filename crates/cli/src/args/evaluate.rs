@@ -35,8 +35,8 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, default_value_t = 3407, value_parser = super::seed)]
     pub(crate) seed: u64,
     /// Evaluate only the first items of the suite.
-    #[arg(long, value_name = "N")]
-    pub(crate) limit: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
     /// Jobs in the fleet at once.
     #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) in_flight: u16,
@@ -58,5 +58,26 @@ impl FromStr for ScorersFrom {
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(if text == "bundled" { Self::Bundled } else { Self::Folder(text.into()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn at_least_one_item_is_evaluated() {
+        let limit = |limit: &str| -> Result<Option<u32>, clap::Error> {
+            let said =
+                ["uso", "evaluate", "--suite", "a", "--out", "b", "--scorers", "bundled", "--limit", limit];
+            match Cli::try_parse_from(said)?.command {
+                Command::Evaluate(args) => Ok(args.limit),
+                _ => panic!("another command"),
+            }
+        };
+        assert_eq!(limit("1").unwrap(), Some(1));
+        assert!(limit("0").is_err());
     }
 }

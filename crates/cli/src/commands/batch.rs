@@ -17,6 +17,7 @@ use uso_queue::BatchId;
 
 use super::{print, say};
 use crate::args::{BatchArgs, BatchCommand};
+use crate::causes::with_causes;
 use crate::client::Client;
 
 /// The API, and whether answers are JSON.
@@ -27,7 +28,7 @@ struct Batches {
 
 pub(crate) async fn run(args: BatchArgs) -> anyhow::Result<()> {
     // Names and errors may quote text that others have written.
-    operate(args).await.map_err(|error| anyhow!(print::safe_lines(&format!("{error:#}"))))
+    operate(args).await.map_err(|error| anyhow!(print::safe_lines(&with_causes(&error))))
 }
 
 async fn operate(args: BatchArgs) -> anyhow::Result<()> {
@@ -56,8 +57,8 @@ impl Batches {
 
     /// The id of a data set, given by id or by name.
     async fn id(&self, text: &str) -> anyhow::Result<String> {
-        if text.parse::<BatchId>().is_ok() {
-            return Ok(text.to_owned());
+        if let Ok(id) = text.parse::<BatchId>() {
+            return Ok(id.to_string());
         }
         let mut found = None;
         let look = |batch: Value| {

@@ -7,7 +7,7 @@ use super::pipeline::in_order;
 use super::row::{BadRow, RawRow, Row};
 use super::rules::{Options, Reference, Rules};
 use super::seen::Seen;
-use crate::Error;
+use crate::{Error, Split};
 
 /// Checks the rows of a batch: each by itself as [`Rules`] say, and that no two have the same key.
 pub struct Checker {
@@ -28,6 +28,12 @@ impl Checker {
         resolve: impl Fn(&str) -> Result<Reference, String> + Send + Sync + 'static,
     ) -> Self {
         Self { rules: self.rules.with_references(resolve), ..self }
+    }
+
+    /// As [`Rules::with_split`].
+    #[must_use]
+    pub fn with_split(self, split: Option<Split>) -> Self {
+        Self { rules: self.rules.with_split(split), ..self }
     }
 
     /// Checks the next row. What it keeps of a row is 16 bytes.

@@ -7,6 +7,7 @@ use uso_queue::{Defaults, FieldError, JobSpec, Source};
 use super::asked::{is_random, write_asked};
 use super::fields::{MAX_ROW_KEY, METADATA, holds, is_key};
 use super::row::{BadRow, Digest, RawRow, Row, fault};
+use crate::Split;
 
 /// Stands for a reference that could not be found, so that its row's other faults are found too.
 const MISSING: &str = "s3://missing/missing";
@@ -50,12 +51,13 @@ pub struct Rules {
     defaults: Defaults,
     options: Options,
     resolve: Option<Box<Resolve>>,
+    split: Option<Split>,
 }
 
 impl Rules {
     /// Rules with what a row that leaves a field out gets. References are taken as they are written.
     pub fn new(defaults: Defaults, options: Options) -> Self {
-        Self { defaults, options, resolve: None }
+        Self { defaults, options, resolve: None, split: None }
     }
 
     /// References are what `resolve` makes of them; what it says instead becomes a fault of the row's field. It is
@@ -66,6 +68,13 @@ impl Rules {
         resolve: impl Fn(&str) -> Result<Reference, String> + Send + Sync + 'static,
     ) -> Self {
         self.resolve = Some(Box::new(resolve));
+        self
+    }
+
+    /// A row needs the field of metadata that the data set is split by.
+    #[must_use]
+    pub fn with_split(mut self, split: Option<Split>) -> Self {
+        self.split = split;
         self
     }
 
@@ -102,6 +111,9 @@ impl Rules {
             fields.insert("seed".to_owned(), seed_of(&key).into());
         }
         add_labels(&mut fields, labels, &mut faults);
+        if let Some(split) = &self.split {
+            check_split(&fields, split, &mut faults);
+        }
         match JobSpec::parse(&Value::Object(fields), &self.defaults) {
             Ok(job) if faults.is_empty() => {
                 Ok(Row { line, key, digest: brought.unwrap_or(digest), group, job })
@@ -190,6 +202,13 @@ fn add_labels(fields: &mut Map<String, Value>, labels: Map<String, Value>, fault
     match fields.entry(METADATA).or_insert_with(|| Map::new().into()) {
         Value::Object(metadata) => metadata.extend(labels),
         _ => faults.push(fault("/metadata", "wrong_type", "must be an object")),
+    }
+}
+
+fn check_split(fields: &Map<String, Value>, split: &Split, faults: &mut Vec<FieldError>) {
+    if split.is_missing(fields.get(METADATA).unwrap_or(&Value::Null)) {
+        let pointer = format!("/metadata{}", FieldError::unknown(&split.by).pointer);
+        faults.push(fault(&pointer, "missing", "is missing; the data set is split by it"));
     }
 }
 

@@ -117,6 +117,9 @@ fn write_split(text: &mut String, total: &Counts, about: &About) -> std::fmt::Re
             code(&split.by),
             split.val
         )?;
+        if total.split_by_key > 0 {
+            writeln!(text, "{} rows without it were placed by their keys.\n", total.split_by_key)?;
+        }
     }
     for (side, rows) in &total.splits {
         writeln!(text, "- {}: {rows} rows", code(side))?;

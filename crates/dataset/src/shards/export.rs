@@ -32,12 +32,16 @@ pub enum ExportLayout {
 /// there; returns how many rows there are. From the store, shards are read as they come and lie nowhere in between.
 ///
 /// # Errors
-/// [`Error::File`] for a file that cannot be read or written, [`Error::Unreadable`] or [`Error::Damaged`] for a shard that is
+/// [`Error::File`] for a file that cannot be read or written, [`Error::Unreadable`] for an index that lists files elsewhere,
+/// [`Error::Unreadable`] or [`Error::Damaged`] for a shard that is
 /// not what it was, [`Error::Store`].
 pub async fn export(from: &Place, to: &Path, layout: ExportLayout) -> Result<u64, Error> {
     let unreadable = |reason: String| Error::Unreadable { object: layout::INDEX.into(), reason };
     let index = from.read(layout::INDEX).await?.ok_or_else(|| unreadable("it is not there".into()))?;
     let index: Index = serde_json::from_slice(&index).map_err(|error| unreadable(error.to_string()))?;
+    if let Some(shard) = index.shards.iter().find(|shard| !layout::is_inside(&shard.file)) {
+        return Err(unreadable(format!("it lists a file with the name {:?}", shard.file)));
+    }
     let folder = to.to_owned();
     let mut output = blocking(move || Output::new(folder, layout)).await??;
     for shard in index.shards {

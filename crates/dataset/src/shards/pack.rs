@@ -138,6 +138,9 @@ fn add(writer: &mut ShardWriter, pictures: Vec<Picture>, split: Option<&Split>) 
     let mut parts = Vec::new();
     for picture in pictures {
         writer.add(Row::of(&picture.outcome, split)?, &picture.bytes, &picture.sha256)?;
+        if split.is_some_and(|split| split.is_missing(&picture.outcome.spec.metadata)) {
+            writer.count_split_by_key();
+        }
         while writer.written() >= PART {
             parts.push(writer.take(PART));
         }

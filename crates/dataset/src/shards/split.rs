@@ -11,10 +11,9 @@ pub const TRAIN: &str = "train";
 pub const VALIDATION: &str = "validation";
 
 /// The side of a row: a hash of its key, or of the field of its metadata that the split names, decides. A row without that
-/// field is decided by its key.
+/// field, which older data sets may have, is decided by its key.
 pub fn split_of(key: &str, metadata: &Value, split: &Split) -> &'static str {
-    let field = if split.by == "key" { None } else { metadata.get(&split.by) };
-    let decides = match field {
+    let decides = match split.field().and_then(|field| metadata.get(field)) {
         None | Some(Value::Null) => key.to_owned(),
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),

@@ -46,6 +46,8 @@ pub struct Counts {
     pub last_row: Option<u64>,
     /// Rows on each side of the split; empty without one.
     pub splits: BTreeMap<String, u64>,
+    /// Rows of them without the field that the split goes by: their keys decided.
+    pub split_by_key: u64,
     /// Rows for each ending of a picture's file.
     pub formats: BTreeMap<String, u64>,
     /// Rows for each model.
@@ -129,6 +131,7 @@ impl Counts {
         for (name, extent) in &other.parameters {
             widen(&mut self.parameters, name, *extent);
         }
+        self.split_by_key += other.split_by_key;
         self.scripted += other.scripted;
         self.tries += other.tries;
         self.device_ms += other.device_ms;

@@ -82,6 +82,11 @@ impl ShardWriter {
         Ok(())
     }
 
+    /// Counts a row whose key decided on its side, because it lacks the field that the split goes by.
+    pub(super) fn count_split_by_key(&mut self) {
+        self.counts.split_by_key += 1;
+    }
+
     /// How many bytes of the tar are written that nobody has taken.
     pub(super) fn written(&self) -> usize {
         self.tar.get_ref().get_ref().len()

@@ -93,3 +93,19 @@ async fn a_damaged_picture_is_not_exported() {
         export(&Place::Folder(from.path().to_owned()), to.path(), ExportLayout::Files).await.unwrap_err();
     assert!(error.to_string().starts_with("00000.tar: cup-0000.png is damaged"), "{error}");
 }
+
+#[tokio::test]
+async fn nothing_outside_the_data_set_is_read() {
+    let (from, to) = (dataset(None), tempfile::tempdir().unwrap());
+    let index = from.path().join("index.json");
+    let other = from.path().with_extension("tar");
+    std::fs::copy(from.path().join("00000.tar"), &other).unwrap();
+    let mut text = json_at(&index);
+    text["shards"][0]["file"] = format!("../{}", other.file_name().unwrap().to_str().unwrap()).into();
+    std::fs::write(&index, text.to_string()).unwrap();
+    let exported = export(&Place::Folder(from.path().to_owned()), to.path(), ExportLayout::Files).await;
+    std::fs::remove_file(&other).unwrap();
+    let error = exported.unwrap_err().to_string();
+    assert!(error.starts_with("index.json cannot be read: it lists a file with the name \"../"), "{error}");
+    assert_eq!(files(to.path()), 0);
+}

@@ -229,3 +229,21 @@ async fn index_and_card_grow_with_the_data_set() {
     let sample = image::load_from_memory(&read("sample.webp").await).unwrap();
     assert_eq!((sample.width(), sample.height()), (640, 160));
 }
+
+#[tokio::test]
+async fn rows_without_the_field_of_the_split_are_counted() {
+    let bucket = Bucket::start().await;
+    // Every second row has a subject.
+    let segment = bucket.segment(0, &outcomes(0..5)).await;
+    let split = Some(Split { by: "subject".into(), val: 0.5 });
+    let shard = Shard { split: split.clone(), ..shard(vec![segment]) };
+    let prepared = prepare(&bucket.store, &shard).await.unwrap().unwrap();
+    prepared.complete(&bucket.store).await.unwrap();
+    let about = About { split, ..About::default() };
+    let index = describe(&bucket.store, &batch(), &[0].into(), &about, &mut Hashes::default()).await.unwrap();
+    assert_eq!(index.total.split_by_key, 3);
+    let card = bucket.store.get(&(layout::dataset(&batch()) + "README.md")).await.unwrap();
+    let card = String::from_utf8(card.to_vec()).unwrap();
+    assert!(card.contains("A hash of `subject` decides"), "{card}");
+    assert!(card.contains("\n3 rows without it were placed by their keys.\n"), "{card}");
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use tokio::sync::mpsc;
+use uso_dataset::Settings;
 use uso_dataset::rows::{BadRow, Checker, Options, Row};
 use uso_queue::BatchId;
 
@@ -49,7 +50,9 @@ pub(super) async fn read(
         return Err(problem.later(Duration::from_secs(5)));
     };
     let options = Options { unknown_to_metadata: wanted.unknown_to_metadata };
-    let checker = Checker::new(shared.config.defaults.clone(), options);
+    let dataset = shared.queue.dataset(batch).await?.ok_or_else(Problem::no_such_dataset)?;
+    let split = Settings::read(&dataset.settings)?.split;
+    let checker = Checker::new(shared.config.defaults.clone(), options).with_split(split);
     let (sender, mut blocks) = mpsc::channel(BLOCKS);
     let (store, kind) = (shared.store.clone(), wanted.kind);
     let reading = tokio::task::spawn_blocking(move || read_blocks(&store, found, kind, checker, &sender));

@@ -98,10 +98,10 @@ pub(crate) async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<impl Serialize>, Problem> {
-    let (view, _) = find_dataset(&shared, &caller, &id).await?;
+    let (view, dataset) = find_dataset(&shared, &caller, &id).await?;
     let number: u32 = number.parse().map_err(|_| no_such_chunk())?;
     let mut lines = read_lines(&headers, body, MAX_ROWS_BODY, &shared.memory).await?;
-    let rows = read_rows(&shared, std::mem::take(&mut lines.text)).await?;
+    let rows = read_rows(&shared, &dataset, std::mem::take(&mut lines.text)).await?;
     let asked = rows.len();
     match replace(&shared, &caller, &view.id, number.into(), rows).await? {
         Replacement::Bad(faults) => Err(Problem::fields(faults)),

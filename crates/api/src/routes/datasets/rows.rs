@@ -10,8 +10,9 @@ use axum::http::{HeaderMap, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
+use uso_dataset::Settings;
 use uso_dataset::rows::{BadRow, CHUNK_ROWS, Checker, Kind, MAX_ROW_KEY, Manifest, Options, Row};
-use uso_queue::{Defaults, FieldError};
+use uso_queue::{DatasetView, FieldError};
 
 use super::add::{Added, add};
 use super::fields::fault;
@@ -73,7 +74,7 @@ pub(crate) async fn put(
     let from = params.number("from", 0..=MOST_ROWS, 0) as u64;
     params.finish()?;
     let patience = Patience::new();
-    let (view, _) = loop {
+    let (view, dataset) = loop {
         match find_dataset(&shared, &caller, &id).await {
             Err(refusal) if patience.allows(&refusal).await => {}
             found => break found?,
@@ -83,7 +84,7 @@ pub(crate) async fn put(
         return Err(Problem::batch_canceled());
     }
     let mut lines = read_lines(&headers, body, MAX_ROWS_BODY, &shared.memory).await?;
-    let rows = read_rows(&shared, std::mem::take(&mut lines.text)).await?;
+    let rows = read_rows(&shared, &dataset, std::mem::take(&mut lines.text)).await?;
     if view.id.job_of_row(from + rows.len() as u64 - 1, 0).is_none() {
         let message = format!("a data set has at most {} rows", u32::MAX);
         return Err(Problem::fields(vec![fault("?from".into(), "out_of_range", message)]));
@@ -97,19 +98,24 @@ pub(crate) async fn put(
     }
 }
 
-/// The rows of a text.
+/// The rows of a text, for this data set.
 ///
 /// # Errors
 /// All that is wrong with them.
-pub(super) async fn read_rows(shared: &Shared, text: Vec<u8>) -> Result<Vec<Row>, Problem> {
-    let defaults = shared.config.defaults.clone();
+pub(super) async fn read_rows(
+    shared: &Shared,
+    dataset: &DatasetView,
+    text: Vec<u8>,
+) -> Result<Vec<Row>, Problem> {
+    let split = Settings::read(&dataset.settings)?.split;
+    let checker = Checker::new(shared.config.defaults.clone(), Options::default()).with_split(split);
     // Parsing takes too long for a thread that serves others, too.
-    let checked = tokio::task::spawn_blocking(move || check(text, defaults)).await;
+    let checked = tokio::task::spawn_blocking(move || check(text, checker)).await;
     checked.map_err(|error| Problem::internal(&error))?.map_err(Problem::fields)
 }
 
 /// The rows of a text, or all that is wrong with them.
-fn check(text: Vec<u8>, defaults: Defaults) -> Result<Vec<Row>, Vec<FieldError>> {
+fn check(text: Vec<u8>, mut checker: Checker) -> Result<Vec<Row>, Vec<FieldError>> {
     let long = (1..).zip(text.split(|byte| *byte == b'\n')).filter(|(_, line)| line.len() > MAX_BODY);
     let long = long.map(|(line, _): (u64, _)| {
         fault(format!("/{line}"), "too_long", format!("is longer than {MAX_BODY} bytes"))
@@ -119,7 +125,7 @@ fn check(text: Vec<u8>, defaults: Defaults) -> Result<Vec<Row>, Vec<FieldError>>
         return Err(faults);
     }
     let whole = |message: String| vec![fault(String::new(), "out_of_range", message)];
-    let (mut checker, mut rows) = (Checker::new(defaults, Options::default()), Vec::new());
+    let mut rows = Vec::new();
     let manifest = Manifest::read("the body", Kind::Jsonl, Cursor::new(text));
     for row in manifest.map_err(|error| whole(error.to_string()))? {
         let row = row.map_err(|error| whole(error.to_string()))?;

@@ -28,6 +28,7 @@ use self::replace::KeptRows;
 use self::send::{Ended, Sender};
 use super::{Batches, print};
 use crate::args::{CreateBatchArgs, OnBad};
+use crate::causes::with_causes;
 
 /// How often it compares anew because somebody else adds other rows at the same time.
 const MOST_COMPARISONS: u32 = 5;
@@ -64,7 +65,7 @@ impl Batches {
         let fleet = match self.facts().await {
             Ok(fleet) => fleet,
             // A plan needs no fleet.
-            Err(error) if args.plan => FleetFacts::unknown(&format!("{error:#}")),
+            Err(error) if args.plan => FleetFacts::unknown(&with_causes(&error)),
             Err(error) => return Err(error),
         };
         let input = Arc::new(Input::open(&args, &fleet)?);
@@ -190,8 +191,8 @@ fn request(args: &CreateBatchArgs, name: &str) -> Value {
     if let Some(bytes) = args.shard_bytes {
         dataset["shard_bytes"] = bytes.into();
     }
-    if let (Some(by), Some(val)) = (&args.split_by, args.split_val) {
-        dataset["split"] = json!({ "by": by, "val": val });
+    if let Some(split) = input::split(args) {
+        dataset["split"] = json!(split);
     }
     if let Some(gate) = &args.gate {
         dataset["gate"] = json!(gate);

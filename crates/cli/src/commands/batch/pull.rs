@@ -1,15 +1,16 @@
 //! `uso batch pull`: downloads what the index lists, several files at a time.
 
 mod fetch;
+mod folder;
 mod listing;
 
-use std::path::{Component, Path};
+use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use futures::{StreamExt as _, TryStreamExt as _};
 use indicatif::{DecimalBytes, ProgressBar};
 use serde_json::json;
-use uso_dataset::layout;
+use uso_dataset::layout::{self, is_inside};
 use uso_dataset::shards::Index;
 
 use self::fetch::{Fetched, fetch};
@@ -45,6 +46,7 @@ impl Batches {
     async fn pull_into(&self, id: &str, dir: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let (listing, index) = self.listed(id).await?;
+        folder::check(dir, id, &listing).await?;
         let files = listing.of_shards(index.as_ref().map(|(index, _)| index));
         for file in &files {
             ensure!(is_inside(&file.name), "the API lists a file with the name {:?}", file.name);
@@ -113,11 +115,6 @@ impl Counts {
             Fetched::WasThere => self.kept += 1,
         }
     }
-}
-
-/// Whether a name stays in its folder.
-fn is_inside(name: &str) -> bool {
-    !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 #[cfg(test)]

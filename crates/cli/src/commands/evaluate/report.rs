@@ -21,7 +21,7 @@ pub(super) struct Report<'a> {
     /// The suite as it was named.
     pub(super) suite: String,
     pub(super) seed: u64,
-    pub(super) limit: Option<usize>,
+    pub(super) limit: Option<u32>,
     /// Parameters for items that do not say them.
     pub(super) settings: &'a Value,
     /// Pictures that the suite asks for, equal ones counted once.

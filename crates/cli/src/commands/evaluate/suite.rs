@@ -58,12 +58,12 @@ impl Item {
 pub(super) fn read(
     path: &Path,
     settings: &Map<String, Value>,
-    limit: Option<usize>,
+    limit: Option<u32>,
 ) -> anyhow::Result<Vec<Item>> {
     let (mut items, mut references) = (Vec::new(), References::default());
     for file in files(path)? {
         for row in Manifest::open(&file, Some(Kind::Evaluation))? {
-            if limit.is_some_and(|limit| items.len() >= limit) {
+            if limit.is_some_and(|limit| items.len() >= limit as usize) {
                 return Ok(items);
             }
             let row = row?.map_err(|bad| {

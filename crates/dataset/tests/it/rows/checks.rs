@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::fmt::Write;
 
 use serde_json::{Value, json};
-use uso_dataset::Error;
-use uso_dataset::rows::{BadRow, Kind, Reference, Row};
+use uso_dataset::rows::{BadRow, Kind, RawRow, Reference, Row};
+use uso_dataset::{Error, Split};
 use uso_queue::Class;
 
 use super::fixture::{check, checker, faults, manifest, row};
@@ -37,6 +37,25 @@ fn a_row_may_bring_its_digest() {
     assert_eq!(Row { digest: plain.digest, ..brought }, plain);
     let bad = check(json!({ "prompt": "a fox", "digest": "12" })).unwrap_err();
     assert_eq!(bad, [("/digest".to_owned(), "invalid_digest")]);
+}
+
+#[test]
+fn a_row_has_the_field_that_the_data_set_is_split_by() {
+    let checked = |by: &str, row: RawRow| {
+        let split = Split { by: by.into(), val: 0.5 };
+        checker().with_split(Some(split)).check(row).map(|row| row.digest).map_err(|bad| bad.to_string())
+    };
+    let fox = || row(3, json!({ "prompt": "a fox", "metadata": { "subject": "fox", "none": null } }));
+    let plain = checker().check(fox()).unwrap().digest;
+    assert_eq!((checked("subject", fox()), checked("key", fox())), (Ok(plain), Ok(plain)));
+    let labels = json!({ "prompt": 1 }).as_object().unwrap().clone();
+    assert_eq!(checked("prompt", RawRow { labels, ..fox() }), Ok(plain));
+    for by in ["subjects", "none", "prompt"] {
+        let said = format!("row 3: /metadata/{by} is missing; the data set is split by it");
+        assert_eq!(checked(by, fox()), Err(said));
+    }
+    let said = "row 1: /metadata/a~1b is missing; the data set is split by it";
+    assert_eq!(checked("a/b", row(1, json!({ "prompt": "a fox" }))), Err(said.into()));
 }
 
 #[test]

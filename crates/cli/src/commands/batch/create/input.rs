@@ -7,7 +7,7 @@ use std::thread;
 
 use anyhow::Context as _;
 use uso_dataset::rows::{BadRow, Checker, Grid, Kind, MAX_GRID, Manifest, Options, Row};
-use uso_dataset::{Error, file};
+use uso_dataset::{Error, Split, file};
 use uso_queue::Defaults;
 
 use super::fleet::FleetFacts;
@@ -21,6 +21,7 @@ pub(super) struct Input {
     kind: ManifestKind,
     options: Options,
     defaults: Defaults,
+    split: Option<Split>,
     pictures: Arc<LocalPictures>,
     steady: Steady,
 }
@@ -41,6 +42,7 @@ impl Input {
             kind,
             options: Options { unknown_to_metadata: args.unknown == Unknown::Metadata },
             defaults: fleet.defaults.clone(),
+            split: split(args),
             pictures: Arc::new(LocalPictures::new(folder, fleet.max_bytes)),
             steady: Steady::default(),
         })
@@ -74,6 +76,7 @@ impl Input {
     ) -> anyhow::Result<()> {
         let pictures = self.pictures.clone();
         let mut checker = Checker::new(self.defaults.clone(), self.options)
+            .with_split(self.split.clone())
             .with_references(move |text| pictures.resolve(text));
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
         let mut reading = self.steady.begin(self.path.display().to_string(), sink);
@@ -98,6 +101,11 @@ impl Input {
             file::read_text(&self.path, MAX_GRID as u64).with_context(|| format!("cannot read {path}"))?;
         Grid::parse(&text).with_context(|| path.to_string())
     }
+}
+
+/// How the caller wants rows to be split.
+pub(super) fn split(args: &CreateBatchArgs) -> Option<Split> {
+    Some(Split { by: args.split_by.clone()?, val: args.split_val? })
 }
 
 fn kind_of(path: &Path) -> Option<ManifestKind> {

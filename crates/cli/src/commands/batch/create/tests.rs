@@ -250,6 +250,20 @@ async fn a_bad_row_starts_nothing_unless_bad_rows_are_skipped() {
 }
 
 #[tokio::test]
+async fn a_row_without_the_field_of_the_split_is_bad() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, kept) = api().await;
+    let row = json!({ "prompt": "a fox", "metadata": { "subject": "fox" } });
+    let manifest = manifest(folder.path(), std::iter::once(row));
+    let by = |field| ["--split-val", "0.5", "--split-by", field];
+    let refused = create(&address, &manifest, &by("subjects")).await.unwrap_err().to_string();
+    let expected = "line 1: metadata/subjects: is missing; the data set is split by it\nnothing was started";
+    assert!(refused.starts_with(expected), "{refused}");
+    create(&address, &manifest, &by("subject")).await.unwrap();
+    assert_eq!(kept.lock().unwrap().rows(), 1);
+}
+
+#[tokio::test]
 async fn two_at_once_make_the_same_data_set() {
     let folder = tempfile::tempdir().unwrap();
     let (address, kept) = api().await;

@@ -44,8 +44,16 @@ pub(super) async fn fetch(
         Part::open(&place, file).await.with_context(|| format!("cannot write {}", place.display()))?;
     bar.inc(part.written);
     let (mut patience, mut url, mut reached) = (Patience::default(), file.url.clone(), part.written);
+    let mut is_again = false;
     loop {
         match receive(client, &url, file, &mut part, bar).await {
+            // What an earlier run has left may be damaged.
+            Ok(()) if !is_again && !part.is_right(file) => {
+                tracing::warn!(file = file.name, "its sha256 is not the recorded one; it is fetched again");
+                bar.dec(part.written);
+                part.restart().await.with_context(|| format!("cannot write {}", place.display()))?;
+                (is_again, reached) = (true, 0);
+            }
             Ok(()) => break,
             Err(failure) => {
                 if part.written > reached {
@@ -62,7 +70,7 @@ pub(super) async fn fetch(
 }
 
 /// Whether the file is there with the right size and digest. A file without a digest may have been written anew.
-async fn is_right(place: &Path, file: &RemoteFile) -> io::Result<bool> {
+pub(super) async fn is_right(place: &Path, file: &RemoteFile) -> io::Result<bool> {
     let Some(sha256) = &file.sha256 else { return Ok(false) };
     let mut found = match File::open(place).await {
         Ok(found) => found,
@@ -186,13 +194,18 @@ impl Part {
         Ok(())
     }
 
+    /// Whether what was written has the file's digest, if that is known.
+    fn is_right(&self, file: &RemoteFile) -> bool {
+        let found = || hex::encode(self.hasher.clone().finalize());
+        file.sha256.as_ref().is_none_or(|sha256| *sha256 == found())
+    }
+
     /// Moves it into its place if its digest is the right one; gives its size.
     async fn finish(mut self, place: &Path, file: &RemoteFile) -> anyhow::Result<u64> {
         self.file.flush().await?;
         // Before the rename, so that a power cut leaves no complete-looking file with holes.
         self.file.sync_all().await?;
-        let found = hex::encode(self.hasher.finalize());
-        if file.sha256.as_ref().is_some_and(|sha256| *sha256 != found) {
+        if !self.is_right(file) {
             tokio::fs::remove_file(&self.path).await?;
             bail!("its sha256 is not the recorded one; it is removed");
         }

@@ -44,6 +44,11 @@ impl Listing {
         }
     }
 
+    /// The file of this name, if there is one.
+    pub(super) fn file(&self, name: &str) -> Option<&RemoteFile> {
+        self.files.get(name)
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.files.contains_key(name)
     }
