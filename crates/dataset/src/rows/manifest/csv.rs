@@ -91,7 +91,7 @@ impl Rows {
             }
             let after = self.reader.position();
             if after.byte() > self.state.read.get() + 1 {
-                let line = after.line() - line_feeds(self.record.iter().last().unwrap_or_default());
+                let line = after.line() - line_feeds(self.record.iter().next_back().unwrap_or_default());
                 return Err(format!("line {line}: a quotation mark is left open"));
             }
             // The reader has counted the line feed at the record's end too.
