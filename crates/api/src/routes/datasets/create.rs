@@ -87,7 +87,7 @@ fn changed(there: &Settings, wanted: &Settings, named: &Value) -> Result<Vec<Fie
     let differs = names.filter(|name| there[name.as_str()] != wanted[name.as_str()]);
     let fault = |name: &String| FieldError {
         pointer: format!("/dataset/{name}"),
-        code: "differs".into(),
+        code: "differs",
         message: format!("{name} of this data set is {}, which stays", there[name.as_str()]),
     };
     Ok(differs.map(fault).collect())
