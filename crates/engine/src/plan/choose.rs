@@ -182,7 +182,7 @@ impl Chooser<'_> {
         // A host gets more memory more easily than a card does.
         let on_device =
             all().filter(|refused| refused.lacks_host_alone()).min_by_key(|refused| refused.short());
-        if let Some(on_device) = on_device.filter(|on_device| nearest != Some(on_device)) {
+        if let Some(on_device) = on_device.filter(|on_device| nearest != Some(*on_device)) {
             reason.push_str(&format!("; the closest that fits on the device is {on_device}"));
         }
         let free = Terms { options: PlanOptions::default(), ..self.terms };
