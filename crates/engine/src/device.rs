@@ -9,7 +9,8 @@ use crate::{Error, pool};
 /// of the same name.
 ///
 /// # Errors
-/// [`Error::Request`] for any other name and for a device that this program is built without, [`Error::Device`] if the device cannot be opened.
+/// [`Error::Request`] for any other name and for a device that this program is built without, [`Error::Device`] if the
+/// device cannot be opened.
 pub fn open(name: &str) -> Result<Device, Error> {
     let (kind, ordinal) = name.split_once(':').unwrap_or((name, "0"));
     let unknown = || Error::Request {

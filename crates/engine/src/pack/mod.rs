@@ -32,9 +32,9 @@ pub struct Progress {
 /// another one.
 ///
 /// # Errors
-/// [`Error::Request`] for a tier that files are not made in, or that no matrix can have. [`Error::ModelFile`] or [`Error::Weights`] for a model that is incomplete, or whose transformer is already
-/// quantised: quantising twice would lose more. [`Error::Write`] if the folder cannot be written, or has other
-/// files of these names.
+/// [`Error::Request`] for a tier that files are not made in, or that no matrix can have. [`Error::ModelFile`] or
+/// [`Error::Weights`] for a model that is incomplete, or whose transformer is already quantised: quantising twice would lose
+/// more. [`Error::Write`] if the folder cannot be written, or has other files of these names.
 pub fn pack(
     model: &Model,
     tier: Tier,

@@ -143,10 +143,7 @@ impl Hardware {
     pub fn of_device(device: &Device, vram: Option<u64>, ram: Option<u64>) -> Result<Self, Error> {
         let backend = Backend::of(device);
         if vram.is_some() && backend == Backend::Cpu {
-            let reason =
-                "the processor has no memory of its own: what is free in the host counts, and this is for \
-                          other devices"
-                    .into();
+            let reason = "the processor has no memory of its own, so what is free in the host counts".into();
             return Err(Error::Request { parameter: "vram", reason });
         }
         let host_bytes = believed_or_free(ram)?;

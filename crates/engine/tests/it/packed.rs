@@ -27,7 +27,8 @@ pub(crate) fn packed(copy: &Copy, tier: Tier) -> (tempfile::TempDir, ModelFiles)
 
 #[test]
 fn a_packed_model_needs_nothing_else_and_gives_the_same_picture() {
-    for (tier, limit) in [(Tier::Bf16, 2e-2), (Tier::Q8_0, 3e-2), (Tier::Fp8, 2e-1)] {
+    // Most weights have 64 columns, which fit blocks of 32, not those of 256: these stay as they are.
+    for (tier, limit) in [(Tier::Bf16, 2e-2), (Tier::Q8_0, 3e-2), (Tier::Fp8, 2e-1), (Tier::Q4K, 3e-2)] {
         let (_folder, files) = packed(&Copy::new(), tier);
         let inspection = Model::open(&files).unwrap().inspect();
         assert!(inspection.complete, "{tier}: {inspection:#?}");
