@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod args;
+mod causes;
 mod client;
 mod commands;
 mod connect;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // If stderr is closed, there is nobody to tell.
-            let _ = writeln!(std::io::stderr(), "uso: {error:#}");
+            let _ = writeln!(std::io::stderr(), "uso: {}", causes::told(&error));
             exit_code(&error)
         }
     }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use anyhow::Error;
 
+use crate::causes::told;
+
 /// The pause after the first failure; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause, even if the server asks for more.
@@ -64,7 +66,7 @@ impl Patience {
             return Err(error.context(format!("gave up after {MOST_FAILURES} failures in a row")));
         }
         let pause = pause.unwrap_or(FIRST_PAUSE * 2u32.pow(self.failures - 1)).min(LONGEST_PAUSE);
-        tracing::warn!("{error:#}; trying again in {pause:?}");
+        tracing::warn!("{}; trying again in {pause:?}", told(&error));
         tokio::time::sleep(pause).await;
         Ok(())
     }

@@ -17,6 +17,7 @@ use uso_queue::BatchId;
 
 use super::{print, say};
 use crate::args::{BatchArgs, BatchCommand};
+use crate::causes::told;
 use crate::client::Client;
 
 /// The API, and whether answers are JSON.
@@ -27,7 +28,7 @@ struct Batches {
 
 pub(crate) async fn run(args: BatchArgs) -> anyhow::Result<()> {
     // Names and errors may quote text that others have written.
-    operate(args).await.map_err(|error| anyhow!(print::safe_lines(&format!("{error:#}"))))
+    operate(args).await.map_err(|error| anyhow!(print::safe_lines(&told(&error))))
 }
 
 async fn operate(args: BatchArgs) -> anyhow::Result<()> {

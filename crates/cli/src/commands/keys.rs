@@ -10,12 +10,13 @@ use uso_queue::{ApiKey, KeyView, NewKey, Queue};
 use super::print::{self, Table};
 use super::say;
 use crate::args::{CreateKeyArgs, KeysArgs, KeysCommand};
+use crate::causes::told;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) async fn run(args: KeysArgs) -> anyhow::Result<()> {
     // Notes are text from others: nothing in them may reach the terminal as it is.
-    manage(args).await.map_err(|error| anyhow!(print::safe(&format!("{error:#}"))))
+    manage(args).await.map_err(|error| anyhow!(print::safe(&told(&error))))
 }
 
 async fn manage(args: KeysArgs) -> anyhow::Result<()> {

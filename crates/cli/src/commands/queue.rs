@@ -10,6 +10,7 @@ use uso_queue::{JobId, Queue};
 
 use super::{print, say};
 use crate::args::{QueueArgs, QueueCommand};
+use crate::causes::told;
 
 /// The queue, and whether answers are JSON.
 struct Operator {
@@ -19,7 +20,7 @@ struct Operator {
 
 pub(crate) async fn run(args: QueueArgs) -> anyhow::Result<()> {
     // An error may quote text that others have put into the queue.
-    operate(args).await.map_err(|error| anyhow!(print::safe(&format!("{error:#}"))))
+    operate(args).await.map_err(|error| anyhow!(print::safe(&told(&error))))
 }
 
 async fn operate(args: QueueArgs) -> anyhow::Result<()> {

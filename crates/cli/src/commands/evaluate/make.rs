@@ -13,6 +13,7 @@ use uso_dataset::file;
 use super::state::{Asked, Event, Made, State};
 use super::suite::{Item, Reference};
 use super::wanted::{self, Wanted};
+use crate::causes::told;
 use crate::client::{Client, Refused};
 use crate::commands::{save, submit};
 
@@ -85,7 +86,7 @@ impl<'a> Maker<'a> {
             None => match self.send(picture, &asked).await {
                 Ok(id) => id,
                 Err(error) if error.downcast_ref::<Refused>().is_some() => {
-                    self.failed(picture, &format!("{error:#}"))?;
+                    self.failed(picture, &told(&error))?;
                     return Ok(None);
                 }
                 Err(error) => return Err(error),
