@@ -5,7 +5,8 @@ pub(crate) fn with_causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();
-        let is_said = text.strip_suffix(cause.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with(": "));
+        let is_said =
+            text.strip_suffix(cause.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with(": "));
         if !is_said {
             let colon = if text.is_empty() { "" } else { ": " };
             text.push_str(&format!("{colon}{cause}"));

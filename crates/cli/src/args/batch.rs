@@ -112,7 +112,7 @@ pub(crate) struct CreateBatchArgs {
     #[arg(long, value_name = "TIME", requires = "plan", value_parser = deadline)]
     pub(crate) deadline: Option<Timestamp>,
     /// Also plan for this many workers.
-    #[arg(long, value_name = "N", requires = "plan")]
+    #[arg(long, value_name = "N", requires = "plan", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) workers: Option<u32>,
     /// Plan as if bulk work ran from this time of day on, for example 22:00. Default: as the fleet's window says.
     #[arg(long, value_name = "TIME", requires = "plan", requires = "closes", requires = "zone")]
@@ -187,6 +187,14 @@ impl ManifestKind {
             Self::Parquet => "parquet",
             Self::Evaluation => "evaluation",
             Self::Grid => "grid",
+        }
+    }
+
+    /// What a row's number counts.
+    pub(crate) fn place(self) -> &'static str {
+        match self {
+            Self::Jsonl | Self::Csv => "line",
+            Self::Parquet | Self::Evaluation | Self::Grid => "row",
         }
     }
 }

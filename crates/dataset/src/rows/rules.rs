@@ -132,6 +132,11 @@ impl Rules {
         let Some(resolve) = &self.resolve else { return contents };
         let mut replace = |pointer: &str, value: &mut Value| {
             let Value::String(text) = value else { return };
+            if text.is_empty() {
+                faults.push(fault(pointer, "invalid_source", "is empty"));
+                *text = MISSING.to_owned();
+                return;
+            }
             let reference = resolve(text).unwrap_or_else(|message| {
                 faults.push(fault(pointer, "invalid_source", message));
                 MISSING.to_owned().into()
@@ -141,7 +146,8 @@ impl Rules {
                 contents.push_str(&format!("{pointer}={content}\n"));
             }
         };
-        if let Some(value) = fields.get_mut("content") {
+        // No text means no content reference.
+        if let Some(value) = fields.get_mut("content").filter(|value| value.as_str() != Some("")) {
             replace("/content", value);
         }
         if let Some(Value::Array(styles)) = fields.get_mut("styles") {

@@ -23,11 +23,11 @@ use uso_dataset::Error;
 use self::bad_rows::BadRows;
 use self::compare::{Comparison, compare};
 use self::fleet::FleetFacts;
-use self::input::Input;
+use self::input::{Input, kind};
 use self::replace::KeptRows;
 use self::send::{Ended, Sender};
 use super::{Batches, print};
-use crate::args::{CreateBatchArgs, OnBad};
+use crate::args::{CreateBatchArgs, ManifestKind, OnBad};
 use crate::causes::with_causes;
 
 /// How often it compares anew because somebody else adds other rows at the same time.
@@ -59,6 +59,11 @@ impl Batches {
             None => stem(&args.manifest)?,
         };
         if args.manifest.starts_with("s3://") || args.manifest.starts_with("upload:") {
+            let kind = kind(&args);
+            ensure!(
+                kind != Some(ManifestKind::Grid),
+                "a grid must be a local file: the fleet reads none itself"
+            );
             ensure!(!args.plan, "the fleet reads this manifest itself; only a local one can be planned");
             return self.create_remotely(&args, &name).await;
         }
@@ -72,10 +77,11 @@ impl Batches {
         if args.plan {
             return self.plan(&args, input, &fleet).await;
         }
-        let bad = check(&input).await?;
+        let (good, bad) = check(&input).await?;
         if args.on_bad == OnBad::Fail && bad.count > 0 {
             bail!("{bad}nothing was started; --on-bad skip leaves bad rows out");
         }
+        ensure!(good > 0, "{bad}all rows are bad; nothing was started");
         let batch = self.client.post("/v1/batches", &request(&args, &name)).await?;
         let id = batch["id"].as_str().context("the API's answer has no id")?.to_owned();
         let mut sender = Sender::new(&self.client, &id, args.on_bad == OnBad::Skip, bad);
@@ -166,18 +172,19 @@ impl Batches {
     }
 }
 
-/// Reads all rows, and gives those that are bad.
-async fn check(input: &Arc<Input>) -> anyhow::Result<BadRows> {
+/// Reads all rows; gives how many are good, and those that are bad.
+async fn check(input: &Arc<Input>) -> anyhow::Result<(u64, BadRows)> {
     let input = input.clone();
     let check = move || {
-        let mut bad = BadRows::new(input.place());
+        let (mut good, mut bad) = (0, BadRows::new(input.place()));
         input.each_row(|row| {
-            if let Err(row) = row {
-                bad.add(row);
+            match row {
+                Ok(_) => good += 1,
+                Err(row) => bad.add(row),
             }
             Ok::<(), Error>(())
         })?;
-        anyhow::Ok(bad)
+        anyhow::Ok((good, bad))
     };
     tokio::task::spawn_blocking(check).await?
 }

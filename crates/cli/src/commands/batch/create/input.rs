@@ -29,7 +29,7 @@ pub(super) struct Input {
 impl Input {
     pub(super) fn open(args: &CreateBatchArgs, fleet: &FleetFacts) -> anyhow::Result<Self> {
         let path = PathBuf::from(&args.manifest);
-        let kind = args.kind.or_else(|| kind_of(&path)).with_context(|| {
+        let kind = kind(args).with_context(|| {
             format!(
                 "{}: say what it is with --kind, or name it .jsonl, .ndjson, .csv, .parquet, .json (USO's evaluation), \
                  .yaml or .yml (a grid)",
@@ -50,10 +50,7 @@ impl Input {
 
     /// What a row's number counts.
     pub(super) fn place(&self) -> &'static str {
-        match self.kind {
-            ManifestKind::Jsonl | ManifestKind::Csv => "line",
-            ManifestKind::Parquet | ManifestKind::Evaluation | ManifestKind::Grid => "row",
-        }
+        self.kind.place()
     }
 
     pub(super) fn pictures(&self) -> &Arc<LocalPictures> {
@@ -106,6 +103,11 @@ impl Input {
 /// How the caller wants rows to be split.
 pub(super) fn split(args: &CreateBatchArgs) -> Option<Split> {
     Some(Split { by: args.split_by.clone()?, val: args.split_val? })
+}
+
+/// What the caller says that the manifest is, or its name; none if neither does.
+pub(super) fn kind(args: &CreateBatchArgs) -> Option<ManifestKind> {
+    args.kind.or_else(|| kind_of(Path::new(&args.manifest)))
 }
 
 fn kind_of(path: &Path) -> Option<ManifestKind> {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use anyhow::ensure;
 use indicatif::{DecimalBytes, HumanCount};
 use jiff::Timestamp;
 use serde_json::json;
@@ -14,7 +15,7 @@ use super::super::Batches;
 use super::bad_rows::BadRows;
 use super::fleet::{FleetFacts, Paces};
 use super::input::Input;
-use crate::args::CreateBatchArgs;
+use crate::args::{CreateBatchArgs, OnBad};
 use crate::commands::batch::span::span;
 use crate::commands::print::safe_lines;
 
@@ -51,7 +52,13 @@ impl Batches {
         });
         let about = About { window, deadline: args.deadline, unknown: fleet.unknown.as_deref() };
         let text = format!("{bad}{}", describe(&plan, &paces, &about)?);
-        self.answer(&document, &safe_lines(&text))
+        self.answer(&document, &safe_lines(&text))?;
+        ensure!(
+            bad.count == 0 || args.on_bad == OnBad::Skip,
+            "{} rows are bad; --on-bad skip leaves bad rows out",
+            bad.count
+        );
+        Ok(())
     }
 }
 

@@ -6,8 +6,9 @@ use anyhow::{Context as _, anyhow};
 use serde_json::Value;
 
 use super::super::Batches;
+use super::input::kind;
 use super::request;
-use crate::args::CreateBatchArgs;
+use crate::args::{CreateBatchArgs, ManifestKind};
 use crate::client::Refused;
 use crate::commands::print::safe_lines;
 
@@ -28,33 +29,34 @@ impl Batches {
         }
         // A lost answer does no harm: the same request goes on where the last one ended.
         let ask = async || self.client.post_slowly("/v1/batches", &body, LONGEST).await;
-        let answer = self.client.patiently(ask).await.map_err(explained)?;
-        self.answer(&answer, &safe_lines(&text(&answer)?))
+        let place = kind(args).map_or("row", ManifestKind::place);
+        let answer = self.client.patiently(ask).await.map_err(|error| explained(error, place))?;
+        self.answer(&answer, &safe_lines(&text(&answer, place)?))
     }
 }
 
 /// The refusal of a manifest, with its bad rows.
-fn explained(error: anyhow::Error) -> anyhow::Error {
+fn explained(error: anyhow::Error, place: &str) -> anyhow::Error {
     let Some(refused) = error.downcast_ref::<Refused>() else { return error };
     let Some(lines) = refused.bad_lines() else { return error };
-    let lines: String = lines.iter().map(|bad| line(bad.line, &bad.pointer, &bad.message)).collect();
+    let lines: String = lines.iter().map(|bad| line(place, bad.line, &bad.pointer, &bad.message)).collect();
     anyhow!("{lines}{}", refused.detail())
 }
 
-fn line(number: u64, pointer: &str, message: &str) -> String {
+fn line(place: &str, number: u64, pointer: &str, message: &str) -> String {
     let field = pointer.trim_start_matches('/');
     let colon = if field.is_empty() { "" } else { ": " };
-    format!("line {number}: {field}{colon}{message}\n")
+    format!("{place} {number}: {field}{colon}{message}\n")
 }
 
-fn text(answer: &Value) -> anyhow::Result<String> {
+fn text(answer: &Value, place: &str) -> anyhow::Result<String> {
     let id = answer["id"].as_str().context("the API's answer has no id")?;
     let mut text = format!("{id}: {} rows are started\n", answer["rows"]);
     let bad = answer["bad_rows"].as_array().map(Vec::as_slice).unwrap_or_default();
     for row in bad {
         for fault in row["faults"].as_array().into_iter().flatten() {
             let word = |name: &str| fault[name].as_str().unwrap_or_default();
-            text.push_str(&line(row["line"].as_u64().unwrap_or(0), word("pointer"), word("message")));
+            text.push_str(&line(place, row["line"].as_u64().unwrap_or(0), word("pointer"), word("message")));
         }
     }
     if let Some(replaced) = answer["replaced"].as_u64().filter(|replaced| *replaced > 0) {
@@ -74,13 +76,15 @@ mod tests {
 
     #[test]
     fn bad_rows_are_named() {
-        let said = text(&json!({ "id": "0-a", "rows": 3, "bad_row_count": 1, "bad_rows": [
+        let answer = json!({ "id": "0-a", "rows": 3, "bad_row_count": 1, "bad_rows": [
             { "line": 4, "faults": [{ "pointer": "/width", "code": "c", "message": "is wrong" }] },
-        ]}));
-        assert_eq!(
-            said.unwrap(),
-            "0-a: 3 rows are started\nline 4: width: is wrong\n1 bad rows are left out\n"
-        );
-        assert!(text(&json!({})).is_err());
+        ]});
+        for place in ["line", "row"] {
+            assert_eq!(
+                text(&answer, place).unwrap(),
+                format!("0-a: 3 rows are started\n{place} 4: width: is wrong\n1 bad rows are left out\n")
+            );
+        }
+        assert!(text(&json!({}), "row").is_err());
     }
 }
