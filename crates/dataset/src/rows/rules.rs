@@ -146,8 +146,7 @@ impl Rules {
                 contents.push_str(&format!("{pointer}={content}\n"));
             }
         };
-        // No text means no content reference.
-        if let Some(value) = fields.get_mut("content").filter(|value| value.as_str() != Some("")) {
+        if let Some(value) = fields.get_mut("content") {
             replace("/content", value);
         }
         if let Some(Value::Array(styles)) = fields.get_mut("styles") {

@@ -118,7 +118,7 @@ fn references_are_what_the_caller_makes_of_them() {
     assert_eq!(bad.faults[0].message, "there is no file cup.png");
 
     let empty = checker.check(row(3, json!({ "content": "", "styles": ["fox.png", ""] }))).unwrap_err();
-    assert_eq!(empty.to_string(), "row 3: /styles/1 is empty");
+    assert_eq!(empty.to_string(), "row 3: /content is empty; /styles/1 is empty");
 
     // Another file under the same name: the same key, another digest, the same group.
     let mut changed = super::fixture::checker().with_references(move |text| {
