@@ -301,6 +301,9 @@ fn a_configuration_that_contradicts_itself_is_refused() {
         &["config.json", "num_heads 5", "hidden_size 64"],
     );
     assert_names(&refusal("\"ch\": 32", "\"ch\": 9000000000000000000"), &["config.json", "ae.ch", "65536"]);
-    assert_names(&refusal("\"num_res_blocks\": 1", "\"num_res_blocks\": 0"), &["ae.num_res_blocks 0", "1024"]);
+    assert_names(
+        &refusal("\"num_res_blocks\": 1", "\"num_res_blocks\": 0"),
+        &["ae.num_res_blocks 0", "1024"],
+    );
     assert_names(&refusal("\"ch_mult\": [", "\"ch_mult\": [1, "), &["ae.ch_mult [1, 1, 1, 2, 2]"]);
 }
