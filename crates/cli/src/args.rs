@@ -174,7 +174,7 @@ pub(crate) struct PictureArgs {
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     /// Seed of the initial noise. Default: a random one.
-    #[arg(long, value_parser = seed)]
+    #[arg(long, value_parser = sampling::seed)]
     pub(crate) seed: Option<u64>,
     /// Use the proportions of the content reference instead of width and height.
     #[arg(long)]
@@ -231,11 +231,6 @@ pub(crate) struct SubmitArgs {
     /// Print the job's id and exit without waiting for the picture.
     #[arg(long)]
     pub(crate) no_wait: bool,
-}
-
-/// Reads a seed.
-fn seed(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("must be a whole number from 0 to {}", u64::MAX))
 }
 
 #[cfg(test)]

@@ -22,9 +22,9 @@ pub use checker::Checker;
 pub use chunk::{CHUNK_ROWS, Chunk};
 pub use fields::MAX_ROW_KEY;
 pub use grid::{Grid, GridRows, MAX_COMBINATIONS, MAX_GRID};
-pub use manifest::{Block, Kind, MAX_EVALUATION, MAX_LINE, MAX_ROWS, Manifest};
+pub use manifest::{Block, Kind, MAX_EVALUATION, MAX_LINE, Manifest};
 pub use plan::{
     BYTES_PER_PIXEL, FinishBy, Fleet, Plan, Planner, REQUESTS_PER_PICTURE, Size, Wall, WorkersNeeded,
 };
-pub use row::{BadRow, Digest, RawRow, Row};
+pub use row::{BadRow, Digest, MAX_ROWS, RawRow, Row};
 pub use rules::{Options, Reference, Rules};

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::SamplingArgs;
+use super::sampling::{SamplingArgs, seed};
 
 #[derive(Args)]
 pub(crate) struct EvaluateArgs {
@@ -32,7 +32,7 @@ pub(crate) struct EvaluateArgs {
     pub(crate) device: String,
     /// Seed of the first picture of each prompt; further ones have the seeds that follow. It also chooses the pairs
     /// for the floor.
-    #[arg(long, default_value_t = 3407, value_parser = super::seed)]
+    #[arg(long, default_value_t = 3407, value_parser = seed)]
     pub(crate) seed: u64,
     /// Evaluate only the first items of the suite.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -12,6 +12,14 @@ pub(crate) fn finite(text: &str) -> Result<f64, String> {
     if number.is_finite() { Ok(number) } else { Err(format!("{text} is not a finite number")) }
 }
 
+/// Reads a seed.
+///
+/// # Errors
+/// Which numbers it may be.
+pub(super) fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("must be a whole number from 0 to {}", u64::MAX))
+}
+
 /// How a picture is sampled. What is left out gets defaults.
 #[derive(Args)]
 pub(crate) struct SamplingArgs {

@@ -14,8 +14,7 @@ use self::exclude::Rule;
 use self::file::GridFile;
 use self::kept::Kept;
 pub use self::kept::MAX_COMBINATIONS;
-use super::manifest::MAX_ROWS;
-use super::row::RawRow;
+use super::row::{MAX_ROWS, RawRow};
 use crate::Error;
 
 /// Fields of which a row must have one.

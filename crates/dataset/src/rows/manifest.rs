@@ -13,11 +13,9 @@ pub use self::evaluation::MAX_EVALUATION;
 pub use self::jsonl::MAX_LINE;
 use self::jsonl::{LineBlock, Lines};
 use super::grid::Grid;
-use super::row::{BadRow, RawRow};
+use super::row::{BadRow, MAX_ROWS, RawRow};
 use crate::{Error, file};
 
-/// Most rows of a manifest or a grid: what is kept of each takes memory while it is read.
-pub const MAX_ROWS: u64 = 5_000_000;
 /// Rows of a block that are read one by one.
 const BLOCK_ROWS: usize = 512;
 

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uso_queue::{FieldError, JobSpec};
 
+/// Most rows of a manifest or a grid: what is kept of each takes memory while it is read.
+pub const MAX_ROWS: u64 = 5_000_000;
+
 /// What a row asks for, unchecked.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RawRow {

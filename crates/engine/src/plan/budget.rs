@@ -35,6 +35,11 @@ pub const HOST_RESERVE_BYTES: u64 = 1 << 30;
 pub const LOADING_BYTES: u64 = 3 << 30;
 const LOADING_AS_STORED_BYTES: u64 = 1 << 30;
 
+/// Bytes as text in GiB.
+pub(super) fn gib(bytes: u64) -> String {
+    format!("{:.2} GiB", bytes as f64 / (1u64 << 30) as f64)
+}
+
 /// The device's memory under a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct DeviceBudget {

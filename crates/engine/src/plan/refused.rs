@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::text::gib;
+use super::budget::gib;
 
 /// Names of the memories.
 pub(super) const DEVICE: &str = "device";

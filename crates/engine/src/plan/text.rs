@@ -1,16 +1,12 @@
 //! A plan as lines of text.
 
+use super::budget::gib;
 use super::cost::{Seconds, StepCost};
 use super::joint::JointStep;
 use super::kernels::HAVE_RUN;
 use super::layout::Plan;
 use super::picture::Picture;
 use crate::placement::Keep;
-
-/// Bytes as text in GiB.
-pub(super) fn gib(bytes: u64) -> String {
-    format!("{:.2} GiB", bytes as f64 / (1u64 << 30) as f64)
-}
 
 impl Plan {
     /// The chosen plan in a few words.

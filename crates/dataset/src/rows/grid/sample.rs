@@ -1,6 +1,6 @@
 //! Some numbers of many, always the same for the same seed.
 
-use crate::rows::manifest::MAX_ROWS;
+use crate::rows::row::MAX_ROWS;
 
 /// Rounds of the permutation: four make it look random (Luby and Rackoff 1988), two more cost nothing here.
 const ROUNDS: u64 = 6;
