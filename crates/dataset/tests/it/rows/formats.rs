@@ -1,7 +1,13 @@
 //! Each kind of manifest.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use parquet::basic::Compression;
+use parquet::data_type::{ByteArray, ByteArrayType};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 use serde_json::{Value, json};
 use uso_dataset::Error;
 use uso_dataset::rows::{Checker, Kind, Manifest, Options};
@@ -156,6 +162,42 @@ fn a_parquet_file_that_cannot_be_read_says_why() {
     assert_eq!(rows[1].to_string(), "row 2: /prompt is not UTF-8 text");
     let stream = Manifest::read("m", Kind::Parquet, std::io::empty()).err().unwrap();
     assert_eq!(stream.to_string(), "m: a Parquet file cannot be read from a stream; give its path");
+}
+
+/// Writes a Parquet file with one prompt.
+fn write_parquet(path: &Path, prompt: &str, compression: Compression) {
+    let file = std::fs::File::create(path).unwrap();
+    let schema = Arc::new(parse_message_type("message rows { REQUIRED BINARY prompt (UTF8); }").unwrap());
+    let properties = Arc::new(WriterProperties::builder().set_compression(compression).build());
+    let mut writer = SerializedFileWriter::new(file, schema, properties).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let values = [ByteArray::from(prompt)];
+    column.typed::<ByteArrayType>().write_batch(values.as_slice(), None, None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn a_parquet_file_may_be_compressed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.parquet");
+    let prompt = "a fox ".repeat(1000);
+    for compression in [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(Default::default()),
+        Compression::LZ4,
+        Compression::ZSTD(Default::default()),
+        Compression::LZ4_RAW,
+    ] {
+        write_parquet(&path, &prompt, compression);
+        let rows: Vec<_> =
+            Manifest::open(&path, None).unwrap().map(|row| row.unwrap().unwrap().fields).collect();
+        assert_eq!(rows.len(), 1, "{compression}");
+        assert_eq!(rows[0]["prompt"], prompt.as_str(), "{compression}");
+    }
 }
 
 #[test]
