@@ -12,7 +12,7 @@ use futures::StreamExt as _;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use uso_dataset::file;
-use uso_store::PictureKind;
+use uso_store::{MAX_REFERENCE, PictureKind};
 
 pub(crate) use self::batches::{Replaced, RowId, Sent};
 pub(crate) use self::refused::{BadLine, Refused};
@@ -45,7 +45,8 @@ impl Client {
 
     /// Uploads a file; gives the source that names it in a job.
     pub(crate) async fn upload(&self, path: &Path) -> anyhow::Result<String> {
-        let bytes = file::read(path, u64::MAX).with_context(|| format!("cannot read {}", path.display()))?;
+        let read = file::read_once(path, MAX_REFERENCE);
+        let bytes = read.with_context(|| format!("cannot read {}", path.display()))?;
         self.upload_bytes(path, bytes).await
     }
 

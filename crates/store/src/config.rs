@@ -8,6 +8,9 @@ use http::Uri;
 use crate::address_guard;
 use crate::error::Error;
 
+/// Largest reference in bytes, where nobody sets another limit.
+pub const MAX_REFERENCE: u64 = 32 * 1024 * 1024;
+
 /// Longest name that a bucket ever could have, in bytes.
 const LONGEST_BUCKET: usize = 255;
 
@@ -70,7 +73,7 @@ impl Default for Config {
             region: "us-east-1".to_owned(),
             bucket: "uso".to_owned(),
             credentials: None,
-            max_bytes: 32 * 1024 * 1024,
+            max_bytes: MAX_REFERENCE,
             timeout: Duration::from_secs(30),
             extra_buckets: Vec::new(),
             web: WebReferences::Off,

@@ -19,7 +19,7 @@ mod tag;
 mod upload;
 mod web;
 
-pub use config::{Config, Credentials, Secret, WebReferences};
+pub use config::{Config, Credentials, MAX_REFERENCE, Secret, WebReferences};
 pub use error::{Error, WebError};
 pub use key::{
     PROBE_KEY, checkpoint_key, checkpoint_prefix, is_swept, output_key, output_prefix, upload_key,

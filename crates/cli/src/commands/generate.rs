@@ -1,15 +1,16 @@
 use std::io::Write as _;
 use std::time::Instant;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use uso_dataset::file;
 use uso_engine::plan::Picture;
 use uso_engine::{DecodeLimits, Defaults, Engine as _, ModelFiles, Preparation, PromptTokens, Purpose};
 use uso_engine::{Reference, Request, Uso};
+use uso_store::MAX_REFERENCE;
 use uso_worker::parameters::{Parameters, file_format};
 
 use super::{check_place, save, say};
-use crate::args::GenerateArgs;
+use crate::args::{GenerateArgs, PictureArgs};
 use crate::progress;
 use crate::setup::{explained, setup};
 
@@ -19,10 +20,7 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     for place in [Some(&args.out), args.latents.as_ref()].into_iter().flatten() {
         check_place(place)?;
     }
-    for path in args.picture.content.iter().chain(&args.picture.style) {
-        let file = std::fs::metadata(path).with_context(|| format!("cannot read {path}"))?;
-        ensure!(!file.is_dir(), "cannot read {path}: it is a folder");
-    }
+    let references = References::read(&args.picture)?;
     let files = ModelFiles::new(args.model.model.as_deref());
     let setup = setup(&args.model, 1, |defaults| largest(args, defaults))?;
     let mut uso = explained(Uso::load_with(&files, &setup), &args.model, &setup.device)?;
@@ -30,7 +28,7 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         uso.self_test()?;
     }
 
-    let request = request(args, uso.defaults(), uso.style_side())?;
+    let request = request(args, references, uso.defaults(), uso.style_side())?;
     let mut begun = Instant::now();
     let mut sample = uso.encode(&request)?;
     tracing::info!(took_ms = lap(&mut begun), expected_bytes = sample.footprint().alone(), "encoded");
@@ -93,15 +91,54 @@ fn warn_of_cut(PromptTokens { t5, clip }: PromptTokens) {
     }
 }
 
-fn request(args: &GenerateArgs, defaults: &Defaults, side: u32) -> anyhow::Result<Request> {
+/// The files of the references.
+struct References<'a> {
+    content: Option<ReferenceFile<'a>>,
+    styles: Vec<ReferenceFile<'a>>,
+}
+
+impl<'a> References<'a> {
+    fn read(picture: &'a PictureArgs) -> anyhow::Result<Self> {
+        let content = picture.content.as_deref().map(ReferenceFile::read).transpose()?;
+        let styles = picture.style.iter().map(|path| ReferenceFile::read(path));
+        Ok(Self { content, styles: styles.collect::<anyhow::Result<_>>()? })
+    }
+}
+
+/// The file of a reference.
+struct ReferenceFile<'a> {
+    path: &'a str,
+    bytes: Vec<u8>,
+}
+
+impl<'a> ReferenceFile<'a> {
+    fn read(path: &'a str) -> anyhow::Result<Self> {
+        let read = file::read_once(path.as_ref(), MAX_REFERENCE);
+        let bytes = read.with_context(|| format!("cannot read {path}"))?;
+        Ok(Self { path, bytes })
+    }
+
+    fn prepare(&self, purpose: Purpose) -> anyhow::Result<Reference> {
+        let prepared =
+            Preparation::new(&self.bytes, purpose, &DecodeLimits::default()).and_then(Preparation::run);
+        prepared.with_context(|| format!("cannot use {}", self.path))
+    }
+}
+
+fn request(
+    args: &GenerateArgs,
+    references: References<'_>,
+    defaults: &Defaults,
+    side: u32,
+) -> anyhow::Result<Request> {
     let picture = &args.picture;
     let content_size = picture.sampling.content_size.unwrap_or(defaults.content_size);
-    let content = |path: &str| read(path, Purpose::Content { content_size });
-    let style = |path: &String| read(path, Purpose::Style { side });
+    let content = |file: ReferenceFile<'_>| file.prepare(Purpose::Content { content_size });
+    let style = |file: ReferenceFile<'_>| file.prepare(Purpose::Style { side });
     Ok(Request {
         prompt: picture.prompt.clone(),
-        content: picture.content.as_deref().map(content).transpose()?,
-        styles: picture.style.iter().map(style).collect::<anyhow::Result<_>>()?,
+        content: references.content.map(content).transpose()?,
+        styles: references.styles.into_iter().map(style).collect::<anyhow::Result<_>>()?,
         width: picture.sampling.width.unwrap_or(defaults.width),
         height: picture.sampling.height.unwrap_or(defaults.height),
         keep_size: picture.keep_size,
@@ -113,10 +150,4 @@ fn request(args: &GenerateArgs, defaults: &Defaults, side: u32) -> anyhow::Resul
         loras: Vec::new(),
         step_cache: picture.step_cache.unwrap_or_default(),
     })
-}
-
-fn read(path: &str, purpose: Purpose) -> anyhow::Result<Reference> {
-    let bytes = file::read(path.as_ref(), u64::MAX).with_context(|| format!("cannot read {path}"))?;
-    let prepared = Preparation::new(&bytes, purpose, &DecodeLimits::default()).and_then(Preparation::run);
-    prepared.with_context(|| format!("cannot use {path}"))
 }

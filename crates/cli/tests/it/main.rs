@@ -5,8 +5,9 @@
 mod help;
 mod redis;
 
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use uso_engine::{DecodeLimits, Image};
 
@@ -100,12 +101,14 @@ fn an_error_is_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("a.png");
     let out = out.to_str().unwrap();
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["--format", "webp"], "uso: --out: "),
         (&["--quality", "80"], "uso: --quality: png has no quality; choose jpeg or webp"),
         (&["--steps", "101"], "uso: steps: 101 is not within 1 to 100"),
         (&["--width", "15"], "uso: width: 15 is not within 16 to 2048"),
         (&["--content", "none.png"], "uso: cannot read none.png: "),
+        (&["--style", "src"], "uso: cannot read src: it is a folder"),
+        (&["--content", "/dev/zero"], "uso: cannot read /dev/zero: it is too large: at most 33554432 bytes"),
         (&["--style", "Cargo.toml"], "uso: cannot use Cargo.toml: image: neither PNG nor JPEG nor WebP"),
         (&["--model", "none"], "uso: cannot load the model: "),
         (&["--device", "tpu"], "uso: device: \"tpu\" is not one of cpu, cuda, cuda:N, metal"),
@@ -117,6 +120,27 @@ fn an_error_is_one_line() {
         assert!(said.lines().any(|line| line.starts_with(message)), "{args:?}: {said}");
         assert!(!Path::new(out).exists());
     }
+}
+
+#[test]
+fn a_reference_may_come_from_a_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("a.png");
+    let star = std::fs::read(format!("{EXAMPLES}/content_star.png")).unwrap();
+    let piped = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_uso"));
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(&star).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let generate = ["generate", "--steps", "1", "--content", "/dev/stdin", "--out", out.to_str().unwrap()];
+    let generated = piped(&generate);
+    assert!(generated.status.success(), "{generated:?}");
+    // It has read the picture, and asks for its upload.
+    let refused = piped(&["submit", "--api", "http://127.0.0.1:9", "--content", "/dev/stdin"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("no answer from http://127.0.0.1:9"), "{said}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use uso_dataset::file;
+use uso_store::MAX_REFERENCE;
 
 use super::state::{Asked, Event, Made, State};
 use super::suite::{Item, Reference};
@@ -134,7 +135,7 @@ impl<'a> Maker<'a> {
         }
         let place = reference.path.display();
         let path = reference.path.clone();
-        let read = tokio::task::spawn_blocking(move || file::read(&path, u64::MAX)).await?;
+        let read = tokio::task::spawn_blocking(move || file::read(&path, MAX_REFERENCE)).await?;
         let bytes = read.with_context(|| format!("cannot read {place}"))?;
         let digest = hex::encode(Sha256::digest(&bytes));
         ensure!(digest == reference.sha256, "{place} has changed meanwhile; start again");

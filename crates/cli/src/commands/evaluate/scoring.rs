@@ -10,6 +10,7 @@ use uso_dataset::file;
 use uso_engine::device::{self, Device};
 use uso_engine::scorers::{ScorerFile, ScorerKind, Scorers, inspect};
 use uso_engine::{DecodeLimits, Image};
+use uso_store::MAX_REFERENCE;
 
 use super::compare::{Comparison, Other};
 use super::measure::{Encoder, Measure};
@@ -229,7 +230,8 @@ fn encode(scorers: &Scorers, encoder: Encoder, image: &Image) -> anyhow::Result<
 }
 
 fn read(path: &Path) -> anyhow::Result<Image> {
-    let bytes = file::read(path, u64::MAX).with_context(|| format!("cannot read {}", path.display()))?;
+    let read = file::read(path, MAX_REFERENCE);
+    let bytes = read.with_context(|| format!("cannot read {}", path.display()))?;
     Image::decode(&bytes, &DecodeLimits::default()).with_context(|| format!("cannot use {}", path.display()))
 }
 

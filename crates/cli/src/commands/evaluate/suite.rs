@@ -10,6 +10,7 @@ use uso_dataset::file;
 use uso_dataset::rows::{Kind, Manifest, RawRow};
 use uso_engine::{DecodeLimits, Image, MAX_STYLES};
 use uso_queue::{Defaults, JobSpec};
+use uso_store::MAX_REFERENCE;
 
 use super::kind::TaskKind;
 
@@ -185,7 +186,8 @@ impl References {
         if let Some(known) = self.0.get(path) {
             return Ok(known.clone());
         }
-        let bytes = file::read(path, u64::MAX).with_context(|| format!("cannot read {}", path.display()))?;
+        let read = file::read(path, MAX_REFERENCE);
+        let bytes = read.with_context(|| format!("cannot read {}", path.display()))?;
         Image::decode(&bytes, &DecodeLimits::default())
             .with_context(|| format!("cannot use {}", path.display()))?;
         let reference = Reference { path: path.to_owned(), sha256: hex::encode(Sha256::digest(&bytes)) };
@@ -211,6 +213,8 @@ mod tests {
         std::fs::write(folder.path().join("pictures/star.png"), STAR).unwrap();
         std::fs::write(folder.path().join("pictures/neon.png"), NEON).unwrap();
         std::fs::write(folder.path().join("pictures/text.png"), "text").unwrap();
+        let large = std::fs::File::create(folder.path().join("pictures/large.png")).unwrap();
+        large.set_len(MAX_REFERENCE + 1).unwrap();
         std::fs::write(folder.path().join("b.json"), items.to_string()).unwrap();
         folder
     }
@@ -271,6 +275,7 @@ mod tests {
                 json!({ "image_paths": ["", "pictures/text.png"] }),
                 &["image_paths: style reference: cannot use"],
             ),
+            (json!({ "image_paths": ["pictures/large.png"] }), &["cannot read", "at most 33554432 bytes"]),
             (json!({ "image_paths": [7] }), &["item 2: image_paths: 7 is no string"]),
             (
                 json!({ "image_paths": ["pictures/star.png"], "prompt": 7 }),
