@@ -181,7 +181,7 @@ async fn rows_that_cannot_be_are_named_by_line_and_none_is_added() {
         (line("{\"key\": \"../a\"}"), "/1/key", "128"),
         (line("{\"key\": 7}"), "/1/key", "string"),
         (json!({ "key": "k".repeat(129) }).to_string().into_bytes(), "/1/key", "128"),
-        (line("{\"key\": \"a\"}\n{\"key\": \"a\", \"steps\": 3}"), "/2/key", "row 1"),
+        (line("{\"key\": \"a\"}\n{\"key\": \"a\", \"steps\": 3}"), "/2/key", "line 1"),
         (line("{\"steps\": 1e300}"), "/1/steps", "100"),
         (line("{\"steps\": 99999999999999999999999}"), "/1/steps", "100"),
         (line("{\"seed\": 9007199254740992}"), "/1/seed", ""),

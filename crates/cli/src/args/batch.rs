@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use jiff::civil::Time;
 use jiff::{SignedDuration, Timestamp};
 use uso_dataset::file;
+use uso_dataset::rows::Kind;
 use uso_queue::Gate;
 
 use super::queue::{Limit, limit};
@@ -190,12 +191,20 @@ impl ManifestKind {
         }
     }
 
+    /// Its format as a manifest; none for a grid.
+    pub(crate) fn format(self) -> Option<Kind> {
+        match self {
+            Self::Jsonl => Some(Kind::Jsonl),
+            Self::Csv => Some(Kind::Csv),
+            Self::Parquet => Some(Kind::Parquet),
+            Self::Evaluation => Some(Kind::Evaluation),
+            Self::Grid => None,
+        }
+    }
+
     /// What a row's number counts.
     pub(crate) fn place(self) -> &'static str {
-        match self {
-            Self::Jsonl | Self::Csv => "line",
-            Self::Parquet | Self::Evaluation | Self::Grid => "row",
-        }
+        self.format().map_or("row", Kind::place)
     }
 }
 

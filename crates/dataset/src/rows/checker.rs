@@ -18,7 +18,7 @@ pub struct Checker {
 impl Checker {
     /// A checker with what a row that leaves a field out gets. References are taken as they are written.
     pub fn new(defaults: Defaults, options: Options) -> Self {
-        Self { rules: Rules::new(defaults, options), seen: Seen::default() }
+        Self { rules: Rules::new(defaults, options), seen: Seen::new("row") }
     }
 
     /// As [`Rules::with_references`].
@@ -34,6 +34,12 @@ impl Checker {
     #[must_use]
     pub fn with_split(self, split: Option<Split>) -> Self {
         Self { rules: self.rules.with_split(split), ..self }
+    }
+
+    /// With what a row's number counts, as messages are to say: `row` without this, see [`Kind::place`](super::Kind::place).
+    #[must_use]
+    pub fn with_place(self, place: &'static str) -> Self {
+        Self { seen: Seen::new(place), ..self }
     }
 
     /// Checks the next row. What it keeps of a row is 16 bytes.

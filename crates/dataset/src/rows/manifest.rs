@@ -46,6 +46,14 @@ impl Kind {
             _ => None,
         }
     }
+
+    /// What a row's number counts in a file of this format.
+    pub fn place(self) -> &'static str {
+        match self {
+            Self::Jsonl | Self::Csv => "line",
+            Self::Parquet | Self::Evaluation => "row",
+        }
+    }
 }
 
 /// Rows from a file, read as they are asked for: it holds no more than a block of them (an evaluation is held whole).

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use tokio::sync::mpsc;
 use uso_dataset::Settings;
-use uso_dataset::rows::{BadRow, Checker, Options, Row};
+use uso_dataset::rows::{BadRow, Checker, Row};
 use uso_queue::BatchId;
 
 use super::request::WantedRows;
@@ -49,10 +49,9 @@ pub(super) async fn read(
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_room", "other manifests are being read here");
         return Err(problem.later(Duration::from_secs(5)));
     };
-    let options = Options { unknown_to_metadata: wanted.unknown_to_metadata };
     let dataset = shared.queue.dataset(batch).await?.ok_or_else(Problem::no_such_dataset)?;
     let split = Settings::read(&dataset.settings)?.split;
-    let checker = Checker::new(shared.config.defaults.clone(), options).with_split(split);
+    let checker = wanted.checker(shared.config.defaults.clone(), split);
     let (sender, mut blocks) = mpsc::channel(BLOCKS);
     let (store, kind) = (shared.store.clone(), wanted.kind);
     let reading = tokio::task::spawn_blocking(move || read_blocks(&store, found, kind, checker, &sender));

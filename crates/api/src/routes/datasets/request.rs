@@ -4,7 +4,7 @@ use std::path::Path;
 
 use schemars::SchemaGenerator;
 use serde_json::{Map, Value, json};
-use uso_dataset::rows::Kind;
+use uso_dataset::rows::{Checker, Kind, Options};
 use uso_dataset::{Settings, Split};
 use uso_queue::{Budget, Defaults, FieldError, Gate, JobSpec, MAX_DATASET_NAME, MAX_METADATA, Source};
 
@@ -47,6 +47,14 @@ pub(super) struct WantedRows {
     pub(super) unknown_to_metadata: bool,
     /// Replace rows that ask for something else than before.
     pub(super) replaces: bool,
+}
+
+impl WantedRows {
+    /// What checks these rows, for a data set that is split so.
+    pub(super) fn checker(&self, defaults: Defaults, split: Option<Split>) -> Checker {
+        let options = Options { unknown_to_metadata: self.unknown_to_metadata };
+        Checker::new(defaults, options).with_place(self.kind.place()).with_split(split)
+    }
 }
 
 /// The schemas of the fields, by their names.

@@ -108,7 +108,9 @@ pub(super) async fn read_rows(
     text: Vec<u8>,
 ) -> Result<Vec<Row>, Problem> {
     let split = Settings::read(&dataset.settings)?.split;
-    let checker = Checker::new(shared.config.defaults.clone(), Options::default()).with_split(split);
+    let checker = Checker::new(shared.config.defaults.clone(), Options::default())
+        .with_place(Kind::Jsonl.place())
+        .with_split(split);
     // Parsing takes too long for a thread that serves others, too.
     let checked = tokio::task::spawn_blocking(move || check(text, checker)).await;
     checked.map_err(|error| Problem::internal(&error))?.map_err(Problem::fields)

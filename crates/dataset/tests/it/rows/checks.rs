@@ -93,6 +93,21 @@ fn a_second_row_with_a_key_names_the_first() {
 }
 
 #[test]
+fn a_second_row_names_the_first_as_its_file_counts() {
+    for (kind, place) in
+        [(Kind::Jsonl, "line"), (Kind::Csv, "line"), (Kind::Parquet, "row"), (Kind::Evaluation, "row")]
+    {
+        let mut checker = checker().with_place(kind.place());
+        checker.check(row(3, json!({ "prompt": "a", "key": "k" }))).unwrap();
+        let mut said = |value| checker.check(row(9, value)).unwrap_err().faults.remove(0).message;
+        let other = said(json!({ "prompt": "c", "key": "k" }));
+        assert_eq!(other, format!("{place} 3 has the same key, and asks for something else"));
+        let same = said(json!({ "prompt": "a", "key": "k" }));
+        assert_eq!(same, format!("is the same as {place} 3; another key or seed makes it another row"));
+    }
+}
+
+#[test]
 fn references_are_what_the_caller_makes_of_them() {
     let resolve = |text: &str| match Reference::remote(text) {
         Some(remote) => Ok(remote),

@@ -1,5 +1,7 @@
 //! Bad rows of a manifest.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use uso_queue::FieldError;
@@ -44,6 +46,18 @@ impl BadRows {
         let detail = format!("{} rows of the manifest are bad; nothing was started", self.count);
         Problem { detail, ..Problem::fields(faults.collect()) }
     }
+}
+
+/// Faults by the lines that their pointers begin with.
+pub(super) fn by_line(faults: Vec<FieldError>) -> BTreeMap<u64, Vec<FieldError>> {
+    let mut lines: BTreeMap<u64, Vec<FieldError>> = BTreeMap::new();
+    for fault in faults {
+        let named = fault.pointer.trim_start_matches('/');
+        let (line, rest) = named.split_once('/').unwrap_or((named, ""));
+        let (line, pointer) = (line.parse().unwrap_or(0), format!("/{rest}"));
+        lines.entry(line).or_default().push(FieldError { pointer, ..fault });
+    }
+    lines
 }
 
 /// A fault of the manifest as a whole.

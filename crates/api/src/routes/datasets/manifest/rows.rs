@@ -1,11 +1,11 @@
 //! A manifest's rows find their places behind the rows that are there.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use uso_dataset::rows::{BadRow, CHUNK_ROWS, Digest, Row};
 use uso_queue::{BatchId, FieldError, Kept};
 
-use super::bad_rows::BadRows;
+use super::bad_rows::{BadRows, by_line};
 use crate::caller::Caller;
 use crate::problem::Problem;
 use crate::routes::datasets::add::{Added, add};
@@ -22,6 +22,8 @@ pub(super) struct Rows<'a> {
     caller: &'a Caller,
     batch: &'a BatchId,
     skips_bad: bool,
+    /// What a row's number counts in the manifest.
+    place: &'static str,
     /// Replaces rows that ask for something else than before.
     replaces: bool,
     /// Rows that are there.
@@ -53,6 +55,7 @@ impl<'a> Rows<'a> {
             caller,
             batch,
             skips_bad: wanted.skips_bad,
+            place: wanted.kind.place(),
             replaces: wanted.replaces,
             there,
             unmatched: VecDeque::new(),
@@ -124,8 +127,8 @@ impl<'a> Rows<'a> {
             self.bad.add(row.line, Vec::new());
         } else {
             let detail = format!(
-                "row {} of the data set is another one than row {} of the manifest",
-                self.matched, row.line
+                "row {} of the data set is another one than {} {} of the manifest",
+                self.matched, self.place, row.line
             );
             return Err(Problem::rows_moved(self.there, detail));
         }
@@ -232,16 +235,4 @@ impl<'a> Rows<'a> {
         }
         Ok((self.bad, self.there, self.replaced))
     }
-}
-
-/// Faults by the lines that their pointers begin with.
-fn by_line(faults: Vec<FieldError>) -> BTreeMap<u64, Vec<FieldError>> {
-    let mut lines: BTreeMap<u64, Vec<FieldError>> = BTreeMap::new();
-    for fault in faults {
-        let named = fault.pointer.trim_start_matches('/');
-        let (line, rest) = named.split_once('/').unwrap_or((named, ""));
-        let (line, pointer) = (line.parse().unwrap_or(0), format!("/{rest}"));
-        lines.entry(line).or_default().push(FieldError { pointer, ..fault });
-    }
-    lines
 }

@@ -73,6 +73,7 @@ impl Input {
     ) -> anyhow::Result<()> {
         let pictures = self.pictures.clone();
         let mut checker = Checker::new(self.defaults.clone(), self.options)
+            .with_place(self.place())
             .with_split(self.split.clone())
             .with_references(move |text| pictures.resolve(text));
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
@@ -82,14 +83,10 @@ impl Input {
     }
 
     fn manifest(&self) -> anyhow::Result<Manifest> {
-        let kind = match self.kind {
-            ManifestKind::Jsonl => Kind::Jsonl,
-            ManifestKind::Csv => Kind::Csv,
-            ManifestKind::Parquet => Kind::Parquet,
-            ManifestKind::Evaluation => Kind::Evaluation,
-            ManifestKind::Grid => return Ok(self.grid()?.into()),
-        };
-        Ok(Manifest::open(&self.path, Some(kind))?)
+        match self.kind.format() {
+            Some(kind) => Ok(Manifest::open(&self.path, Some(kind))?),
+            None => Ok(self.grid()?.into()),
+        }
     }
 
     fn grid(&self) -> anyhow::Result<Grid> {

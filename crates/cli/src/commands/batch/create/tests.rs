@@ -250,6 +250,16 @@ async fn a_bad_row_starts_nothing_unless_bad_rows_are_skipped() {
 }
 
 #[tokio::test]
+async fn a_second_row_with_a_key_names_the_line_of_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, _) = api().await;
+    let rows = prompts(2).chain([json!({ "prompt": "another fox", "key": "fox-0" })]);
+    let refused = create(&address, &manifest(folder.path(), rows), &[]).await.unwrap_err().to_string();
+    let expected = "line 3: key: line 1 has the same key, and asks for something else\n";
+    assert!(refused.starts_with(expected), "{refused}");
+}
+
+#[tokio::test]
 async fn a_row_without_the_field_of_the_split_is_bad() {
     let folder = tempfile::tempdir().unwrap();
     let (address, kept) = api().await;
