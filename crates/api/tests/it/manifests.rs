@@ -16,6 +16,13 @@ async fn read(fixture: &Fixture, manifest: &str, more: Value) -> Response {
     fixture.post("/v1/batches", &body).await
 }
 
+/// The names of the data sets that there are.
+async fn names(fixture: &Fixture) -> Vec<String> {
+    let listed: Value = fixture.get("/v1/batches").await.json().await.unwrap();
+    let name = |batch: &Value| batch["dataset"]["name"].as_str().unwrap().to_owned();
+    listed["batches"].as_array().unwrap().iter().map(name).collect()
+}
+
 fn lines(rows: impl IntoIterator<Item = u64>) -> String {
     rows.into_iter().map(|row| format!("{{\"key\":\"r{row}\",\"prompt\":\"a fox\"}}\n")).collect()
 }
@@ -65,8 +72,7 @@ async fn bad_rows_fail_or_are_left_out() {
         problem(read(&fixture, "s3://uso/foxes.jsonl", json!({})).await, 422, "invalid_fields").await;
     assert_eq!(refused["errors"][0]["pointer"], "/4/steps");
     assert!(refused["detail"].as_str().unwrap().starts_with("1 rows"), "{refused}");
-    let listed: Value = fixture.get("/v1/batches").await.json().await.unwrap();
-    assert_eq!(listed["batches"][0]["dataset"]["started"], 0);
+    assert_eq!(names(&fixture).await, [] as [String; 0]);
 
     for _ in 0..2 {
         let made: Value =
@@ -78,6 +84,36 @@ async fn bad_rows_fail_or_are_left_out() {
         named.sort_by_key(|line| line.as_u64());
         assert_eq!(named, [&json!(4), &json!(5)]);
     }
+}
+
+#[tokio::test]
+async fn a_refused_manifest_leaves_no_data_set() {
+    let fixture = Fixture::start().await;
+    let lost = json!({ "prompt": "a fox", "content": format!("upload:{}", uuid::Uuid::nil()) });
+    let twice = json!({ "prompt": "a cat", "key": "r0" });
+    for (key, text, pointer, says) in [
+        ("foxes.jsonl", String::new(), "/manifest", "it has no rows"),
+        ("foxes.csv", "a\n\"open".to_owned(), "/manifest", "left open"),
+        ("foxes.parquet", "PAR1 and no more".to_owned(), "/manifest", ""),
+        ("foxes.jsonl", "{\"steps\":0}\n".repeat(2000), "/1/steps", "100"),
+        ("foxes.jsonl", lines(0..3) + &lost.to_string(), "/4/content", ""),
+        ("foxes.jsonl", lines(0..3) + &twice.to_string(), "/4/key", "line 1 has the same key"),
+    ] {
+        put(&fixture, key, &text).await;
+        let answer = read(&fixture, &format!("s3://uso/{key}"), json!({})).await;
+        let refused = problem(answer, 422, "invalid_fields").await;
+        let error = &refused["errors"][0];
+        assert_eq!(error["pointer"], pointer, "{key}: {refused}");
+        assert!(error["message"].as_str().unwrap().contains(says), "{key}: {refused}");
+        assert_eq!(names(&fixture).await, [] as [String; 0], "{key}: {refused}");
+    }
+    put(&fixture, "foxes.jsonl", &lines(0..2)).await;
+    let split = json!({ "dataset": { "name": "foxes", "split": { "by": "subject", "val": 0.5 } } });
+    let refused = problem(read(&fixture, "s3://uso/foxes.jsonl", split).await, 422, "invalid_fields").await;
+    assert_eq!(refused["errors"][0]["pointer"], "/1/metadata/subject");
+    assert_eq!(names(&fixture).await, [] as [String; 0]);
+    assert_eq!(read(&fixture, "s3://uso/foxes.jsonl", json!({})).await.status(), 201);
+    assert_eq!(names(&fixture).await, ["foxes"]);
 }
 
 #[tokio::test]

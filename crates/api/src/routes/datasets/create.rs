@@ -42,7 +42,7 @@ pub(crate) struct AcceptedDataset {
 pub(crate) async fn create(shared: &Arc<Shared>, caller: &Caller, body: &Value) -> Result<Response, Problem> {
     let wanted = request::read(body).map_err(Problem::fields)?;
     let manifest = match &wanted.manifest {
-        Some(rows) => Some((rows, manifest::find(shared, caller, &rows.source).await?)),
+        Some(rows) => Some(manifest::begin(shared, caller, rows, &wanted.settings).await?),
         None => None,
     };
     let settings = serde_json::to_string(&wanted.settings).map_err(|error| Problem::internal(&error))?;
@@ -65,7 +65,7 @@ pub(crate) async fn create(shared: &Arc<Shared>, caller: &Caller, body: &Value) 
         Some(_) if shared.queue.batch(&made.id).await?.is_some_and(|batch| batch.canceled) => {
             return Err(Problem::batch_canceled());
         }
-        Some((rows, object)) => Some(manifest::read(shared, caller, &made.id, rows, object).await?),
+        Some(manifest) => Some(manifest::read(shared, caller, &made.id, manifest).await?),
         None => None,
     };
     let dataset = shared.queue.dataset(&made.id).await?.ok_or_else(Problem::no_such_dataset)?;

@@ -1,6 +1,7 @@
 //! The rows of a manifest that lies in the fleet's bucket go into a data set.
 
 mod bad_rows;
+mod beginning;
 mod object;
 mod rows;
 
@@ -8,25 +9,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use tokio::sync::mpsc;
+use tokio::sync::{SemaphorePermit, mpsc};
 use uso_dataset::Settings;
-use uso_dataset::rows::{BadRow, Checker, Row};
+use uso_dataset::rows::{BadRow, Checker, Kind, Row};
 use uso_queue::BatchId;
 
 use super::request::WantedRows;
 use crate::caller::Caller;
 use crate::problem::Problem;
 use crate::shared::Shared;
-use bad_rows::fault;
 pub(super) use bad_rows::{BadRows, ListedRow};
-use object::FoundManifest;
-pub(super) use object::find;
+use object::{FoundManifest, find, is_its_own, unreadable};
 use rows::Rows;
 
 /// Rows that go from the reading thread at once.
 const BLOCK: usize = 500;
 /// Such blocks that wait.
 const BLOCKS: usize = 2;
+
+/// A manifest that is about to be read.
+pub(super) struct Begun<'a> {
+    wanted: &'a WantedRows,
+    found: FoundManifest,
+    /// The right to read it.
+    _permit: SemaphorePermit<'a>,
+}
 
 /// What became of the rows of a manifest that the data set does not have as they are.
 pub(super) struct ReadRows {
@@ -36,19 +43,37 @@ pub(super) struct ReadRows {
     pub(super) replaced: u64,
 }
 
+/// Finds a manifest. If its data set is to be made, its first rows are checked before: what is refused leaves none behind.
+///
+/// # Errors
+/// What is wrong with it, or that others are being read.
+pub(super) async fn begin<'a>(
+    shared: &'a Shared,
+    caller: &Caller,
+    wanted: &'a WantedRows,
+    settings: &Settings,
+) -> Result<Begun<'a>, Problem> {
+    let mut found = find(shared, caller, &wanted.source).await?;
+    let Some(permit) = shared.datasets.may_read() else {
+        let problem =
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_room", "other manifests are being read here");
+        return Err(problem.later(Duration::from_secs(5)));
+    };
+    let there = shared.queue.datasets(&caller.tenant).await?;
+    if there.iter().all(|(name, _)| *name != settings.name) {
+        found = beginning::check(shared, caller, wanted, settings.split.clone(), found).await?;
+    }
+    Ok(Begun { wanted, found, _permit: permit })
+}
+
 /// Puts the rows of a manifest into a data set, behind those of it that are there, and starts it once all are there. Whoever waits no longer loses nothing: the same request goes on from there.
 pub(super) async fn read(
     shared: &Arc<Shared>,
     caller: &Caller,
     batch: &BatchId,
-    wanted: &WantedRows,
-    found: FoundManifest,
+    begun: Begun<'_>,
 ) -> Result<ReadRows, Problem> {
-    let Some(_permit) = shared.datasets.may_read() else {
-        let problem =
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no_room", "other manifests are being read here");
-        return Err(problem.later(Duration::from_secs(5)));
-    };
+    let Begun { wanted, found, _permit } = begun;
     let dataset = shared.queue.dataset(batch).await?.ok_or_else(Problem::no_such_dataset)?;
     let split = Settings::read(&dataset.settings)?.split;
     let checker = wanted.checker(shared.config.defaults.clone(), split);
@@ -77,8 +102,8 @@ pub(super) async fn read(
 /// Reads and checks all rows; ends early if nobody takes them.
 fn read_blocks(
     store: &uso_store::Store,
-    found: FoundManifest,
-    kind: uso_dataset::rows::Kind,
+    mut found: FoundManifest,
+    kind: Kind,
     mut checker: Checker,
     sender: &mpsc::Sender<Vec<Result<Row, BadRow>>>,
 ) -> Result<(), uso_dataset::Error> {
@@ -94,24 +119,4 @@ fn read_blocks(
     // Nobody may wait for the last ones.
     let _ = sender.blocking_send(block);
     Ok(())
-}
-
-/// Whether the manifest itself cannot be read, rather than that the store does not answer.
-fn is_its_own(error: &uso_dataset::Error) -> bool {
-    match error {
-        uso_dataset::Error::Manifest { .. } => true,
-        uso_dataset::Error::Store(error) => error.is_the_objects_own(),
-        _ => false,
-    }
-}
-
-/// A manifest that cannot be read is its owner's fault, an object store that does not answer is not.
-fn unreadable(error: uso_dataset::Error) -> Problem {
-    match error {
-        uso_dataset::Error::Manifest { reason, .. } => fault("unreadable", reason),
-        uso_dataset::Error::Store(error) if error.is_the_objects_own() => {
-            fault("unreadable", error.to_string())
-        }
-        other => other.into(),
-    }
 }

@@ -1,6 +1,7 @@
 //! A manifest in the fleet's bucket, read a part at a time.
 
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes};
@@ -23,17 +24,19 @@ const MAX_MANIFEST: u64 = 2 << 30;
 const PART: u64 = 4 << 20;
 
 /// A manifest that its caller may read.
-pub(crate) struct FoundManifest {
+pub(super) struct FoundManifest {
     source: String,
     key: String,
     info: ObjectInfo,
+    /// All of it, if it was read from its end before.
+    file: Option<NamedTempFile>,
 }
 
 /// Finds a manifest that the caller may read.
 ///
 /// # Errors
 /// Why it may not, or that there is none.
-pub(crate) async fn find(
+pub(super) async fn find(
     shared: &Shared,
     caller: &Caller,
     source: &Source,
@@ -58,34 +61,40 @@ pub(crate) async fn find(
         let message = format!("has {} bytes; at most {MAX_MANIFEST} are allowed", info.bytes);
         return Err(fault("too_large", message));
     }
-    Ok(FoundManifest { source: source.to_string(), key, info })
+    Ok(FoundManifest { source: source.to_string(), key, info, file: None })
 }
 
 impl FoundManifest {
-    /// As errors call it.
-    fn name(&self) -> String {
-        self.source.clone()
+    /// Opens it at its first row, in a thread that may block, and in a process that has a runtime.
+    pub(super) fn open(&mut self, store: &Store, kind: Kind) -> Result<OpenManifest, Error> {
+        let (name, fault) = (self.source.clone(), Fault::default());
+        let reader = ObjectReader::new(store.clone(), self, fault.clone());
+        let rows = match kind {
+            // It is read from its end.
+            Kind::Parquet => {
+                let named = |error| match error {
+                    Error::Manifest { reason, .. } => Error::Manifest { manifest: name, reason },
+                    other => other,
+                };
+                Manifest::open(self.file(reader)?, Some(kind)).map_err(named)?
+            }
+            kind => Manifest::read(&name, kind, reader).map_err(|error| fault.or(error))?,
+        };
+        Ok(OpenManifest { rows, fault })
     }
 
-    /// Opens it, in a thread that may block, and in a process that has a runtime.
-    pub(super) fn open(self, store: &Store, kind: Kind) -> Result<OpenManifest, Error> {
-        let name = self.name();
-        let named = |error| match error {
-            Error::Manifest { reason, .. } => Error::Manifest { manifest: name.clone(), reason },
-            other => other,
+    /// Where all of it lies; it is fetched once.
+    fn file(&mut self, mut reader: ObjectReader) -> Result<&Path, Error> {
+        let failed = |source| Error::File { path: self.source.clone(), source };
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => {
+                let mut file = NamedTempFile::new().map_err(failed)?;
+                io::copy(&mut reader, &mut file).map_err(|error| reader.fault.or(failed(error)))?;
+                file
+            }
         };
-        let failed = |source| Error::File { path: name.clone(), source };
-        let fault = Fault::default();
-        let mut reader = ObjectReader::new(store.clone(), self, fault.clone());
-        if kind != Kind::Parquet {
-            let rows = Manifest::read(&name, kind, reader).map_err(|error| fault.or(error))?;
-            return Ok(OpenManifest { rows, fault, _file: None });
-        }
-        // It is read from its end.
-        let mut file = NamedTempFile::new().map_err(failed)?;
-        io::copy(&mut reader, &mut file).map_err(|error| fault.or(failed(error)))?;
-        let rows = Manifest::open(file.path(), Some(kind)).map_err(named)?;
-        Ok(OpenManifest { rows, fault, _file: Some(file) })
+        Ok(self.file.insert(file).path())
     }
 }
 
@@ -93,8 +102,24 @@ impl FoundManifest {
 pub(super) struct OpenManifest {
     pub(super) rows: Manifest,
     pub(super) fault: Fault,
-    /// What the rows are read from, if not from the store.
-    _file: Option<NamedTempFile>,
+}
+
+/// Whether the manifest itself cannot be read, rather than that the store does not answer.
+pub(super) fn is_its_own(error: &Error) -> bool {
+    match error {
+        Error::Manifest { .. } => true,
+        Error::Store(error) => error.is_the_objects_own(),
+        _ => false,
+    }
+}
+
+/// A manifest that cannot be read is its owner's fault, an object store that does not answer is not.
+pub(super) fn unreadable(error: Error) -> Problem {
+    match error {
+        Error::Manifest { reason, .. } => fault("unreadable", reason),
+        Error::Store(error) if error.is_the_objects_own() => fault("unreadable", error.to_string()),
+        other => other.into(),
+    }
 }
 
 /// Why the store did not give the next part: to its reader it is an error of a file like any other.
@@ -128,8 +153,8 @@ struct ObjectReader {
 }
 
 impl ObjectReader {
-    fn new(store: Store, found: FoundManifest, fault: Fault) -> Self {
-        let FoundManifest { key, info, .. } = found;
+    fn new(store: Store, found: &FoundManifest, fault: Fault) -> Self {
+        let (key, info) = (found.key.clone(), found.info.clone());
         Self { runtime: Handle::current(), store, key, info, at: 0, part: Bytes::new(), fault }
     }
 }
