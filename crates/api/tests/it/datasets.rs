@@ -35,6 +35,12 @@ pub(crate) async fn added(answer: Response) -> u64 {
     answer.json::<Value>().await.unwrap()["rows"].as_u64().unwrap()
 }
 
+/// Whether a request added its rows itself.
+async fn fresh(answer: Response) -> bool {
+    assert_eq!(answer.status(), 200);
+    answer.json::<Value>().await.unwrap()["fresh"].as_bool().unwrap()
+}
+
 pub(crate) async fn start(fixture: &Fixture, id: &str, rows: u64) -> Response {
     fixture.post(&format!("/v1/batches/{id}/start"), &json!({ "rows": rows })).await
 }
@@ -162,6 +168,18 @@ async fn chunks_of_rows_are_added_once_and_in_order() {
         problem(fixture.get(&format!("/v1/batches/{id}/chunks/{number}")).await, 404, "no_such_chunk").await;
     }
     assert_eq!(dataset(&fixture, &id).await["rows"], 6);
+}
+
+#[tokio::test]
+async fn of_two_who_add_the_same_rows_one_has_added_them() {
+    let mut fixture = Fixture::start().await;
+    let id = create(&fixture, "foxes").await;
+    let some = rows(0, 3);
+    let (one, two) = tokio::join!(put_rows(&fixture, &id, 0, &some), put_rows(&fixture, &id, 0, &some));
+    assert_ne!(fresh(one).await, fresh(two).await);
+    assert!(fresh(put_rows(&fixture, &id, 3, &rows(3, 4)).await).await);
+    fixture.restart_api().await;
+    assert!(!fresh(put_rows(&fixture, &id, 0, &some).await).await);
 }
 
 #[tokio::test]

@@ -11,8 +11,8 @@ use super::{BadLine, Client, Refused};
 /// What became of rows that were sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// The batch has so many rows now.
-    Added(u64),
+    /// The batch has so many rows now. Unless these are `fresh`, they were there before.
+    Added { rows: u64, fresh: bool },
     /// Nothing was added: the batch has so many rows, not those that were expected.
     Moved(u64),
     /// Nothing was added: the fleet does not take some of the rows.
@@ -44,7 +44,9 @@ impl Client {
         match answer {
             Ok(answer) => {
                 let answer: Value = answer.json().await?;
-                Ok(Sent::Added(rows_of(&answer["rows"])?))
+                // Versions before do not say so.
+                let fresh = answer["fresh"] != false;
+                Ok(Sent::Added { rows: rows_of(&answer["rows"])?, fresh })
             }
             Err(error) => match error.downcast_ref::<Refused>() {
                 Some(refused) if refused.is(StatusCode::CONFLICT, "rows_moved") => {

@@ -19,8 +19,8 @@ use crate::shared::Shared;
 
 /// What became of rows that were to be added.
 pub(super) enum Added {
-    /// They are there, by this call or one before; so many rows are there up to the last of them.
-    Rows(u64),
+    /// They are there; so many rows are there up to the last of them. Unless they are `fresh`, they were there before.
+    Rows { rows: u64, fresh: bool },
     /// The data set has this other number of rows; nothing was added.
     Moved(u64),
     /// Something is wrong with some of them, by their lines; nothing was added.
@@ -50,9 +50,12 @@ pub(super) async fn add(
     }
     let chunk = Chunk::from(rows);
     let new = NewChunk { text: Bytes::from(chunk.write()?), rows: chunk.rows() };
+    let mut tried = false;
     loop {
         match place(shared, batch, from, &new).await {
-            Err(refusal) if patience.allows(&refusal).await => {}
+            Err(refusal) if patience.allows(&refusal).await => tried = true,
+            // What is there after a failure is most likely what the failed try has added.
+            Ok(Added::Rows { rows, fresh }) => return Ok(Added::Rows { rows, fresh: fresh || tried }),
             placed => return placed,
         }
     }
@@ -76,7 +79,8 @@ async fn place(shared: &Shared, batch: &BatchId, from: u64, new: &NewChunk<'_>) 
     if known.rows() != from {
         // The answer to an earlier request may have been lost.
         let is_there = known.has(from, &sha256);
-        return Ok(if is_there { Added::Rows(after) } else { Added::Moved(known.rows()) });
+        let added = Added::Rows { rows: after, fresh: false };
+        return Ok(if is_there { added } else { Added::Moved(known.rows()) });
     }
     let twice = keys_that_are_there(&known, rows);
     if !twice.is_empty() {
@@ -90,7 +94,8 @@ async fn place(shared: &Shared, batch: &BatchId, from: u64, new: &NewChunk<'_>) 
     extended.ok_or_else(Problem::no_such_dataset)?;
     // Another process may have added as many rows at the same time.
     let is_there = known.learn(&shared.queue, batch, &entry.sha256, rows).await?;
-    Ok(if is_there { Added::Rows(after) } else { Added::Moved(known.rows()) })
+    let added = Added::Rows { rows: after, fresh: true };
+    Ok(if is_there { added } else { Added::Moved(known.rows()) })
 }
 
 /// What is wrong with rows here, whatever the data set has: what they ask for, and what they point to.

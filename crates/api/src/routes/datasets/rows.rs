@@ -41,6 +41,9 @@ pub(super) const MOST_ROWS: usize = (1 << 53) - 1;
 struct RowsAdded {
     /// Rows up to the last one of this request.
     rows: u64,
+    /// Whether this request added its rows; else they were there, by an earlier one whose answer was lost or by
+    /// somebody else's.
+    fresh: bool,
 }
 
 pub(crate) fn put_operation() -> Operation {
@@ -90,7 +93,7 @@ pub(crate) async fn put(
         return Err(Problem::fields(vec![fault("?from".into(), "out_of_range", message)]));
     }
     match add(&shared, &caller, &view.id, from, rows).await? {
-        Added::Rows(rows) => Ok(Json(RowsAdded { rows })),
+        Added::Rows { rows, fresh } => Ok(Json(RowsAdded { rows, fresh })),
         Added::Bad(faults) => Err(Problem::fields(faults)),
         Added::Moved(rows) => {
             Err(Problem::rows_moved(rows, format!("the data set has {rows} rows, and other ones than these")))

@@ -209,7 +209,7 @@ impl<'a> Rows<'a> {
             return Ok(None);
         }
         match add(self.shared, self.caller, self.batch, self.there, rows).await? {
-            Added::Rows(rows) => {
+            Added::Rows { rows, .. } => {
                 (self.there, self.matched) = (rows, rows);
                 Ok(None)
             }

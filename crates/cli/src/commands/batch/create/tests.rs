@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use uso_dataset::rows::{Checker, Options, RawRow, Row};
 use uso_queue::Defaults;
 
+use super::new_rows::NewRows;
 use super::*;
 use crate::args::{BatchCommand, Cli, Command};
 use crate::client::Client;
@@ -29,6 +30,8 @@ pub(super) struct Kept {
     /// A manifest, and what becomes of it once a chunk is there.
     pub(super) changes: Option<(std::path::PathBuf, String)>,
     address: String,
+    /// Whether the next rows are added without an answer that says so.
+    loses_answer: bool,
 }
 
 type Shared = State<Arc<Mutex<Kept>>>;
@@ -44,6 +47,16 @@ fn refusal(status: StatusCode, value: Value) -> Response {
 impl Kept {
     pub(super) fn rows(&self) -> u64 {
         self.chunks.iter().map(|chunk| chunk.len() as u64).sum()
+    }
+
+    /// Whether a chunk of these rows begins with this one.
+    fn begins(&self, from: u64, rows: &[Row]) -> bool {
+        let mut first = 0;
+        self.chunks.iter().any(|chunk| {
+            let begins = first == from && chunk == rows;
+            first += chunk.len() as u64;
+            begins
+        })
     }
 
     fn keys(&self) -> Vec<String> {
@@ -113,14 +126,21 @@ async fn add(State(kept): Shared, Query(query): Query<Map<String, Value>>, rows:
         );
     }
     let mut kept = kept.lock().unwrap();
-    if query["from"].as_str().unwrap().parse() != Ok(kept.rows()) {
+    let from: u64 = query["from"].as_str().unwrap().parse().unwrap();
+    if kept.begins(from, &rows) {
+        return body(json!({ "rows": from + rows.len() as u64, "fresh": false }));
+    }
+    if from != kept.rows() {
         return refusal(StatusCode::CONFLICT, json!({ "code": "rows_moved", "rows": kept.rows() }));
     }
     kept.chunks.push(rows);
     if let Some((path, text)) = kept.changes.take() {
         std::fs::write(path, text).unwrap();
     }
-    body(json!({ "rows": kept.rows() }))
+    if std::mem::take(&mut kept.loses_answer) {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, json!({}));
+    }
+    body(json!({ "rows": kept.rows(), "fresh": true }))
 }
 
 async fn chunk(State(kept): Shared, At(number): At<usize>) -> Response {
@@ -162,13 +182,17 @@ pub(super) async fn api() -> (String, Arc<Mutex<Kept>>) {
     (address, kept)
 }
 
-pub(super) async fn create(address: &str, manifest: &Path, more: &[&str]) -> anyhow::Result<()> {
+fn args(address: &str, manifest: &Path, more: &[&str]) -> CreateBatchArgs {
     let said = ["uso", "batch", "create", manifest.to_str().unwrap(), "--api", address];
     let cli = Cli::parse_from(said.iter().chain(more));
     let Command::Batch(args) = cli.command else { panic!("another command") };
     let BatchCommand::Create(create) = args.command else { panic!("another command") };
+    *create
+}
+
+pub(super) async fn create(address: &str, manifest: &Path, more: &[&str]) -> anyhow::Result<()> {
     let batches = Batches { client: Client::new(address, None)?, json: true };
-    batches.create(*create).await
+    batches.create(args(address, manifest, more)).await
 }
 
 pub(super) fn manifest(folder: &Path, rows: impl Iterator<Item = Value>) -> std::path::PathBuf {
@@ -283,6 +307,27 @@ async fn two_at_once_make_the_same_data_set() {
     let kept = kept.lock().unwrap();
     let expected: Vec<String> = (0..4500).map(|number| format!("fox-{number}")).collect();
     assert_eq!((kept.keys(), kept.started), (expected, 4500));
+}
+
+#[tokio::test]
+async fn rows_that_somebody_else_has_added_do_not_count_as_new() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, kept) = api().await;
+    let manifest = manifest(folder.path(), prompts(1500));
+    let client = Client::new(&address, None).unwrap();
+    let send = async || {
+        let args = args(&address, &manifest, &[]);
+        let input = Arc::new(Input::open(&args, &FleetFacts::unknown("")).unwrap());
+        let mut sender = Sender::new(&client, "0-a", false, BadRows::new("line"));
+        sender.begin(0, 0);
+        assert_eq!(sender.send(&input, NewRows::everything()).await.unwrap(), Ended::AllThere);
+        (sender.rows, sender.passed)
+    };
+    // Its first rows are its own, though it asks for them twice.
+    kept.lock().unwrap().loses_answer = true;
+    assert_eq!(send().await, (1500, 0));
+    assert_eq!(send().await, (1500, 1500));
+    assert_eq!(kept.lock().unwrap().rows(), 1500);
 }
 
 #[tokio::test]
