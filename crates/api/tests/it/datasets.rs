@@ -250,6 +250,28 @@ async fn bad_rows_are_named_by_line_and_field_and_refuse_all() {
 }
 
 #[tokio::test]
+async fn a_row_without_the_field_of_the_split_is_refused() {
+    let fixture = Fixture::start().await;
+    let asked = json!({ "dataset": { "name": "foxes", "split": { "by": "subject", "val": 0.5 } } });
+    let made: Value = fixture.post("/v1/batches", &asked).await.json().await.unwrap();
+    let id = made["id"].as_str().unwrap();
+    let some = [
+        json!({ "key": "a", "metadata": { "subject": "fox" } }),
+        json!({ "key": "b" }),
+        json!({ "key": "c", "metadata": { "subject": null } }),
+    ];
+    let refused = problem(put_rows(&fixture, id, 0, &some).await, 422, "invalid_fields").await;
+    let errors = refused["errors"].as_array().unwrap();
+    assert_eq!(errors.len(), 2, "{refused}");
+    for (error, line) in errors.iter().zip([2, 3]) {
+        assert_eq!(error["pointer"], format!("/{line}/metadata/subject"));
+        assert_eq!(error["message"], "is missing; the data set is split by it");
+    }
+    assert_eq!(dataset(&fixture, id).await["rows"], 0);
+    assert_eq!(added(put_rows(&fixture, id, 0, &some[..1]).await).await, 1);
+}
+
+#[tokio::test]
 async fn a_budget_is_changed() {
     let fixture = Fixture::start().await;
     let id = create(&fixture, "foxes").await;
