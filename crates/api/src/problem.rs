@@ -81,8 +81,10 @@ impl Problem {
 
     /// A data set is there with other settings.
     pub(crate) fn settings_differ(errors: Vec<FieldError>) -> Self {
-        let said: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
-        let detail = format!("{}; leave it out, or take another name", said.join(", and "));
+        let names: Vec<&str> =
+            errors.iter().map(|error| error.pointer.trim_start_matches("/dataset/")).collect();
+        let names = names.join(" and ");
+        let detail = format!("a data set keeps its settings: leave out {names}, or take another name");
         Self { errors, ..Self::new(StatusCode::CONFLICT, "settings_differ", detail) }
     }
 

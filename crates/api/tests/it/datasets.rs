@@ -76,6 +76,8 @@ async fn a_name_is_made_once_and_is_listed() {
     changed["dataset"]["split"]["val"] = json!(0.5);
     let refused = problem(fixture.post("/v1/batches", &changed).await, 409, "settings_differ").await;
     assert_eq!(refused["errors"][0]["pointer"], "/dataset/split");
+    let message = refused["errors"][0]["message"].as_str().unwrap();
+    assert!(message.contains("0.05") && message.contains("you ask for"), "{message}");
     let named = fixture.post("/v1/batches", &json!({ "dataset": { "name": "foxes-1" } })).await;
     assert_eq!(named.status(), 200, "settings that are not named stay");
     let other = create(&fixture, "foxes-2").await;

@@ -88,9 +88,18 @@ fn changed(there: &Settings, wanted: &Settings, named: &Value) -> Result<Vec<Fie
     let fault = |name: &String| FieldError {
         pointer: format!("/dataset/{name}"),
         code: "differs",
-        message: format!("{name} of this data set is {}, which stays", there[name.as_str()]),
+        message: format!(
+            "{name} of this data set is {}, you ask for {}; leave it out, or take another name",
+            said(&there[name.as_str()]),
+            said(&wanted[name.as_str()])
+        ),
     };
     Ok(differs.map(fault).collect())
+}
+
+/// A setting, as messages say it.
+fn said(value: &Value) -> String {
+    if value.is_null() { "none".into() } else { value.to_string() }
 }
 
 #[cfg(test)]
@@ -113,5 +122,25 @@ mod tests {
         let other =
             json!({ "name": "a", "shard_rows": 8, "split": { "by": "key", "val": 0.5 }, "gate": gate });
         assert_eq!(pointers(other), ["/dataset/gate", "/dataset/shard_rows", "/dataset/split"]);
+    }
+
+    #[test]
+    fn a_setting_that_differs_tells_what_is_there_what_was_asked_and_what_to_do() {
+        let settings = |value: &Value| Settings::read(&value.to_string()).unwrap();
+        let there = settings(&json!({ "name": "a", "shard_rows": 7 }));
+        let asked = json!({ "name": "a", "shard_rows": 8, "split": { "by": "key", "val": 0.5 } });
+        let faults = changed(&there, &settings(&asked), &asked).unwrap();
+        let split = r#"{"by":"key","val":0.5}"#;
+        let messages: Vec<&str> = faults.iter().map(|fault| fault.message.as_str()).collect();
+        let expected = [
+            "shard_rows of this data set is 7, you ask for 8; leave it out, or take another name".to_owned(),
+            format!(
+                "split of this data set is none, you ask for {split}; leave it out, or take another name"
+            ),
+        ];
+        assert_eq!(messages, expected);
+        let detail = Problem::settings_differ(faults).detail;
+        let expected = "a data set keeps its settings: leave out shard_rows and split, or take another name";
+        assert_eq!(detail, expected);
     }
 }
