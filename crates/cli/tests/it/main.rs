@@ -146,3 +146,20 @@ fn a_test_engine_needs_permission() {
         assert!(said.lines().any(|line| line.starts_with(message)), "{engine}: {said}");
     }
 }
+
+#[test]
+fn packing_says_what_is_not_in_the_tier() {
+    let folder = tempfile::tempdir().unwrap();
+    let pack = |tier: &str| {
+        let out = folder.path().join(tier);
+        let model = "../engine/tests/fixtures/tiny";
+        let packed = uso(&["model", "pack", "--model", model, "--tier", tier, out.to_str().unwrap()]);
+        assert!(packed.status.success(), "{packed:?}");
+        String::from_utf8(packed.stderr).unwrap()
+    };
+    let said = pack("q4_k");
+    let line = "uso: of the transformer's 22 matrices, 18 stay in bf16: their rows are not multiples of the blocks \
+                of q4_k";
+    assert!(said.lines().any(|said| said == line), "{said}");
+    assert!(!pack("q8_0").contains("stay in"));
+}
