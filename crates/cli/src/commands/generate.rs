@@ -1,11 +1,12 @@
 use std::io::Write as _;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use uso_dataset::file;
 use uso_engine::plan::Picture;
-use uso_engine::{DecodeLimits, Defaults, Engine as _, ModelFiles, Preparation, PromptTokens, Purpose};
-use uso_engine::{Reference, Request, Uso};
+use uso_engine::{DecodeLimits, Defaults, Engine as _, MAX_STYLES, ModelConfig, ModelFiles, Preparation};
+use uso_engine::{PromptTokens, Purpose, Reference, Request, Uso};
 use uso_worker::parameters::{Parameters, file_format};
 
 use super::{check_place, save, say};
@@ -14,7 +15,7 @@ use crate::progress;
 use crate::setup::{explained, setup};
 
 pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
-    // What is wrong with a file is said before the model is loaded, which takes minutes.
+    // What is wrong with a file or a number is said before the model is loaded, which takes minutes.
     let format = file_format(args.file.of(Some(&args.out))?, args.file.quality);
     for place in [Some(&args.out), args.latents.as_ref()].into_iter().flatten() {
         check_place(place)?;
@@ -23,14 +24,19 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         let file = std::fs::metadata(path).with_context(|| format!("cannot read {path}"))?;
         ensure!(!file.is_dir(), "cannot read {path}: it is a folder");
     }
+    let styles = args.picture.style.len();
+    ensure!(styles <= MAX_STYLES, "--style: {styles} style references, at most {MAX_STYLES} are allowed");
     let files = ModelFiles::new(args.model.model.as_deref());
+    let config = ModelConfig::read(&files).context("cannot load the model")?;
+    let request = request(args, &config.defaults);
+    request.check()?;
     let setup = setup(&args.model, 1, |defaults| largest(args, defaults))?;
     let mut uso = explained(Uso::load_with(&files, &setup), &args.model, &setup.device)?;
     if args.self_test {
         uso.self_test()?;
     }
 
-    let request = request(args, uso.defaults(), uso.style_side())?;
+    let request = with_references(args, request, uso.style_side())?;
     let mut begun = Instant::now();
     let mut sample = uso.encode(&request)?;
     tracing::info!(took_ms = lap(&mut begun), expected_bytes = sample.footprint().alone(), "encoded");
@@ -53,7 +59,8 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     }
     let image = uso.decode(&sample)?;
     tracing::info!(took_ms = lap(&mut begun), "decoded");
-    let (content, styles) = (args.picture.content.clone(), args.picture.style.clone());
+    let content = args.picture.content.as_deref().map(file_name);
+    let styles = args.picture.style.iter().map(|path| file_name(path)).collect();
     let tokens = Some(sample.prompt_tokens());
     let parameters = Parameters::new(uso.name(), &request, &image, content, styles, tokens);
     save(&args.out, &image.to_file(format, &parameters.text())?)?;
@@ -93,26 +100,42 @@ fn warn_of_cut(PromptTokens { t5, clip }: PromptTokens) {
     }
 }
 
-fn request(args: &GenerateArgs, defaults: &Defaults, side: u32) -> anyhow::Result<Request> {
+/// What is asked for, without the references: how they are prepared depends on the model.
+fn request(args: &GenerateArgs, defaults: &Defaults) -> Request {
     let picture = &args.picture;
-    let content_size = picture.sampling.content_size.unwrap_or(defaults.content_size);
-    let content = |path: &str| read(path, Purpose::Content { content_size });
-    let style = |path: &String| read(path, Purpose::Style { side });
-    Ok(Request {
+    Request {
         prompt: picture.prompt.clone(),
-        content: picture.content.as_deref().map(content).transpose()?,
-        styles: picture.style.iter().map(style).collect::<anyhow::Result<_>>()?,
+        content: None,
+        styles: Vec::new(),
         width: picture.sampling.width.unwrap_or(defaults.width),
         height: picture.sampling.height.unwrap_or(defaults.height),
         keep_size: picture.keep_size,
-        content_size,
+        content_size: picture.sampling.content_size.unwrap_or(defaults.content_size),
         steps: picture.sampling.steps.unwrap_or(defaults.steps),
         guidance: picture.sampling.guidance.unwrap_or(defaults.guidance),
         seed: picture.seed.unwrap_or_else(|| u64::from(fastrand::u32(..))),
         position_shift: args.pe,
         loras: Vec::new(),
         step_cache: picture.step_cache.unwrap_or_default(),
+    }
+}
+
+fn with_references(args: &GenerateArgs, request: Request, side: u32) -> anyhow::Result<Request> {
+    let content_size = request.content_size;
+    let content = |path: &str| read(path, Purpose::Content { content_size });
+    let style = |path: &String| read(path, Purpose::Style { side });
+    Ok(Request {
+        content: args.picture.content.as_deref().map(content).transpose()?,
+        styles: args.picture.style.iter().map(style).collect::<anyhow::Result<_>>()?,
+        ..request
     })
+}
+
+/// A file's name without its folders. It is written into the picture, and whoever gets that need not know where its maker
+/// keeps files.
+fn file_name(path: &str) -> String {
+    let name = Path::new(path).file_name();
+    name.map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 fn read(path: &str, purpose: Purpose) -> anyhow::Result<Reference> {

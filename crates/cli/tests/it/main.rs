@@ -120,6 +120,47 @@ fn an_error_is_one_line() {
 }
 
 #[test]
+fn numbers_are_checked_before_the_model_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, out) = (folder.path().to_str().unwrap(), folder.path().join("a.png"));
+    let cases: [(&[&str], &str); 7] = [
+        (&["--steps", "0"], "uso: steps: 0 is not within 1 to 100"),
+        (&["--width", "5000"], "uso: width: 5000 is not within 16 to 2048"),
+        (&["--height", "15"], "uso: height: 15 is not within 16 to 2048"),
+        (&["--content-size", "5"], "uso: content_size: 5 is not within 16 to 2048"),
+        (&["--guidance", "0"], "uso: guidance: 0 is not within 1 to 10"),
+        (&["--step-cache", "2"], "uso: step_cache: 2 is not within 0 to 1"),
+        (&[], "uso: cannot load the model: "),
+    ];
+    for (args, message) in cases {
+        let refused = uso(&[&["generate", "--model", model, "--out", out.to_str().unwrap()], args].concat());
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.lines().any(|line| line.starts_with(message)), "{args:?}: {said}");
+    }
+    let style = format!("{EXAMPLES}/style_sketch.png");
+    let styles = ["--style", style.as_str()].repeat(5);
+    let refused =
+        uso(&[&["generate", "--model", model, "--out", out.to_str().unwrap()], &styles[..]].concat());
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("uso: --style: 5 style references, at most 4 are allowed\n"), "{said}");
+}
+
+#[test]
+fn a_picture_does_not_tell_where_its_references_lie() {
+    let folder = tempfile::tempdir().unwrap();
+    let (content, out) = (folder.path().join("my cat.png"), folder.path().join("a.png"));
+    std::fs::copy(format!("{EXAMPLES}/content_star.png"), &content).unwrap();
+    let content = content.to_str().unwrap();
+    let references = ["--content", content, "--style", content];
+    let some = ["generate", "--steps", "1", "--out", out.to_str().unwrap()];
+    let generated = uso(&[&some[..], &references].concat());
+    assert!(generated.status.success(), "{generated:?}");
+    let picture = String::from_utf8_lossy(&std::fs::read(&out).unwrap()).into_owned();
+    assert!(picture.contains(r#""content":"my cat.png","styles":["my cat.png"]"#), "no names in the picture");
+    assert!(!picture.contains(folder.path().to_str().unwrap()));
+}
+
+#[test]
 fn an_api_that_does_not_answer_is_named() {
     let refused = uso(&["submit", "--api", "http://127.0.0.1:9", "--prompt", "a cat"]);
     let said = String::from_utf8(refused.stderr).unwrap();
