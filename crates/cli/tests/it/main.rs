@@ -189,6 +189,30 @@ fn a_test_engine_needs_permission() {
 }
 
 #[test]
+fn a_device_or_a_model_that_is_not_there_is_said_before_a_server_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, empty) = (folder.path().join("data"), folder.path().join("empty"));
+    std::fs::create_dir(&empty).unwrap();
+    let nobody = ["--redis", "redis://127.0.0.1:9"];
+    let up = ["up", "--port", "0", "--data", data.to_str().unwrap()];
+    let cases: [(&[&str], &str); 4] = [
+        (&["--device", "tpu"], "uso: device: \"tpu\" is not one of cpu, cuda, cuda:N, metal"),
+        (&["--dtype", "bf16"], "uso: dtype: the CPU computes in f32 and f16 only"),
+        (&["--model", "none"], "uso: cannot load the model: model file none: "),
+        (&["--model", empty.to_str().unwrap()], "uso: cannot load the model: model file "),
+    ];
+    for (args, message) in cases {
+        for command in [&["work"][..], &up] {
+            let refused = uso(&[command, &nobody, args].concat());
+            assert!(!refused.status.success());
+            let said = String::from_utf8(refused.stderr).unwrap();
+            assert!(said.lines().any(|line| line.starts_with(message)), "{command:?} {args:?}: {said}");
+        }
+    }
+    assert!(!data.exists(), "nothing has begun");
+}
+
+#[test]
 fn packing_says_what_is_not_in_the_tier() {
     let folder = tempfile::tempdir().unwrap();
     let pack = |tier: &str| {
