@@ -131,8 +131,8 @@ fn with_references(args: &GenerateArgs, request: Request, side: u32) -> anyhow::
     })
 }
 
-/// A file's name without its folders. It is written into the picture, and whoever gets that need not know where its maker
-/// keeps files.
+/// A file's name without its folders. It is written into the picture, and whoever gets that need not know where its
+/// maker keeps files.
 fn file_name(path: &str) -> String {
     let name = Path::new(path).file_name();
     name.map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
