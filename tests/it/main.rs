@@ -18,6 +18,7 @@ mod references;
 mod stalls;
 #[expect(dead_code, reason = "the tests of the worker share it, and use all of it")]
 mod store_proxy;
+mod submit;
 mod up;
 mod upgrade;
 mod upgraded_dataset;

@@ -107,6 +107,7 @@ impl Command {
             Self::Up(args) => args.model.threads,
             Self::Work(args) => args.model.threads,
             Self::Generate(args) => args.model.threads,
+            Self::Model(ModelCommand::Plan(args)) => args.threads,
             _ => None,
         }
     }
@@ -259,6 +260,12 @@ mod tests {
         let matches = with_negative_numbers(Cli::command()).try_get_matches_from(all).unwrap();
         let Command::Generate(args) = Cli::from_arg_matches(&matches).unwrap().command else { panic!() };
         assert_eq!(args.picture.step_cache, Some(-0.1), "the engine refuses it with its limits");
+    }
+
+    #[test]
+    fn a_plan_is_for_the_threads_that_it_is_told() {
+        let plan = Cli::try_parse_from(["uso", "model", "plan", "--threads", "3"]).unwrap();
+        assert_eq!(plan.command.threads().map(NonZeroUsize::get), Some(3));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use uso_store::{Credentials, Store};
 use uso_worker::{Condition, DeviceThread, Loading, Scoring};
 
 use crate::args::{AccessArgs, Engine, EngineArgs, ModelArgs, PaceArgs, S3Args, buckets};
-use crate::setup::{explained, setup};
+use crate::setup::{check, explained, setup};
 
 /// Connects to the queue, loads its functions and logs its durability.
 pub(crate) async fn queue(config: uso_queue::Config) -> anyhow::Result<Queue> {
@@ -83,6 +83,17 @@ pub(crate) async fn existing_store(args: &S3Args, credentials: Option<Credential
         ..uso_store::Config::default()
     };
     Ok(Store::connect(config).await?)
+}
+
+/// Refuses a device or a model that [`device`] cannot load, before any server is asked for anything.
+pub(crate) async fn check_device(args: &ModelArgs, engine: &EngineArgs) -> anyhow::Result<()> {
+    match engine.engine {
+        Engine::Scripted(_) => Ok(()),
+        Engine::Uso => {
+            let args = args.clone();
+            tokio::task::spawn_blocking(move || check(&args)).await?
+        }
+    }
 }
 
 /// Starts an engine on its own thread and loads its model.

@@ -15,11 +15,27 @@ pub(crate) fn setup(
     slots: u64,
     largest: impl FnOnce(&Defaults) -> Picture,
 ) -> anyhow::Result<Setup> {
-    planned(args, slots, largest).map_err(|error| match error {
+    planned(args, slots, largest).map_err(cannot_load)
+}
+
+/// Opens the device and reads the headers of the model: what is wrong with them is found in a moment. Blocks.
+///
+/// # Errors
+/// If the device cannot be opened, or the model is faulty.
+pub(crate) fn check(args: &ModelArgs) -> anyhow::Result<()> {
+    let checked = || -> Result<(), Error> {
+        device::precision(args.dtype.as_deref(), &device::open(&args.device)?)?;
+        Outline::of(&Model::open(&ModelFiles::new(args.model.as_deref()))?).map(|_| ())
+    };
+    checked().map_err(cannot_load)
+}
+
+fn cannot_load(error: Error) -> anyhow::Error {
+    match error {
         // It already names the option.
         Error::Request { .. } => error.into(),
         error => anyhow::Error::new(error).context("cannot load the model"),
-    })
+    }
 }
 
 fn planned(args: &ModelArgs, slots: u64, largest: impl FnOnce(&Defaults) -> Picture) -> Result<Setup, Error> {

@@ -55,7 +55,7 @@ pub use image::Image;
 pub use matrix::Tier;
 pub use model::{LoraFile, Model};
 pub use observed::{Observed, ObservedSample, Observer};
-pub use pack::{Progress, pack};
+pub use pack::{Packed, Progress, pack};
 pub use picture_file::{FileFormat, PictureText};
 pub use plan::Plan;
 pub use prepare::Preparation;

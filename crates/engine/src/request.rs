@@ -1,7 +1,7 @@
 use std::ops::RangeInclusive;
 
-use crate::Reference;
 use crate::uso::positions::PositionShift;
+use crate::{Error, Reference};
 
 /// Side of a picture or a content reference in pixels.
 pub const SIDE: RangeInclusive<u32> = 16..=2048;
@@ -51,6 +51,22 @@ pub struct Request {
 }
 
 impl Request {
+    /// Refuses what no model can generate, which can be told before one is loaded.
+    ///
+    /// # Errors
+    /// [`Error::Request`] names the parameter and its limits.
+    pub fn check(&self) -> Result<(), Error> {
+        within("width", self.width, &SIDE)?;
+        within("height", self.height, &SIDE)?;
+        within("content_size", self.content_size, &SIDE)?;
+        within("steps", self.steps, &STEPS)?;
+        within("guidance", self.guidance, &GUIDANCE)?;
+        within("step_cache", self.step_cache, &STEP_CACHE)?;
+        within("styles", self.styles.len(), &(0..=MAX_STYLES))?;
+        within("loras", self.loras.len(), &(0..=MAX_LORAS))?;
+        self.loras.iter().try_for_each(|lora| within("loras", lora.weight, &LORA_WEIGHT))
+    }
+
     /// Bytes of the pixels of its references.
     pub fn reference_bytes(&self) -> u64 {
         self.content.iter().chain(&self.styles).map(Reference::bytes).sum()
@@ -72,3 +88,15 @@ pub struct RequestLora {
 pub const MAX_LORAS: usize = 4;
 /// Allowed factors of a LoRA's changes: beyond these, nothing is left of the model.
 pub const LORA_WEIGHT: RangeInclusive<f64> = -10.0..=10.0;
+
+fn within<T: PartialOrd + std::fmt::Display>(
+    parameter: &'static str,
+    value: T,
+    range: &RangeInclusive<T>,
+) -> Result<(), Error> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let reason = format!("{value} is not within {} to {}", range.start(), range.end());
+    Err(Error::Request { parameter, reason })
+}

@@ -106,3 +106,20 @@ pub fn file_format(format: Format, quality: Option<u8>) -> FileFormat {
 pub(crate) fn step_cache(request: &Request) -> Option<f64> {
     (request.step_cache > 0.0).then_some(request.step_cache)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::RangeInclusive;
+
+    #[test]
+    fn the_queue_takes_what_the_engine_can_generate() {
+        let whole = |range: RangeInclusive<u32>| i64::from(*range.start())..=i64::from(*range.end());
+        assert_eq!(uso_queue::SIDE, whole(uso_engine::SIDE));
+        assert_eq!(uso_queue::STEPS, whole(uso_engine::STEPS));
+        assert_eq!(uso_queue::GUIDANCE, uso_engine::GUIDANCE);
+        assert_eq!(uso_queue::STEP_CACHE, uso_engine::STEP_CACHE);
+        assert_eq!(uso_queue::LORA_WEIGHT, uso_engine::LORA_WEIGHT);
+        assert_eq!(uso_queue::MAX_STYLES, uso_engine::MAX_STYLES);
+        assert_eq!(uso_queue::MAX_LORAS, uso_engine::MAX_LORAS);
+    }
+}

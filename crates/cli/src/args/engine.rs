@@ -69,7 +69,7 @@ pub(crate) struct EngineArgs {
 }
 
 /// Reads a number of threads. Without a limit, starting them would take all memory.
-fn threads() -> impl TypedValueParser<Value = NonZeroUsize> {
+pub(super) fn threads() -> impl TypedValueParser<Value = NonZeroUsize> {
     clap::value_parser!(u16).range(1..=1024).try_map(|count| NonZeroUsize::try_from(usize::from(count)))
 }
 

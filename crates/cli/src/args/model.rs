@@ -1,5 +1,6 @@
 //! Options of `uso model`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -7,7 +8,7 @@ use reqwest::Url;
 use uso_engine::Tier;
 use uso_engine::plan::T5Place;
 
-use super::size;
+use super::{engine, size};
 
 /// The hub that models are published on.
 pub(crate) const HUGGING_FACE: &str = "https://huggingface.co";
@@ -130,6 +131,9 @@ pub(crate) struct PlanArgs {
     /// Stream the transformer's blocks from host memory even if all of them fit on the device.
     #[arg(long)]
     pub(crate) stream: bool,
+    /// Threads that computation on the CPU uses. Default: as many as this process may run at once, also in a container.
+    #[arg(long, env = "USO_THREADS", value_parser = engine::threads(), value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
     /// Print JSON instead of text.
     #[arg(long)]
     pub(crate) json: bool,

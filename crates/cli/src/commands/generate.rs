@@ -1,34 +1,37 @@
+mod references;
+
 use std::io::Write as _;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use uso_dataset::file;
 use uso_engine::plan::Picture;
-use uso_engine::{DecodeLimits, Defaults, Engine as _, ModelFiles, Preparation, PromptTokens, Purpose};
-use uso_engine::{Reference, Request, Uso};
-use uso_store::MAX_REFERENCE;
+use uso_engine::{Defaults, Engine as _, ModelConfig, ModelFiles, PromptTokens, Request, Uso};
 use uso_worker::parameters::{Parameters, file_format};
 
+use self::references::References;
 use super::{check_place, save, say};
-use crate::args::{GenerateArgs, PictureArgs};
+use crate::args::GenerateArgs;
 use crate::progress;
 use crate::setup::{explained, setup};
 
 pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
-    // What is wrong with a file is said before the model is loaded, which takes minutes.
+    // What is wrong with a file or a number is said before the model is loaded, which takes minutes.
     let format = file_format(args.file.of(Some(&args.out))?, args.file.quality);
     for place in [Some(&args.out), args.latents.as_ref()].into_iter().flatten() {
         check_place(place)?;
     }
     let references = References::read(&args.picture)?;
     let files = ModelFiles::new(args.model.model.as_deref());
+    let config = ModelConfig::read(&files).context("cannot load the model")?;
+    let request = request(args, &config.defaults);
+    request.check()?;
     let setup = setup(&args.model, 1, |defaults| largest(args, defaults))?;
     let mut uso = explained(Uso::load_with(&files, &setup), &args.model, &setup.device)?;
     if args.self_test {
         uso.self_test()?;
     }
 
-    let request = request(args, references, uso.defaults(), uso.style_side())?;
+    let request = references.add_to(request, uso.style_side())?;
     let mut begun = Instant::now();
     let mut sample = uso.encode(&request)?;
     tracing::info!(took_ms = lap(&mut begun), expected_bytes = sample.footprint().alone(), "encoded");
@@ -51,7 +54,7 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     }
     let image = uso.decode(&sample)?;
     tracing::info!(took_ms = lap(&mut begun), "decoded");
-    let (content, styles) = (args.picture.content.clone(), args.picture.style.clone());
+    let (content, styles) = references.names();
     let tokens = Some(sample.prompt_tokens());
     let parameters = Parameters::new(uso.name(), &request, &image, content, styles, tokens);
     save(&args.out, &image.to_file(format, &parameters.text())?)?;
@@ -91,63 +94,22 @@ fn warn_of_cut(PromptTokens { t5, clip }: PromptTokens) {
     }
 }
 
-/// The files of the references.
-struct References<'a> {
-    content: Option<ReferenceFile<'a>>,
-    styles: Vec<ReferenceFile<'a>>,
-}
-
-impl<'a> References<'a> {
-    fn read(picture: &'a PictureArgs) -> anyhow::Result<Self> {
-        let content = picture.content.as_deref().map(ReferenceFile::read).transpose()?;
-        let styles = picture.style.iter().map(|path| ReferenceFile::read(path));
-        Ok(Self { content, styles: styles.collect::<anyhow::Result<_>>()? })
-    }
-}
-
-/// The file of a reference.
-struct ReferenceFile<'a> {
-    path: &'a str,
-    bytes: Vec<u8>,
-}
-
-impl<'a> ReferenceFile<'a> {
-    fn read(path: &'a str) -> anyhow::Result<Self> {
-        let read = file::read_once(path.as_ref(), MAX_REFERENCE);
-        let bytes = read.with_context(|| format!("cannot read {path}"))?;
-        Ok(Self { path, bytes })
-    }
-
-    fn prepare(&self, purpose: Purpose) -> anyhow::Result<Reference> {
-        let prepared =
-            Preparation::new(&self.bytes, purpose, &DecodeLimits::default()).and_then(Preparation::run);
-        prepared.with_context(|| format!("cannot use {}", self.path))
-    }
-}
-
-fn request(
-    args: &GenerateArgs,
-    references: References<'_>,
-    defaults: &Defaults,
-    side: u32,
-) -> anyhow::Result<Request> {
+/// What is asked for, without the references: how they are prepared depends on the model.
+fn request(args: &GenerateArgs, defaults: &Defaults) -> Request {
     let picture = &args.picture;
-    let content_size = picture.sampling.content_size.unwrap_or(defaults.content_size);
-    let content = |file: ReferenceFile<'_>| file.prepare(Purpose::Content { content_size });
-    let style = |file: ReferenceFile<'_>| file.prepare(Purpose::Style { side });
-    Ok(Request {
+    Request {
         prompt: picture.prompt.clone(),
-        content: references.content.map(content).transpose()?,
-        styles: references.styles.into_iter().map(style).collect::<anyhow::Result<_>>()?,
+        content: None,
+        styles: Vec::new(),
         width: picture.sampling.width.unwrap_or(defaults.width),
         height: picture.sampling.height.unwrap_or(defaults.height),
         keep_size: picture.keep_size,
-        content_size,
+        content_size: picture.sampling.content_size.unwrap_or(defaults.content_size),
         steps: picture.sampling.steps.unwrap_or(defaults.steps),
         guidance: picture.sampling.guidance.unwrap_or(defaults.guidance),
         seed: picture.seed.unwrap_or_else(|| u64::from(fastrand::u32(..))),
         position_shift: args.pe,
         loras: Vec::new(),
         step_cache: picture.step_cache.unwrap_or_default(),
-    })
+    }
 }

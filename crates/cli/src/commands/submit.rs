@@ -1,3 +1,5 @@
+mod blocked;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,7 +29,7 @@ pub(crate) async fn run(args: SubmitArgs) -> anyhow::Result<()> {
         return say(id);
     }
     let bar = progress::bar(accepted["spec"]["steps"].as_u64().unwrap_or_default());
-    wait(&client, id, &bar).await?;
+    blocked::said_during(wait(&client, id, &bar), &client, id, &bar).await?;
 
     let view = client.view(id).await?;
     if view["state"] != "succeeded" {

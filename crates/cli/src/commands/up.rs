@@ -21,6 +21,7 @@ use crate::shutdown::Shutdown;
 
 pub(crate) async fn run(args: UpArgs) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
+    connect::check_device(&args.model, &args.engine).await?;
     let data = DataFolder::take(&args.data)?;
     // First, because the S3 service must know the page's address.
     let listener = listen(args.port).await?;

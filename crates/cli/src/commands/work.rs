@@ -33,6 +33,7 @@ async fn work(
         return without_device(args, shutdown, condition).await;
     }
     let connect = async {
+        connect::check_device(&args.model, &args.engine).await?;
         let queue = connect::queue(args.redis.config()).await?;
         let store = connect::store(&args.s3, None).await?;
         let scoring = connect::scoring(&args.engine).await?;

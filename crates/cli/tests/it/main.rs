@@ -144,6 +144,47 @@ fn a_reference_may_come_from_a_pipe() {
 }
 
 #[test]
+fn numbers_are_checked_before_the_model_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, out) = (folder.path().to_str().unwrap(), folder.path().join("a.png"));
+    let cases: [(&[&str], &str); 7] = [
+        (&["--steps", "0"], "uso: steps: 0 is not within 1 to 100"),
+        (&["--width", "5000"], "uso: width: 5000 is not within 16 to 2048"),
+        (&["--height", "15"], "uso: height: 15 is not within 16 to 2048"),
+        (&["--content-size", "5"], "uso: content_size: 5 is not within 16 to 2048"),
+        (&["--guidance", "0"], "uso: guidance: 0 is not within 1 to 10"),
+        (&["--step-cache", "2"], "uso: step_cache: 2 is not within 0 to 1"),
+        (&[], "uso: cannot load the model: "),
+    ];
+    for (args, message) in cases {
+        let refused = uso(&[&["generate", "--model", model, "--out", out.to_str().unwrap()], args].concat());
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.lines().any(|line| line.starts_with(message)), "{args:?}: {said}");
+    }
+    let style = format!("{EXAMPLES}/style_sketch.png");
+    let styles = ["--style", style.as_str()].repeat(5);
+    let refused =
+        uso(&[&["generate", "--model", model, "--out", out.to_str().unwrap()], &styles[..]].concat());
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("uso: --style: 5 style references, at most 4 are allowed\n"), "{said}");
+}
+
+#[test]
+fn a_picture_does_not_tell_where_its_references_lie() {
+    let folder = tempfile::tempdir().unwrap();
+    let (content, out) = (folder.path().join("my cat.png"), folder.path().join("a.png"));
+    std::fs::copy(format!("{EXAMPLES}/content_star.png"), &content).unwrap();
+    let content = content.to_str().unwrap();
+    let references = ["--content", content, "--style", content];
+    let some = ["generate", "--steps", "1", "--out", out.to_str().unwrap()];
+    let generated = uso(&[&some[..], &references].concat());
+    assert!(generated.status.success(), "{generated:?}");
+    let picture = String::from_utf8_lossy(&std::fs::read(&out).unwrap()).into_owned();
+    assert!(picture.contains(r#""content":"my cat.png","styles":["my cat.png"]"#), "no names in the picture");
+    assert!(!picture.contains(folder.path().to_str().unwrap()));
+}
+
+#[test]
 fn an_api_that_does_not_answer_is_named() {
     let refused = uso(&["submit", "--api", "http://127.0.0.1:9", "--prompt", "a cat"]);
     let said = String::from_utf8(refused.stderr).unwrap();
@@ -169,4 +210,45 @@ fn a_test_engine_needs_permission() {
         let said = String::from_utf8(refused.stderr).unwrap();
         assert!(said.lines().any(|line| line.starts_with(message)), "{engine}: {said}");
     }
+}
+
+#[test]
+fn a_device_or_a_model_that_is_not_there_is_said_before_a_server_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, empty) = (folder.path().join("data"), folder.path().join("empty"));
+    std::fs::create_dir(&empty).unwrap();
+    let nobody = ["--redis", "redis://127.0.0.1:9"];
+    let up = ["up", "--port", "0", "--data", data.to_str().unwrap()];
+    let cases: [(&[&str], &str); 4] = [
+        (&["--device", "tpu"], "uso: device: \"tpu\" is not one of cpu, cuda, cuda:N, metal"),
+        (&["--dtype", "bf16"], "uso: dtype: the CPU computes in f32 and f16 only"),
+        (&["--model", "none"], "uso: cannot load the model: model file none: "),
+        (&["--model", empty.to_str().unwrap()], "uso: cannot load the model: model file "),
+    ];
+    for (args, message) in cases {
+        for command in [&["work"][..], &up] {
+            let refused = uso(&[command, &nobody, args].concat());
+            assert!(!refused.status.success());
+            let said = String::from_utf8(refused.stderr).unwrap();
+            assert!(said.lines().any(|line| line.starts_with(message)), "{command:?} {args:?}: {said}");
+        }
+    }
+    assert!(!data.exists(), "nothing has begun");
+}
+
+#[test]
+fn packing_says_what_is_not_in_the_tier() {
+    let folder = tempfile::tempdir().unwrap();
+    let pack = |tier: &str| {
+        let out = folder.path().join(tier);
+        let model = "../engine/tests/fixtures/tiny";
+        let packed = uso(&["model", "pack", "--model", model, "--tier", tier, out.to_str().unwrap()]);
+        assert!(packed.status.success(), "{packed:?}");
+        String::from_utf8(packed.stderr).unwrap()
+    };
+    let said = pack("q4_k");
+    let line = "uso: of the transformer's 22 matrices, 18 stay in bf16: their rows are not multiples of the blocks \
+                of q4_k";
+    assert!(said.lines().any(|said| said == line), "{said}");
+    assert!(!pack("q8_0").contains("stay in"));
 }

@@ -35,3 +35,11 @@ pub(crate) fn divides(whole: (&str, usize), by: (&str, usize)) -> Result<(), Str
     }
     Err(format!("{} {} is not a multiple of {} {}", whole.0, whole.1, by.0, by.1))
 }
+
+/// Checks that two fields have the same value: the width of an output, and that of the input which takes it.
+pub(crate) fn equal(one: (&str, usize), other: (&str, usize)) -> Result<(), String> {
+    if one.1 == other.1 {
+        return Ok(());
+    }
+    Err(format!("{} {} differs from {} {}", one.0, one.1, other.0, other.1))
+}

@@ -8,11 +8,16 @@ use serde::Deserialize;
 
 pub(crate) use self::encoders::Nested;
 pub use self::encoders::{ClipConfig, SiglipConfig, T5Config};
-use self::limits::{MOST_LAYERS, MOST_WIDTH, at_most, divides, within};
+use self::limits::{MOST_LAYERS, MOST_WIDTH, at_most, divides, equal, within};
 use crate::{Error, ModelFiles};
 
 /// Groups of each norm of the autoencoder.
 pub(crate) const NORM_GROUPS: usize = 32;
+
+/// Channels of a latent: as many as its start noise and [`PreviewConfig`] have.
+const LATENT_CHANNELS: usize = 16;
+/// Cells of a latent that make a token of the transformer: 2 x 2.
+const TOKEN_CELLS: usize = 4;
 
 /// Sizes and defaults of a model.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -53,7 +58,41 @@ impl ModelConfig {
     fn check(&self) -> Result<(), String> {
         self.flux.check()?;
         self.ae.check()?;
-        self.projector.check()
+        self.projector.check()?;
+        let (token, channels) = (self.flux.in_channels, self.ae.z_channels);
+        if token != TOKEN_CELLS * channels {
+            return Err(format!(
+                "flux.in_channels {token} is not {TOKEN_CELLS} times ae.z_channels {channels}"
+            ));
+        }
+        if channels != LATENT_CHANNELS {
+            return Err(format!("ae.z_channels {channels} is not supported, only {LATENT_CHANNELS}"));
+        }
+        let width = ("projector.hidden_size", self.projector.hidden_size);
+        equal(width, ("flux.hidden_size", self.flux.hidden_size))
+    }
+
+    /// Refuses encoders that give something else than the parts behind them take.
+    pub(crate) fn check_encoders(
+        &self,
+        t5: &T5Config,
+        clip: &ClipConfig,
+        siglip: &SiglipConfig,
+    ) -> Result<(), String> {
+        let Self { flux, projector, text, .. } = self;
+        equal(("flux.context_in_dim", flux.context_in_dim), ("d_model of T5", t5.d_model))?;
+        equal(("flux.vec_in_dim", flux.vec_in_dim), ("hidden_size of CLIP", clip.hidden_size))?;
+        let width = ("projector.siglip_token_dims", projector.siglip_token_dims);
+        equal(width, ("hidden_size of SigLIP", siglip.hidden_size))?;
+        let tokens = ("projector.siglip_token_nums", projector.siglip_token_nums);
+        equal(tokens, ("the number of SigLIP's patches,", siglip.tokens()))?;
+        let (length, most) = (text.clip, clip.max_position_embeddings);
+        if length > most {
+            return Err(format!(
+                "clip_max_length {length} is more than max_position_embeddings {most} of CLIP"
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -365,6 +404,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::model::small::Published;
 
     fn checked(part: &str, field: &str, value: Value) -> Result<(), String> {
         let config: ModelConfig = serde_json::from_value(json!({ part: { field: value } })).unwrap();
@@ -403,6 +443,66 @@ mod tests {
         assert!(said.starts_with("ae.ch times ae.ch_mult"), "{said}");
         let said = checked("flux", "axes_dim", json!([1_u64 << 63, 1_u64 << 63, 8])).unwrap_err();
         assert!(said.starts_with("flux.axes_dim"), "{said}");
+    }
+
+    #[test]
+    fn parts_that_contradict_each_other_are_refused_by_both_names() {
+        for (part, field, value, said) in [
+            ("flux", "in_channels", 60, "flux.in_channels 60 is not 4 times ae.z_channels 16"),
+            ("ae", "z_channels", 8, "flux.in_channels 64 is not 4 times ae.z_channels 8"),
+            ("projector", "hidden_size", 64, "projector.hidden_size 64 differs from flux.hidden_size 3072"),
+        ] {
+            assert_eq!(checked(part, field, json!(value)), Err(said.to_owned()));
+        }
+        let config = json!({ "flux": { "in_channels": 32 }, "ae": { "z_channels": 8 } });
+        let config: ModelConfig = serde_json::from_value(config).unwrap();
+        assert_eq!(config.check(), Err("ae.z_channels 8 is not supported, only 16".to_owned()));
+    }
+
+    /// The published configuration of an encoder, with this field changed.
+    fn encoder<C: Published>(field: &str, value: usize) -> C {
+        let mut config: Value = serde_json::from_slice(C::JSON).unwrap();
+        let part = match C::NAME {
+            Some(name) if config.get(name).is_some() => &mut config[name],
+            _ => &mut config,
+        };
+        part[field] = value.into();
+        C::from_json(&serde_json::to_vec(&config).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn encoders_that_give_something_else_than_is_taken_are_refused_by_both_names() {
+        let checked = |t5: &T5Config, clip: &ClipConfig, siglip: &SiglipConfig| {
+            ModelConfig::default().check_encoders(t5, clip, siglip)
+        };
+        let t5 = encoder::<T5Config>("d_model", 4096);
+        let clip = encoder::<ClipConfig>("hidden_size", 768);
+        let siglip = encoder::<SiglipConfig>("hidden_size", 1152);
+        assert_eq!(checked(&t5, &clip, &siglip), Ok(()), "the published sizes");
+        for (refused, said) in [
+            (
+                checked(&encoder::<T5Config>("d_model", 2048), &clip, &siglip),
+                "flux.context_in_dim 4096 differs from d_model of T5 2048",
+            ),
+            (
+                checked(&t5, &encoder::<ClipConfig>("hidden_size", 1280), &siglip),
+                "flux.vec_in_dim 768 differs from hidden_size of CLIP 1280",
+            ),
+            (
+                checked(&t5, &encoder::<ClipConfig>("max_position_embeddings", 64), &siglip),
+                "clip_max_length 77 is more than max_position_embeddings 64 of CLIP",
+            ),
+            (
+                checked(&t5, &clip, &encoder::<SiglipConfig>("hidden_size", 768)),
+                "projector.siglip_token_dims 1152 differs from hidden_size of SigLIP 768",
+            ),
+            (
+                checked(&t5, &clip, &encoder::<SiglipConfig>("image_size", 224)),
+                "projector.siglip_token_nums 729 differs from the number of SigLIP's patches, 256",
+            ),
+        ] {
+            assert_eq!(refused, Err(said.to_owned()));
+        }
     }
 
     #[test]

@@ -150,7 +150,16 @@ impl Model {
                 tracing::warn!(%part, names = ?counts.added, "ignored unknown tensors");
             }
         }
-        Ok(())
+        self.check_encoders()
+    }
+
+    /// Checks that the encoders give what the parts behind them take.
+    ///
+    /// # Errors
+    /// [`Error::ModelFile`] names the sizes that contradict each other; or an encoder is missing or faulty.
+    pub(crate) fn check_encoders(&self) -> Result<(), Error> {
+        let checked = self.config.check_encoders(self.t5()?, self.clip()?, self.siglip()?);
+        checked.map_err(|reason| missing("config.json", reason))
     }
 
     /// The parts that pictures need. A packed transformer contains USO's LoRA already.

@@ -72,6 +72,21 @@ impl Contents {
         self.tier != Tier::Fp8
     }
 
+    /// The matrices that get the tier's type if their rows are whole blocks of it.
+    pub(super) fn matrices(&self) -> impl Iterator<Item = &Placed> {
+        matrices(&self.packings)
+    }
+
+    /// How many of them get another type, by that type.
+    pub(super) fn others(&self) -> BTreeMap<StoredType, usize> {
+        let mut others = BTreeMap::new();
+        let Some(wanted) = self.tier.stored() else { return others };
+        for placed in self.matrices().filter(|placed| placed.stored != wanted) {
+            *others.entry(placed.stored).or_default() += 1;
+        }
+        others
+    }
+
     /// The bytes of a tensor, and of its scale if it gets one.
     pub(super) fn produce(&self, packing: &Packing) -> Result<Vec<Vec<u8>>, Error> {
         let weights = &self.weights[&packing.part];
@@ -122,14 +137,18 @@ fn refuse_quantised(transformer: &Weights) -> Result<(), Error> {
 /// Refuses a tier that no matrix of the transformer's blocks can have, as a plan does: nothing would be quantised.
 fn refuse_no_room(packings: &[Packing], tier: Tier) -> Result<(), Error> {
     let Some(wanted) = tier.stored() else { return Ok(()) };
-    let mut blocks = packings
-        .iter()
-        .filter(|packing| packing.part == Part::Transformer && !is_modulation(&packing.name))
-        .flat_map(|packing| &packing.tensors);
-    if blocks.any(|placed| placed.stored == wanted) {
+    if matrices(packings).any(|placed| placed.stored == wanted) {
         return Ok(());
     }
     Err(no_room_for(tier))
+}
+
+/// The matrices of the transformer's blocks, without those of its modulations.
+fn matrices(packings: &[Packing]) -> impl Iterator<Item = &Placed> {
+    let of_blocks = packings.iter().filter(|packing| {
+        packing.part == Part::Transformer && is_in_block(&packing.name) && !is_modulation(&packing.name)
+    });
+    of_blocks.map(|packing| &packing.tensors[0]).filter(|placed| placed.shape.len() == 2)
 }
 
 impl Packing {
@@ -166,9 +185,7 @@ fn packed_type(part: Part, name: &str, located: &Located, tier: Tier) -> StoredT
         Part::Transformer if is_modulation(name) => {
             tier.stored().map(|stored| if is_gguf { StoredType::Q8_0 } else { stored })
         }
-        Part::Transformer if name.starts_with("double_blocks.") || name.starts_with("single_blocks.") => {
-            tier.stored()
-        }
+        Part::Transformer if is_in_block(name) => tier.stored(),
         Part::T5 if name.contains("SelfAttention.") || name.contains("DenseReluDense.") => {
             tier.stored().map(|stored| if is_gguf { StoredType::Q8_0 } else { stored })
         }
@@ -181,6 +198,10 @@ fn packed_type(part: Part, name: &str, located: &Located, tier: Tier) -> StoredT
         None if stored == StoredType::F64 => StoredType::F32,
         None => stored,
     }
+}
+
+fn is_in_block(name: &str) -> bool {
+    name.starts_with("double_blocks.") || name.starts_with("single_blocks.")
 }
 
 /// Modulations are computed once per picture and influence every token, so they get eight bits.

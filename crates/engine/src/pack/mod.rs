@@ -7,6 +7,7 @@
 mod contents;
 mod file;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -18,6 +19,7 @@ use self::file::Layout;
 use crate::Error;
 use crate::matrix::Tier;
 use crate::model::Model;
+use crate::weights::StoredType;
 
 /// Progress of packing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +30,18 @@ pub struct Progress {
     pub of: u64,
 }
 
-/// Packs a model into `folder`, which becomes a model folder; returns the name of the weight file. No file is replaced by
-/// another one.
+/// What packing has written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packed {
+    /// Name of the weight file.
+    pub name: String,
+    /// Matrices of the transformer's blocks, without those of its modulations.
+    pub matrices: usize,
+    /// Those of them that stay as they are because their rows are not multiples of the tier's blocks, by type.
+    pub others: BTreeMap<StoredType, usize>,
+}
+
+/// Packs a model into `folder`, which becomes a model folder. No file is replaced by another one.
 ///
 /// # Errors
 /// [`Error::Request`] for a tier that files are not made in, or that no matrix can have. [`Error::ModelFile`] or
@@ -40,7 +52,7 @@ pub fn pack(
     tier: Tier,
     folder: &Path,
     report: &mut dyn FnMut(Progress),
-) -> Result<String, Error> {
+) -> Result<Packed, Error> {
     if tier != tier.of_files() {
         let reason = format!("{tier} is a way to multiply {}: pack that", tier.of_files());
         return Err(Error::Request { parameter: "tier", reason });
@@ -55,7 +67,7 @@ pub fn pack(
     let (part, whole) = (folder.join(format!("{name}.part")), folder.join(&name));
     write(&contents, &part, report)?;
     std::fs::rename(&part, &whole).map_err(|error| unwritten(&whole, &error))?;
-    Ok(name)
+    Ok(Packed { name, matrices: contents.matrices().count(), others: contents.others() })
 }
 
 /// Refuses a folder that has this file already, or other small files than the model's.

@@ -77,6 +77,7 @@ impl Outline {
             };
             parts.insert(part, weights.all().filter_map(tensor).collect::<BTreeMap<_, _>>());
         }
+        model.check_encoders()?;
         let mut branches: BTreeMap<String, Vec<Branch>> = BTreeMap::new();
         let lora = parts.get(&Part::Lora);
         let shape = |name: &str| lora.and_then(|lora| lora.get(name)).map(|tensor| tensor.shape.as_slice());

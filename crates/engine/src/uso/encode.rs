@@ -1,7 +1,5 @@
 //! Turns a request into a sample. Features that were encoded before come from the cache.
 
-use std::ops::RangeInclusive;
-
 use candle_core::Tensor;
 use sha2::{Digest, Sha256};
 
@@ -11,13 +9,12 @@ use super::positions::{self, Rotary};
 use super::step_cache::StepCache;
 use super::{Sample, Uso};
 use crate::cache::Key;
-use crate::request::{GUIDANCE, MAX_STYLES, SIDE, STEP_CACHE, STEPS};
-use crate::request::{LORA_WEIGHT, MAX_LORAS};
+use crate::request::SIDE;
 use crate::{Error, PromptTokens, Reference, Request, preprocess, schedule};
 
 impl Uso {
     pub(super) fn prepare(&mut self, request: &Request) -> Result<Sample, Error> {
-        check(request)?;
+        request.check()?;
         let reference = match &request.content {
             Some(content) => Some(self.reference_latent(content, request.content_size)?),
             None => None,
@@ -157,27 +154,4 @@ fn pixels(latent: &Tensor) -> Result<(u32, u32), Error> {
 fn key(kind: &[u8], content: &[u8]) -> Key {
     // No kind is a prefix of another, so keys of different kinds cannot collide.
     Sha256::new().chain_update(kind).chain_update(content).finalize().into()
-}
-
-fn check(request: &Request) -> Result<(), Error> {
-    fn within<T: PartialOrd + std::fmt::Display>(
-        parameter: &'static str,
-        value: T,
-        range: &RangeInclusive<T>,
-    ) -> Result<(), Error> {
-        if range.contains(&value) {
-            return Ok(());
-        }
-        let reason = format!("{value} is not within {} to {}", range.start(), range.end());
-        Err(Error::Request { parameter, reason })
-    }
-    within("width", request.width, &SIDE)?;
-    within("height", request.height, &SIDE)?;
-    within("content_size", request.content_size, &SIDE)?;
-    within("steps", request.steps, &STEPS)?;
-    within("guidance", request.guidance, &GUIDANCE)?;
-    within("step_cache", request.step_cache, &STEP_CACHE)?;
-    within("styles", request.styles.len(), &(0..=MAX_STYLES))?;
-    within("loras", request.loras.len(), &(0..=MAX_LORAS))?;
-    request.loras.iter().try_for_each(|lora| within("loras", lora.weight, &LORA_WEIGHT))
 }

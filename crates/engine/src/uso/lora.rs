@@ -32,7 +32,7 @@ impl Changes {
     /// configuration has one, else 1; times the configuration's weight.
     ///
     /// # Errors
-    /// If the file cannot be read.
+    /// If the file cannot be read, or one of its numbers is not finite.
     pub(crate) fn read(adapter: &Adapter, config: &LoraConfig) -> Result<Self> {
         Self::read_of(adapter, config, |_| true)
     }
@@ -47,7 +47,7 @@ impl Changes {
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Self> {
         let weights = adapter.weights();
-        let tensor = |name: &str| weights.tensor(name, DType::F32, &Device::Cpu);
+        let tensor = |name: &str| finite(name, weights.tensor(name, DType::F32, &Device::Cpu)?);
         let mut changes: BTreeMap<String, Vec<LowRank>> = BTreeMap::new();
         for pair in adapter.pairs().iter().filter(|pair| wanted(&pair.layer)) {
             let (down, up) = (tensor(&pair.down)?, tensor(&pair.up)?);
@@ -85,6 +85,14 @@ impl Changes {
     pub fn of(&self, layer: &str) -> &[LowRank] {
         self.0.get(layer).map_or(&[], Vec::as_slice)
     }
+}
+
+/// Refuses numbers that would spoil every picture, where their tensor is still known.
+fn finite(name: &str, tensor: Tensor) -> Result<Tensor> {
+    if tensor.flatten_all()?.to_vec1::<f32>()?.iter().all(|number| number.is_finite()) {
+        return Ok(tensor);
+    }
+    bail!("tensor {name} has numbers that are not finite (NaN or infinity)")
 }
 
 impl IntoIterator for Changes {

@@ -1,5 +1,7 @@
 //! LoRAs beside USO's.
 
+use std::collections::HashMap;
+
 use candle_core::{DType, Device, Tensor};
 use uso_engine::{Engine, ExtraLora, Setup, Uso};
 
@@ -55,4 +57,26 @@ fn what_has_no_effect_is_refused() {
     write_safetensors(&copy.path("none.safetensors"), &[("weight".to_owned(), tensor)].into(), &[]);
     assert!(refusal(&copy, "none.safetensors").contains("no keys of a LoRA"));
     assert!(refusal(&copy, "missing.safetensors").contains("missing.safetensors"));
+}
+
+#[test]
+fn numbers_that_are_none_are_named_with_tensor_and_file() {
+    const TENSOR: &str = "double_blocks.0.processor.qkv_lora1.up.weight";
+    for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let copy = Copy::new();
+        let spoil = |tensors: &mut HashMap<String, Tensor>| {
+            let spoilt = (tensors[TENSOR].ones_like().unwrap() * number).unwrap();
+            tensors.insert(TENSOR.into(), spoilt);
+        };
+        std::fs::copy(copy.path(LORA), copy.path("extra.safetensors")).unwrap();
+        copy.edit("extra.safetensors", spoil);
+        let extra = refusal(&copy, "extra.safetensors");
+        assert!(extra.contains("extra.safetensors"), "{extra}");
+        copy.edit(LORA, spoil);
+        let own = Uso::load(&copy.files(), &Device::Cpu, DType::F32).err().unwrap().to_string();
+        assert!(own.contains(LORA), "{own}");
+        for said in [extra, own] {
+            assert!(said.contains(TENSOR) && said.contains("not finite"), "{said}");
+        }
+    }
 }

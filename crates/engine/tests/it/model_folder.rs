@@ -307,3 +307,27 @@ fn a_configuration_that_contradicts_itself_is_refused() {
     );
     assert_names(&refusal("\"ch_mult\": [", "\"ch_mult\": [1, "), &["ae.ch_mult [1, 1, 1, 2, 2]"]);
 }
+
+#[test]
+fn parts_that_do_not_fit_each_other_are_refused_by_both_sizes() {
+    for (file, from, to, named) in [
+        (
+            "config.json",
+            "\"in_channels\": 64",
+            "\"in_channels\": 32",
+            ["flux.in_channels 32", "ae.z_channels 16"],
+        ),
+        (
+            "config.json",
+            "\"clip_max_length\": 77",
+            "\"clip_max_length\": 78",
+            ["clip_max_length 78", "77 of CLIP"],
+        ),
+    ] {
+        let model = Copy::new();
+        let text = std::fs::read_to_string(model.path(file)).unwrap();
+        assert!(text.contains(from), "{from}");
+        std::fs::write(model.path(file), text.replacen(from, to, 1)).unwrap();
+        assert_names(&model.refusal(), &named);
+    }
+}

@@ -1,9 +1,11 @@
 //! A packed model gives the picture of the original model, within the precision of its tier, including the LoRA.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{DType, Device};
 use uso_engine::plan::{Keep, Placement};
+use uso_engine::weights::StoredType;
 use uso_engine::{Engine, Model, ModelFiles, Place, Setup, Tier, Uso, pack};
 
 use crate::formats::{distance, generate, recorded};
@@ -14,13 +16,13 @@ use crate::published::{Kind, raw, read, write_safetensors};
 pub(crate) fn packed(copy: &Copy, tier: Tier) -> (tempfile::TempDir, ModelFiles) {
     let folder = tempfile::tempdir().unwrap();
     let mut last = None;
-    let name = pack(&Model::open(&copy.files()).unwrap(), tier, folder.path(), &mut |progress| {
+    let packed = pack(&Model::open(&copy.files()).unwrap(), tier, folder.path(), &mut |progress| {
         last = Some(progress)
     })
     .unwrap();
     let progress = last.unwrap();
     assert_eq!(progress.done, progress.of, "{tier}");
-    assert!(folder.path().join(name).metadata().unwrap().len() > progress.of);
+    assert!(folder.path().join(packed.name).metadata().unwrap().len() > progress.of);
     let files = ModelFiles::Folder(folder.path().to_owned());
     (folder, files)
 }
@@ -92,6 +94,22 @@ fn a_tier_that_no_matrix_can_have_is_no_way_to_store() {
     let refused = pack(&model, Tier::Q4K, folder.path(), &mut |_| {}).unwrap_err().to_string();
     assert_eq!(refused, "tier: the rows of the matrices are not multiples of the blocks of q4_k");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn matrices_that_cannot_have_the_tier_are_counted() {
+    let copy = Copy::new();
+    let model = Model::open(&copy.files()).unwrap();
+    for (tier, others) in [
+        // Only the second layers of the multi-layer perceptrons have 256 columns.
+        (Tier::Q4K, BTreeMap::from([(StoredType::BF16, 18)])),
+        (Tier::Q8_0, BTreeMap::new()),
+        (Tier::Bf16, BTreeMap::new()),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let packed = pack(&model, tier, folder.path(), &mut |_| {}).unwrap();
+        assert_eq!((packed.matrices, packed.others), (22, others), "{tier}");
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! `uso model pack`: writes a model as one file that loads as it is.
 
+use std::io::Write as _;
+
 use anyhow::Context as _;
-use uso_engine::{Model, ModelFiles, pack};
+use uso_engine::{Model, ModelFiles, Packed, Tier, pack};
 
 use crate::args::PackArgs;
 use crate::commands::say;
@@ -14,7 +16,21 @@ pub(crate) fn run(args: &PackArgs) -> anyhow::Result<()> {
         bar.set_length(progress.of);
         bar.set_position(progress.done);
     };
-    let name = pack(&model, args.tier, &args.out, &mut report).context("cannot pack the model")?;
+    let packed = pack(&model, args.tier, &args.out, &mut report).context("cannot pack the model")?;
     bar.finish_and_clear();
-    say(&args.out.join(name).display().to_string())
+    if let Some(others) = others(&packed, args.tier) {
+        // A closed stderr must not make the file look unfinished.
+        let _ = writeln!(std::io::stderr(), "uso: {others}");
+    }
+    say(&args.out.join(packed.name).display().to_string())
+}
+
+/// How many matrices are not in the tier, if there are any.
+fn others(packed: &Packed, tier: Tier) -> Option<String> {
+    let stay = packed.others.iter().map(|(stored, count)| format!("{count} stay in {stored}"));
+    let stay = stay.collect::<Vec<_>>().join(" and ");
+    let all = packed.matrices;
+    (!stay.is_empty()).then(|| {
+        format!("of the transformer's {all} matrices, {stay}: their rows are not multiples of the blocks of {tier}")
+    })
 }
