@@ -49,7 +49,7 @@ fn check(footer: &ParquetMetaData) -> Result<(), String> {
     for chunk in footer.row_groups().iter().flat_map(|group| group.columns()) {
         if let Some(compression) = undecoded(chunk.compression()) {
             return Err(format!(
-                "column {} is compressed with {compression}; rewrite the file with snappy, zstd or none",
+                "column {} is compressed with {compression}; rewrite the file with snappy, lz4, zstd or none",
                 chunk.column_path().string()
             ));
         }
@@ -57,14 +57,15 @@ fn check(footer: &ParquetMetaData) -> Result<(), String> {
     Ok(())
 }
 
-/// The name of a compression that the reader does not know.
+/// The name of a compression that is not read: one that the reader does not know, or gzip, which it unpacks to any size,
+/// whatever the page says.
 fn undecoded(compression: Compression) -> Option<&'static str> {
     match compression {
+        Compression::GZIP(_) => Some("gzip"),
         Compression::BROTLI(_) => Some("brotli"),
         Compression::LZO => Some("lzo"),
         Compression::UNCOMPRESSED
         | Compression::SNAPPY
-        | Compression::GZIP(_)
         | Compression::LZ4
         | Compression::ZSTD(_)
         | Compression::LZ4_RAW => None,
@@ -225,10 +226,12 @@ mod tests {
     #[test]
     fn a_compression_that_is_not_known_is_named_with_its_column() {
         let text = "REQUIRED BINARY prompt (UTF8);";
-        for (compression, name) in
-            [(Compression::BROTLI(Default::default()), "brotli"), (Compression::LZO, "lzo")]
-        {
-            let rewrite = "rewrite the file with snappy, zstd or none";
+        for (compression, name) in [
+            (Compression::GZIP(Default::default()), "gzip"),
+            (Compression::BROTLI(Default::default()), "brotli"),
+            (Compression::LZO, "lzo"),
+        ] {
+            let rewrite = "rewrite the file with snappy, lz4, zstd or none";
             let expected = format!("column prompt is compressed with {name}; {rewrite}");
             assert_eq!(said(text, compression), Err(expected));
         }

@@ -187,7 +187,6 @@ fn a_parquet_file_may_be_compressed() {
     for compression in [
         Compression::UNCOMPRESSED,
         Compression::SNAPPY,
-        Compression::GZIP(Default::default()),
         Compression::LZ4,
         Compression::ZSTD(Default::default()),
         Compression::LZ4_RAW,
