@@ -22,6 +22,7 @@ pub(crate) enum Kind {
     F16,
     BF16,
     F8E4M3,
+    F8E5M2,
     I64,
     U8,
     Blocks(GgmlDType),
@@ -34,6 +35,7 @@ impl Kind {
             Self::F16 => "F16",
             Self::BF16 => "BF16",
             Self::F8E4M3 => "F8_E4M3",
+            Self::F8E5M2 => "F8_E5M2",
             Self::I64 => "I64",
             Self::U8 => "U8",
             Self::Blocks(_) => panic!("safetensors knows no blocks"),
@@ -47,7 +49,7 @@ impl Kind {
             Self::BF16 => 30,
             Self::I64 => 27,
             Self::U8 => 24,
-            Self::F8E4M3 => panic!("GGUF knows no eight-bit floats"),
+            Self::F8E4M3 | Self::F8E5M2 => panic!("GGUF knows no eight-bit floats"),
             Self::Blocks(GgmlDType::Q4_0) => 2,
             Self::Blocks(GgmlDType::Q4_1) => 3,
             Self::Blocks(GgmlDType::Q5_0) => 6,
@@ -65,7 +67,7 @@ impl Kind {
         match self {
             Self::F32 => 4 * count,
             Self::F16 | Self::BF16 => 2 * count,
-            Self::F8E4M3 | Self::U8 => count,
+            Self::F8E4M3 | Self::F8E5M2 | Self::U8 => count,
             Self::I64 => 8 * count,
             Self::Blocks(blocks) => count / blocks.block_size() * blocks.type_size(),
         }
@@ -90,6 +92,8 @@ pub(crate) fn raw(tensor: &Tensor, kind: Kind) -> Raw {
         Kind::F16 => safetensors_bytes(&flat(DType::F16)),
         Kind::BF16 => safetensors_bytes(&flat(DType::BF16)),
         Kind::F8E4M3 => safetensors_bytes(&flat(DType::F8E4M3)),
+        // The upper halves of float16: rounded towards zero.
+        Kind::F8E5M2 => safetensors_bytes(&flat(DType::F16)).into_iter().skip(1).step_by(2).collect(),
         Kind::I64 => {
             flat(DType::I64).to_vec1::<i64>().unwrap().into_iter().flat_map(i64::to_le_bytes).collect()
         }
