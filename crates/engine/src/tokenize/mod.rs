@@ -69,9 +69,15 @@ impl fmt::Display for TokenizerSource {
     }
 }
 
+/// A tokenizer that neither cuts nor pads, whatever its file says: libraries save how they last used it, and ours has
+/// lengths of its own.
 fn parse(name: &str, json: &[u8]) -> Result<Tokenizer, Error> {
-    guarded(|| Tokenizer::from_bytes(json).map_err(|error| error.to_string()))
-        .map_err(|reason| Error::Tokenizer(format!("{name}: {reason}")))
+    guarded(|| {
+        let mut tokenizer = Tokenizer::from_bytes(json).map_err(|error| error.to_string())?;
+        tokenizer.with_padding(None).with_truncation(None).map_err(|error| error.to_string())?;
+        Ok(tokenizer)
+    })
+    .map_err(|reason| Error::Tokenizer(format!("{name}: {reason}")))
 }
 
 fn id(tokenizer: &Tokenizer, token: &str) -> Result<u32, Error> {

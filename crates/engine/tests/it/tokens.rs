@@ -74,6 +74,29 @@ fn taken(count: TokenCount) -> usize {
 }
 
 #[test]
+fn what_a_file_says_of_cutting_and_padding_is_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    // As Hugging Face's library saves a tokenizer that has been used.
+    let cut = r#""truncation": {"direction":"Right","max_length":3,"strategy":"LongestFirst","stride":0}"#;
+    let padded = r#""padding": {"strategy":{"Fixed":24},"direction":"Right","pad_to_multiple_of":null,"pad_id":0,"pad_type_id":0,"pad_token":"<pad>"}"#;
+    for part in ["t5-xxl", "clip-vit-l14"] {
+        let whole = std::fs::read_to_string(fixture("tiny").join(part).join("tokenizer.json")).unwrap();
+        let used = whole.replacen(r#""truncation": null"#, cut, 1).replacen(r#""padding": null"#, padded, 1);
+        assert!(used.contains(cut) && used.contains(padded), "{part}");
+        std::fs::create_dir(folder.path().join(part)).unwrap();
+        std::fs::write(folder.path().join(part).join("tokenizer.json"), used).unwrap();
+    }
+    let [ours, theirs] = [folder.path().to_owned(), fixture("tiny")].map(|folder| {
+        let files = ModelFiles::Folder(folder);
+        let t5 = T5Tokenizer::load(&files, "t5-xxl").unwrap();
+        let clip = ClipTokenizer::load(&files, "clip-vit-l14").unwrap();
+        ["a red star", "a red star on a green field at night"]
+            .map(|text| (t5.encode(text, 32).unwrap(), clip.encode(text, 32).unwrap()))
+    });
+    assert_eq!(ours, theirs);
+}
+
+#[test]
 fn what_does_not_fit_is_counted_and_special_tokens_are_not_cut() {
     let (t5, clip) = (T5Tokenizer::published().unwrap(), ClipTokenizer::published().unwrap());
     let count = |tokens, cut| TokenCount { tokens, cut };
