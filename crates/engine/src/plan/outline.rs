@@ -29,6 +29,8 @@ pub struct Outline {
 pub(super) struct Stored {
     pub(super) shape: Vec<usize>,
     pub(super) stored: StoredType,
+    /// Whether each row has a scale of its own. Such a matrix is loaded as the scaled numbers.
+    pub(super) by_rows: bool,
 }
 
 /// A low-rank change of a layer (out, in): `down` is (rank, in), `up` is (rows, rank).
@@ -72,8 +74,10 @@ impl Outline {
         for part in model.needed() {
             let weights = model.weights(part)?;
             let tensor = |(name, located): (&String, &crate::weights::Located)| {
-                let stored = located.entry.stored?;
-                Some((name.clone(), Stored { shape: located.entry.shape.clone(), stored }))
+                let (stored, shape) = (located.entry.stored?, located.entry.shape.clone());
+                let scales = |scale: &crate::weights::Located| scale.entry.shape.iter().product::<usize>();
+                let by_rows = located.scale.as_deref().is_some_and(|scale| scales(scale) > 1);
+                Some((name.clone(), Stored { shape, stored, by_rows }))
             };
             parts.insert(part, weights.all().filter_map(tensor).collect::<BTreeMap<_, _>>());
         }
@@ -270,7 +274,7 @@ pub(super) fn kept(part: Part, name: &str, tensor: &Stored, keep: Keep, compute:
     };
     let wanted = match keep {
         Keep::Tier(Tier::Bf16) => return compute,
-        _ if quantised => return tensor.stored,
+        _ if quantised => return if tensor.by_rows { compute } else { tensor.stored },
         Keep::AsStored => return compute,
         Keep::Tier(tier) => tier.stored().unwrap_or(compute),
     };
@@ -332,7 +336,7 @@ impl Outline {
             let tensor = |(name_of, shape): (String, Vec<usize>)| {
                 let plain = stored(name).bytes(&shape).is_none() || shape.len() < 2;
                 let stored = if plain { StoredType::BF16 } else { stored(name) };
-                (name_of, Stored { shape, stored })
+                (name_of, Stored { shape, stored, by_rows: false })
             };
             (name, part(name).into_iter().map(tensor).collect())
         });

@@ -293,3 +293,15 @@ fn a_file_in_e4m3_keeps_its_numbers_and_has_their_products() {
     }
     assert!(plan(StoredType::F8E5M2, Tier::Fp8W8A8).is_err(), "products are of e4m3");
 }
+
+#[test]
+fn a_matrix_with_a_scale_for_each_row_is_counted_as_it_is_loaded() {
+    let kept = |by_rows, keep| {
+        let tensor = outline::Stored { shape: vec![96, 32], stored: StoredType::F8E4M3, by_rows };
+        let name = "double_blocks.0.img_attn.qkv.weight";
+        outline::kept(Part::Transformer, name, &tensor, keep, StoredType::BF16)
+    };
+    for keep in [Keep::AsStored, Keep::Tier(Tier::Fp8W8A8)] {
+        assert_eq!((kept(false, keep), kept(true, keep)), (StoredType::F8E4M3, StoredType::BF16));
+    }
+}
