@@ -51,8 +51,15 @@ pub(super) fn placements(
     placements.retain(|placement| options.t5.is_none_or(|t5| placement.t5 == t5));
     match options.t5 {
         Some(t5) if placements.is_empty() => {
-            let reason =
-                format!("{t5} is not for this model's T5, which is stored in {}", outline.stored(Part::T5));
+            let reason = match t5 {
+                T5Place::Host => {
+                    format!("{t5} is for a device with its own memory, which this one has not: leave it out")
+                }
+                t5 => {
+                    let stored = outline.stored(Part::T5);
+                    format!("{t5} is not for this model's T5, which is stored in {stored}")
+                }
+            };
             Err(Error::Request { parameter: "t5", reason })
         }
         _ => Ok(placements),

@@ -305,3 +305,18 @@ fn a_matrix_with_a_scale_for_each_row_is_counted_as_it_is_loaded() {
         assert_eq!((kept(false, keep), kept(true, keep)), (StoredType::F8E4M3, StoredType::BF16));
     }
 }
+
+#[test]
+fn a_place_for_t5_that_is_not_possible_is_refused_for_its_own_reason() {
+    let refused = |backend: Backend, stored: StoredType, t5| {
+        let outline = Outline::published(ModelConfig::default(), |_| stored);
+        let hardware = Hardware { backend, ..hardware(80, 200, "H100") };
+        let options = PlanOptions { t5: Some(t5), ..PlanOptions::default() };
+        let terms = Terms { options, dtype: backend.compute(), ..terms() };
+        Plan::new(&outline, &hardware, &terms).unwrap_err().to_string()
+    };
+    let said = refused(Backend::Cpu, StoredType::BF16, T5Place::Host);
+    assert!(said.starts_with("t5: host is for a device with its own memory"), "{said}");
+    let said = refused(Backend::Cuda, StoredType::F8E4M3, T5Place::HostQ8);
+    assert_eq!(said, "t5: host-q8_0 is not for this model's T5, which is stored in fp8_e4m3");
+}
