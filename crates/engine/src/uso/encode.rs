@@ -75,7 +75,7 @@ impl Uso {
             let states = uso.t5.encode(&t5.ids)?.to_device(&uso.device)?;
             let pooled = uso.clip.with(|model| model.encode(&clip.ids))?;
             // A copy: as a view it would keep the states of all tokens alive in the cache.
-            Ok([states, pooled.copy()?])
+            Ok([states, pooled.force_contiguous()?])
         })?;
         Ok((features, PromptTokens { t5: t5.count, clip: clip.count }))
     }
@@ -154,4 +154,23 @@ fn pixels(latent: &Tensor) -> Result<(u32, u32), Error> {
 fn key(kind: &[u8], content: &[u8]) -> Key {
     // No kind is a prefix of another, so keys of different kinds cannot collide.
     Sha256::new().chain_update(kind).chain_update(content).finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{CpuStorage, DType, Device, Storage};
+
+    use super::*;
+    use crate::ModelFiles;
+
+    #[test]
+    fn the_cache_holds_no_more_of_a_prompt_than_it_counts() {
+        let mut uso = Uso::load(&ModelFiles::Bundled, &Device::Cpu, DType::F32).unwrap();
+        let (features, _) = uso.text_features("a red star").unwrap();
+        for feature in &features {
+            let (storage, _) = feature.storage_and_layout();
+            let Storage::Cpu(CpuStorage::F32(numbers)) = &*storage else { panic!("{feature:?}") };
+            assert_eq!(numbers.len(), feature.elem_count());
+        }
+    }
 }

@@ -169,7 +169,7 @@ impl Flux {
         let before = streams.target()?;
         self.double(0..1, slice::from_mut(&mut streams), slice::from_ref(member), probe)?;
         // A copy: a view would keep the reference's tokens alive.
-        let first = streams.target()?.contiguous()?;
+        let first = streams.target()?.force_contiguous()?;
         let added = (&first - before)?;
         if let Some(others) = cache.reuse(&added)? {
             return first + others;
