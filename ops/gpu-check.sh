@@ -38,7 +38,12 @@ find_program() {
   local folder
   local built=${CARGO_TARGET_DIR:-$here/target}/release places
   # A build without CUDA starts anywhere.
-  if [ "$device" = cpu ]; then places=("$built" "$here/bin"); else places=("$here/bin" "$here"/target/cuda/build-*/release "$built"); fi
+  if [ "$device" = cpu ]; then
+    places=("$built" "$here/bin")
+  else
+    # First the build for this card: others do not start on it, or multiply blocks wrongly.
+    places=("$here/bin" "$here/target/cuda/build-$(capability)/release" "$here"/target/cuda/build-*/release "$built")
+  fi
   for folder in "${places[@]}"; do
     [ -x "$folder/uso-bench" ] && { echo "$folder"; return; }
   done
@@ -46,6 +51,8 @@ find_program() {
 }
 
 ask_driver() { nvidia-smi --query-gpu="$1" --format=csv,noheader | head -n 1; }
+# As builds are named: 89 for 8.9.
+capability() { ask_driver compute_cap | tr -d .; }
 
 check_driver() {
   echo "CUDA 13 needs NVIDIA's driver $need_driver or newer"
