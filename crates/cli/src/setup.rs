@@ -69,7 +69,8 @@ fn plan(
         dtype: device::precision(args.dtype.as_deref(), device)?,
         options,
     };
-    Plan::new(&Outline::of(&model)?, &Hardware::of_device(device, args.vram, None)?, &terms)
+    let outline = Outline::of(&model)?.with_loras(args.lora.iter().map(|lora| lora.file.as_path()))?;
+    Plan::new(&outline, &Hardware::of_device(device, args.vram, None)?, &terms)
 }
 
 /// If a model could not be loaded for lack of memory, adds to the error what would fit into what is free now.

@@ -1,6 +1,7 @@
 //! A model as its headers describe it: its tensors, with sizes and stored types.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use candle_core::DType;
 
@@ -8,7 +9,7 @@ use crate::Error;
 use crate::config::{ClipConfig, ModelConfig, SiglipConfig, T5Config};
 use crate::files::missing;
 use crate::matrix::{Tier, int8_scale_bytes, rule};
-use crate::model::{Model, Part};
+use crate::model::{Adapter, Model, Part};
 use crate::placement::Keep;
 use crate::weights::StoredType;
 
@@ -103,6 +104,25 @@ impl Outline {
             branches,
         }
         .checked()
+    }
+
+    /// The same with LoRAs besides USO's: beside a quantised transformer they take memory, too.
+    ///
+    /// # Errors
+    /// [`Error::ModelFile`] names a file that is missing or no LoRA.
+    pub fn with_loras<'a>(mut self, files: impl IntoIterator<Item = &'a Path>) -> Result<Self, Error> {
+        for file in files {
+            let adapter = Adapter::open(file, &self.config.flux)?;
+            for pair in adapter.pairs() {
+                let down = adapter.file.header.tensors.get(&pair.down).map(|entry| entry.shape.as_slice());
+                let Some(&[rank, columns]) = down else { continue };
+                let [rank, columns] = [rank, columns].map(|side| side as u64);
+                // Each range of rows is a branch of its own.
+                let branches = pair.rows.iter().map(|rows| Branch { rank, rows: rows.len() as u64, columns });
+                self.branches.entry(pair.layer.clone()).or_default().extend(branches);
+            }
+        }
+        Ok(self)
     }
 
     /// Refuses text lengths that no encoder has. All other sizes are checked against the tensors.

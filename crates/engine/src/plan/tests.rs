@@ -1,6 +1,8 @@
 //! Plans for FLUX.1-dev by its published sizes, without files.
 
-use candle_core::{DType, Device};
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Tensor};
 
 use super::*;
 use crate::config::ModelConfig;
@@ -319,4 +321,24 @@ fn a_place_for_t5_that_is_not_possible_is_refused_for_its_own_reason() {
     assert!(said.starts_with("t5: host is for a device with its own memory"), "{said}");
     let said = refused(Backend::Cuda, StoredType::F8E4M3, T5Place::HostQ8);
     assert_eq!(said, "t5: host-q8_0 is not for this model's T5, which is stored in fp8_e4m3");
+}
+
+#[test]
+fn a_further_lora_counts_where_it_runs_beside_the_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lora.safetensors");
+    let zeros = |shape: (usize, usize)| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+    let tensors = HashMap::from([
+        ("double_blocks.0.img_mlp.0.lora_A.weight".to_owned(), zeros((8, 3072))),
+        ("double_blocks.0.img_mlp.0.lora_B.weight".to_owned(), zeros((12288, 8))),
+    ]);
+    candle_core::safetensors::save(&tensors, &file).unwrap();
+    let bytes = |outline: &Outline| outline.branch_bytes(Keep::AsStored, DType::BF16);
+    for (stored, more) in [(StoredType::Q8_0, 2 * 8 * (3072 + 12288)), (StoredType::BF16, 0)] {
+        let plain = flux(stored);
+        let with = plain.clone().with_loras([file.as_path()]).unwrap();
+        assert_eq!(bytes(&with) - bytes(&plain), more, "{stored}");
+    }
+    let missing = flux(StoredType::Q8_0).with_loras([folder.path().join("none").as_path()]);
+    assert!(missing.unwrap_err().to_string().contains("none"));
 }

@@ -119,7 +119,7 @@ impl Uso {
         let normalisation = model.normalisation()?;
         let changes = model.changes(loras)?;
         let fingerprint = fingerprint::engine(&model, setup)?;
-        let outline = Outline::of(&model)?;
+        let outline = Outline::of(&model)?.with_loras(loras.iter().map(|lora| lora.file.as_path()))?;
         let pinned = Tracer::on(device, dtype, &outline, *placement).pinned_bytes();
         let pinned = Some(Arc::new(PinnedLimit::new(pinned)));
         let place = Place { pinned, ..Place::new(device.clone(), dtype) };
