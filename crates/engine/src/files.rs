@@ -161,6 +161,11 @@ fn walk(folder: &Path, above: &str, depth: usize, listing: &mut Listing) -> io::
 
 const ENDINGS: [&str; 8] = [".safetensors", ".sft", ".gguf", ".bin", ".pt", ".pth", ".json", "merges.txt"];
 
+/// Path of a file in a folder of the model. An empty one is the model folder itself.
+pub(crate) fn inside(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
 pub(crate) fn missing(path: impl Into<PathBuf>, reason: impl Into<String>) -> Error {
     Error::ModelFile { file: path.into(), reason: reason.into() }
 }

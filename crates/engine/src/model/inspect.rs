@@ -6,6 +6,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{Candidate, Found, Model, Origin, Part, small};
+use crate::files::inside;
 
 /// What a model folder holds.
 #[derive(Debug, Clone, Serialize)]
@@ -106,7 +107,7 @@ impl Model {
             return None;
         }
         let Some(folder) = self.folder_of_small(part) else { return Some(Origin::Embedded.to_string()) };
-        let names = small::names(part).iter().map(|name| format!("{folder}/{name}"));
+        let names = small::names(part).iter().map(|name| inside(&folder, name));
         let mut found = names.filter(|path| self.files.contains(path));
         found.next()
     }

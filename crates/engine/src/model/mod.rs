@@ -36,7 +36,7 @@ pub use self::part::Part;
 pub use self::small::Origin;
 use self::small::{Published, configuration};
 use crate::config::{ClipConfig, FluxConfig, ModelConfig, SiglipConfig, T5Config};
-use crate::files::missing;
+use crate::files::{inside, missing};
 use crate::weights::{WeightFile, Weights};
 use crate::{Error, ModelFiles};
 
@@ -204,20 +204,24 @@ impl Model {
         Ok(self.fit(part)?.weights.clone())
     }
 
-    /// The folder inside the model, without a trailing slash, that has small files of a part.
+    /// The folder inside the model, without a trailing slash, that has small files of a part. It is empty for the model
+    /// folder itself.
     pub(crate) fn folder_of_small(&self, part: Part) -> Option<String> {
         let path = self.parts.get(&part)?.candidate.path();
         let has = |folder: &String| {
             small::names(part).iter().any(|name| self.files.contains(&format!("{folder}{name}")))
         };
-        Some(small::places(part, path).find(has)?.trim_end_matches('/').to_owned())
+        // A tokenizer in the model folder itself may be the one of either text encoder.
+        let is_clear = |folder: &String| !folder.is_empty() || !matches!(part, Part::T5 | Part::Clip);
+        let folder = small::places(part, path).filter(is_clear).find(has)?;
+        Some(folder.trim_end_matches('/').to_owned())
     }
 
     /// All small files that pictures depend on, besides the configurations.
     pub(crate) fn small_files(&self) -> Vec<String> {
         let folders = Part::ALL.into_iter().filter_map(|part| Some((part, self.folder_of_small(part)?)));
         let paths = folders
-            .flat_map(|(part, folder)| small::names(part).iter().map(move |name| format!("{folder}/{name}")));
+            .flat_map(|(part, folder)| small::names(part).iter().map(move |name| inside(&folder, name)));
         paths.filter(|path| self.files.contains(path)).collect()
     }
 
@@ -233,9 +237,8 @@ impl Model {
                 files.push((path.clone(), format!("{place}config.json")));
             }
             if let Some(folder) = self.folder_of_small(part) {
-                let names = small::names(part)
-                    .iter()
-                    .map(|name| (format!("{folder}/{name}"), format!("{place}{name}")));
+                let names =
+                    small::names(part).iter().map(|name| (inside(&folder, name), format!("{place}{name}")));
                 files.extend(names.filter(|(path, _)| self.files.contains(path)));
             }
         }

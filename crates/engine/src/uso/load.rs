@@ -16,7 +16,7 @@ use super::style::StyleProjector;
 use super::t5::T5;
 use crate::Error;
 use crate::config::LoraConfig;
-use crate::files::missing;
+use crate::files::{inside, missing};
 use crate::matrix::Activations;
 use crate::model::{Adapter, Model, Origin, PACKED_LORA, Part};
 use crate::placement::{self, Placement};
@@ -161,7 +161,7 @@ impl Model {
     pub fn normalisation(&self) -> Result<Normalisation, Error> {
         const NAME: &str = "preprocessor_config.json";
         match self.folder_of_small(Part::Siglip) {
-            Some(folder) => Normalisation::read(self.files(), &format!("{folder}/{NAME}")),
+            Some(folder) => Normalisation::read(self.files(), &inside(&folder, NAME)),
             None if self.origin(Part::Siglip) == Some(&Origin::Embedded) => Ok(Normalisation::published()),
             None => Normalisation::read(self.files(), &format!("{}{NAME}", Part::Siglip.place())),
         }

@@ -161,6 +161,17 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
+fn small_files_are_found_beside_weights_in_the_model_folder_itself() {
+    const NAME: &str = "preprocessor_config.json";
+    let model = Copy::new();
+    let fingerprint = || Uso::load(&model.files(), &CPU, DType::F32).unwrap().fingerprint().to_owned();
+    let before = fingerprint();
+    std::fs::rename(model.path(SIGLIP), model.path("siglip.safetensors")).unwrap();
+    std::fs::rename(model.path(&format!("siglip/{NAME}")), model.path(NAME)).unwrap();
+    assert_eq!(fingerprint(), before);
+}
+
+#[test]
 fn a_file_that_is_no_checkpoint_is_named() {
     let model = Copy::new();
     std::fs::write(model.path(LORA), b"<html>404</html>").unwrap();
