@@ -71,9 +71,11 @@ fn largest(args: &GenerateArgs, defaults: &Defaults) -> Picture {
     let picture = &args.picture;
     let usual = Picture::of(defaults);
     let side = picture.sampling.content_size.unwrap_or(defaults.content_size);
+    // The content reference then says how large the picture is; a square one asks for most.
+    let kept = (picture.keep_size && picture.content.is_some()).then_some(defaults.keep_size_base);
     Picture {
-        width: picture.sampling.width.unwrap_or(usual.width),
-        height: picture.sampling.height.unwrap_or(usual.height),
+        width: kept.or(picture.sampling.width).unwrap_or(usual.width),
+        height: kept.or(picture.sampling.height).unwrap_or(usual.height),
         content: picture.content.as_ref().map(|_| (side, side)),
         styles: picture.style.len() as u32,
         steps: picture.sampling.steps.unwrap_or(usual.steps),
@@ -111,5 +113,27 @@ fn request(args: &GenerateArgs, defaults: &Defaults) -> Request {
         position_shift: args.pe,
         loras: Vec::new(),
         step_cache: picture.step_cache.unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn a_plan_is_for_the_size_that_the_content_reference_asks_for() {
+        let planned = |more: &[&str]| {
+            let said = ["uso", "generate", "--out", "x.png", "--width", "256", "--height", "512"];
+            let cli = Cli::try_parse_from(said.iter().chain(more)).unwrap();
+            let Command::Generate(args) = cli.command else { panic!("another command") };
+            let picture = largest(&args, &Defaults::default());
+            (picture.width, picture.height)
+        };
+        assert_eq!(planned(&["--content", "a.png", "--keep-size"]), (1024, 1024));
+        assert_eq!(planned(&["--content", "a.png"]), (256, 512));
+        assert_eq!(planned(&["--keep-size"]), (256, 512), "nothing to keep the size of");
     }
 }
