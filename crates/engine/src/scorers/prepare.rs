@@ -54,7 +54,8 @@ impl Preprocessing {
     /// That of DINO's evaluation (facebookresearch/dino, eval_knn.py): shortest side to 256 for a crop of 224, bicubic;
     /// the middle; ImageNet's mean and deviation.
     pub fn dino(side: u32) -> Self {
-        let shortest = Some(side / 7 * 8);
+        // A small side that 7 does not divide would be larger than that.
+        let shortest = Some((side / 7 * 8).max(side));
         Self { shortest, crop: side, middle: Middle::Even, normalisation: of(IMAGENET), name: "imagenet" }
     }
 
@@ -153,6 +154,15 @@ mod tests {
                 assert_eq!(pixels.len(), 3 * 28 * 28, "{width}x{height}");
                 assert!(pixels.iter().all(|value| value.is_finite()));
             }
+        }
+    }
+
+    #[test]
+    fn a_side_that_seven_does_not_divide_is_no_larger_than_what_it_is_cut_from() {
+        let image = Image { width: 20, height: 20, rgb: vec![9; 3 * 20 * 20] };
+        for side in 1..50 {
+            let pixels = Preprocessing::dino(side).pixels(&image).unwrap();
+            assert_eq!(pixels.len(), 3 * (side * side) as usize);
         }
     }
 
