@@ -22,6 +22,8 @@ pub(super) struct Feeder {
     chunks: Chunks,
     /// The chunk at hand.
     at_hand: Option<(usize, Vec<Row>)>,
+    /// How often rows had been dropped when these chunks were read.
+    discards: u64,
     window: u64,
 }
 
@@ -38,7 +40,7 @@ pub(super) enum Round {
 
 impl Feeder {
     pub(super) fn new() -> Self {
-        Self { chunks: Chunks::default(), at_hand: None, window: WINDOW.0 }
+        Self { chunks: Chunks::default(), at_hand: None, discards: 0, window: WINDOW.0 }
     }
 
     /// Fits the window to what the fleet does in a second.
@@ -60,6 +62,10 @@ impl Feeder {
         let room = room(self.window, queued);
         if view.cursor >= view.sealed || view.held.is_some() || room == 0 {
             return Ok(Round::Waits);
+        }
+        if view.discards != self.discards {
+            // Chunks that could not be queued yet may have gone, and others may have come in their places.
+            *self = Self { discards: view.discards, window: self.window, ..Self::new() };
         }
         if view.sealed > self.chunks.rows() {
             self.chunks.refresh(queue, &task.batch).await?;
