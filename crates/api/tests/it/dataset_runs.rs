@@ -114,6 +114,28 @@ async fn rows_that_were_dropped_are_not_made_in_the_place_of_others() {
 }
 
 #[tokio::test]
+async fn outcomes_leave_the_queue_while_redis_takes_no_new_rows() {
+    let fixture = Fixture::start().await;
+    let id = create(&fixture, "foxes").await;
+    added(put_rows(&fixture, &id, 0, &rows(0, 3)).await).await;
+    set_pictures(&fixture, &id, Some(2)).await;
+    start(&fixture, &id, 3).await;
+    let tending = tend(&fixture);
+    let (first, _second) = (next_job(&fixture).await, next_job(&fixture).await);
+    let client = redis::Client::open(fixture.redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut limit = redis::cmd("CONFIG");
+    limit.arg("SET").arg("maxmemory").arg("1");
+    let _: String = limit.query_async(&mut connection).await.unwrap();
+    fixture.complete(&first).await;
+    // Whoever looks for rows to retry wants all outcomes in segments at once.
+    let batch: BatchId = id.parse().unwrap();
+    assert!(fixture.queue.retry_failed_with(&batch, "broke").await.unwrap());
+    until("the outcome is in a segment", async || dataset(&fixture, &id).await["archived"] == 1).await;
+    tending.abort();
+}
+
+#[tokio::test]
 async fn rows_are_queued_once_started_and_end_in_files() {
     let fixture = Fixture::start().await;
     let id = create(&fixture, "foxes").await;
