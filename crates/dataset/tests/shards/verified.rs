@@ -141,6 +141,15 @@ async fn an_index_or_statistics_that_say_something_else_are_found() {
     assert_eq!(planted(|folder| changed(folder, "index.json", |text| text["rows"] = 9.into())).await, sums);
     let total = |text: &mut Value| text["total"]["device_ms"] = 1.into();
     assert_eq!(planted(|folder| changed(folder, "index.json", total)).await, sums);
+    // Numbers that have no sum are found, too.
+    let large = |text: &mut Value| {
+        for shard in text["shards"].as_array_mut().unwrap() {
+            shard["rows"] = u64::MAX.into();
+            shard["device_ms"] = u64::MAX.into();
+        }
+    };
+    let found = planted(|folder| changed(folder, "index.json", large)).await;
+    assert_eq!(found[0], sums[0]);
     let name = "_meta/00001_stats.json";
     let sha256 = |text: &mut Value| text["sha256"] = "0".into();
     assert_eq!(
