@@ -20,9 +20,10 @@ use crate::{Error, layout};
 /// A layout of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExportLayout {
-    /// ImageFolder of Hugging Face: pictures, and a `metadata.jsonl` with a row each. With a split, each side is a folder of
-    /// its own, `train` and `validation`, with a `metadata.parquet`: readers refuse two lists whose types seem to differ
-    /// because a column is null in one of them.
+    /// ImageFolder of Hugging Face: pictures, and a `metadata.jsonl` with a row each, or a `metadata.parquet` where that would
+    /// be longer than 10 MiB: readers learn the types of its columns from the first of them. With a split, each side is a
+    /// folder of its own, `train` and `validation`, with a `metadata.parquet`: readers refuse two lists whose types seem to
+    /// differ because a column is null in one of them.
     ImageFolder,
     /// Pictures, each with its prompt and its row beside it: `key.png`, `key.txt`, `key.json`.
     Files,
@@ -156,7 +157,7 @@ impl Output {
     fn finish(self) -> Result<u64, Error> {
         for (folder, list) in self.lists {
             let failed = |source| Error::File { path: folder.display().to_string(), source };
-            list.finish().map_err(failed)?;
+            list.finish(&folder).map_err(failed)?;
         }
         Ok(self.rows)
     }
