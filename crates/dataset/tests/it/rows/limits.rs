@@ -39,6 +39,16 @@ fn of_a_row_with_very_many_faults_the_first_are_named() {
 }
 
 #[test]
+fn large_rows_come_in_small_blocks() {
+    let text = "prompt\n".to_owned() + &("x".repeat(1_000_000) + "\n").repeat(20);
+    let (mut rows, mut counts) = (manifest(Kind::Csv, text), Vec::new());
+    while let Some(block) = rows.next_block().unwrap() {
+        counts.push(block.count());
+    }
+    assert_eq!(counts, [5, 5, 5, 5]);
+}
+
+#[test]
 fn a_bad_cell_names_a_long_column_in_short() {
     let text = [&b"c".repeat(100_000)[..], b"\n\xff\n"].concat();
     let bad = raw(Kind::Csv, text).remove(0).unwrap_err();
