@@ -49,6 +49,25 @@ async fn a_long_list_says_the_types_of_its_columns() {
 }
 
 #[tokio::test]
+async fn pictures_whose_names_are_taken_for_splits_are_in_a_folder_of_one() {
+    for (name, folder) in [("fox-test-", "train"), ("val_", "train"), ("contest-", ""), ("fox-trained-", "")]
+    {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let named = |(row, picture): (Row, Vec<u8>)| {
+            let file = format!("{name}{}.png", row.row);
+            (Row { file, ..row }, picture)
+        };
+        let stats = write_shard(from.path(), 0, rows(0..3, None).into_iter().map(named).collect());
+        write_index(from.path(), vec![stats]);
+        let place = Place::Folder(from.path().to_owned());
+        assert_eq!(export(&place, to.path(), ExportLayout::ImageFolder).await.unwrap(), 3);
+        let list = lines(&to.path().join(folder).join("metadata.jsonl"));
+        assert_eq!((list.len(), files(&to.path().join(folder))), (3, 4), "{name}");
+        assert_eq!(list[1]["file_name"], json!(format!("{name}1.png")));
+    }
+}
+
+#[tokio::test]
 async fn from_the_store_committed_shards_become_files() {
     let (bucket, to) = (Bucket::start().await, tempfile::tempdir().unwrap());
     let mut prepared = Vec::new();
