@@ -111,6 +111,10 @@ async fn a_row_that_differs_is_found() {
         planted(|folder| replaced(folder, |all| all.push(rows(8..9, None).remove(0).0))).await,
         ["_meta/00001.parquet: row cup-0008: it is in the row file alone"]
     );
+    assert_eq!(
+        planted(|folder| replaced(folder, |all| all.extend_from_within(..1))).await,
+        ["_meta/00001.parquet: row cup-0004: it is there twice"]
+    );
 }
 
 #[tokio::test]
