@@ -80,6 +80,61 @@ async fn rows_without_a_gate_get_that_of_their_data_set() {
     tending.abort();
 }
 
+async fn set_pictures(fixture: &Fixture, id: &str, most: Option<u64>) {
+    let put = fixture.client.put(fixture.url(&format!("/v1/batches/{id}/budget")));
+    assert_eq!(put.json(&json!({ "pictures": most })).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn rows_that_were_dropped_are_not_made_in_the_place_of_others() {
+    let fixture = Fixture::start().await;
+    let id = create(&fixture, "foxes").await;
+    added(put_rows(&fixture, &id, 0, &rows(0, 2)).await).await;
+    let mistake = [json!({ "key": "mistake", "prompt": "a mistake", "steps": 2 })];
+    added(put_rows(&fixture, &id, 2, &mistake).await).await;
+    // With one row in its budget, whoever queues rows has read all chunks and waits with the others.
+    set_pictures(&fixture, &id, Some(1)).await;
+    start(&fixture, &id, 2).await;
+    let tending = tend(&fixture);
+    let first = next_job(&fixture).await;
+    let path = format!("/v1/batches/{id}/rows?from=2");
+    assert_eq!(fixture.client.delete(fixture.url(&path)).send().await.unwrap().status(), 200);
+    assert_eq!(added(put_rows(&fixture, &id, 2, &rows(2, 3)).await).await, 3);
+    start(&fixture, &id, 3).await;
+    set_pictures(&fixture, &id, None).await;
+    fixture.complete(&first).await;
+    let mut prompts = vec![first.spec.prompt.clone()];
+    for _ in 0..2 {
+        let lease = next_job(&fixture).await;
+        prompts.push(lease.spec.prompt.clone());
+        fixture.complete(&lease).await;
+    }
+    assert_eq!(prompts, ["a fox"; 3]);
+    tending.abort();
+}
+
+#[tokio::test]
+async fn outcomes_leave_the_queue_while_redis_takes_no_new_rows() {
+    let fixture = Fixture::start().await;
+    let id = create(&fixture, "foxes").await;
+    added(put_rows(&fixture, &id, 0, &rows(0, 3)).await).await;
+    set_pictures(&fixture, &id, Some(2)).await;
+    start(&fixture, &id, 3).await;
+    let tending = tend(&fixture);
+    let (first, _second) = (next_job(&fixture).await, next_job(&fixture).await);
+    let client = redis::Client::open(fixture.redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut limit = redis::cmd("CONFIG");
+    limit.arg("SET").arg("maxmemory").arg("1");
+    let _: String = limit.query_async(&mut connection).await.unwrap();
+    fixture.complete(&first).await;
+    // Whoever looks for rows to retry wants all outcomes in segments at once.
+    let batch: BatchId = id.parse().unwrap();
+    assert!(fixture.queue.retry_failed_with(&batch, "broke").await.unwrap());
+    until("the outcome is in a segment", async || dataset(&fixture, &id).await["archived"] == 1).await;
+    tending.abort();
+}
+
 #[tokio::test]
 async fn rows_are_queued_once_started_and_end_in_files() {
     let fixture = Fixture::start().await;

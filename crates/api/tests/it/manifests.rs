@@ -83,6 +83,7 @@ async fn bad_rows_fail_or_are_left_out() {
         let mut named: Vec<&Value> = bad.iter().map(|row| &row["line"]).collect();
         named.sort_by_key(|line| line.as_u64());
         assert_eq!(named, [&json!(4), &json!(5)]);
+        assert!(bad.iter().all(|row| row["faults"][0]["message"].is_string()), "{made}");
     }
 }
 

@@ -250,8 +250,8 @@ pub(crate) struct ExportArgs {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum LayoutName {
-    /// ImageFolder of Hugging Face: pictures and a metadata.jsonl; with a split, a folder for each side, with a
-    /// metadata.parquet.
+    /// ImageFolder of Hugging Face: pictures and a metadata.jsonl, or a metadata.parquet for many; with a split, a folder
+    /// for each side, with a metadata.parquet.
     Imagefolder,
     /// Each picture with its prompt and its row beside it, as .txt and .json.
     Files,

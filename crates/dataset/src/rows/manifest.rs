@@ -9,6 +9,8 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 use std::vec;
 
+use serde_json::Value;
+
 pub use self::evaluation::MAX_EVALUATION;
 pub use self::jsonl::MAX_LINE;
 use self::jsonl::{LineBlock, Lines};
@@ -18,6 +20,12 @@ use crate::{Error, file};
 
 /// Rows of a block that are read one by one.
 const BLOCK_ROWS: usize = 512;
+
+/// Bytes that such rows take about, after which a block takes no more of them.
+const BLOCK_BYTES: usize = 4 << 20;
+
+/// Bytes that a value takes beside its text, about.
+const BESIDE_TEXT: usize = 64;
 
 /// The format of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,18 +206,40 @@ impl Manifest {
 
 /// Some rows, none at the end, and why there are no more.
 fn next_rows(rows: &mut dyn Iterator<Item = Result<Raw, String>>) -> (Option<Content>, Option<String>) {
-    let mut block = Vec::new();
+    let (mut block, mut bytes) = (Vec::new(), 0_usize);
     let failed = loop {
         match rows.next() {
-            Some(Ok(row)) => block.push(row),
+            Some(Ok(row)) => {
+                bytes += row.as_ref().map_or(0, size_of_row);
+                block.push(row);
+            }
             Some(Err(reason)) => break Some(reason),
             None => break None,
         }
-        if block.len() == BLOCK_ROWS {
+        if block.len() == BLOCK_ROWS || bytes >= BLOCK_BYTES {
             break None;
         }
     };
     (Some(block).filter(|block| !block.is_empty()).map(|block| Content::Rows(block.into_iter())), failed)
+}
+
+/// Bytes that a row takes, about.
+fn size_of_row(row: &RawRow) -> usize {
+    row.fields.iter().map(size_of_field).sum()
+}
+
+fn size_of_field((name, value): (&String, &Value)) -> usize {
+    name.len() + size_of(value)
+}
+
+fn size_of(value: &Value) -> usize {
+    let inside = match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(size_of).sum(),
+        Value::Object(fields) => fields.iter().map(size_of_field).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    BESIDE_TEXT + inside
 }
 
 impl Iterator for Manifest {

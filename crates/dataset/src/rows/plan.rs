@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use uso_queue::Rejection;
+use uso_queue::{Gate, Rejection};
 
 use super::chunk::CHUNK_ROWS;
 use super::row::Row;
@@ -30,6 +30,8 @@ pub struct Planner {
     rows: u64,
     bad_rows: u64,
     steps: u64,
+    gated: u64,
+    steps_most: u64,
     references: HashSet<u64>,
     prompts: HashSet<u64>,
     contents: HashSet<u64>,
@@ -69,8 +71,12 @@ pub struct Plan {
     pub content_encodes: u64,
     /// Different style references: how often one is encoded at least.
     pub style_encodes: u64,
-    /// Sampling steps in all.
+    /// Sampling steps in all, with one try for each row: all times and costs are for these.
     pub steps: u64,
+    /// Rows that are sampled again while they do not reach their gate.
+    pub gated_rows: u64,
+    /// Sampling steps in all if these take all of their tries.
+    pub steps_most: u64,
     /// Rows that take their proportions from the content reference; they are counted with their `width` and `height`.
     pub rows_sized_by_reference: u64,
     /// Bytes of all pictures.
@@ -107,6 +113,11 @@ impl Planner {
         let job = &row.job;
         self.rows += 1;
         self.steps += u64::from(job.steps);
+        // Without a threshold a picture is only scored.
+        let may_miss = |gate: &&Gate| gate.tries > 1 && (!gate.min.is_empty() || gate.early.is_some());
+        let gate = job.gate.as_ref().filter(may_miss);
+        self.gated += u64::from(gate.is_some());
+        self.steps_most += u64::from(job.steps) * gate.map_or(1, |gate| u64::from(gate.tries));
         self.prompts.insert(self.hasher.hash_one(&job.prompt));
         if let Some(content) = &job.content {
             let content = self.name(content);
@@ -153,6 +164,8 @@ impl Planner {
             content_encodes: self.contents.len() as u64,
             style_encodes: self.styles.len() as u64,
             steps: self.steps,
+            gated_rows: self.gated,
+            steps_most: self.steps_most,
             rows_sized_by_reference: self.from_reference,
             bytes: bytes(self.sizes.iter().map(|(size, load)| size.pixels() * load.rows).sum()),
             bytes_per_pixel: per_pixel,

@@ -9,6 +9,9 @@ use uso_queue::{FieldError, JobSpec};
 /// Most rows of a manifest or a grid: what is kept of each takes memory while it is read.
 pub const MAX_ROWS: u64 = 5_000_000;
 
+/// Faults of one row that are named: each field that a job has not is one, and a line has room for a hundred thousand.
+const MOST_FAULTS: usize = 100;
+
 /// What a row asks for, unchecked.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RawRow {
@@ -44,7 +47,7 @@ pub struct Row {
 pub struct BadRow {
     /// Where it stands, as [`RawRow::line`].
     pub line: u64,
-    /// Its faults; a pointer is empty where the row as a whole is meant.
+    /// Its faults, the first 100 of them and how many more there are; a pointer is empty where the row as a whole is meant.
     pub faults: Vec<FieldError>,
 }
 
@@ -52,6 +55,17 @@ impl BadRow {
     /// A row with one fault.
     pub(crate) fn new(line: u64, pointer: &str, code: &'static str, message: impl Into<String>) -> Self {
         Self { line, faults: vec![fault(pointer, code, message)] }
+    }
+
+    /// A row with these faults.
+    pub(crate) fn with(line: u64, mut faults: Vec<FieldError>) -> Self {
+        let more = faults.len().saturating_sub(MOST_FAULTS);
+        if more > 0 {
+            faults.truncate(MOST_FAULTS);
+            faults.shrink_to_fit();
+            faults.push(fault("", "more", format!("and {more} more faults")));
+        }
+        Self { line, faults }
     }
 }
 

@@ -118,10 +118,10 @@ impl Rules {
             Ok(job) if faults.is_empty() => {
                 Ok(Row { line, key, digest: brought.unwrap_or(digest), group, job })
             }
-            Ok(_) => Err(BadRow { line, faults }),
+            Ok(_) => Err(BadRow::with(line, faults)),
             Err(others) => {
                 faults.extend(others);
-                Err(BadRow { line, faults })
+                Err(BadRow::with(line, faults))
             }
         }
     }

@@ -1,7 +1,9 @@
 //! Rows go from the store into the queue, as many at a time as the fleet needs.
 
 use sha2::{Digest as _, Sha256};
-use uso_queue::{DatasetTask, DatasetView, Fed, JobSpec, MAX_FED, Queue, RowSubmission, Wait};
+use uso_queue::{
+    DatasetTask, DatasetView, Error as QueueError, Fed, JobSpec, MAX_FED, Queue, RowSubmission, Wait,
+};
 use uso_store::Store;
 
 use super::chunks::Chunks;
@@ -22,7 +24,11 @@ pub(super) struct Feeder {
     chunks: Chunks,
     /// The chunk at hand.
     at_hand: Option<(usize, Vec<Row>)>,
+    /// How often rows had been dropped when these chunks were read.
+    discards: u64,
     window: u64,
+    /// Whether Redis had no memory left for the last rows.
+    is_full: bool,
 }
 
 /// What one round of feeding came to.
@@ -38,7 +44,7 @@ pub(super) enum Round {
 
 impl Feeder {
     pub(super) fn new() -> Self {
-        Self { chunks: Chunks::default(), at_hand: None, window: WINDOW.0 }
+        Self { chunks: Chunks::default(), at_hand: None, discards: 0, window: WINDOW.0, is_full: false }
     }
 
     /// Fits the window to what the fleet does in a second.
@@ -60,6 +66,10 @@ impl Feeder {
         let room = room(self.window, queued);
         if view.cursor >= view.sealed || view.held.is_some() || room == 0 {
             return Ok(Round::Waits);
+        }
+        if view.discards != self.discards {
+            // Chunks that could not be queued yet may have gone, and others may have come in their places.
+            *self = Self { discards: view.discards, window: self.window, ..Self::new() };
         }
         if view.sealed > self.chunks.rows() {
             self.chunks.refresh(queue, &task.batch).await?;
@@ -92,7 +102,18 @@ impl Feeder {
             .collect();
         // Rows behind the last of these come with the next call.
         let to = if submissions.len() == room { wanted.last().map_or(to, |row| row + 1) } else { to };
-        match task.feed(view.cursor, to, self.window, &submissions).await? {
+        let fed = match task.feed(view.cursor, to, self.window, &submissions).await {
+            // Outcomes leave the queue all the same: that makes room.
+            Err(QueueError::Full) => {
+                if !std::mem::replace(&mut self.is_full, true) {
+                    tracing::warn!(batch = %task.batch, "Redis is full: it takes no more rows for now");
+                }
+                return Ok(Round::Waits);
+            }
+            fed => fed?,
+        };
+        self.is_full = false;
+        match fed {
             Fed::Queued(next) if next > view.cursor => Ok(Round::Moved),
             Fed::Moved(_) => Ok(Round::Moved),
             Fed::Queued(_) | Fed::Waits(Wait::Window | Wait::Held(_), _) => Ok(Round::Waits),

@@ -20,9 +20,11 @@ use crate::{Error, layout};
 /// A layout of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExportLayout {
-    /// ImageFolder of Hugging Face: pictures, and a `metadata.jsonl` with a row each. With a split, each side is a folder of
-    /// its own, `train` and `validation`, with a `metadata.parquet`: readers refuse two lists whose types seem to differ
-    /// because a column is null in one of them.
+    /// ImageFolder of Hugging Face: pictures, and a `metadata.jsonl` with a row each, or a `metadata.parquet` where that would
+    /// be longer than 10 MiB: readers learn the types of its columns from the first of them. With a split, each side is a
+    /// folder of its own, `train` and `validation`, with a `metadata.parquet`: readers refuse two lists whose types seem to
+    /// differ because a column is null in one of them. Without a split, all is in a folder `train` if readers would take a
+    /// picture's name for that of a split, such as `test-1.png`.
     ImageFolder,
     /// Pictures, each with its prompt and its row beside it: `key.png`, `key.txt`, `key.json`.
     Files,
@@ -63,6 +65,8 @@ struct Output {
     layout: ExportLayout,
     /// The list of each folder.
     lists: BTreeMap<PathBuf, List>,
+    /// Whether readers take the name of a picture for that of a split.
+    names_a_split: bool,
     rows: u64,
 }
 
@@ -73,7 +77,7 @@ impl Output {
         if std::fs::read_dir(&folder).map_err(failed)?.next().is_some() {
             return Err(failed(std::io::Error::other("the folder is not empty")));
         }
-        Ok(Self { folder, layout, lists: BTreeMap::new(), rows: 0 })
+        Ok(Self { folder, layout, lists: BTreeMap::new(), names_a_split: false, rows: 0 })
     }
 
     fn shard(&mut self, tar: &mut dyn std::io::Read, file: &str, rows: u64) -> Result<(), Error> {
@@ -110,6 +114,7 @@ impl Output {
                 let folder = self.side(&row)?;
                 write_new(&folder.join(name), picture)?;
                 self.list(folder, name, &row)?;
+                self.names_a_split |= names_a_split(name);
             }
             ExportLayout::Files => {
                 write_new(&self.folder.join(name), picture)?;
@@ -154,12 +159,38 @@ impl Output {
     }
 
     fn finish(self) -> Result<u64, Error> {
+        let is_misread = self.names_a_split && self.lists.keys().eq([&self.folder]);
         for (folder, list) in self.lists {
             let failed = |source| Error::File { path: folder.display().to_string(), source };
-            list.finish().map_err(failed)?;
+            list.finish(&folder).map_err(failed)?;
+        }
+        if is_misread {
+            move_into(&self.folder, super::split::TRAIN)?;
         }
         Ok(self.rows)
     }
+}
+
+/// Words that Hugging Face's reader looks for in the names of files where no folder has such a name: it reads nothing but
+/// the files that have one, and not the list.
+const SPLIT_WORDS: [&str; 10] =
+    ["train", "training", "validation", "valid", "dev", "val", "test", "testing", "eval", "evaluation"];
+
+fn names_a_split(file: &str) -> bool {
+    let is_between = |letter: char| "-._ ".contains(letter) || letter.is_ascii_digit();
+    file.split(is_between).any(|word| SPLIT_WORDS.contains(&word))
+}
+
+/// Moves all files of a folder into a new one in it.
+fn move_into(folder: &Path, name: &str) -> Result<(), Error> {
+    let failed = |source| Error::File { path: folder.display().to_string(), source };
+    let entries = std::fs::read_dir(folder).map_err(failed)?.collect::<std::io::Result<Vec<_>>>();
+    let (entries, inside) = (entries.map_err(failed)?, folder.join(name));
+    std::fs::create_dir(&inside).map_err(failed)?;
+    for entry in entries {
+        std::fs::rename(entry.path(), inside.join(entry.file_name())).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Writes a file that is not there yet: two rows that would share one are an error.

@@ -11,6 +11,13 @@ pub enum Finding {
         /// Why it cannot be read.
         reason: String,
     },
+    /// The sums in the index are not those of the shards that it lists.
+    Sums,
+    /// The statistics of a shard tell of other files than the index.
+    Stats {
+        /// Their name.
+        file: String,
+    },
     /// The index lists a tar that is not there.
     NoTar {
         /// Name of the tar.
@@ -105,6 +112,8 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoIndex { reason } => write!(f, "index.json cannot be read: {reason}"),
+            Self::Sums => write!(f, "index.json does not add up: its sums are not those of its shards"),
+            Self::Stats { file } => write!(f, "{file} tells of other files than the index"),
             Self::NoTar { file, rows } => write!(f, "{file} is missing: it has {rows} rows"),
             Self::NoRowFile { file, row_file } => write!(f, "{file} has no row file: {row_file} is missing"),
             Self::Orphan { file } => write!(f, "{file} is not in the index"),

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
 use super::doubles::{self, DoublePair, Found, Hashed, NearDoubles};
 use super::place::{Place, blocking};
 use super::row::Row;
@@ -112,11 +115,24 @@ fn hashes_of(rows: &[Row], shard: u32) -> impl Iterator<Item = Hashed> {
 
 async fn read(place: &Place, stats: &Stats) -> Result<Vec<Row>, Error> {
     let rows = match place.read(&stats.row_file).await? {
-        Some(bytes) => blocking(move || read_row_file(bytes)).await?,
+        Some(bytes) => {
+            let recorded = stats.row_file_sha256.clone();
+            blocking(move || rows_of(bytes, &recorded)).await?
+        }
         None => Err("it is not there".to_owned()),
     };
     Ok(rows.unwrap_or_else(|reason| {
         tracing::warn!(file = stats.row_file, reason, "the hashes of a shard cannot be read");
         Vec::new()
     }))
+}
+
+/// The rows of a row file that is what was written: of a damaged one the reader of Parquet may panic, or ask for any amount
+/// of memory.
+fn rows_of(file: Bytes, sha256: &str) -> Result<Vec<Row>, String> {
+    if hex::encode(Sha256::digest(&file)) == sha256 {
+        read_row_file(file)
+    } else {
+        Err("its sha256 is not the recorded one".to_owned())
+    }
 }

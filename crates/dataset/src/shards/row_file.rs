@@ -20,24 +20,31 @@ use super::columns::{COLUMNS, Column, Kind};
 use super::row::Row;
 use crate::Error;
 
+/// Rows of a group: as values they take several times their size. Shards of so many rows have always had one group, and the
+/// same rows are to give the same bytes.
+const GROUP: usize = 10_000;
+
 /// The rows of a shard as Parquet, with the columns that [`Row`] has.
 ///
 /// # Errors
 /// [`Error::Unreadable`] if they cannot be written so.
 pub fn write_row_file(rows: &[Row]) -> std::result::Result<Vec<u8>, Error> {
-    let failed = |reason: String| Error::Unreadable { object: "the rows of a shard".into(), reason };
-    let values: Vec<Value> = rows
-        .iter()
-        .map(serde_json::to_value)
-        .collect::<std::result::Result<_, _>>()
-        .map_err(|error| failed(error.to_string()))?;
-    write(&values).map_err(|error| failed(error.to_string()))
+    write(rows).map_err(|error| Error::Unreadable {
+        object: "the rows of a shard".into(),
+        reason: error.to_string(),
+    })
 }
 
-fn write(rows: &[Value]) -> Result<Vec<u8>> {
+fn write(rows: &[Row]) -> Result<Vec<u8>> {
     let mut file = Vec::new();
     let mut writer = RowWriter::new(&mut file, COLUMNS.iter().collect())?;
-    writer.group(rows)?;
+    if rows.is_empty() {
+        writer.group(&[])?;
+    }
+    for rows in rows.chunks(GROUP) {
+        let values = rows.iter().map(serde_json::to_value).collect::<std::result::Result<Vec<_>, _>>();
+        writer.group(&values.map_err(|error| ParquetError::General(error.to_string()))?)?;
+    }
     writer.close()?;
     Ok(file)
 }

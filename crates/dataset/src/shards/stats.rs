@@ -113,7 +113,6 @@ impl Counts {
     /// Counts what was counted elsewhere.
     pub(super) fn merge(&mut self, other: &Self) {
         let least = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
-        self.picture_bytes += other.picture_bytes;
         self.first_row = least(self.first_row, other.first_row);
         self.last_row = self.last_row.max(other.last_row);
         let pairs = [
@@ -125,17 +124,23 @@ impl Counts {
         ];
         for (sums, others) in pairs {
             for (name, count) in others {
-                *sums.entry(name.clone()).or_default() += count;
+                add(sums.entry(name.clone()).or_default(), *count);
             }
         }
         for (name, extent) in &other.parameters {
             widen(&mut self.parameters, name, *extent);
         }
-        self.split_by_key += other.split_by_key;
-        self.scripted += other.scripted;
-        self.tries += other.tries;
-        self.device_ms += other.device_ms;
+        add(&mut self.picture_bytes, other.picture_bytes);
+        add(&mut self.split_by_key, other.split_by_key);
+        add(&mut self.scripted, other.scripted);
+        add(&mut self.tries, other.tries);
+        add(&mut self.device_ms, other.device_ms);
     }
+}
+
+/// Adds up what was read, which may be any numbers.
+fn add(sum: &mut u64, count: u64) {
+    *sum = sum.saturating_add(count);
 }
 
 fn widen(parameters: &mut BTreeMap<String, Extent>, name: &str, by: Extent) {

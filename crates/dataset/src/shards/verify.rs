@@ -40,8 +40,8 @@ pub struct Progress {
 }
 
 /// Reads all of a data set back and compares it with what is said of it: tars with their checksums, pictures with those of
-/// their rows, row files with the tars, all of it with the index and with the rows that should be there. Returns what is
-/// wrong; nothing if all is as it was written.
+/// their rows, row files with the tars, all of it with the index and with the rows that should be there; and the index with
+/// its own sums and with the statistics beside the shards. Returns what is wrong; nothing if all is as it was written.
 ///
 /// # Errors
 /// [`Error::Store`] or [`Error::File`] if it cannot be read now: that says nothing about it.
@@ -53,7 +53,13 @@ pub async fn verify(
     let files: BTreeMap<String, u64> = place.list().await?.into_iter().collect();
     let mut findings = Vec::new();
     let shards = match read_index(place).await? {
-        Ok(index) => index.shards,
+        Ok(index) => {
+            if !adds_up(&index) {
+                findings.push(Finding::Sums);
+            }
+            findings.extend(stats_that_differ(place, &index.shards).await?);
+            index.shards
+        }
         Err(finding) => {
             findings.push(finding);
             read_stats(place, &files, &mut findings).await?
@@ -94,17 +100,49 @@ async fn read_stats(
 ) -> Result<Vec<Stats>, Error> {
     let mut found = Vec::new();
     for shard in files.keys().filter(|name| name.ends_with(".tar")).filter_map(|name| shard_of(name)) {
-        let file = layout::stats(shard);
-        let read = match place.read(&file).await? {
-            None => Err("it is not there".to_owned()),
-            Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
-        };
-        match read {
+        match read_stats_of(place, shard).await? {
             Ok(stats) => found.push(stats),
-            Err(reason) => findings.push(Finding::Unreadable { file, reason }),
+            Err(finding) => findings.push(finding),
         }
     }
     Ok(found)
+}
+
+async fn read_stats_of(place: &Place, shard: u32) -> Result<Result<Stats, Finding>, Error> {
+    let file = layout::stats(shard);
+    let read = match place.read(&file).await? {
+        None => Err("it is not there".to_owned()),
+        Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
+    };
+    Ok(read.map_err(|reason| Finding::Unreadable { file, reason }))
+}
+
+/// Whether the sums of an index are those of its shards.
+fn adds_up(index: &Index) -> bool {
+    let again = Index::of(&index.batch, index.shards.clone());
+    (again.rows, again.bytes) == (index.rows, index.bytes) && again.total == index.total
+}
+
+/// Statistics beside the shards that are not what the index tells: without an index, they stand for it.
+async fn stats_that_differ(place: &Place, shards: &[Stats]) -> Result<Vec<Finding>, Error> {
+    let mut findings = Vec::new();
+    for listed in shards {
+        match read_stats_of(place, listed.shard).await? {
+            Ok(stats) if are_of_one_shard(&stats, listed) => {}
+            Ok(_) => findings.push(Finding::Stats { file: layout::stats(listed.shard) }),
+            Err(finding) => findings.push(finding),
+        }
+    }
+    Ok(findings)
+}
+
+/// Whether both tell of the same files. What is counted may be known to one version and not to another.
+fn are_of_one_shard(one: &Stats, other: &Stats) -> bool {
+    one.shard == other.shard
+        && one.rows == other.rows
+        && (&one.file, one.bytes, &one.sha256) == (&other.file, other.bytes, &other.sha256)
+        && (&one.row_file, one.row_file_bytes, &one.row_file_sha256)
+            == (&other.row_file, other.row_file_bytes, &other.row_file_sha256)
 }
 
 /// Files of shards that are not listed: the tar, or what there is without one.

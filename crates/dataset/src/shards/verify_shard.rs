@@ -21,12 +21,10 @@ pub(super) struct Checked {
 
 /// Compares a tar with its statistics, each picture with its row, and all rows with those of the row file, if there is one.
 pub(super) fn check_shard(tar: &mut dyn Read, stats: &Stats, row_file: Option<Vec<Row>>) -> Checked {
-    let mut check = Check {
-        stats,
-        others: row_file.map(|rows| rows.into_iter().map(|row| (row.row, row)).collect()),
-        checked: Checked::default(),
-        samples: 0,
-    };
+    let mut check = Check { stats, others: None, checked: Checked::default(), samples: 0 };
+    if let Some(rows) = row_file {
+        check.take_others(rows);
+    }
     let mut hashed = Hashed { inner: tar, digest: Sha256::new() };
     let read = each_sample(&mut hashed, |sample| {
         check.sample(&sample);
@@ -47,6 +45,17 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    /// Takes the rows of the row file.
+    fn take_others(&mut self, rows: Vec<Row>) {
+        let mut others = BTreeMap::new();
+        for row in rows {
+            if let Some(twice) = others.insert(row.row, row) {
+                self.row_file(twice.key, "it is there twice".to_owned());
+            }
+        }
+        self.others = Some(others);
+    }
+
     fn sample(&mut self, sample: &Sample) {
         self.samples += 1;
         let file = || self.stats.file.clone();

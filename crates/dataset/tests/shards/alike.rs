@@ -121,6 +121,11 @@ async fn shards_of_a_version_before_are_compared_too() {
     bucket.store.put(&name, "application/octet-stream", "torn".into()).await.unwrap();
     let index = describe(&bucket.store, &batch(), &committed, &about, &mut Hashes::default()).await.unwrap();
     assert_eq!(index.near_doubles.unwrap().hashed, 3);
+    // One that can be read and is not the recorded one, too.
+    let other = read(&bucket, &layout::row_file(0)).await;
+    bucket.store.put(&name, "application/octet-stream", other.into()).await.unwrap();
+    let index = describe(&bucket.store, &batch(), &committed, &about, &mut Hashes::default()).await.unwrap();
+    assert_eq!(index.near_doubles.unwrap().hashed, 3);
 }
 
 #[tokio::test]

@@ -5,10 +5,10 @@ use std::path::Path;
 use parquet::file::reader::FileReader as _;
 use parquet::file::serialized_reader::SerializedFileReader;
 use serde_json::{Value, json};
-use uso_dataset::shards::{About, ExportLayout, Hashes, Place, Shard, describe, export, prepare};
+use uso_dataset::shards::{About, ExportLayout, Hashes, Place, Row, Shard, describe, export, prepare};
 use uso_dataset::{Error, Split};
 
-use crate::fixture::{Bucket, batch, dataset, json_at, outcomes, picture, rows};
+use crate::fixture::{Bucket, batch, dataset, json_at, outcomes, picture, rows, write_index, write_shard};
 
 fn lines(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
@@ -28,6 +28,43 @@ async fn an_image_folder_has_pictures_and_a_list() {
     let list = lines(&to.path().join("metadata.jsonl"));
     assert_eq!((&list[3]["file_name"], &list[3]["row"]), (&json!("cup-0003.png"), &json!(3)));
     assert!(std::fs::read(to.path().join("cup-0003.png")).unwrap() == picture(3));
+}
+
+#[tokio::test]
+async fn a_long_list_says_the_types_of_its_columns() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let long = |(row, picture)| (Row { prompt: "a".repeat(2 << 20), ..row }, picture);
+    let stats = write_shard(from.path(), 0, rows(0..6, None).into_iter().map(long).collect());
+    write_index(from.path(), vec![stats]);
+    let written = export(&Place::Folder(from.path().to_owned()), to.path(), ExportLayout::ImageFolder).await;
+    assert_eq!((written.unwrap(), files(to.path())), (6, 7));
+    let list = std::fs::File::open(to.path().join("metadata.parquet")).unwrap();
+    let list = SerializedFileReader::new(list).unwrap();
+    let names: Vec<String> = list
+        .get_row_iter(None)
+        .unwrap()
+        .map(|row| row.unwrap().into_columns().remove(0).1.to_string())
+        .collect();
+    assert_eq!(names, (0..6).map(|row| format!("\"cup-{row:04}.png\"")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn pictures_whose_names_are_taken_for_splits_are_in_a_folder_of_one() {
+    for (name, folder) in [("fox-test-", "train"), ("val_", "train"), ("contest-", ""), ("fox-trained-", "")]
+    {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let named = |(row, picture): (Row, Vec<u8>)| {
+            let file = format!("{name}{}.png", row.row);
+            (Row { file, ..row }, picture)
+        };
+        let stats = write_shard(from.path(), 0, rows(0..3, None).into_iter().map(named).collect());
+        write_index(from.path(), vec![stats]);
+        let place = Place::Folder(from.path().to_owned());
+        assert_eq!(export(&place, to.path(), ExportLayout::ImageFolder).await.unwrap(), 3);
+        let list = lines(&to.path().join(folder).join("metadata.jsonl"));
+        assert_eq!((list.len(), files(&to.path().join(folder))), (3, 4), "{name}");
+        assert_eq!(list[1]["file_name"], json!(format!("{name}1.png")));
+    }
 }
 
 #[tokio::test]

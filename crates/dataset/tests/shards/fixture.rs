@@ -122,6 +122,9 @@ pub(crate) fn write_shard(folder: &Path, number: u32, rows: Vec<(Row, Vec<u8>)>)
 }
 
 pub(crate) fn write_index(folder: &Path, shards: Vec<Stats>) {
+    for stats in &shards {
+        std::fs::write(folder.join(layout::stats(stats.shard)), serde_json::to_vec(stats).unwrap()).unwrap();
+    }
     let index = Index::of(batch(), shards);
     std::fs::write(folder.join("index.json"), serde_json::to_vec(&index).unwrap()).unwrap();
 }

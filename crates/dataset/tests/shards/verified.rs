@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde_json::Value;
 use tempfile::TempDir;
 use uso_dataset::layout;
 use uso_dataset::shards::{Expected, Finding, Place, Row, Stats, verify, write_row_file};
@@ -110,6 +111,10 @@ async fn a_row_that_differs_is_found() {
         planted(|folder| replaced(folder, |all| all.push(rows(8..9, None).remove(0).0))).await,
         ["_meta/00001.parquet: row cup-0008: it is in the row file alone"]
     );
+    assert_eq!(
+        planted(|folder| replaced(folder, |all| all.extend_from_within(..1))).await,
+        ["_meta/00001.parquet: row cup-0004: it is there twice"]
+    );
 }
 
 #[tokio::test]
@@ -127,6 +132,38 @@ async fn orphans_and_what_is_missing_are_found() {
     assert_eq!(planted(no_tar).await, ["00000.tar is missing: it has 4 rows"]);
     let no_index = |folder: &Path| std::fs::remove_file(folder.join("index.json")).unwrap();
     assert_eq!(planted(no_index).await, ["index.json cannot be read: it is not there"]);
+}
+
+#[tokio::test]
+async fn an_index_or_statistics_that_say_something_else_are_found() {
+    let changed = |folder: &Path, name: &str, change: fn(&mut Value)| {
+        let mut text = json_at(&folder.join(name));
+        change(&mut text);
+        std::fs::write(folder.join(name), text.to_string()).unwrap();
+    };
+    let sums = ["index.json does not add up: its sums are not those of its shards"];
+    assert_eq!(planted(|folder| changed(folder, "index.json", |text| text["rows"] = 9.into())).await, sums);
+    let total = |text: &mut Value| text["total"]["device_ms"] = 1.into();
+    assert_eq!(planted(|folder| changed(folder, "index.json", total)).await, sums);
+    // Numbers that have no sum are found, too.
+    let large = |text: &mut Value| {
+        for shard in text["shards"].as_array_mut().unwrap() {
+            shard["rows"] = u64::MAX.into();
+            shard["device_ms"] = u64::MAX.into();
+        }
+    };
+    let found = planted(|folder| changed(folder, "index.json", large)).await;
+    assert_eq!(found[0], sums[0]);
+    let name = "_meta/00001_stats.json";
+    let sha256 = |text: &mut Value| text["sha256"] = "0".into();
+    assert_eq!(
+        planted(|folder| changed(folder, name, sha256)).await,
+        ["_meta/00001_stats.json tells of other files than the index"]
+    );
+    assert_eq!(
+        planted(|folder| std::fs::remove_file(folder.join(name)).unwrap()).await,
+        ["_meta/00001_stats.json cannot be read: it is not there"]
+    );
 }
 
 #[tokio::test]

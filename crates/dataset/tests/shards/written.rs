@@ -2,6 +2,9 @@
 
 use std::io::Read as _;
 
+use bytes::Bytes;
+use parquet::file::reader::FileReader as _;
+use parquet::file::serialized_reader::SerializedFileReader;
 use serde_json::Value;
 use uso_dataset::Split;
 use uso_dataset::shards::{Row, RowLora, Scores, ShardWriter, read_row_file, write_row_file};
@@ -129,6 +132,15 @@ fn a_row_file_gives_the_rows_back() {
     let file = write_row_file(&all).unwrap();
     assert_eq!(read_row_file(file.into()).unwrap(), all);
     assert!(read_row_file("no parquet".into()).is_err());
+}
+
+#[test]
+fn a_row_file_of_very_many_rows_has_several_groups() {
+    let row = rows(1..2, None).remove(0).0;
+    let all: Vec<Row> = (0..10_001).map(|number| Row { row: number, ..row.clone() }).collect();
+    let file = Bytes::from(write_row_file(&all).unwrap());
+    assert_eq!(SerializedFileReader::new(file.clone()).unwrap().num_row_groups(), 2);
+    assert!(read_row_file(file).unwrap() == all);
 }
 
 #[test]

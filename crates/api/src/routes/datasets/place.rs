@@ -5,7 +5,7 @@ use uso_dataset::run::find_segment;
 use uso_queue::{BatchId, Queue, SegmentView, State};
 use uso_store::Store;
 
-use super::ended;
+use super::ended::{self, EndedRow};
 use crate::problem::Problem;
 
 /// Segments that one call asks for.
@@ -102,7 +102,7 @@ impl Segments {
         }
         for (number, segment) in sought {
             let rows = ended::read(store, batch, number as u64, segment).await?;
-            let Some(line) = rows.iter().position(|ended| ended.row == row) else { continue };
+            let Some(line) = last_end(&rows, row) else { continue };
             let is_listed = |state| self.state.is_none_or(|wanted| wanted == state);
             let here = rows[..line].iter().filter(|ended| is_listed(ended.state)).count() as u64;
             return Ok(Place {
@@ -114,6 +114,11 @@ impl Segments {
         }
         Err(no_such_row(format!("row {row} has not ended, or its end is not listed yet")))
     }
+}
+
+/// The line of a row's last end in a segment: one that was retried at once has several there.
+fn last_end(rows: &[EndedRow], row: u64) -> Option<usize> {
+    rows.iter().rposition(|ended| ended.row == row)
 }
 
 pub(super) fn no_such_row(detail: String) -> Problem {
@@ -142,5 +147,12 @@ mod tests {
         let found: Vec<_> = [0, 3, 4, 8].map(|rows| place(None, rows)).to_vec();
         assert_eq!(found, [(0, 0, 0, 9), (1, 0, 3, 9), (1, 1, 4, 9), (2, 3, 8, 9)]);
         assert_eq!(of(Some(State::Failed)).behind(0), None);
+    }
+
+    #[test]
+    fn of_a_row_that_was_retried_at_once_the_last_end_is_found() {
+        let ended = |row, state| EndedRow { row, key: format!("r{row}"), state, error: None };
+        let rows = [ended(1, State::Failed), ended(2, State::Failed), ended(1, State::Succeeded)];
+        assert_eq!([1, 2, 3].map(|row| last_end(&rows, row)), [Some(2), Some(1), None]);
     }
 }

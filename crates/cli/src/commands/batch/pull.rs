@@ -26,6 +26,13 @@ const AT_ONCE: usize = 4;
 /// How often files are listed anew because the index has grown meanwhile.
 const MOST_LISTINGS: u32 = 5;
 
+/// What tells of all shards, as it was at one time.
+struct Described {
+    index: Index,
+    index_text: Vec<u8>,
+    card: Option<Vec<u8>>,
+}
+
 /// How many files were downloaded, and how many were there.
 #[derive(Default)]
 struct Counts {
@@ -45,9 +52,9 @@ impl Batches {
 
     async fn pull_into(&self, id: &str, dir: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        let (listing, index) = self.listed(id).await?;
+        let (listing, described) = self.listed(id).await?;
         folder::check(dir, id, &listing).await?;
-        let files = listing.of_shards(index.as_ref().map(|(index, _)| index));
+        let files = listing.of_shards(described.as_ref().map(|described| &described.index));
         for file in &files {
             ensure!(is_inside(&file.name), "the API lists a file with the name {:?}", file.name);
         }
@@ -58,7 +65,7 @@ impl Batches {
         while let Some(fetched) = done.try_next().await? {
             counts.add(&fetched);
         }
-        self.finish(&listing, index, dir, &bar, &mut counts).await?;
+        self.finish(&listing, described, dir, &bar, &mut counts).await?;
         bar.finish_and_clear();
         let Counts { fetched, bytes, kept } = counts;
         let (bytes_text, all) = (DecimalBytes(bytes), fetched + kept);
@@ -72,7 +79,7 @@ impl Batches {
     async fn finish(
         &self,
         listing: &Listing,
-        index: Option<(Index, Vec<u8>)>,
+        described: Option<Described>,
         dir: &Path,
         bar: &ProgressBar,
         counts: &mut Counts,
@@ -81,24 +88,35 @@ impl Batches {
             ensure!(is_inside(&file.name), "the API lists a file with the name {:?}", file.name);
             counts.add(&fetch(&self.client, listing, &file, dir, bar).await?);
         }
-        if let Some((_, bytes)) = index {
-            save(&dir.join(layout::INDEX), &bytes)?;
-            counts.add(&Fetched::New(bytes.len() as u64));
-        } else {
+        let Some(Described { index_text, card, .. }) = described else {
             tracing::warn!("no shard is described yet: there is no {}", layout::INDEX);
+            return Ok(());
+        };
+        for (name, text) in [(layout::CARD, card), (layout::INDEX, Some(index_text))] {
+            let Some(text) = text else { continue };
+            save(&dir.join(name), &text)?;
+            counts.add(&Fetched::New(text.len() as u64));
         }
         Ok(())
     }
 
-    /// The files, and the index with its text: all of its shards are among the files.
-    async fn listed(&self, id: &str) -> anyhow::Result<(Listing, Option<(Index, Vec<u8>)>)> {
+    /// The files, and what tells of them: all shards of the index and of the card are among the files.
+    async fn listed(&self, id: &str) -> anyhow::Result<(Listing, Option<Described>)> {
         for _ in 0..MOST_LISTINGS {
             let listing = Listing::read(&self.client, id).await?;
-            let Some(bytes) = listing.index(&self.client).await? else { return Ok((listing, None)) };
-            let index: Index = serde_json::from_slice(&bytes)
+            let Some(index_text) = listing.text(&self.client, layout::INDEX).await? else {
+                return Ok((listing, None));
+            };
+            // The card names its shards, too, and is written after the index: one of a later index would name shards that
+            // are not pulled.
+            let card = listing.text(&self.client, layout::CARD).await?;
+            if listing.text(&self.client, layout::INDEX).await?.as_ref() != Some(&index_text) {
+                continue;
+            }
+            let index: Index = serde_json::from_slice(&index_text)
                 .with_context(|| format!("{} cannot be read", layout::INDEX))?;
             if index.shards.iter().all(|shard| listing.has(&shard.file)) {
-                return Ok((listing, Some((index, bytes))));
+                return Ok((listing, Some(Described { index, index_text, card })));
             }
         }
         bail!("the index lists shards that the API does not; try again in a minute")

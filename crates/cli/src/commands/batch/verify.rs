@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use indicatif::DecimalBytes;
 use serde_json::json;
 use uso_dataset::shards::{self, Expected, ExportLayout, Finding, Place, Progress};
-use uso_queue::{BatchId, Queue};
+use uso_queue::{BatchId, DatasetView, Queue};
 
 use crate::args::{ExportArgs, LayoutName, VerifyBatchArgs};
 use crate::commands::{print, say};
@@ -41,7 +41,14 @@ pub(super) async fn verify(args: VerifyBatchArgs, as_json: bool) -> anyhow::Resu
 async fn in_fleet(args: &VerifyBatchArgs, id: &BatchId) -> anyhow::Result<(Place, Expected)> {
     let url = args.redis.as_ref().context("no Redis is given: use --redis or set USO_REDIS")?;
     let queue = Queue::connect(args.options.config(url)).await?;
-    let rows = queue.dataset(id).await?.with_context(|| format!("there is no data set {id}"))?.rows;
+    let view = queue.dataset(id).await?.with_context(|| format!("there is no data set {id}"))?;
+    if !is_packed(&view) {
+        tracing::warn!(
+            "the data set is still being packed: pictures that are in no shard yet are named as missing, and shards that \
+             are about to be listed as not in the index"
+        );
+    }
+    let rows = view.rows;
     let mut expected = BTreeSet::new();
     for first in (0..rows).step_by(PAGE as usize) {
         let notes = queue.row_notes(id, first, PAGE.min(rows - first)).await?;
@@ -49,6 +56,11 @@ async fn in_fleet(args: &VerifyBatchArgs, id: &BatchId) -> anyhow::Result<(Place
     }
     let store = connect::existing_store(&args.s3, None).await?;
     Ok((Place::of_batch(store, id), Expected::Rows(expected)))
+}
+
+/// Whether all pictures that there are lie in shards that the index tells of.
+fn is_packed(view: &DatasetView) -> bool {
+    view.waiting + view.open_rows == 0 && view.packed == view.shards && view.described == view.packed
 }
 
 fn report(findings: &[Finding], read: Option<Progress>, as_json: bool) -> anyhow::Result<()> {
@@ -88,4 +100,54 @@ pub(super) async fn export(args: &ExportArgs, as_json: bool) -> anyhow::Result<(
         return say(&print::json(&json!({ "rows": rows, "folder": args.out }))?);
     }
     say(&format!("{}: {rows} rows", args.out.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use uso_queue::Budget;
+
+    use super::*;
+
+    #[test]
+    fn a_data_set_is_packed_once_the_index_tells_of_all_pictures() {
+        let packed = DatasetView {
+            name: "foxes".into(),
+            settings: "{}".into(),
+            rows: 9,
+            sealed: 9,
+            cursor: 9,
+            queued_once: 9,
+            pass: 0,
+            segments: 2,
+            archived: 9,
+            waiting: 0,
+            open_first: 2,
+            open_rows: 0,
+            open_bytes: 0,
+            shards: 2,
+            packed: 2,
+            described: 2,
+            spent_ms: 0,
+            budget: Budget::default(),
+            held: None,
+            is_selective: false,
+            changes: 0,
+            discards: 0,
+            retries: None,
+            indexed: 2,
+            counted: 9,
+            rejected: BTreeMap::new(),
+        };
+        assert!(is_packed(&packed));
+        for other in [
+            DatasetView { waiting: 1, ..packed.clone() },
+            DatasetView { open_rows: 1, ..packed.clone() },
+            DatasetView { shards: 3, ..packed.clone() },
+            DatasetView { described: 1, ..packed.clone() },
+        ] {
+            assert!(!is_packed(&other), "{other:?}");
+        }
+    }
 }

@@ -24,7 +24,7 @@ pub(super) struct Wanted {
 pub(super) fn pictures(items: &[Item], seed: u64) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     for (item, about) in items.iter().enumerate() {
-        let first = about.fields.get("seed").and_then(Value::as_u64).unwrap_or(seed);
+        let first = seed_of(about).unwrap_or(seed);
         for number in 0..about.kind.pictures() {
             let seed = first.saturating_add(number);
             let digest = digest(about, seed);
@@ -33,6 +33,13 @@ pub(super) fn pictures(items: &[Item], seed: u64) -> Vec<Wanted> {
         }
     }
     wanted
+}
+
+/// The seed that an item asks for; none if it asks for any. To JSON, 7.0 is a whole number, too.
+fn seed_of(item: &Item) -> Option<u64> {
+    let seed = item.fields.get("seed")?;
+    let whole = |seed: &f64| seed.fract() == 0.0 && *seed >= 0.0;
+    seed.as_u64().or_else(|| seed.as_f64().filter(whole).map(|seed| seed as u64))
 }
 
 /// Each picture once, though several items ask for the same.
@@ -122,10 +129,11 @@ mod tests {
         let items = [
             item(TaskKind::Subject, json!({})),
             item(TaskKind::Style, json!({ "seed": 7 })),
-            item(TaskKind::Combined, json!({})),
+            item(TaskKind::Combined, json!({ "seed": -1 })),
+            item(TaskKind::Combined, json!({ "seed": 7.0 })),
         ];
         let wanted = pictures(&items, 3407);
-        assert_eq!(seeds(&wanted), [3407, 3408, 3409, 3410, 7, 8, 9, 10, 3407]);
+        assert_eq!(seeds(&wanted), [3407, 3408, 3409, 3410, 7, 8, 9, 10, 3407, 7]);
         assert_eq!(wanted[5].item, 1);
         assert!(wanted[5].file.starts_with("fox_1-") && wanted[5].file.ends_with(".png"));
     }

@@ -113,10 +113,14 @@ fn narrow(side: &mut Option<Vec<bool>>, place: Vec<bool>) -> Result<(), String> 
     if !place.contains(&true) {
         return Err(NO_MATCH.to_owned());
     }
-    *side = Some(match side.take() {
+    let both: Vec<bool> = match side.take() {
         None => place,
         Some(before) => before.into_iter().zip(place).map(|(one, other)| one && other).collect(),
-    });
+    };
+    if !both.contains(&true) {
+        return Err(format!("{NO_MATCH}, together with the rule's other parts"));
+    }
+    *side = Some(both);
     Ok(())
 }
 

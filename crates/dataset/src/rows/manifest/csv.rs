@@ -1,11 +1,13 @@
 //! Columns parted by commas.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::rc::Rc;
 
 use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 use serde_json::{Map, Value};
+use uso_queue::FieldError;
 
 use super::jsonl::MAX_LINE;
 use crate::rows::fields::{Holds, holds};
@@ -39,13 +41,13 @@ pub(super) fn rows(input: Box<dyn Read>) -> Result<Rows, String> {
 }
 
 fn columns(record: &ByteRecord) -> Result<Vec<Column>, String> {
-    let mut columns: Vec<Column> = Vec::new();
+    let (mut columns, mut names) = (Vec::new(), HashSet::new());
     for name in cells(record) {
         let name = str::from_utf8(name).map_err(|_| "a column's name is not UTF-8 text")?.trim().to_owned();
         if name.is_empty() {
             return Err(format!("column {} has no name", columns.len() + 1));
         }
-        if columns.iter().any(|column| column.name == name) {
+        if !names.insert(name.clone()) {
             return Err(format!("two columns are called {name}"));
         }
         columns.push(Column { holds: holds(&name).unwrap_or(Holds::Text), name });
@@ -115,13 +117,16 @@ impl Rows {
                 Ok(cell) => {
                     fields.insert(column.name.clone(), value(column.holds, cell));
                 }
-                Err(_) => faults.push(fault(&format!("/{}", column.name), "not_utf8", "is not UTF-8 text")),
+                Err(_) => {
+                    let pointer = FieldError::unknown(&column.name).pointer;
+                    faults.push(fault(&pointer, "not_utf8", "is not UTF-8 text"));
+                }
             }
         }
         if faults.is_empty() {
             Ok(RawRow { line, fields, labels: Map::new() })
         } else {
-            Err(BadRow { line, faults })
+            Err(BadRow::with(line, faults))
         }
     }
 }

@@ -12,6 +12,7 @@ use parquet::record::reader::{ReaderIter, TreeBuilder};
 use parquet::record::{Field, Row};
 use parquet::schema::types::ColumnDescriptor;
 use serde_json::{Map, Number, Value};
+use uso_queue::FieldError;
 
 use crate::rows::row::{BadRow, RawRow, fault};
 
@@ -148,13 +149,13 @@ fn to_row(line: u64, row: Row) -> Result<RawRow, BadRow> {
             Ok(value) => {
                 fields.insert(name, value);
             }
-            Err(message) => faults.push(fault(&format!("/{name}"), "wrong_type", message)),
+            Err(message) => faults.push(fault(&FieldError::unknown(&name).pointer, "wrong_type", message)),
         }
     }
     if faults.is_empty() {
         Ok(RawRow { line, fields, labels: Map::new() })
     } else {
-        Err(BadRow { line, faults })
+        Err(BadRow::with(line, faults))
     }
 }
 

@@ -187,6 +187,10 @@ fn a_grid_that_does_not_say_what_it_should_is_refused() {
         ),
         ("subjects: [a.png]\nexclude: [{ subject: b }]", "exclude 0: subject: matches nothing in this grid"),
         ("seeds: [1]\nexclude: [{ seed: 2 }]", "exclude 0: seed: matches nothing in this grid"),
+        (
+            "subjects: [{ image: fox.png, kind: animal }, cup.png]\nexclude: [{ subject: cup, subject.kind: animal }]",
+            "exclude 0: subject.kind: matches nothing in this grid, together with the rule's other parts",
+        ),
     ] {
         assert_eq!(refused(text), format!("the grid: {reason}"), "{text}");
     }

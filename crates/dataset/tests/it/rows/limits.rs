@@ -21,6 +21,41 @@ fn a_line_that_is_too_long_is_a_bad_row_and_not_the_end() {
 }
 
 #[test]
+fn of_a_row_with_very_many_faults_the_first_are_named() {
+    let names: Vec<String> = (0..80_000).map(|number| format!("c{number}")).collect();
+    let fields = names.iter().map(|name| format!("\"{name}\":0")).collect::<Vec<_>>().join(",");
+    let cells = "1,".repeat(names.len() - 1) + "1";
+    let no_text: Vec<u8> = cells.bytes().map(|byte| if byte == b'1' { 0xff } else { byte }).collect();
+    for (kind, text) in [
+        (Kind::Jsonl, format!("{{{fields}}}").into_bytes()),
+        (Kind::Csv, format!("{}\n{cells}", names.join(",")).into_bytes()),
+        (Kind::Csv, [names.join(",").as_bytes(), b"\n", no_text.as_slice()].concat()),
+    ] {
+        let row = raw(kind, text).remove(0);
+        let bad = row.and_then(|row| checker().check(row)).unwrap_err();
+        let last = &bad.faults[100];
+        assert_eq!((bad.faults.len(), last.message.as_str()), (101, "and 79900 more faults"), "{kind:?}");
+    }
+}
+
+#[test]
+fn large_rows_come_in_small_blocks() {
+    let text = "prompt\n".to_owned() + &("x".repeat(1_000_000) + "\n").repeat(20);
+    let (mut rows, mut counts) = (manifest(Kind::Csv, text), Vec::new());
+    while let Some(block) = rows.next_block().unwrap() {
+        counts.push(block.count());
+    }
+    assert_eq!(counts, [5, 5, 5, 5]);
+}
+
+#[test]
+fn a_bad_cell_names_a_long_column_in_short() {
+    let text = [&b"c".repeat(100_000)[..], b"\n\xff\n"].concat();
+    let bad = raw(Kind::Csv, text).remove(0).unwrap_err();
+    assert_eq!((bad.faults[0].code, bad.faults[0].pointer.len()), ("not_utf8", 129));
+}
+
+#[test]
 fn a_quotation_mark_that_is_never_closed_is_an_error_and_not_a_full_memory() {
     let text = format!("prompt\na\n\"{}", "open,\n".repeat(MAX_LINE));
     let mut rows = manifest(Kind::Csv, text);

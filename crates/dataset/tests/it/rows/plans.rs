@@ -1,7 +1,7 @@
 //! What rows will cost.
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use uso_dataset::rows::{BYTES_PER_PIXEL, Fleet, Plan, Planner, REQUESTS_PER_PICTURE, Size};
 use uso_queue::Window;
 
@@ -69,6 +69,21 @@ fn what_is_there_is_counted() {
     // 2 references and 2 requests for the chunk by 4 rows; 5 references are named.
     assert!((plan.requests_per_row_least - REQUESTS_PER_PICTURE - 1.0).abs() < 1e-9);
     assert!((plan.requests_per_row_most - REQUESTS_PER_PICTURE - 1.75).abs() < 1e-9);
+}
+
+#[test]
+fn a_plan_tells_what_the_tries_of_gates_may_take() {
+    let gate = |min: Value, tries: u32| json!({ "scorers": ["clip"], "min": min, "tries": tries });
+    let rows = [
+        json!({ "prompt": "a", "steps": 10, "seed": 1 }),
+        json!({ "prompt": "a", "steps": 10, "seed": 2, "gate": gate(json!({ "clip_t": 0.2 }), 4) }),
+        json!({ "prompt": "a", "steps": 10, "seed": 3, "gate": gate(json!({}), 4) }),
+        json!({ "prompt": "a", "steps": 10, "seed": 4, "gate": gate(json!({ "clip_t": 0.2 }), 1) }),
+    ];
+    let mut planner = Planner::default();
+    good((1..).zip(rows).map(|(line, fields)| row(line, fields))).iter().for_each(|row| planner.add(row));
+    let plan = planner.plan(&fleet(&by_pixels)).unwrap();
+    assert_eq!((plan.steps, plan.gated_rows, plan.steps_most), (40, 1, 70));
 }
 
 #[test]

@@ -123,8 +123,16 @@ impl<'a> Rows<'a> {
                 self.changed.push(row);
             }
         } else if self.skips_bad {
-            // It was left out for what it points to.
-            self.bad.add(row.line, Vec::new());
+            // It was left out for what it points to, or the manifest has changed.
+            let fault = FieldError {
+                pointer: String::new(),
+                code: "passed_over",
+                message: format!(
+                    "row {} of the data set is another one: this one was left out before, or is new",
+                    self.matched
+                ),
+            };
+            self.bad.add(row.line, vec![fault]);
         } else {
             let detail = format!(
                 "row {} of the data set is another one than {} {} of the manifest",

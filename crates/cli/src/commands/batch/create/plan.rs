@@ -7,8 +7,8 @@ use anyhow::ensure;
 use indicatif::{DecimalBytes, HumanCount};
 use jiff::Timestamp;
 use serde_json::json;
-use uso_dataset::Error;
 use uso_dataset::rows::{Fleet, Plan, Planner, REQUESTS_PER_PICTURE, Size, Wall};
+use uso_dataset::{Error, Settings};
 use uso_queue::Window;
 
 use super::super::Batches;
@@ -31,7 +31,8 @@ impl Batches {
         input: Arc<Input>,
         fleet: &FleetFacts,
     ) -> anyhow::Result<()> {
-        let (planner, bad) = tokio::task::spawn_blocking(move || count(&input)).await??;
+        let settings = Settings { gate: args.gate.clone(), ..Settings::default() };
+        let (planner, bad) = tokio::task::spawn_blocking(move || count(&input, &settings)).await??;
         let paces = if fleet.unknown.is_some() { Paces::default() } else { self.paces().await? };
         let step_seconds = |size: &Size| paces.step_of(size);
         let window = window(args).or_else(|| fleet.window.clone());
@@ -76,11 +77,15 @@ fn window(args: &CreateBatchArgs) -> Option<Window> {
     Some(Window { opens: args.opens?, closes: args.closes?, zone: args.zone.clone()?, fill: false })
 }
 
-fn count(input: &Input) -> anyhow::Result<(Planner, BadRows)> {
+/// Adds up the rows of a data set with these settings.
+fn count(input: &Input, settings: &Settings) -> anyhow::Result<(Planner, BadRows)> {
     let (mut planner, mut bad) = (Planner::default(), BadRows::new(input.place()));
     input.each_row(|row| {
         match row {
-            Ok(row) => planner.add(&row),
+            Ok(mut row) => {
+                settings.complete(&mut row.job);
+                planner.add(&row);
+            }
             Err(row) => {
                 planner.add_bad();
                 bad.add(row);
@@ -123,6 +128,14 @@ fn describe_rows(text: &mut String, plan: &Plan) -> std::fmt::Result {
         n(plan.style_encodes)
     )?;
     writeln!(text, "steps       {}", n(plan.steps))?;
+    if plan.gated_rows > 0 {
+        writeln!(
+            text,
+            "tries       {} rows may miss their gate and be sampled again: {} steps at most; all times are for one try each",
+            n(plan.gated_rows),
+            n(plan.steps_most)
+        )?;
+    }
     let guess = if plan.bytes_measured { "measured" } else { "a guess" };
     writeln!(
         text,
@@ -302,6 +315,16 @@ mod tests {
         );
         assert!(text.contains("deadline    3 workers end it by 2100-01-10T00:02:00Z\n"), "{text}");
         assert!(!text.contains("window"), "{text}");
+    }
+
+    #[test]
+    fn a_plan_says_that_gates_may_take_more() {
+        let text = |plan: &Plan| describe(plan, &paces(), &about(None)).unwrap();
+        let plain = plan(&paces(), None, None);
+        assert!(!text(&plain).contains("tries"), "{}", text(&plain));
+        let gated = text(&Plan { gated_rows: 3, steps_most: 1000, ..plain });
+        assert!(gated.contains("tries       3 rows may miss their gate"), "{gated}");
+        assert!(gated.contains("1,000 steps at most; all times are for one try each\n"), "{gated}");
     }
 
     #[test]

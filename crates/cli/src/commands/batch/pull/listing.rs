@@ -53,11 +53,11 @@ impl Listing {
         self.files.contains_key(name)
     }
 
-    /// What `index.json` holds now, if it is there.
-    pub(super) async fn index(&self, client: &Client) -> anyhow::Result<Option<Vec<u8>>> {
-        let Some(index) = self.files.get(layout::INDEX) else { return Ok(None) };
+    /// What a small file that may be written anew holds now, if it is there.
+    pub(super) async fn text(&self, client: &Client, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        let Some(file) = self.files.get(name) else { return Ok(None) };
         let read = async || {
-            let answer = client.link(&index.url).send().await?.error_for_status()?;
+            let answer = client.link(&file.url).send().await?.error_for_status()?;
             anyhow::Ok(answer.bytes().await?.to_vec())
         };
         client.patiently(read).await.map(Some).map_err(without_link)
@@ -83,9 +83,10 @@ impl Listing {
         files.cloned().collect()
     }
 
-    /// Files that cover all shards, without the index.
+    /// Files that cover all shards, without the index and the card.
     pub(super) fn of_all(&self) -> Vec<RemoteFile> {
-        let files = self.files.values().filter(|file| !is_of_shard(&file.name) && file.name != layout::INDEX);
+        let is_read = |name: &str| name == layout::INDEX || name == layout::CARD;
+        let files = self.files.values().filter(|file| !is_of_shard(&file.name) && !is_read(&file.name));
         files.cloned().collect()
     }
 }
