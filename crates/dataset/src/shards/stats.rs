@@ -112,8 +112,7 @@ impl Counts {
 
     /// Counts what was counted elsewhere.
     pub(super) fn merge(&mut self, other: &Self) {
-        let least = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
-        self.first_row = least(self.first_row, other.first_row);
+        self.first_row = self.first_row.into_iter().chain(other.first_row).min();
         self.last_row = self.last_row.max(other.last_row);
         let pairs = [
             (&mut self.splits, &other.splits),
