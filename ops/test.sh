@@ -34,19 +34,26 @@ ignored=()
 # Stored texts are compared, never rewritten.
 export INSTA_UPDATE=no
 
-step tests
 if cargo nextest --version >/dev/null 2>&1; then
-  cargo nextest run "${flags[@]}" --no-fail-fast "${ignored[@]}"
+  tests() { cargo nextest run "${flags[@]}" "$@"; }
+  run=(--no-fail-fast "${ignored[@]}")
 else
-  cargo test "${flags[@]}" --all-targets --no-fail-fast -- ${ignored:+--include-ignored}
+  tests() { cargo test "${flags[@]}" --all-targets --no-fail-fast "$@"; }
+  run=(-- ${ignored:+--include-ignored})
 fi
 
+step "build of all tests"
+tests --no-run
+
 # Against a real fleet: the document of the API, other people's clients, the page in a browser. Where what they need
-# cannot be had, they say SKIPPED. The first takes one core and long, so the others run beside it.
+# cannot be had, they say SKIPPED. The first takes one core and long, so it runs beside all others.
 said=$(mktemp)
 ops/test-api.sh >"$said" 2>&1 &
 api=$!
 trap 'kill "$api" 2>/dev/null || true; rm -f "$said"' EXIT
+
+step tests
+tests "${run[@]}"
 
 step "other people's clients"
 ops/test-clients.sh

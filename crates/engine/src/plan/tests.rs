@@ -146,9 +146,10 @@ fn a_small_machine_has_room_for_a_small_model() {
 #[test]
 fn parts_on_the_host_need_host_memory() {
     let plan = |ram| Plan::new(&flux(StoredType::BF16), &hardware(8, ram, "4060"), &terms()).unwrap();
-    let (large, small) = (plan(64), plan(32));
+    let (large, small) = (plan(64), plan(28));
     assert_eq!(large.tier, "bf16");
-    assert_ne!(small.tier, "bf16", "17 GiB of blocks, 15 of T5 and modulations, and what loading takes");
+    // What a processor takes to compute T5 differs from one to another: the weights alone are too many.
+    assert_ne!(small.tier, "bf16", "16 GiB of blocks, 6 of modulations, 5 of T5 in q8_0");
     for plan in [large, small] {
         assert!(plan.host.need_bytes + plan.host.reserve_bytes <= plan.host.has_bytes);
         assert_eq!(plan.placement.blocks, Blocks::Streamed);

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn only_shards_of_the_index_are_pulled_and_the_index_comes_last() {
+    fn only_shards_of_the_index_are_pulled_and_what_tells_of_them_comes_last() {
         let all = listing(&[
             "00000.tar",
             "00001.tar",
@@ -131,6 +131,7 @@ mod tests {
             "_meta/00001.parquet",
             "_meta/00001_stats.json",
             "index.json",
+            "sample.jpg",
         ]);
         let index: Index = serde_json::from_value(json!({
             "batch": "0-a", "rows": 1, "bytes": 1, "total": {},
@@ -141,7 +142,8 @@ mod tests {
         let expected = ["00000.tar", "_meta/00000.parquet", "_meta/00000_stats.json"];
         assert_eq!(names(&all.of_shards(Some(&index))), expected);
         assert_eq!(all.of_shards(None).len(), 6);
-        assert_eq!(names(&all.of_all()), ["README.md"]);
+        // The card and the index are read together.
+        assert_eq!(names(&all.of_all()), ["sample.jpg"]);
         assert!(all.has("00001.tar") && !all.has("00002.tar"));
     }
 }
