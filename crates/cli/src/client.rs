@@ -45,7 +45,9 @@ impl Client {
 
     /// Uploads a file; gives the source that names it in a job.
     pub(crate) async fn upload(&self, path: &Path) -> anyhow::Result<String> {
-        let read = file::read_once(path, MAX_REFERENCE);
+        // Whoever writes into a pipe may take long.
+        let place = path.to_owned();
+        let read = tokio::task::spawn_blocking(move || file::read_once(&place, MAX_REFERENCE)).await?;
         let bytes = read.with_context(|| format!("cannot read {}", path.display()))?;
         self.upload_bytes(path, bytes).await
     }

@@ -30,6 +30,14 @@ async fn an_image_folder_has_pictures_and_a_list() {
     assert!(std::fs::read(to.path().join("cup-0003.png")).unwrap() == picture(3));
 }
 
+/// The names of files in the list of a folder that says the types of its columns.
+fn typed_list(folder: &Path) -> Vec<String> {
+    let list = std::fs::File::open(folder.join("metadata.parquet")).unwrap();
+    let list = SerializedFileReader::new(list).unwrap();
+    let rows = list.get_row_iter(None).unwrap();
+    rows.map(|row| row.unwrap().into_columns().remove(0).1.to_string()).collect()
+}
+
 #[tokio::test]
 async fn a_long_list_says_the_types_of_its_columns() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -38,14 +46,7 @@ async fn a_long_list_says_the_types_of_its_columns() {
     write_index(from.path(), vec![stats]);
     let written = export(&Place::Folder(from.path().to_owned()), to.path(), ExportLayout::ImageFolder).await;
     assert_eq!((written.unwrap(), files(to.path())), (6, 7));
-    let list = std::fs::File::open(to.path().join("metadata.parquet")).unwrap();
-    let list = SerializedFileReader::new(list).unwrap();
-    let names: Vec<String> = list
-        .get_row_iter(None)
-        .unwrap()
-        .map(|row| row.unwrap().into_columns().remove(0).1.to_string())
-        .collect();
-    assert_eq!(names, (0..6).map(|row| format!("\"cup-{row:04}.png\"")).collect::<Vec<_>>());
+    assert_eq!(typed_list(to.path()), (0..6).map(|row| format!("\"cup-{row:04}.png\"")).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -93,16 +94,9 @@ async fn each_side_of_a_split_is_a_folder() {
     let (from, to) = (dataset(Some(&split)), tempfile::tempdir().unwrap());
     export(&Place::Folder(from.path().to_owned()), to.path(), ExportLayout::ImageFolder).await.unwrap();
     for side in ["train", "validation"] {
-        let list = std::fs::File::open(to.path().join(side).join("metadata.parquet")).unwrap();
-        let list = SerializedFileReader::new(list).unwrap();
-        let keys: Vec<String> = list
-            .get_row_iter(None)
-            .unwrap()
-            .map(|row| row.unwrap().into_columns().remove(0).1.to_string())
-            .collect();
         let own = rows(0..8, Some(&split)).into_iter().filter(|row| row.0.split.as_deref() == Some(side));
         let own: Vec<String> = own.map(|row| format!("{:?}", row.0.file)).collect();
-        assert_eq!(keys, own);
+        assert_eq!(typed_list(&to.path().join(side)), own);
         assert!(files(&to.path().join(side)) == own.len() + 1 && !own.is_empty());
     }
 }
